@@ -1,0 +1,1 @@
+"""Where AWS calls in: each handler parses, calls one function of the kit, and answers."""

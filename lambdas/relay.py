@@ -1,0 +1,19 @@
+"""The relay's function: called with batches of every table's stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from lambdas import settings
+from recourse.aws import client
+from recourse.relay import relay
+
+logger = Logger()
+
+
+def handler(event: dict[str, Any], context: object) -> None:
+    """Publish what the outbox rows say; raise where that failed, for the stream to come again."""
+    count = relay(client("sns"), settings.required("EVENTS_TOPIC_ARN"), event["Records"])
+    logger.info("relayed", extra={"events": count})

@@ -1,0 +1,40 @@
+"""What a function is told by its environment."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+
+from recourse.step import Deed
+
+
+def required(name: str) -> str:
+    """An environment variable that must be there.
+
+    Raises:
+        RuntimeError: It is not: the stack and the handler disagree.
+    """
+    value = os.environ.get(name)
+    if not value:
+        raise RuntimeError(f"the environment variable {name} is not set")
+    return value
+
+
+def timescale() -> float:
+    """What multiplies time-outs and back-offs: 1 on AWS."""
+    return float(os.environ.get("TIMESCALE") or 1)
+
+
+def chaos() -> bool:
+    """Whether faults on demand are switched on."""
+    return os.environ.get("CHAOS") == "on"
+
+
+def deed(name: str) -> Deed | None:
+    """The action, undo or confirmation that a variable names, if it names one."""
+    ref = os.environ.get(name)
+    if not ref:
+        return None
+    module, _, attribute = ref.partition(":")
+    found: Deed = getattr(import_module(module), attribute)
+    return found

@@ -1,0 +1,224 @@
+"""The barrier: each action and each undo takes effect at most once, whatever is delivered when.
+
+A marker (saga id, step, `action` | `undo` | `confirm`) is put in the transaction that carries the
+effect, on the condition that it is not there yet. An undo also requires that the action's marker
+holds a result; where there is no action marker it leaves a tombstone, which refuses the action if
+it arrives later. This is the sub-transaction barrier of DTM (Yedf, 2021) on DynamoDB: one
+TransactWriteItems a step, after at most one consistent read.
+
+A marker's `outcome` is one of
+
+- `done`: it took effect, and `result` says with what;
+- `refused`: the business said no, and `error` says why; no effect;
+- `cancelled`: a tombstone; the action has not acted and never will;
+- `empty` (undo only): there was nothing to undo;
+- `skipped`: an operator took it upon himself.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from botocore.exceptions import ClientError, HTTPClientError
+
+from recourse.items import decode_item, encode_item, put_if_absent, request
+from recourse.step import Decision, Item, TransientError
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+
+Side = Literal["action", "undo", "confirm"]
+
+_FAILED = "ConditionalCheckFailed"
+_PASSING = {
+    "TransactionConflict",
+    "ThrottlingError",
+    "ThrottlingException",
+    "ProvisionedThroughputExceeded",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "InternalServerError",
+    "ServiceUnavailable",
+    "TransactionInProgressException",
+    "TransactionConflictException",
+}
+
+
+class _ChangedError(Exception):
+    """What was read is no longer so, or another transaction was in the way: decide again."""
+
+
+@dataclass(frozen=True)
+class MarkerFound(Exception):
+    """The marker is there already: this delivery is a duplicate, or comes too late."""
+
+    marker: Item
+
+
+def marker_key(saga_id: str, step: str, side: Side) -> str:
+    """The key of a marker in its service's table."""
+    return f"marker#{saga_id}#{step}#{side}"
+
+
+class Barrier:
+    """The barrier of one step, in the table of the service that owns it.
+
+    Args:
+        dynamodb: A DynamoDB client.
+        table: The service's table.
+        saga_id: The saga.
+        step: The step.
+        budget: Seconds for which conflicts and throttles are retried here before they are raised.
+        sleep: How to wait between tries.
+    """
+
+    def __init__(
+        self,
+        dynamodb: DynamoDBClient,
+        table: str,
+        saga_id: str,
+        step: str,
+        *,
+        budget: float,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+        self._saga_id = saga_id
+        self._step = step
+        self._until = time.monotonic() + budget
+        self._sleep = sleep
+
+    def key(self, side: Side) -> str:
+        """The key of one of the step's markers."""
+        return marker_key(self._saga_id, self._step, side)
+
+    def read(self, keys: Sequence[str]) -> list[Item | None]:
+        """The rows under these keys, read consistently in one call.
+
+        Raises:
+            TransientError: DynamoDB did not answer.
+        """
+        if not keys:
+            return []
+        try:
+            if len(keys) == 1:
+                got = self._dynamodb.get_item(
+                    TableName=self._table, Key={"pk": {"S": keys[0]}}, ConsistentRead=True
+                )
+                return [decode_item(got["Item"]) if "Item" in got else None]
+            wanted = [{"pk": {"S": key}} for key in dict.fromkeys(keys)]
+            batch = self._dynamodb.batch_get_item(
+                RequestItems={self._table: {"Keys": wanted, "ConsistentRead": True}}
+            )
+        except (ClientError, HTTPClientError) as problem:
+            _raise(problem)
+        if batch["UnprocessedKeys"]:
+            raise _ChangedError("the table is throttled")
+        rows = [decode_item(item) for item in batch["Responses"].get(self._table, [])]
+        by_key = {row["pk"]: row for row in rows}
+        return [by_key.get(key) for key in keys]
+
+    def until_settled(self, attempt: Callable[[], Item]) -> Item:
+        """Attempt until it commits, or finds a marker, or raises what is no conflict.
+
+        Args:
+            attempt: Reads, decides and commits; returns the marker that it put.
+
+        Raises:
+            TransientError: The budget ended first.
+        """
+        pause = 0.02
+        while True:
+            try:
+                return attempt()
+            except _ChangedError as problem:
+                if time.monotonic() + pause > self._until:
+                    raise TransientError(f"{problem}, for as long as this try may take") from None
+                self._sleep(random.uniform(0, pause))
+                pause = min(pause * 2, 1.0)
+
+    def commit(
+        self,
+        side: Side,
+        marker: Item,
+        decision: Decision,
+        *,
+        outbox: Sequence[Item] = (),
+        requires_action: bool = False,
+        tombstone: bool = False,
+    ) -> Item:
+        """Put a marker, and with it everything that it stands for, in one transaction.
+
+        Args:
+            side: Whose marker.
+            marker: Its outcome and result.
+            decision: The step's own writes.
+            outbox: What is told of it.
+            requires_action: Also require that the action's marker holds a result.
+            tombstone: Also leave a tombstone in the place of the action's marker.
+
+        Returns:
+            The marker.
+
+        Raises:
+            MarkerFound: It is there already. Nothing was written.
+            TransientError: DynamoDB could not do it now. Nothing is known.
+        """
+        row = {"pk": self.key(side)} | marker
+        requests: list[TransactWriteItemTypeDef] = [put_if_absent(self._table, row)]
+        if requires_action:
+            requests.append(
+                {
+                    "ConditionCheck": {
+                        "TableName": self._table,
+                        "Key": {"pk": {"S": self.key("action")}},
+                        "ConditionExpression": "outcome = :done",
+                        "ExpressionAttributeValues": {":done": {"S": "done"}},
+                    }
+                }
+            )
+        if tombstone:
+            grave = {"pk": self.key("action"), "outcome": "cancelled", "at": marker["at"]}
+            requests.append(put_if_absent(self._table, grave))
+        requests += [request(self._table, write) for write in decision.writes]
+        requests += [
+            {"Put": {"TableName": self._table, "Item": encode_item(item)}} for item in outbox
+        ]
+        try:
+            self._dynamodb.transact_write_items(TransactItems=requests)
+        except self._dynamodb.exceptions.TransactionCanceledException as cancelled:
+            reasons: Any = cancelled.response["CancellationReasons"]
+            _explain(reasons)
+        except (ClientError, HTTPClientError) as problem:
+            _raise(problem)
+        return row
+
+
+def _explain(reasons: Sequence[Any]) -> NoReturn:
+    """Raise what a cancelled transaction means: a duplicate first, else a conflict."""
+    codes = [reason.get("Code", "None") for reason in reasons]
+    if codes[0] == _FAILED:
+        raise MarkerFound(decode_item(reasons[0]["Item"]))
+    if any(code in _PASSING for code in codes):
+        raise _ChangedError("another transaction was in the way")
+    if _FAILED in codes:
+        raise _ChangedError("a row has changed since it was read")
+    raise TransientError(f"the transaction was cancelled: {codes}")
+
+
+def _raise(problem: ClientError | HTTPClientError) -> NoReturn:
+    """Raise what a failed call means: wait and try again, try later, or a mistake of ours."""
+    if isinstance(problem, HTTPClientError):
+        raise TransientError(f"DynamoDB did not answer: {problem}") from problem
+    code = problem.response["Error"]["Code"]
+    if code in _PASSING:
+        raise _ChangedError(code) from problem
+    if problem.response["ResponseMetadata"].get("HTTPStatusCode", 500) >= 500:
+        raise TransientError(f"DynamoDB could not: {code}") from problem
+    raise problem

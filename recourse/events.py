@@ -1,0 +1,85 @@
+"""What is told of a saga: CloudEvents 1.0, and the outbox rows that carry them.
+
+Types are `recourse.<saga>.<step>.<done|failed|undone|undo_failed>` and
+`recourse.<saga>.<started|succeeded|compensated|compensation_failed>`; `subject` is the saga id. An
+event's id is made from the marker it stands for, so the same happening has the same id however
+often it is told.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from recourse.step import Item
+
+KEPT = timedelta(days=14)
+"""How long an outbox row is kept after it was written, for a relay that was down."""
+
+
+def now() -> str:
+    """This moment as every surface shows it: ISO 8601 in UTC with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def error(kind: str, message: str) -> dict[str, str]:
+    """An error as events and results show it: the class name of the typed error, and its text."""
+    return {"type": kind, "message": message}
+
+
+def event(
+    saga_id: str,
+    saga: str,
+    what: str,
+    *,
+    step: str | None = None,
+    occasion: str = "",
+    **data: Any,
+) -> dict[str, Any]:
+    """A CloudEvent of a saga, or of one of its steps.
+
+    Args:
+        saga_id: The saga.
+        saga: Its name.
+        what: The last part of the type: `done`, `failed`, `started`, …
+        step: The step, where it is one's.
+        occasion: What tells it from another of the same type: an undo may fail more than once.
+        data: What it says besides `step`.
+    """
+    path = f"{step}.{what}" if step else what
+    return {
+        "specversion": "1.0",
+        "id": f"{saga_id}.{path}{'.' if occasion else ''}{occasion}",
+        "type": f"recourse.{saga}.{path}",
+        "source": f"/sagas/{saga}",
+        "subject": saga_id,
+        "time": now(),
+        "datacontenttype": "application/json",
+        "data": ({"step": step} if step else {}) | data,
+    }
+
+
+def outbox_row(told: Mapping[str, Any]) -> Item:
+    """The row that takes an event from a step's transaction to the relay."""
+    return {
+        "pk": f"outbox#{told['id']}",
+        "event": json.dumps(told, separators=(",", ":"), ensure_ascii=False),
+        "expires_at": int((datetime.now(UTC) + KEPT).timestamp()),
+    }
+
+
+def attributes(told: Mapping[str, Any]) -> dict[str, str]:
+    """What SNS filters look at: the type and its parts, and how the step came out.
+
+    `outcome` is absent where the type says all; else `empty` (nothing was there to undo), `skipped`
+    (an operator left it) or `parked` (an operator is needed).
+    """
+    _, saga, *path = told["type"].split(".")
+    found = {"type": told["type"], "saga": saga, "kind": path[-1]}
+    if len(path) == 2:
+        found["step"] = path[0]
+    if outcome := told["data"].get("outcome"):
+        found["outcome"] = outcome
+    return found

@@ -1,0 +1,377 @@
+"""The ledger: the read model of sagas, and the record of every start that was answered.
+
+One row a saga, under its id: what was asked, and the events that have entered, in order. What a
+saga looks like is computed from them (`recourse.projection`), so a row is right after every write.
+Writes are conditional on the row's version; a duplicate or a late event changes nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import heapq
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from recourse import events
+from recourse.items import decode_item, encode, encode_item, put_if_absent
+from recourse.projection import STATUSES, Status, Story, Told, Trouble, enter, trouble
+from recourse.saga import Coordination, Saga
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+TRIES = 20
+"""How often a write is tried again that another one has overtaken."""
+
+
+class KeyReusedError(Exception):
+    """The Idempotency-Key was used before, with another body."""
+
+
+class NothingToResolveError(Exception):
+    """The step is not stuck, so there is nothing for an operator to decide."""
+
+
+class UnknownSagaError(LookupError):
+    """The ledger has no such saga."""
+
+
+class BadCursorError(ValueError):
+    """The cursor is none of ours."""
+
+
+def saga_id(saga: str, owner: str, key: str) -> str:
+    """The id of a saga, and the name of its execution: the same start has the same id."""
+    return hashlib.sha256(json.dumps([saga, owner, key]).encode()).hexdigest()[:32]
+
+
+def digest(body: Mapping[str, Any]) -> str:
+    """What tells one request body from another, whatever the order of its fields."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A saga as the ledger keeps it.
+
+    Attributes:
+        version: Grows with every change.
+        run: The recovery that is under way, or was last; 0 is the first run.
+        body: The digest of what was asked.
+        entered: The events that have entered, in order; see `recourse.projection`.
+        waiting: Those whose causes have not arrived yet.
+        skips: What operators have skipped: reasons by target.
+        resolutions: What operators have decided, in order.
+    """
+
+    saga_id: str
+    saga: str
+    owner: str
+    business_key: str
+    coordination: Coordination
+    request: Mapping[str, Any]
+    body: str
+    started_at: str
+    faults: Mapping[str, str] = field(default_factory=dict)
+    status: Status = "RUNNING"
+    ended_at: str | None = None
+    version: int = 1
+    run: int = 0
+    entered: Sequence[Told] = ()
+    waiting: Sequence[Told] = ()
+    skips: Mapping[str, str] = field(default_factory=dict)
+    resolutions: Sequence[Mapping[str, str]] = ()
+
+    def story(self, saga: Saga) -> Story:
+        """What the events say."""
+        return Story(saga, self.request, self.entered)
+
+    def view(self, saga: Saga) -> dict[str, Any]:
+        """The saga as the API shows it, but for its links."""
+        story = self.story(saga)
+        failure = story.failure
+        reason = None
+        if failure and self.status != "SUCCEEDED":
+            error = failure["data"]["error"]
+            step = failure["data"]["step"]
+            reason = {"step": step, "error": error["type"], "message": error["message"]}
+        return {
+            "saga_id": self.saga_id,
+            "saga": self.saga,
+            "coordination": self.coordination,
+            "status": self.status,
+            "reason": reason,
+            "owner": self.owner,
+            "business_key": self.business_key,
+            "started_at": self.started_at,
+            "ended_at": self.ended_at,
+            "steps": story.steps(self.run),
+        }
+
+    def attempts(self, saga: Saga) -> dict[str, int]:
+        """Tries so far, by target: a fault on demand counts them over all runs."""
+        found: dict[str, int] = {}
+        for step in self.story(saga).steps(self.run):
+            found[step["name"]] = step["attempts"]
+            found[f"{step['name']}.undo"] = step["undo_attempts"]
+        return {target: tries for target, tries in found.items() if tries}
+
+
+class Ledger:
+    """The ledger's table.
+
+    Args:
+        dynamodb: A DynamoDB client.
+        table: The table's name.
+        sagas: Every declaration, by name.
+    """
+
+    def __init__(self, dynamodb: DynamoDBClient, table: str, sagas: Mapping[str, Saga]) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+        self._sagas = sagas
+
+    def start(self, record: Record) -> tuple[Record, bool]:
+        """Record a start, once, and tell of it.
+
+        Args:
+            record: The saga; its `entered` is filled here.
+
+        Returns:
+            The saga as it is now, and whether this call recorded it.
+
+        Raises:
+            KeyReusedError: It was recorded before with another body.
+        """
+        told = events.event(
+            record.saga_id,
+            record.saga,
+            "started",
+            business_key=record.business_key,
+            coordination=record.coordination,
+        )
+        row = _row(record) | {"entered": [told | {"sequence": 1}]}
+        outbox = put_if_absent(self._table, events.outbox_row(told))
+        try:
+            self._dynamodb.transact_write_items(
+                TransactItems=[put_if_absent(self._table, row), outbox]
+            )
+            return _record(row), True
+        except self._dynamodb.exceptions.TransactionCanceledException:
+            found = self.get(record.saga_id)
+            if found is None:
+                raise
+            if found.body != record.body:
+                raise KeyReusedError(record.saga_id) from None
+            return found, False
+
+    def get(self, saga_id: str) -> Record | None:
+        """The saga as it is now, read consistently."""
+        got = self._dynamodb.get_item(
+            TableName=self._table, Key={"pk": {"S": saga_id}}, ConsistentRead=True
+        )
+        item = got.get("Item")
+        return _record(decode_item(item)) if item and "saga" in item else None
+
+    def take(self, saga_id: str, told: Iterable[Told]) -> Record:
+        """Take events of one saga in, as far as their causes allow.
+
+        Raises:
+            UnknownSagaError: The ledger has no such saga.
+        """
+        arrived = list(told)
+
+        def change(record: Record) -> dict[str, Any] | None:
+            saga = self._sagas[record.saga]
+            entered, waiting = enter(
+                saga, saga_id, record.request, record.entered, [*record.waiting, *arrived]
+            )
+            if len(entered) == len(record.entered) and len(waiting) == len(record.waiting):
+                return None
+            return {"entered": entered, "waiting": waiting}
+
+        return self._change(saga_id, change)
+
+    def resolve(self, saga_id: str, step: str, *, skip: bool, reason: str, by: str) -> Record:
+        """Record an operator's decision on a stuck step, and open the recovery that obeys it.
+
+        Args:
+            saga_id: The saga.
+            step: The stuck step.
+            skip: Whether to leave the step as it is; else it is tried again.
+            reason: Why; kept with the saga.
+            by: Who decided.
+
+        Raises:
+            NothingToResolveError: The step is not stuck.
+            UnknownSagaError: The ledger has no such saga.
+        """
+
+        def change(record: Record) -> dict[str, Any]:
+            found = self.trouble(record, step)
+            if found is None:
+                raise NothingToResolveError(step)
+            action = "skip" if skip else "retry"
+            decided = {"step": step, "action": action, "reason": reason, "by": by}
+            return {
+                "run": record.run + 1,
+                "skips": {**record.skips, found.target: reason} if skip else record.skips,
+                "resolutions": [*record.resolutions, decided | {"at": events.now()}],
+            }
+
+        return self._change(saga_id, change)
+
+    def recover(self, saga_id: str, after: int) -> Record:
+        """Open a recovery of a saga whose run `after` has ended without coming to an end of its.
+
+        A recovery that somebody has opened since then is left as it is.
+        """
+
+        def change(record: Record) -> dict[str, Any] | None:
+            return {"run": after + 1} if record.run == after else None
+
+        return self._change(saga_id, change)
+
+    def trouble(self, record: Record, step: str) -> Trouble | None:
+        """What there is to resolve of a step."""
+        views = record.story(self._sagas[record.saga]).steps(record.run)
+        view = next((view for view in views if view["name"] == step), None)
+        return trouble(view, record.status) if view else None
+
+    def page(
+        self,
+        *,
+        owner: str | None = None,
+        saga: str | None = None,
+        status: Status | None = None,
+        business_key: str | None = None,
+        cursor: str | None = None,
+        limit: int = 20,
+    ) -> tuple[list[Record], str | None]:
+        """A page of sagas, the newest first, and the cursor of the next one.
+
+        Args:
+            owner: Only this owner's; None for everybody's.
+            saga: Only those of this declaration.
+            status: Only those in this status.
+            business_key: Only those with this business key.
+            cursor: Where the page before ended.
+            limit: How many at most.
+
+        Raises:
+            BadCursorError: The cursor is none of ours.
+        """
+        before = _uncursor(cursor)
+        if business_key is not None:
+            found = self._query("by-business-key", "business_key", business_key, before)
+        elif owner is not None:
+            found = self._query("by-owner", "owner", owner, before)
+        else:
+            statuses = [status] if status else STATUSES
+            each = [self._query("by-status", "status", value, before) for value in statuses]
+            found = _newest_first(each)
+        wanted = (
+            record
+            for record in found
+            if (owner is None or record.owner == owner)
+            and (saga is None or record.saga == saga)
+            and (status is None or record.status == status)
+        )
+        page = list(islice(wanted, limit + 1))
+        more = len(page) > limit
+        return page[:limit], _cursor(page[limit - 1]) if more else None
+
+    def unfinished(self, started_before: str) -> Iterable[Record]:
+        """The sagas that started before a moment and are not at rest, for the sweeper."""
+        for status in ("RUNNING", "COMPENSATING"):
+            yield from self._query("by-status", "status", status, started_before)
+
+    def _query(
+        self, index: str, attribute: str, value: str, before: str | None
+    ) -> Iterable[Record]:
+        names = {"#attribute": attribute}
+        values = {":value": encode(value)}
+        condition = "#attribute = :value"
+        if before is not None:
+            condition += " AND #started < :before"
+            names["#started"] = "started"
+            values[":before"] = encode(before)
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._table,
+            IndexName=index,
+            KeyConditionExpression=condition,
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues=values,
+            ScanIndexForward=False,
+            PaginationConfig={"PageSize": 100},
+        )
+        for page in pages:
+            for item in page["Items"]:
+                yield _record(decode_item(item))
+
+    def _change(self, saga_id: str, change: Callable[[Record], Mapping[str, Any] | None]) -> Record:
+        """Change a row from what it is now; try again where another change came first."""
+        for attempt in range(TRIES):
+            record = self.get(saga_id)
+            if record is None:
+                raise UnknownSagaError(saga_id)
+            changes = change(record)
+            if changes is None:
+                return record
+            changed = Record(**{**record.__dict__, **changes, "version": record.version + 1})
+            story = changed.story(self._sagas[changed.saga])
+            status = story.status(changed.run)
+            last = story.entered[-1]["time"] if status in ("SUCCEEDED", "COMPENSATED") else None
+            changed = Record(**{**changed.__dict__, "status": status, "ended_at": last})
+            try:
+                self._dynamodb.put_item(
+                    TableName=self._table,
+                    Item=encode_item(_row(changed)),
+                    ConditionExpression="version = :version",
+                    ExpressionAttributeValues={":version": encode(record.version)},
+                )
+                return changed
+            except self._dynamodb.exceptions.ConditionalCheckFailedException:
+                time.sleep(0.01 * attempt)
+        raise TimeoutError(f"saga {saga_id} was changed by others {TRIES} times in a row")
+
+
+def _row(record: Record) -> dict[str, Any]:
+    """A record as its row; `started` orders the indexes, and no two sagas share it."""
+    row = {"pk": record.saga_id, "started": _started(record)} | record.__dict__
+    del row["saga_id"]
+    return row
+
+
+def _record(row: Mapping[str, Any]) -> Record:
+    fields = {name: value for name, value in row.items() if name not in ("pk", "started")}
+    return Record(saga_id=row["pk"], **fields)
+
+
+def _started(record: Record) -> str:
+    return f"{record.started_at}#{record.saga_id}"
+
+
+def _newest_first(queries: Sequence[Iterable[Record]]) -> Iterable[Record]:
+    return heapq.merge(*queries, key=_started, reverse=True)
+
+
+def _cursor(last: Record) -> str:
+    return base64.urlsafe_b64encode(_started(last).encode()).decode().rstrip("=")
+
+
+def _uncursor(cursor: str | None) -> str | None:
+    if cursor is None:
+        return None
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), "-_", validate=True).decode()
+    except ValueError as problem:
+        raise BadCursorError(cursor) from problem
+    if text.count("#") != 1:
+        raise BadCursorError(cursor)
+    return text

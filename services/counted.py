@@ -1,0 +1,139 @@
+"""Counted things: so many of something, held for a saga, then confirmed or released.
+
+Of each thing always `total = available + held + confirmed`. A hold is a row of its own, keyed by
+saga and step; it is a semantic lock (HELD) that becomes a booking (CONFIRMED) or goes (RELEASED),
+and is never deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from recourse.money import money
+from recourse.step import AtLeast, Call, Decision, Item, Put, Refusal, Update
+
+
+def thing_key(kind: str, thing: str) -> str:
+    """The key of a counted thing."""
+    return f"{kind}#{thing}"
+
+
+def booking_key(call: Call) -> str:
+    """The key of what a saga's step holds."""
+    return f"booking#{call.saga_id}#{call.step}"
+
+
+def hold(
+    call: Call,
+    kind: str,
+    thing: str,
+    quantity: int,
+    *,
+    times: int = 1,
+    unknown: type[Refusal],
+    scarce: type[Refusal],
+) -> Decision:
+    """Hold some of a thing.
+
+    Args:
+        call: With the thing's row as its item.
+        kind: What it is, `flight`.
+        thing: Its id.
+        quantity: How many are held.
+        times: What multiplies the price besides: nights, days.
+        unknown: Refuses where there is no such thing.
+        scarce: Refuses where too few are available.
+    """
+    row = call.item
+    if row is None:
+        raise unknown(f"there is no {kind} {thing}")
+    if row["available"] < quantity:
+        raise scarce(f"{kind} {thing} has fewer than {quantity} available")
+    price = money(row["price"]["amount"] * quantity * times, row["price"]["currency"])
+    key = booking_key(call)
+    return Decision(
+        result={"booking_id": key, f"{kind}_id": thing, "quantity": quantity, "price": price},
+        writes=[
+            Update(
+                row["pk"],
+                add={"available": -quantity, "held": quantity},
+                when={"available": AtLeast(quantity), "price": row["price"]},
+            ),
+            Put(
+                {
+                    "pk": key,
+                    "saga_id": call.saga_id,
+                    "step": call.step,
+                    "thing": row["pk"],
+                    "quantity": quantity,
+                    "price": price,
+                    "status": "HELD",
+                    "owner": call.owner,
+                }
+            ),
+        ],
+    )
+
+
+def release(call: Call) -> Decision:
+    """Release what the step holds; its booking is the call's item."""
+    return _turn(call, "RELEASED", "available")
+
+
+def confirm(call: Call) -> Decision:
+    """Make a booking of what the step holds; it is the call's item."""
+    return _turn(call, "CONFIRMED", "confirmed")
+
+
+def _turn(call: Call, status: str, gains: str) -> Decision:
+    booking = call.item
+    if booking is None:
+        raise LookupError(f"step {call.step!r} acted and yet has no booking")
+    quantity = booking["quantity"]
+    return Decision(
+        result={"booking_id": booking["pk"], "status": status},
+        writes=[
+            Update(booking["pk"], put={"status": status}, when={"status": "HELD"}),
+            Update(
+                booking["thing"],
+                add={"held": -quantity, gains: quantity},
+                when={"held": AtLeast(quantity)},
+            ),
+        ],
+    )
+
+
+def show(row: Item) -> dict[str, Any]:
+    """A thing as the API shows it."""
+    names = ("id", "total", "available", "held", "confirmed", "price")
+    return {name: row[name] for name in names}
+
+
+def change(kind: str, thing: str, row: Item | None, body: Mapping[str, Any]) -> Put | Update | None:
+    """The write that gives a thing another total and price.
+
+    Args:
+        kind: What it is.
+        thing: Its id.
+        row: Its current row, if it has one.
+        body: `total` and `price`.
+
+    Returns:
+        The write, or None where the total is below what is held and confirmed.
+    """
+    if row is None:
+        fresh = {"pk": thing_key(kind, thing), "id": thing, "held": 0, "confirmed": 0}
+        return Put(fresh | {"total": body["total"], "available": body["total"]} | _price(body))
+    available = body["total"] - row["held"] - row["confirmed"]
+    if available < 0:
+        return None
+    return Update(
+        row["pk"],
+        put={"total": body["total"], "available": available} | _price(body),
+        when={"held": row["held"], "confirmed": row["confirmed"]},
+    )
+
+
+def _price(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {"price": dict(body["price"])}

@@ -1,0 +1,253 @@
+"""Payments: authorise, void, capture, refund, on a double-entry ledger.
+
+Who moves the money is a `Gateway`. Ours is the ledger in this service's own table: every movement
+is a row of postings that sum to zero, and an account's row carries what its postings add up to. A
+payment is a row that changes status (AUTHORISED, then VOIDED or CAPTURED, then REFUNDED), keyed by
+the saga, so there is one payment a saga.
+
+An external provider takes the ledger's place by another `Gateway`, which calls the provider with
+`payment_key(call)` as its idempotency key and returns the row to write; see docs/add-a-step.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from recourse.money import CurrencyMismatchError, total
+from recourse.step import AtLeast, Call, Decision, Item, Put, Refusal, Update, action, undo
+
+INCOME = "income"
+"""The house's own account. Its balance is the sum of its postings: one row that every capture
+would write is the one row that they would all wait for."""
+
+OUTSIDE = "outside"
+"""Where an account's opening balance comes from."""
+
+
+class UnknownAccountError(Refusal):
+    """There is no such account."""
+
+
+class PaymentDeclinedError(Refusal):
+    """The account has too little available."""
+
+
+class PaymentNotAuthorisedError(Refusal):
+    """There is no authorised payment to capture, or no captured one to refund."""
+
+
+class Gateway(Protocol):
+    """Who moves the money. Each method decides; what it returns is committed by the runtime."""
+
+    def authorise(self, call: Call, account: Item, amount: Mapping[str, Any]) -> Decision:
+        """Set the amount aside."""
+
+    def void(self, call: Call, payment: Item) -> Decision:
+        """Give back what was set aside."""
+
+    def capture(self, call: Call, payment: Item) -> Decision:
+        """Take what was set aside."""
+
+    def refund(self, call: Call, payment: Item) -> Decision:
+        """Give back what was taken."""
+
+
+def account_key(account: str) -> str:
+    """The key of an account's row."""
+    return f"account#{account}"
+
+
+def payment_key(call: Call) -> str:
+    """The key of the saga's payment."""
+    return f"payment#{call.saga_id}"
+
+
+def movement(key: str, currency: str, postings: Mapping[str, int]) -> Put:
+    """A movement of money: its row, with postings by account.
+
+    Raises:
+        ValueError: The postings do not sum to zero.
+    """
+    if sum(postings.values()):
+        raise ValueError(f"movement {key} does not sum to zero: {dict(postings)}")
+    return Put({"pk": f"movement#{key}", "currency": currency, "postings": dict(postings)})
+
+
+class LedgerGateway:
+    """Money within this service's table."""
+
+    def authorise(self, call: Call, account: Item, amount: Mapping[str, Any]) -> Decision:
+        """Move the amount from what the account has available to what it has held."""
+        name, value = account["id"], amount["amount"]
+        payment = {
+            "pk": payment_key(call),
+            "saga_id": call.saga_id,
+            "account_id": name,
+            "amount": dict(amount),
+            "status": "AUTHORISED",
+            "owner": call.owner,
+        }
+        return self._move(
+            call,
+            "authorise",
+            payment,
+            {f"{name}:available": -value, f"{name}:held": value},
+            Put(payment),
+            Update(
+                account["pk"],
+                add={"available": -value, "held": value},
+                when={"available": AtLeast(value), "currency": amount["currency"]},
+            ),
+        )
+
+    def void(self, call: Call, payment: Item) -> Decision:
+        """Move the amount back from held to available."""
+        name, value = payment["account_id"], payment["amount"]["amount"]
+        return self._turn(
+            call,
+            "void",
+            payment,
+            "VOIDED",
+            {f"{name}:held": -value, f"{name}:available": value},
+            {"held": -value, "available": value},
+        )
+
+    def capture(self, call: Call, payment: Item) -> Decision:
+        """Move the amount from the account's held to our income."""
+        name, value = payment["account_id"], payment["amount"]["amount"]
+        return self._turn(
+            call,
+            "capture",
+            payment,
+            "CAPTURED",
+            {f"{name}:held": -value, INCOME: value},
+            {"held": -value, "balance": -value},
+        )
+
+    def refund(self, call: Call, payment: Item) -> Decision:
+        """Move the amount from our income to what the account has available."""
+        name, value = payment["account_id"], payment["amount"]["amount"]
+        return self._turn(
+            call,
+            "refund",
+            payment,
+            "REFUNDED",
+            {INCOME: -value, f"{name}:available": value},
+            {"available": value, "balance": value},
+        )
+
+    def _turn(
+        self,
+        call: Call,
+        what: str,
+        payment: Item,
+        status: str,
+        postings: Mapping[str, int],
+        changes: Mapping[str, int],
+    ) -> Decision:
+        turn = Update(payment["pk"], put={"status": status}, when={"status": payment["status"]})
+        account = Update(account_key(payment["account_id"]), add=changes)
+        return self._move(call, what, payment | {"status": status}, postings, turn, account)
+
+    def _move(
+        self,
+        call: Call,
+        what: str,
+        payment: Item,
+        postings: Mapping[str, int],
+        *writes: Put | Update,
+    ) -> Decision:
+        posted = movement(f"{call.saga_id}#{what}", payment["amount"]["currency"], postings)
+        result = {
+            "payment_id": payment["pk"],
+            "account_id": payment["account_id"],
+            "amount": payment["amount"],
+            "status": payment["status"],
+        }
+        return Decision(result=result, writes=[*writes, posted])
+
+
+GATEWAY: Gateway = LedgerGateway()
+
+
+@action(
+    reads=lambda call: [account_key(call.request["payment"]["account_id"])],
+    refuses=[PaymentDeclinedError, UnknownAccountError, CurrencyMismatchError],
+)
+def authorise(call: Call) -> Decision:
+    """Set aside the sum of the earlier results' prices."""
+    amount = total(result["price"] for result in call.results.values() if result)
+    name, account = call.request["payment"]["account_id"], call.item
+    if account is None:
+        raise UnknownAccountError(f"there is no account {name}")
+    if account["currency"] != amount["currency"]:
+        raise CurrencyMismatchError(f"account {name} is in {account['currency']}")
+    if account["available"] < amount["amount"]:
+        raise PaymentDeclinedError(
+            f"account {name} has less than {amount['amount']} {amount['currency']} available"
+        )
+    return GATEWAY.authorise(call, account, amount)
+
+
+@undo(reads=lambda call: [payment_key(call)])
+def void(call: Call) -> Decision:
+    """Give back what was set aside."""
+    return GATEWAY.void(call, _payment(call, "AUTHORISED"))
+
+
+@action(reads=lambda call: [payment_key(call)], refuses=[PaymentNotAuthorisedError])
+def capture(call: Call) -> Decision:
+    """Take what was set aside: the money changes hands."""
+    return GATEWAY.capture(call, _payment(call, "AUTHORISED"))
+
+
+@undo(reads=lambda call: [payment_key(call)])
+def refund(call: Call) -> Decision:
+    """Give back what was taken; for a saga that captures before its pivot."""
+    return GATEWAY.refund(call, _payment(call, "CAPTURED"))
+
+
+def _payment(call: Call, status: str) -> Item:
+    payment = call.item
+    if payment is None or payment["status"] != status:
+        found = payment["status"] if payment else "no payment"
+        raise PaymentNotAuthorisedError(f"the payment should be {status}: there is {found}")
+    return payment
+
+
+def show(row: Item) -> dict[str, Any]:
+    """An account as the API shows it."""
+    return {name: row[name] for name in ("id", "currency", "balance", "available", "held")}
+
+
+def change(account: str, row: Item | None, body: Mapping[str, Any]) -> list[Put | Update] | None:
+    """The writes that give an account another balance.
+
+    Args:
+        account: Its id.
+        row: Its current row, if it has one.
+        body: `currency` and `balance`.
+
+    Returns:
+        The writes, or None where the balance is below what is held, or the currency another.
+    """
+    balance, currency = body["balance"], body["currency"]
+    if row is None:
+        fresh: Item = {"pk": account_key(account), "id": account, "currency": currency, "held": 0}
+        fresh |= {"balance": balance, "available": balance, "changes": 0}
+        return [Put(fresh), _funded(account, 0, currency, balance)]
+    if balance < row["held"] or currency != row["currency"]:
+        return None
+    delta, changes = balance - row["balance"], row["changes"]
+    update = Update(
+        row["pk"],
+        add={"balance": delta, "available": delta, "changes": 1},
+        when={"balance": row["balance"], "held": row["held"], "changes": changes},
+    )
+    return [update, _funded(account, changes + 1, currency, delta)]
+
+
+def _funded(account: str, occasion: int, currency: str, amount: int) -> Put:
+    postings = {f"{account}:available": amount, OUTSIDE: -amount}
+    return movement(f"funding#{account}#{occasion}", currency, postings)

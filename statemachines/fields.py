@@ -1,0 +1,39 @@
+"""Parts that the requests of several sagas have in common."""
+
+import re
+from typing import Annotated
+
+from annotated_types import Len, Predicate
+
+from recourse.saga import request_model
+
+_EMAIL = re.compile(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+\.[^@\s.\x00-\x1f]+")
+
+
+def is_email(text: str) -> bool:
+    """Whether it looks like an e-mail address; only a mail that arrives proves that it is one."""
+    return _EMAIL.fullmatch(text) is not None
+
+
+def is_id(text: str) -> bool:
+    """Whether it can be an id: printable, without spaces, slashes or number signs."""
+    return text.isprintable() and not re.search(r"[\s/#]", text)
+
+
+Id = Annotated[str, Len(1, 128), Predicate(is_id)]
+Email = Annotated[str, Len(3, 254), Predicate(is_email)]
+
+
+@request_model
+class Person:
+    """Who it is for."""
+
+    name: Annotated[str, Len(1, 200)]
+    email: Email
+
+
+@request_model
+class Payer:
+    """The account that pays."""
+
+    account_id: Id

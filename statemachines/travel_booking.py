@@ -1,0 +1,75 @@
+"""A trip: flight, hotel and car together, then paid, captured and invoiced."""
+
+from typing import Annotated
+
+from annotated_types import Ge, Le, Len
+
+from recourse.saga import Saga, Step, Together, request_model
+from services import cars, flights, hotels, invoices, payments
+from statemachines.fields import Id, Payer, Person
+
+
+@request_model
+class FlightAsk:
+    """Seats on a flight."""
+
+    id: Id
+    seats: Annotated[int, Ge(1), Le(9)]
+
+
+@request_model
+class HotelAsk:
+    """Rooms of a hotel, for some nights."""
+
+    id: Id
+    rooms: Annotated[int, Ge(1), Le(9)]
+    nights: Annotated[int, Ge(1), Le(90)]
+
+
+@request_model
+class CarAsk:
+    """A car of a class, for some days."""
+
+    id: Id
+    days: Annotated[int, Ge(1), Le(90)]
+
+
+@request_model
+class TripRequest:
+    """A trip to book; the car may be left out."""
+
+    trip_id: Annotated[str, Len(1, 128)]
+    traveller: Person
+    flight: FlightAsk
+    hotel: HotelAsk
+    payment: Payer
+    car: CarAsk | None = None
+
+
+TRAVEL_BOOKING = Saga(
+    "travel-booking",
+    request=TripRequest,
+    business_key="trip_id",
+    steps=[
+        Together(
+            Step(
+                "flight",
+                flights.hold,
+                undo=flights.release,
+                confirm=flights.book,
+                takes=["flight"],
+            ),
+            Step("hotel", hotels.hold, undo=hotels.release, confirm=hotels.book, takes=["hotel"]),
+            Step("car", cars.hold, undo=cars.release, confirm=cars.book, takes=["car"]),
+        ),
+        Step(
+            "payment",
+            payments.authorise,
+            undo=payments.void,
+            takes=["payment"],
+            after=["flight", "hotel", "car"],
+        ),
+        Step("capture", payments.capture, pivot=True),
+        Step("invoice", invoices.issue, after=["flight", "hotel", "car", "capture"]),
+    ],
+)

@@ -235,7 +235,7 @@ def _check_step(
     role = saga.role(step.name)
     if not _STEP_NAME.fullmatch(step.name):
         raise refuse("a name is lower case, digits and underscores")
-    if step.pivot and not alone:
+    if role == "pivot" and not alone:
         raise refuse("the pivot decides alone, it cannot run together with others")
     if role == "compensable" and step.undo is None:
         raise refuse("it comes before the pivot and has no undo")

@@ -1,0 +1,145 @@
+"""What a declaration compiles to: every task is bounded, retried and caught, every path ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from recourse.asl import compile_saga
+from recourse.runtime import TRANSIENT
+from recourse.saga import Saga
+from statemachines import SAGAS
+
+every_saga = pytest.mark.parametrize("saga", SAGAS.values(), ids=SAGAS)
+
+
+def machines(machine: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A machine and those of its parallel branches."""
+    yield machine
+    for state in machine["States"].values():
+        for branch in state.get("Branches", []):
+            yield from machines(branch)
+
+
+def follow(state: dict[str, Any]) -> set[str]:
+    found = {state[key] for key in ("Next", "Default") if key in state}
+    found |= {way["Next"] for key in ("Catch", "Choices") for way in state.get(key, [])}
+    return found
+
+
+def tasks(saga: Saga) -> Iterator[tuple[str, dict[str, Any]]]:
+    for machine in machines(compile_saga(saga)):
+        yield from ((n, s) for n, s in machine["States"].items() if s["Type"] == "Task")
+
+
+@every_saga
+def test_every_target_exists_and_every_state_is_reached(saga: Saga) -> None:
+    for machine in machines(compile_saga(saga)):
+        reached, ahead = set(), {machine["StartAt"]}
+        while ahead:
+            name = ahead.pop()
+            assert name in machine["States"], f"nothing is called {name}"
+            reached.add(name)
+            ahead |= follow(machine["States"][name]) - reached
+        assert reached == set(machine["States"])
+
+
+@every_saga
+def test_every_task_has_its_own_timeout_and_the_machine_has_none(saga: Saga) -> None:
+    assert all(state["TimeoutSeconds"] >= 1 for _, state in tasks(saga))
+    assert all("TimeoutSeconds" not in machine for machine in machines(compile_saga(saga)))
+
+
+@every_saga
+def test_every_task_but_parking_catches_everything(saga: Saga) -> None:
+    for name, state in tasks(saga):
+        if name != "Park":
+            assert state["Catch"][-1]["ErrorEquals"] == ["States.ALL"], name
+
+
+@every_saga
+def test_every_task_has_four_tries_with_backoff_full_jitter_and_a_cap(saga: Saga) -> None:
+    for name, state in tasks(saga):
+        retry = state["Retry"][-1]
+        assert retry["MaxAttempts"] >= 3, name
+        assert retry["BackoffRate"] > 1
+        assert retry["JitterStrategy"] == "FULL"
+        assert retry["MaxDelaySeconds"] > retry["IntervalSeconds"]
+
+
+@every_saga
+def test_an_action_that_can_be_undone_is_retried_on_transient_errors_only(saga: Saga) -> None:
+    for name, state in tasks(saga):
+        expected = ["States.ALL"]
+        if state["Parameters"].get("phase") == "action" and saga.role(name) != "retriable":
+            expected = list(TRANSIENT)
+        assert state["Retry"][-1]["ErrorEquals"] == expected, name
+
+
+@every_saga
+def test_a_failing_step_is_undone_first_then_the_earlier_ones_in_reverse(saga: Saga) -> None:
+    states = compile_saga(saga)["States"]
+    compensable = [s.name for s in saga.all if saga.role(s.name) == "compensable"]
+    for rank, group in enumerate(saga.groups):
+        if saga.role(group[0].name) != "compensable":
+            continue
+        name = " | ".join(step.name for step in group)
+        walked, at = [], states[name]["Catch"][-1]["Next"]
+        while at.endswith(".undo"):
+            walked.append(at.removesuffix(".undo"))
+            assert states[at]["Catch"][-1]["Next"] == states[at]["Next"], "the others still run"
+            at = states[at]["Next"]
+        done = [s.name for before in saga.groups[: rank + 1] for s in before]
+        assert walked == list(reversed(done))
+        assert at == "Undone?"
+    assert set(compensable) == {n.removesuffix(".undo") for n in states if n.endswith(".undo")}
+
+
+@every_saga
+def test_the_pivot_is_settled_and_nothing_after_it_goes_back(saga: Saga) -> None:
+    states = compile_saga(saga)["States"]
+    pivot = saga.pivot.name
+    assert states[pivot]["Catch"][-1]["Next"] == f"{pivot}.settle"
+    settle = states[f"{pivot}.settle"]
+    assert settle["Catch"][0]["ErrorEquals"] == ["StepCancelledError"]
+    assert settle["Catch"][-1]["Next"] == "Park"
+    assert settle["Next"] == states[pivot]["Next"]
+    seen, ahead = set(), {states[pivot]["Next"]}
+    while ahead:
+        name = ahead.pop()
+        seen.add(name)
+        ahead |= follow(states[name]) - seen
+    assert not any(name.endswith(".undo") for name in seen)
+
+
+@every_saga
+def test_the_happy_path_has_no_choice_and_no_bookkeeping(saga: Saga) -> None:
+    states = compile_saga(saga)["States"]
+    entered, at = [], compile_saga(saga)["StartAt"]
+    while "Next" in states[at]:
+        entered.append(at)
+        at = states[at]["Next"]
+    steps = [state for name in entered for state in (states[name].get("Branches") or [name])]
+    assert at == "Succeeded"
+    assert len(steps) == len(saga.all)
+    assert len(entered) == len(saga.groups)
+
+
+@every_saga
+def test_no_step_is_given_more_than_it_takes(saga: Saga) -> None:
+    for name, state in tasks(saga):
+        if name == "Park":
+            continue
+        step = saga.by_name[state["Parameters"]["step"]]
+        assert state["Parameters"]["request"] == {f"{n}.$": f"$.request.{n}" for n in step.takes}
+
+
+def test_the_timescale_multiplies_timeouts_and_backoffs_in_whole_seconds() -> None:
+    saga = SAGAS["travel-booking"]
+    fast = compile_saga(saga, 0.1)["States"]["capture"]
+    slow = compile_saga(saga)["States"]["capture"]
+    assert (slow["TimeoutSeconds"], fast["TimeoutSeconds"]) == (30, 3)
+    assert slow["Retry"][0]["MaxDelaySeconds"] == 10
+    assert fast["Retry"][0]["IntervalSeconds"] == 1

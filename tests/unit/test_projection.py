@@ -1,0 +1,217 @@
+"""What a saga looks like follows from its events, in whatever order and however often they come."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recourse import events
+from recourse.projection import Story, enter, is_hidden, trouble
+from statemachines import SAGAS
+
+SAGA = SAGAS["travel-booking"]
+TRIP: dict[str, Any] = {"trip_id": "t", "flight": {}, "hotel": {}, "car": {}, "payment": {}} | {
+    "flight": {"id": "f"},
+    "hotel": {"id": "h"},
+    "car": {"id": "c"},
+    "payment": {"account_id": "a"},
+}
+NO_CAR = TRIP | {"car": None}
+OOPS = events.error("OopsError", "it went wrong")
+
+
+def told(what: str, step: str | None = None, **data: Any) -> dict[str, Any]:
+    defaults = {"run": 0, "attempts": 1, "entered_at": None} if step else {}
+    occasion = f"r{data.get('run', 0)}" if data.get("outcome") == "parked" else ""
+    return events.event("s1", SAGA.name, what, step=step, occasion=occasion, **{**defaults, **data})
+
+
+STARTED = told("started")
+DONE = {step.name: told("done", step.name, result={"of": step.name}) for step in SAGA.all}
+HOLDS = ["flight", "hotel", "car"]
+
+
+def failed(step: str, **data: Any) -> dict[str, Any]:
+    return told("failed", step, error=OOPS, **data)
+
+
+def undone(step: str, *follows: str) -> dict[str, Any]:
+    return told("undone", step, follows=follows or ["done"])
+
+
+def empty(step: str, *follows: str) -> dict[str, Any]:
+    return told("undone", step, outcome="empty", follows=follows)
+
+
+def undo_failed(step: str, run: int = 0) -> dict[str, Any]:
+    return told("undo_failed", step, error=OOPS, outcome="parked", run=run, attempts=4)
+
+
+BOOKED = [STARTED, *DONE.values()]
+DECLINED = [
+    STARTED,
+    *(DONE[name] for name in HOLDS),
+    failed("payment"),
+    empty("payment", "failed"),
+    *(undone(name) for name in reversed(HOLDS)),
+]
+CUT_OFF = [
+    STARTED,
+    DONE["flight"],
+    failed("hotel"),
+    empty("car"),
+    empty("hotel", "failed"),
+    undone("flight"),
+]
+CRASHED = [
+    STARTED,
+    DONE["flight"],
+    DONE["hotel"],
+    DONE["car"],
+    failed("hotel"),
+    undone("car"),
+    undone("hotel", "done", "failed"),
+    undone("flight"),
+]
+CANCELLED = [
+    STARTED,
+    failed("capture", early=True, attempts=0),
+    *(DONE[n] for n in HOLDS),
+    DONE["payment"],
+    undone("payment"),
+    *(undone(name) for name in reversed(HOLDS)),
+]
+BOTH_FAILED = [
+    STARTED,
+    failed("hotel"),
+    failed("car"),
+    empty("car", "failed"),
+    empty("hotel", "failed"),
+    empty("flight"),
+]
+STUCK = [*DECLINED[:-2], undo_failed("hotel"), undone("flight")]
+STORIES = {
+    "booked": (BOOKED, "SUCCEEDED"),
+    "declined": (DECLINED, "COMPENSATED"),
+    "cut off": (CUT_OFF, "COMPENSATED"),
+    "crashed": (CRASHED, "COMPENSATED"),
+    "cancelled": (CANCELLED, "COMPENSATED"),
+    "both failed": (BOTH_FAILED, "COMPENSATED"),
+    "stuck": (STUCK, "COMPENSATION_FAILED"),
+}
+
+
+def play(batches: Sequence[Sequence[Any]], request: dict[str, Any] = TRIP) -> Story:
+    entered: list[Any] = []
+    waiting: list[Any] = []
+    for batch in batches:
+        entered, waiting = enter(SAGA, "s1", request, entered, [*waiting, *batch])
+    return Story(SAGA, request, entered)
+
+
+def statuses(story: Story, run: int = 0) -> dict[str, str]:
+    return {step["name"]: step["status"] for step in story.steps(run)}
+
+
+@given(st.data())
+@pytest.mark.parametrize("name", STORIES)
+def test_any_order_and_any_duplicates_tell_the_same_story(name: str, data: Any) -> None:
+    happened, status = STORIES[name]
+    shuffled = data.draw(
+        st.permutations([*happened, *data.draw(st.lists(st.sampled_from(happened)))])
+    )
+    # The API itself enters `started`, before anything else can happen.
+    story = play([[STARTED], *([one] for one in shuffled)])
+    assert story.status(0) == status
+    assert statuses(story) == statuses(play([happened]))
+    visible = [told for told in story.entered if not is_hidden(told)]
+    assert [told["sequence"] for told in visible] == list(range(1, len(visible) + 1))
+    assert visible[0]["type"].endswith(".started")
+    ending = {"SUCCEEDED": "succeeded", "COMPENSATED": "compensated"}.get(status)
+    if ending:
+        assert [t["type"] for t in visible if t["type"].endswith(f".{ending}")] == [
+            visible[-1]["type"]
+        ]
+    at = {told["id"]: index for index, told in enumerate(story.entered)}
+    for one in story.entered:
+        for kind in one["data"].get("follows", []):
+            assert at[f"s1.{one['data']['step']}.{kind}"] < at[one["id"]]
+    if name in ("booked", "declined", "crashed"):
+        assert all(at[f"s1.{n}.done"] < at.get("s1.payment.done", 99) for n in HOLDS[:1])
+
+
+def test_each_step_shows_where_it_is() -> None:
+    assert statuses(play([[STARTED]])) == dict.fromkeys(HOLDS, "RUNNING") | dict.fromkeys(
+        ["payment", "capture", "invoice"], "PENDING"
+    )
+    assert statuses(play([BOOKED])) == dict.fromkeys(DONE, "DONE")
+    assert statuses(play([DECLINED[:5]]))["car"] == "DONE", "the failing step's own undo is first"
+    assert statuses(play([DECLINED[:6]]))["car"] == "UNDOING"
+    assert statuses(play([DECLINED])) == dict.fromkeys(HOLDS, "UNDONE") | {
+        "payment": "FAILED",
+        "capture": "PENDING",
+        "invoice": "PENDING",
+    }
+    assert statuses(play([CUT_OFF]))["car"] == "SKIPPED"
+    assert statuses(play([CRASHED]))["hotel"] == "UNDONE"
+    assert statuses(play([CANCELLED]))["capture"] == "FAILED"
+
+
+def test_a_step_that_the_request_leaves_out_is_skipped_and_waited_for_by_nobody() -> None:
+    story = play([[one for one in BOOKED if one["data"].get("step") != "car"]], NO_CAR)
+    assert story.status(0) == "SUCCEEDED"
+    assert statuses(story)["car"] == "SKIPPED"
+    gone = [one for one in DECLINED if one["data"].get("step") != "car"]
+    assert play([gone], NO_CAR).status(0) == "COMPENSATED"
+
+
+def test_an_event_waits_for_its_causes() -> None:
+    entered, waiting = enter(SAGA, "s1", TRIP, [STARTED], [DONE["payment"], DONE["flight"]])
+    assert [one["id"] for one in entered] == ["s1.started", "s1.flight.done"]
+    assert [one["id"] for one in waiting] == ["s1.payment.done"]
+
+
+def test_a_retried_undo_is_under_way_until_it_fails_again() -> None:
+    stuck = play([STUCK])
+    assert (stuck.status(0), statuses(stuck)["hotel"]) == ("COMPENSATION_FAILED", "UNDO_FAILED")
+    assert (stuck.status(1), statuses(stuck, 1)["hotel"]) == ("COMPENSATING", "UNDOING")
+    again = play([STUCK, [undo_failed("hotel", run=1)]])
+    assert again.status(1) == "COMPENSATION_FAILED"
+    told_twice = [one for one in again.entered if one["type"].endswith("compensation_failed")]
+    assert len(told_twice) == 2
+    resolved = play([STUCK, [undone("hotel")]])
+    assert (resolved.status(1), statuses(resolved, 1)["hotel"]) == ("COMPENSATED", "UNDONE")
+
+
+def test_a_parked_step_after_the_pivot_leaves_the_saga_running() -> None:
+    parked = failed("invoice", outcome="parked", attempts=8)
+    story = play([[*BOOKED[:-1], parked]])
+    assert (story.status(0), statuses(story)["invoice"]) == ("RUNNING", "FAILED")
+    assert story.failure is not None
+    view = next(step for step in story.steps(0) if step["name"] == "invoice")
+    found = trouble(view, story.status(0))
+    assert found is not None and found.target == "invoice"
+    assert statuses(story, 1)["invoice"] == "RUNNING", "a retry is under way"
+    done = play([[*BOOKED[:-1], parked, DONE["invoice"]]])
+    assert done.status(1) == "SUCCEEDED"
+    assert done.failure is None
+
+
+def test_only_what_is_stuck_can_be_resolved() -> None:
+    for name, (happened, _) in STORIES.items():
+        story = play([happened])
+        stuck = [s["name"] for s in story.steps(0) if trouble(s, story.status(0))]
+        assert stuck == (["hotel"] if name == "stuck" else [])
+
+
+def test_the_first_failure_is_the_reason() -> None:
+    random_order = random.Random(7).sample(BOTH_FAILED, len(BOTH_FAILED))
+    story = play([[STARTED], *([one] for one in random_order)])
+    assert story.failure is not None
+    first = next(t for t in story.entered if t["type"].endswith(".failed"))
+    assert story.failure["id"] == first["id"]

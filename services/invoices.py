@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+from recourse.money import total
 from recourse.step import Call, Decision, Document, Put, Update, action, undo
 
 
@@ -16,10 +17,10 @@ def invoice_key(call: Call) -> str:
 
 @action(documents=True)
 def issue(call: Call) -> Decision:
-    """Write the invoice over what the saga has paid."""
+    """Write the invoice over the prices of the earlier steps."""
     number = f"INV-{call.started_at[:10].replace('-', '')}-{call.saga_id[:8].upper()}"
-    amount = next(r["amount"] for r in call.results.values() if r and "amount" in r)
     lines = list(_lines(call))
+    amount = total(line["price"] for line in lines)
     document = Document(
         key=f"invoices/{call.saga_id}.pdf",
         body=_pdf(call, number, lines, amount),

@@ -70,6 +70,6 @@ TRAVEL_BOOKING = Saga(
             after=["flight", "hotel", "car"],
         ),
         Step("capture", payments.capture, pivot=True),
-        Step("invoice", invoices.issue, after=["flight", "hotel", "car", "capture"]),
+        Step("invoice", invoices.issue, after=["flight", "hotel", "car"]),
     ],
 )

@@ -1,0 +1,393 @@
+"""The barrier, through the step runtime, on moto's DynamoDB: each effect at most once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import botocore.session
+import pytest
+from moto import mock_aws
+
+from recourse.barrier import marker_key
+from recourse.items import decode_item, encode_item
+from recourse.runtime import RejectedError, StepRunner
+from recourse.step import (
+    AtLeast,
+    Call,
+    Decision,
+    Put,
+    Refusal,
+    StepCancelledError,
+    StepCrashedError,
+    StepTimedOutError,
+    TransientError,
+    Update,
+    action,
+    confirm,
+    undo,
+)
+
+TABLE = "things"
+TIMED_OUT = {"Error": "States.Timeout", "Cause": ""}
+
+
+class SoldOutError(Refusal):
+    pass
+
+
+@action(reads=lambda call: ["thing#1"], refuses=[SoldOutError])
+def hold(call: Call) -> Decision:
+    assert call.item is not None
+    wanted = call.request["wanted"]
+    if call.item["free"] < wanted:
+        raise SoldOutError(f"fewer than {wanted} are free")
+    return Decision(
+        result={"wanted": wanted},
+        writes=[
+            Update("thing#1", add={"free": -wanted}, when={"free": AtLeast(wanted)}),
+            Put({"pk": f"hold#{call.saga_id}", "wanted": wanted, "status": "HELD"}),
+        ],
+    )
+
+
+@undo(reads=lambda call: [f"hold#{call.saga_id}"])
+def release(call: Call) -> Decision:
+    assert call.item is not None and call.item["wanted"] == call.result["wanted"]
+    return Decision(
+        writes=[
+            Update(call.item["pk"], put={"status": "RELEASED"}, when={"status": "HELD"}),
+            Update("thing#1", add={"free": call.item["wanted"]}),
+        ]
+    )
+
+
+@confirm(reads=lambda call: [f"hold#{call.saga_id}"])
+def book(call: Call) -> Decision:
+    assert call.item is not None
+    return Decision(
+        writes=[Update(call.item["pk"], put={"status": "BOOKED"}, when={"status": "HELD"})]
+    )
+
+
+@dataclass
+class Bench:
+    """A step on its own, with what a test asks of it."""
+
+    dynamodb: Any
+    naps: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.runner = StepRunner(
+            self.dynamodb, TABLE, hold, release, book, faults=True, sleep=self.naps.append
+        )
+
+    def ask(self, phase: str = "action", saga_id: str = "s1", **changes: Any) -> Any:
+        of_saga = {"chaos", "recover", "skips", "attempts"}
+        saga = {
+            "id": saga_id,
+            "name": "shop",
+            "owner": "o",
+            "business_key": "b",
+            "started_at": "2026-01-01T00:00:00.000Z",
+        } | {name: value for name, value in changes.items() if name in of_saga}
+        task = {
+            "saga": saga,
+            "step": "hold",
+            "phase": phase,
+            "role": "compensable",
+            "request": {"wanted": 2},
+            "results": {},
+        }
+        return self.runner.run(task | {n: v for n, v in changes.items() if n not in of_saga})
+
+    def row(self, key: str) -> dict[str, Any] | None:
+        got = self.dynamodb.get_item(TableName=TABLE, Key={"pk": {"S": key}}, ConsistentRead=True)
+        return decode_item(got["Item"]) if "Item" in got else None
+
+    @property
+    def free(self) -> int:
+        found = self.row("thing#1")
+        assert found is not None
+        return int(found["free"])
+
+    def told(self) -> dict[str, dict[str, Any]]:
+        """The data of every event in the outbox, by the end of its id."""
+        rows = (decode_item(item) for item in self.dynamodb.scan(TableName=TABLE)["Items"])
+        found = (json.loads(row["event"]) for row in rows if row["pk"].startswith("outbox#"))
+        return {one["id"].partition(".")[2]: one["data"] for one in found}
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with mock_aws():
+        dynamodb = botocore.session.get_session().create_client("dynamodb")
+        dynamodb.create_table(
+            TableName=TABLE,
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        dynamodb.put_item(TableName=TABLE, Item=encode_item({"pk": "thing#1", "free": 5}))
+        yield Bench(dynamodb)
+
+
+def test_a_duplicate_action_answers_the_same_and_does_nothing(bench: Bench) -> None:
+    assert bench.ask() == bench.ask() == {"wanted": 2}
+    assert bench.free == 3
+
+
+def test_a_duplicate_answers_the_same_though_nothing_is_left(bench: Bench) -> None:
+    bench.ask(request={"wanted": 5})
+    assert bench.ask(request={"wanted": 5}) == {"wanted": 5}
+    assert bench.free == 0
+
+
+def test_a_duplicate_undo_answers_the_same_and_does_nothing(bench: Bench) -> None:
+    bench.ask()
+    assert bench.ask("undo") == bench.ask("undo") == {"outcome": "done"}
+    assert bench.free == 5
+    assert bench.told()["hold.undone"]["follows"] == ["done"]
+
+
+def test_an_undo_whose_action_never_ran_is_a_recorded_no_op(bench: Bench) -> None:
+    assert bench.ask("undo") == {"outcome": "empty"}
+    assert bench.free == 5
+    assert bench.told()["hold.undone"] | {"entered_at": None} == {
+        "step": "hold",
+        "attempts": 1,
+        "entered_at": None,
+        "run": 0,
+        "outcome": "empty",
+        "follows": [],
+    }
+
+
+def test_an_action_that_arrives_after_its_undo_is_refused(bench: Bench) -> None:
+    bench.ask("undo")
+    with pytest.raises(StepCancelledError):
+        bench.ask()
+    assert bench.free == 5
+
+
+def test_a_duplicate_action_after_its_undo_has_no_second_effect(bench: Bench) -> None:
+    bench.ask()
+    bench.ask("undo")
+    assert bench.ask() == {"wanted": 2}, "it answers what it answered"
+    assert bench.free == 5
+
+
+def test_a_refusal_is_recorded_and_stays(bench: Bench) -> None:
+    for _ in range(2):
+        with pytest.raises(Refusal) as no:
+            bench.ask(request={"wanted": 9})
+        assert type(no.value).__name__ == "SoldOutError"
+        bench.dynamodb.put_item(TableName=TABLE, Item=encode_item({"pk": "thing#1", "free": 99}))
+    assert bench.told()["hold.failed"]["error"]["type"] == "SoldOutError"
+    assert bench.ask("undo") == {"outcome": "empty"}
+    assert bench.told()["hold.undone"]["follows"] == ["failed"]
+
+
+def test_the_undo_of_a_step_that_timed_out_tells_of_the_failure(bench: Bench) -> None:
+    bench.ask()
+    bench.ask("undo", failure={"hold": TIMED_OUT}, tries=4)
+    told = bench.told()
+    assert told["hold.failed"]["error"]["type"] == "StepTimedOutError"
+    assert told["hold.failed"]["attempts"] == 4
+    assert told["hold.undone"]["follows"] == ["done", "failed"]
+    assert bench.free == 5
+
+
+def test_a_failure_in_a_group_is_the_step_s_that_failed(bench: Bench) -> None:
+    inner = {"Error": "TransientError", "Cause": json.dumps({"errorMessage": "throttled"})}
+    caught = {"_together_0": {"Error": "hold", "Cause": json.dumps(inner)}}
+    bench.ask("undo", failure=caught)
+    assert bench.told()["hold.failed"]["error"] == {
+        "type": "TransientError",
+        "message": "throttled",
+    }
+    bench.ask("undo", saga_id="s2", failure={"_together_0": {"Error": "other", "Cause": "{}"}})
+    assert [name for name in bench.told() if name.endswith("failed")] == ["hold.failed"]
+
+
+def test_a_claimed_pivot_never_acts(bench: Bench) -> None:
+    assert bench.ask("cancel", role="pivot") == {"cancelled": True}
+    with pytest.raises(StepCancelledError):
+        bench.ask(role="pivot")
+    with pytest.raises(StepCancelledError):
+        bench.ask("settle", role="pivot", failure={"hold": TIMED_OUT})
+    assert bench.free == 5
+    assert bench.told()["hold.failed"]["error"]["type"] == "StepCancelledError"
+
+
+def test_a_pivot_that_has_acted_cannot_be_claimed(bench: Bench) -> None:
+    bench.ask(role="pivot")
+    assert bench.ask("cancel", role="pivot") == {"cancelled": False}
+    assert bench.ask("settle", role="pivot", failure={"hold": TIMED_OUT}) == {"wanted": 2}
+    assert "hold.failed" not in bench.told()
+
+
+def test_settling_a_pivot_that_never_acted_tells_of_its_failure(bench: Bench) -> None:
+    with pytest.raises(StepCancelledError):
+        bench.ask("settle", role="pivot", failure={"hold": TIMED_OUT}, tries=4)
+    failed = bench.told()["hold.failed"]
+    assert (failed["error"]["type"], failed["attempts"]) == ("StepTimedOutError", 4)
+    assert "early" not in failed
+
+
+def test_a_refusal_after_the_pivot_is_not_recorded_for_it_is_tried_again(bench: Bench) -> None:
+    with pytest.raises(SoldOutError):
+        bench.ask(role="retriable", request={"wanted": 9})
+    bench.dynamodb.put_item(TableName=TABLE, Item=encode_item({"pk": "thing#1", "free": 99}))
+    assert bench.ask(role="retriable", request={"wanted": 9}) == {"wanted": 9}
+
+
+def test_a_hold_is_confirmed_once_and_only_where_there_is_one(bench: Bench) -> None:
+    assert bench.ask("confirm", request={}) == {"outcome": "empty"}
+    bench.ask()
+    assert bench.ask("confirm", request={}) == {"outcome": "done"}
+    assert bench.ask("confirm", request={}) == {"outcome": "done"}
+    assert bench.row("hold#s1") == {"pk": "hold#s1", "wanted": 2, "status": "BOOKED"}
+
+
+def test_a_step_that_is_left_out_does_and_writes_nothing(bench: Bench) -> None:
+    assert bench.ask(request={"wanted": None}) is None
+    assert bench.ask("undo", request={"wanted": None}) is None
+    assert bench.row(marker_key("s1", "hold", "action")) is None
+
+
+def test_a_recovery_only_looks_up_what_a_step_before_the_pivot_had_done(bench: Bench) -> None:
+    assert bench.ask(recover=1) is None
+    assert bench.free == 5
+    bench.ask()
+    assert bench.ask(recover=1) == {"wanted": 2}
+    assert bench.ask("undo", recover=1) == {"outcome": "done"}
+
+
+def test_a_recovery_that_could_not_look_up_undoes_nothing_by_itself(bench: Bench) -> None:
+    bench.ask()
+    with pytest.raises(TransientError, match="look up"):
+        bench.ask("undo", recover=1, failure={"hold": TIMED_OUT})
+    assert bench.free == 3
+
+
+def test_a_recovery_settles_the_pivot(bench: Bench) -> None:
+    with pytest.raises(StepCancelledError):
+        bench.ask(role="pivot", recover=1)
+    assert bench.told()["hold.failed"]["early"] is True
+    bench.ask(role="pivot", saga_id="s2")
+    assert bench.ask(role="pivot", saga_id="s2", recover=1) == {"wanted": 2}
+
+
+def test_an_operator_skips_an_undo_and_what_was_held_stays(bench: Bench) -> None:
+    bench.ask()
+    assert bench.ask("undo", skips={"hold.undo": "by hand"}) == {"outcome": "skipped"}
+    assert bench.free == 3
+    assert bench.ask("undo") == {"outcome": "skipped"}
+
+
+def test_an_operator_skips_a_step_after_the_pivot(bench: Bench) -> None:
+    assert bench.ask(role="retriable", skips={"hold": "sent by post"}) is None
+    assert bench.told()["hold.done"]["outcome"] == "skipped"
+    assert bench.free == 5
+
+
+def test_a_row_that_changes_under_the_step_is_read_and_decided_again(bench: Bench) -> None:
+    decided = []
+
+    @action(reads=lambda call: ["thing#1"])
+    def greedy(call: Call) -> Decision:
+        assert call.item is not None
+        decided.append(call.item["free"])
+        if len(decided) == 1:
+            bench.dynamodb.put_item(TableName=TABLE, Item=encode_item({"pk": "thing#1", "free": 1}))
+        seen = call.item["free"]
+        return Decision(
+            result=seen, writes=[Update("thing#1", add={"free": -seen}, when={"free": seen})]
+        )
+
+    bench.runner = StepRunner(bench.dynamodb, TABLE, greedy, release, sleep=bench.naps.append)
+    assert bench.ask() == 1
+    assert decided == [5, 1]
+    assert bench.free == 0
+
+
+def test_a_conflict_that_lasts_is_a_transient_error(bench: Bench) -> None:
+    @action()
+    def never(call: Call) -> Decision:
+        return Decision(writes=[Update("thing#1", put={"free": 0}, when={"free": 77})])
+
+    bench.runner = StepRunner(bench.dynamodb, TABLE, never, sleep=bench.naps.append)
+    with pytest.raises(TransientError, match="changed since it was read"):
+        bench.ask(timeout=0.5)
+    assert bench.free == 5
+    assert len(bench.naps) > 3
+
+
+@pytest.mark.parametrize("fault", ["crash", "timeout", "duplicate"])
+def test_a_fault_after_the_effect_leaves_one_effect(bench: Bench, fault: str) -> None:
+    raised = None
+    try:
+        bench.ask(chaos={"hold": f"{fault}:1"})
+    except StepCrashedError as problem:
+        raised = problem
+    assert (raised is not None) == (fault == "crash")
+    assert bool([nap for nap in bench.naps if nap > 30]) == (fault == "timeout")
+    assert bench.ask(chaos={"hold": f"{fault}:1"}, attempt=1) == {"wanted": 2}
+    assert bench.free == 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "raised"),
+    [("error", TransientError), ("late", StepTimedOutError), ("reject", Refusal)],
+)
+def test_a_fault_before_the_effect_leaves_none(
+    bench: Bench, fault: str, raised: type[Exception]
+) -> None:
+    with pytest.raises(raised):
+        bench.ask(chaos={"hold": fault})
+    assert bench.free == 5
+
+
+def test_a_late_action_is_tried_after_its_undo_and_refused(bench: Bench) -> None:
+    assert bench.ask("undo", chaos={"hold": "late"}) == {"outcome": "empty"}
+    assert bench.free == 5
+    assert bench.row("hold#s1") is None
+
+
+def test_a_fault_counts_attempts_over_all_runs(bench: Bench) -> None:
+    bench.ask()
+    asked = {"chaos": {"hold.undo": "error:5"}, "attempts": {"hold.undo": 4}, "recover": 1}
+    with pytest.raises(TransientError):
+        bench.ask("undo", **asked)
+    assert bench.ask("undo", attempt=1, **asked) == {"outcome": "done"}
+    assert bench.told()["hold.undone"]["attempts"] == 6
+
+
+def test_an_undo_that_is_rejected_has_no_effect_and_is_not_recorded(bench: Bench) -> None:
+    bench.ask()
+    with pytest.raises(RejectedError):
+        bench.ask("undo", chaos={"hold.undo": "reject:1"})
+    assert bench.ask("undo", attempt=1, chaos={"hold.undo": "reject:1"}) == {"outcome": "done"}
+
+
+def test_without_chaos_a_fault_means_nothing(bench: Bench) -> None:
+    bench.runner = StepRunner(bench.dynamodb, TABLE, hold, release, book)
+    assert bench.ask(chaos={"hold": "error"}) == {"wanted": 2}
+
+
+def test_one_read_and_one_write_an_action_and_an_undo(bench: Bench) -> None:
+    calls: list[str] = []
+    bench.dynamodb.meta.events.register(
+        "before-call.dynamodb", lambda model, **_: calls.append(model.name)
+    )
+    bench.ask()
+    assert calls == ["GetItem", "TransactWriteItems"]
+    calls.clear()
+    bench.ask("undo")
+    assert calls == ["BatchGetItem", "TransactWriteItems"]

@@ -86,7 +86,7 @@ def test_an_unsound_one_is_refused(steps: list[Step | Together], message: str) -
 
 def test_an_error_that_is_no_refusal_is_caught_by_nothing_and_refused() -> None:
     odd = action(refuses=[KeyError])(lambda call: Decision())  # type: ignore[list-item]
-    with pytest.raises(DeclarationError, match="'odd'.*KeyError.*no Refusal"):
+    with pytest.raises(DeclarationError, match=r"'odd'.*KeyError.*no Refusal"):
         declare(Step("odd", odd, undo=release), PAY)
 
 

@@ -1,0 +1,46 @@
+"""The whole app: which stacks there are, and what each is given."""
+
+from __future__ import annotations
+
+from aws_cdk import App, Tags
+
+from infra.stacks.api import ApiStack
+from infra.stacks.events import EventsStack
+from infra.stacks.sagas import SagasStack
+from infra.stacks.services import ServicesStack
+from infra.stage import Stage
+from recourse.saga import Saga
+from statemachines import SAGAS
+
+
+def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
+    """Put the stacks of a stage into an app.
+
+    Args:
+        app: The CDK app.
+        stage: The deployment.
+        sagas: The declarations; every one there is, unless a test says otherwise.
+    """
+    declared = list((SAGAS if sagas is None else sagas).values())
+    prefix = f"Recourse-{stage.name}"
+    services = ServicesStack(app, f"{prefix}-Services", stage=stage, sagas=declared)
+    events = EventsStack(
+        app,
+        f"{prefix}-Events",
+        stage=stage,
+        sagas=declared,
+        tables=services.tables,
+        documents_key=services.key,
+    )
+    machines = SagasStack(
+        app,
+        f"{prefix}-Sagas",
+        stage=stage,
+        sagas=declared,
+        functions=services.functions,
+        events=events,
+    )
+    ApiStack(
+        app, f"{prefix}-Api", stage=stage, tables=services.tables, events=events, sagas=machines
+    )
+    Tags.of(app).add("recourse:stage", stage.name)

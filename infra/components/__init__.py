@@ -1,0 +1,1 @@
+"""Components: each one capability, with keyword-only arguments, exposing what it made."""

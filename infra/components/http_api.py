@@ -1,0 +1,121 @@
+"""The HTTP API: every path needs a bearer token but the open ones."""
+
+from __future__ import annotations
+
+import json
+
+from aws_cdk.aws_apigatewayv2 import (
+    CfnStage,
+    CorsHttpMethod,
+    CorsPreflightOptions,
+    HttpApi,
+    HttpMethod,
+    HttpNoneAuthorizer,
+    HttpStage,
+    ThrottleSettings,
+)
+from aws_cdk.aws_apigatewayv2_authorizers import HttpJwtAuthorizer
+from aws_cdk.aws_apigatewayv2_integrations import HttpLambdaIntegration
+from aws_cdk.aws_lambda import Function
+from aws_cdk.aws_logs import LogGroup, RetentionDays
+from constructs import Construct
+
+from infra.components.rights import explain
+from infra.stage import Stage
+
+OPEN = ("/health", "/docs", "/openapi.json")
+RATE, BURST = 200, 400
+"""Requests a second, and how many at once, before callers get 429."""
+
+
+class JwtApi(Construct):
+    """An HTTP API before one function, with a JWT authorizer.
+
+    Attributes:
+        api: The API.
+        url: Its address.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        stage: Stage,
+        function: Function,
+        issuer: str,
+        audience: str,
+    ) -> None:
+        super().__init__(scope, name)
+        integration = HttpLambdaIntegration("Integration", function)
+        cors = None
+        if stage.cors_origins:
+            cors = CorsPreflightOptions(
+                allow_origins=list(stage.cors_origins),
+                allow_methods=[
+                    CorsHttpMethod.GET,
+                    CorsHttpMethod.POST,
+                    CorsHttpMethod.PUT,
+                    CorsHttpMethod.DELETE,
+                ],
+                allow_headers=[
+                    "authorization",
+                    "content-type",
+                    "idempotency-key",
+                    "if-none-match",
+                    "prefer",
+                    "recourse-chaos",
+                ],
+                expose_headers=["etag", "location", "preference-applied", "retry-after"],
+            )
+        self.api = HttpApi(self, "Api", create_default_stage=False, cors_preflight=cors)
+        self.api.add_routes(
+            path="/{proxy+}",
+            methods=[HttpMethod.GET, HttpMethod.POST, HttpMethod.PUT, HttpMethod.DELETE],
+            integration=integration,
+            authorizer=HttpJwtAuthorizer("Jwt", issuer, jwt_audience=[audience]),
+        )
+        for path in OPEN:
+            routes = self.api.add_routes(
+                path=path,
+                methods=[HttpMethod.GET],
+                integration=integration,
+                authorizer=HttpNoneAuthorizer(),
+            )
+            for route in routes:
+                explain(
+                    route,
+                    "AwsSolutions-APIG4",
+                    reason=f"{path} tells nothing that is anybody's",
+                )
+        logs = LogGroup(
+            self,
+            "AccessLogs",
+            retention=RetentionDays.ONE_YEAR if stage.keeps_data else RetentionDays.TWO_WEEKS,
+            removal_policy=stage.removal,
+        )
+        default = HttpStage(
+            self,
+            "Stage",
+            http_api=self.api,
+            stage_name="$default",
+            auto_deploy=True,
+            throttle=ThrottleSettings(rate_limit=RATE, burst_limit=BURST),
+        )
+        underneath = default.node.default_child
+        assert isinstance(underneath, CfnStage)
+        underneath.access_log_settings = CfnStage.AccessLogSettingsProperty(
+            destination_arn=logs.log_group_arn,
+            format=json.dumps(
+                {
+                    "time": "$context.requestTime",
+                    "method": "$context.httpMethod",
+                    "route": "$context.routeKey",
+                    "status": "$context.status",
+                    "subject": "$context.authorizer.claims.sub",
+                    "latency": "$context.responseLatency",
+                    "request": "$context.requestId",
+                }
+            ),
+        )
+        self.url = default.url

@@ -1,0 +1,63 @@
+"""Rights, each one named: no action and no resource by wildcard that can be named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from aws_cdk import Acknowledgment, CfnElement, Stack, Validations
+from aws_cdk.aws_dynamodb import Table
+from aws_cdk.aws_iam import IGrantable, PolicyStatement
+from aws_cdk.aws_kms import IKey
+from aws_cdk.aws_lambda import Function
+from constructs import Construct
+
+READ = ("dynamodb:GetItem", "dynamodb:BatchGetItem")
+WRITE = ("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:ConditionCheckItem")
+
+
+def use_key(key: IKey, grantee: IGrantable) -> None:
+    """What reading and writing encrypted data takes."""
+    key.grant(
+        grantee,
+        "kms:Decrypt",
+        "kms:DescribeKey",
+        "kms:Encrypt",
+        "kms:GenerateDataKey",
+        "kms:ReEncryptFrom",
+        "kms:ReEncryptTo",
+    )
+
+
+def use_table(table: Table, function: Function, *actions: str, indexes: Sequence[str] = ()) -> None:
+    """Some actions on a table, and queries of its indexes by name."""
+    for one in actions:
+        allow(function, one, table.table_arn)
+    if indexes:
+        allow(function, "dynamodb:Query", *(f"{table.table_arn}/index/{name}" for name in indexes))
+    if table.encryption_key:
+        use_key(table.encryption_key, function)
+
+
+def allow(function: Function, action: str, *resources: str) -> None:
+    """One action on named resources."""
+    function.add_to_role_policy(PolicyStatement(actions=[action], resources=list(resources)))
+
+
+def explain(construct: Construct, *findings: str, reason: str) -> None:
+    """Say at the resource itself why a finding of cdk-nag is accepted there.
+
+    Args:
+        construct: The resource, or what holds it.
+        findings: The rule, and in brackets what it found, as cdk-nag prints them.
+        reason: Why it is right there.
+    """
+    Validations.of(construct).acknowledge(
+        *(Acknowledgment(id=finding, reason=reason) for finding in findings)
+    )
+
+
+def wildcard(resource: Construct, attribute: str, *, before: str = "", after: str) -> str:
+    """The finding that cdk-nag makes of a wildcard after a resource's own ARN or name."""
+    logical = Stack.of(resource).get_logical_id(cast("CfnElement", resource.node.default_child))
+    return f"AwsSolutions-IAM5[Resource::{before}<{logical}.{attribute}>{after}]"

@@ -1,0 +1,64 @@
+"""Tables: one key, a stream for the relay, and what is stored is encrypted and kept on purpose."""
+
+from __future__ import annotations
+
+from aws_cdk.aws_dynamodb import (
+    Attribute,
+    AttributeType,
+    BillingMode,
+    PointInTimeRecoverySpecification,
+    StreamViewType,
+    Table,
+    TableEncryption,
+)
+from aws_cdk.aws_kms import IKey
+from constructs import Construct
+
+from infra.stage import Stage
+
+LEDGER_INDEXES = {
+    "by-owner": "owner",
+    "by-status": "status",
+    "by-business-key": "business_key",
+}
+
+
+class OutboxTable(Table):
+    """A table whose outbox rows are relayed, and expire; every other row stays.
+
+    Args:
+        scope: Where it belongs.
+        name: Its construct id.
+        stage: The deployment.
+        key: What it is encrypted with.
+    """
+
+    def __init__(self, scope: Construct, name: str, *, stage: Stage, key: IKey) -> None:
+        super().__init__(
+            scope,
+            name,
+            partition_key=Attribute(name="pk", type=AttributeType.STRING),
+            billing_mode=BillingMode.PAY_PER_REQUEST,
+            stream=StreamViewType.NEW_IMAGE,
+            time_to_live_attribute="expires_at",
+            encryption=TableEncryption.CUSTOMER_MANAGED,
+            encryption_key=key,
+            point_in_time_recovery_specification=PointInTimeRecoverySpecification(
+                point_in_time_recovery_enabled=True
+            ),
+            deletion_protection=stage.keeps_data,
+            removal_policy=stage.removal,
+        )
+
+
+class LedgerTable(OutboxTable):
+    """The ledger's table, with the indexes that lists and the sweeper read."""
+
+    def __init__(self, scope: Construct, name: str, *, stage: Stage, key: IKey) -> None:
+        super().__init__(scope, name, stage=stage, key=key)
+        for index, attribute in LEDGER_INDEXES.items():
+            self.add_global_secondary_index(
+                index_name=index,
+                partition_key=Attribute(name=attribute, type=AttributeType.STRING),
+                sort_key=Attribute(name="started", type=AttributeType.STRING),
+            )

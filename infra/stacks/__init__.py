@@ -1,0 +1,1 @@
+"""Stacks: they compose components and grant rights; they hold no logic of their own."""

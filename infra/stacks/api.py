@@ -1,0 +1,72 @@
+"""The HTTP API, and who may call it."""
+
+from __future__ import annotations
+
+from aws_cdk import CfnOutput, Duration, Stack
+from constructs import Construct
+
+from infra.components.function import HandlerFunction
+from infra.components.http_api import JwtApi
+from infra.components.issuer import SCOPE_PREFIX, UserPoolIssuer
+from infra.components.rights import use_table
+from infra.components.tables import LEDGER_INDEXES, OutboxTable
+from infra.stacks.events import EventsStack
+from infra.stacks.sagas import SagasStack
+from infra.stage import Stage
+from services import HOLDINGS
+
+
+class ApiStack(Stack):
+    """The API for sagas and for what services hold."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        stage: Stage,
+        tables: dict[str, OutboxTable],
+        events: EventsStack,
+        sagas: SagasStack,
+    ) -> None:
+        super().__init__(scope, name)
+        shown = {service: tables[service] for service in HOLDINGS.values() if service in tables}
+        issuer, audience = stage.issuer, stage.audience
+        if issuer is None or audience is None:
+            pool = UserPoolIssuer(self, "Users", stage=stage)
+            issuer, audience = pool.issuer, pool.audience
+            CfnOutput(self, "UserPoolId", value=pool.pool.user_pool_id)
+            CfnOutput(self, "UserPoolClientId", value=audience)
+        function = HandlerFunction(
+            self,
+            "Api",
+            stage=stage,
+            handler="lambdas.api.handler",
+            environment=sagas.environment_of_runs
+            | {
+                "LEDGER_TABLE": events.ledger.table_name,
+                "SERVICE_TABLES": self.to_json_string({n: t.table_name for n, t in shown.items()}),
+                "CHAOS": "on" if stage.chaos else "",
+                "STAGE": stage.name,
+                "TIMESCALE": str(stage.timescale),
+                "SCOPE_PREFIX": "" if stage.issuer else SCOPE_PREFIX,
+            },
+            timeout=Duration.seconds(29),
+            memory=1024,
+        )
+        use_table(
+            events.ledger,
+            function,
+            "dynamodb:GetItem",
+            "dynamodb:PutItem",
+            indexes=list(LEDGER_INDEXES),
+        )
+        for table in shown.values():
+            use_table(
+                table, function, "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"
+            )
+        sagas.let_run(function)
+        api = JwtApi(self, "Http", stage=stage, function=function, issuer=issuer, audience=audience)
+        CfnOutput(self, "ApiUrl", value=api.url)
+        CfnOutput(self, "ApiId", value=api.api.api_id)
+        CfnOutput(self, "Chaos", value="on" if stage.chaos else "off")

@@ -1,0 +1,185 @@
+"""What is told: the outboxes' relay, the topic, the ledger, and who makes bookings of holds."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from aws_cdk import CfnOutput, Duration, Stack
+from aws_cdk.aws_cloudwatch_actions import SnsAction
+from aws_cdk.aws_iam import PolicyStatement, ServicePrincipal
+from aws_cdk.aws_kms import Key
+from aws_cdk.aws_lambda import FilterCriteria, FilterRule, StartingPosition
+from aws_cdk.aws_lambda_event_sources import DynamoEventSource, SqsDlq
+from aws_cdk.aws_sns import Topic
+from aws_cdk.aws_sqs import DeadLetterQueue, Queue, QueueEncryption
+from constructs import Construct
+
+from infra.components.function import HandlerFunction
+from infra.components.queues import Deadletters, QueueConsumer, alarm_above, subscribe
+from infra.components.rights import READ, WRITE, allow, explain, use_key, use_table
+from infra.components.tables import LedgerTable, OutboxTable
+from infra.stage import Stage
+from recourse.saga import Saga
+
+
+class EventsStack(Stack):
+    """The relay, the events topic and everything that listens to it.
+
+    Attributes:
+        ledger: The ledger's table.
+        topic: The topic `events`.
+        alarms: The topic that every alarm goes to; subscribe whoever is on call.
+        key: What topics and queues are encrypted with.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        stage: Stage,
+        sagas: list[Saga],
+        tables: dict[str, OutboxTable],
+        documents_key: Key,
+    ) -> None:
+        super().__init__(scope, name)
+        self._stage = stage
+        self.key = self._key()
+        self.alarms = Topic(self, "Alarms", master_key=self.key, enforce_ssl=True)
+        self.alarm = SnsAction(self.alarms)
+        self.topic = Topic(self, "Events", master_key=self.key, enforce_ssl=True)
+        self.ledger = LedgerTable(self, "LedgerTable", stage=stage, key=documents_key)
+        self._relay([*tables.values(), self.ledger])
+        self._ledger_consumer()
+        for service, types in sorted(_confirmations(sagas).items()):
+            self._confirmer(service, tables[service], types)
+        self._parked()
+        CfnOutput(self, "LedgerTableName", value=self.ledger.table_name)
+        CfnOutput(self, "EventsTopicArn", value=self.topic.topic_arn)
+        CfnOutput(self, "AlarmsTopicArn", value=self.alarms.topic_arn)
+
+    def _key(self) -> Key:
+        key = Key(self, "Key", enable_key_rotation=True, removal_policy=self._stage.removal)
+        for service in ("cloudwatch", "events"):
+            key.add_to_resource_policy(
+                PolicyStatement(
+                    principals=[ServicePrincipal(f"{service}.amazonaws.com")],
+                    actions=["kms:Decrypt", "kms:GenerateDataKey"],
+                    resources=["*"],
+                    conditions={"StringEquals": {"aws:SourceAccount": self.account}},
+                )
+            )
+        return key
+
+    def _relay(self, tables: list[OutboxTable]) -> None:
+        function = HandlerFunction(
+            self,
+            "Relay",
+            stage=self._stage,
+            handler="lambdas.relay.handler",
+            environment={"EVENTS_TOPIC_ARN": self.topic.topic_arn},
+            timeout=Duration.seconds(30),
+        )
+        allow(function, "sns:Publish", self.topic.topic_arn)
+        use_key(self.key, function)
+        lost = Deadletters(self, "RelayDeadletters", key=self.key, alarm=self.alarm)
+        for table in tables:
+            function.add_event_source(
+                DynamoEventSource(
+                    table,
+                    starting_position=StartingPosition.TRIM_HORIZON,
+                    batch_size=100,
+                    bisect_batch_on_error=True,
+                    max_record_age=Duration.hours(24),
+                    on_failure=SqsDlq(lost),
+                    filters=[
+                        FilterCriteria.filter(
+                            {
+                                "eventName": FilterRule.is_equal("INSERT"),
+                                "dynamodb": {
+                                    "Keys": {"pk": {"S": FilterRule.begins_with("outbox#")}}
+                                },
+                            }
+                        )
+                    ],
+                )
+            )
+        explain(
+            function.own_role,
+            "AwsSolutions-IAM5[Action::kms:GenerateDataKey*]",
+            "AwsSolutions-IAM5[Action::kms:ReEncrypt*]",
+            reason="the CDK's own grant for what the stream sets aside, on our own key",
+        )
+
+    def _ledger_consumer(self) -> None:
+        function = HandlerFunction(
+            self,
+            "Ledger",
+            stage=self._stage,
+            handler="lambdas.ledger.handler",
+            environment={"LEDGER_TABLE": self.ledger.table_name},
+            timeout=Duration.seconds(30),
+        )
+        use_table(self.ledger, function, "dynamodb:GetItem", "dynamodb:PutItem")
+        QueueConsumer(
+            self,
+            "LedgerEvents",
+            function=function,
+            topic=self.topic,
+            key=self.key,
+            alarm=self.alarm,
+            at_once=50,
+        )
+
+    def _confirmer(self, service: str, table: OutboxTable, types: list[str]) -> None:
+        name = f"{service.title()}Confirm"
+        function = HandlerFunction(
+            self,
+            name,
+            stage=self._stage,
+            handler="lambdas.confirm.handler",
+            environment={"SERVICE": service, "TABLE_NAME": table.table_name},
+            timeout=Duration.seconds(30),
+        )
+        use_table(table, function, *READ, *WRITE)
+        QueueConsumer(
+            self,
+            f"{name}Events",
+            function=function,
+            topic=self.topic,
+            only={"type": types},
+            key=self.key,
+            alarm=self.alarm,
+        )
+
+    def _parked(self) -> None:
+        """What needs an operator, for a person or a tool of theirs to pull from."""
+        lost = Deadletters(self, "ParkedDeadletters", key=self.key, alarm=self.alarm)
+        parked = Queue(
+            self,
+            "Parked",
+            encryption=QueueEncryption.KMS,
+            encryption_master_key=self.key,
+            enforce_ssl=True,
+            retention_period=Duration.days(14),
+            dead_letter_queue=DeadLetterQueue(queue=lost, max_receive_count=1000),
+        )
+        subscribe(self.topic, parked, lost, only={"outcome": ["parked"]})
+        alarm_above(
+            self,
+            "ParkedAlarm",
+            parked.metric_approximate_number_of_messages_visible(statistic="Maximum"),
+            threshold=0,
+            action=self.alarm,
+        )
+        CfnOutput(self, "ParkedQueueUrl", value=parked.queue_url)
+
+
+def _confirmations(sagas: list[Saga]) -> dict[str, list[str]]:
+    """The pivot events at which each service makes bookings of what it holds."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for saga in sagas:
+        for step in saga.all:
+            if step.confirm:
+                found[step.service].add(f"recourse.{saga.name}.{saga.pivot.name}.done")
+    return {service: sorted(types) for service, types in found.items()}

@@ -1,0 +1,114 @@
+"""What the services own: a table each, a function a step, and the documents' bucket."""
+
+from __future__ import annotations
+
+from aws_cdk import Duration, Stack
+from aws_cdk.aws_iam import PolicyStatement
+from aws_cdk.aws_kms import Key
+from aws_cdk.aws_s3 import (
+    BlockPublicAccess,
+    Bucket,
+    BucketEncryption,
+    LifecycleRule,
+    ObjectOwnership,
+)
+from constructs import Construct
+
+from infra.components.function import HandlerFunction
+from infra.components.rights import READ, WRITE, explain, use_key, use_table, wildcard
+from infra.components.tables import OutboxTable
+from infra.stage import Stage
+from recourse.saga import Saga, Step
+
+
+class ServicesStack(Stack):
+    """Every service that a saga uses, made from the declarations.
+
+    Attributes:
+        tables: The table of each service.
+        functions: The function of each step, by `Step.function`.
+    """
+
+    def __init__(self, scope: Construct, name: str, *, stage: Stage, sagas: list[Saga]) -> None:
+        super().__init__(scope, name)
+        self._stage = stage
+        self.key = Key(self, "Key", enable_key_rotation=True, removal_policy=stage.removal)
+        steps = {step.function: step for saga in sagas for step in saga.all}
+        for saga in sagas:
+            for step in saga.all:
+                _same_pair(step, steps[step.function])
+        self.documents = self._bucket()
+        self.tables = {
+            service: OutboxTable(self, f"{service.title()}Table", stage=stage, key=self.key)
+            for service in sorted({step.service for step in steps.values()})
+        }
+        self.functions = {name: self._function(step) for name, step in sorted(steps.items())}
+
+    def _bucket(self) -> Bucket:
+        bucket = Bucket(
+            self,
+            "Documents",
+            encryption=BucketEncryption.KMS,
+            encryption_key=self.key,
+            bucket_key_enabled=True,
+            block_public_access=BlockPublicAccess.BLOCK_ALL,
+            object_ownership=ObjectOwnership.BUCKET_OWNER_ENFORCED,
+            enforce_ssl=True,
+            versioned=True,
+            removal_policy=self._stage.removal,
+            lifecycle_rules=[
+                LifecycleRule(abort_incomplete_multipart_upload_after=Duration.days(1))
+            ],
+        )
+        explain(
+            bucket, "AwsSolutions-S1", reason="the audit of documents is CloudTrail's data events"
+        )
+        return bucket
+
+    def _function(self, step: Step) -> HandlerFunction:
+        table = self.tables[step.service]
+        environment = {
+            "ACTION": step.action.ref,
+            "UNDO": step.undo.ref if step.undo else "",
+            "TABLE_NAME": table.table_name,
+            "CHAOS": "on" if self._stage.chaos else "",
+            "TIMESCALE": str(self._stage.timescale),
+        }
+        if step.action.documents:
+            environment["DOCUMENTS_BUCKET"] = self.documents.bucket_name
+        function = HandlerFunction(
+            self,
+            step.function,
+            stage=self._stage,
+            handler="lambdas.step.handler",
+            environment=environment,
+            timeout=self._stage.step_timeout(step.timeout),
+        )
+        use_table(table, function, *READ, *WRITE)
+        if step.action.documents:
+            prefix = f"{step.service}/*"
+            function.add_to_role_policy(
+                PolicyStatement(
+                    actions=["s3:PutObject"], resources=[self.documents.arn_for_objects(prefix)]
+                )
+            )
+            use_key(self.key, function)
+            explain(
+                function.own_role,
+                wildcard(self.documents, "Arn", after=f"/{prefix}"),
+                reason="it writes under its own prefix",
+            )
+        return function
+
+
+def _same_pair(step: Step, other: Step) -> None:
+    """One function serves an action with one undo, whichever saga calls it.
+
+    Raises:
+        ValueError: Two steps pair the same action with different undos or timeouts.
+    """
+    if (step.action, step.undo, step.timeout) != (other.action, other.undo, other.timeout):
+        raise ValueError(
+            f"{step.function} serves steps {step.name!r} and {other.name!r}, "
+            "which pair it with different undos or timeouts"
+        )

@@ -1,0 +1,94 @@
+"""What a deployment is told by its CDK context."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aws_cdk import Duration, RemovalPolicy
+
+if TYPE_CHECKING:
+    from constructs import Node
+
+
+class ContextError(ValueError):
+    """The CDK context cannot be deployed; the message names the key."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One deployment.
+
+    Attributes:
+        base: Its name, `dev` unless the context says another; `prod` keeps its data.
+        chaos: Whether faults on demand are switched on; the stage's name then says so.
+        timescale: What multiplies the time-outs and back-offs of sagas.
+        issuer: Who issues the bearer tokens; a Cognito user pool is made where nobody is named.
+        audience: For whom they are issued.
+        cors_origins: The web origins that may call the API.
+        local: Whether functions run on the checkout's own interpreter, under the local cloud.
+    """
+
+    base: str = "dev"
+    chaos: bool = False
+    timescale: float = 1.0
+    issuer: str | None = None
+    audience: str | None = None
+    cors_origins: tuple[str, ...] = ()
+    local: bool = False
+
+    @classmethod
+    def from_context(cls, node: Node) -> Stage:
+        """Read the context.
+
+        Raises:
+            ContextError: A value is not one that it can have.
+        """
+
+        def text(name: str) -> str:
+            return str(node.try_get_context(name) or "").strip()
+
+        base = text("stage") or "dev"
+        if not base.isalnum() or not base.islower():
+            raise ContextError(f"context stage={base!r}: lower case letters and digits only")
+        if text("chaos") not in ("", "on", "off"):
+            raise ContextError(f"context chaos={text('chaos')!r}: on or off")
+        if bool(text("issuer")) != bool(text("audience")):
+            raise ContextError("context issuer and audience: both or neither")
+        if text("runtime") not in ("", "local"):
+            raise ContextError(f"context runtime={text('runtime')!r}: local or nothing")
+        try:
+            timescale = float(text("timescale") or 1)
+        except ValueError as problem:
+            raise ContextError(f"context timescale={text('timescale')!r}: a number") from problem
+        if not 0 < timescale <= 100:
+            raise ContextError(f"context timescale={timescale:g}: above 0, at most 100")
+        return cls(
+            base=base,
+            chaos=text("chaos") == "on",
+            timescale=timescale,
+            issuer=text("issuer") or None,
+            audience=text("audience") or None,
+            cors_origins=tuple(o for o in text("cors_origins").replace(",", " ").split() if o),
+            local=text("runtime") == "local",
+        )
+
+    @property
+    def name(self) -> str:
+        """The stage's name as stacks and outputs show it."""
+        return f"{self.base}-chaos" if self.chaos else self.base
+
+    @property
+    def keeps_data(self) -> bool:
+        """Whether what is stored outlives its stack."""
+        return self.base == "prod"
+
+    @property
+    def removal(self) -> RemovalPolicy:
+        """What happens to what is stored when its stack goes."""
+        return RemovalPolicy.RETAIN if self.keeps_data else RemovalPolicy.DESTROY
+
+    def step_timeout(self, seconds: float) -> Duration:
+        """The timeout of a step's function: more than its task's, which so decides first."""
+        return Duration.seconds(max(1, math.ceil(seconds * self.timescale)) + 5)

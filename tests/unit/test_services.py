@@ -1,0 +1,224 @@
+"""The services' rules: decisions as plain values, no table needed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recourse.items import decode_item, encode, encode_item
+from recourse.money import CurrencyMismatchError, money, total
+from recourse.step import AtLeast, Call, Decision, Item, Put, Update
+from services import cars, counted, flights, hotels, invoices, payments
+
+CALL = Call(
+    saga_id="5a9a1d",
+    saga="travel-booking",
+    step="hotel",
+    owner="asha",
+    business_key="t-1",
+    started_at="2026-11-24T10:00:00.000Z",
+    request={"hotel": {"id": "taj-delhi", "rooms": 2, "nights": 3}},
+    results={},
+)
+TAJ: Item = {"pk": "hotel#taj-delhi", "id": "taj-delhi", "total": 5, "available": 5} | {
+    "held": 0,
+    "confirmed": 0,
+    "price": money(1000, "INR"),
+}
+ACCOUNT: Item = {"pk": "account#acct-asha", "id": "acct-asha", "currency": "INR"} | {
+    "balance": 9000,
+    "available": 9000,
+    "held": 0,
+    "changes": 0,
+}
+PAYMENT: Item = {"pk": "payment#5a9a1d", "account_id": "acct-asha", "status": "AUTHORISED"} | {
+    "amount": money(6000, "INR")
+}
+PAY = replace(
+    CALL,
+    step="payment",
+    request={"payment": {"account_id": "acct-asha"}},
+    results={"hotel": {"price": money(6000, "INR")}, "car": None},
+    items=[ACCOUNT],
+)
+
+
+def apply(rows: dict[str, Item], decision: Decision) -> None:
+    """Carry out a decision on rows in memory, with its conditions."""
+    for write in decision.writes:
+        if isinstance(write, Put):
+            assert write.item["pk"] not in rows
+            rows[write.item["pk"]] = dict(write.item)
+            continue
+        row = rows[write.key]
+        for name, wanted in write.when.items():
+            found = row[name]
+            assert found >= wanted.value if isinstance(wanted, AtLeast) else found == wanted
+        row |= write.put
+        for name, delta in write.add.items():
+            row[name] = row.get(name, 0) + delta
+
+
+def test_a_hold_is_priced_by_room_and_night() -> None:
+    decision = hotels.hold(replace(CALL, items=[TAJ]))
+    assert decision.result["price"] == money(6000, "INR")
+    rows = {TAJ["pk"]: dict(TAJ)}
+    apply(rows, decision)
+    assert (rows[TAJ["pk"]]["available"], rows[TAJ["pk"]]["held"]) == (3, 2)
+    assert rows["booking#5a9a1d#hotel"]["status"] == "HELD"
+
+
+@pytest.mark.parametrize(
+    ("service", "ask", "price"),
+    [
+        (flights, {"flight": {"id": "x", "seats": 2}}, 200),
+        (cars, {"car": {"id": "x", "days": 4}}, 400),
+        (hotels, {"hotel": {"id": "x", "rooms": 2, "nights": 4}}, 800),
+    ],
+)
+def test_prices_are_per_seat_day_and_room_night(service: Any, ask: Any, price: int) -> None:
+    thing = TAJ | {"price": money(100, "INR")}
+    decision = service.hold(replace(CALL, request=ask, items=[thing]))
+    assert decision.result["price"]["amount"] == price
+
+
+def test_too_few_and_unknown_are_refused() -> None:
+    with pytest.raises(hotels.RoomUnavailableError):
+        hotels.hold(replace(CALL, items=[TAJ | {"available": 1}]))
+    with pytest.raises(hotels.UnknownHotelError):
+        hotels.hold(replace(CALL, items=[None]))
+
+
+@given(st.lists(st.sampled_from(["hold", "release", "book"]), max_size=12), st.data())
+def test_a_counted_thing_always_adds_up(deeds: list[str], data: Any) -> None:
+    rows = {TAJ["pk"]: dict(TAJ)}
+    held: list[str] = []
+    for number, deed in enumerate(deeds):
+        if deed == "hold" and rows[TAJ["pk"]]["available"] >= 2:
+            call = replace(CALL, saga_id=str(number), items=[rows[TAJ["pk"]]])
+            apply(rows, hotels.hold(call))
+            held.append(str(number))
+        elif deed != "hold" and held:
+            saga_id = held.pop(data.draw(st.integers(0, len(held) - 1)))
+            call = replace(CALL, saga_id=saga_id)
+            turn = hotels.release if deed == "release" else hotels.book
+            apply(rows, turn(replace(call, items=[rows[counted.booking_key(call)]])))
+        row = rows[TAJ["pk"]]
+        assert row["total"] == row["available"] + row["held"] + row["confirmed"]
+        assert min(row["available"], row["held"], row["confirmed"]) >= 0
+
+
+def test_a_total_cannot_fall_below_what_is_held_and_confirmed() -> None:
+    held = TAJ | {"available": 2, "held": 2, "confirmed": 1}
+    body = {"total": 3, "price": money(1, "INR")}
+    change = counted.change("hotel", "taj-delhi", held, body)
+    assert isinstance(change, Update) and change.put["available"] == 0
+    assert counted.change("hotel", "taj-delhi", held, body | {"total": 2}) is None
+
+
+def test_a_payment_is_the_sum_of_the_earlier_prices() -> None:
+    assert payments.authorise(PAY).result["amount"] == money(6000, "INR")
+
+
+def test_a_payment_is_declined_for_the_business_s_reasons() -> None:
+    with pytest.raises(payments.PaymentDeclinedError):
+        payments.authorise(replace(PAY, items=[ACCOUNT | {"available": 5999}]))
+    with pytest.raises(payments.UnknownAccountError):
+        payments.authorise(replace(PAY, items=[None]))
+    with pytest.raises(CurrencyMismatchError):
+        payments.authorise(replace(PAY, items=[ACCOUNT | {"currency": "EUR"}]))
+    with pytest.raises(CurrencyMismatchError):
+        total([money(1, "INR"), money(1, "EUR")])
+
+
+@pytest.mark.parametrize(
+    ("deed", "status", "after"),
+    [
+        (payments.void, "AUTHORISED", {"balance": 9000, "available": 9000, "held": 0}),
+        (payments.capture, "AUTHORISED", {"balance": 3000, "available": 3000, "held": 0}),
+    ],
+)
+def test_what_was_set_aside_is_given_back_or_taken(
+    deed: Any, status: str, after: dict[str, int]
+) -> None:
+    rows = {ACCOUNT["pk"]: dict(ACCOUNT)}
+    apply(rows, payments.authorise(PAY))
+    apply(rows, deed(replace(PAY, items=[rows["payment#5a9a1d"]])))
+    assert {name: rows[ACCOUNT["pk"]][name] for name in after} == after
+
+
+def test_every_movement_sums_to_zero_and_the_account_is_the_sum_of_its_postings() -> None:
+    rows: dict[str, Item] = {}
+    for write in payments.change("acct-asha", None, {"currency": "INR", "balance": 9000}) or []:
+        assert isinstance(write, Put)
+        rows[write.item["pk"]] = dict(write.item)
+    apply(rows, payments.authorise(replace(PAY, items=[rows[ACCOUNT["pk"]]])))
+    for deed in (payments.capture, payments.refund):
+        apply(rows, deed(replace(PAY, items=[rows["payment#5a9a1d"]])))
+    posted: Counter[str] = Counter()
+    for key, row in rows.items():
+        if key.startswith("movement#"):
+            assert sum(row["postings"].values()) == 0
+            posted.update(row["postings"])
+    account = rows[ACCOUNT["pk"]]
+    assert posted["acct-asha:available"] == account["available"] == 9000
+    assert posted["acct-asha:held"] == account["held"] == 0
+    assert posted[payments.INCOME] == 0
+
+
+def test_a_movement_that_does_not_sum_to_zero_cannot_be_made() -> None:
+    with pytest.raises(ValueError, match="does not sum to zero"):
+        payments.movement("m", "INR", {"a": 1, "b": -2})
+
+
+def test_nothing_is_captured_that_was_not_authorised() -> None:
+    for payment in (None, PAYMENT | {"status": "VOIDED"}, PAYMENT | {"status": "CAPTURED"}):
+        with pytest.raises(payments.PaymentNotAuthorisedError):
+            payments.capture(replace(PAY, items=[payment]))
+
+
+def test_a_balance_cannot_fall_below_what_is_held() -> None:
+    row = ACCOUNT | {"available": 3000, "held": 6000}
+    assert payments.change("acct-asha", row, {"currency": "INR", "balance": 5999}) is None
+    assert payments.change("acct-asha", row, {"currency": "EUR", "balance": 9000}) is None
+    assert payments.change("acct-asha", row, {"currency": "INR", "balance": 6000}) is not None
+
+
+def test_an_invoice_is_the_same_pdf_for_the_same_saga() -> None:
+    price = {"price": money(123456, "INR"), "quantity": 2}
+    call = replace(CALL, results={"flight": price, "car": None}, business_key="नमस्ते 旅")
+    first, again = invoices.issue(call), invoices.issue(call)
+    assert first.documents[0].body == again.documents[0].body
+    assert first.documents[0].body.startswith(b"%PDF-")
+    assert first.documents[0].key == "invoices/5a9a1d.pdf"
+    assert first.result["amount"] == money(123456, "INR")
+
+
+def test_an_invoice_is_voided_and_never_deleted() -> None:
+    rows: dict[str, Item] = {}
+    results = {"flight": {"price": money(1, "INR"), "quantity": 1}}
+    apply(rows, invoices.issue(replace(CALL, results=results)))
+    apply(rows, invoices.void(replace(CALL, items=[rows["invoice#5a9a1d"]])))
+    assert rows["invoice#5a9a1d"]["status"] == "VOIDED"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(st.dictionaries(st.text(min_size=1), JSON))
+def test_a_row_comes_back_as_it_went(row: dict[str, Any]) -> None:
+    assert decode_item(encode_item(row)) == row
+
+
+@pytest.mark.parametrize("value", [1.5, float("nan"), {1, 2}, b"x", object()])
+def test_a_float_is_refused_rather_than_rounded(value: Any) -> None:
+    with pytest.raises(TypeError, match="a row holds no"):
+        encode(value)

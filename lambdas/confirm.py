@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from functools import cache
 from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from lambdas import settings
-from recourse.aws import client
+from lambdas import kit, settings
 from recourse.runtime import StepRunner
 from recourse.saga import Step
 from statemachines import SAGAS
@@ -17,15 +15,13 @@ from statemachines import SAGAS
 logger = Logger()
 
 
-@cache
-def _dynamodb() -> Any:
-    return client("dynamodb")
-
-
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Confirm what the sagas of a batch hold here, and say which messages have to come again."""
     return take(
-        _dynamodb(), settings.required("TABLE_NAME"), settings.required("SERVICE"), event["Records"]
+        kit.dynamodb(),
+        settings.required("TABLE_NAME"),
+        settings.required("SERVICE"),
+        event["Records"],
     )
 
 

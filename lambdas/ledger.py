@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from functools import cache
 from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from lambdas import settings
-from recourse.aws import client
+from lambdas import kit
 from recourse.ledger import Ledger
-from statemachines import SAGAS
 
 logger = Logger()
 
 
-@cache
-def ledger() -> Ledger:
-    """The ledger that the environment names."""
-    return Ledger(client("dynamodb"), settings.required("LEDGER_TABLE"), SAGAS)
-
-
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Take a batch in: one read and one write a saga, whatever the number of its events."""
-    return take(ledger(), event["Records"])
+    return take(kit.ledger(), event["Records"])
 
 
 def take(into: Ledger, records: list[dict[str, Any]]) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from botocore.exceptions import ClientError, HTTPClientError
+
 from recourse.asl import run_input
 from recourse.ledger import Record
 from recourse.saga import Saga
@@ -51,7 +53,11 @@ class Runs:
     pivots: Mapping[str, str]
 
     def start(self, record: Record) -> None:
-        """Start the run that the record is at; one that is started already is left alone."""
+        """Start the run that the record is at; one that is started already is left alone.
+
+        Raises:
+            TransientError: Step Functions did not take it.
+        """
         saga = self.sagas[record.saga]
         given = run_input(
             saga,
@@ -72,6 +78,8 @@ class Runs:
             )
         except self.sfn.exceptions.ExecutionAlreadyExists:
             return
+        except (ClientError, HTTPClientError) as problem:
+            raise TransientError(f"the run could not be started: {problem}") from problem
 
     def state(self, record: Record) -> tuple[State, str | None]:
         """The state of the run that the record is at, and the error with which it failed."""
@@ -110,9 +118,12 @@ class Runs:
             "results": {},
             "timeout": pivot.timeout,
         }
-        answer = self.functions.invoke(
-            FunctionName=self.pivots[record.saga], Payload=json.dumps(task)
-        )
+        try:
+            answer = self.functions.invoke(
+                FunctionName=self.pivots[record.saga], Payload=json.dumps(task)
+            )
+        except (ClientError, HTTPClientError) as problem:
+            raise TransientError(f"the pivot could not be claimed: {problem}") from problem
         said = json.loads(answer["Payload"].read())
         if "FunctionError" in answer:
             raise TransientError(f"the pivot could not be claimed: {said}")

@@ -110,8 +110,10 @@ def show(row: Item) -> dict[str, Any]:
     return {name: row[name] for name in names}
 
 
-def change(kind: str, thing: str, row: Item | None, body: Mapping[str, Any]) -> Put | Update | None:
-    """The write that gives a thing another total and price.
+def change(
+    kind: str, thing: str, row: Item | None, body: Mapping[str, Any]
+) -> list[Put | Update] | None:
+    """The writes that give a thing another total and price.
 
     Args:
         kind: What it is.
@@ -120,20 +122,15 @@ def change(kind: str, thing: str, row: Item | None, body: Mapping[str, Any]) -> 
         body: `total` and `price`.
 
     Returns:
-        The write, or None where the total is below what is held and confirmed.
+        The writes, or None where the total is below what is held and confirmed.
     """
     if row is None:
         fresh = {"pk": thing_key(kind, thing), "id": thing, "held": 0, "confirmed": 0}
-        return Put(fresh | {"total": body["total"], "available": body["total"]} | _price(body))
+        counts = {"total": body["total"], "available": body["total"]}
+        return [Put(fresh | counts | {"price": dict(body["price"])})]
     available = body["total"] - row["held"] - row["confirmed"]
     if available < 0:
         return None
-    return Update(
-        row["pk"],
-        put={"total": body["total"], "available": available} | _price(body),
-        when={"held": row["held"], "confirmed": row["confirmed"]},
-    )
-
-
-def _price(body: Mapping[str, Any]) -> dict[str, Any]:
-    return {"price": dict(body["price"])}
+    changed = {"total": body["total"], "available": available, "price": dict(body["price"])}
+    when = {"held": row["held"], "confirmed": row["confirmed"]}
+    return [Update(row["pk"], put=changed, when=when)]

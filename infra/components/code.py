@@ -46,7 +46,9 @@ class _Bundle:
         """Bundle into a folder."""
         target = Path(output_dir)
         uv = Path(sys.executable).with_name("uv")
-        wheels = "--python-platform aarch64-manylinux_2_28 --python-version 3.13 --only-binary :all:"
+        wheels = (
+            "--python-platform aarch64-manylinux_2_28 --python-version 3.13 --only-binary :all:"
+        )
         pinned = ("--require-hashes", "-r", REQUIREMENTS)
         subprocess.run(
             [uv, "pip", "install", "--quiet", "--target", target, *wheels.split(), *pinned],

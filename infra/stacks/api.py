@@ -13,7 +13,7 @@ from infra.components.tables import LEDGER_INDEXES, OutboxTable
 from infra.stacks.events import EventsStack
 from infra.stacks.sagas import SagasStack
 from infra.stage import Stage
-from services import HOLDINGS
+from services.holdings import HOLDINGS
 
 
 class ApiStack(Stack):
@@ -30,7 +30,11 @@ class ApiStack(Stack):
         sagas: SagasStack,
     ) -> None:
         super().__init__(scope, name)
-        shown = {service: tables[service] for service in HOLDINGS.values() if service in tables}
+        shown = {
+            service: tables[service]
+            for service in {h.service for h in HOLDINGS.values()}
+            if service in tables
+        }
         issuer, audience = stage.issuer, stage.audience
         if issuer is None or audience is None:
             pool = UserPoolIssuer(self, "Users", stage=stage)

@@ -1,0 +1,132 @@
+"""`make demo`: one trip booked and another undone, on a cloud of one's own, with the proof."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from cli.api import Api
+from cli.timeline import print_timeline
+from local import LOCAL, ROOT
+from local.cloud import EVERY_SCOPE, LocalCloud, LocalCloudError
+from local.deploy import DeployError
+from local.emulator import EmulatorError
+
+SAMPLES = ROOT / "samples"
+THINGS = ("/flights/AI-202", "/hotels/taj-delhi", "/cars/del-compact")
+ACCOUNTS = ("/accounts/acct-asha", "/accounts/acct-ravi")
+out = Console(highlight=False)
+
+
+class NotAsItShouldError(Exception):
+    """The demonstration did not come out as it should."""
+
+
+def main() -> int:
+    """Run it; 0 only if all of it came out as it should."""
+    out.print("[bold]Recourse[/bold]: two trips on a cloud of your own. No Docker, no account.\n")
+    try:
+        with (
+            LocalCloud(
+                port=0, aws_port=0, state_dir=LOCAL / "demo", fresh=True, say=_progress
+            ) as cloud,
+            Api(cloud.api_url, cloud.token("asha", EVERY_SCOPE)) as api,
+        ):
+            book(api)
+            undo(api)
+    except (NotAsItShouldError, LocalCloudError, DeployError, EmulatorError) as problem:
+        out.print(f"\n[bold red]It did not come out as it should:[/bold red] {problem}")
+        return 1
+    out.print(
+        "\n[bold green]All as it should be.[/bold green] One trip was booked: its holds became "
+        "bookings and the money moved.\nThe other was declined at its payment and undone: every "
+        "count is what it was before.\n\nNext: `make up`, and look at README.md."
+    )
+    return 0
+
+
+def book(api: Api) -> None:
+    """A trip that is booked."""
+    out.print("\n[bold]1. A trip that is booked[/bold] (samples/trip.json)")
+    before = counts(api)
+    saga = run(api, SAMPLES / "trip.json")
+    expect(saga["status"] == "SUCCEEDED", f"the trip ended {saga['status']}")
+    until(
+        lambda: all(
+            now["confirmed"] == was["confirmed"] + 1 and now["held"] == was["held"]
+            for was, now in pairs(before, counts(api))
+        ),
+        "the holds did not become bookings",
+    )
+    paid = next(step for step in saga["steps"] if step["name"] == "capture")["result"]["amount"]
+    account, now = before["/accounts/acct-asha"], counts(api)["/accounts/acct-asha"]
+    expect(
+        now["balance"] == account["balance"] - paid["amount"] and now["held"] == 0,
+        "the money did not move once",
+    )
+    out.print("          the holds are CONFIRMED, the account paid once")
+
+
+def undo(api: Api) -> None:
+    """A trip whose payment is declined."""
+    out.print("\n[bold]2. A trip that is undone[/bold] (samples/trip-declined.json)")
+    before = counts(api)
+    saga = run(api, SAMPLES / "trip-declined.json")
+    expect(saga["status"] == "COMPENSATED", f"the trip ended {saga['status']}")
+    expect(saga["reason"]["error"] == "PaymentDeclinedError", f"the reason is {saga['reason']}")
+    expect(counts(api) == before, "not every count is what it was before")
+    out.print("          every seat, room, car and rupee is where it was")
+
+
+def run(api: Api, file: Path) -> dict[str, Any]:
+    """Start a sample and print its timeline."""
+    request = json.loads(file.read_text())
+    started = api.start("travel-booking", request, key=f"demo-{request['trip_id']}")
+    return print_timeline(out, api.follow(started["saga_id"]))
+
+
+def counts(api: Api) -> dict[str, Any]:
+    """What the services themselves say."""
+    return {path: api.get(path) for path in (*THINGS, *ACCOUNTS)}
+
+
+def pairs(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[Any, Any]]:
+    """Each counted thing before and now."""
+    return [(before[path], now[path]) for path in THINGS]
+
+
+def until(true: Callable[[], bool], otherwise: str, seconds: float = 20) -> None:
+    """Wait for something that consumers bring about.
+
+    Raises:
+        NotAsItShouldError: It did not come.
+    """
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            raise NotAsItShouldError(otherwise)
+        time.sleep(0.1)
+
+
+def expect(true: bool, otherwise: str) -> None:
+    """Expect something to be so.
+
+    Raises:
+        NotAsItShouldError: It is not.
+    """
+    if not true:
+        raise NotAsItShouldError(otherwise)
+
+
+def _progress(line: str) -> None:
+    out.print(f"  {line}", style="bright_black")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,300 @@
+"""`recourse`: start, watch and look after sagas from the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cli.api import Api, ApiError
+from cli.timeline import print_timeline
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Distributed transactions that can be trusted: sagas whose every step has its undo.",
+    epilog="Locally: `make up` in one terminal, then "
+    '`export RECOURSE_TOKEN=$(recourse token --subject asha --scope "sagas:write sagas:read")`.',
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+ApiUrl = Annotated[str, typer.Option("--api", envvar="RECOURSE_API", help="The API's address.")]
+Token = Annotated[
+    str | None, typer.Option("--token", envvar="RECOURSE_TOKEN", help="A bearer token.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
+SagaId = Annotated[str, typer.Argument(help="The saga's id.")]
+LOCAL = "http://127.0.0.1:8000"
+
+
+class UsageError(Exception):
+    """What was asked for cannot be done as it was said."""
+
+
+def tells(command: Callable[P, R]) -> Callable[P, R]:
+    """Let a command fail in one line on stderr, and with exit code 1."""
+
+    @wraps(command)
+    def told(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except (ApiError, UsageError) as problem:
+            err.print(f"recourse: {problem}", style="red", markup=False)
+            raise typer.Exit(1) from problem
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+    return told
+
+
+@contextmanager
+def connected(url: str, token: str | None) -> Iterator[Api]:
+    """The API, for one command."""
+    with Api(url, token) as api:
+        yield api
+
+
+@app.command()
+@tells
+def up(
+    port: Annotated[int, typer.Option(help="The API's port.")] = 8000,
+    aws_port: Annotated[int, typer.Option(help="The AWS endpoint's port.")] = 4566,
+) -> None:
+    """Run the local cloud in the foreground; Ctrl-C ends it."""
+    from local.cloud import LocalCloudError, run
+
+    try:
+        run(port=port, aws_port=aws_port)
+    except LocalCloudError as problem:
+        raise UsageError(str(problem)) from problem
+
+
+@app.command()
+@tells
+def token(
+    subject: Annotated[str, typer.Option(help="Who it is for: the owner of what it starts.")],
+    scope: Annotated[
+        str, typer.Option(help="What it may do: sagas:write, sagas:read, operator.")
+    ] = "sagas:write sagas:read",
+    lifetime: Annotated[int, typer.Option(help="Seconds that it is good for.")] = 3600,
+    api: ApiUrl = LOCAL,
+    as_json: AsJson = False,
+) -> None:
+    """Issue a bearer token of the local issuer. On AWS, tokens come from your own issuer."""
+    from local.issuer import Issuer, issuer_of
+
+    made = Issuer(issuer_of(api)).token(subject, scope, lifetime=lifetime)
+    print(json.dumps({"token": made, "expires_in": lifetime}) if as_json else made)
+
+
+@app.command()
+@tells
+def start(
+    saga: Annotated[str, typer.Argument(help="The saga's name, travel-booking.")],
+    request: Annotated[
+        str, typer.Option(help="A file with the request as JSON, or - for standard input.")
+    ],
+    key: Annotated[
+        str | None, typer.Option(help="The Idempotency-Key; a new one where none is given.")
+    ] = None,
+    chaos: Annotated[
+        str | None, typer.Option(help="Faults to inject: hotel=reject,payment=crash:1.")
+    ] = None,
+    coordination: Annotated[
+        str | None, typer.Option(help="orchestration or choreography; the saga's own if absent.")
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show what happens until it ends.")
+    ] = False,
+    api: ApiUrl = LOCAL,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start a saga.
+
+    For instance: recourse start travel-booking --request samples/trip.json --watch
+    """
+    body = _read(request)
+    with connected(api, token) as client:
+        started = client.start(
+            saga, body, key=key or str(uuid.uuid4()), chaos=chaos, coordination=coordination
+        )
+        if watch:
+            _watch(client, started["saga_id"], as_json)
+        elif as_json:
+            print(json.dumps(started))
+        else:
+            out.print(f"{started['saga_id']} {started['status']}")
+
+
+@app.command()
+@tells
+def show(
+    saga_id: SagaId, api: ApiUrl = LOCAL, token: Token = None, as_json: AsJson = False
+) -> None:
+    """Show a saga and its steps."""
+    with connected(api, token) as client:
+        saga = client.get(f"/sagas/{saga_id}")
+    if as_json:
+        print(json.dumps(saga))
+        return
+    out.print(f"{saga['saga']} {saga['saga_id']}: [bold]{saga['status']}[/bold]")
+    out.print(f"  {saga['business_key']}, of {saga['owner']}, started {saga['started_at']}")
+    if saga["reason"]:
+        reason = saga["reason"]
+        out.print(f"  because {reason['step']}: {reason['error']}: {reason['message']}")
+    table = Table("step", "status", "tries", "undo tries", "result or error")
+    for step in saga["steps"]:
+        table.add_row(
+            step["name"],
+            step["status"],
+            str(step["attempts"]),
+            str(step["undo_attempts"]),
+            json.dumps(step["error"] or step["result"]),
+        )
+    out.print(table)
+
+
+@app.command()
+@tells
+def watch(
+    saga_id: SagaId, api: ApiUrl = LOCAL, token: Token = None, as_json: AsJson = False
+) -> None:
+    """Show what happens to a saga as it happens, until it is at rest."""
+    with connected(api, token) as client:
+        _watch(client, saga_id, as_json)
+
+
+@app.command("list")
+@tells
+def list_sagas(
+    saga: Annotated[str | None, typer.Option(help="Only those of this saga.")] = None,
+    status: Annotated[str | None, typer.Option(help="Only those in this status.")] = None,
+    business_key: Annotated[str | None, typer.Option(help="Only those with this key.")] = None,
+    cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
+    limit: Annotated[int, typer.Option(help="How many.")] = 20,
+    api: ApiUrl = LOCAL,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """List sagas, the newest first."""
+    with connected(api, token) as client:
+        page = client.get(
+            "/sagas",
+            saga=saga,
+            status=status,
+            business_key=business_key,
+            cursor=cursor,
+            limit=limit,
+        )
+    if as_json:
+        print(json.dumps(page))
+        return
+    table = Table("id", "saga", "business key", "status", "started", "reason")
+    for one in page["items"]:
+        reason = one["reason"]
+        why = f"{reason['step']}: {reason['error']}" if reason else ""
+        table.add_row(
+            one["saga_id"], one["saga"], one["business_key"], one["status"], one["started_at"], why
+        )
+    out.print(table)
+    if page["cursor"]:
+        out.print(f"more with --cursor {page['cursor']}")
+
+
+@app.command()
+@tells
+def cancel(
+    saga_id: SagaId, api: ApiUrl = LOCAL, token: Token = None, as_json: AsJson = False
+) -> None:
+    """Cancel a saga whose pivot has not acted; what it did is undone."""
+    with connected(api, token) as client:
+        saga = client.call("POST", f"/sagas/{saga_id}/cancel").json()
+    print(json.dumps(saga) if as_json else f"{saga_id} {saga['status']}")
+
+
+@app.command()
+@tells
+def resolve(
+    saga_id: SagaId,
+    step: Annotated[str, typer.Argument(help="The stuck step.")],
+    action: Annotated[Literal["retry", "skip"], typer.Option(help="What to do.")],
+    reason: Annotated[str | None, typer.Option(help="Why; a skip needs one.")] = None,
+    api: ApiUrl = LOCAL,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Retry a stuck step, or skip it and settle by hand; needs the scope operator."""
+    body = {"action": action} | ({"reason": reason} if reason else {})
+    with connected(api, token) as client:
+        saga = client.call("POST", f"/sagas/{saga_id}/steps/{step}/resolve", json=body).json()
+    print(json.dumps(saga) if as_json else f"{saga_id} {saga['status']}")
+
+
+@app.command("compile")
+@tells
+def compile_sagas(
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail where a file is not current.")
+    ] = False,
+    folder: Annotated[Path, typer.Option(help="Where the compiled machines are.")] = Path(
+        "statemachines"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Compile every declaration to its state machine, statemachines/<saga>.asl.json."""
+    from recourse.asl import compile_saga
+    from statemachines import SAGAS
+
+    changed = []
+    for saga in SAGAS.values():
+        file = folder / f"{saga.name}.asl.json"
+        text = json.dumps(compile_saga(saga), indent=2) + "\n"
+        if not file.exists() or file.read_text() != text:
+            changed.append(str(file))
+            if not check:
+                file.write_text(text)
+    if as_json:
+        print(json.dumps({"changed": changed}))
+    elif not check:
+        out.print(f"compiled {len(SAGAS)}, {len(changed)} of them changed")
+    if check and changed:
+        raise UsageError(
+            f"not what the declarations compile to: {', '.join(changed)}; run `recourse compile`"
+        )
+
+
+def _watch(client: Api, saga_id: str, as_json: bool) -> None:
+    changes = client.follow(saga_id)
+    if as_json:
+        for saga in changes:
+            print(json.dumps(saga), flush=True)
+        return
+    out.print(f"{saga_id}")
+    print_timeline(out, changes)
+
+
+def _read(source: str) -> Any:
+    try:
+        text = sys.stdin.read() if source == "-" else Path(source).read_text()
+        return json.loads(text)
+    except OSError as problem:
+        raise UsageError(f"cannot read {source}: {problem.strerror}") from problem
+    except ValueError as problem:
+        raise UsageError(f"{source} is no JSON: {problem}") from problem
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,97 @@
+"""A saga's timeline on a terminal: each thing that happens, as it happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from cli.api import is_at_rest
+
+MARKS = {
+    "DONE": ("✓", "green"),
+    "FAILED": ("✗", "red"),
+    "UNDONE": ("↺", "yellow"),
+    "SKIPPED": ("-", "bright_black"),
+    "UNDO_FAILED": ("!", "bold red"),
+}
+ENDINGS = {
+    "SUCCEEDED": ("booked: every effect is there", "bold green"),
+    "COMPENSATED": ("undone: no net effect is left", "bold yellow"),
+    "COMPENSATION_FAILED": ("an undo failed: it waits for an operator (resolve)", "bold red"),
+    "RUNNING": ("a step after the pivot is stuck: it waits for an operator (resolve)", "bold red"),
+}
+
+
+def print_timeline(console: Console, changes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Print what happens to a saga, and return it as it was last.
+
+    Args:
+        console: Where to.
+        changes: The saga as it is after each change.
+    """
+    told: dict[str, str] = {}
+    done: set[str] = set()
+    status = ""
+    saga: Mapping[str, Any] = {}
+    for saga in changes:
+        moved = [step for step in saga["steps"] if told.get(step["name"]) != step["status"]]
+        moved.sort(key=lambda step: step["ended_at"] or "9")
+        for step in moved:
+            if step["status"] == "UNDONE" and step["name"] not in done:
+                console.print(_line(saga, {**step, "status": "DONE", "ended_at": None}))
+            told[step["name"]] = step["status"]
+            if step["status"] == "DONE":
+                done.add(step["name"])
+            if step["status"] in MARKS:
+                console.print(_line(saga, step), soft_wrap=True)
+        if saga["status"] != status:
+            status = saga["status"]
+            if status == "COMPENSATING" and saga["reason"]:
+                reason = saga["reason"]
+                console.print(
+                    f"          turning back: {reason['step']} failed with {reason['error']}",
+                    style="yellow",
+                    highlight=False,
+                )
+        if is_at_rest(saga):
+            text, style = ENDINGS[saga["status"]]
+            when = _since(saga, saga["ended_at"])
+            console.print(f"  {when:>7} {saga['status']}: {text}", style=style, highlight=False)
+    return dict(saga)
+
+
+def _line(saga: Mapping[str, Any], step: Mapping[str, Any]) -> Text:
+    mark, style = MARKS[step["status"]]
+    line = Text(f"  {_since(saga, step['ended_at']):>7} ")
+    line.append(f"{mark} {step['name']:<10} {step['status']:<12}", style=style)
+    tries = max(step["attempts"], step["undo_attempts"])
+    if tries > 1:
+        line.append(f" in {tries} tries", style="bright_black")
+    line.append(f" {_detail(step)}", style="bright_black")
+    return line
+
+
+def _detail(step: Mapping[str, Any]) -> str:
+    if step["error"] and step["status"] in ("FAILED", "UNDO_FAILED"):
+        return f"{step['error']['type']}: {step['error']['message']}"
+    result = step["result"]
+    if step["status"] != "DONE" or not isinstance(result, dict):
+        return ""
+    amount = result.get("price") or result.get("amount")
+    parts = [str(result[name]) for name in ("invoice_id", "quantity") if name in result]
+    if "quantity" in result:
+        parts[-1] = f"{result['quantity']} held"
+    if amount:
+        parts.append(f"{amount['currency']} {amount['amount'] / 100:,.2f}")
+    return ", ".join(parts)
+
+
+def _since(saga: Mapping[str, Any], moment: str | None) -> str:
+    if moment is None:
+        return ""
+    begun = datetime.fromisoformat(saga["started_at"])
+    return f"{(datetime.fromisoformat(moment) - begun).total_seconds():.2f} s"

@@ -1,0 +1,344 @@
+"""The HTTP API: for sagas, and for what services hold."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, get_args
+from urllib.parse import unquote
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
+
+from lambdas import kit, settings
+from lambdas.api import http
+from lambdas.api.models import Resolution
+from lambdas.api.problems import ProblemError
+from recourse import chaos, events
+from recourse.items import decode_item, request
+from recourse.ledger import (
+    BadCursorError,
+    KeyReusedError,
+    NothingToResolveError,
+    Record,
+    digest,
+    saga_id,
+)
+from recourse.projection import AT_REST, STATUSES
+from recourse.saga import Coordination, Saga
+from recourse.step import Item, TransientError
+from services.holdings import HOLDINGS
+from statemachines import SAGAS
+from statemachines.fields import is_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from recourse.projection import Status
+
+VERSION = "0.1.0"
+PUT_TRIES = 10
+app = APIGatewayHttpResolver()
+logger = Logger()
+
+
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Answer one request."""
+    return app.resolve(event, context)
+
+
+@app.exception_handler(ProblemError)
+def _problem(error: ProblemError) -> Response[str]:
+    return http.problem(error)
+
+
+@app.exception_handler(TransientError)
+def _try_again(error: TransientError) -> Response[str]:
+    logger.warning(str(error))
+    return http.problem(ProblemError("try-again", "it may work in a moment"))
+
+
+@app.exception_handler(Exception)
+def _internal(error: Exception) -> Response[str]:
+    logger.exception("not foreseen")
+    return http.problem(ProblemError("internal", "the log has what happened"))
+
+
+@app.not_found
+def _not_found(error: Exception) -> Response[str]:
+    return http.problem(ProblemError("not-found", f"nothing is at {app.current_event.path}"))
+
+
+# Sagas.
+
+
+@app.post("/sagas/<name>")
+def start(name: str) -> Response[str]:
+    """Start a saga: record it, then run it; what could not be run now is left to the sweeper."""
+    event = app.current_event
+    who = http.caller(event, "sagas:write")
+    saga = SAGAS.get(unquote(name))
+    if saga is None:
+        raise ProblemError("not-found", f"there is no saga {unquote(name)!r}")
+    key = event.headers.get("idempotency-key", "")
+    if not 1 <= len(key) <= 255 or not key.isprintable():
+        raise ProblemError(
+            "idempotency-key-missing", "send 1 to 255 printable characters, the same for a retry"
+        )
+    faults = _faults(event.headers.get("recourse-chaos"), saga)
+    coordination = _coordination(event.query_string_parameters.get("coordination"), saga)
+    body = http.body(event, saga.request)
+    wanted = Record(
+        saga_id=saga_id(saga.name, who.subject, key),
+        saga=saga.name,
+        owner=who.subject,
+        business_key=body[saga.business_key],
+        coordination=coordination,
+        request=body,
+        body=digest(body),
+        started_at=events.now(),
+        faults=faults,
+    )
+    try:
+        record, _ = kit.ledger().start(wanted)
+    except KeyReusedError:
+        raise ProblemError(
+            "idempotency-key-reused", "use a new Idempotency-Key for a new request"
+        ) from None
+    if len(record.entered) == 1:
+        _run(record)
+    headers = {"location": f"/sagas/{record.saga_id}", "etag": _etag(record)}
+    return http.answer(202, _view(record), headers=headers)
+
+
+@app.get("/sagas/<saga_id>")
+def show(saga_id: str) -> Response[str]:
+    """Show a saga; wait for it to change, where that is preferred."""
+    event = app.current_event
+    record = _owned(saga_id, "sagas:read")
+    known = event.headers.get("if-none-match")
+    before = known or _etag(record)
+    headers: dict[str, str] = {}
+    if seconds := http.preferred_wait(event.headers):
+        headers["preference-applied"] = f"wait={seconds}"
+        record = _changed(record, before, seconds)
+    headers["etag"] = _etag(record)
+    if known == headers["etag"]:
+        return http.answer(304, headers=headers)
+    return http.answer(200, _view(record), headers=headers)
+
+
+@app.get("/sagas")
+def page() -> Response[str]:
+    """List sagas, the newest first."""
+    event = app.current_event
+    who = http.caller(event, "sagas:read")
+    query = event.query_string_parameters
+    _one_of("saga", query.get("saga"), SAGAS)
+    _one_of("status", query.get("status"), STATUSES)
+    status: Status | None = query.get("status")  # type: ignore[assignment]
+    try:
+        records, cursor = kit.ledger().page(
+            owner=None if who.is_operator else who.subject,
+            saga=query.get("saga"),
+            status=status,
+            business_key=query.get("business_key"),
+            cursor=query.get("cursor"),
+            limit=http.number(event, "limit", default=20, most=100),
+        )
+    except BadCursorError:
+        raise ProblemError("bad-cursor", "use the cursor of the page before") from None
+    items = [_view(record) for record in records]
+    return http.answer(200, {"items": items, "cursor": cursor})
+
+
+@app.post("/sagas/<saga_id>/cancel")
+def cancel(saga_id: str) -> Response[str]:
+    """Cancel a saga, unless its pivot has acted."""
+    record = _owned(saga_id, "sagas:write", or_operator=True)
+    if record.status == "SUCCEEDED" or (
+        record.status == "RUNNING" and not kit.runs().cancel(record)
+    ):
+        pivot = SAGAS[record.saga].pivot.name
+        raise ProblemError("past-the-pivot", f"the step {pivot!r} has decided it")
+    return http.answer(202, _view(kit.ledger().get(record.saga_id) or record))
+
+
+@app.post("/sagas/<saga_id>/steps/<step>/resolve")
+def resolve(saga_id: str, step: str) -> Response[str]:
+    """Decide on a stuck step, as an operator."""
+    event = app.current_event
+    who = http.caller(event, "operator")
+    record = _owned(saga_id, "operator")
+    if unquote(step) not in SAGAS[record.saga].by_name:
+        raise ProblemError("not-found", f"{record.saga} has no step {unquote(step)!r}")
+    asked = http.body(event, Resolution)
+    reason = (asked["reason"] or "").strip()
+    if asked["action"] == "skip" and not reason:
+        message = "a skip needs a reason"
+        raise ProblemError("invalid", message, errors=[{"field": "reason", "message": message}])
+    try:
+        record = kit.ledger().resolve(
+            record.saga_id,
+            unquote(step),
+            skip=asked["action"] == "skip",
+            reason=reason,
+            by=who.subject,
+        )
+    except NothingToResolveError:
+        raise ProblemError("nothing-to-resolve", f"the step {step!r} is not stuck") from None
+    _run(record)
+    return http.answer(202, _view(record))
+
+
+def _run(record: Record) -> None:
+    """Start a run that has been recorded; if that fails, the sweeper starts it."""
+    try:
+        kit.runs().start(record)
+    except TransientError:
+        logger.exception("recorded, and left to the sweeper", extra={"saga_id": record.saga_id})
+
+
+def _owned(saga_id: str, scope: str, *, or_operator: bool = False) -> Record:
+    """A saga that the caller may see.
+
+    Raises:
+        ProblemError: There is none; another's is as if it were not there.
+    """
+    who = http.caller(app.current_event, scope, or_operator=or_operator)
+    record = kit.ledger().get(unquote(saga_id))
+    if record is None or not who.owns(record.owner):
+        raise ProblemError("not-found", f"there is no saga {unquote(saga_id)!r}")
+    return record
+
+
+def _changed(record: Record, before: str, seconds: int) -> Record:
+    """The saga once it differs from what the caller knows, is at rest, or the time is up."""
+    until = time.monotonic() + seconds
+    pause = 0.1
+    while _etag(record) == before and record.status not in AT_REST and time.monotonic() < until:
+        time.sleep(min(pause, max(0.0, until - time.monotonic())))
+        pause = min(pause * 1.5, 0.5)
+        record = kit.ledger().get(record.saga_id) or record
+    return record
+
+
+def _view(record: Record) -> dict[str, Any]:
+    path = f"/sagas/{record.saga_id}"
+    links = {"self": path, "cancel": f"{path}/cancel"}
+    return record.view(SAGAS[record.saga]) | {"links": links}
+
+
+def _etag(record: Record) -> str:
+    return f'"{record.version}"'
+
+
+def _faults(header: str | None, saga: Saga) -> dict[str, str]:
+    if header is None:
+        return {}
+    if not settings.chaos():
+        raise ProblemError("chaos-off", "deploy with the context chaos=on to have faults injected")
+    try:
+        return chaos.parse(header, saga)
+    except chaos.UnknownFaultError as error:
+        raise ProblemError("unknown-fault", str(error)) from None
+
+
+def _coordination(asked: str | None, saga: Saga) -> Coordination:
+    if asked is None:
+        return saga.coordination
+    if asked not in get_args(Coordination):
+        raise ProblemError(
+            "unknown-coordination", f"{asked!r}: there are {', '.join(get_args(Coordination))}"
+        )
+    if asked == "choreography":
+        raise ProblemError("unknown-coordination", "choreography is not available in this version")
+    return "orchestration"
+
+
+def _one_of(name: str, value: str | None, allowed: Mapping[str, Any] | tuple[str, ...]) -> None:
+    if value is not None and value not in allowed:
+        message = f"should be one of {', '.join(allowed)}"
+        raise ProblemError(
+            "invalid", f"{name}: {message}", errors=[{"field": name, "message": message}]
+        )
+
+
+# What services hold.
+
+
+def _row(kind: str, thing: str) -> Item | None:
+    holding = HOLDINGS[kind]
+    got = kit.dynamodb().get_item(
+        TableName=kit.service_tables()[holding.service],
+        Key={"pk": {"S": holding.key(thing)}},
+        ConsistentRead=True,
+    )
+    return decode_item(got["Item"]) if "Item" in got else None
+
+
+def _holding(kind: str) -> None:
+    if kind not in HOLDINGS:
+        raise ProblemError("not-found", f"nothing is at {app.current_event.path}")
+
+
+@app.get("/<kind>/<thing>")
+def show_holding(kind: str, thing: str) -> Response[str]:
+    """Show a thing that a service holds."""
+    http.caller(app.current_event, "sagas:read")
+    _holding(kind)
+    row = _row(kind, unquote(thing))
+    if row is None:
+        raise ProblemError("not-found", f"there is no {HOLDINGS[kind].noun} {unquote(thing)!r}")
+    return http.answer(200, HOLDINGS[kind].show(row))
+
+
+@app.put("/<kind>/<thing>")
+def put_holding(kind: str, thing: str) -> Response[str]:
+    """Make a thing as the body says, or change it, as an operator."""
+    http.caller(app.current_event, "operator")
+    _holding(kind)
+    thing = unquote(thing)
+    if not is_id(thing):
+        raise ProblemError("invalid", f"{thing!r} cannot be an id")
+    holding = HOLDINGS[kind]
+    body = http.body(app.current_event, holding.body)
+    table = kit.service_tables()[holding.service]
+    dynamodb = kit.dynamodb()
+    for _ in range(PUT_TRIES):
+        row = _row(kind, thing)
+        writes = holding.change(thing, row, body)
+        if writes is None:
+            raise ProblemError("in-use", "it would fall below what is held and confirmed")
+        try:
+            dynamodb.transact_write_items(TransactItems=[request(table, one) for one in writes])
+        except dynamodb.exceptions.TransactionCanceledException:
+            continue
+        return http.answer(200 if row else 201, holding.show(_row(kind, thing) or {}))
+    raise ProblemError("try-again", "others keep changing it")
+
+
+# Open to everybody.
+
+
+@app.get("/health")
+def health() -> Response[str]:
+    """Say that it is there, and what it is."""
+    return http.answer(200, {"status": "ok", "version": VERSION, "chaos": settings.chaos()})
+
+
+@app.get("/openapi.json")
+def openapi() -> Response[str]:
+    """Describe the API."""
+    from lambdas.api.openapi import document
+
+    return http.answer(200, document(VERSION), headers={"cache-control": "max-age=300"})
+
+
+@app.get("/docs")
+def docs() -> Response[str]:
+    """Show the description to a person."""
+    from lambdas.api.openapi import page
+
+    return http.answer(
+        200, page(), content_type="text/html; charset=utf-8", headers={"cache-control": "no-cache"}
+    )

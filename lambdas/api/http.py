@@ -1,0 +1,156 @@
+"""What every route needs: who calls, what the body says, and how an answer is worded."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from aws_lambda_powertools.event_handler import Response
+
+from lambdas.api.problems import ProblemError
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
+    from pydantic import TypeAdapter
+
+LARGEST_BODY = 64 * 1024
+LONGEST_WAIT = 20
+_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls, as the authorizer has it.
+
+    Attributes:
+        subject: The owner of what it starts.
+        scopes: What it may do.
+    """
+
+    subject: str
+    scopes: frozenset[str]
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether it sees and resolves everybody's sagas."""
+        return "operator" in self.scopes
+
+    def owns(self, owner: str) -> bool:
+        """Whether it may see what belongs to somebody."""
+        return self.is_operator or owner == self.subject
+
+
+def caller(event: APIGatewayProxyEventV2, scope: str, *, or_operator: bool = False) -> Caller:
+    """The caller, who must have a scope, or be an operator where one may as well.
+
+    To see things, an operator always may.
+
+    Raises:
+        ProblemError: There is no token, or it lacks the scope.
+    """
+    context = event.raw_event["requestContext"]
+    claims = context.get("authorizer", {}).get("jwt", {}).get("claims")
+    if not claims:
+        raise ProblemError("unauthorized", "send a bearer token in the header Authorization")
+    prefix = os.environ.get("SCOPE_PREFIX", "")
+    scopes = frozenset(one.removeprefix(prefix) for one in claims.get("scope", "").split())
+    found = Caller(claims["sub"], scopes)
+    operators_may = or_operator or scope == "sagas:read"
+    if scope not in scopes and not (found.is_operator and operators_may):
+        raise ProblemError("forbidden", f"this needs the scope {scope!r}")
+    return found
+
+
+def body(event: APIGatewayProxyEventV2, model: type) -> Any:
+    """The validated body, as plain JSON, with a null for each optional field that is absent.
+
+    Raises:
+        ProblemError: It cannot be read (400, 413, 415), or it is wrong (422, naming the fields).
+    """
+    from pydantic import ValidationError
+
+    content_type = event.headers.get("content-type", "application/json")
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        raise ProblemError("not-json", f"Content-Type is {content_type!r}: send application/json")
+    try:
+        raw = (event.decoded_body or "").encode()
+    except ValueError as problem:
+        raise ProblemError("malformed", "the body is not UTF-8") from problem
+    if len(raw) > LARGEST_BODY:
+        raise ProblemError("too-large", f"a body has at most {LARGEST_BODY} bytes")
+    try:
+        adapter = adapter_of(model)
+        return adapter.dump_python(adapter.validate_json(raw), mode="json")
+    except ValidationError as problem:
+        found = problem.errors(include_url=False, include_context=False, include_input=False)
+        if any(error["type"] == "json_invalid" for error in found):
+            raise ProblemError("malformed", f"the body is no JSON: {found[0]['msg']}") from None
+        errors = [
+            {"field": ".".join(str(part) for part in error["loc"]), "message": error["msg"]}
+            for error in found
+        ]
+        first = errors[0]
+        where = first["field"] or "the body"
+        raise ProblemError("invalid", f"{where}: {first['message']}", errors=errors) from None
+
+
+@cache
+def adapter_of(model: type) -> TypeAdapter[Any]:
+    """What validates a request model; pydantic is loaded when the first one is needed."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(model)
+
+
+def preferred_wait(headers: Mapping[str, str]) -> int:
+    """The seconds that `Prefer: wait=N` asks for, at most 20; 0 where it asks for none."""
+    match = _WAIT.search(headers.get("prefer", ""))
+    return min(int(match.group(1)), LONGEST_WAIT) if match else 0
+
+
+def number(event: APIGatewayProxyEventV2, name: str, *, default: int, most: int) -> int:
+    """A number from the query.
+
+    Raises:
+        ProblemError: It is none, or not from 1 to `most`.
+    """
+    text = event.query_string_parameters.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= most:
+        message = f"should be a number from 1 to {most}"
+        raise ProblemError(
+            "invalid", f"{name}: {message}", errors=[{"field": name, "message": message}]
+        )
+    return int(text)
+
+
+def answer(
+    status: int,
+    content: Any = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    content_type: str = "application/json",
+) -> Response[str]:
+    """An answer; JSON unless it says otherwise."""
+    is_text = isinstance(content, str)
+    text = content if is_text else json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return Response(
+        status_code=status,
+        content_type=content_type if content is not None else None,
+        body=text if content is not None else "",
+        headers={"cache-control": "no-store", **(headers or {})},
+    )
+
+
+def problem(error: ProblemError) -> Response[str]:
+    """A problem as an answer."""
+    headers = {"retry-after": "1"} if error.status == 503 else {}
+    return answer(
+        error.status, error.body, headers=headers, content_type="application/problem+json"
+    )

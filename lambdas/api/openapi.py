@@ -1,0 +1,359 @@
+"""The API's description, OpenAPI 3.1, made from the very models that validate requests."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from aws_lambda_powertools.event_handler import openapi as powertools_openapi
+from pydantic import TypeAdapter
+
+from lambdas.api.models import Resolution
+from lambdas.api.problems import TYPES
+from recourse.chaos import FAULTS
+from recourse.projection import STATUSES
+from services.holdings import HOLDINGS, AccountBody, CountedBody
+from statemachines import SAGAS
+
+Schema = dict[str, Any]
+
+TEXT: Schema = {"type": "string"}
+MAYBE_TEXT: Schema = {"type": ["string", "null"]}
+NUMBER: Schema = {"type": "integer"}
+STEP_STATUSES = [
+    "PENDING",
+    "RUNNING",
+    "DONE",
+    "FAILED",
+    "UNDOING",
+    "UNDONE",
+    "SKIPPED",
+    "UNDO_FAILED",
+]
+
+
+def _object(properties: Schema, *, optional: tuple[str, ...] = ()) -> Schema:
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+MONEY = _object({"amount": NUMBER, "currency": TEXT})
+ERROR = _object({"type": TEXT, "message": TEXT}) | {"type": ["object", "null"]}
+STEP = _object(
+    {
+        "name": TEXT,
+        "status": {"type": "string", "enum": STEP_STATUSES},
+        "attempts": NUMBER,
+        "undo_attempts": NUMBER,
+        "result": {},
+        "error": ERROR,
+        "started_at": MAYBE_TEXT,
+        "ended_at": MAYBE_TEXT,
+    }
+)
+SAGA = _object(
+    {
+        "saga_id": TEXT,
+        "saga": {"type": "string", "enum": list(SAGAS)},
+        "coordination": {"type": "string", "enum": ["orchestration", "choreography"]},
+        "status": {"type": "string", "enum": list(STATUSES)},
+        "reason": _object({"step": TEXT, "error": TEXT, "message": TEXT})
+        | {"type": ["object", "null"]},
+        "owner": TEXT,
+        "business_key": TEXT,
+        "started_at": TEXT,
+        "ended_at": MAYBE_TEXT,
+        "steps": {"type": "array", "items": STEP},
+        "links": {"type": "object", "additionalProperties": TEXT},
+    }
+)
+COUNTED = _object(
+    {
+        "id": TEXT,
+        "total": NUMBER,
+        "available": NUMBER,
+        "held": NUMBER,
+        "confirmed": NUMBER,
+        "price": MONEY,
+    }
+)
+ACCOUNT = _object(
+    {"id": TEXT, "currency": TEXT, "balance": NUMBER, "available": NUMBER, "held": NUMBER}
+)
+PROBLEM = _object(
+    {
+        "type": {"type": "string", "enum": [f"urn:recourse:problem:{kind}" for kind in TYPES]},
+        "title": TEXT,
+        "status": NUMBER,
+        "detail": TEXT,
+        "errors": {"type": "array", "items": _object({"field": TEXT, "message": TEXT})},
+    },
+    optional=("errors",),
+)
+HEALTH = _object({"status": TEXT, "version": TEXT, "chaos": {"type": "boolean"}})
+
+
+def _problems(*statuses: int) -> Schema:
+    content = {"application/problem+json": {"schema": _ref("Problem")}}
+    return {
+        str(status): {
+            "description": "; ".join(title for known, title in TYPES.values() if known == status),
+            "content": content,
+        }
+        for status in statuses
+    }
+
+
+def _json(schema: Schema, description: str, **headers: str) -> Schema:
+    answer: Schema = {
+        "description": description,
+        "content": {"application/json": {"schema": schema}},
+    }
+    if headers:
+        answer["headers"] = {
+            name: {"description": text, "schema": TEXT} for name, text in headers.items()
+        }
+    return answer
+
+
+def _body(schema: Schema) -> Schema:
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
+def _parameter(where: str, name: str, schema: Schema, text: str, *, required: bool) -> Schema:
+    found = {"in": where, "name": name, "schema": schema, "description": text}
+    return found | {"required": required}
+
+
+def _path(*names: str) -> list[Schema]:
+    return [_parameter("path", name, TEXT, f"the {name}", required=True) for name in names]
+
+
+def _operation(summary: str, scope: str | None, responses: Schema, **more: Any) -> Schema:
+    security = [{"bearer": [scope]}] if scope else []
+    return {"summary": summary, "security": security, "responses": responses} | more
+
+
+@cache
+def document(version: str) -> Schema:
+    """The whole description.
+
+    Args:
+        version: The API's version.
+    """
+    schemas: Schema = {
+        "Saga": SAGA,
+        "Counted": COUNTED,
+        "Account": ACCOUNT,
+        "Problem": PROBLEM,
+        "Health": HEALTH,
+    }
+    models = [saga.request for saga in SAGAS.values()] + [Resolution, CountedBody, AccountBody]
+    for model in models:
+        made = TypeAdapter(model).json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= made.pop("$defs", {})
+        schemas[model.__name__] = made
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Recourse",
+            "version": version,
+            "description": "Sagas that end as booked or as if they had never been.",
+        },
+        "paths": _saga_paths() | _holding_paths() | _open_paths(),
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+            },
+        },
+    }
+
+
+def _saga_paths() -> Schema:
+    found: Schema = {}
+    for saga in SAGAS.values():
+        found[f"/sagas/{saga.name}"] = {
+            "post": _operation(
+                f"Start {saga.name}: {', '.join(step.name for step in saga.all)}",
+                "sagas:write",
+                {
+                    "202": _json(
+                        _ref("Saga"),
+                        "recorded, and under way",
+                        Location="the saga's address",
+                        ETag="its version",
+                    )
+                }
+                | _problems(400, 401, 403, 404, 409, 413, 415, 422),
+                operationId=f"start-{saga.name}",
+                requestBody=_body(_ref(saga.request.__name__)),
+                parameters=[
+                    _parameter(
+                        "header",
+                        "Idempotency-Key",
+                        {"type": "string", "minLength": 1, "maxLength": 255},
+                        "the same for a retry: it answers the same saga",
+                        required=True,
+                    ),
+                    _parameter(
+                        "header",
+                        "Recourse-Chaos",
+                        TEXT,
+                        f"faults, as step=fault or step.undo=fault:n; {', '.join(FAULTS)}",
+                        required=False,
+                    ),
+                    _parameter(
+                        "query",
+                        "coordination",
+                        {"type": "string", "enum": ["orchestration"]},
+                        "how it is coordinated; the declaration says what it is otherwise",
+                        required=False,
+                    ),
+                ],
+            )
+        }
+    found["/sagas"] = {
+        "get": _operation(
+            "List sagas, the newest first",
+            "sagas:read",
+            {
+                "200": _json(
+                    _object(
+                        {"items": {"type": "array", "items": _ref("Saga")}, "cursor": MAYBE_TEXT}
+                    ),
+                    "a page, and the cursor of the next",
+                )
+            }
+            | _problems(400, 401, 403, 422),
+            operationId="list-sagas",
+            parameters=[
+                _parameter("query", "saga", {"enum": list(SAGAS)}, "only these", required=False),
+                _parameter(
+                    "query", "status", {"enum": list(STATUSES)}, "only these", required=False
+                ),
+                _parameter("query", "business_key", TEXT, "only these", required=False),
+                _parameter("query", "cursor", TEXT, "where the page before ended", required=False),
+                _parameter(
+                    "query",
+                    "limit",
+                    {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+                    "how many at most",
+                    required=False,
+                ),
+            ],
+        )
+    }
+    found["/sagas/{saga_id}"] = {
+        "get": _operation(
+            "Show a saga",
+            "sagas:read",
+            {"200": _json(_ref("Saga"), "the saga", ETag="its version")}
+            | {"304": {"description": "it has not changed"}}
+            | _problems(401, 403, 404),
+            operationId="show-saga",
+            parameters=[
+                *_path("saga_id"),
+                _parameter("header", "If-None-Match", TEXT, "the ETag known", required=False),
+                _parameter(
+                    "header",
+                    "Prefer",
+                    TEXT,
+                    "wait=N: answer when it changes, or after N seconds, at most 20",
+                    required=False,
+                ),
+            ],
+        )
+    }
+    found["/sagas/{saga_id}/cancel"] = {
+        "post": _operation(
+            "Cancel a saga whose pivot has not acted",
+            "sagas:write",
+            {"202": _json(_ref("Saga"), "it will be compensated")}
+            | _problems(401, 403, 404, 409, 503),
+            operationId="cancel-saga",
+            parameters=_path("saga_id"),
+        )
+    }
+    found["/sagas/{saga_id}/steps/{step}/resolve"] = {
+        "post": _operation(
+            "Retry or skip a stuck step",
+            "operator",
+            {"202": _json(_ref("Saga"), "decided, and under way")}
+            | _problems(400, 401, 403, 404, 409, 413, 415, 422),
+            operationId="resolve-step",
+            parameters=_path("saga_id", "step"),
+            requestBody=_body(_ref("Resolution")),
+        )
+    }
+    return found
+
+
+def _holding_paths() -> Schema:
+    found: Schema = {}
+    for kind, holding in HOLDINGS.items():
+        shown = "Account" if holding.body is AccountBody else "Counted"
+        found[f"/{kind}/{{id}}"] = {
+            "get": _operation(
+                f"Show one of the {kind}",
+                "sagas:read",
+                {"200": _json(_ref(shown), "as it is now")} | _problems(401, 403, 404),
+                operationId=f"show-{holding.noun}",
+                parameters=_path("id"),
+            ),
+            "put": _operation(
+                f"Make or change one of the {kind}",
+                "operator",
+                {
+                    "200": _json(_ref(shown), "changed"),
+                    "201": _json(_ref(shown), "made"),
+                }
+                | _problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
+                operationId=f"put-{holding.noun}",
+                parameters=_path("id"),
+                requestBody=_body(_ref(holding.body.__name__)),
+            ),
+        }
+    return found
+
+
+def _open_paths() -> Schema:
+    return {
+        "/health": {
+            "get": _operation("Whether it is there", None, {"200": _json(_ref("Health"), "it is")})
+        },
+        "/openapi.json": {
+            "get": _operation("This", None, {"200": _json({"type": "object"}, "this document")})
+        },
+        "/docs": {
+            "get": _operation(
+                "This, for people",
+                None,
+                {"200": {"description": "a page", "content": {"text/html": {"schema": TEXT}}}},
+            )
+        },
+    }
+
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Recourse: the API</title>
+<style>{css}</style></head>
+<body><div id="swagger-ui"></div><script>{script}</script>
+<script>SwaggerUIBundle({{url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true}})</script>
+</body></html>
+"""
+
+
+@cache
+def page() -> str:
+    """The description as a page, with everything that it needs in it."""
+    assets = files(powertools_openapi) / "swagger_ui"
+    return PAGE.format(
+        css=(assets / "swagger-ui.min.css").read_text(),
+        script=(assets / "swagger-ui-bundle.min.js").read_text(),
+    )

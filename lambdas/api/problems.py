@@ -1,0 +1,51 @@
+"""Problems: every error the API answers, as RFC 9457 has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+TYPES = {
+    "malformed": (400, "The request cannot be read"),
+    "idempotency-key-missing": (400, "The header Idempotency-Key is missing or unusable"),
+    "chaos-off": (400, "Faults on demand are switched off here"),
+    "unknown-fault": (400, "There is no such fault"),
+    "bad-cursor": (400, "The cursor is none of ours"),
+    "unauthorized": (401, "A bearer token is needed"),
+    "forbidden": (403, "The token lacks a scope"),
+    "not-found": (404, "There is no such thing"),
+    "method-not-allowed": (405, "There is no such method here"),
+    "idempotency-key-reused": (409, "The Idempotency-Key was used with another body"),
+    "past-the-pivot": (409, "The saga can no longer be cancelled"),
+    "nothing-to-resolve": (409, "There is nothing to resolve"),
+    "in-use": (409, "What is held forbids it"),
+    "too-large": (413, "The body is too large"),
+    "not-json": (415, "The body is not JSON"),
+    "invalid": (422, "The request is wrong"),
+    "unknown-coordination": (422, "There is no such coordination"),
+    "try-again": (503, "It did not work now; try again"),
+    "internal": (500, "It did not work, and it is our fault"),
+}
+
+
+class ProblemError(Exception):
+    """A problem to answer with.
+
+    Args:
+        kind: One of `TYPES`; the last part of the problem's `type`, which is stable.
+        detail: What is wrong in this very request.
+        errors: The fields that are wrong, each with a `field` and a `message`.
+    """
+
+    def __init__(
+        self, kind: str, detail: str, *, errors: list[dict[str, str]] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.status, title = TYPES[kind]
+        self.body: dict[str, Any] = {
+            "type": f"urn:recourse:problem:{kind}",
+            "title": title,
+            "status": self.status,
+            "detail": detail,
+        }
+        if errors:
+            self.body["errors"] = errors

@@ -1,0 +1,48 @@
+"""The kit as a function's environment describes it, made when first needed."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import TYPE_CHECKING
+
+from lambdas import settings
+from recourse.aws import client
+from recourse.ledger import Ledger
+from recourse.runs import Runs
+from statemachines import SAGAS
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+
+@cache
+def dynamodb() -> DynamoDBClient:
+    """The DynamoDB client."""
+    made: DynamoDBClient = client("dynamodb")
+    return made
+
+
+@cache
+def ledger() -> Ledger:
+    """The ledger."""
+    return Ledger(dynamodb(), settings.required("LEDGER_TABLE"), SAGAS)
+
+
+@cache
+def runs() -> Runs:
+    """Runs of every saga."""
+    return Runs(
+        client("stepfunctions"),
+        client("lambda", read_timeout=20),
+        SAGAS,
+        json.loads(settings.required("STATE_MACHINES")),
+        json.loads(settings.required("PIVOTS")),
+    )
+
+
+@cache
+def service_tables() -> dict[str, str]:
+    """The name of each service's table."""
+    tables: dict[str, str] = json.loads(settings.required("SERVICE_TABLES"))
+    return tables

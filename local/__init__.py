@@ -1,0 +1,6 @@
+"""The local cloud: the CDK app that AWS gets, deployed by the genuine CDK CLI to ministack."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LOCAL = ROOT / ".local"

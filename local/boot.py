@@ -1,0 +1,42 @@
+"""ministack with its gaps closed; runs in ministack's own environment (``local.emulator``).
+
+The arguments name the gaps to close; without any it is ministack as shipped.
+"""
+
+import importlib
+import os
+import signal
+import sys
+import threading
+import time
+
+GAPS = (
+    "branch_context",
+    "cold_starts",
+    "retry_delays",
+    "runtime_api_delay",
+    "state_machine_versions",
+    "stream_records",
+)
+
+
+def _end_with(parent: int) -> None:
+    """Shut down when the process that started us is gone, however it went."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main() -> None:
+    """Close the gaps, then be ministack."""
+    threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
+    gaps, sys.argv[1:] = sys.argv[1:], []
+    for gap in gaps:
+        importlib.import_module(f"local.gaps.{gap}").close()
+    from ministack import app
+
+    app.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""The local cloud from end to end: emulator, deployment, proxy, issuer and seed."""
+
+import fcntl
+import json
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from local import LOCAL, ROOT
+from local.aws import client
+from local.deploy import Deployment
+from local.emulator import Emulator
+from local.issuer import AUDIENCE, Issuer, issuer_of
+from local.proxy import Proxy
+from local.seed import SEED, seed
+
+STATE = LOCAL / "cloud"
+PORT = 8000
+AWS_PORT = 4566
+TIMESCALE = 0.1
+EVERY_SCOPE = "sagas:write sagas:read valet:issue operator"
+
+
+class LocalCloudError(Exception):
+    """The local cloud cannot run as asked; the message says what to change."""
+
+
+class LocalCloud:
+    """The app, running on this machine while the ``with`` block lasts.
+
+    ``port`` is the API's, ``aws_port`` the AWS endpoint's; 0 takes a free one, the same as last
+    time where it is still free. ``state_dir`` keeps everything between runs; ``fresh`` begins with
+    nothing in it but the last synthesis. ``say`` hears of the progress.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = PORT,
+        aws_port: int = AWS_PORT,
+        state_dir: Path = STATE,
+        timescale: float = TIMESCALE,
+        fresh: bool = False,
+        seed_file: Path | None = SEED,
+        root: Path = ROOT,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        """Take note; entering the context starts it."""
+        self._wanted = {"port": port, "aws_port": aws_port}
+        self._folder = state_dir
+        self._timescale = timescale
+        self._fresh = fresh
+        self._seed_file = seed_file
+        self._root = root
+        self._say = say
+        self._lock: IO[str] | None = None
+        self._emulator: Emulator | None = None
+        self._proxy: Proxy | None = None
+        self.api_url = ""
+        self.aws_endpoint = ""
+        self.outputs: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        """Start it, and return when the API serves."""
+        began = time.monotonic()
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        self._say(f"ready in {time.monotonic() - began:.0f} s: {self.api_url}")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop all that was started here, and nothing else."""
+        if self._proxy:
+            self._proxy.stop()
+        if self._emulator:
+            self._emulator.stop()
+            shutil.rmtree(self._folder / "emulator" / "tmp", ignore_errors=True)
+        if self._lock:
+            self._lock.close()
+        self._proxy = self._emulator = self._lock = None
+
+    def wait(self) -> None:
+        """Wait for ever, or until the emulator has ended by itself, which is an error."""
+        while self._emulator and self._emulator.is_running:
+            time.sleep(0.5)
+        raise LocalCloudError("ministack has ended by itself; see its log under .local")
+
+    def token(self, subject: str, scope: str, *, lifetime: int = 3600) -> str:
+        """A bearer token of the local issuer."""
+        return self.issuer.token(subject, scope, lifetime=lifetime)
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of the emulator, for tests and demonstrations."""
+        return client(service, self.aws_endpoint)
+
+    @property
+    def deployment(self) -> Deployment:
+        """The app as the emulator has it, to deploy again or destroy."""
+        return Deployment(endpoint=self.aws_endpoint, folder=self._folder, root=self._root)
+
+    def context(self) -> dict[str, str]:
+        """The CDK context in which the app runs locally."""
+        return {
+            "runtime": "local",
+            "chaos": "on",
+            "timescale": str(self._timescale),
+            "issuer": self.issuer.url,
+            "audience": AUDIENCE,
+        }
+
+    def _start(self) -> None:
+        self._take_the_folder()
+        ports = self._choose_ports()
+        self.api_url = f"http://127.0.0.1:{ports['port']}"
+        self.aws_endpoint = f"http://127.0.0.1:{ports['aws_port']}"
+        self.issuer = Issuer(issuer_of(self.api_url))
+
+        self._proxy = Proxy(port=ports["port"], issuer=self.issuer)
+        self._proxy.start()
+        self._say(f"starting ministack, an AWS of your own, on {self.aws_endpoint}")
+        self._emulator = Emulator(
+            port=ports["aws_port"], folder=self._folder / "emulator", timescale=self._timescale
+        )
+        self._emulator.start()
+        self._deploy()
+        api = f"{self.aws_endpoint}/_aws/execute-api/{self.outputs['ApiId']}/$default"
+        self._proxy.target = api
+        if self._seed_file:
+            put = seed(self.api_url, self.token("seed", EVERY_SCOPE), self._seed_file)
+            if put:
+                self._say(f"put {put} things from {self._seed_file.name} into the services")
+
+    def _deploy(self) -> None:
+        deployment = self.deployment
+        deployment.log.unlink(missing_ok=True)
+        fingerprint = deployment.fingerprint(self.context())
+        if deployment.is_current(fingerprint):
+            self._say("the app is deployed as it stands: nothing changed")
+        else:
+            if not deployment.is_synthesised(fingerprint):
+                self._say("synthesising the CDK app (10 to 20 s, once for each change)")
+                deployment.synthesise(self.context(), fingerprint)
+            self._say("deploying it with the CDK CLI")
+            deployment.deploy(fingerprint)
+        self.outputs = deployment.outputs()
+
+    def _take_the_folder(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (self._folder / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LocalCloudError(
+                f"a local cloud is running on {self._folder} already: stop it first"
+            ) from None
+
+    def _choose_ports(self) -> dict[str, int]:
+        file = self._folder / "ports.json"
+        last: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}
+        ports = {
+            name: wanted or _free_port(last.get(name, 0)) for name, wanted in self._wanted.items()
+        }
+        for name, wanted in self._wanted.items():
+            if wanted and not _is_free(wanted):
+                raise LocalCloudError(
+                    f"port {wanted} is in use: choose another with {name.upper()}="
+                )
+        # The emulator's state is full of its own address (every queue's URL): it cannot move.
+        if self._fresh or last.get("aws_port", ports["aws_port"]) != ports["aws_port"]:
+            shutil.rmtree(self._folder / "emulator", ignore_errors=True)
+        file.write_text(json.dumps(ports))
+        return ports
+
+
+def run(**options: Any) -> None:
+    """Run in the foreground until Ctrl-C or SIGTERM; takes what ``LocalCloud`` takes."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with LocalCloud(**options) as cloud:
+            try:
+                cloud.wait()
+            finally:
+                # From here on it ends in order, however often somebody presses Ctrl-C.
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    except KeyboardInterrupt:
+        print("stopped")
+
+
+def _free_port(preferred: int) -> int:
+    if preferred and _is_free(preferred):
+        return preferred
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,151 @@
+"""Deploys app.py to the emulator by the genuine CDK CLI, and does nothing where nothing changed."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from local import ROOT
+from local.aws import ACCOUNT, KEYS, REGION, client
+
+CLI = ROOT / "node_modules" / "aws-cdk" / "bin" / "cdk"
+# What a synthesis reads; what the handlers import is part of what AWS gets.
+SOURCES = (
+    "app.py",
+    "cdk.json",
+    "package.json",
+    "requirements.lock",
+    "infra",
+    "lambdas",
+    "local/runtime",
+    "recourse",
+    "services",
+    "statemachines",
+)
+FINGERPRINT = "/recourse/local/fingerprint"
+Context = Mapping[str, str]
+
+
+class DeployError(Exception):
+    """The CDK CLI failed; the message ends with what it said last."""
+
+
+class Deployment:
+    """The app in the emulator at ``endpoint``; ``folder`` keeps the assembly and the CLI's log."""
+
+    def __init__(self, *, endpoint: str, folder: Path, root: Path = ROOT) -> None:
+        """Name the places; nothing runs yet."""
+        self._root = root
+        self._endpoint = endpoint
+        self._assembly = folder / "cdk.out"
+        self._synthesised = folder / "cdk.out.fingerprint"
+        self._folder = folder
+        self.log = folder / "cdk.log"
+
+    def fingerprint(self, context: Context) -> str:
+        """One hash over the sources and the context: equal fingerprints deploy equal stacks."""
+        digest = hashlib.sha256(json.dumps(sorted(context.items())).encode())
+        for path in self._sources():
+            digest.update(str(path.relative_to(self._root)).encode() + b"\0")
+            digest.update(path.read_bytes() + b"\0")
+        return digest.hexdigest()
+
+    def is_current(self, fingerprint: str) -> bool:
+        """Whether the emulator holds this very deployment, as its own state says."""
+        ssm = client("ssm", self._endpoint)
+        try:
+            value: str = ssm.get_parameter(Name=FINGERPRINT)["Parameter"]["Value"]
+        except ssm.exceptions.ParameterNotFound:
+            return False
+        return value == fingerprint
+
+    def is_synthesised(self, fingerprint: str) -> bool:
+        """Whether the assembly on disk is of these sources and this context."""
+        return self._synthesised.exists() and self._synthesised.read_text().strip() == fingerprint
+
+    def synthesise(self, context: Context, fingerprint: str) -> None:
+        """`cdk synth`; needs no emulator."""
+        self._synthesised.unlink(missing_ok=True)
+        pairs = [part for key, value in context.items() for part in ("-c", f"{key}={value}")]
+        self._cdk("synth", "--quiet", "--output", str(self._assembly), *pairs, cwd=self._root)
+        self._synthesised.write_text(fingerprint)
+
+    def deploy(self, fingerprint: str) -> None:
+        """`cdk bootstrap`, where that was not done, and `cdk deploy` of every stack."""
+        ssm = client("ssm", self._endpoint)
+        if not self._has_toolkit():
+            self._cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", cwd=self._folder)
+        self._cdk(
+            "deploy",
+            "--all",
+            "--app",
+            str(self._assembly),
+            "--method=direct",
+            "--require-approval=never",
+            cwd=self._folder,
+        )
+        ssm.put_parameter(Name=FINGERPRINT, Value=fingerprint, Type="String", Overwrite=True)
+
+    def destroy(self) -> None:
+        """`cdk destroy` of every stack."""
+        self._cdk("destroy", "--all", "--force", "--app", str(self._assembly), cwd=self._folder)
+        client("ssm", self._endpoint).delete_parameter(Name=FINGERPRINT)
+
+    def outputs(self) -> dict[str, str]:
+        """The outputs of all of the app's stacks, by name."""
+        cloudformation = client("cloudformation", self._endpoint)
+        return {
+            output["OutputKey"]: output["OutputValue"]
+            for stack in cloudformation.describe_stacks()["Stacks"]
+            if stack["StackName"] != "CDKToolkit"
+            for output in stack.get("Outputs", ())
+        }
+
+    def _has_toolkit(self) -> bool:
+        cloudformation = client("cloudformation", self._endpoint)
+        stacks = cloudformation.describe_stacks()["Stacks"]
+        return any(stack["StackName"] == "CDKToolkit" for stack in stacks)
+
+    def _sources(self) -> Iterator[Path]:
+        for name in SOURCES:
+            path = self._root / name
+            files = path.rglob("*") if path.is_dir() else [path]
+            yield from sorted(
+                file for file in files if file.is_file() and "__pycache__" not in file.parts
+            )
+
+    def _cdk(self, command: str, *arguments: str, cwd: Path) -> None:
+        if not CLI.exists():
+            raise DeployError("the CDK CLI is not installed: run `make setup` first")
+        binaries = Path(sys.executable).parent
+        ours = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+        with self.log.open("ab") as log:
+            at = log.tell()
+            done = subprocess.run(
+                [binaries / "node", CLI, command, *arguments, "--no-notices", "--no-color"],
+                cwd=cwd,
+                env=ours
+                | {
+                    # Our own node and python, for the CLI, for jsii and for cdk.json's app.
+                    "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
+                    **{key.upper(): value for key, value in KEYS.items()},
+                    "AWS_REGION": REGION,
+                    "AWS_ENDPOINT_URL": self._endpoint,
+                    "AWS_ENDPOINT_URL_S3": self._endpoint,
+                    "NO_PROXY": "127.0.0.1,localhost",
+                    "no_proxy": "127.0.0.1,localhost",
+                    "CI": "true",
+                    "CDK_DISABLE_CLI_TELEMETRY": "true",
+                    "CDK_HOME": str(self._folder / "cdk"),
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        if done.returncode:
+            said = self.log.read_bytes()[at:].decode(errors="replace").strip().splitlines()
+            tail = "\n".join(said[-30:])
+            raise DeployError(f"`cdk {command}` failed; all it said is in {self.log}\n{tail}")

@@ -1,0 +1,117 @@
+"""Start and stop ministack, the emulator that the local cloud stands on."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import httpx
+
+from local import LOCAL, ROOT
+from local.boot import GAPS
+
+INTERPRETER = LOCAL / "ministack" / "bin" / "python"
+
+
+class EmulatorError(Exception):
+    """The emulator could not be started; the message says why and what to do."""
+
+
+class Emulator:
+    """A ministack of our own, on loopback, that keeps its state in ``folder`` between runs."""
+
+    def __init__(
+        self, *, port: int, folder: Path, timescale: float = 1.0, gaps: Iterable[str] = GAPS
+    ) -> None:
+        """Name where it listens and keeps its state; nothing starts yet.
+
+        ``timescale`` multiplies what state machines wait before a retry: a compiled machine cannot
+        say less than a second. ``gaps`` names the files of ``local.gaps`` that are closed.
+        """
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.folder = folder
+        self.log = folder / "emulator.log"
+        self._timescale = timescale
+        self._gaps = tuple(gaps)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and return when it answers."""
+        if not INTERPRETER.exists():
+            raise EmulatorError("ministack is not installed: run `make setup` first")
+        for name in ("state", "s3", "tmp"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [INTERPRETER, "-m", "local.boot", *self._gaps],
+                cwd=ROOT,
+                env=self._environment(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # A session of its own, so that Ctrl-C reaches us alone and we end it in order.
+                start_new_session=True,
+            )
+        self._wait()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self) -> None:
+        """End it in order, so that it saves its state, and then whatever processes it left."""
+        if self._process is None:
+            return
+        process, self._process = self._process, None
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+    def _wait(self) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and self._process.poll() is None:
+            try:
+                if httpx.get(f"{self.url}/_ministack/ready", timeout=2, trust_env=False).is_success:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.05)
+        self.stop()
+        raise EmulatorError(f"ministack did not start; its log is {self.log}")
+
+    def _environment(self) -> dict[str, str]:
+        # Workers inherit all of this: nothing may point them, or it, at a real account.
+        ours = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+        return ours | {
+            "AWS_ENDPOINT_URL": self.url,
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(self.port),
+            "MINISTACK_HOST": "127.0.0.1",
+            "NO_PROXY": "127.0.0.1,localhost",
+            "no_proxy": "127.0.0.1,localhost",
+            # Both would listen on every interface.
+            "IOT_MTLS_ENABLED": "0",
+            "SFTP_ENABLED": "0",
+            "PERSIST_STATE": "1",
+            "STATE_DIR": str(self.folder / "state"),
+            "S3_PERSIST": "1",
+            "S3_DATA_DIR": str(self.folder / "s3"),
+            "TMPDIR": str(self.folder / "tmp"),
+            "SFN_WAIT_SCALE": str(self._timescale),
+            # For local/runtime/bootstrap.
+            "RECOURSE_PYTHON": sys.executable,
+            "RECOURSE_CHECKOUT": str(ROOT),
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+        }

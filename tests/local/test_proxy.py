@@ -1,0 +1,108 @@
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+
+from local.cloud import _free_port
+from local.issuer import Issuer
+from local.proxy import Proxy
+
+
+class Upstream(BaseHTTPRequestHandler):
+    """Says what reached it, under headers that a proxy likes to meddle with."""
+
+    protocol_version = "HTTP/1.1"
+
+    def answer(self) -> None:
+        length = int(self.headers.get("content-length", 0))
+        said = json.dumps(
+            {
+                "method": self.command,
+                "path": self.path,
+                "headers": [[name.lower(), value] for name, value in self.headers.items()],
+                "body": self.rfile.read(length).decode(),
+            }
+        ).encode()
+        self.send_response(409)
+        self.send_header("Content-Type", "application/problem+json")
+        self.send_header("ETag", 'W/"7"')
+        self.send_header("Set-Cookie", "a=1")
+        self.send_header("Set-Cookie", "b=2")
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(said)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = answer
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def proxy(tmp_path: Path) -> Iterator[Proxy]:
+    issuer = Issuer("http://127.0.0.1/_issuer", tmp_path / "key.pem")
+    proxy = Proxy(port=_free_port(0), issuer=issuer)
+    proxy.start()
+    yield proxy
+    proxy.stop()
+
+
+@pytest.fixture
+def api(proxy: Proxy) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    proxy.target = f"http://127.0.0.1:{server.server_address[1]}/_aws/execute-api/abc/$default"
+    yield proxy.url
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_a_call_goes_through_untouched(api: str, method: str) -> None:
+    headers = {"Authorization": "Bearer x", "Idempotency-Key": "k-1", "Prefer": "wait=20"}
+    answer = httpx.request(
+        method, f"{api}/sagas/a%2Fb%20c?cursor=%3D&limit=2", headers=headers, content=b'{"a": 1}'
+    )
+    said = answer.json()
+    assert said["method"] == method
+    assert said["path"] == "/_aws/execute-api/abc/$default/sagas/a%2Fb%20c?cursor=%3D&limit=2"
+    assert said["body"] == '{"a": 1}'
+    passed = dict(said["headers"])
+    assert [passed[name.lower()] for name in headers] == list(headers.values())
+
+
+def test_an_answer_comes_back_untouched(api: str) -> None:
+    answer = httpx.get(f"{api}/sagas")
+    assert answer.status_code == 409
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["etag"] == 'W/"7"'
+    assert answer.headers.get_list("set-cookie") == ["a=1", "b=2"]
+    assert httpx.head(f"{api}/sagas").headers["content-length"] != "0"
+
+
+def test_a_call_without_a_body_gets_none(api: str) -> None:
+    said = httpx.get(f"{api}/sagas").json()
+    assert "content-length" not in dict(said["headers"])
+    assert said["body"] == ""
+
+
+def test_before_the_api_is_there_it_says_so(proxy: Proxy) -> None:
+    answer = httpx.get(f"{proxy.url}/health")
+    assert answer.status_code == 503
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_when_the_api_is_gone_it_says_so(proxy: Proxy) -> None:
+    proxy.target = f"http://127.0.0.1:{_free_port(0)}"
+    assert httpx.get(f"{proxy.url}/health").status_code == 502
+
+
+def test_it_serves_the_issuers_documents(proxy: Proxy) -> None:
+    discovery = httpx.get(f"{proxy.url}/_issuer/.well-known/openid-configuration").json()
+    assert discovery["issuer"] == "http://127.0.0.1/_issuer"
+    assert httpx.get(f"{proxy.url}/_issuer/jwks.json").json()["keys"][0]["alg"] == "RS256"

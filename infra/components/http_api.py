@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
+from aws_cdk import Duration
 from aws_cdk.aws_apigatewayv2 import (
     CfnStage,
     CorsHttpMethod,
@@ -16,10 +18,12 @@ from aws_cdk.aws_apigatewayv2 import (
 )
 from aws_cdk.aws_apigatewayv2_authorizers import HttpJwtAuthorizer
 from aws_cdk.aws_apigatewayv2_integrations import HttpLambdaIntegration
+from aws_cdk.aws_cloudwatch import IAlarmAction
 from aws_cdk.aws_lambda import Function
 from aws_cdk.aws_logs import LogGroup, RetentionDays
 from constructs import Construct
 
+from infra.components.queues import alarm_above
 from infra.components.rights import explain
 from infra.stage import Stage
 
@@ -30,6 +34,15 @@ RATE, BURST = 200, 400
 
 class JwtApi(Construct):
     """An HTTP API before one function, with a JWT authorizer.
+
+    Args:
+        scope: Where it belongs.
+        name: Its construct id.
+        stage: The deployment.
+        function: Answers every request.
+        issuer: Who signs the bearer tokens.
+        audiences: For whom they may be issued.
+        alarm: What is told when the API answers with errors of its own.
 
     Attributes:
         api: The API.
@@ -44,7 +57,8 @@ class JwtApi(Construct):
         stage: Stage,
         function: Function,
         issuer: str,
-        audience: str,
+        audiences: Sequence[str],
+        alarm: IAlarmAction,
     ) -> None:
         super().__init__(scope, name)
         integration = HttpLambdaIntegration("Integration", function)
@@ -73,7 +87,7 @@ class JwtApi(Construct):
             path="/{proxy+}",
             methods=[HttpMethod.GET, HttpMethod.POST, HttpMethod.PUT, HttpMethod.DELETE],
             integration=integration,
-            authorizer=HttpJwtAuthorizer("Jwt", issuer, jwt_audience=[audience]),
+            authorizer=HttpJwtAuthorizer("Jwt", issuer, jwt_audience=list(audiences)),
         )
         for path in OPEN:
             routes = self.api.add_routes(
@@ -117,5 +131,12 @@ class JwtApi(Construct):
                     "request": "$context.requestId",
                 }
             ),
+        )
+        alarm_above(
+            self,
+            "Failing",
+            self.api.metric_server_error(statistic="Sum", period=Duration.minutes(5)),
+            threshold=0,
+            action=alarm,
         )
         self.url = default.url

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aws_cdk import Stack
 from aws_cdk.aws_cognito import (
     AccountRecovery,
+    CognitoDomainOptions,
     Mfa,
     MfaSecondFactor,
     OAuthFlows,
@@ -33,7 +34,8 @@ class UserPoolIssuer(Construct):
     Attributes:
         pool: The user pool.
         issuer: The issuer's URL, written out.
-        audience: The client's id.
+        token_url: Where a client gets a token for its id and secret.
+        clients: The ids of the clients: one for callers, one for operators.
     """
 
     def __init__(self, scope: Construct, name: str, *, stage: Stage) -> None:
@@ -62,19 +64,33 @@ class UserPoolIssuer(Construct):
         server = self.pool.add_resource_server(
             "Resources", identifier=SCOPE_PREFIX.rstrip("/"), scopes=scopes
         )
-        client = self.pool.add_client(
-            "Client",
-            generate_secret=True,
-            prevent_user_existence_errors=True,
-            o_auth=OAuthSettings(
-                flows=OAuthFlows(client_credentials=True),
-                scopes=[OAuthScope.resource_server(server, scope) for scope in scopes],
+        # Only a domain has the endpoint that issues tokens with scopes. Its name is the world's.
+        domain = self.pool.add_domain(
+            "Domain",
+            cognito_domain=CognitoDomainOptions(
+                domain_prefix=f"recourse-{stage.name}-{Stack.of(self).account}"
             ),
         )
+        self.token_url = f"{domain.base_url()}/oauth2/token"
+        self.clients = {
+            name: self.pool.add_client(
+                name,
+                generate_secret=True,
+                prevent_user_existence_errors=True,
+                o_auth=OAuthSettings(
+                    flows=OAuthFlows(client_credentials=True),
+                    scopes=[
+                        OAuthScope.resource_server(server, scope)
+                        for scope in scopes
+                        if name == "Operator" or scope.scope_name != "operator"
+                    ],
+                ),
+            ).user_pool_client_id
+            for name in ("Client", "Operator")
+        }
         self.issuer = (
             f"https://cognito-idp.{Stack.of(self).region}.amazonaws.com/{self.pool.user_pool_id}"
         )
-        self.audience = client.user_pool_client_id
         explain(
             self.pool,
             "AwsSolutions-COG3",

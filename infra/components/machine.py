@@ -116,3 +116,17 @@ class SagaMachine(Construct):
             reason="log delivery and X-Ray know no resources",
         )
         CfnOutput(self, "Arn", value=self.machine.state_machine_arn)
+
+    def let_start(self, function: Function) -> None:
+        """Let a function start runs by the alias, and by nothing else.
+
+        AWS judges a start by the machine's own ARN, never by the alias's, and tells the alias as a
+        qualifier.
+        """
+        function.add_to_role_policy(
+            PolicyStatement(
+                actions=["states:StartExecution"],
+                resources=[self.machine.state_machine_arn],
+                conditions={"StringEquals": {"states:StateMachineQualifier": ALIAS}},
+            )
+        )

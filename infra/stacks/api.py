@@ -35,12 +35,15 @@ class ApiStack(Stack):
             for service in {h.service for h in HOLDINGS.values()}
             if service in tables
         }
-        issuer, audience = stage.issuer, stage.audience
-        if issuer is None or audience is None:
+        if stage.issuer and stage.audience:
+            issuer, audiences = stage.issuer, [stage.audience]
+        else:
             pool = UserPoolIssuer(self, "Users", stage=stage)
-            issuer, audience = pool.issuer, pool.audience
+            issuer, audiences = pool.issuer, list(pool.clients.values())
             CfnOutput(self, "UserPoolId", value=pool.pool.user_pool_id)
-            CfnOutput(self, "UserPoolClientId", value=audience)
+            CfnOutput(self, "TokenUrl", value=pool.token_url)
+            for client, client_id in pool.clients.items():
+                CfnOutput(self, f"{client}Id", value=client_id)
         function = HandlerFunction(
             self,
             "Api",
@@ -70,7 +73,15 @@ class ApiStack(Stack):
                 table, function, "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"
             )
         sagas.let_run(function)
-        api = JwtApi(self, "Http", stage=stage, function=function, issuer=issuer, audience=audience)
+        api = JwtApi(
+            self,
+            "Http",
+            stage=stage,
+            function=function,
+            issuer=issuer,
+            audiences=audiences,
+            alarm=events.alarm,
+        )
         CfnOutput(self, "ApiUrl", value=api.url)
         CfnOutput(self, "ApiId", value=api.api.api_id)
         CfnOutput(self, "Chaos", value="on" if stage.chaos else "off")

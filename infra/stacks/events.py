@@ -46,6 +46,15 @@ class EventsStack(Stack):
         self._stage = stage
         self.key = self._key()
         self.alarms = Topic(self, "Alarms", master_key=self.key, enforce_ssl=True)
+        # A topic with a policy of its own has lost the default one, by which alarms may publish.
+        self.alarms.add_to_resource_policy(
+            PolicyStatement(
+                principals=[ServicePrincipal("cloudwatch.amazonaws.com")],
+                actions=["sns:Publish"],
+                resources=[self.alarms.topic_arn],
+                conditions={"StringEquals": {"aws:SourceAccount": self.account}},
+            )
+        )
         self.alarm = SnsAction(self.alarms)
         self.topic = Topic(self, "Events", master_key=self.key, enforce_ssl=True)
         self.ledger = LedgerTable(self, "LedgerTable", stage=stage, key=documents_key)
@@ -82,6 +91,13 @@ class EventsStack(Stack):
         )
         allow(function, "sns:Publish", self.topic.topic_arn)
         use_key(self.key, function)
+        alarm_above(
+            self,
+            "RelayLate",
+            function.metric("IteratorAge", statistic="Maximum"),
+            threshold=Duration.minutes(5).to_milliseconds(),
+            action=self.alarm,
+        )
         lost = Deadletters(self, "RelayDeadletters", key=self.key, alarm=self.alarm)
         for table in tables:
             function.add_event_source(

@@ -10,9 +10,8 @@ from constructs import Construct
 
 from infra.components.function import HandlerFunction
 from infra.components.machine import SagaMachine
-from infra.components.queues import Deadletters
+from infra.components.queues import Deadletters, alarm_above
 from infra.components.rights import allow, explain, use_table, wildcard
-from infra.components.tables import LEDGER_INDEXES
 from infra.stacks.events import EventsStack
 from infra.stage import Stage
 from recourse.saga import Saga
@@ -67,7 +66,7 @@ class SagasStack(Stack):
     def let_run(self, function: Function) -> None:
         """Let a function start runs and claim pivots."""
         for machine in self.machines.values():
-            allow(function, "states:StartExecution", machine.alias_arn)
+            machine.let_start(function)
         allow(
             function,
             "lambda:InvokeFunction",
@@ -110,7 +109,7 @@ class SagasStack(Stack):
             function,
             "dynamodb:GetItem",
             "dynamodb:PutItem",
-            indexes=list(LEDGER_INDEXES),
+            indexes=["by-status"],
         )
         self.let_run(function)
         for machine in self.machines.values():
@@ -125,6 +124,13 @@ class SagasStack(Stack):
                 ),
                 reason="it describes the executions of this machine",
             )
+        alarm_above(
+            self,
+            "SweeperErrors",
+            function.metric_errors(),
+            threshold=0,
+            action=self._events.alarm,
+        )
         lost = Deadletters(
             self, "SweeperDeadletters", key=self._events.key, alarm=self._events.alarm
         )

@@ -1,0 +1,22 @@
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.trips import stock
+from tests.moto.ground import Ground, ground
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Ground]:
+    """One ground for a module whose tests do not disturb each other."""
+    with ground() as made:
+        stock(made)
+        yield made
+
+
+@pytest.fixture
+def fresh() -> Iterator[Ground]:
+    """A ground of one's own."""
+    with ground() as made:
+        stock(made)
+        yield made

@@ -1,0 +1,59 @@
+"""Gap: moto runs state machines, but not the functions of their Lambda tasks.
+
+Here a task calls the Python function that is registered under the name in its ARN. An exception
+becomes what Lambda makes of it: its class name is the error. `TimeoutError` plays a task that ran
+out of its time; `Killed` a process that died.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
+
+from tests.moto.patching import replaced
+
+Handler = Callable[[dict[str, Any]], Any]
+ACCOUNT = "123456789012"
+
+
+class Killed(BaseException):
+    """The process of a function dies at this point."""
+
+
+def arn(name: str) -> str:
+    """The ARN of a registered function."""
+    return f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:{name}"
+
+
+def call(handler: Handler, payload: Any) -> Any:
+    """Call a handler as Lambda would: through JSON both ways.
+
+    Raises:
+        LambdaFunctionErrorException: The handler raised, or its process died.
+    """
+    try:
+        return json.loads(json.dumps(handler(json.loads(payload))))
+    except TimeoutError:
+        raise
+    except Killed:
+        error = {"errorType": "Runtime.ExitError", "errorMessage": "the process died"}
+    except Exception as problem:
+        error = {"errorType": type(problem).__name__, "errorMessage": str(problem)}
+    raise lambda_eval_utils.LambdaFunctionErrorException("Unhandled", json.dumps(error))
+
+
+@contextmanager
+def registered(functions: Mapping[str, Handler]) -> Iterator[None]:
+    """Let Lambda tasks call these functions, by name."""
+
+    def invoke(*, env: Any, parameters: dict[str, Any], **_: Any) -> None:
+        name = parameters["FunctionName"].rpartition(":")[2]
+        answer = call(functions[name], parameters["Payload"])
+        env.stack.append({"Payload": answer, "StatusCode": 200})
+
+    with replaced(lambda_eval_utils, "execute_lambda_function_integration", invoke):
+        yield

@@ -182,7 +182,7 @@ def test_events_in_any_order_and_twice_tell_the_same(shared: Ground, seed: int) 
     }.items():
         ended[name] = shared.start("travel-booking", TRIP, key=f"{name}{seed}", faults=faults)
     shared.settle(shuffle=chance, twice=True)
-    statuses = {name: must_agree(fresh, saga) for name, saga in ended.items()}
+    statuses = {name: must_agree(shared, saga) for name, saga in ended.items()}
     assert statuses == {
         "booked": "SUCCEEDED",
         "declined": "COMPENSATED",

@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from recourse.items import decode_item, encode_item, put_if_absent, request
 from recourse.step import Decision, Item, TransientError
@@ -116,7 +116,7 @@ class Barrier:
             batch = self._dynamodb.batch_get_item(
                 RequestItems={self._table: {"Keys": wanted, "ConsistentRead": True}}
             )
-        except (ClientError, HTTPClientError) as problem:
+        except (ClientError, BotoCoreError) as problem:
             _raise(problem)
         if batch["UnprocessedKeys"]:
             raise _ChangedError("the table is throttled")
@@ -195,7 +195,7 @@ class Barrier:
         except self._dynamodb.exceptions.TransactionCanceledException as cancelled:
             reasons: Any = cancelled.response["CancellationReasons"]
             _explain(reasons)
-        except (ClientError, HTTPClientError) as problem:
+        except (ClientError, BotoCoreError) as problem:
             _raise(problem)
         return row
 
@@ -212,9 +212,9 @@ def _explain(reasons: Sequence[Any]) -> NoReturn:
     raise TransientError(f"the transaction was cancelled: {codes}")
 
 
-def _raise(problem: ClientError | HTTPClientError) -> NoReturn:
+def _raise(problem: ClientError | BotoCoreError) -> NoReturn:
     """Raise what a failed call means: wait and try again, try later, or a mistake of ours."""
-    if isinstance(problem, HTTPClientError):
+    if isinstance(problem, BotoCoreError):
         raise TransientError(f"DynamoDB did not answer: {problem}") from problem
     code = problem.response["Error"]["Code"]
     if code in _PASSING:

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import heapq
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from recourse.saga import Coordination, Saga
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
+_STARTED = re.compile(r"[0-9TZ:.-]{1,40}#[0-9a-f]{32}")
 TRIES = 20
 """How often a write is tried again that another one has overtaken."""
 
@@ -372,6 +374,6 @@ def _uncursor(cursor: str | None) -> str | None:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), "-_", validate=True).decode()
     except ValueError as problem:
         raise BadCursorError(cursor) from problem
-    if text.count("#") != 1:
+    if not _STARTED.fullmatch(text):
         raise BadCursorError(cursor)
     return text

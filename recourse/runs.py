@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from recourse.asl import run_input
 from recourse.ledger import Record
@@ -78,7 +78,7 @@ class Runs:
             )
         except self.sfn.exceptions.ExecutionAlreadyExists:
             return
-        except (ClientError, HTTPClientError) as problem:
+        except (ClientError, BotoCoreError) as problem:
             raise TransientError(f"the run could not be started: {problem}") from problem
 
     def state(self, record: Record) -> tuple[State, str | None]:
@@ -122,7 +122,7 @@ class Runs:
             answer = self.functions.invoke(
                 FunctionName=self.pivots[record.saga], Payload=json.dumps(task)
             )
-        except (ClientError, HTTPClientError) as problem:
+        except (ClientError, BotoCoreError) as problem:
             raise TransientError(f"the pivot could not be claimed: {problem}") from problem
         said = json.loads(answer["Payload"].read())
         if "FunctionError" in answer:

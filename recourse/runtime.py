@@ -409,7 +409,7 @@ class StepRunner:
 
     @staticmethod
     def _may_fail(task: Task) -> bool:
-        """Whether faults reach this task: what acts or undoes, not what only looks or is skipped."""
+        """Whether faults reach this task: what acts or undoes, not what looks or is skipped."""
         if task.target in task.saga.get("skips", {}):
             return False
         looks = task.saga.get("recover") and task.phase == "action" and task.role != "retriable"

@@ -54,6 +54,9 @@ class _Bundle:
             [uv, "pip", "install", "--quiet", "--target", target, *wheels.split(), *pinned],
             check=True,
         )
+        for leftover in ("bin", "share", ".lock"):
+            path = target / leftover
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         for path in sources():
             copy = target / path.relative_to(ROOT)
             copy.parent.mkdir(parents=True, exist_ok=True)

@@ -54,8 +54,6 @@ class ApiStack(Stack):
                 "LEDGER_TABLE": events.ledger.table_name,
                 "SERVICE_TABLES": self.to_json_string({n: t.table_name for n, t in shown.items()}),
                 "CHAOS": "on" if stage.chaos else "",
-                "STAGE": stage.name,
-                "TIMESCALE": str(stage.timescale),
                 "SCOPE_PREFIX": "" if stage.issuer else SCOPE_PREFIX,
             },
             timeout=Duration.seconds(29),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 from urllib.parse import unquote
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
+from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas import kit, settings
 from lambdas.api import http
@@ -31,12 +32,23 @@ from statemachines import SAGAS
 from statemachines.fields import is_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from recourse.projection import Status
 
 VERSION = "0.1.0"
 PUT_TRIES = 10
+LONGEST_ID = 128
+LONGEST_KEY = 512
+PASSING = {
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "ThrottlingException",
+    "TransactionCanceledException",
+    "TransactionConflictException",
+    "TransactionInProgressException",
+}
+"""What DynamoDB says when it is busy; a transaction that the ledger gives up met another one."""
 app = APIGatewayHttpResolver()
 logger = Logger()
 
@@ -51,10 +63,19 @@ def _problem(error: ProblemError) -> Response[str]:
     return http.problem(error)
 
 
-@app.exception_handler(TransientError)
-def _try_again(error: TransientError) -> Response[str]:
+@app.exception_handler([TransientError, BotoCoreError, TimeoutError])
+def _try_again(error: Exception) -> Response[str]:
     logger.warning(str(error))
     return http.problem(ProblemError("try-again", "it may work in a moment"))
+
+
+@app.exception_handler(ClientError)
+def _refused(error: ClientError) -> Response[str]:
+    """AWS refused a call: busy, or asked wrongly."""
+    status = error.response["ResponseMetadata"].get("HTTPStatusCode", 500)
+    passing = status >= 500 or error.response["Error"]["Code"] in PASSING
+    answer: Response[str] = _try_again(error) if passing else _internal(error)
+    return answer
 
 
 @app.exception_handler(Exception)
@@ -115,14 +136,14 @@ def show(saga_id: str) -> Response[str]:
     """Show a saga; wait for it to change, where that is preferred."""
     event = app.current_event
     record = _owned(saga_id, "sagas:read")
-    known = event.headers.get("if-none-match")
-    before = known or _etag(record)
+    known = http.known_tags(event.headers)
+    before = known or {_etag(record)}
     headers: dict[str, str] = {}
     if seconds := http.preferred_wait(event.headers):
         headers["preference-applied"] = f"wait={seconds}"
         record = _changed(record, before, seconds)
     headers["etag"] = _etag(record)
-    if known == headers["etag"]:
+    if headers["etag"] in known:
         return http.answer(304, headers=headers)
     return http.answer(200, _view(record), headers=headers)
 
@@ -136,12 +157,15 @@ def page() -> Response[str]:
     _one_of("saga", query.get("saga"), SAGAS)
     _one_of("status", query.get("status"), STATUSES)
     status: Status | None = query.get("status")  # type: ignore[assignment]
+    key = query.get("business_key")
+    if key is not None and not 1 <= len(key) <= LONGEST_KEY:
+        _wrong("business_key", f"should have 1 to {LONGEST_KEY} characters")
     try:
         records, cursor = kit.ledger().page(
             owner=None if who.is_operator else who.subject,
             saga=query.get("saga"),
             status=status,
-            business_key=query.get("business_key"),
+            business_key=key,
             cursor=query.get("cursor"),
             limit=http.number(event, "limit", default=20, most=100),
         )
@@ -174,8 +198,7 @@ def resolve(saga_id: str, step: str) -> Response[str]:
     asked = http.body(event, Resolution)
     reason = (asked["reason"] or "").strip()
     if asked["action"] == "skip" and not reason:
-        message = "a skip needs a reason"
-        raise ProblemError("invalid", message, errors=[{"field": "reason", "message": message}])
+        _wrong("reason", "a skip needs one")
     try:
         record = kit.ledger().resolve(
             record.saga_id,
@@ -205,17 +228,18 @@ def _owned(saga_id: str, scope: str, *, or_operator: bool = False) -> Record:
         ProblemError: There is none; another's is as if it were not there.
     """
     who = http.caller(app.current_event, scope, or_operator=or_operator)
-    record = kit.ledger().get(unquote(saga_id))
+    saga_id = unquote(saga_id)
+    record = kit.ledger().get(saga_id) if len(saga_id) <= LONGEST_ID else None
     if record is None or not who.owns(record.owner):
-        raise ProblemError("not-found", f"there is no saga {unquote(saga_id)!r}")
+        raise ProblemError("not-found", f"there is no saga {saga_id!r}")
     return record
 
 
-def _changed(record: Record, before: str, seconds: int) -> Record:
+def _changed(record: Record, before: Collection[str], seconds: int) -> Record:
     """The saga once it differs from what the caller knows, is at rest, or the time is up."""
     until = time.monotonic() + seconds
     pause = 0.1
-    while _etag(record) == before and record.status not in AT_REST and time.monotonic() < until:
+    while _etag(record) in before and record.status not in AT_REST and time.monotonic() < until:
         time.sleep(min(pause, max(0.0, until - time.monotonic())))
         pause = min(pause * 1.5, 0.5)
         record = kit.ledger().get(record.saga_id) or record
@@ -257,10 +281,13 @@ def _coordination(asked: str | None, saga: Saga) -> Coordination:
 
 def _one_of(name: str, value: str | None, allowed: Mapping[str, Any] | tuple[str, ...]) -> None:
     if value is not None and value not in allowed:
-        message = f"should be one of {', '.join(allowed)}"
-        raise ProblemError(
-            "invalid", f"{name}: {message}", errors=[{"field": name, "message": message}]
-        )
+        _wrong(name, f"should be one of {', '.join(allowed)}")
+
+
+def _wrong(name: str, message: str) -> NoReturn:
+    raise ProblemError(
+        "invalid", f"{name}: {message}", errors=[{"field": name, "message": message}]
+    )
 
 
 # What services hold.
@@ -286,9 +313,10 @@ def show_holding(kind: str, thing: str) -> Response[str]:
     """Show a thing that a service holds."""
     http.caller(app.current_event, "sagas:read")
     _holding(kind)
-    row = _row(kind, unquote(thing))
+    thing = unquote(thing)
+    row = _row(kind, thing) if len(thing) <= LONGEST_ID else None
     if row is None:
-        raise ProblemError("not-found", f"there is no {HOLDINGS[kind].noun} {unquote(thing)!r}")
+        raise ProblemError("not-found", f"there is no {HOLDINGS[kind].noun} {thing!r}")
     return http.answer(200, HOLDINGS[kind].show(row))
 
 
@@ -298,8 +326,8 @@ def put_holding(kind: str, thing: str) -> Response[str]:
     http.caller(app.current_event, "operator")
     _holding(kind)
     thing = unquote(thing)
-    if not is_id(thing):
-        raise ProblemError("invalid", f"{thing!r} cannot be an id")
+    if not is_id(thing) or len(thing) > LONGEST_ID:
+        _wrong("id", f"should have at most {LONGEST_ID} characters, no space, slash or number sign")
     holding = HOLDINGS[kind]
     body = http.body(app.current_event, holding.body)
     table = kit.service_tables()[holding.service]
@@ -308,7 +336,7 @@ def put_holding(kind: str, thing: str) -> Response[str]:
         row = _row(kind, thing)
         writes = holding.change(thing, row, body)
         if writes is None:
-            raise ProblemError("in-use", "it would fall below what is held and confirmed")
+            raise ProblemError("in-use", "what is held and confirmed, or its currency, forbids it")
         try:
             dynamodb.transact_write_items(TransactItems=[request(table, one) for one in writes])
         except dynamodb.exceptions.TransactionCanceledException:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 LARGEST_BODY = 64 * 1024
 LONGEST_WAIT = 20
-_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
+_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])", re.IGNORECASE | re.ASCII)
+_TAG = re.compile(r'"[^"]*"')
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def caller(event: APIGatewayProxyEventV2, scope: str, *, or_operator: bool = Fal
     """
     context = event.raw_event["requestContext"]
     claims = context.get("authorizer", {}).get("jwt", {}).get("claims")
-    if not claims:
+    if not claims or "sub" not in claims:
         raise ProblemError("unauthorized", "send a bearer token in the header Authorization")
     prefix = os.environ.get("SCOPE_PREFIX", "")
     scopes = frozenset(one.removeprefix(prefix) for one in claims.get("scope", "").split())
@@ -111,6 +112,11 @@ def preferred_wait(headers: Mapping[str, str]) -> int:
     """The seconds that `Prefer: wait=N` asks for, at most 20; 0 where it asks for none."""
     match = _WAIT.search(headers.get("prefer", ""))
     return min(int(match.group(1)), LONGEST_WAIT) if match else 0
+
+
+def known_tags(headers: Mapping[str, str]) -> frozenset[str]:
+    """The versions that the caller has, by `If-None-Match`; weak ones count as strong."""
+    return frozenset(_TAG.findall(headers.get("if-none-match", "")))
 
 
 def number(event: APIGatewayProxyEventV2, name: str, *, default: int, most: int) -> int:

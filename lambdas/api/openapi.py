@@ -95,18 +95,21 @@ PROBLEM = _object(
     },
     optional=("errors",),
 )
+GATEWAY = _object({"message": TEXT})
+"""What the gateway itself says of a token that it does not take."""
 HEALTH = _object({"status": TEXT, "version": TEXT, "chaos": {"type": "boolean"}})
 
 
 def _problems(*statuses: int) -> Schema:
-    content = {"application/problem+json": {"schema": _ref("Problem")}}
-    return {
-        str(status): {
-            "description": "; ".join(title for known, title in TYPES.values() if known == status),
-            "content": content,
-        }
-        for status in statuses
-    }
+    """The problems of a call; any that needs a token may also meet these four."""
+    found: Schema = {}
+    for status in sorted({*statuses, 401, 403, 500, 503}):
+        content = {"application/problem+json": {"schema": _ref("Problem")}}
+        if status in (401, 403):
+            content["application/json"] = {"schema": GATEWAY}
+        titles = "; ".join(title for known, title in TYPES.values() if known == status)
+        found[str(status)] = {"description": titles, "content": content}
+    return found
 
 
 def _json(schema: Schema, description: str, **headers: str) -> Schema:
@@ -190,7 +193,7 @@ def _saga_paths() -> Schema:
                         ETag="its version",
                     )
                 }
-                | _problems(400, 401, 403, 404, 409, 413, 415, 422),
+                | _problems(400, 404, 409, 413, 415, 422),
                 operationId=f"start-{saga.name}",
                 requestBody=_body(_ref(saga.request.__name__)),
                 parameters=[
@@ -230,14 +233,20 @@ def _saga_paths() -> Schema:
                     "a page, and the cursor of the next",
                 )
             }
-            | _problems(400, 401, 403, 422),
+            | _problems(400, 422),
             operationId="list-sagas",
             parameters=[
                 _parameter("query", "saga", {"enum": list(SAGAS)}, "only these", required=False),
                 _parameter(
                     "query", "status", {"enum": list(STATUSES)}, "only these", required=False
                 ),
-                _parameter("query", "business_key", TEXT, "only these", required=False),
+                _parameter(
+                    "query",
+                    "business_key",
+                    {"type": "string", "minLength": 1, "maxLength": 512},
+                    "only these",
+                    required=False,
+                ),
                 _parameter("query", "cursor", TEXT, "where the page before ended", required=False),
                 _parameter(
                     "query",
@@ -255,7 +264,7 @@ def _saga_paths() -> Schema:
             "sagas:read",
             {"200": _json(_ref("Saga"), "the saga", ETag="its version")}
             | {"304": {"description": "it has not changed"}}
-            | _problems(401, 403, 404),
+            | _problems(404),
             operationId="show-saga",
             parameters=[
                 *_path("saga_id"),
@@ -274,8 +283,7 @@ def _saga_paths() -> Schema:
         "post": _operation(
             "Cancel a saga whose pivot has not acted",
             "sagas:write",
-            {"202": _json(_ref("Saga"), "it will be compensated")}
-            | _problems(401, 403, 404, 409, 503),
+            {"202": _json(_ref("Saga"), "it will be compensated")} | _problems(404, 409),
             operationId="cancel-saga",
             parameters=_path("saga_id"),
         )
@@ -285,7 +293,7 @@ def _saga_paths() -> Schema:
             "Retry or skip a stuck step",
             "operator",
             {"202": _json(_ref("Saga"), "decided, and under way")}
-            | _problems(400, 401, 403, 404, 409, 413, 415, 422),
+            | _problems(400, 404, 409, 413, 415, 422),
             operationId="resolve-step",
             parameters=_path("saga_id", "step"),
             requestBody=_body(_ref("Resolution")),
@@ -302,7 +310,7 @@ def _holding_paths() -> Schema:
             "get": _operation(
                 f"Show one of the {kind}",
                 "sagas:read",
-                {"200": _json(_ref(shown), "as it is now")} | _problems(401, 403, 404),
+                {"200": _json(_ref(shown), "as it is now")} | _problems(404),
                 operationId=f"show-{holding.noun}",
                 parameters=_path("id"),
             ),
@@ -313,7 +321,7 @@ def _holding_paths() -> Schema:
                     "200": _json(_ref(shown), "changed"),
                     "201": _json(_ref(shown), "made"),
                 }
-                | _problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
+                | _problems(400, 404, 409, 413, 415, 422),
                 operationId=f"put-{holding.noun}",
                 parameters=_path("id"),
                 requestBody=_body(_ref(holding.body.__name__)),

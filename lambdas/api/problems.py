@@ -13,7 +13,6 @@ TYPES = {
     "unauthorized": (401, "A bearer token is needed"),
     "forbidden": (403, "The token lacks a scope"),
     "not-found": (404, "There is no such thing"),
-    "method-not-allowed": (405, "There is no such method here"),
     "idempotency-key-reused": (409, "The Idempotency-Key was used with another body"),
     "past-the-pivot": (409, "The saga can no longer be cancelled"),
     "nothing-to-resolve": (409, "There is nothing to resolve"),

@@ -39,7 +39,7 @@ def must_hold(ground: Ground) -> None:
     the sum of its postings; there is one capture a captured payment, and none without a booking.
     """
     bookings: dict[str, list[dict[str, Any]]] = {}
-    for (kind, thing), body in THINGS.items():
+    for (kind, thing), body in ground.stock.items():
         if kind == "accounts":
             continue
         shown = ground.held(kind, thing)

@@ -41,7 +41,7 @@ from recourse.step import Document
 from recourse.sweeper import Sweeper
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
-from tests.moto import handlers, parsing, streams, transactions, waiting
+from tests.moto import handlers, parsing, stopping, streams, transactions, waiting
 
 LEDGER = "ledger"
 ENVIRONMENT = {
@@ -80,6 +80,7 @@ class Ground:
         naps: What retries would have waited.
         mishap: Wraps every call of a step's function: a test may kill it, delay it, repeat it.
         documents: What steps have stored.
+        stock: What was put last, by kind and id.
     """
 
     sagas: Mapping[str, Saga]
@@ -87,6 +88,7 @@ class Ground:
     naps: list[float]
     mishap: Mishap = _no_mishap
     documents: dict[str, Document] = field(default_factory=dict)
+    stock: dict[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.dynamodb = client("dynamodb")
@@ -164,6 +166,7 @@ class Ground:
         self.dynamodb.transact_write_items(
             TransactItems=[request(holding.service, write) for write in writes]
         )
+        self.stock[kind, thing] = body
 
     def held(self, kind: str, thing: str) -> dict[str, Any]:
         """A thing as the API shows it."""
@@ -354,6 +357,7 @@ def ground(sagas: Mapping[str, Saga] = SAGAS) -> Iterator[Ground]:
         client.cache_clear()
         naps = stack.enter_context(waiting.for_nothing())
         stack.enter_context(parsing.once())
+        stack.enter_context(stopping.quietly())
         stack.enter_context(transactions.true())
         stream = stack.enter_context(streams.collected())
         stack.enter_context(_quiet("moto"))

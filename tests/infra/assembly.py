@@ -1,0 +1,199 @@
+"""An app as it is synthesised, read by type of resource and by construct path, never by hash."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from aws_cdk import App, Validations
+from cdk_nag import AwsSolutionsChecks
+
+from infra.app import build
+from infra.stage import Stage
+from recourse.saga import Saga
+
+ROOT = Path(__file__).parents[2]
+# What the CLI adds of its own, and no bundling: what the functions carry is tested by itself.
+CLI = {"aws:cdk:enable-path-metadata": True, "aws:cdk:bundling-stacks": []}
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A resource of a template.
+
+    Attributes:
+        stack: The short name of its stack, such as `Events`.
+        name: Its construct path in there.
+        type: CloudFormation's name of its type.
+        body: What the template says of it.
+    """
+
+    stack: str
+    name: str
+    type: str
+    body: Mapping[str, Any]
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self.body.get("Properties", {})
+        return found
+
+
+class Assembly:
+    """A synthesised app.
+
+    Args:
+        folder: Where it was written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files = sorted(folder.glob("*.template.json"))
+        self.templates: dict[str, dict[str, Any]] = {
+            path.name.split(".")[0]: json.loads(path.read_text()) for path in self.files
+        }
+
+    @cached_property
+    def resources(self) -> tuple[Resource, ...]:
+        return tuple(
+            Resource(_short(stack), _path(body, logical), body["Type"], body)
+            for stack, template in self.templates.items()
+            for logical, body in template["Resources"].items()
+        )
+
+    def every(self, kind: str) -> list[Resource]:
+        """Every resource of a type; there has to be one, else a test of all would test none."""
+        found = [one for one in self.resources if one.type == kind]
+        assert found, f"there is no {kind}"
+        return found
+
+    def one(self, kind: str, name: str) -> Resource:
+        """The resource of a type and a name."""
+        (found,) = [one for one in self.every(kind) if one.name == name]
+        return found
+
+    @cached_property
+    def outputs(self) -> dict[str, Any]:
+        """The outputs that somebody may read; those between stacks are not among them."""
+        return {
+            name: self.plain(_short(stack), output["Value"])
+            for stack, template in self.templates.items()
+            for name, output in template.get("Outputs", {}).items()
+            if "Export" not in output
+        }
+
+    def plain(self, stack: str, value: Any) -> Any:
+        """A value with its references spelt out as `<name.attribute>`, across stacks too."""
+        if isinstance(value, list):
+            return [self.plain(stack, one) for one in value]
+        if not isinstance(value, Mapping):
+            return value
+        if len(value) == 1:
+            ((how, what),) = value.items()
+            if how == "Ref":
+                return f"<{self._named(stack, what)}>"
+            if how == "Fn::GetAtt":
+                return f"<{self._named(stack, what[0])}.{what[1]}>"
+            if how == "Fn::Join":
+                return what[0].join(str(one) for one in self.plain(stack, what[1]))
+            if how == "Fn::ImportValue":
+                return self._exported[what]
+        return {key: self.plain(stack, one) for key, one in value.items()}
+
+    @cached_property
+    def _logical(self) -> dict[str, dict[str, str]]:
+        return {
+            _short(stack): {
+                logical: _path(body, logical) for logical, body in template["Resources"].items()
+            }
+            for stack, template in self.templates.items()
+        }
+
+    def _named(self, stack: str, logical: str) -> str:
+        return self._logical[stack].get(logical, logical)
+
+    @cached_property
+    def _exported(self) -> dict[str, Any]:
+        return {
+            output["Export"]["Name"]: self.plain(_short(stack), output["Value"])
+            for stack, template in self.templates.items()
+            for output in template.get("Outputs", {}).values()
+            if "Export" in output
+        }
+
+    # What functions may do.
+
+    def role_of(self, function: Resource) -> str:
+        role: str = self.plain(function.stack, function.properties["Role"])
+        return role
+
+    def rights(self, function: Resource) -> dict[str, set[str]]:
+        """The actions that a function is allowed, by resource; conditions after a `?`."""
+        found: dict[str, set[str]] = {}
+        for action, resource in self._allowed(self.role_of(function)):
+            found.setdefault(resource, set()).add(action)
+        return found
+
+    def _allowed(self, role: str) -> Iterator[tuple[str, str]]:
+        for policy in self.every("AWS::IAM::Policy"):
+            roles = self.plain(policy.stack, policy.properties["Roles"])
+            if [f"{one[:-1]}.Arn>" for one in roles] == [role]:
+                for statement in policy.properties["PolicyDocument"]["Statement"]:
+                    yield from self._spelt(policy.stack, statement)
+
+    def _spelt(self, stack: str, statement: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        assert statement["Effect"] == "Allow"
+        condition = (
+            json.dumps(self.plain(stack, statement["Condition"]))
+            if ("Condition" in statement)
+            else ""
+        )
+        for action in listed(statement["Action"]):
+            for resource in listed(self.plain(stack, statement["Resource"])):
+                yield action + (f"?{condition}" if condition else ""), resource
+
+    def environment(self, function: Resource) -> dict[str, Any]:
+        found: dict[str, Any] = self.plain(
+            function.stack, function.properties["Environment"]["Variables"]
+        )
+        return found
+
+    def findings(self) -> list[str]:
+        """What cdk-nag found."""
+        report = json.loads((self.folder / "validation-report.json").read_text())
+        return [
+            f"{violation['ruleName']} at {construct['constructPath']}"
+            for plugin in report["pluginReports"]
+            for violation in plugin["violations"]
+            for construct in violation["violatingConstructs"]
+        ]
+
+
+def listed(value: Any) -> list[Any]:
+    """A value of a policy, which may stand alone or in a list."""
+    return value if isinstance(value, list) else [value]
+
+
+def synthesise(
+    folder: Path, context: Mapping[str, str], sagas: dict[str, Saga] | None = None
+) -> Assembly:
+    """Synthesise the app as the CLI would, with cdk.json's context and more."""
+    settings = json.loads((ROOT / "cdk.json").read_text())["context"]
+    app = App(context=settings | CLI | context, outdir=str(folder), analytics_reporting=False)
+    build(app, Stage.from_context(app.node), sagas)
+    Validations.of(app).add_plugins(AwsSolutionsChecks())
+    app.synth()
+    return Assembly(folder)
+
+
+def _short(stack: str) -> str:
+    return stack.rpartition("-")[2]
+
+
+def _path(body: Mapping[str, Any], logical: str) -> str:
+    path = str(body.get("Metadata", {}).get("aws:cdk:path", logical))
+    return path.partition("/")[2].removesuffix("/Resource")

@@ -1,0 +1,49 @@
+"""The assemblies that the tests read: each synthesised once a session.
+
+Loading the CDK takes longer than all of them together, so the modules here share one worker.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.infra.assembly import Assembly, synthesise
+
+LOCAL = {
+    "runtime": "local",
+    "chaos": "on",
+    "timescale": "0.1",
+    "issuer": "http://127.0.0.1:8000/_issuer",
+    "audience": "recourse",
+}
+
+
+@pytest.fixture(scope="session")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
+    """What `cdk deploy` asks AWS for."""
+    return synthesise(tmp_path_factory.mktemp("dev"), {})
+
+
+@pytest.fixture(scope="session")
+def prod(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
+    """The same for production, with an issuer and web origins of its own."""
+    context = {
+        "stage": "prod",
+        "issuer": "https://issuer.example",
+        "audience": "recourse",
+        "cors_origins": "https://one.example https://two.example",
+    }
+    return synthesise(tmp_path_factory.mktemp("prod"), context)
+
+
+@pytest.fixture(scope="session")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
+    """What the local cloud gets."""
+    return synthesise(tmp_path_factory.mktemp("local"), LOCAL)
+
+
+@pytest.fixture(scope="session", params=["dev", "prod", "local"])
+def each(request: pytest.FixtureRequest) -> Assembly:
+    """Each of them in turn."""
+    found: Assembly = request.getfixturevalue(request.param)
+    return found

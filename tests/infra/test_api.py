@@ -1,0 +1,119 @@
+"""Who gets in, how often, and what is written down of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from infra.components.issuer import SCOPES
+from tests.infra.assembly import Assembly
+
+pytestmark = pytest.mark.xdist_group("infra")
+
+OPEN = {"GET /health", "GET /docs", "GET /openapi.json"}
+
+
+def test_every_route_but_the_open_ones_asks_for_a_token(each: Assembly) -> None:
+    routes = each.every("AWS::ApiGatewayV2::Route")
+    kinds = {one.properties["RouteKey"]: one.properties["AuthorizationType"] for one in routes}
+    assert {key for key, kind in kinds.items() if kind == "NONE"} == OPEN
+    closed = {key for key, kind in kinds.items() if kind == "JWT"}
+    assert closed == set(kinds) - OPEN
+    assert closed == {f"{verb} /{{proxy+}}" for verb in ("GET", "POST", "PUT", "DELETE")}
+    (authorizer,) = each.every("AWS::ApiGatewayV2::Authorizer")
+    for route in routes:
+        if route.properties["RouteKey"] in closed:
+            known = each.plain(route.stack, route.properties["AuthorizerId"])
+            assert known == f"<{authorizer.name}>"
+
+
+def test_tokens_are_those_of_the_issuer_that_the_context_names(prod: Assembly) -> None:
+    (authorizer,) = prod.every("AWS::ApiGatewayV2::Authorizer")
+    assert authorizer.properties["JwtConfiguration"] == {
+        "Issuer": "https://issuer.example",
+        "Audience": ["recourse"],
+    }
+    assert not [one for one in prod.resources if one.type.startswith("AWS::Cognito")]
+    assert prod.environment(prod.one("AWS::Lambda::Function", "Api"))["SCOPE_PREFIX"] == ""
+
+
+def test_without_one_they_are_those_of_a_user_pool_of_ours(dev: Assembly) -> None:
+    (authorizer,) = dev.every("AWS::ApiGatewayV2::Authorizer")
+    assert dev.plain("Api", authorizer.properties["JwtConfiguration"]) == {
+        "Issuer": "https://cognito-idp.<AWS::Region>.amazonaws.com/<Users/Pool>",
+        "Audience": ["<Users/Pool/Client>", "<Users/Pool/Operator>"],
+    }
+    assert dev.environment(dev.one("AWS::Lambda::Function", "Api"))["SCOPE_PREFIX"] == "recourse/"
+    pool = dev.one("AWS::Cognito::UserPool", "Users/Pool").properties
+    assert pool["MfaConfiguration"] == "ON"
+    assert pool["AdminCreateUserConfig"] == {"AllowAdminCreateUserOnly": True}
+
+
+def test_a_token_with_scopes_can_be_had_from_the_user_pool(dev: Assembly) -> None:
+    """Only a domain has the endpoint for it; a user pool by itself issues none."""
+    domain = dev.one("AWS::Cognito::UserPoolDomain", "Users/Pool/Domain")
+    assert dev.plain("Api", domain.properties) == {
+        "Domain": "recourse-dev-<AWS::AccountId>",
+        "UserPoolId": "<Users/Pool>",
+    }
+    assert dev.outputs["TokenUrl"] == (
+        "https://<Users/Pool/Domain>.auth.<AWS::Region>.amazoncognito.com/oauth2/token"
+    )
+    (server,) = dev.every("AWS::Cognito::UserPoolResourceServer")
+    assert {one["ScopeName"] for one in server.properties["Scopes"]} == set(SCOPES)
+
+
+def test_only_the_operators_client_may_ask_for_the_operators_scope(dev: Assembly) -> None:
+    may = {
+        client.name.rpartition("/")[2]: {
+            scope.rpartition("/")[2]
+            for scope in dev.plain("Api", client.properties["AllowedOAuthScopes"])
+        }
+        for client in dev.every("AWS::Cognito::UserPoolClient")
+    }
+    assert may == {"Client": set(SCOPES) - {"operator"}, "Operator": set(SCOPES)}
+    for client in dev.every("AWS::Cognito::UserPoolClient"):
+        assert client.properties["AllowedOAuthFlows"] == ["client_credentials"]
+
+
+def test_callers_are_throttled(each: Assembly) -> None:
+    (stage,) = each.every("AWS::ApiGatewayV2::Stage")
+    assert stage.properties["DefaultRouteSettings"] == {
+        "ThrottlingRateLimit": 200,
+        "ThrottlingBurstLimit": 400,
+    }
+
+
+def test_the_access_log_says_who_asked_for_what_and_no_more(each: Assembly) -> None:
+    (stage,) = each.every("AWS::ApiGatewayV2::Stage")
+    settings = each.plain("Api", stage.properties["AccessLogSettings"])
+    assert settings["DestinationArn"] == "<Http/AccessLogs.Arn>"
+    assert set(json.loads(settings["Format"])) == {
+        "time",
+        "method",
+        "route",
+        "status",
+        "subject",
+        "latency",
+        "request",
+    }
+
+
+def test_browsers_may_call_it_from_the_origins_of_the_context_alone(
+    dev: Assembly, prod: Assembly
+) -> None:
+    assert "CorsConfiguration" not in dev.one("AWS::ApiGatewayV2::Api", "Http/Api").properties
+    cors = prod.one("AWS::ApiGatewayV2::Api", "Http/Api").properties["CorsConfiguration"]
+    assert cors["AllowOrigins"] == ["https://one.example", "https://two.example"]
+    assert {"authorization", "idempotency-key", "if-none-match"} <= set(cors["AllowHeaders"])
+    assert {"etag", "location"} <= set(cors["ExposeHeaders"])
+
+
+def test_errors_of_its_own_raise_an_alarm(each: Assembly) -> None:
+    found = [a for a in each.every("AWS::CloudWatch::Alarm") if a.stack == "Api"]
+    assert [one.properties["MetricName"] for one in found] == ["5xx"]
+
+
+def test_the_function_answers_before_the_gateway_gives_up(each: Assembly) -> None:
+    assert each.one("AWS::Lambda::Function", "Api").properties["Timeout"] < 30

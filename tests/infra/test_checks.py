@@ -1,0 +1,120 @@
+"""What others find in the templates, and what the local one has that AWS's has not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aws_cdk import App, Stack, Validations
+from aws_cdk.aws_s3 import Bucket
+from cdk_nag import AwsSolutionsChecks
+
+from tests.infra.assembly import Assembly, synthesise
+from tests.infra.conftest import LOCAL
+
+pytestmark = pytest.mark.xdist_group("infra")
+
+
+def test_cdk_nag_finds_nothing(each: Assembly) -> None:
+    assert each.findings() == []
+
+
+def test_cdk_nag_is_there_to_find_something(tmp_path: Path) -> None:
+    app = App(outdir=str(tmp_path), analytics_reporting=False)
+    Bucket(Stack(app, "Careless"), "Open")
+    Validations.of(app).add_plugins(AwsSolutionsChecks())
+    with pytest.raises(RuntimeError, match="AwsSolutions-S10"):
+        app.synth()
+    assert "AwsSolutions-S10 at Careless/Open/Resource" in Assembly(tmp_path).findings()
+
+
+def test_cfn_lint_finds_nothing(dev: Assembly, prod: Assembly, local: Assembly) -> None:
+    files = [*dev.files, *prod.files, *local.files]
+    lint = Path(sys.executable).with_name("cfn-lint")
+    done = subprocess.run(
+        [lint, "--non-zero-exit-code", "warning", "--", *files], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+DIFFERENCES = {
+    "the interpreter": {("AWS::Lambda::Function", "Runtime")},
+    "the code: a bootstrap that runs the checkout": {
+        ("AWS::Lambda::Function", "Code.S3Key"),
+    },
+    "the issuer of tokens, which the context names": {
+        ("AWS::ApiGatewayV2::Authorizer", "JwtConfiguration.Issuer"),
+        ("AWS::ApiGatewayV2::Authorizer", "JwtConfiguration.Audience"),
+        ("AWS::Lambda::Function", "Environment.Variables.SCOPE_PREFIX"),
+    },
+    "faults on demand, which the context switches on": {
+        ("AWS::Lambda::Function", "Environment.Variables.CHAOS"),
+    },
+    "the timescale, which the context sets": {
+        ("AWS::Lambda::Function", "Environment.Variables.TIMESCALE"),
+        ("AWS::Lambda::Function", "Timeout"),
+        ("AWS::StepFunctions::StateMachine", "DefinitionString"),
+    },
+    "the stage's name": {
+        ("AWS::Logs::LogGroup", "LogGroupName"),
+        ("AWS::SQS::QueuePolicy", "PolicyDocument.Statement[].Sid"),
+    },
+}
+ONLY_ON_AWS = {
+    "AWS::Cognito::UserPool",
+    "AWS::Cognito::UserPoolClient",
+    "AWS::Cognito::UserPoolDomain",
+    "AWS::Cognito::UserPoolResourceServer",
+}
+COMPARED = ("Properties", "DeletionPolicy", "UpdateReplacePolicy")
+STAGE_TAGS = ("Tags[].Value", "Tags.recourse:stage", "UserPoolTags.recourse:stage")
+
+
+def differing(one: Any, other: Any, at: str = "") -> Iterator[str]:
+    """Where two values differ, by the path to the innermost difference."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in {*one, *other}:
+            yield from differing(one.get(key), other.get(key), f"{at}.{key}" if at else key)
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for mine, yours in zip(one, other, strict=True):
+            yield from differing(mine, yours, f"{at}[]")
+    elif one != other:
+        yield at
+
+
+def test_the_local_template_is_awss_but_for_what_is_named_here(
+    dev: Assembly, local: Assembly
+) -> None:
+    assert {one.type for one in dev.resources} >= ONLY_ON_AWS
+    aws = [one for one in dev.resources if one.type not in ONLY_ON_AWS]
+    kinds = [(one.stack, one.type) for one in aws]
+    assert kinds == [(one.stack, one.type) for one in local.resources]
+    found = set()
+    for one, other in zip(aws, local.resources, strict=True):
+        for part in COMPARED:
+            aws_has = dev.plain(one.stack, one.body.get(part))
+            local_has = local.plain(other.stack, other.body.get(part))
+            found |= {(one.type, at) for at in differing(aws_has, local_has)}
+    tagged = {(kind, at) for kind, at in found if at in STAGE_TAGS}
+    assert found - tagged == set().union(*DIFFERENCES.values())
+
+
+def test_local_functions_run_on_the_checkout(local: Assembly) -> None:
+    for function in local.every("AWS::Lambda::Function"):
+        assert function.properties["Runtime"] == "provided.al2023"
+    (asset,) = [one for one in local.folder.glob("asset.*") if one.is_dir()]
+    assert [path.name for path in asset.iterdir()] == ["bootstrap"]
+    assert (asset / "bootstrap").stat().st_mode & 0o111
+
+
+def test_aws_functions_run_on_its_own_python(dev: Assembly) -> None:
+    for function in dev.every("AWS::Lambda::Function"):
+        assert function.properties["Runtime"] == "python3.13"
+
+
+def test_the_same_sources_give_the_same_templates(local: Assembly, tmp_path: Path) -> None:
+    assert synthesise(tmp_path, LOCAL).templates == local.templates

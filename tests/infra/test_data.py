@@ -1,0 +1,101 @@
+"""What is stored is encrypted, can be brought back, and outlives its stack where it should."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.infra.assembly import Assembly
+
+pytestmark = pytest.mark.xdist_group("infra")
+
+STORES = (
+    "AWS::DynamoDB::Table",
+    "AWS::S3::Bucket",
+    "AWS::KMS::Key",
+    "AWS::Logs::LogGroup",
+    "AWS::StepFunctions::StateMachine",
+)
+
+
+def test_every_table_is_keyed_streamed_and_can_be_brought_back(each: Assembly) -> None:
+    for table in each.every("AWS::DynamoDB::Table"):
+        has = table.properties
+        assert has["KeySchema"] == [{"AttributeName": "pk", "KeyType": "HASH"}], table.name
+        assert has["StreamSpecification"] == {"StreamViewType": "NEW_IMAGE"}, table.name
+        assert has["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+        assert has["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"], table.name
+        assert has["BillingMode"] == "PAY_PER_REQUEST", table.name
+        assert has["SSESpecification"]["SSEType"] == "KMS", table.name
+
+
+def test_only_the_ledger_has_indexes(each: Assembly) -> None:
+    for table in each.every("AWS::DynamoDB::Table"):
+        indexes = {
+            index["IndexName"]: [key["AttributeName"] for key in index["KeySchema"]]
+            for index in table.properties.get("GlobalSecondaryIndexes", [])
+        }
+        assert indexes == (
+            {
+                "by-owner": ["owner", "started"],
+                "by-status": ["status", "started"],
+                "by-business-key": ["business_key", "started"],
+            }
+            if table.name == "LedgerTable"
+            else {}
+        ), table.name
+
+
+def test_every_store_queue_and_topic_is_encrypted_with_a_rotating_key_of_ours(
+    each: Assembly,
+) -> None:
+    def ours(stack: str, key: object) -> bool:
+        return bool(each.plain(stack, key) == "<Key.Arn>")
+
+    for table in each.every("AWS::DynamoDB::Table"):
+        assert ours(table.stack, table.properties["SSESpecification"]["KMSMasterKeyId"])
+    for queue in each.every("AWS::SQS::Queue"):
+        assert ours(queue.stack, queue.properties["KmsMasterKeyId"]), queue.name
+    for topic in each.every("AWS::SNS::Topic"):
+        assert ours(topic.stack, topic.properties["KmsMasterKeyId"]), topic.name
+    for key in each.every("AWS::KMS::Key"):
+        assert key.properties["EnableKeyRotation"] is True
+    bucket = each.one("AWS::S3::Bucket", "Documents")
+    (rule,) = bucket.properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert ours(bucket.stack, rule["ServerSideEncryptionByDefault"]["KMSMasterKeyID"])
+
+
+def test_the_documents_are_versioned_private_and_reached_over_tls_alone(each: Assembly) -> None:
+    has = each.one("AWS::S3::Bucket", "Documents").properties
+    assert has["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert all(has["PublicAccessBlockConfiguration"].values())
+    assert len(has["PublicAccessBlockConfiguration"]) == 4
+    (policy,) = each.every("AWS::S3::BucketPolicy")
+    (statement,) = policy.properties["PolicyDocument"]["Statement"]
+    assert statement["Effect"] == "Deny"
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_production_keeps_what_is_stored_and_others_take_it_with_them(
+    dev: Assembly, prod: Assembly
+) -> None:
+    for kind in STORES:
+        for assembly, policy in ((dev, "Delete"), (prod, "Retain")):
+            for store in assembly.every(kind):
+                assert store.body["DeletionPolicy"] == policy, store.name
+                assert store.body["UpdateReplacePolicy"] == policy, store.name
+
+
+def test_production_protects_tables_and_users_from_deletion(dev: Assembly, prod: Assembly) -> None:
+    for assembly, protected in ((dev, False), (prod, True)):
+        for table in assembly.every("AWS::DynamoDB::Table"):
+            assert table.properties["DeletionProtectionEnabled"] is protected, table.name
+    pool = dev.one("AWS::Cognito::UserPool", "Users/Pool")
+    assert pool.properties["DeletionProtection"] == "INACTIVE"
+
+
+def test_every_log_ends_after_two_weeks_and_in_production_after_a_year(
+    dev: Assembly, prod: Assembly
+) -> None:
+    for assembly, days in ((dev, 14), (prod, 365)):
+        for log in assembly.every("AWS::Logs::LogGroup"):
+            assert log.properties["RetentionInDays"] == days, log.name

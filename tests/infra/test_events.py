@@ -1,0 +1,172 @@
+"""What is told reaches everybody that it is for, or is set aside where an alarm sees it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from statemachines import SAGAS
+from tests.infra.assembly import Assembly, Resource
+
+pytestmark = pytest.mark.xdist_group("infra")
+
+
+def consumers(assembly: Assembly) -> list[tuple[Resource, Resource, Resource]]:
+    """Each mapping from a queue, with the queue and the function that it joins."""
+    queues = {f"<{one.name}.Arn>": one for one in assembly.every("AWS::SQS::Queue")}
+    functions = {f"<{one.name}>": one for one in assembly.every("AWS::Lambda::Function")}
+    found = []
+    for mapping in assembly.every("AWS::Lambda::EventSourceMapping"):
+        source = assembly.plain(mapping.stack, mapping.properties["EventSourceArn"])
+        if source in queues:
+            to = assembly.plain(mapping.stack, mapping.properties["FunctionName"])
+            found.append((mapping, queues[source], functions[to]))
+    assert found
+    return found
+
+
+def deadletters(assembly: Assembly) -> set[str]:
+    """Every queue that something is set aside in, by what names it so."""
+    arns: set[str] = set()
+    for one in assembly.every("AWS::SQS::Queue") + assembly.every("AWS::SNS::Subscription"):
+        if "RedrivePolicy" in one.properties:
+            target = one.properties["RedrivePolicy"]["deadLetterTargetArn"]
+            arns.add(assembly.plain(one.stack, target))
+    for rule in assembly.every("AWS::Events::Rule"):
+        for target in rule.properties["Targets"]:
+            arns.add(assembly.plain(rule.stack, target["DeadLetterConfig"]["Arn"]))
+    for mapping in assembly.every("AWS::Lambda::EventSourceMapping"):
+        if "DestinationConfig" in mapping.properties:
+            target = mapping.properties["DestinationConfig"]["OnFailure"]["Destination"]
+            arns.add(assembly.plain(mapping.stack, target))
+    return arns
+
+
+def watched(assembly: Assembly, metric: str, dimension: str) -> set[str]:
+    """What has an alarm on a metric, by the metric's dimension."""
+    return {
+        assembly.plain(alarm.stack, one["Value"])
+        for alarm in assembly.every("AWS::CloudWatch::Alarm")
+        if alarm.properties["MetricName"] == metric
+        for one in alarm.properties["Dimensions"]
+        if one["Name"] == dimension
+    }
+
+
+def test_every_queue_has_deadletters_or_is_where_they_rest(each: Assembly) -> None:
+    resting = deadletters(each)
+    for queue in each.every("AWS::SQS::Queue"):
+        has_its_own = "RedrivePolicy" in queue.properties
+        assert has_its_own != (f"<{queue.name}.Arn>" in resting), queue.name
+
+
+def test_every_subscription_and_every_rule_sets_aside_what_it_cannot_deliver(
+    each: Assembly,
+) -> None:
+    for subscription in each.every("AWS::SNS::Subscription"):
+        assert "RedrivePolicy" in subscription.properties, subscription.name
+        assert subscription.properties["RawMessageDelivery"] is True, subscription.name
+    for rule in each.every("AWS::Events::Rule"):
+        assert all("DeadLetterConfig" in one for one in rule.properties["Targets"]), rule.name
+
+
+def test_what_is_set_aside_rests_for_two_weeks_and_raises_an_alarm(each: Assembly) -> None:
+    seen = watched(each, "ApproximateNumberOfMessagesVisible", "QueueName")
+    for queue in each.every("AWS::SQS::Queue"):
+        assert queue.properties["MessageRetentionPeriod"] == 14 * 24 * 3600, queue.name
+        if "RedrivePolicy" not in queue.properties:
+            assert f"<{queue.name}.QueueName>" in seen, queue.name
+
+
+def test_a_batch_fails_in_part(each: Assembly) -> None:
+    for mapping, _, _ in consumers(each):
+        assert mapping.properties["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+
+def test_a_message_stays_hidden_for_six_times_what_its_function_may_take(each: Assembly) -> None:
+    for _, queue, function in consumers(each):
+        hidden = queue.properties["VisibilityTimeout"]
+        assert hidden >= 6 * function.properties["Timeout"], queue.name
+
+
+def test_throttling_does_not_set_messages_aside(each: Assembly) -> None:
+    for mapping, queue, _ in consumers(each):
+        assert queue.properties["RedrivePolicy"]["maxReceiveCount"] >= 5, queue.name
+        assert mapping.properties["ScalingConfig"]["MaximumConcurrency"] >= 2, queue.name
+
+
+def test_a_queue_that_waits_too_long_raises_an_alarm(each: Assembly) -> None:
+    seen = watched(each, "ApproximateAgeOfOldestMessage", "QueueName")
+    assert seen == {f"<{queue.name}.QueueName>" for _, queue, _ in consumers(each)}
+
+
+def test_the_relay_reads_the_outbox_rows_of_every_table_and_nothing_else(each: Assembly) -> None:
+    read = []
+    for mapping in each.every("AWS::Lambda::EventSourceMapping"):
+        if each.plain(mapping.stack, mapping.properties["FunctionName"]) == "<Relay>":
+            read.append(each.plain(mapping.stack, mapping.properties["EventSourceArn"]))
+            assert mapping.properties["StartingPosition"] == "TRIM_HORIZON"
+            assert mapping.properties["BisectBatchOnFunctionError"] is True
+            # It raises where publishing fails, so that the stream comes again.
+            assert "FunctionResponseTypes" not in mapping.properties
+            (only,) = mapping.properties["FilterCriteria"]["Filters"]
+            assert json.loads(only["Pattern"]) == {
+                "eventName": ["INSERT"],
+                "dynamodb": {"Keys": {"pk": {"S": [{"prefix": "outbox#"}]}}},
+            }
+    tables = [f"<{table.name}.StreamArn>" for table in each.every("AWS::DynamoDB::Table")]
+    assert sorted(read) == sorted(tables)
+
+
+def test_a_relay_that_falls_behind_raises_an_alarm(each: Assembly) -> None:
+    assert watched(each, "IteratorAge", "FunctionName") == {"<Relay>"}
+
+
+def test_who_listens_to_what(each: Assembly) -> None:
+    listens = {
+        each.plain(one.stack, one.properties["Endpoint"]): one.properties.get("FilterPolicy")
+        for one in each.every("AWS::SNS::Subscription")
+    }
+    pivots: dict[str, set[str]] = {}
+    for saga in SAGAS.values():
+        for step in saga.all:
+            if step.confirm:
+                event = f"recourse.{saga.name}.{saga.pivot.name}.done"
+                pivots.setdefault(step.service, set()).add(event)
+    assert listens == {
+        "<LedgerEvents/Queue.Arn>": None,
+        "<Parked.Arn>": {"outcome": ["parked"]},
+        **{
+            f"<{service.title()}ConfirmEvents/Queue.Arn>": {"type": sorted(events)}
+            for service, events in pivots.items()
+        },
+    }
+
+
+def test_what_is_parked_raises_an_alarm(each: Assembly) -> None:
+    assert "<Parked.QueueName>" in watched(each, "ApproximateNumberOfMessagesVisible", "QueueName")
+
+
+def test_every_alarm_tells_the_alarms_topic_and_takes_silence_for_health(each: Assembly) -> None:
+    for alarm in each.every("AWS::CloudWatch::Alarm"):
+        assert each.plain(alarm.stack, alarm.properties["AlarmActions"]) == ["<Alarms>"]
+        assert alarm.properties["TreatMissingData"] == "notBreaching", alarm.name
+        assert "Metrics" not in alarm.properties, "one metric, which every emulator knows"
+
+
+def test_queues_and_topics_refuse_what_comes_without_tls(each: Assembly) -> None:
+    for kind, what in (
+        ("AWS::SQS::QueuePolicy", "AWS::SQS::Queue"),
+        ("AWS::SNS::TopicPolicy", "AWS::SNS::Topic"),
+    ):
+        refusing = [
+            policy
+            for policy in each.every(kind)
+            if any(
+                one["Effect"] == "Deny"
+                and one["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+                for one in policy.properties["PolicyDocument"]["Statement"]
+            )
+        ]
+        assert len(refusing) == len(each.every(what))

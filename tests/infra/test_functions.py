@@ -1,0 +1,165 @@
+"""Functions: each handler is there, is told what it reads, and carries what it imports."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import tomllib
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from infra.components import code
+from lambdas import kit
+from statemachines import SAGAS
+from tests.infra.assembly import ROOT, Assembly, Resource
+
+pytestmark = pytest.mark.xdist_group("infra")
+
+STEPS = {step.function: step for saga in SAGAS.values() for step in saga.all}
+ASKS = re.compile(r"""(?:required\(|deed\(|environ\[|environ\.get\()"([A-Z_]+)\"""")
+
+
+def handled_by(function: Resource) -> tuple[str, str]:
+    module, _, attribute = function.properties["Handler"].rpartition(".")
+    return module, attribute
+
+
+def reads(module: str) -> set[str]:
+    """The variables that a handler's module reads, and those of the kit's parts that it uses."""
+    file = Path(inspect.getfile(import_module(module)))
+    files = file.parent.rglob("*.py") if file.stem == "__init__" else [file]
+    source = "\n".join(path.read_text() for path in files)
+    parts = [inspect.getsource(getattr(kit, part)) for part in re.findall(r"kit\.(\w+)\(", source)]
+    known = "\n".join([source, *parts])
+    also = {"chaos": "CHAOS", "timescale": "TIMESCALE"}
+    return set(ASKS.findall(known)) | {
+        name for part, name in also.items() if f"settings.{part}(" in known
+    }
+
+
+@pytest.fixture(autouse=True)
+def region(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Handlers are imported here and never called."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for name in [one for one in os.environ if one.startswith("POWERTOOLS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "tests")
+
+
+def test_every_handler_is_there(each: Assembly) -> None:
+    for function in each.every("AWS::Lambda::Function"):
+        module, attribute = handled_by(function)
+        assert callable(getattr(import_module(module), attribute)), function.name
+
+
+def test_every_handler_is_told_what_it_reads_and_nothing_that_nobody_reads(
+    each: Assembly,
+) -> None:
+    for function in each.every("AWS::Lambda::Function"):
+        module, _ = handled_by(function)
+        told = {n for n in each.environment(function) if not n.startswith("POWERTOOLS_")}
+        wanted = reads(module)
+        if function.name in STEPS and not STEPS[function.name].action.documents:
+            wanted -= {"DOCUMENTS_BUCKET"}
+        assert told == wanted, function.name
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_function_is_told_the_action_and_the_undo_of_its_step(
+    dev: Assembly, name: str
+) -> None:
+    step = STEPS[name]
+    told = dev.environment(dev.one("AWS::Lambda::Function", name))
+    assert told["ACTION"] == step.action.ref
+    assert told["UNDO"] == (step.undo.ref if step.undo else "")
+    assert told["TABLE_NAME"] == f"<{step.service.title()}Table>"
+
+
+def test_faults_on_demand_are_off_unless_the_context_says_on(
+    dev: Assembly, prod: Assembly, local: Assembly
+) -> None:
+    for assembly, chaos in ((dev, ""), (prod, ""), (local, "on")):
+        told = [
+            assembly.environment(function).get("CHAOS")
+            for function in assembly.every("AWS::Lambda::Function")
+        ]
+        assert set(told) - {None} == {chaos}
+        assert assembly.outputs["Chaos"] == (chaos or "off")
+        assert all(("-chaos-" in name) == (chaos == "on") for name in assembly.templates)
+
+
+def test_functions_are_traced_log_to_a_group_of_their_own_and_have_a_time_limit(
+    each: Assembly,
+) -> None:
+    groups = []
+    for function in each.every("AWS::Lambda::Function"):
+        has = function.properties
+        assert has["TracingConfig"] == {"Mode": "Active"}, function.name
+        assert 0 < has["Timeout"] <= 300, function.name
+        assert has["Architectures"] == ["arm64"], function.name
+        groups.append(each.plain(function.stack, has["LoggingConfig"]["LogGroup"]))
+        told = each.environment(function)
+        assert told["POWERTOOLS_SERVICE_NAME"] == function.name
+    assert len(groups) == len(set(groups))
+
+
+def test_all_functions_share_one_bundle(each: Assembly) -> None:
+    carried = {
+        function.properties["Code"]["S3Key"] for function in each.every("AWS::Lambda::Function")
+    }
+    assert len(carried) == 1
+
+
+def test_the_bundle_has_everything_that_a_function_imports_of_ours() -> None:
+    carried = {path.relative_to(ROOT) for path in code.sources()}
+    for package in code.PACKAGES:
+        here = {path.relative_to(ROOT) for path in (ROOT / package).rglob("*.py")}
+        assert here and here <= carried
+    ours = {path.parts[0] for path in carried}
+    for path in carried:
+        if path.suffix == ".py":
+            asked = re.findall(r"^\s*(?:from|import) (\w+)", (ROOT / path).read_text(), re.M)
+            top_level = {p.stem for p in ROOT.iterdir() if (p / "__init__.py").exists()}
+            assert set(asked) & top_level <= ours, path
+
+
+def test_the_bundle_follows_the_code_and_the_pins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lambdas").mkdir()
+    (tmp_path / "lambdas" / "relay.py").write_text("one = 1\n")
+    (tmp_path / "lambdas" / "requirements.lock").write_text("one==1\n")
+    monkeypatch.setattr(code, "ROOT", tmp_path)
+    monkeypatch.setattr(code, "REQUIREMENTS", tmp_path / "lambdas" / "requirements.lock")
+    seen = [code.fingerprint()]
+    assert code.fingerprint() == seen[0]
+    (tmp_path / "lambdas" / "relay.py").write_text("one = 2\n")
+    seen.append(code.fingerprint())
+    (tmp_path / "lambdas" / "requirements.lock").write_text("one==2\n")
+    seen.append(code.fingerprint())
+    assert len(set(seen)) == 3
+
+
+def pins(path: Path) -> dict[str, str]:
+    return dict(re.findall(r"^([\w.-]+)==([^\s;\\]+)", path.read_text(), re.M))
+
+
+def test_what_is_deployed_is_pinned_by_hash_at_the_versions_that_are_tested() -> None:
+    deployed, tested = pins(code.REQUIREMENTS), pins(ROOT / "requirements.lock")
+    assert deployed
+    assert {name: tested.get(name) for name in deployed} == deployed
+    text = code.REQUIREMENTS.read_text()
+    assert text.count("--hash=sha256:") >= len(deployed)
+    assert "://" not in text, "a lock names no registry"
+
+
+def test_the_lock_has_every_dependency_and_nothing_that_the_runtime_brings() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    deployed = pins(code.REQUIREMENTS)
+    for dependency in project["dependencies"]:
+        (name,) = re.findall(r"^[\w.-]+", dependency)
+        assert name in deployed, name
+    assert not {"boto3", "botocore", "aws-cdk-lib", "pytest"} & set(deployed)

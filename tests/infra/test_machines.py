@@ -1,0 +1,182 @@
+"""State machines: what the declarations compile to, started by an alias, watched over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recourse.asl import compile_saga
+from recourse.saga import Saga, Step, request_model
+from services import flights, payments
+from statemachines import SAGAS
+from tests.infra.assembly import Assembly, synthesise
+
+pytestmark = pytest.mark.xdist_group("infra")
+
+every_saga = pytest.mark.parametrize("saga", SAGAS.values(), ids=SAGAS)
+
+
+def named(saga: Saga) -> str:
+    return saga.name.title().replace("-", "")
+
+
+def tasks(machine: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for state in machine["States"].values():
+        if state["Type"] == "Task":
+            yield state
+        for branch in state.get("Branches", []):
+            yield from tasks(branch)
+
+
+@every_saga
+@pytest.mark.parametrize(("which", "timescale"), [("dev", 1.0), ("local", 0.1)])
+def test_a_machine_is_what_its_declaration_compiles_to(
+    saga: Saga, which: str, timescale: float, request: pytest.FixtureRequest
+) -> None:
+    assembly: Assembly = request.getfixturevalue(which)
+    machine = assembly.one("AWS::StepFunctions::StateMachine", f"{named(saga)}/Machine")
+    compiled = compile_saga(saga, timescale)
+    assert json.loads(machine.properties["DefinitionString"]) == compiled
+
+
+@every_saga
+def test_every_task_calls_a_function_that_is_there_and_allows_it_more_time(
+    each: Assembly, saga: Saga
+) -> None:
+    machine = each.one("AWS::StepFunctions::StateMachine", f"{named(saga)}/Machine")
+    arns = each.plain("Sagas", machine.properties["DefinitionSubstitutions"])
+    functions = {f"<{one.name}.Arn>": one for one in each.every("AWS::Lambda::Function")}
+    called = set()
+    for task in tasks(json.loads(machine.properties["DefinitionString"])):
+        name = task["Resource"].removeprefix("${").removesuffix("}")
+        called.add(name)
+        function = functions[arns[name]]
+        assert function.name == name
+        assert function.properties["Timeout"] > task["TimeoutSeconds"], "the task decides first"
+    assert called == set(arns) == {s.function for s in saga.all} | {"Park"}
+
+
+@every_saga
+def test_runs_are_started_by_an_alias_of_the_newest_version(each: Assembly, saga: Saga) -> None:
+    alias = each.one("AWS::StepFunctions::StateMachineAlias", f"{named(saga)}/Alias")
+    assert each.plain("Sagas", alias.properties) == {
+        "Name": "live",
+        "RoutingConfiguration": [
+            {"StateMachineVersionArn": f"<{named(saga)}/Version.Arn>", "Weight": 100}
+        ],
+    }
+    version = each.one("AWS::StepFunctions::StateMachineVersion", f"{named(saga)}/Version")
+    revision = each.plain("Sagas", version.properties["StateMachineRevisionId"])
+    assert revision == f"<{named(saga)}/Machine.StateMachineRevisionId>"
+    for name in ("Api", "Sweeper"):
+        told = each.environment(each.one("AWS::Lambda::Function", name))
+        assert json.loads(told["STATE_MACHINES"])[saga.name] == f"<{named(saga)}/Alias.Arn>"
+        assert json.loads(told["PIVOTS"])[saga.name] == f"<{saga.pivot.function}>"
+
+
+def test_machines_are_traced_and_logged_without_what_requests_hold(each: Assembly) -> None:
+    for machine in each.every("AWS::StepFunctions::StateMachine"):
+        assert machine.properties["TracingConfiguration"] == {"Enabled": True}
+        logged = machine.properties["LoggingConfiguration"]
+        assert (logged["Level"], logged["IncludeExecutionData"]) == ("ALL", False)
+    for log in each.every("AWS::Logs::LogGroup"):
+        if log.stack == "Sagas" and log.name.endswith("/Logs"):
+            # Elsewhere a log policy per group would soon be full.
+            assert log.properties["LogGroupName"].startswith("/aws/vendedlogs/states/")
+
+
+@every_saga
+def test_a_run_that_ends_in_no_end_of_its_own_raises_an_alarm(each: Assembly, saga: Saga) -> None:
+    metrics = {
+        alarm.properties["MetricName"]
+        for alarm in each.every("AWS::CloudWatch::Alarm")
+        for one in alarm.properties["Dimensions"]
+        if each.plain(alarm.stack, one["Value"]) == f"<{named(saga)}/Machine>"
+    }
+    assert metrics == {"ExecutionsAborted", "ExecutionsTimedOut"}
+
+
+def test_the_sweeper_comes_every_minute_and_when_one_of_our_runs_went_wrong(
+    each: Assembly,
+) -> None:
+    rules = {rule.name: rule.properties for rule in each.every("AWS::Events::Rule")}
+    assert set(rules) == {"EveryMinute", "WentWrong"}
+    assert rules["EveryMinute"]["ScheduleExpression"] == "rate(1 minute)"
+    assert each.plain("Sagas", rules["WentWrong"]["EventPattern"]) == {
+        "source": ["aws.states"],
+        "detail-type": ["Step Functions Execution Status Change"],
+        "detail": {
+            "status": ["FAILED", "TIMED_OUT", "ABORTED"],
+            "stateMachineArn": [f"<{named(saga)}/Machine>" for saga in SAGAS.values()],
+        },
+    }
+    for rule in rules.values():
+        (target,) = rule["Targets"]
+        assert each.plain("Sagas", target["Arn"]) == "<Sweeper.Arn>"
+
+
+def test_a_sweeper_that_fails_raises_an_alarm(each: Assembly) -> None:
+    alarm = each.one("AWS::CloudWatch::Alarm", "SweeperErrors").properties
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/Lambda", "Errors")
+    assert each.plain("Sagas", alarm["Dimensions"]) == [
+        {"Name": "FunctionName", "Value": "<Sweeper>"}
+    ]
+
+
+@request_model
+class SeatRequest:
+    """A seat, and nothing else."""
+
+    seat_id: str
+    flight: str
+    payment: str
+
+
+def test_another_saga_needs_no_edit_of_the_infrastructure(tmp_path: Path) -> None:
+    seat = Saga(
+        "seat-only",
+        request=SeatRequest,
+        business_key="seat_id",
+        steps=[
+            Step(
+                "flight",
+                flights.hold,
+                undo=flights.release,
+                confirm=flights.book,
+                takes=["flight"],
+            ),
+            Step("capture", payments.capture, pivot=True),
+        ],
+    )
+    found = synthesise(tmp_path, {}, SAGAS | {seat.name: seat})
+    assert found.findings() == []
+    found.one("AWS::StepFunctions::StateMachine", "SeatOnly/Machine")
+    told = found.environment(found.one("AWS::Lambda::Function", "Api"))
+    assert set(json.loads(told["STATE_MACHINES"])) == {*SAGAS, "seat-only"}
+    confirms = found.one(
+        "AWS::SNS::Subscription",
+        next(
+            one.name
+            for one in found.every("AWS::SNS::Subscription")
+            if one.name.startswith("FlightsConfirmEvents/")
+        ),
+    )
+    assert "recourse.seat-only.capture.done" in confirms.properties["FilterPolicy"]["type"]
+
+
+def test_one_function_cannot_pair_an_action_with_two_undos(tmp_path: Path) -> None:
+    other = Saga(
+        "seat-only",
+        request=SeatRequest,
+        business_key="seat_id",
+        steps=[
+            Step("flight", flights.hold, undo=payments.void, takes=["flight"]),
+            Step("capture", payments.capture, pivot=True),
+        ],
+    )
+    with pytest.raises(Exception, match="FlightsHold serves steps"):
+        synthesise(tmp_path, {}, SAGAS | {other.name: other})

@@ -1,0 +1,203 @@
+"""Who may do what: each function just what its handler does, and nothing by wildcard unnamed."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from statemachines import SAGAS
+from tests.infra.assembly import Assembly, Resource, listed
+
+pytestmark = pytest.mark.xdist_group("infra")
+
+STEPS = {step.function: step for saga in SAGAS.values() for step in saga.all}
+# Written out, not taken from the infrastructure: the test says what is right.
+EVERYTHING = {
+    "dynamodb:GetItem",
+    "dynamodb:BatchGetItem",
+    "dynamodb:PutItem",
+    "dynamodb:UpdateItem",
+    "dynamodb:ConditionCheckItem",
+}
+LEDGER, TOPIC = "<LedgerTable.Arn>", "<Events>"
+START = 'states:StartExecution?{"StringEquals": {"states:StateMachineQualifier": "live"}}'
+TAKE = {
+    "sqs:ReceiveMessage",
+    "sqs:ChangeMessageVisibility",
+    "sqs:GetQueueUrl",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+}
+SET_ASIDE = {"sqs:SendMessage", "sqs:GetQueueAttributes", "sqs:GetQueueUrl"}
+STREAM = {"dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"}
+TRACE = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+WILD = {
+    # Actions that know no resource.
+    ("*", "xray:PutTraceSegments"),
+    ("*", "xray:PutTelemetryRecords"),
+    ("*", "dynamodb:ListStreams"),
+    # What the CDK grants for the queue that the relay's stream sets records aside in, on our key.
+    ("<Key.Arn>", "kms:GenerateDataKey*"),
+    ("<Key.Arn>", "kms:ReEncrypt*"),
+    # Documents of the one service that has any.
+    ("<Documents.Arn>/invoices/*", "s3:PutObject"),
+    # Runs of one machine.
+    *(
+        (
+            "arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:execution:"
+            f"<{name.title().replace('-', '')}/Machine.Name>:*",
+            "states:DescribeExecution",
+        )
+        for name in SAGAS
+    ),
+}
+
+
+def machine(saga: str) -> str:
+    return f"<{saga.title().replace('-', '')}/Machine>"
+
+
+def functions(assembly: Assembly) -> dict[str, Resource]:
+    return {one.name: one for one in assembly.every("AWS::Lambda::Function")}
+
+
+def business(assembly: Assembly, name: str) -> dict[str, set[str]]:
+    """A function's rights without what every one has: its own log, its traces, its keys."""
+    rights = assembly.rights(functions(assembly)[name])
+    assert rights.pop(f"<{name}Logs.Arn>") == {"logs:CreateLogStream", "logs:PutLogEvents"}
+    traced = rights.pop("*")
+    assert traced >= TRACE
+    kept = {"*": traced - TRACE} if traced - TRACE else {}
+    return kept | {
+        resource: rest
+        for resource, actions in rights.items()
+        if (rest := {one for one in actions if not one.startswith("kms:")})
+    }
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_may_use_the_table_of_its_service_and_no_other(dev: Assembly, name: str) -> None:
+    step = STEPS[name]
+    expected = {f"<{step.service.title()}Table.Arn>": EVERYTHING}
+    if step.action.documents:
+        expected[f"<Documents.Arn>/{step.service}/*"] = {"s3:PutObject"}
+    assert business(dev, name) == expected
+
+
+def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> None:
+    index = {
+        name: f"{LEDGER}/index/{name}" for name in ("by-owner", "by-status", "by-business-key")
+    }
+    pivots = {f"<{saga.pivot.function}.Arn>": {"lambda:InvokeFunction"} for saga in SAGAS.values()}
+    starts = {machine(saga): {START} for saga in SAGAS}
+    tables = {step.service: f"<{step.service.title()}Table" for step in STEPS.values()}
+    shown = {f"{tables[one]}.Arn>" for one in ("flights", "hotels", "cars", "payments")}
+    confirming = {s.service for saga in SAGAS.values() for s in saga.all if s.confirm}
+    expected: dict[str, dict[str, set[str]]] = {
+        "Relay": {
+            "*": {"dynamodb:ListStreams"},
+            TOPIC: {"sns:Publish"},
+            "<RelayDeadletters.Arn>": SET_ASIDE,
+            **{f"{table}.StreamArn>": STREAM for table in (*tables.values(), "<LedgerTable")},
+        },
+        "Ledger": {
+            LEDGER: {"dynamodb:GetItem", "dynamodb:PutItem"},
+            "<LedgerEvents/Queue.Arn>": TAKE,
+        },
+        "Park": {LEDGER: {"dynamodb:PutItem"}},
+        "Sweeper": {
+            LEDGER: {"dynamodb:GetItem", "dynamodb:PutItem"},
+            index["by-status"]: {"dynamodb:Query"},
+            **starts,
+            **pivots,
+            **{
+                "arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:execution:"
+                f"{machine(saga)[:-1]}.Name>:*": {"states:DescribeExecution"}
+                for saga in SAGAS
+            },
+        },
+        "Api": {
+            LEDGER: {"dynamodb:GetItem", "dynamodb:PutItem"},
+            **{one: {"dynamodb:Query"} for one in index.values()},
+            **{
+                one: {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"}
+                for one in shown
+            },
+            **starts,
+            **pivots,
+        },
+        **{
+            f"{service.title()}Confirm": {
+                f"{tables[service]}.Arn>": EVERYTHING,
+                f"<{service.title()}ConfirmEvents/Queue.Arn>": TAKE,
+            }
+            for service in confirming
+        },
+    }
+    assert set(functions(dev)) == set(expected) | set(STEPS)
+    for name, rights in expected.items():
+        assert business(dev, name) == rights, name
+
+
+def test_a_machine_may_call_its_own_steps_and_the_parking_function(dev: Assembly) -> None:
+    for saga in SAGAS.values():
+        role = f"<{saga.name.title().replace('-', '')}/Role.Arn>"
+        called = {res for action, res in dev._allowed(role) if action == "lambda:InvokeFunction"}
+        assert called == {f"<{name}.Arn>" for name in {s.function for s in saga.all} | {"Park"}}
+
+
+def test_nobody_deletes_what_a_service_holds(each: Assembly) -> None:
+    for policy in each.every("AWS::IAM::Policy"):
+        for statement in policy.properties["PolicyDocument"]["Statement"]:
+            for action in listed(statement["Action"]):
+                service, _, verb = action.partition(":")
+                assert not (service in ("dynamodb", "s3") and "Delete" in verb), policy.name
+
+
+def test_no_action_and_no_resource_is_a_wildcard_that_is_not_named_here(each: Assembly) -> None:
+    found = {
+        (resource, action.partition("?")[0])
+        for function in each.every("AWS::Lambda::Function")
+        for resource, actions in each.rights(function).items()
+        for action in actions
+        if "*" in resource or "*" in action
+    }
+    assert found == WILD
+
+
+def test_each_function_has_a_role_of_its_own_that_only_lambda_takes_on(each: Assembly) -> None:
+    roles = [each.role_of(function) for function in each.every("AWS::Lambda::Function")]
+    assert len(roles) == len(set(roles))
+    for role in each.every("AWS::IAM::Role"):
+        assert "ManagedPolicyArns" not in role.properties
+        (statement,) = role.properties["AssumeRolePolicyDocument"]["Statement"]
+        assert statement["Principal"]["Service"] in ("lambda.amazonaws.com", "states.amazonaws.com")
+
+
+def test_resource_policies_let_in_services_for_this_account_or_a_named_source_alone(
+    each: Assembly,
+) -> None:
+    kinds = ("AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy", "AWS::S3::BucketPolicy")
+    for kind in kinds:
+        for policy in each.every(kind):
+            for one in policy.properties["PolicyDocument"]["Statement"]:
+                if one["Effect"] == "Allow":
+                    assert set(one["Principal"]) == {"Service"}, policy.name
+                    assert re.search("aws:Source(Arn|Account)", json.dumps(one["Condition"]))
+
+
+def test_alarms_may_be_published(each: Assembly) -> None:
+    """An explicit topic policy replaces the default one, by which CloudWatch was let in."""
+    policies = [p for p in each.every("AWS::SNS::TopicPolicy") if p.name == "Alarms/Policy"]
+    statements: list[Any] = policies[0].properties["PolicyDocument"]["Statement"]
+    let_in = [
+        one["Principal"]["Service"]
+        for one in statements
+        if one["Effect"] == "Allow" and one["Action"] == "sns:Publish"
+    ]
+    assert let_in == ["cloudwatch.amazonaws.com"]
+    (key,) = [k for k in each.every("AWS::KMS::Key") if k.stack == "Events"]
+    assert "cloudwatch.amazonaws.com" in json.dumps(key.properties["KeyPolicy"])

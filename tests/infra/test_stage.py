@@ -1,0 +1,64 @@
+"""The context: what it may say, and what it is told where it says something else."""
+
+from __future__ import annotations
+
+import pytest
+from aws_cdk import App
+
+from infra.stage import ContextError, Stage
+
+pytestmark = pytest.mark.xdist_group("infra")
+
+
+def stage(**context: str) -> Stage:
+    return Stage.from_context(App(context=context, analytics_reporting=False).node)
+
+
+def test_without_a_word_it_is_dev_without_faults() -> None:
+    assert stage() == Stage()
+    assert (Stage().name, Stage().keeps_data, Stage().chaos) == ("dev", False, False)
+
+
+def test_chaos_shows_in_the_name() -> None:
+    assert stage(chaos="on").name == "dev-chaos"
+    assert stage(chaos="off").name == "dev"
+
+
+def test_only_production_keeps_its_data() -> None:
+    assert stage(stage="prod").keeps_data
+    assert stage(stage="prod", chaos="on").keeps_data
+    assert not stage(stage="staging").keeps_data
+
+
+def test_origins_are_separated_by_spaces_or_commas() -> None:
+    assert stage(cors_origins="https://a, https://b  https://c").cors_origins == (
+        "https://a",
+        "https://b",
+        "https://c",
+    )
+
+
+@pytest.mark.parametrize(
+    ("context", "said"),
+    [
+        ({"stage": "Prod"}, "stage='Prod'"),
+        ({"stage": "my-stage"}, "stage='my-stage'"),
+        ({"chaos": "yes"}, "chaos='yes'"),
+        ({"runtime": "docker"}, "runtime='docker'"),
+        ({"timescale": "fast"}, "timescale='fast'"),
+        ({"timescale": "0"}, "timescale=0"),
+        ({"timescale": "-1"}, "timescale=-1"),
+        ({"timescale": "nan"}, "timescale=nan"),
+        ({"issuer": "https://issuer.example"}, "issuer and audience"),
+        ({"audience": "recourse"}, "issuer and audience"),
+    ],
+)
+def test_what_it_cannot_say_is_refused_by_name(context: dict[str, str], said: str) -> None:
+    with pytest.raises(ContextError, match=said):
+        stage(**context)
+
+
+def test_a_step_function_outlives_its_task_whatever_the_timescale() -> None:
+    assert Stage().step_timeout(30).to_seconds() == 35
+    assert Stage(timescale=0.1).step_timeout(30).to_seconds() == 8
+    assert Stage(timescale=0.01).step_timeout(30).to_seconds() == 6

@@ -1,0 +1,1062 @@
+"""The HTTP API, called as the gateway calls it: every row of the contract, and every error."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from io import BytesIO
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import pytest
+import schemathesis
+from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError
+from hypothesis import HealthCheck, settings
+from schemathesis import Case
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+import lambdas.api as api_module
+from lambdas import kit
+from lambdas.api import problems
+from recourse.ledger import Ledger
+from recourse.sweeper import Sweeper
+from services.holdings import HOLDINGS
+from statemachines import SAGAS
+from tests.integration.trips import THINGS, TRIP, must_agree, must_hold
+from tests.moto.ground import LEDGER, Ground, ground
+
+SAGA = SAGAS["travel-booking"]
+NAMES = [step.name for step in SAGA.all]
+PATH = "/sagas/travel-booking"
+TRAVELLER = "sagas:write sagas:read"
+PREFIX = "recourse/"
+VIEW = {
+    *("saga_id", "saga", "coordination", "status", "reason", "owner", "business_key"),
+    *("started_at", "ended_at", "steps", "links"),
+}
+STEP_VIEW = {
+    *("name", "status", "attempts", "undo_attempts", "result", "error", "started_at", "ended_at"),
+}
+keys = itertools.count()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the API answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Somebody who calls the API through the gateway.
+
+    A caller without a subject has no token.
+    """
+
+    subject: str | None = "asha"
+    scope: str = TRAVELLER
+
+    def __call__(
+        self,
+        method: str,
+        target: str,
+        body: Any = None,
+        *,
+        raw: bytes | None = None,
+        **headers: str,
+    ) -> Answer:
+        parts = urlsplit(target)
+        sent = json.dumps(body).encode() if body is not None else raw
+        context: dict[str, Any] = {
+            "stage": "$default",
+            "requestId": "r",
+            "http": {"method": method, "path": parts.path},
+        }
+        if self.subject is not None:
+            scope = " ".join(PREFIX + one for one in self.scope.split())
+            context["authorizer"] = {"jwt": {"claims": {"sub": self.subject, "scope": scope}}}
+        event: dict[str, Any] = {
+            "version": "2.0",
+            "rawPath": parts.path,
+            "rawQueryString": parts.query,
+            "headers": {name.replace("_", "-").lower(): text for name, text in headers.items()},
+            "requestContext": context,
+            "isBase64Encoded": sent is not None,
+        }
+        if parts.query:
+            query = parse_qsl(parts.query, keep_blank_values=True)
+            event["queryStringParameters"] = dict(query)
+        if sent is not None:
+            event["body"] = base64.b64encode(sent).decode()
+        answer = api_module.handler(event, None)
+        headers = {name.lower(): value for name, value in answer.get("headers", {}).items()}
+        return Answer(answer["statusCode"], headers, answer["body"])
+
+    def start(self, body: Any = TRIP, *, key: str | None = None, **headers: str) -> Answer:
+        """Start a trip, under a key of its own unless one is given."""
+        key = key or f"api-{next(keys)}"
+        return self("POST", PATH, body, Idempotency_Key=key, **headers)
+
+    def get(self, saga: str, **headers: str) -> Answer:
+        return self("GET", f"/sagas/{saga}", **headers)
+
+
+asha = Caller()
+ravi = Caller("ravi")
+operator = Caller("olga", "operator")
+nobody = Caller(None)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Ground]:
+    """A ground on which the API stands as well."""
+    with ground() as made, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kit, "ledger", lambda: made.ledger)
+        patch.setattr(kit, "runs", lambda: made.runs)
+        patch.setattr(kit, "dynamodb", lambda: made.dynamodb)
+        patch.setattr(kit, "service_tables", lambda: {name: name for name in made.services})
+        patch.setenv("CHAOS", "on")
+        patch.setenv("SCOPE_PREFIX", PREFIX)
+        for (kind, thing), body in THINGS.items():
+            plenty = {"total": 10_000} if "total" in body else {"balance": 10**12}
+            made.put(kind, thing, body | plenty)
+        yield made
+
+
+@pytest.fixture
+def stuck(shared: Ground, monkeypatch: pytest.MonkeyPatch) -> Ground:
+    """The ground while Step Functions cannot be reached: sagas are recorded and do not run."""
+
+    def refuse(**_: Any) -> None:
+        raise EndpointConnectionError(endpoint_url="states")
+
+    sfn = SimpleNamespace(
+        start_execution=refuse,
+        exceptions=shared.sfn.exceptions,
+        describe_execution=shared.sfn.describe_execution,
+    )
+    monkeypatch.setattr(kit, "runs", lambda: replace(shared.runs, sfn=sfn))  # type: ignore[arg-type]
+    return shared
+
+
+def problem(answer: Answer, status: int, kind: str) -> dict[str, Any]:
+    """The problem that an answer must be."""
+    assert answer.status == status, answer
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json["type"] == f"urn:recourse:problem:{kind}"
+    assert answer.json["status"] == status
+    assert {"title", "detail"} <= answer.json.keys()
+    assert "Traceback" not in answer.text
+    found: dict[str, Any] = answer.json
+    return found
+
+
+def fields(answer: Answer) -> set[str]:
+    """The fields that a refused body is told of."""
+    return {error["field"] for error in problem(answer, 422, "invalid")["errors"]}
+
+
+def settled(shared: Ground, answer: Answer) -> dict[str, Any]:
+    """A started saga when all is told, as its owner sees it."""
+    assert answer.status == 202, answer
+    shared.settle()
+    must_agree(shared, answer.json["saga_id"])
+    found: dict[str, Any] = asha.get(answer.json["saga_id"]).json
+    return found
+
+
+def changed(body: Any, path: str, value: Any) -> Any:
+    """A copy of a body with something else at a path."""
+    copy = json.loads(json.dumps(body))
+    *parents, last = path.split(".")
+    inner = copy
+    for name in parents:
+        inner = inner[name]
+    inner[last] = value
+    return copy
+
+
+# Start.
+
+
+def test_a_start_answers_202_with_the_sagas_address_and_the_saga(shared: Ground) -> None:
+    answer = asha.start()
+    assert answer.status == 202
+    saga = answer.json
+    assert answer.headers["location"] == f"/sagas/{saga['saga_id']}"
+    assert answer.headers["content-type"] == "application/json"
+    assert saga.keys() == VIEW
+    assert (saga["saga"], saga["coordination"]) == ("travel-booking", "orchestration")
+    assert (saga["owner"], saga["business_key"]) == ("asha", "t-1")
+    assert (saga["status"], saga["reason"], saga["ended_at"]) == ("RUNNING", None, None)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", saga["started_at"])
+    assert [step["name"] for step in saga["steps"]] == NAMES
+    assert all(step.keys() == STEP_VIEW for step in saga["steps"])
+    assert saga["links"] == {
+        "self": f"/sagas/{saga['saga_id']}",
+        "cancel": f"/sagas/{saga['saga_id']}/cancel",
+    }
+    ended = settled(shared, answer)
+    assert ended["status"] == "SUCCEEDED"
+    assert ended["ended_at"] >= ended["started_at"]
+    assert {step["status"] for step in ended["steps"]} == {"DONE"}
+    assert {step["attempts"] for step in ended["steps"]} == {1}
+
+
+def test_the_same_key_and_body_is_the_same_saga_whatever_the_order_of_fields(
+    shared: Ground,
+) -> None:
+    first = asha.start(key="twice")
+    again = asha.start(dict(reversed(TRIP.items())), key="twice")
+    assert (again.status, again.json["saga_id"]) == (202, first.json["saga_id"])
+    settled(shared, first)
+    later = asha.start(key="twice")
+    assert (later.status, later.json["status"]) == (202, "SUCCEEDED")
+    assert len(shared.rows("payments", f"payment#{first.json['saga_id']}")) == 1
+
+
+def test_an_optional_field_that_is_null_is_as_if_it_were_absent(shared: Ground) -> None:
+    without = {name: value for name, value in TRIP.items() if name != "car"}
+    first = asha.start(without, key="no-car")
+    again = asha.start(without | {"car": None}, key="no-car")
+    assert again.json["saga_id"] == first.json["saga_id"]
+    ended = settled(shared, first)
+    assert ended["status"] == "SUCCEEDED"
+    assert [s["status"] for s in ended["steps"] if s["name"] == "car"] == ["SKIPPED"]
+
+
+def test_the_same_key_with_another_body_is_a_409(shared: Ground) -> None:
+    asha.start(key="other")
+    answer = asha.start(TRIP | {"trip_id": "t-2"}, key="other")
+    problem(answer, 409, "idempotency-key-reused")
+
+
+def test_the_same_key_of_somebody_else_is_another_saga(shared: Ground) -> None:
+    ids = {who.start(key="ours").json["saga_id"] for who in (asha, ravi)}
+    assert len(ids) == 2
+
+
+@pytest.mark.parametrize("key", [None, "", "k" * 256, "a\tb"])
+def test_a_start_needs_a_usable_key(shared: Ground, key: str | None) -> None:
+    headers = {} if key is None else {"Idempotency_Key": key}
+    problem(asha("POST", PATH, TRIP, **headers), 400, "idempotency-key-missing")
+
+
+def test_a_key_may_be_as_long_as_255(shared: Ground) -> None:
+    assert asha.start(key="k" * 255).status == 202
+
+
+def test_an_unknown_saga_is_a_404_before_anything_else(shared: Ground) -> None:
+    problem(asha("POST", "/sagas/moon-booking", raw=b"{"), 404, "not-found")
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"{'a': 1}", b"\xff\xfe", b'"\xc3"', b"[" * 5000])
+def test_a_body_that_cannot_be_read_is_a_400(shared: Ground, raw: bytes) -> None:
+    problem(asha("POST", PATH, raw=raw, Idempotency_Key="k"), 400, "malformed")
+
+
+def test_no_body_at_all_is_a_400(shared: Ground) -> None:
+    problem(asha("POST", PATH, Idempotency_Key="k"), 400, "malformed")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("trip_id", ""),
+        ("trip_id", "t" * 129),
+        ("trip_id", 7),
+        ("traveller.email", "nowhere"),
+        ("traveller.name", None),
+        ("flight.seats", 0),
+        ("flight.seats", 10),
+        ("flight.seats", -1),
+        ("flight.seats", True),
+        ("flight.seats", "1"),
+        ("flight.seats", 1.0),
+        ("flight.seats", 10**30),
+        ("flight.id", "a b"),
+        ("flight.id", "../x"),
+        ("hotel.nights", 91),
+        ("hotel", []),
+        ("car.days", None),
+        ("payment.account_id", ["acct-asha"]),
+    ],
+)
+def test_a_wrong_field_is_a_422_that_names_it(shared: Ground, path: str, value: Any) -> None:
+    assert fields(asha.start(changed(TRIP, path, value))) == {path}
+
+
+@pytest.mark.parametrize("path", ["coupon", "traveller.age", "car.gps"])
+def test_an_unknown_field_is_refused(shared: Ground, path: str) -> None:
+    assert fields(asha.start(changed(TRIP, path, "x"))) == {path}
+
+
+def test_every_wrong_field_is_named_at_once(shared: Ground) -> None:
+    body = changed(changed(TRIP, "flight.seats", 0), "hotel.rooms", 0)
+    del body["payment"]
+    assert fields(asha.start(body)) == {"flight.seats", "hotel.rooms", "payment"}
+
+
+@pytest.mark.parametrize("body", [[], "trip", 7, True])
+def test_a_body_that_is_no_object_is_a_422(shared: Ground, body: Any) -> None:
+    problem(asha.start(body), 422, "invalid")
+
+
+def test_a_refused_start_leaves_nothing(shared: Ground) -> None:
+    before = len(shared.rows(LEDGER, ""))
+    asha.start(changed(TRIP, "flight.seats", 0), key="refused")
+    assert len(shared.rows(LEDGER, "")) == before
+    assert asha.start(key="refused").status == 202, "the key is still unused"
+
+
+def test_a_body_of_another_type_is_a_415(shared: Ground) -> None:
+    problem(asha.start(Content_Type="text/plain"), 415, "not-json")
+    assert asha.start(Content_Type="application/json; charset=utf-8").status == 202
+
+
+def test_a_body_that_is_too_large_is_a_413(shared: Ground) -> None:
+    problem(asha.start(TRIP | {"trip_id": "t" * 70_000}), 413, "too-large")
+
+
+@pytest.mark.parametrize("asked", ["", "both", "Orchestration", "choreography"])
+def test_a_coordination_that_there_is_not_is_a_422(shared: Ground, asked: str) -> None:
+    answer = asha("POST", f"{PATH}?coordination={asked}", TRIP, Idempotency_Key="k")
+    problem(answer, 422, "unknown-coordination")
+
+
+def test_a_coordination_may_be_asked_for(shared: Ground) -> None:
+    answer = asha("POST", f"{PATH}?coordination=orchestration", TRIP, Idempotency_Key="asked")
+    assert (answer.status, answer.json["coordination"]) == (202, "orchestration")
+
+
+def test_a_start_that_step_functions_does_not_take_is_left_to_the_sweeper(
+    stuck: Ground,
+) -> None:
+    answer = asha.start(key="unreachable")
+    assert answer.status == 202
+    saga = answer.json["saga_id"]
+    assert asha.start(key="unreachable").json["saga_id"] == saga
+    assert asha.get(saga).json["status"] == "RUNNING"
+    record = stuck.ledger.get(saga)
+    assert record is not None
+    assert stuck.runs.state(record) == ("ABSENT", None)
+    Sweeper(stuck.ledger, stuck.runs, SAGAS, timescale=0).sweep()
+    stuck.settle()
+    assert asha.get(saga).json["status"] == "SUCCEEDED"
+
+
+# Faults on demand.
+
+
+def test_a_fault_can_be_asked_for_where_chaos_is_on(shared: Ground) -> None:
+    ended = settled(shared, asha.start(Recourse_Chaos="payment=reject"))
+    assert ended["status"] == "COMPENSATED"
+    assert ended["reason"]["step"] == "payment"
+    assert ended["reason"]["error"] == "PaymentDeclinedError"
+    assert {s["name"]: s["status"] for s in ended["steps"]} == {
+        "flight": "UNDONE",
+        "hotel": "UNDONE",
+        "car": "UNDONE",
+        "payment": "FAILED",
+        "capture": "PENDING",
+        "invoice": "PENDING",
+    }
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("", "hotel", "hotel=boom", "moon=reject", "hotel=reject:0", "capture.undo=error"),
+        *("hotel=reject, hotel=error", "invoice=late", "hotel=reject;car=error"),
+    ],
+)
+def test_an_unknown_fault_is_a_400(shared: Ground, header: str) -> None:
+    problem(asha.start(Recourse_Chaos=header), 400, "unknown-fault")
+
+
+def test_a_fault_is_a_400_where_chaos_is_off(
+    shared: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHAOS", "")
+    problem(asha.start(Recourse_Chaos="hotel=reject"), 400, "chaos-off")
+    assert nobody("GET", "/health").json["chaos"] is False
+
+
+# Who may.
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", PATH),
+        ("GET", "/sagas"),
+        ("GET", "/sagas/1"),
+        ("POST", "/sagas/1/cancel"),
+        ("POST", "/sagas/1/steps/hotel/resolve"),
+        ("GET", "/flights/AI-202"),
+        ("PUT", "/flights/AI-202"),
+        ("GET", "/accounts/acct-asha"),
+    ],
+)
+def test_without_a_token_it_is_a_401_and_without_the_scope_a_403(
+    shared: Ground, method: str, path: str
+) -> None:
+    problem(nobody(method, path, {}), 401, "unauthorized")
+    for scope in ("", "valet:issue", "sagas:writer"):
+        problem(Caller("asha", scope)(method, path, {}), 403, "forbidden")
+
+
+def test_reading_does_not_allow_writing_nor_writing_reading(shared: Ground) -> None:
+    saga = asha.start().json["saga_id"]
+    reader, writer = Caller("asha", "sagas:read"), Caller("asha", "sagas:write")
+    problem(reader.start(), 403, "forbidden")
+    problem(reader("POST", f"/sagas/{saga}/cancel"), 403, "forbidden")
+    problem(writer.get(saga), 403, "forbidden")
+    problem(writer("GET", "/sagas"), 403, "forbidden")
+
+
+def test_an_operator_starts_nothing_without_the_scope_for_it(shared: Ground) -> None:
+    problem(operator.start(), 403, "forbidden")
+
+
+def test_only_an_operator_puts_and_resolves(shared: Ground) -> None:
+    saga = asha.start().json["saga_id"]
+    problem(asha("PUT", "/flights/AI-202", {}), 403, "forbidden")
+    problem(asha("POST", f"/sagas/{saga}/steps/hotel/resolve", {}), 403, "forbidden")
+
+
+def test_anothers_saga_is_as_if_it_were_not_there(shared: Ground) -> None:
+    saga = asha.start().json["saga_id"]
+    unknown = "0" * 32
+    for method, path in (("GET", "/sagas/{}"), ("POST", "/sagas/{}/cancel")):
+        theirs = problem(ravi(method, path.format(saga)), 404, "not-found")
+        absent = problem(ravi(method, path.format(unknown)), 404, "not-found")
+        assert theirs == json.loads(json.dumps(absent).replace(unknown, saga))
+    assert saga not in ravi("GET", "/sagas?limit=100").text
+
+
+def test_an_operator_sees_everybodys_sagas(shared: Ground) -> None:
+    ids = {who.start().json["saga_id"] for who in (asha, ravi)}
+    for saga in ids:
+        assert operator.get(saga).status == 200
+    listed = operator("GET", "/sagas?limit=100").json["items"]
+    assert ids <= {saga["saga_id"] for saga in listed}
+    assert {"asha", "ravi"} <= {saga["owner"] for saga in listed}
+
+
+# Show, and wait.
+
+
+@pytest.mark.parametrize("saga", ["x", "0" * 32, "a" * 3000, "%23", "outbox%23x", "%E2%82%AC"])
+def test_an_unknown_id_is_a_404(shared: Ground, saga: str) -> None:
+    problem(asha.get(saga), 404, "not-found")
+
+
+def test_the_etag_changes_with_the_saga_and_spares_what_is_known(stuck: Ground) -> None:
+    started = asha.start()
+    saga = started.json["saga_id"]
+    shown = asha.get(saga)
+    tag = shown.headers["etag"]
+    assert re.fullmatch(r'"[^"]+"', tag)
+    assert tag == started.headers["etag"]
+    for known in (tag, f"W/{tag}", f'"x", {tag}'):
+        spared = asha.get(saga, If_None_Match=known)
+        assert (spared.status, spared.text) == (304, "")
+        assert spared.headers["etag"] == tag
+    assert asha.get(saga, If_None_Match='"x"').status == 200
+    record = stuck.ledger.get(saga)
+    assert record is not None
+    stuck.runs.start(record)
+    stuck.settle()
+    after = asha.get(saga, If_None_Match=tag)
+    assert after.status == 200
+    assert after.headers["etag"] != tag
+
+
+@dataclass
+class Clock:
+    """A clock that only moves when somebody sleeps; then something may happen."""
+
+    then: Callable[[], Any] = lambda: None
+    seconds: float = 0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+        then, self.then = self.then, lambda: None
+        then()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(api_module, "time", made)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("prefer", "applied"),
+    [
+        *(("wait=1", 1), ("wait=20", 20), ("wait=60", 20), ("respond-async, wait=5", 5)),
+        *(("Wait=3", 3), ("wait=0", 0), ("wait=-1", 0), ("wait=x", 0), ("", 0)),
+    ],
+)
+def test_a_wait_is_as_long_as_preferred_and_at_most_20_seconds(
+    stuck: Ground, clock: Clock, prefer: str, applied: int
+) -> None:
+    saga = asha.start().json["saga_id"]
+    answer = asha.get(saga, Prefer=prefer)
+    assert answer.status == 200
+    assert clock.seconds == pytest.approx(applied)
+    header = f"wait={applied}" if applied else None
+    assert answer.headers.get("preference-applied") == header
+
+
+def test_a_wait_ends_when_the_saga_changes(stuck: Ground, clock: Clock) -> None:
+    saga = asha.start().json["saga_id"]
+    record = stuck.ledger.get(saga)
+    assert record is not None
+
+    def run() -> None:
+        stuck.runs.start(record)
+        stuck.settle()
+
+    clock.then = run
+    answer = asha.get(saga, Prefer="wait=20")
+    assert (answer.status, answer.json["status"]) == (200, "SUCCEEDED")
+    assert clock.seconds < 1
+
+
+def test_a_wait_against_what_is_known_that_ends_without_a_change_is_a_304(
+    stuck: Ground, clock: Clock
+) -> None:
+    saga = asha.start().json["saga_id"]
+    tag = asha.get(saga).headers["etag"]
+    answer = asha.get(saga, Prefer="wait=2", If_None_Match=tag)
+    assert (answer.status, answer.headers["preference-applied"]) == (304, "wait=2")
+    assert clock.seconds == pytest.approx(2)
+    assert asha.get(saga, Prefer="wait=9", If_None_Match='"old"').status == 200
+    assert clock.seconds == pytest.approx(2), "it had changed already"
+
+
+@pytest.mark.parametrize("faults", [{}, {"Recourse_Chaos": "hotel=reject"}])
+def test_a_wait_for_a_saga_at_rest_answers_at_once(
+    shared: Ground, clock: Clock, faults: dict[str, str]
+) -> None:
+    ended = settled(shared, asha.start(**faults))
+    assert ended["status"] in ("SUCCEEDED", "COMPENSATED")
+    assert asha.get(ended["saga_id"], Prefer="wait=20").status == 200
+    assert clock.seconds == 0
+
+
+# List.
+
+
+def listed(who: Caller, **query: Any) -> tuple[list[str], str | None]:
+    answer = who("GET", f"/sagas?{urlencode(query)}")
+    assert answer.status == 200, answer
+    return [saga["saga_id"] for saga in answer.json["items"]], answer.json["cursor"]
+
+
+def test_pages_hold_every_saga_once_the_newest_first(stuck: Ground) -> None:
+    mira = Caller("mira")
+    started = [mira.start().json for _ in range(7)]
+    order = sorted(started, key=lambda saga: (saga["started_at"], saga["saga_id"]), reverse=True)
+    found: list[str] = []
+    cursor: str | None = None
+    sizes = []
+    while True:
+        items, cursor = listed(mira, limit=3, **({"cursor": cursor} if cursor else {}))
+        sizes.append(len(items))
+        found += items
+        if cursor is None:
+            break
+    assert sizes == [3, 3, 1]
+    assert found == [saga["saga_id"] for saga in order]
+    assert listed(mira, limit=7) == (found, None), "no cursor where nothing follows"
+
+
+def test_an_item_of_a_page_is_the_saga_as_it_is_shown(shared: Ground) -> None:
+    zoya = Caller("zoya")
+    zoya.start()
+    shared.settle()
+    (item,) = zoya("GET", "/sagas").json["items"]
+    assert item == zoya.get(item["saga_id"]).json
+
+
+def test_a_page_can_be_of_one_saga_status_or_business_key(shared: Ground) -> None:
+    lena = Caller("lena")
+    booked = lena.start(TRIP | {"trip_id": "lena-1"}).json["saga_id"]
+    undone = lena.start(TRIP | {"trip_id": "lena-2"}, Recourse_Chaos="car=reject").json["saga_id"]
+    asha.start(TRIP | {"trip_id": "lena-2"})
+    shared.settle()
+    assert listed(lena, status="SUCCEEDED") == ([booked], None)
+    assert listed(lena, status="COMPENSATED") == ([undone], None)
+    assert listed(lena, business_key="lena-2") == ([undone], None), "and only her own"
+    assert listed(lena, business_key="lena-2", status="RUNNING") == ([], None)
+    assert set(listed(lena, saga="travel-booking")[0]) == {booked, undone}
+    assert len(listed(operator, business_key="lena-2")[0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("limit", "0"), ("limit", "101"), ("limit", "-1"), ("limit", "ten"), ("limit", "")),
+        *(("limit", "1.0"), ("limit", "٣"), ("limit", "9" * 5000)),
+        *(("status", "DONE"), ("status", ""), ("saga", "moon"), ("saga", "")),
+        *(("business_key", ""), ("business_key", "k" * 3000)),
+    ],
+)
+def test_a_wrong_filter_is_a_422_that_names_it(shared: Ground, name: str, value: str) -> None:
+    assert fields(asha("GET", f"/sagas?{urlencode({name: value})}")) == {name}
+
+
+@pytest.mark.parametrize(
+    "cursor", ["", "x", "AAAA", "%00", "é", base64.b64encode(b"a#b").decode(), "A" * 5000]
+)
+def test_a_cursor_that_is_none_of_ours_is_a_400(shared: Ground, cursor: str) -> None:
+    problem(asha("GET", f"/sagas?{urlencode({'cursor': cursor})}"), 400, "bad-cursor")
+
+
+# Cancel.
+
+
+def test_a_saga_whose_pivot_has_not_acted_is_cancelled(stuck: Ground) -> None:
+    saga = asha.start().json["saga_id"]
+    for _ in range(2):
+        answer = asha("POST", f"/sagas/{saga}/cancel")
+        assert (answer.status, answer.json["saga_id"]) == (202, saga)
+    record = stuck.ledger.get(saga)
+    assert record is not None
+    stuck.runs.start(record)
+    stuck.settle()
+    assert must_agree(stuck, saga) == "COMPENSATED"
+    reason = asha.get(saga).json["reason"]
+    assert (reason["step"], reason["error"]) == ("capture", "StepCancelledError")
+    assert asha("POST", f"/sagas/{saga}/cancel").status == 202, "it is what was wanted"
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_past_the_pivot_a_cancel_is_a_409(shared: Ground, told: bool) -> None:
+    answer = asha.start()
+    saga = answer.json["saga_id"]
+    if told:
+        settled(shared, answer)
+    problem(asha("POST", f"/sagas/{saga}/cancel"), 409, "past-the-pivot")
+    shared.settle()
+    assert must_agree(shared, saga) == "SUCCEEDED"
+
+
+def test_an_operator_may_cancel_anybodys_saga(stuck: Ground) -> None:
+    saga = asha.start().json["saga_id"]
+    assert operator("POST", f"/sagas/{saga}/cancel").status == 202
+
+
+def test_a_cancel_that_cannot_be_decided_is_a_503_and_decides_nothing(
+    stuck: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saga = asha.start().json["saga_id"]
+
+    def unreachable(**_: Any) -> None:
+        raise ConnectTimeoutError(endpoint_url="lambda")
+
+    def fails(**_: Any) -> dict[str, Any]:
+        return {"FunctionError": "Unhandled", "Payload": BytesIO(b'{"errorType": "X"}')}
+
+    for invoke in (unreachable, fails):
+        functions = SimpleNamespace(invoke=invoke)
+        broken = replace(stuck.runs, functions=functions)  # type: ignore[arg-type]
+        monkeypatch.setattr(kit, "runs", lambda broken=broken: broken)
+        answer = asha("POST", f"/sagas/{saga}/cancel")
+        problem(answer, 503, "try-again")
+        assert answer.headers["retry-after"] == "1"
+    assert asha.get(saga).json["status"] == "RUNNING"
+
+
+# Resolve.
+
+
+def resolve(saga: str, step: str, **body: Any) -> Answer:
+    return operator("POST", f"/sagas/{saga}/steps/{step}/resolve", body)
+
+
+def test_a_failed_undo_is_retried_by_an_operator(shared: Ground) -> None:
+    ended = settled(shared, asha.start(Recourse_Chaos="capture=reject, hotel.undo=error:4"))
+    saga = ended["saga_id"]
+    assert ended["status"] == "COMPENSATION_FAILED"
+    stuck_step = next(step for step in ended["steps"] if step["name"] == "hotel")
+    assert stuck_step["status"] == "UNDO_FAILED"
+    assert stuck_step["error"]["type"] == "TransientError"
+    assert asha("POST", f"/sagas/{saga}/cancel").status == 202
+    answer = resolve(saga, "hotel", action="retry")
+    assert (answer.status, answer.json["status"]) == (202, "COMPENSATING")
+    shared.settle()
+    assert asha.get(saga).json["status"] == must_agree(shared, saga) == "COMPENSATED"
+    problem(resolve(saga, "hotel", action="retry"), 409, "nothing-to-resolve")
+
+
+def test_a_step_after_the_pivot_is_skipped_by_an_operator(shared: Ground) -> None:
+    ended = settled(shared, asha.start(Recourse_Chaos="invoice=error"))
+    saga = ended["saga_id"]
+    assert ended["status"] == "RUNNING"
+    answer = resolve(saga, "invoice", action="skip", reason="sent by post")
+    assert answer.status == 202
+    shared.settle()
+    shown = asha.get(saga).json
+    assert (shown["status"], shown["steps"][-1]["status"]) == ("SUCCEEDED", "SKIPPED")
+    record = shared.ledger.get(saga)
+    assert record is not None
+    (decided,) = record.resolutions
+    assert (decided["reason"], decided["by"]) == ("sent by post", "olga")
+
+
+def test_a_decision_that_could_not_be_run_is_left_to_the_sweeper(stuck: Ground) -> None:
+    saga = stuck.start("travel-booking", TRIP, key="left", faults={"invoice": "error:8"})
+    stuck.settle()
+    answer = resolve(saga, "invoice", action="retry")
+    assert (answer.status, answer.json["status"]) == (202, "RUNNING")
+    Sweeper(stuck.ledger, stuck.runs, SAGAS, timescale=0).sweep()
+    stuck.settle()
+    assert must_agree(stuck, saga) == "SUCCEEDED"
+
+
+def test_where_nothing_is_stuck_there_is_nothing_to_resolve(stuck: Ground) -> None:
+    saga = asha.start().json["saga_id"]
+    for step in NAMES:
+        problem(resolve(saga, step, action="retry"), 409, "nothing-to-resolve")
+
+
+def test_an_unknown_step_or_saga_cannot_be_resolved(stuck: Ground) -> None:
+    saga = asha.start().json["saga_id"]
+    problem(resolve(saga, "moon", action="retry"), 404, "not-found")
+    problem(resolve("0" * 32, "hotel", action="retry"), 404, "not-found")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"action": "skip"}, "reason"),
+        ({"action": "skip", "reason": None}, "reason"),
+        ({"action": "skip", "reason": "  "}, "reason"),
+        ({"action": "skip", "reason": 7}, "reason"),
+        ({"action": "retry", "reason": "x" * 1001}, "reason"),
+        ({"action": "undo", "reason": "x"}, "action"),
+        ({"reason": "x"}, "action"),
+        ({"action": "retry", "force": True}, "force"),
+    ],
+)
+def test_a_wrong_decision_is_a_422_that_names_the_field(
+    stuck: Ground, body: Any, field: str
+) -> None:
+    saga = asha.start(key="decision").json["saga_id"]
+    assert fields(resolve(saga, "hotel", **body)) == {field}
+
+
+def test_a_decision_that_cannot_be_read_is_a_400(stuck: Ground) -> None:
+    saga = asha.start(key="decision").json["saga_id"]
+    answer = operator("POST", f"/sagas/{saga}/steps/hotel/resolve", raw=b"{")
+    problem(answer, 400, "malformed")
+
+
+# What services hold.
+
+COUNTED = [kind for kind in HOLDINGS if kind != "accounts"]
+FIFTY = {"total": 50, "price": {"amount": 480000, "currency": "INR"}}
+
+
+@pytest.mark.parametrize("kind", COUNTED)
+def test_a_counted_thing_is_made_shown_and_changed(shared: Ground, kind: str) -> None:
+    path = f"/{kind}/new-1"
+    problem(asha("GET", path), 404, "not-found")
+    made = operator("PUT", path, FIFTY)
+    counts = {"total": 50, "available": 50, "held": 0, "confirmed": 0}
+    assert (made.status, made.json) == (201, {"id": "new-1"} | counts | {"price": FIFTY["price"]})
+    assert asha("GET", path).json == made.json
+    again = operator("PUT", path, FIFTY | {"total": 60})
+    assert (again.status, again.json["total"], again.json["available"]) == (200, 60, 60)
+
+
+def test_a_total_below_what_is_held_and_confirmed_is_a_409(shared: Ground) -> None:
+    operator("PUT", "/flights/full", FIFTY)
+    trip = changed(TRIP, "flight.id", "full")
+    answer = asha.start(trip)
+    held = asha("GET", "/flights/full").json
+    assert (held["held"], held["confirmed"], held["available"]) == (2, 0, 48)
+    problem(operator("PUT", "/flights/full", FIFTY | {"total": 1}), 409, "in-use")
+    settled(shared, answer)
+    problem(operator("PUT", "/flights/full", FIFTY | {"total": 1}), 409, "in-use")
+    least = operator("PUT", "/flights/full", FIFTY | {"total": 2})
+    assert (least.status, least.json["confirmed"], least.json["available"]) == (200, 2, 0)
+    ended = settled(shared, asha.start(trip))
+    assert ended["reason"]["error"] == "SeatUnavailableError"
+
+
+def test_an_account_is_made_shown_and_changed_and_its_movements_sum_to_zero(
+    shared: Ground,
+) -> None:
+    path = "/accounts/acct-new"
+    made = operator("PUT", path, {"currency": "INR", "balance": 1_000_000})
+    shown = {"currency": "INR", "balance": 1_000_000, "available": 1_000_000, "held": 0}
+    assert (made.status, made.json) == (201, {"id": "acct-new"} | shown)
+    assert asha("GET", path).json == made.json
+    less = operator("PUT", path, {"currency": "INR", "balance": 500})
+    assert (less.status, less.json["balance"], less.json["available"]) == (200, 500, 500)
+    for movement in shared.rows("payments", "movement#funding#acct-new"):
+        assert sum(movement["postings"].values()) == 0
+    problem(operator("PUT", path, {"currency": "USD", "balance": 500}), 409, "in-use")
+
+
+def test_a_put_that_others_overtake_is_tried_again(
+    shared: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator("PUT", "/cars/raced", FIFTY)
+    read = api_module._row
+    others = iter([3, 5])
+
+    def overtaken(kind: str, thing: str) -> Any:
+        row = read(kind, thing)
+        for total in others:
+            shared.dynamodb.update_item(
+                TableName="cars",
+                Key={"pk": {"S": "car#raced"}},
+                UpdateExpression="SET held = :held, available = total - :held",
+                ExpressionAttributeValues={":held": {"N": str(total)}},
+            )
+            break
+        return row
+
+    monkeypatch.setattr(api_module, "_row", overtaken)
+    answer = operator("PUT", "/cars/raced", FIFTY | {"total": 20})
+    assert (answer.status, answer.json["held"], answer.json["available"]) == (200, 5, 15)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"total": -1, "price": FIFTY["price"]}, "total"),
+        ({"total": True, "price": FIFTY["price"]}, "total"),
+        ({"total": "50", "price": FIFTY["price"]}, "total"),
+        ({"total": 1.5, "price": FIFTY["price"]}, "total"),
+        ({"total": 10**12, "price": FIFTY["price"]}, "total"),
+        ({"total": 50}, "price"),
+        ({"total": 50, "price": {"amount": -1, "currency": "INR"}}, "price.amount"),
+        ({"total": 50, "price": {"amount": 1, "currency": "inr"}}, "price.currency"),
+        ({"total": 50, "price": {"amount": 1, "currency": "RUPEES"}}, "price.currency"),
+        (FIFTY | {"held": 0}, "held"),
+    ],
+)
+def test_a_wrong_counted_thing_is_a_422_that_names_the_field(
+    shared: Ground, body: Any, field: str
+) -> None:
+    assert fields(operator("PUT", "/flights/wrong", body)) == {field}
+    problem(asha("GET", "/flights/wrong"), 404, "not-found")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"currency": "INR"}, "balance"),
+        ({"currency": "INR", "balance": -1}, "balance"),
+        ({"currency": "INR", "balance": 1.5}, "balance"),
+        ({"currency": "₹₹₹", "balance": 1}, "currency"),
+        ({"currency": "INR", "balance": 1, "held": 1}, "held"),
+    ],
+)
+def test_a_wrong_account_is_a_422_that_names_the_field(
+    shared: Ground, body: Any, field: str
+) -> None:
+    assert fields(operator("PUT", "/accounts/wrong", body)) == {field}
+
+
+@pytest.mark.parametrize("thing", ["a%20b", "a%23b", "a%2Fb", "x" * 129, "%00"])
+def test_what_cannot_be_an_id_is_neither_made_nor_found(shared: Ground, thing: str) -> None:
+    assert fields(operator("PUT", f"/flights/{thing}", FIFTY)) == {"id"}
+    problem(asha("GET", f"/flights/{thing}"), 404, "not-found")
+
+
+# Whatever happens.
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *(("GET", "/"), ("GET", "/nowhere"), ("GET", "/moons/1"), ("PUT", "/moons/1")),
+        *(("DELETE", "/flights/AI-202"), ("PATCH", PATH), ("GET", "/sagas/a/b/c/d")),
+    ],
+)
+def test_what_there_is_not_is_a_404(shared: Ground, method: str, path: str) -> None:
+    caller = Caller("olga", f"operator {TRAVELLER}")
+    problem(caller(method, path), 404, "not-found")
+
+
+def refusing(code: str, status: int) -> Any:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ClientError(
+            {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]
+            "GetItem",
+        )
+
+    return refuse
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("ProvisionedThroughputExceededException", 400),
+        ("ThrottlingException", 400),
+        ("InternalServerError", 500),
+    ],
+)
+def test_a_throttled_table_is_a_503_to_try_again(
+    shared: Ground, monkeypatch: pytest.MonkeyPatch, code: str, status: int
+) -> None:
+    for name in ("get", "start", "page"):
+        monkeypatch.setattr(Ledger, name, refusing(code, status))
+    for answer in (asha.get("0" * 32), asha.start(), asha("GET", "/sagas")):
+        problem(answer, 503, "try-again")
+        assert answer.headers["retry-after"] == "1"
+
+
+def test_what_nobody_foresaw_is_a_500_that_tells_nothing(
+    shared: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode(*_: Any) -> None:
+        raise KeyError("a secret")
+
+    for failing in (explode, refusing("ValidationException", 400)):
+        monkeypatch.setattr(Ledger, "get", failing)
+        answer = asha.get("0" * 32)
+        problem(answer, 500, "internal")
+        assert "secret" not in answer.text and "ValidationException" not in answer.text
+
+
+def test_nothing_that_was_asked_above_has_harmed_the_services(shared: Ground) -> None:
+    shared.settle()
+    totals = {kind: shared.rows(kind, f"{HOLDINGS[kind].noun}#") for kind in COUNTED}
+    for row in itertools.chain.from_iterable(totals.values()):
+        assert row["total"] == row["available"] + row["held"] + row["confirmed"], row
+    for movement in shared.rows("payments", "movement#"):
+        assert sum(movement["postings"].values()) == 0
+
+
+# Open to everybody.
+
+
+def test_health_says_what_it_is(shared: Ground) -> None:
+    answer = nobody("GET", "/health")
+    assert answer.status == 200
+    assert answer.json == {"status": "ok", "version": api_module.VERSION, "chaos": True}
+
+
+def test_the_docs_need_nothing_from_elsewhere(shared: Ground) -> None:
+    answer = nobody("GET", "/docs")
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert not re.search(r"""<(?:script|link|img)[^>]*(?:src|href)=""", answer.text)
+    assert answer.text.count("<script>") == answer.text.count("</script>") == 2
+    assert 'url: "openapi.json"' in answer.text
+    assert len(answer.text.encode()) < 6 * 2**20, "what a function may answer"
+
+
+@pytest.fixture(scope="module")
+def document(shared: Ground) -> dict[str, Any]:
+    answer = nobody("GET", "/openapi.json")
+    assert answer.status == 200
+    found: dict[str, Any] = answer.json
+    return found
+
+
+def test_the_description_has_every_call_with_its_scope(document: dict[str, Any]) -> None:
+    assert document["openapi"] == "3.1.0"
+    calls = {
+        f"{method.upper()} {path}": operation
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    }
+    holdings = {f"{method} /{kind}/{{id}}" for kind in HOLDINGS for method in ("GET", "PUT")}
+    assert calls.keys() == holdings | {
+        "POST /sagas/travel-booking",
+        "GET /sagas",
+        "GET /sagas/{saga_id}",
+        "POST /sagas/{saga_id}/cancel",
+        "POST /sagas/{saga_id}/steps/{step}/resolve",
+        "GET /health",
+        "GET /openapi.json",
+        "GET /docs",
+    }
+    scopes = {
+        scope
+        for operation in calls.values()
+        for need in operation["security"]
+        for scope in need["bearer"]
+    }
+    assert scopes == {"sagas:write", "sagas:read", "operator"}
+    assert not any(calls[f"GET {path}"]["security"] for path in ("/health", "/docs"))
+
+
+def test_the_description_refers_to_nothing_that_it_lacks(document: dict[str, Any]) -> None:
+    referred = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
+    assert referred <= document["components"]["schemas"].keys()
+    for name in ("TripRequest", "FlightAsk", "Resolution", "CountedBody", "AccountBody"):
+        assert document["components"]["schemas"][name]["additionalProperties"] is False
+    kinds = document["components"]["schemas"]["Problem"]["properties"]["type"]["enum"]
+    assert kinds == [f"urn:recourse:problem:{kind}" for kind in problems.TYPES]
+
+
+def wsgi(environ: dict[str, Any], start_response: Callable[..., Any], *, who: Caller) -> Any:
+    """The API as a WSGI application, for tools that speak it."""
+    names = {"CONTENT_TYPE": "Content_Type"} | {
+        name: name.removeprefix("HTTP_") for name in environ if name.startswith("HTTP_")
+    }
+    headers = {to: environ[name] for name, to in names.items() if environ.get(name)}
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    answer = who(
+        environ["REQUEST_METHOD"],
+        f"{environ['PATH_INFO'].encode('latin-1').decode(errors='replace')}?"
+        f"{environ['QUERY_STRING']}".rstrip("?"),
+        raw=environ["wsgi.input"].read(length) if length else None,
+        **headers,
+    )
+    start_response(f"{answer.status} -", list(answer.headers.items()))
+    return [answer.text.encode()]
+
+
+@pytest.fixture(scope="module")
+def described(shared: Ground) -> Any:
+    caller = Caller("schema", f"operator {TRAVELLER}")
+    return schemathesis.openapi.from_wsgi("/openapi.json", partial(wsgi, who=caller))
+
+
+schema = schemathesis.pytest.from_fixture("described")
+
+
+@schema.parametrize()
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+def test_every_answer_is_as_described(case: Case) -> None:
+    case.call_and_validate(
+        checks=[
+            not_a_server_error,
+            status_code_conformance,
+            content_type_conformance,
+            response_schema_conformance,
+        ]
+    )

@@ -1,0 +1,305 @@
+"""What happens to a saga from outside: nothing is lost, nothing is done twice."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from recourse import sweeper as sweeper_module
+from recourse.ledger import KeyReusedError, NothingToResolveError, UnknownSagaError
+from recourse.relay import relay
+from recourse.runs import run_name
+from recourse.step import StepCancelledError, TransientError
+from statemachines import SAGAS
+from tests.integration.trips import PRICE, TRIP, must_agree, must_be_gone, must_hold
+from tests.moto.ground import Ground
+from tests.moto.handlers import Killed
+
+SAGA = SAGAS["travel-booking"]
+STEPS = [step.name for step in SAGA.all]
+COMPENSABLE = [name for name in STEPS if SAGA.role(name) == "compensable"]
+keys = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def no_mishap(shared: Ground) -> Iterator[None]:
+    before = shared.mishap
+    yield
+    shared.mishap = before
+
+
+@pytest.fixture(autouse=True)
+def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeper_module, "GRACE", timedelta(0))
+
+
+def key() -> str:
+    return f"k{next(keys)}"
+
+
+def at(step: str, phase: str, do: Callable[[dict[str, Any]], None], *, after: bool) -> Any:
+    """A mishap: something happens once, just before or after a step's phase."""
+    happened = threading.Event()
+
+    def mishap(function: str, task: dict[str, Any], run: Callable[[], Any]) -> Any:
+        mine = (task.get("step"), task.get("phase")) == (step, phase) and not happened.is_set()
+        if mine and not after:
+            happened.set()
+            do(task)
+        answer = run()
+        if mine and after:
+            happened.set()
+            do(task)
+        return answer
+
+    return mishap
+
+
+def abort(ground: Ground) -> Callable[[dict[str, Any]], None]:
+    def stop(task: dict[str, Any]) -> None:
+        machine = ground.runs.machines["travel-booking"].replace(":stateMachine:", ":execution:")
+        name = run_name(task["saga"]["id"], task["saga"]["recover"])
+        ground.sfn.stop_execution(executionArn=f"{machine}:{name}")
+
+    return stop
+
+
+def sweep_until_at_rest(ground: Ground, saga: str) -> str:
+    ground.settle()
+    for _ in range(5):
+        record = ground.ledger.get(saga)
+        assert record is not None
+        if record.status in ("SUCCEEDED", "COMPENSATED"):
+            break
+        ground.sweeper.after(run_name(saga, record.run))
+        ground.settle()
+    return must_agree(ground, saga)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("step", STEPS)
+def test_an_execution_aborted_around_any_step_comes_to_its_end(
+    shared: Ground, step: str, after: bool
+) -> None:
+    shared.mishap = at(step, "action", abort(shared), after=after)
+    saga = shared.start("travel-booking", TRIP, key=key())
+    assert shared.execution(saga)["status"] == "ABORTED"
+    shared.mishap = lambda function, task, run: run()
+    status = sweep_until_at_rest(shared, saga)
+    # The handler was called in any case, so from the pivot on it is booked, else it is undone.
+    past = SAGA.rank(step) >= SAGA.rank("capture")
+    assert status == ("SUCCEEDED" if past else "COMPENSATED")
+
+
+@pytest.mark.parametrize("step", COMPENSABLE)
+def test_an_execution_aborted_while_it_is_undone_is_undone_whole(shared: Ground, step: str) -> None:
+    shared.mishap = at(step, "undo", abort(shared), after=False)
+    saga = shared.start("travel-booking", TRIP, key=key(), faults={"capture": "reject"})
+    assert shared.execution(saga)["status"] == "ABORTED"
+    assert sweep_until_at_rest(shared, saga) == "COMPENSATED"
+
+
+def test_a_recovery_that_is_aborted_is_recovered(shared: Ground) -> None:
+    saga_id = ""
+
+    def mishap(function: str, task: dict[str, Any], run: Callable[[], Any]) -> Any:
+        if task.get("step") == "payment" and task["saga"]["recover"] < 2:
+            abort(shared)(task)
+        return run()
+
+    shared.mishap = mishap
+    saga_id = shared.start("travel-booking", TRIP, key=key())
+    assert sweep_until_at_rest(shared, saga_id) == "COMPENSATED"
+    record = shared.ledger.get(saga_id)
+    assert record is not None and record.run == 2
+
+
+def test_a_recovery_that_cannot_look_up_parks_rather_than_undo_too_little(shared: Ground) -> None:
+    shared.mishap = at("capture", "action", abort(shared), after=False)
+    saga = shared.start("travel-booking", TRIP, key=key(), faults={"capture": "reject"})
+    shared.settle()
+
+    def blind(function: str, task: dict[str, Any], run: Callable[[], Any]) -> Any:
+        if (task.get("step"), task.get("phase")) == ("flight", "action"):
+            raise TransientError("throttled for long")
+        return run()
+
+    shared.mishap = blind
+    shared.sweeper.after(saga)
+    shared.settle()
+    must_hold(shared)
+    assert shared.view(saga)["status"] == "COMPENSATION_FAILED"
+    shared.mishap = lambda function, task, run: run()
+    shared.resolve(saga, "flight", skip=False)
+    shared.settle()
+    assert must_agree(shared, saga) == "COMPENSATED"
+
+
+def test_a_start_that_was_recorded_and_never_run_is_run(shared: Ground) -> None:
+    saga = shared.start("travel-booking", TRIP, key=key(), run=False)
+    assert saga in shared.sweeper.sweep()
+    shared.settle()
+    assert must_agree(shared, saga) == "SUCCEEDED"
+    assert saga not in shared.sweeper.sweep()
+
+
+@pytest.mark.parametrize("kind", [Killed, TimeoutError])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("step", [*STEPS, *(f"{name}.undo" for name in COMPENSABLE)])
+def test_a_process_that_dies_once_changes_nothing(
+    shared: Ground, step: str, after: bool, kind: type[BaseException]
+) -> None:
+    def die(task: dict[str, Any]) -> None:
+        raise kind
+
+    name, _, undo = step.partition(".")
+    faults = {"capture": "reject"} if undo else {}
+    shared.mishap = at(name, undo or "action", die, after=after)
+    saga = shared.start("travel-booking", TRIP, key=key(), faults=faults)
+    shared.settle()
+    assert must_agree(shared, saga) == ("COMPENSATED" if undo else "SUCCEEDED")
+
+
+@pytest.mark.parametrize("step", COMPENSABLE)
+def test_cancelling_before_the_pivot_compensates(shared: Ground, step: str) -> None:
+    cancelled = []
+
+    def cancel(task: dict[str, Any]) -> None:
+        record = shared.ledger.get(task["saga"]["id"])
+        assert record is not None
+        cancelled.append(shared.runs.cancel(record))
+
+    shared.mishap = at(step, "action", cancel, after=True)
+    saga = shared.start("travel-booking", TRIP, key=key())
+    shared.settle()
+    assert cancelled == [True]
+    assert must_agree(shared, saga) == "COMPENSATED"
+    reason = shared.view(saga)["reason"]
+    assert (reason["step"], reason["error"]) == ("capture", StepCancelledError.__name__)
+    assert shared.statuses(saga)["capture"] == "FAILED"
+
+
+def test_cancelling_at_the_same_time_as_the_pivot_is_one_decision(shared: Ground) -> None:
+    answers: dict[str, bool] = {}
+
+    def mishap(function: str, task: dict[str, Any], run: Callable[[], Any]) -> Any:
+        if (task.get("step"), task.get("phase")) != ("capture", "action"):
+            return run()
+        record = shared.ledger.get(task["saga"]["id"])
+        assert record is not None
+        with ThreadPoolExecutor(2) as pool:
+            acting, cancelling = pool.submit(run), pool.submit(shared.runs.cancel, record)
+        answers[record.saga_id] = cancelling.result()
+        return acting.result()
+
+    shared.mishap = mishap
+    for _ in range(8):
+        saga = shared.start("travel-booking", TRIP, key=key())
+        shared.settle()
+        expected = "COMPENSATED" if answers[saga] else "SUCCEEDED"
+        assert must_agree(shared, saga) == expected
+
+
+def test_after_the_pivot_it_cannot_be_cancelled(shared: Ground) -> None:
+    saga = shared.start("travel-booking", TRIP, key=key())
+    record = shared.ledger.get(saga)
+    assert record is not None
+    assert shared.runs.cancel(record) is False
+    shared.settle()
+    assert must_agree(shared, saga) == "SUCCEEDED"
+
+
+def test_a_saga_past_its_deadline_is_cancelled(shared: Ground) -> None:
+    swept: list[dict[str, str]] = []
+
+    def sweep(task: dict[str, Any]) -> None:
+        shared.settle()
+        shared.sweeper._timescale = 0
+        swept.append(shared.sweeper.after(task["saga"]["id"]))
+        shared.sweeper._timescale = 1
+
+    shared.mishap = at("payment", "action", sweep, after=True)
+    saga = shared.start("travel-booking", TRIP, key=key())
+    shared.settle()
+    assert swept == [{saga: "cancelled, past its deadline"}]
+    assert must_agree(shared, saga) == "COMPENSATED"
+
+
+def test_the_same_start_is_the_same_saga_and_another_body_is_refused(shared: Ground) -> None:
+    same = key()
+    first = shared.start("travel-booking", TRIP, key=same)
+    assert shared.start("travel-booking", TRIP, key=same) == first
+    with pytest.raises(KeyReusedError):
+        shared.start("travel-booking", TRIP | {"trip_id": "other"}, key=same)
+    shared.settle()
+    assert must_agree(shared, first) == "SUCCEEDED"
+
+
+def test_only_what_is_stuck_is_resolved(shared: Ground) -> None:
+    saga = shared.start("travel-booking", TRIP, key=key())
+    shared.settle()
+    with pytest.raises(NothingToResolveError):
+        shared.resolve(saga, "flight", skip=False)
+    with pytest.raises(UnknownSagaError):
+        shared.resolve("nobody", "flight", skip=False)
+
+
+def test_a_relay_that_was_down_tells_all_of_it_later(shared: Ground) -> None:
+    saga = shared.start("travel-booking", TRIP, key=key())
+    records = shared.stream.fetch()
+
+    class Down:
+        def publish_batch(self, **_: Any) -> Any:
+            raise ConnectionError("no topic")
+
+    with pytest.raises(ConnectionError):
+        relay(Down(), "topic", records)  # type: ignore[arg-type]
+    assert shared.view(saga)["status"] == "RUNNING"
+    for record in records:
+        shared.stream.add(record)
+    shared.settle(twice=True)
+    assert must_agree(shared, saga) == "SUCCEEDED"
+
+
+def test_a_message_that_is_no_event_fails_alone(shared: Ground) -> None:
+    saga = shared.start("travel-booking", TRIP, key=key())
+    shared.sqs.send_message(QueueUrl=shared.ledger_queue, MessageBody="{not json")
+    got = shared.sqs.receive_message(QueueUrl=shared.ledger_queue)["Messages"]
+    from lambdas.ledger import take
+
+    failed = take(shared.ledger, [{"messageId": "m", "body": got[0]["Body"]}])
+    assert failed == {"batchItemFailures": [{"itemIdentifier": "m"}]}
+    shared.sqs.purge_queue(QueueUrl=shared.ledger_queue)
+    shared.settle()
+    assert must_agree(shared, saga) == "SUCCEEDED"
+
+
+def test_sixteen_clients_on_scarce_seats_never_oversell(shared: Ground) -> None:
+    seats = shared.held("flights", "AI-202")
+    taken = seats["held"] + seats["confirmed"]
+    price = {"amount": 4800, "currency": "INR"}
+    shared.put("flights", "AI-202", {"total": taken + 10, "price": price})
+    before = shared.held("accounts", "acct-asha")["balance"]
+    try:
+        with ThreadPoolExecutor(16) as pool:
+            starts = [
+                pool.submit(shared.start, "travel-booking", TRIP, key=key()) for _ in range(16)
+            ]
+            sagas = [start.result() for start in starts]
+        shared.settle()
+        statuses = [must_agree(shared, saga) for saga in sagas]
+        assert statuses.count("SUCCEEDED") == 5, "ten seats, two a trip"
+        assert statuses.count("COMPENSATED") == 11
+        assert shared.held("flights", "AI-202")["available"] == 0
+        assert shared.held("accounts", "acct-asha")["balance"] == before - 5 * PRICE
+        for saga, status in zip(sagas, statuses, strict=True):
+            if status == "COMPENSATED":
+                must_be_gone(shared, saga)
+    finally:
+        shared.put("flights", "AI-202", {"total": 50, "price": price})

@@ -16,7 +16,9 @@ What comes out is one state a step, one an undo, and no bookkeeping on the happy
 
 A recovery is the same machine run again with `recover` in its input: what comes before the pivot
 only looks up what it had done, the pivot is settled, and the run goes forward or undoes. It needs
-no second machine, because the barrier makes every repetition harmless.
+no second machine, because the barrier makes every repetition harmless. A recovery that cannot look
+something up must not undo anything, for the pivot may have acted: it ends as `Blind`, and another
+one follows when the sweeper next goes round.
 """
 
 from __future__ import annotations
@@ -30,8 +32,9 @@ from recourse.saga import FORWARD, Retry, Saga, Step
 
 COMPENSATED = "Compensated"
 PARKED = "Parked"
+BLIND = "Blind"
 ENDS = (COMPENSATED, PARKED)
-"""The errors with which a run fails on purpose; any other end needs a recovery."""
+"""The errors with which a run ends for good; any other end needs a recovery."""
 
 _ALL = ["States.ALL"]
 
@@ -112,7 +115,7 @@ class _Compiler:
         compensable = [s for s in saga.all if saga.role(s.name) == "compensable"]
         for step, earlier in zip(reversed(compensable), [*compensable[-2::-1], None], strict=True):
             self._undo(step, _undo_name(earlier) if earlier else "Undone?")
-        self._ends()
+        self._ends(can_be_blind=bool(compensable))
         return {
             "Comment": f"{saga.name}: compiled from its declaration, not edited by hand",
             "StartAt": names[0],
@@ -166,10 +169,21 @@ class _Compiler:
     def _on_failure(self, step: Step) -> str:
         match self._saga.role(step.name):
             case "compensable":
-                return _undo_name(step)
+                return self._caught(step)
             case "pivot":
                 return _settle_name(step)
         return "Park"
+
+    def _caught(self, step: Step) -> str:
+        """A choice: from a step that failed to its undo; from one not looked up, to the end."""
+        name = f"{step.name}.caught"
+        recovering = {"Variable": "$.saga.recover", "NumericGreaterThan": 0, "Next": BLIND}
+        self._states[name] = {
+            "Type": "Choice",
+            "Choices": [recovering],
+            "Default": _undo_name(step),
+        }
+        return name
 
     def _action(self, step: Step) -> dict[str, Any]:
         forward = self._saga.role(step.name) == "retriable"
@@ -235,7 +249,7 @@ class _Compiler:
             "Retry": [self._retry(errors, retry)],
         }
 
-    def _ends(self) -> None:
+    def _ends(self, *, can_be_blind: bool) -> None:
         self._states |= {
             "Undone?": {
                 "Type": "Choice",
@@ -263,6 +277,12 @@ class _Compiler:
                 "Cause": "a step needs an operator: see the ledger",
             },
         }
+        if can_be_blind:
+            self._states[BLIND] = {
+                "Type": "Fail",
+                "Error": BLIND,
+                "Cause": "the recovery could not look up what had been done; another one follows",
+            }
 
     def _retry(self, errors: list[str], retry: Retry) -> dict[str, Any]:
         interval = self._seconds(retry.interval)

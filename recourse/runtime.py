@@ -260,8 +260,6 @@ class StepRunner:
         if self._undo is None:
             raise TypeError(f"step {task.step!r} has no undo")
         failed = self._own_failure(task)
-        if failed and task.saga.get("recover"):
-            raise TransientError("this recovery could not look up what the step had done")
         call = task.call
         acted, *items = barrier.read([barrier.key("action"), *self._undo.reads(call)])
         done = acted is not None and acted["outcome"] == "done"

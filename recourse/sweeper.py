@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from recourse.asl import ENDS
+from recourse.asl import BLIND, ENDS
 from recourse.ledger import Ledger, Record
 from recourse.projection import AT_REST
 from recourse.runs import Runs, parse_name
@@ -45,6 +45,9 @@ class Sweeper:
     def after(self, execution: str) -> dict[str, str]:
         """Look after the saga of a run that has ended.
 
+        What a blind recovery could not look up may take a while to come back, so it is left to the
+        next round.
+
         Args:
             execution: The execution's name.
 
@@ -53,7 +56,7 @@ class Sweeper:
         """
         saga_id, run = parse_name(execution)
         record = self._ledger.get(saga_id)
-        if record is None or record.run != run:
+        if record is None or record.run != run or self._runs.state(record)[1] == BLIND:
             return {}
         return self._look_after(record)
 

@@ -86,7 +86,13 @@ def test_a_failing_step_is_undone_first_then_the_earlier_ones_in_reverse(saga: S
         if saga.role(group[0].name) != "compensable":
             continue
         name = " | ".join(step.name for step in group)
-        walked, at = [], states[name]["Catch"][-1]["Next"]
+        caught = states[states[name]["Catch"][-1]["Next"]]
+        (recovering,) = caught["Choices"]
+        assert recovering["Variable"] == "$.saga.recover"
+        assert states[recovering["Next"]]["Type"] == "Fail", (
+            "a recovery that is blind undoes nothing"
+        )
+        walked, at = [], caught["Default"]
         while at.endswith(".undo"):
             walked.append(at.removesuffix(".undo"))
             assert states[at]["Catch"][-1]["Next"] == states[at]["Next"], "the others still run"

@@ -1,0 +1,1 @@
+"""The benchmarks: ratios in one run, with the size of the run."""

@@ -1,0 +1,121 @@
+"""The end-to-end tier: HTTP from outside, against one local cloud, or any address.
+
+    RECOURSE_API=https://… RECOURSE_TOKEN=… pytest tests/e2e
+
+runs it against a deployment instead; the token needs every scope, and the stage chaos. What needs
+the inside of the local cloud is then skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import pytest
+
+from cli.api import Api
+from local import LOCAL
+from local.cloud import EVERY_SCOPE, LocalCloud
+
+PRICES = {"flights": 4800, "hotels": 9500, "cars": 2200}
+BALANCE = 10_000_000
+
+
+@dataclass(frozen=True)
+class Trip:
+    """A trip for things that nobody else books, so that every count can be foretold."""
+
+    api: Api
+    total: int = 10
+    name: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+
+    def stocked(self) -> Self:
+        """With everything there that it needs."""
+        for kind, amount in PRICES.items():
+            price = {"amount": amount, "currency": "INR"}
+            self.api.call("PUT", self.path(kind), json={"total": self.total, "price": price})
+        account = {"currency": "INR", "balance": BALANCE}
+        self.api.call("PUT", self.path("accounts"), json=account)
+        return self
+
+    def path(self, kind: str) -> str:
+        return f"/{kind}/{self.name}"
+
+    @property
+    def request(self) -> dict[str, Any]:
+        return {
+            "trip_id": self.name,
+            "traveller": {"name": "Asha Rao", "email": "asha@example.com"},
+            "flight": {"id": self.name, "seats": 2},
+            "hotel": {"id": self.name, "rooms": 1, "nights": 3},
+            "car": {"id": self.name, "days": 3},
+            "payment": {"account_id": self.name},
+        }
+
+    @property
+    def price(self) -> int:
+        return 2 * PRICES["flights"] + 3 * PRICES["hotels"] + 3 * PRICES["cars"]
+
+    def start(self, chaos: str | None = None, key: str | None = None) -> str:
+        saga = self.api.start(
+            "travel-booking", self.request, key=key or uuid.uuid4().hex, chaos=chaos
+        )
+        return str(saga["saga_id"])
+
+    def ended(self, saga_id: str, status: str) -> dict[str, Any]:
+        """The saga when it is at rest, which must be in this status."""
+        *_, saga = self.api.follow(saga_id)
+        assert saga["status"] == status, saga
+        return saga
+
+    def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """What the services hold, which must add up."""
+        shown = {kind: self.api.get(self.path(kind)) for kind in (*PRICES, "accounts")}
+        for kind in PRICES:
+            one = shown[kind]
+            assert one["total"] == one["available"] + one["held"] + one["confirmed"], one
+        account = shown["accounts"]
+        assert account["balance"] == account["available"] + account["held"]
+        return shown
+
+
+@pytest.fixture(scope="session")
+def inside() -> Iterator[LocalCloud | None]:
+    """The local cloud, unless the tier runs against another address."""
+    if "RECOURSE_API" in os.environ:
+        yield None
+        return
+    with LocalCloud(
+        port=0, aws_port=0, state_dir=LOCAL / "tests", fresh=True, seed_file=None
+    ) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def cloud(inside: LocalCloud | None) -> LocalCloud:
+    """The local cloud itself."""
+    if inside is None:
+        pytest.skip("needs the inside of a local cloud")
+    return inside
+
+
+@pytest.fixture(scope="session")
+def url(inside: LocalCloud | None) -> str:
+    return inside.api_url if inside else os.environ["RECOURSE_API"]
+
+
+@pytest.fixture(scope="session")
+def api(inside: LocalCloud | None, url: str) -> Iterator[Api]:
+    """The API, with every scope."""
+    token = inside.token("asha", EVERY_SCOPE) if inside else os.environ["RECOURSE_TOKEN"]
+    with Api(url, token) as made:
+        yield made
+
+
+@pytest.fixture
+def trip(api: Api) -> Trip:
+    """A trip for things of its own."""
+    return Trip(api).stocked()

@@ -1,0 +1,66 @@
+"""The genuine CDK CLI creates, updates and destroys the app; the local cloud keeps its state."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from cli.api import Api
+from local.cloud import EVERY_SCOPE, LocalCloud
+from tests.e2e.conftest import Trip
+from tests.e2e.test_trips import must_be_booked
+
+
+def timeouts(cloud: LocalCloud) -> set[int]:
+    """The time-outs of the state machine that is deployed."""
+    sfn = cloud.client("stepfunctions")
+    (machine,) = sfn.list_state_machines()["stateMachines"]
+    found = sfn.describe_state_machine(stateMachineArn=machine["stateMachineArn"])
+    states = json.loads(found["definition"])["States"].values()
+    return {state["TimeoutSeconds"] for state in states if "TimeoutSeconds" in state}
+
+
+def stacks(cloud: LocalCloud) -> set[str]:
+    """The app's stacks that there are."""
+    found = cloud.client("cloudformation").describe_stacks()["Stacks"]
+    return {stack["StackName"] for stack in found} - {"CDKToolkit"}
+
+
+def test_the_app_is_created_updated_and_destroyed(tmp_path: Path) -> None:
+    said: list[str] = []
+    with LocalCloud(
+        port=0, aws_port=0, state_dir=tmp_path, timescale=0.1, seed_file=None, say=said.append
+    ) as cloud:
+        assert len(stacks(cloud)) == 4
+        assert max(timeouts(cloud)) == 3
+        with Api(cloud.api_url, cloud.token("asha", EVERY_SCOPE)) as api:
+            trip = Trip(api).stocked()
+            trip.ended(trip.start(key="first"), "SUCCEEDED")
+            must_be_booked(trip)
+    assert "nothing changed" not in "".join(said)
+
+    # Started again with a longer timescale it is updated, and knows what it knew.
+    said.clear()
+    with LocalCloud(
+        port=0, aws_port=0, state_dir=tmp_path, timescale=0.2, seed_file=None, say=said.append
+    ) as cloud:
+        assert max(timeouts(cloud)) == 6
+        with Api(cloud.api_url, cloud.token("asha", EVERY_SCOPE)) as api:
+            again = replace(trip, api=api)
+            must_be_booked(again)
+            again.ended(again.start(key="first"), "SUCCEEDED")
+            must_be_booked(again)
+            again.ended(again.start(), "SUCCEEDED")
+            must_be_booked(again, times=2)
+
+    # A third time there is nothing to do.
+    said.clear()
+    with LocalCloud(
+        port=0, aws_port=0, state_dir=tmp_path, timescale=0.2, seed_file=None, say=said.append
+    ) as cloud:
+        assert "nothing changed" in "".join(said)
+        cloud.deployment.destroy()
+        assert stacks(cloud) == set()
+        functions = cloud.client("lambda").list_functions()["Functions"]
+        assert [f["FunctionName"] for f in functions if "Hold" in f["FunctionName"]] == []

@@ -53,9 +53,9 @@ def main() -> int:
 
 def book(api: Api) -> None:
     """A trip that is booked."""
-    out.print("\n[bold]1. A trip that is booked[/bold] (samples/trip.json)")
+    out.print("\n[bold]1. A trip that is booked[/bold] (samples/travel-booking.json)")
     before = counts(api)
-    saga = run(api, SAMPLES / "trip.json")
+    saga = run(api, SAMPLES / "travel-booking.json")
     expect(saga["status"] == "SUCCEEDED", f"the trip ended {saga['status']}")
     until(
         lambda: all(
@@ -75,9 +75,9 @@ def book(api: Api) -> None:
 
 def undo(api: Api) -> None:
     """A trip whose payment is declined."""
-    out.print("\n[bold]2. A trip that is undone[/bold] (samples/trip-declined.json)")
+    out.print("\n[bold]2. A trip that is undone[/bold] (samples/travel-booking-declined.json)")
     before = counts(api)
-    saga = run(api, SAMPLES / "trip-declined.json")
+    saga = run(api, SAMPLES / "travel-booking-declined.json")
     expect(saga["status"] == "COMPENSATED", f"the trip ended {saga['status']}")
     expect(saga["reason"]["error"] == "PaymentDeclinedError", f"the reason is {saga['reason']}")
     expect(counts(api) == before, "not every count is what it was before")

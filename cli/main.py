@@ -124,7 +124,7 @@ def start(
 ) -> None:
     """Start a saga.
 
-    For instance: recourse start travel-booking --request samples/trip.json --watch
+    For instance: recourse start travel-booking --request samples/travel-booking.json --watch
     """
     body = _read(request)
     with connected(api, token) as client:

@@ -259,7 +259,11 @@ class _Compiler:
             "Park": {
                 "Type": "Task",
                 "Resource": "${Park}",
-                "Parameters": {"saga.$": "$.saga", "parked.$": "$.parked"},
+                "Parameters": {
+                    "saga.$": "$.saga",
+                    "parked.$": "$.parked",
+                    "failure.$": "$.failure",
+                },
                 "ResultPath": None,
                 "TimeoutSeconds": self._seconds(20),
                 "Retry": [self._retry(_ALL, FORWARD)],

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from recourse.saga import Saga
 
 FAULTS = ("reject", "error", "crash", "timeout", "late", "duplicate")
-_ENTRY = re.compile(r"([a-z0-9-]+)(\.undo)?\s*=\s*([a-z]+)(?::([1-9][0-9]{0,3}))?")
+_ENTRY = re.compile(r"([a-z0-9_]+)(\.undo)?\s*=\s*([a-z]+)(?::([1-9][0-9]{0,3}))?")
 
 
 class UnknownFaultError(ValueError):

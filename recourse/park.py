@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from recourse import events
 from recourse.items import encode_item
-from recourse.runtime import TRANSIENT, understand
-from recourse.saga import Saga
+from recourse.runtime import TRANSIENT, own_failure, understand
+from recourse.saga import Saga, Step
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -24,38 +23,14 @@ def park(
         dynamodb: A DynamoDB client.
         table: The ledger's table, whose outbox tells of it.
         saga: The declaration.
-        task: `saga` as in every task, and `parked`: what was caught, by step or group.
+        task: `saga` as in every task, `parked`: what was caught of what is stuck, and `failure`:
+            what was caught of the actions before, both by step or group.
         timescale: What multiplies time-outs.
 
     Returns:
         The types of the events.
     """
-    run = task["saga"]
-    told = []
-    for caught_by, caught in task["parked"].items():
-        name, failure = caught_by, caught
-        if name not in saga.by_name:
-            name, failure = caught["Error"], json.loads(caught["Cause"])
-        step = saga.by_name[name]
-        error = understand(failure, step.timeout * timescale)
-        undone = saga.role(name) == "compensable"
-        target = f"{name}.undo" if undone else name
-        transient = failure["Error"] in TRANSIENT or undone or saga.role(name) == "retriable"
-        tries = saga.retry(step).attempts if transient else 1
-        told.append(
-            events.event(
-                run["id"],
-                saga.name,
-                "undo_failed" if undone else "failed",
-                step=name,
-                occasion=f"r{run['recover']}",
-                outcome="parked",
-                error=error,
-                attempts=tries + run["attempts"].get(target, 0),
-                run=run["recover"],
-                early=bool(run["recover"]),
-            )
-        )
+    told = list(_told(saga, task, timescale))
     dynamodb.transact_write_items(
         TransactItems=[
             {"Put": {"TableName": table, "Item": encode_item(events.outbox_row(one))}}
@@ -63,3 +38,49 @@ def park(
         ]
     )
     return [one["type"] for one in told]
+
+
+def _told(saga: Saga, task: Mapping[str, Any], timescale: float) -> Iterator[dict[str, Any]]:
+    run = task["saga"]
+    for caught_by, caught in task["parked"].items():
+        name = caught_by if caught_by in saga.by_name else caught["Error"]
+        failure = own_failure(name, task["parked"]) or caught
+        step = saga.by_name[name]
+        undone = saga.role(name) == "compensable"
+        if undone and (why := own_failure(name, task["failure"])) and not _has_refused(step, why):
+            # Its undo would have told of it.
+            yield events.event(
+                run["id"],
+                saga.name,
+                "failed",
+                step=name,
+                error=understand(why, step.timeout * timescale),
+                attempts=_tries(saga, step, why) + run["attempts"].get(name, 0),
+                entered_at=None,
+                run=run["recover"],
+            )
+        target = f"{name}.undo" if undone else name
+        tries = saga.retry(step).attempts if undone else _tries(saga, step, failure)
+        yield events.event(
+            run["id"],
+            saga.name,
+            "undo_failed" if undone else "failed",
+            step=name,
+            occasion=f"r{run['recover']}",
+            outcome="parked",
+            error=understand(failure, step.timeout * timescale),
+            attempts=tries + run["attempts"].get(target, 0),
+            run=run["recover"],
+            early=bool(run["recover"]),
+        )
+
+
+def _has_refused(step: Step, failure: Mapping[str, str]) -> bool:
+    """Whether a failure is one that the step's marker has told of."""
+    return failure["Error"] in {kind.__name__ for kind in step.action.refuses}
+
+
+def _tries(saga: Saga, step: Step, failure: Mapping[str, str]) -> int:
+    """How often an action was tried in this run."""
+    again = failure["Error"] in TRANSIENT or saga.role(step.name) == "retriable"
+    return saga.retry(step).attempts if again else 1

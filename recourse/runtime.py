@@ -127,6 +127,22 @@ def refusal(kind: str, message: str) -> Refusal:
     return made
 
 
+def own_failure(step: str, failure: Mapping[str, Any]) -> Mapping[str, str] | None:
+    """What a state machine caught of this very step's action, `Error` and `Cause`, if anything.
+
+    A step's own catch files it under the step. That of a group files the failing branch's, whose
+    `Error` is the step's name and whose `Cause` is the error itself.
+    """
+    if step in failure:
+        own: Mapping[str, str] = failure[step]
+        return own
+    for caught in failure.values():
+        if caught.get("Error") == step:
+            inner: Mapping[str, str] = json.loads(caught["Cause"])
+            return inner
+    return None
+
+
 def understand(failure: Mapping[str, str], timeout: float) -> dict[str, str]:
     """The error of a failed task as every surface shows it.
 
@@ -385,19 +401,8 @@ class StepRunner:
         return barrier.commit("action", marker, decision, outbox=[events.outbox_row(told)])
 
     def _own_failure(self, task: Task) -> dict[str, str] | None:
-        """The error with which this very step's task failed, where it did.
-
-        A step's own catch files it under the step. That of a group files the failing branch's,
-        whose `Error` is the step's name and whose `Cause` is the error itself.
-        """
-        failure = task.failure or {}
-        if task.step in failure:
-            return understand(failure[task.step], task.timeout * self._timescale)
-        for caught in failure.values():
-            if caught.get("Error") == task.step:
-                inner = json.loads(caught["Cause"])
-                return understand(inner, task.timeout * self._timescale)
-        return None
+        caught = own_failure(task.step, task.failure or {})
+        return understand(caught, task.timeout * self._timescale) if caught else None
 
     def _tries(self, task: Task) -> int:
         """How often the action of a failing step was tried, over all runs."""

@@ -7,11 +7,17 @@ from tests.moto.ground import Ground, ground
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Ground]:
-    """One ground for a module whose tests do not disturb each other."""
+def bare() -> Iterator[Ground]:
+    """One ground for a module, with nothing on it."""
     with ground() as made:
-        stock(made)
         yield made
+
+
+@pytest.fixture(scope="module")
+def shared(bare: Ground) -> Ground:
+    """One ground for a module whose tests do not disturb each other."""
+    stock(bare)
+    return bare
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ from recourse.step import Document
 from recourse.sweeper import Sweeper
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
-from tests.moto import handlers, parsing, stopping, streams, transactions, waiting
+from tests.moto import attributes, handlers, parsing, stopping, streams, transactions, waiting
 
 LEDGER = "ledger"
 ENVIRONMENT = {
@@ -70,7 +70,7 @@ def nap(seconds: float) -> None:
     time.sleep(min(seconds, 0.002))
 
 
-@dataclass
+@dataclass(repr=False)
 class Ground:
     """Every saga on moto.
 
@@ -229,9 +229,12 @@ class Ground:
 
     def rows(self, table: str, prefix: str) -> list[dict[str, Any]]:
         """Every row whose key begins so."""
-        pages = self.dynamodb.get_paginator("scan").paginate(TableName=table)
-        found = (decode_item(item) for page in pages for item in page["Items"])
-        return [row for row in found if row["pk"].startswith(prefix)]
+        pages = self.dynamodb.get_paginator("scan").paginate(
+            TableName=table,
+            FilterExpression="begins_with(pk, :prefix)",
+            ExpressionAttributeValues={":prefix": {"S": prefix}},
+        )
+        return [decode_item(item) for page in pages for item in page["Items"]]
 
     def execution(self, saga: str, run: int = 0) -> dict[str, Any]:
         """An execution as Step Functions describes it."""
@@ -358,6 +361,7 @@ def ground(sagas: Mapping[str, Saga] = SAGAS) -> Iterator[Ground]:
         naps = stack.enter_context(waiting.for_nothing())
         stack.enter_context(parsing.once())
         stack.enter_context(stopping.quietly())
+        stack.enter_context(attributes.plain())
         stack.enter_context(transactions.true())
         stream = stack.enter_context(streams.collected())
         stack.enter_context(_quiet("moto"))

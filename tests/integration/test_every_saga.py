@@ -1,0 +1,255 @@
+"""Every saga in the list, under every fault and any sequence of them, by its own markers and rows.
+
+A saga needs nothing here but `samples/<saga>.json`: a request that succeeds with the things of
+`samples/seed.json`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recourse import sweeper as sweeper_module
+from recourse.chaos import FAULTS, UnknownFaultError, parse
+from recourse.runs import run_name
+from recourse.saga import Saga
+from services.holdings import HOLDINGS
+from statemachines import SAGAS
+from tests.moto.ground import Ground, Mishap
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+PLENTY = 1000
+keys = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def stocked(bare: Ground) -> Ground:
+    """A ground with a thousand times what the samples need."""
+    for kind, things in json.loads((SAMPLES / "seed.json").read_text()).items():
+        for thing, body in things.items():
+            more = {n: v * PLENTY for n, v in body.items() if n in ("total", "balance")}
+            bare.put(kind, thing, body | more)
+    return bare
+
+
+@pytest.fixture(autouse=True)
+def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeper_module, "GRACE", timedelta(0))
+
+
+def sample(saga: Saga) -> dict[str, Any]:
+    file = SAMPLES / f"{saga.name}.json"
+    assert file.exists(), f"{file.name} is missing: a request of {saga.name} that succeeds"
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
+
+
+def start(ground: Ground, saga: Saga, faults: dict[str, str]) -> str:
+    if faults:
+        parse(", ".join(f"{target}={fault}" for target, fault in faults.items()), saga)
+    return ground.start(saga.name, sample(saga), key=f"every-{next(keys)}", faults=faults)
+
+
+def outcome(ground: Ground, saga_id: str, step: str, service: str, side: str) -> str | None:
+    """What a marker says happened."""
+    marker = ground.row(service, f"marker#{saga_id}#{step}#{side}")
+    return marker["outcome"] if marker else None
+
+
+def must_add_up(ground: Ground) -> None:
+    """What is true of all services at any time."""
+    for (kind, thing), body in ground.stock.items():
+        shown = ground.held(kind, thing)
+        if "total" in body:
+            assert shown["total"] == body["total"]
+            assert shown["total"] == shown["available"] + shown["held"] + shown["confirmed"]
+            assert min(shown["available"], shown["held"], shown["confirmed"]) >= 0
+            booked: Counter[str] = Counter()
+            for booking in ground.rows(kind, "booking#"):
+                if booking["thing"] == HOLDINGS[kind].key(thing):
+                    booked[booking["status"]] += booking["quantity"]
+            assert (booked["HELD"], booked["CONFIRMED"]) == (shown["held"], shown["confirmed"])
+        else:
+            assert shown["balance"] == shown["available"] + shown["held"]
+    for movement in ground.rows("payments", "movement#"):
+        assert sum(movement["postings"].values()) == 0, movement
+
+
+def must_be_as_told(ground: Ground, saga: Saga, saga_id: str) -> str:
+    """The markers, which are the effects, agree with the status; the status."""
+    must_add_up(ground)
+    view = ground.view(saga_id)
+    record = ground.ledger.get(saga_id)
+    assert record is not None and not record.waiting, "an event still waits for its causes"
+    shown = {step["name"]: step["status"] for step in view["steps"]}
+    pivot = outcome(ground, saga_id, saga.pivot.name, saga.pivot.service, "action")
+    for step in saga.all:
+        acted = outcome(ground, saga_id, step.name, step.service, "action")
+        undone = outcome(ground, saga_id, step.name, step.service, "undo")
+        role = saga.role(step.name)
+        if view["status"] == "SUCCEEDED":
+            assert acted in ("done", "skipped"), step.name
+            assert undone is None, step.name
+        elif view["status"] == "COMPENSATED":
+            assert pivot != "done"
+            assert role != "retriable" or acted is None, step.name
+            if acted == "done":
+                assert undone in ("done", "skipped"), step.name
+                assert shown[step.name] == ("UNDONE" if undone == "done" else "SKIPPED")
+        if undone == "done":
+            assert acted == "done", "only what was done is undone"
+    return str(view["status"])
+
+
+def bring_to_rest(ground: Ground, saga: Saga, saga_id: str) -> str:
+    """Sweep and resolve until the saga is at rest: first by retry, then by skip."""
+    for attempt in range(8):
+        ground.settle()
+        status = must_be_as_told(ground, saga, saga_id)
+        if status in ("SUCCEEDED", "COMPENSATED"):
+            return status
+        record = ground.ledger.get(saga_id)
+        assert record is not None
+        stuck = [step.name for step in saga.all if ground.ledger.trouble(record, step.name)]
+        if stuck:
+            ground.resolve(saga_id, stuck[0], skip=attempt > 1)
+        else:
+            ground.sweeper.after(run_name(saga_id, record.run))
+            ground.sweeper.sweep()
+    raise AssertionError(f"not at rest: {json.dumps(ground.view(saga_id), indent=1)}")
+
+
+def targets(saga: Saga) -> list[tuple[str, str]]:
+    """Every fault that can be asked for, by target."""
+    names = [step.name for step in saga.all] + [f"{s.name}.undo" for s in saga.all if s.undo]
+    found = []
+    for target, fault in itertools.product(names, FAULTS):
+        try:
+            parse(f"{target}={fault}", saga)
+        except UnknownFaultError:
+            continue
+        found.append((target, fault))
+    return found
+
+
+each_saga = pytest.mark.parametrize("saga", SAGAS.values(), ids=SAGAS)
+each_fault = pytest.mark.parametrize(
+    ("saga", "target", "fault"),
+    [
+        pytest.param(saga, target, fault, id=f"{saga.name}: {target}={fault}")
+        for saga in SAGAS.values()
+        for target, fault in targets(saga)
+    ],
+)
+
+
+@each_saga
+def test_the_sample_succeeds(stocked: Ground, saga: Saga) -> None:
+    saga_id = start(stocked, saga, {})
+    stocked.settle()
+    assert must_be_as_told(stocked, saga, saga_id) == "SUCCEEDED"
+    groups = sum(len(group) > 1 for group in saga.groups)
+    assert sum(stocked.entered(saga_id).values()) == len(saga.all) + groups + 1
+
+
+@each_fault
+def test_each_fault_ends_as_guaranteed(
+    stocked: Ground, saga: Saga, target: str, fault: str
+) -> None:
+    name, _, undo = target.partition(".")
+    faults = {target: fault} | ({saga.pivot.name: "reject"} if undo else {})
+    saga_id = start(stocked, saga, faults)
+    stocked.settle()
+    must_be_as_told(stocked, saga, saga_id)
+    status = bring_to_rest(stocked, saga, saga_id)
+    role = saga.role(name)
+    acted = fault == "duplicate" or (role == "pivot" and fault in ("crash", "timeout"))
+    forward = not undo and (role == "retriable" or acted)
+    assert status == ("SUCCEEDED" if forward else "COMPENSATED")
+
+
+@st.composite
+def troubles(draw: st.DrawFn) -> tuple[str, dict[str, str], Any, int]:
+    """A saga, faults on any of its targets, and something from outside."""
+    saga = draw(st.sampled_from(list(SAGAS.values())))
+    possible: dict[str, list[str]] = {}
+    for target, fault in targets(saga):
+        possible.setdefault(target, []).append(fault)
+    faults = {}
+    for target in draw(st.lists(st.sampled_from(list(possible)), max_size=5, unique=True)):
+        times = draw(st.one_of(st.just(""), st.integers(1, 6).map(lambda n: f":{n}")))
+        faults[target] = draw(st.sampled_from(possible[target])) + times
+    return saga.name, faults, draw(mishaps(saga)), draw(st.integers(0, 99))
+
+
+def mishaps(saga: Saga) -> st.SearchStrategy[Any]:
+    """Nothing, or what is done to the saga around one call of a step's function."""
+    return st.none() | st.tuples(
+        st.sampled_from(["abort", "cancel", "kill"]),
+        st.sampled_from([step.name for step in saga.all]),
+        st.sampled_from(["action", "undo", "settle"]),
+        st.booleans(),
+    )
+
+
+def from_outside(ground: Ground, what: str, step: str, phase: str, after: bool) -> Mishap:
+    """The mishap of `mishaps`, once."""
+    happened: list[str] = []
+
+    def happen(task: dict[str, Any]) -> None:
+        happened.append(what)
+        record = ground.ledger.get(task["saga"]["id"])
+        assert record is not None
+        match what:
+            case "abort":
+                machine = ground.runs.machines[record.saga]
+                name = run_name(record.saga_id, task["saga"]["recover"])
+                arn = machine.replace(":stateMachine:", ":execution:")
+                ground.sfn.stop_execution(executionArn=f"{arn}:{name}")
+            case "cancel":
+                ground.runs.cancel(record)
+            case "kill":
+                raise TimeoutError
+
+    def mishap(function: str, task: dict[str, Any], run: Any) -> Any:
+        mine = not happened and (task.get("step"), task.get("phase")) == (step, phase)
+        if mine and not after:
+            happen(task)
+        answer = run()
+        if mine and after:
+            happen(task)
+        return answer
+
+    return mishap
+
+
+@given(trouble=troubles())
+@settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_any_sequence_of_faults_is_brought_to_a_good_end(
+    stocked: Ground, trouble: tuple[str, dict[str, str], Any, int]
+) -> None:
+    name, faults, outside, seed = trouble
+    saga = SAGAS[name]
+    before = stocked.mishap
+    if outside:
+        stocked.mishap = from_outside(stocked, *outside)
+    try:
+        saga_id = start(stocked, saga, faults)
+        stocked.settle(shuffle=random.Random(seed), twice=True)
+        bring_to_rest(stocked, saga, saga_id)
+    finally:
+        stocked.mishap = before

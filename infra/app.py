@@ -5,6 +5,7 @@ from __future__ import annotations
 from aws_cdk import App, Stack, Tags
 
 from infra.stacks.api import ApiStack
+from infra.stacks.choreography import ChoreographyStack
 from infra.stacks.events import EventsStack
 from infra.stacks.sagas import SagasStack
 from infra.stacks.services import ServicesStack
@@ -32,6 +33,14 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
         tables=services.tables,
         documents_key=services.key,
     )
+    choreography = ChoreographyStack(
+        app,
+        f"{prefix}-Choreography",
+        stage=stage,
+        sagas=declared,
+        services=services,
+        events=events,
+    )
     machines = SagasStack(
         app,
         f"{prefix}-Sagas",
@@ -43,7 +52,7 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
     api = ApiStack(
         app, f"{prefix}-Api", stage=stage, tables=services.tables, events=events, sagas=machines
     )
-    stacks: list[Stack] = [services, events, machines, api]
+    stacks: list[Stack] = [services, events, choreography, machines, api]
     for stack in stacks:
         # The CDK writes out dependencies that a GetAtt implies already.
         stack.template_options.metadata = {"cfn-lint": {"config": {"ignore_checks": ["W3005"]}}}

@@ -24,7 +24,6 @@ one follows when the sweeper next goes round.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from recourse.runtime import TRANSIENT
@@ -51,49 +50,6 @@ def compile_saga(saga: Saga, timescale: float = 1.0) -> dict[str, Any]:
         by their ARNs; `${Park}` is the function that parks a saga.
     """
     return _Compiler(saga, timescale).machine()
-
-
-def run_input(
-    saga: Saga,
-    *,
-    saga_id: str,
-    owner: str,
-    request: Mapping[str, Any],
-    started_at: str,
-    faults: Mapping[str, str] | None = None,
-    recover: int = 0,
-    skips: Mapping[str, str] | None = None,
-    attempts: Mapping[str, int] | None = None,
-) -> dict[str, Any]:
-    """The input of a run of the compiled machine.
-
-    Args:
-        saga: The declaration.
-        saga_id: The saga's id.
-        owner: Who started it.
-        request: The validated request, with a null for each field that is absent.
-        started_at: When it started.
-        faults: Faults on demand, by target.
-        recover: Which recovery this is; 0 is the first run.
-        skips: What an operator skips: reasons by `step` or `step.undo`.
-        attempts: Tries in earlier runs, by the same.
-    """
-    return {
-        "saga": {
-            "id": saga_id,
-            "name": saga.name,
-            "owner": owner,
-            "business_key": request[saga.business_key],
-            "started_at": started_at,
-            "chaos": dict(faults or {}),
-            "recover": recover,
-            "skips": dict(skips or {}),
-            "attempts": dict(attempts or {}),
-        },
-        "request": dict(request),
-        "results": {},
-        "failure": {},
-    }
 
 
 class _Compiler:

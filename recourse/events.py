@@ -4,6 +4,10 @@ Types are `recourse.<saga>.<step>.<done|failed|undone|undo_failed>` and
 `recourse.<saga>.<started|succeeded|compensated|compensation_failed>`; `subject` is the saga id. An
 event's id is made from the marker it stands for, so the same happening has the same id however
 often it is told.
+
+An event of a choreography also carries, as `data.carried`, what the steps that hear it need: the
+run (`saga`), the whole `request` and the `results` so far. It stays among the steps: the ledger
+takes it off (`public`).
 """
 
 from __future__ import annotations
@@ -16,12 +20,22 @@ from typing import Any
 from recourse.step import Item
 
 KEPT = timedelta(days=14)
-"""How long an outbox row is kept after it was written, for a relay that was down."""
+"""How long an outbox or inbox row is kept after it was written, for a relay that was down."""
+
+
+def moment(when: datetime) -> str:
+    """A moment as every surface shows it: ISO 8601 in UTC with milliseconds."""
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def now() -> str:
-    """This moment as every surface shows it: ISO 8601 in UTC with milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """This moment."""
+    return moment(datetime.now(UTC))
+
+
+def expiry() -> int:
+    """When a row that is written now goes: seconds of the epoch."""
+    return int((datetime.now(UTC) + KEPT).timestamp())
 
 
 def error(kind: str, message: str) -> dict[str, str]:
@@ -61,12 +75,18 @@ def event(
     }
 
 
+def public(told: Mapping[str, Any]) -> dict[str, Any]:
+    """An event without what it carries from step to step, as everybody else sees it."""
+    data = {name: value for name, value in told["data"].items() if name != "carried"}
+    return {**told, "data": data}
+
+
 def outbox_row(told: Mapping[str, Any]) -> Item:
     """The row that takes an event from a step's transaction to the relay."""
     return {
         "pk": f"outbox#{told['id']}",
         "event": json.dumps(told, separators=(",", ":"), ensure_ascii=False),
-        "expires_at": int((datetime.now(UTC) + KEPT).timestamp()),
+        "expires_at": expiry(),
     }
 
 
@@ -74,7 +94,8 @@ def attributes(told: Mapping[str, Any]) -> dict[str, str]:
     """What SNS filters look at: the type and its parts, and how the step came out.
 
     `outcome` is absent where the type says all; else `empty` (nothing was there to undo), `skipped`
-    (an operator left it) or `parked` (an operator is needed).
+    (an operator left it) or `parked` (an operator is needed). `coordination` is there only on what
+    the steps of a choreography listen to.
     """
     _, saga, *path = told["type"].split(".")
     found = {"type": told["type"], "saga": saga, "kind": path[-1]}
@@ -82,4 +103,6 @@ def attributes(told: Mapping[str, Any]) -> dict[str, str]:
         found["step"] = path[0]
     if outcome := told["data"].get("outcome"):
         found["outcome"] = outcome
+    if "carried" in told["data"]:
+        found["coordination"] = "choreography"
     return found

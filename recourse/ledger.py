@@ -89,6 +89,30 @@ class Record:
     skips: Mapping[str, str] = field(default_factory=dict)
     resolutions: Sequence[Mapping[str, str]] = ()
 
+    @property
+    def is_choreographed(self) -> bool:
+        """Whether it goes on by events alone; a recovery is always a run of the state machine."""
+        return self.coordination == "choreography" and self.run == 0
+
+    def input(self, saga: Saga) -> dict[str, Any]:
+        """What its run begins with: the state machine's input, and what events carry."""
+        return {
+            "saga": {
+                "id": self.saga_id,
+                "name": self.saga,
+                "owner": self.owner,
+                "business_key": self.business_key,
+                "started_at": self.started_at,
+                "chaos": dict(self.faults),
+                "recover": self.run,
+                "skips": dict(self.skips),
+                "attempts": self.attempts(saga) if self.run else {},
+            },
+            "request": dict(self.request),
+            "results": {},
+            "failure": {},
+        }
+
     def story(self, saga: Saga) -> Story:
         """What the events say."""
         return Story(saga, self.request, self.entered)
@@ -139,7 +163,7 @@ class Ledger:
         self._sagas = sagas
 
     def start(self, record: Record) -> tuple[Record, bool]:
-        """Record a start, once, and tell of it.
+        """Record a start, once, and tell of it; in a choreography that is what begins it.
 
         Args:
             record: The saga; its `entered` is filled here.
@@ -150,14 +174,14 @@ class Ledger:
         Raises:
             KeyReusedError: It was recorded before with another body.
         """
-        told = events.event(
-            record.saga_id,
-            record.saga,
-            "started",
-            business_key=record.business_key,
-            coordination=record.coordination,
-        )
-        row = _row(record) | {"entered": [told | {"sequence": 1}]}
+        data: dict[str, Any] = {
+            "business_key": record.business_key,
+            "coordination": record.coordination,
+        }
+        if record.is_choreographed:
+            data["carried"] = record.input(self._sagas[record.saga])
+        told = events.event(record.saga_id, record.saga, "started", **data)
+        row = _row(record) | {"entered": [events.public(told) | {"sequence": 1}]}
         outbox = put_if_absent(self._table, events.outbox_row(told))
         try:
             self._dynamodb.transact_write_items(
@@ -186,7 +210,7 @@ class Ledger:
         Raises:
             UnknownSagaError: The ledger has no such saga.
         """
-        arrived = list(told)
+        arrived = [events.public(one) for one in told]
 
         def change(record: Record) -> dict[str, Any] | None:
             saga = self._sagas[record.saga]

@@ -21,10 +21,11 @@ def park(
 
     Args:
         dynamodb: A DynamoDB client.
-        table: The ledger's table, whose outbox tells of it.
+        table: The table whose outbox tells of it: the ledger's, or the step's own.
         saga: The declaration.
         task: `saga` as in every task, `parked`: what was caught of what is stuck, and `failure`:
-            what was caught of the actions before, both by step or group.
+            what was caught of the actions before, both by step or group; `carried` in a
+            choreography, where the undos before a stuck one go on by this event.
         timescale: What multiplies time-outs.
 
     Returns:
@@ -72,6 +73,7 @@ def _told(saga: Saga, task: Mapping[str, Any], timescale: float) -> Iterator[dic
             attempts=tries + run["attempts"].get(target, 0),
             run=run["recover"],
             early=bool(run["recover"]),
+            **({"carried": task["carried"]} if "carried" in task else {}),
         )
 
 

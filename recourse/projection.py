@@ -62,6 +62,9 @@ def enter(
     story = Story(saga, request, entered)
     known = {told["id"] for told in entered}
     waiting: dict[str, Told] = {told["id"]: told for told in arrived if told["id"] not in known}
+    if story.is_over:
+        # A claim on the pivot that came to nothing: the saga was being undone already.
+        waiting = {key: told for key, told in waiting.items() if not told["data"].get("early")}
     moved = True
     while moved:
         moved = False
@@ -110,6 +113,11 @@ class Story:
         self._by_step[name][what] = told
         if what == "failed" and not _is_parked(told) and self._saga.role(name) != "retriable":
             self._failures.append(told)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its last event has entered."""
+        return "succeeded" in self._of_saga or "compensated" in self._of_saga
 
     def may_enter(self, told: Told) -> bool:
         """Whether everything that caused an event has entered."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from recourse.asl import run_input
 from recourse.ledger import Record
 from recourse.saga import Saga
 from recourse.step import TransientError
@@ -55,26 +54,18 @@ class Runs:
     def start(self, record: Record) -> None:
         """Start the run that the record is at; one that is started already is left alone.
 
+        The first run of a choreography has no execution: its `started` event begins it.
+
         Raises:
             TransientError: Step Functions did not take it.
         """
-        saga = self.sagas[record.saga]
-        given = run_input(
-            saga,
-            saga_id=record.saga_id,
-            owner=record.owner,
-            request=record.request,
-            started_at=record.started_at,
-            faults=record.faults,
-            recover=record.run,
-            skips=record.skips,
-            attempts=record.attempts(saga) if record.run else {},
-        )
+        if record.is_choreographed:
+            return
         try:
             self.sfn.start_execution(
                 stateMachineArn=self.machines[record.saga],
                 name=run_name(record.saga_id, record.run),
-                input=json.dumps(given),
+                input=json.dumps(record.input(self.sagas[record.saga])),
             )
         except self.sfn.exceptions.ExecutionAlreadyExists:
             return
@@ -102,15 +93,10 @@ class Runs:
         Raises:
             TransientError: The pivot's function could not say.
         """
-        pivot = self.sagas[record.saga].pivot
+        saga = self.sagas[record.saga]
+        pivot, given = saga.pivot, record.input(saga)
         task: dict[str, Any] = {
-            "saga": {
-                "id": record.saga_id,
-                "name": record.saga,
-                "owner": record.owner,
-                "business_key": record.business_key,
-                "started_at": record.started_at,
-            },
+            "saga": given["saga"],
             "step": pivot.name,
             "phase": "cancel",
             "role": "pivot",
@@ -118,6 +104,8 @@ class Runs:
             "results": {},
             "timeout": pivot.timeout,
         }
+        if record.is_choreographed:
+            task["carried"] = given
         try:
             answer = self.functions.invoke(
                 FunctionName=self.pivots[record.saga], Payload=json.dumps(task)

@@ -5,6 +5,8 @@ that it asks for:
 
 - `action`: act, once;
 - `undo`: take the effect back, once, or leave a tombstone where there is none;
+- `give_up` (a choreography, when an action has failed for good): leave a tombstone and tell of the
+  failure, unless it has acted after all;
 - `settle` (the pivot, when its task has failed): its result if it acted, else it never will;
 - `cancel` (the pivot, for a caller or a deadline): whether it was still possible;
 - `confirm`: make a booking of a hold.
@@ -77,6 +79,7 @@ class Task:
         entered_at: When the run came to this step.
         failure: The errors caught so far, by step or group.
         timeout: Seconds that one attempt may take.
+        carried: In a choreography, what its events carry on: `saga`, `request`, `results` so far.
     """
 
     saga: Mapping[str, Any]
@@ -90,6 +93,7 @@ class Task:
     entered_at: str | None = None
     failure: Mapping[str, Any] | None = None
     timeout: float = 30
+    carried: Mapping[str, Any] | None = None
 
     @property
     def target(self) -> str:
@@ -99,6 +103,8 @@ class Task:
     @property
     def number(self) -> int:
         """The number of this attempt over all runs, from 1."""
+        if self.phase == "give_up":
+            return 1
         return int(self.attempt) + 1 + int(self.saga.get("attempts", {}).get(self.target, 0))
 
     @property
@@ -219,6 +225,7 @@ class StepRunner:
         phases: dict[str, Callable[[Task], Any]] = {
             "action": self._act,
             "undo": self._take_back,
+            "give_up": self._take_back,
             "settle": self._settle,
             "cancel": self._cancel,
             "confirm": self._book,
@@ -279,6 +286,8 @@ class StepRunner:
         call = task.call
         acted, *items = barrier.read([barrier.key("action"), *self._undo.reads(call)])
         done = acted is not None and acted["outcome"] == "done"
+        if acted is not None and done and task.phase == "give_up":
+            return acted
         outbox = []
         if failed and not (acted and acted["outcome"] == "refused"):
             told = self._event(task, "failed", error=failed)
@@ -372,6 +381,12 @@ class StepRunner:
 
     def _event(self, task: Task, what: str, **data: Any) -> dict[str, Any]:
         data = {key: value for key, value in data.items() if value is not None}
+        if task.carried:
+            results = {}
+            if what == "done":
+                results = {**task.carried["results"], task.step: data.get("result")}
+            request = task.carried["request"]
+            data["carried"] = {"saga": task.saga, "request": request, "results": results}
         return events.event(
             task.saga["id"],
             task.saga["name"],

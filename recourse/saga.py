@@ -189,6 +189,11 @@ class Saga:
         """Whether a request leaves the step out: it has none of the fields that the step takes."""
         return bool(step.takes) and all(request.get(name) is None for name in step.takes)
 
+    def optional(self, step: Step) -> bool:
+        """Whether some request leaves the step out."""
+        known = {f.name: f for f in fields(self.request)}
+        return bool(step.takes) and all(known[n].default is not MISSING for n in step.takes)
+
     def retry(self, step: Step) -> Retry:
         """How the step is tried again."""
         return step.retry or (FORWARD if self.role(step.name) == "retriable" else Retry())
@@ -255,7 +260,7 @@ def _check_step(
     for name in step.takes:
         if name not in known:
             raise refuse(f"it takes {name!r}, which the request does not have")
-    if step.pivot and step.takes and all(known[n].default is not MISSING for n in step.takes):
+    if step.pivot and saga.optional(step):
         raise refuse("it is the pivot, and a request could leave it out")
     for name in step.after:
         if name not in earlier:

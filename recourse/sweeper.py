@@ -3,10 +3,12 @@
 - a start that was recorded and never run is run;
 - a run that ended in no end of its own (aborted, timed out, States.Runtime, its data too large) is
   followed by a recovery, which settles the pivot and goes forward or undoes;
-- a saga past its deadline is cancelled, if its pivot has not acted.
+- a saga past its deadline is cancelled, if its pivot has not acted;
+- a choreography that has been silent for as long as its deadline (a message was lost, or rests in a
+  dead-letter queue) is followed by a recovery: a run of the state machine, which needs no message.
 
-It only looks at what Step Functions and the barrier say, and everything it does is harmless when it
-is done twice.
+It only looks at what Step Functions, the ledger and the barrier say, and everything it does is
+harmless when it is done twice.
 """
 
 from __future__ import annotations
@@ -75,6 +77,8 @@ class Sweeper:
     def _look_after(self, record: Record) -> dict[str, str]:
         if record.status in AT_REST:
             return {}
+        if record.is_choreographed:
+            return self._past_deadline(record) or self._silent(record)
         state, error = self._runs.state(record)
         if state == "ABSENT":
             self._runs.start(record)
@@ -96,3 +100,15 @@ class Sweeper:
             return {}
         cancelled = self._runs.cancel(record)
         return {record.saga_id: "cancelled, past its deadline"} if cancelled else {}
+
+    def _silent(self, record: Record) -> dict[str, str]:
+        """Recover a choreography that nothing has been heard of, and no operator is asked about."""
+        saga = self._sagas[record.saga]
+        heard = max(told["time"] for told in [*record.entered, *record.waiting])
+        silence = datetime.now(UTC) - datetime.fromisoformat(heard)
+        stuck = any(self._ledger.trouble(record, step.name) for step in saga.all)
+        if stuck or silence < timedelta(seconds=saga.deadline * self._timescale):
+            return {}
+        opened = self._ledger.recover(record.saga_id, record.run)
+        self._runs.start(opened)
+        return {record.saga_id: f"silent since {heard}: recovery {opened.run}"}

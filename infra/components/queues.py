@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from aws_cdk import Duration
 from aws_cdk.aws_cloudwatch import ComparisonOperator, IAlarmAction, IMetric, TreatMissingData
 from aws_cdk.aws_kms import IKey
-from aws_cdk.aws_lambda import Function
+from aws_cdk.aws_lambda import CfnFunction, Function
 from aws_cdk.aws_lambda_event_sources import SqsEventSource
 from aws_cdk.aws_sns import ITopic, SubscriptionFilter
 from aws_cdk.aws_sns_subscriptions import SqsSubscription
 from aws_cdk.aws_sqs import DeadLetterQueue, Queue, QueueEncryption
 from constructs import Construct
 
-from infra.components.rights import explain
+from infra.components.rights import allow, explain, use_key
 
 RECEIVES = 5
 """How often a message is delivered before it is set aside; fewer would lose it to throttling."""
+
+
+class UnsafeQueueError(ValueError):
+    """A consumer that would lose or repeat messages; the message names it and says how."""
 
 
 class Deadletters(Queue):
@@ -45,6 +50,8 @@ class Deadletters(Queue):
 class QueueConsumer(Construct):
     """A queue on a topic, and the function that takes its messages in batches.
 
+    Failures of a batch are always reported one by one; there is no way to ask for less.
+
     Args:
         scope: Where it belongs.
         name: Its construct id.
@@ -53,11 +60,18 @@ class QueueConsumer(Construct):
         only: What it listens to, by message attribute; everything where it is absent.
         key: What the queues are encrypted with.
         alarm: What is told when messages wait too long or are set aside.
-        at_once: How many batches at the same time at the most.
+        at_once: How many batches at the same time at the most; no more than the function's
+            reserved concurrency, where it has one.
+        receives: How often a message is delivered before it is set aside.
+        visibility: How long a message that is being taken stays away from others; by default, and
+            at least, six times the function's timeout.
 
     Attributes:
         queue: The queue.
         deadletters: Where messages go that fail for good.
+
+    Raises:
+        UnsafeQueueError: The settings would lose messages or deliver them while they are taken.
     """
 
     def __init__(
@@ -71,10 +85,31 @@ class QueueConsumer(Construct):
         key: IKey,
         alarm: IAlarmAction,
         at_once: int = 10,
+        receives: int = RECEIVES,
+        visibility: Duration | None = None,
     ) -> None:
         super().__init__(scope, name)
         if function.timeout is None:
-            raise ValueError(f"the function of {name} has no timeout of its own")
+            raise UnsafeQueueError(f"{name}: its function has no timeout of its own")
+        least = Duration.seconds(6 * function.timeout.to_seconds())
+        visibility = visibility or least
+        if visibility.to_seconds() < least.to_seconds():
+            raise UnsafeQueueError(
+                f"{name}: a visibility of {visibility.to_seconds():g} s is less than six times its "
+                f"function's timeout, {least.to_seconds():g} s: messages would be taken twice"
+            )
+        if receives < RECEIVES:
+            raise UnsafeQueueError(
+                f"{name}: set aside after {receives} receives, a message is lost to throttling; "
+                f"{RECEIVES} at least"
+            )
+        reserved = cast("CfnFunction", function.node.default_child).reserved_concurrent_executions
+        if not 2 <= at_once <= (reserved or 1000):
+            raise UnsafeQueueError(
+                f"{name}: {at_once} batches at once, where 2 to {reserved or 1000:g} can be: what "
+                "is fetched beyond the function's concurrency is throttled until it is set aside"
+            )
+        self._key = key
         self.deadletters = Deadletters(self, "Deadletters", key=key, alarm=alarm)
         self.queue = Queue(
             self,
@@ -82,9 +117,9 @@ class QueueConsumer(Construct):
             encryption=QueueEncryption.KMS,
             encryption_master_key=key,
             enforce_ssl=True,
-            visibility_timeout=Duration.seconds(6 * function.timeout.to_seconds()),
+            visibility_timeout=visibility,
             retention_period=Duration.days(14),
-            dead_letter_queue=DeadLetterQueue(queue=self.deadletters, max_receive_count=RECEIVES),
+            dead_letter_queue=DeadLetterQueue(queue=self.deadletters, max_receive_count=receives),
         )
         subscribe(topic, self.queue, self.deadletters, only=only)
         function.add_event_source(
@@ -102,6 +137,14 @@ class QueueConsumer(Construct):
             threshold=300,
             action=alarm,
         )
+
+    def let_put_off(self, function: Function) -> None:
+        """Let a function put messages off, and set them aside with a reason."""
+        for action in ("sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes", "sqs:GetQueueUrl"):
+            allow(function, action, self.queue.queue_arn)
+        for action in ("sqs:SendMessage", "sqs:GetQueueUrl"):
+            allow(function, action, self.deadletters.queue_arn)
+        use_key(self._key, function)
 
 
 def subscribe(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from aws_cdk import Acknowledgment, CfnElement, Stack, Validations
+from aws_cdk import Acknowledgment, CfnElement, CfnResource, Stack, Validations
 from aws_cdk.aws_dynamodb import Table
 from aws_cdk.aws_iam import IGrantable, PolicyStatement
 from aws_cdk.aws_kms import IKey
@@ -57,7 +57,27 @@ def explain(construct: Construct, *findings: str, reason: str) -> None:
     )
 
 
-def wildcard(resource: Construct, attribute: str, *, before: str = "", after: str) -> str:
-    """The finding that cdk-nag makes of a wildcard after a resource's own ARN or name."""
-    logical = Stack.of(resource).get_logical_id(cast("CfnElement", resource.node.default_child))
-    return f"AwsSolutions-IAM5[Resource::{before}<{logical}.{attribute}>{after}]"
+def wildcard(
+    resource: Construct,
+    attribute: str,
+    *,
+    before: str = "",
+    after: str,
+    seen_from: Construct | None = None,
+) -> str:
+    """The finding that cdk-nag makes of a wildcard after a resource's own ARN or name.
+
+    Args:
+        resource: The resource.
+        attribute: The attribute that is used of it.
+        before: What stands before it.
+        after: What stands after it, with the wildcard.
+        seen_from: Who uses it, where that may be another stack: it then has it as an import.
+    """
+    home = Stack.of(resource)
+    child = cast("CfnElement", resource.node.default_child)
+    name = f"<{home.get_logical_id(child)}.{attribute}>"
+    if seen_from and Stack.of(seen_from) != home:
+        exported = home.export_value(cast("CfnResource", child).get_att(attribute))
+        name = home.resolve(exported)["Fn::ImportValue"]
+    return f"AwsSolutions-IAM5[Resource::{before}{name}{after}]"

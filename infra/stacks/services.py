@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from aws_cdk import Duration, Stack
-from aws_cdk.aws_iam import PolicyStatement
 from aws_cdk.aws_kms import Key
 from aws_cdk.aws_s3 import (
     BlockPublicAccess,
@@ -15,7 +14,8 @@ from aws_cdk.aws_s3 import (
 from constructs import Construct
 
 from infra.components.function import HandlerFunction
-from infra.components.rights import READ, WRITE, explain, use_key, use_table, wildcard
+from infra.components.rights import explain
+from infra.components.steps import StepFunction
 from infra.components.tables import OutboxTable
 from infra.stage import Stage
 from recourse.saga import Saga, Step
@@ -42,7 +42,19 @@ class ServicesStack(Stack):
             service: OutboxTable(self, f"{service.title()}Table", stage=stage, key=self.key)
             for service in sorted({step.service for step in steps.values()})
         }
-        self.functions = {name: self._function(step) for name, step in sorted(steps.items())}
+        self.functions: dict[str, HandlerFunction] = {
+            name: StepFunction(
+                self,
+                name,
+                stage=stage,
+                step=step,
+                handler="lambdas.step.handler",
+                table=self.tables[step.service],
+                documents=self.documents,
+                key=self.key,
+            )
+            for name, step in sorted(steps.items())
+        }
 
     def _bucket(self) -> Bucket:
         bucket = Bucket(
@@ -64,41 +76,6 @@ class ServicesStack(Stack):
             bucket, "AwsSolutions-S1", reason="the audit of documents is CloudTrail's data events"
         )
         return bucket
-
-    def _function(self, step: Step) -> HandlerFunction:
-        table = self.tables[step.service]
-        environment = {
-            "ACTION": step.action.ref,
-            "UNDO": step.undo.ref if step.undo else "",
-            "TABLE_NAME": table.table_name,
-            "CHAOS": "on" if self._stage.chaos else "",
-            "TIMESCALE": str(self._stage.timescale),
-        }
-        if step.action.documents:
-            environment["DOCUMENTS_BUCKET"] = self.documents.bucket_name
-        function = HandlerFunction(
-            self,
-            step.function,
-            stage=self._stage,
-            handler="lambdas.step.handler",
-            environment=environment,
-            timeout=self._stage.step_timeout(step.timeout),
-        )
-        use_table(table, function, *READ, *WRITE)
-        if step.action.documents:
-            prefix = f"{step.service}/*"
-            function.add_to_role_policy(
-                PolicyStatement(
-                    actions=["s3:PutObject"], resources=[self.documents.arn_for_objects(prefix)]
-                )
-            )
-            use_key(self.key, function)
-            explain(
-                function.own_role,
-                wildcard(self.documents, "Arn", after=f"/{prefix}"),
-                reason="it writes under its own prefix",
-            )
-        return function
 
 
 def _same_pair(step: Step, other: Step) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, NoReturn, cast, get_args
 from urllib.parse import unquote
 
 from aws_lambda_powertools import Logger
@@ -274,9 +274,7 @@ def _coordination(asked: str | None, saga: Saga) -> Coordination:
         raise ProblemError(
             "unknown-coordination", f"{asked!r}: there are {', '.join(get_args(Coordination))}"
         )
-    if asked == "choreography":
-        raise ProblemError("unknown-coordination", "choreography is not available in this version")
-    return "orchestration"
+    return cast("Coordination", asked)
 
 
 def _one_of(name: str, value: str | None, allowed: Mapping[str, Any] | tuple[str, ...]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, get_args
 
 from aws_lambda_powertools.event_handler import openapi as powertools_openapi
 from pydantic import TypeAdapter
@@ -13,6 +13,7 @@ from lambdas.api.models import Resolution
 from lambdas.api.problems import TYPES
 from recourse.chaos import FAULTS
 from recourse.projection import STATUSES
+from recourse.saga import Coordination
 from services.holdings import HOLDINGS, AccountBody, CountedBody
 from statemachines import SAGAS
 
@@ -60,7 +61,7 @@ SAGA = _object(
     {
         "saga_id": TEXT,
         "saga": {"type": "string", "enum": list(SAGAS)},
-        "coordination": {"type": "string", "enum": ["orchestration", "choreography"]},
+        "coordination": {"type": "string", "enum": list(get_args(Coordination))},
         "status": {"type": "string", "enum": list(STATUSES)},
         "reason": _object({"step": TEXT, "error": TEXT, "message": TEXT})
         | {"type": ["object", "null"]},
@@ -214,7 +215,7 @@ def _saga_paths() -> Schema:
                     _parameter(
                         "query",
                         "coordination",
-                        {"type": "string", "enum": ["orchestration"]},
+                        {"type": "string", "enum": list(get_args(Coordination))},
                         "how it is coordinated; the declaration says what it is otherwise",
                         required=False,
                     ),

@@ -57,6 +57,7 @@ DIFFERENCES = {
     "the timescale, which the context sets": {
         ("AWS::Lambda::Function", "Environment.Variables.TIMESCALE"),
         ("AWS::Lambda::Function", "Timeout"),
+        ("AWS::SQS::Queue", "VisibilityTimeout"),
         ("AWS::StepFunctions::StateMachine", "DefinitionString"),
     },
     "the stage's name": {

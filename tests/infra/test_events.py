@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from aws_cdk import Duration, Stack
+from aws_cdk.aws_cloudwatch_actions import SnsAction
+from aws_cdk.aws_kms import Key
+from aws_cdk.aws_lambda import Code, Function, Runtime
+from aws_cdk.aws_sns import Topic
 
+from infra.components.queues import QueueConsumer, UnsafeQueueError
+from recourse.choreography import listeners
+from recourse.listener import GRACE
 from statemachines import SAGAS
 from tests.infra.assembly import Assembly, Resource
 
@@ -141,7 +151,73 @@ def test_who_listens_to_what(each: Assembly) -> None:
             f"<{service.title()}ConfirmEvents/Queue.Arn>": {"type": sorted(events)}
             for service, events in pivots.items()
         },
+        **{
+            f"<{function}Events/Queue.Arn>": {"coordination": ["choreography"], "type": types}
+            for function, types in listeners(SAGAS.values()).items()
+        },
     }
+
+
+def test_a_step_is_tried_as_often_as_it_is_declared_before_its_queue_sets_a_message_aside(
+    each: Assembly,
+) -> None:
+    queues = {queue.name: queue for _, queue, _ in consumers(each)}
+    for saga in SAGAS.values():
+        for step in saga.all:
+            queue = queues[f"{step.function}Events/Queue"]
+            receives = queue.properties["RedrivePolicy"]["maxReceiveCount"]
+            assert receives > saga.retry(step).attempts + GRACE, queue.name
+
+
+@pytest.fixture
+def consumer() -> Callable[..., QueueConsumer]:
+    """A consumer with settings of the test's own."""
+    stack = Stack()
+    key, alarms = Key(stack, "Key"), Topic(stack, "Alarms")
+
+    def made(*, timeout: int = 30, reserved: int | None = None, **settings: Any) -> QueueConsumer:
+        function = Function(
+            stack,
+            "Function",
+            runtime=Runtime.PYTHON_3_13,
+            handler="module.handler",
+            code=Code.from_inline("def handler(event, context): pass"),
+            timeout=Duration.seconds(timeout),
+            reserved_concurrent_executions=reserved,
+        )
+        return QueueConsumer(
+            stack,
+            "Consumer",
+            function=function,
+            topic=Topic(stack, "Topic"),
+            key=key,
+            alarm=SnsAction(alarms),
+            **settings,
+        )
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"visibility": Duration.seconds(179)}, "visibility of 179 s"),
+        ({"receives": 4}, "set aside after 4 receives"),
+        ({"at_once": 1}, "1 batches at once"),
+        ({"reserved": 5}, "10 batches at once, where 2 to 5 can be"),
+    ],
+)
+def test_a_consumer_that_would_lose_messages_is_refused_when_it_is_built(
+    consumer: Callable[..., QueueConsumer], settings: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UnsafeQueueError, match=f"Consumer: .*{said}"):
+        consumer(**settings)
+
+
+def test_a_consumer_within_its_functions_concurrency_is_built(
+    consumer: Callable[..., QueueConsumer],
+) -> None:
+    assert consumer(reserved=5, at_once=5, receives=5, visibility=Duration.seconds(180)).queue
 
 
 def test_what_is_parked_raises_an_alarm(each: Assembly) -> None:

@@ -28,10 +28,12 @@ def handled_by(function: Resource) -> tuple[str, str]:
 
 
 def reads(module: str) -> set[str]:
-    """The variables that a handler's module reads, and those of the kit's parts that it uses."""
+    """The variables that a handler's module reads, and those of what it uses of others."""
     file = Path(inspect.getfile(import_module(module)))
     files = file.parent.rglob("*.py") if file.stem == "__init__" else [file]
     source = "\n".join(path.read_text() for path in files)
+    for other in re.findall(r"^from (lambdas\.step) import", source, re.MULTILINE):
+        source += Path(inspect.getfile(import_module(other))).read_text()
     parts = [inspect.getsource(getattr(kit, part)) for part in re.findall(r"kit\.(\w+)\(", source)]
     known = "\n".join([source, *parts])
     also = {"chaos": "CHAOS", "timescale": "TIMESCALE"}
@@ -62,17 +64,19 @@ def test_every_handler_is_told_what_it_reads_and_nothing_that_nobody_reads(
         module, _ = handled_by(function)
         told = {n for n in each.environment(function) if not n.startswith("POWERTOOLS_")}
         wanted = reads(module)
-        if function.name in STEPS and not STEPS[function.name].action.documents:
+        step = STEPS.get(function.name.removesuffix("Queue"))
+        if step and not step.action.documents:
             wanted -= {"DOCUMENTS_BUCKET"}
         assert told == wanted, function.name
 
 
+@pytest.mark.parametrize("entry", ["", "Queue"], ids=["task", "queue"])
 @pytest.mark.parametrize("name", STEPS)
 def test_a_step_function_is_told_the_action_and_the_undo_of_its_step(
-    dev: Assembly, name: str
+    dev: Assembly, name: str, entry: str
 ) -> None:
     step = STEPS[name]
-    told = dev.environment(dev.one("AWS::Lambda::Function", name))
+    told = dev.environment(dev.one("AWS::Lambda::Function", name + entry))
     assert told["ACTION"] == step.action.ref
     assert told["UNDO"] == (step.undo.ref if step.undo else "")
     assert told["TABLE_NAME"] == f"<{step.service.title()}Table>"

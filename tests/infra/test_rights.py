@@ -87,6 +87,16 @@ def test_a_step_may_use_the_table_of_its_service_and_no_other(dev: Assembly, nam
     assert business(dev, name) == expected
 
 
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_that_listens_may_besides_take_from_its_queue_and_set_aside(
+    dev: Assembly, name: str
+) -> None:
+    assert business(dev, f"{name}Queue") == business(dev, name) | {
+        f"<{name}Events/Queue.Arn>": TAKE,
+        f"<{name}Events/Deadletters.Arn>": {"sqs:SendMessage", "sqs:GetQueueUrl"},
+    }
+
+
 def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> None:
     index = {
         name: f"{LEDGER}/index/{name}" for name in ("by-owner", "by-status", "by-business-key")
@@ -137,7 +147,8 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             for service in confirming
         },
     }
-    assert set(functions(dev)) == set(expected) | set(STEPS)
+    steps = {f"{name}{entry}" for name in STEPS for entry in ("", "Queue")}
+    assert set(functions(dev)) == set(expected) | steps
     for name, rights in expected.items():
         assert business(dev, name) == rights, name
 

@@ -334,7 +334,7 @@ def test_a_body_that_is_too_large_is_a_413(shared: Ground) -> None:
     problem(asha.start(TRIP | {"trip_id": "t" * 70_000}), 413, "too-large")
 
 
-@pytest.mark.parametrize("asked", ["", "both", "Orchestration", "choreography"])
+@pytest.mark.parametrize("asked", ["", "both", "Orchestration"])
 def test_a_coordination_that_there_is_not_is_a_422(shared: Ground, asked: str) -> None:
     answer = asha("POST", f"{PATH}?coordination={asked}", TRIP, Idempotency_Key="k")
     problem(answer, 422, "unknown-coordination")

@@ -1,7 +1,9 @@
 """The ground: every saga on moto, with the real declarations, machines, steps and consumers.
 
 An execution runs to its end in the thread that starts it. What it tells waits in the outboxes
-until `settle` relays it, so a test decides when and how often anything is delivered.
+until it is relayed, and what is relayed waits in the queues until it is delivered, so a test
+decides when, in what order and how often anything is (`relay`, `deliver`, `wait`), or has all of it
+delivered (`settle`).
 """
 
 from __future__ import annotations
@@ -21,27 +23,41 @@ from typing import Any
 from unittest import mock
 
 from moto import mock_aws
+from moto.sqs.models import sqs_backends
 
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "ground")
 os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 
 from lambdas import confirm as confirm_function
 from lambdas import ledger as ledger_function
+from lambdas import step_queue as queue_function
 from recourse import events
 from recourse.asl import compile_saga
 from recourse.aws import client
+from recourse.choreography import listeners
 from recourse.items import decode_item, request
 from recourse.ledger import Ledger, Record, digest, saga_id
+from recourse.listener import GRACE, Listener
 from recourse.park import park
+from recourse.queues import SourceQueue
 from recourse.relay import relay
 from recourse.runs import Runs, run_name
 from recourse.runtime import StepRunner
-from recourse.saga import Saga, Step
+from recourse.saga import FORWARD, Coordination, Saga, Step
 from recourse.step import Document
 from recourse.sweeper import Sweeper
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
-from tests.moto import attributes, handlers, parsing, stopping, streams, transactions, waiting
+from tests.moto import (
+    attributes,
+    clock,
+    handlers,
+    parsing,
+    stopping,
+    streams,
+    transactions,
+    waiting,
+)
 
 LEDGER = "ledger"
 ENVIRONMENT = {
@@ -49,6 +65,7 @@ ENVIRONMENT = {
     "AWS_SECRET_ACCESS_KEY": "testing",
     "AWS_DEFAULT_REGION": "us-east-1",
 }
+RECEIVES = FORWARD.attempts + 2 * GRACE
 PATIENCE = 5
 """A nap longer than this plays a step that answers after its task's timeout."""
 
@@ -78,6 +95,7 @@ class Ground:
         sagas: The declarations.
         stream: What the tables' streams hold.
         naps: What retries would have waited.
+        clock: The clock of the queues.
         mishap: Wraps every call of a step's function: a test may kill it, delay it, repeat it.
         documents: What steps have stored.
         stock: What was put last, by kind and id.
@@ -86,6 +104,7 @@ class Ground:
     sagas: Mapping[str, Saga]
     stream: streams.Stream
     naps: list[float]
+    clock: clock.Clock
     mishap: Mishap = _no_mishap
     documents: dict[str, Document] = field(default_factory=dict)
     stock: dict[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
@@ -107,7 +126,17 @@ class Ground:
         self.functions["Park"] = self._park
         machines = {name: self._machine(saga) for name, saga in self.sagas.items()}
         self.topic = self.sns.create_topic(Name="events")["TopicArn"]
-        self.ledger_queue = self._queue(LEDGER)
+        decided = sorted(
+            f"recourse.{saga.name}.{saga.pivot.name}.done" for saga in self.sagas.values()
+        )
+        self.queues = {LEDGER: self._queue(LEDGER)} | {
+            f"{service}-confirm": self._queue(f"{service}-confirm", {"type": decided})
+            for service in sorted({s.service for s in self.steps.values() if s.confirm})
+        }
+        for function, types in listeners(self.sagas.values()).items():
+            only = {"coordination": ["choreography"], "type": types}
+            self.queues[function] = self._queue(function, only)
+        self.listeners = {name: self._listener(name, step) for name, step in self.steps.items()}
         self.ledger = Ledger(self.dynamodb, LEDGER, self.sagas)
         pivots = {name: saga.pivot.function for name, saga in self.sagas.items()}
         self.runs = Runs(self.sfn, _Invoker(self.functions), self.sagas, machines, pivots)  # type: ignore[arg-type]
@@ -122,6 +151,7 @@ class Ground:
         *,
         key: str,
         faults: Mapping[str, str] | None = None,
+        coordination: Coordination = "orchestration",
         run: bool = True,
     ) -> str:
         """Start a saga as the API does, and run it to its end; the saga's id."""
@@ -132,7 +162,7 @@ class Ground:
                 saga=saga,
                 owner="asha",
                 business_key=body[declared.business_key],
-                coordination="orchestration",
+                coordination=coordination,
                 request=body,
                 body=digest(body),
                 started_at=events.now(),
@@ -178,21 +208,104 @@ class Ground:
     # What runs by itself.
 
     def settle(self, *, shuffle: random.Random | None = None, twice: bool = False) -> None:
-        """Deliver everything that is told, until all is quiet.
+        """Deliver everything that is told, until all is quiet and nothing is put off.
 
         Args:
             shuffle: In a random order.
             twice: Every message two times.
         """
-        while records := self.stream.fetch():
+        moved = True
+        while moved:
+            moved = bool(self.relay(shuffle=shuffle, twice=twice))
+            names = list(self.queues)
             if shuffle:
-                shuffle.shuffle(records)
-            # moto's queues are slow when they are full, so they are emptied in between.
-            for first in range(0, len(records), 20):
-                for _ in range(1 + twice):
-                    relay(self.sns, self.topic, records[first : first + 20])
-                while self._drain(shuffle):
-                    pass
+                shuffle.shuffle(names)
+            for name in names:
+                if self.waiting(name):
+                    moved = bool(self.deliver(name, shuffle=shuffle)) or moved
+            moved = moved or self.clock.skip(self._puts_off())
+
+    def relay(
+        self,
+        most: int = 20,
+        *,
+        shuffle: random.Random | None = None,
+        twice: bool = False,
+    ) -> int:
+        """Relay what the outboxes hold, in batches; how many records that were.
+
+        Args:
+            most: No more than this; moto's queues are slow when they are full.
+            shuffle: Any of them, in a random order; else the oldest.
+            twice: Every record two times.
+        """
+        records = self.stream.fetch()
+        if shuffle:
+            shuffle.shuffle(records)
+        now, later = records[:most], records[most:]
+        self.stream.give_back(later)
+        for _ in range(1 + twice):
+            relay(self.sns, self.topic, now)
+        return len(now)
+
+    def deliver(
+        self,
+        name: str,
+        most: int = 10,
+        *,
+        shuffle: random.Random | None = None,
+        twice: bool = False,
+        lost: bool = False,
+    ) -> int:
+        """Deliver a batch from a queue to its function; how many messages that were.
+
+        Args:
+            name: The queue.
+            most: No more than this.
+            shuffle: In a random order.
+            twice: The same batch two times.
+            lost: The function's process dies after its work: nothing of the batch is deleted.
+        """
+        url = self.queues[name]
+        got = self.sqs.receive_message(
+            QueueUrl=url, MaxNumberOfMessages=most, AttributeNames=["All"]
+        )
+        messages = got.get("Messages", [])
+        if not messages:
+            return 0
+        if shuffle:
+            shuffle.shuffle(messages)
+        records = [
+            {
+                "messageId": message["MessageId"],
+                "receiptHandle": message["ReceiptHandle"],
+                "body": message["Body"],
+                "attributes": message["Attributes"],
+                "eventSourceARN": f"arn:aws:sqs:us-east-1:{handlers.ACCOUNT}:{name}",
+            }
+            for message in messages
+        ]
+        failed: set[str] = set()
+        for _ in range(1 + twice):
+            try:
+                answer = self._take(name, records)
+                failed = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
+            except handlers.Killed:
+                lost = True
+        for message in messages:
+            if message["MessageId"] not in failed and not lost:
+                self.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return len(messages)
+
+    def set_aside(self, name: str) -> list[dict[str, Any]]:
+        """What rests in the dead-letter queue of a queue."""
+        got = self.sqs.receive_message(
+            QueueUrl=self.queues[name] + "-deadletters",
+            MaxNumberOfMessages=10,
+            MessageAttributeNames=["All"],
+        )
+        found: list[dict[str, Any]] = got.get("Messages", [])
+        return found
 
     def confirm(self, bodies: list[str]) -> None:
         """Let every service hear of pivots that have acted."""
@@ -201,24 +314,25 @@ class Ground:
             failed = confirm_function.take(self.dynamodb, service, service, messages)
             assert failed == {"batchItemFailures": []}
 
-    def _drain(self, shuffle: random.Random | None) -> int:
-        got = self.sqs.receive_message(QueueUrl=self.ledger_queue, MaxNumberOfMessages=10)
-        messages = got.get("Messages", [])
-        if shuffle:
-            shuffle.shuffle(messages)
-        records = [{"messageId": m["MessageId"], "body": m["Body"]} for m in messages]
-        failed = {
-            failure["itemIdentifier"]
-            for failure in ledger_function.take(self.ledger, records)["batchItemFailures"]
-        }
-        pivots = {f"recourse.{saga.name}.{saga.pivot.name}.done" for saga in self.sagas.values()}
-        self.confirm([r["body"] for r in records if json.loads(r["body"])["type"] in pivots])
-        for message in messages:
-            if message["MessageId"] not in failed:
-                self.sqs.delete_message(
-                    QueueUrl=self.ledger_queue, ReceiptHandle=message["ReceiptHandle"]
-                )
-        return len(messages)
+    def _take(self, name: str, records: list[dict[str, Any]]) -> dict[str, Any]:
+        if name == LEDGER:
+            return ledger_function.take(self.ledger, records)
+        if name in self.listeners:
+            return queue_function.answer(self.listeners[name].take(records))
+        service = name.removesuffix("-confirm")
+        return confirm_function.take(self.dynamodb, service, service, records)
+
+    def waiting(self, name: str) -> int:
+        """How many messages of a queue could be delivered now; asking SQS itself takes longer."""
+        return len(self._backend[name].messages)
+
+    def _puts_off(self) -> list[float]:
+        """When each message that is put off, or being taken, comes again."""
+        return [m.visible_at for name in self.queues for m in self._backend[name]._messages]
+
+    @property
+    def _backend(self) -> Mapping[str, Any]:
+        return sqs_backends[handlers.ACCOUNT]["us-east-1"].queues
 
     # What tests look at.
 
@@ -269,6 +383,13 @@ class Ground:
             sleep=nap,
         )
 
+    def _listener(self, name: str, step: Step) -> Listener:
+        heard = _Heard(self, name, self._runner(step))
+        return Listener(name, heard, self.sagas, self.dynamodb, step.service, self._source)  # type: ignore[arg-type]
+
+    def _source(self, arn: str) -> SourceQueue:
+        return SourceQueue(lambda: self.sqs, arn)
+
     def _store(self, document: Document) -> None:
         self.documents[document.key] = document
 
@@ -314,18 +435,36 @@ class Ground:
             **options,
         )
 
-    def _queue(self, name: str) -> str:
-        url = self.sqs.create_queue(QueueName=name, Attributes={"VisibilityTimeout": "0"})[
-            "QueueUrl"
-        ]
-        arn = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    def _queue(self, name: str, only: Mapping[str, list[str]] | None = None) -> str:
+        lost = self._made_queue(f"{name}-deadletters", {})
+        redrive = {"deadLetterTargetArn": lost[1], "maxReceiveCount": RECEIVES}
+        url, arn = self._made_queue(name, {"RedrivePolicy": json.dumps(redrive)})
         self.sns.subscribe(
             TopicArn=self.topic,
             Protocol="sqs",
-            Endpoint=arn["Attributes"]["QueueArn"],
-            Attributes={"RawMessageDelivery": "true"},
+            Endpoint=arn,
+            Attributes={"RawMessageDelivery": "true"}
+            | ({"FilterPolicy": json.dumps(only)} if only else {}),
         )
-        return str(url)
+        return url
+
+    def _made_queue(self, name: str, attributes: Mapping[str, str]) -> tuple[str, str]:
+        made = self.sqs.create_queue(
+            QueueName=name, Attributes={"VisibilityTimeout": "210", **attributes}
+        )
+        return str(made["QueueUrl"]), f"arn:aws:sqs:us-east-1:{handlers.ACCOUNT}:{name}"
+
+
+class _Heard:
+    """A step's runner within its queue's function, which a mishap reaches too."""
+
+    def __init__(self, ground: Ground, name: str, runner: StepRunner) -> None:
+        self._ground = ground
+        self._name = name
+        self._runner = runner
+
+    def run(self, task: dict[str, Any]) -> Any:
+        return self._ground.mishap(self._name, task, lambda: self._runner.run(task))
 
 
 class _Invoker:
@@ -365,6 +504,6 @@ def ground(sagas: Mapping[str, Saga] = SAGAS) -> Iterator[Ground]:
         stack.enter_context(transactions.true())
         stream = stack.enter_context(streams.collected())
         stack.enter_context(_quiet("moto"))
-        made = Ground(sagas, stream, naps)
+        made = Ground(sagas, stream, naps, stack.enter_context(clock.virtual()))
         stack.enter_context(handlers.registered(made.functions))
         yield made

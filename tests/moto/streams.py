@@ -33,6 +33,11 @@ class Stream:
             records, self._records = self._records, []
             return records
 
+    def give_back(self, records: list[dict[str, Any]]) -> None:
+        """Put records back, before those that have come since."""
+        with self._lock:
+            self._records[:0] = records
+
 
 @contextmanager
 def collected() -> Iterator[Stream]:

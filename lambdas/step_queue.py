@@ -1,0 +1,61 @@
+"""The function of one step in a choreography: takes events off the step's queue, in batches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from lambdas import settings
+from lambdas.step import runner
+from recourse.aws import client
+from recourse.listener import Heard, Listener
+from recourse.queues import SourceQueue
+from statemachines import SAGAS
+
+logger = Logger()
+metrics = Metrics()
+
+
+@cache
+def listener() -> Listener:
+    """The listener of the step that this function serves, by its environment."""
+    return Listener(
+        settings.required("FUNCTION"),
+        runner(),
+        SAGAS,
+        client("dynamodb"),
+        settings.required("TABLE_NAME"),
+        queue,
+        timescale=settings.timescale(),
+    )
+
+
+@cache
+def queue(arn: str) -> SourceQueue:
+    """The queue of that ARN."""
+    return SourceQueue(lambda: client("sqs"), arn)
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """Take a batch, and say which messages have to come again."""
+    heard = listener().take(event["Records"])
+    for outcome, count in Counter(one.outcome for one in heard).items():
+        metrics.add_metric(name=f"heard.{outcome}", unit=MetricUnit.Count, value=count)
+    metrics.flush_metrics()
+    return answer(heard)
+
+
+def answer(heard: list[Heard]) -> dict[str, Any]:
+    """Log how a batch went, and say which messages have to come again."""
+    for one in heard:
+        about = {"message_id": one.message_id, "saga_id": one.saga_id, "outcome": one.outcome}
+        if one.error:
+            logger.warning(one.error, extra=about)
+        else:
+            logger.info("heard", extra=about)
+    again = [one.message_id for one in heard if one.outcome == "again"]
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in again]}

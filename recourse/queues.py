@@ -1,0 +1,74 @@
+"""The queue that a batch came from: put a message off, or set it aside with its reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from recourse.step import TransientError
+
+if TYPE_CHECKING:
+    from types_boto3_sqs import SQSClient
+
+LONGEST_REASON = 500
+
+
+class SourceQueue:
+    """A queue, by its ARN. Its address is looked up when something has failed, not before.
+
+    Args:
+        sqs: Makes an SQS client.
+        arn: The queue's ARN.
+    """
+
+    def __init__(self, sqs: Callable[[], SQSClient], arn: str) -> None:
+        self._sqs = sqs
+        self._name = arn.rpartition(":")[2]
+        self._url = cache(self._find_url)
+        self._deadletters = cache(self._find_deadletters)
+
+    def later(self, record: Mapping[str, Any], seconds: int) -> None:
+        """Let a message come again after some seconds.
+
+        Raises:
+            TransientError: SQS did not do it; it comes again when its visibility ends.
+        """
+        try:
+            self._sqs().change_message_visibility(
+                QueueUrl=self._url(self._name),
+                ReceiptHandle=record["receiptHandle"],
+                VisibilityTimeout=seconds,
+            )
+        except (ClientError, BotoCoreError) as problem:
+            raise TransientError(f"the message was not put off: {problem}") from problem
+
+    def set_aside(self, record: Mapping[str, Any], reason: str) -> None:
+        """Put a copy of a message into the dead-letter queue, with its reason.
+
+        Raises:
+            TransientError: SQS did not do it.
+        """
+        try:
+            self._sqs().send_message(
+                QueueUrl=self._deadletters(),
+                MessageBody=record["body"],
+                MessageAttributes={
+                    "reason": {"DataType": "String", "StringValue": reason[:LONGEST_REASON]}
+                },
+            )
+        except (ClientError, BotoCoreError) as problem:
+            raise TransientError(f"the message was not set aside: {problem}") from problem
+
+    def _find_url(self, name: str) -> str:
+        return self._sqs().get_queue_url(QueueName=name)["QueueUrl"]
+
+    def _find_deadletters(self) -> str:
+        found = self._sqs().get_queue_attributes(
+            QueueUrl=self._url(self._name), AttributeNames=["RedrivePolicy"]
+        )
+        target: str = json.loads(found["Attributes"]["RedrivePolicy"])["deadLetterTargetArn"]
+        return self._url(target.rpartition(":")[2])

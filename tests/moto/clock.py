@@ -1,0 +1,41 @@
+"""Gap: moto's queues go by the machine's clock, so a message that is put off is waited for.
+
+Here they go by a clock that a test moves on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from moto.sqs import models
+
+from tests.moto.patching import replaced
+
+
+class Clock:
+    """A clock that runs with the machine's and can be moved on."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+
+    def millis(self) -> float:
+        """Milliseconds of the epoch."""
+        return time.time() * 1000 + self._ahead
+
+    def skip(self, moments: Iterable[float]) -> bool:
+        """Move on to the first of these moments that is still to come; whether there is one."""
+        now = self.millis()
+        coming = [moment for moment in moments if moment >= now]
+        if coming:
+            self._ahead += min(coming) - now + 1
+        return bool(coming)
+
+
+@contextmanager
+def virtual() -> Iterator[Clock]:
+    """Let queues go by a clock of their own."""
+    clock = Clock()
+    with replaced(models, "unix_time_millis", clock.millis):
+        yield clock

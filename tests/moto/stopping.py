@@ -1,7 +1,8 @@
 """Gap: moto fails or hangs where an execution is stopped while a state of it is at work.
 
 It refuses to note the next state of an execution that no longer runs, by an exception that fails
-the execution, or ends a parallel branch unheard. Here the state ends, and the execution with it.
+the execution, or ends a parallel branch unheard; and what was cut off in the middle of a state may
+fail it as well. Here the state ends, and the execution with it, as stopped.
 """
 
 from __future__ import annotations
@@ -24,5 +25,14 @@ def quietly() -> Iterator[None]:
         if env.program_state() is None or env.is_running():
             shipped.fset(env, name)
 
-    with replaced(Environment, "next_state_name", property(shipped.fget, note)):
+    fail = Environment.set_error
+
+    def set_error(env: Environment, error: Any) -> None:
+        if env.is_running():
+            fail(env, error)
+
+    with (
+        replaced(Environment, "next_state_name", property(shipped.fget, note)),
+        replaced(Environment, "set_error", set_error),
+    ):
         yield

@@ -23,6 +23,8 @@ from typing import Any
 from unittest import mock
 
 from moto import mock_aws
+from moto.dynamodb.models import dynamodb_backends
+from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.sqs.models import sqs_backends
 
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "ground")
@@ -223,7 +225,18 @@ class Ground:
             for name in names:
                 if self.waiting(name):
                     moved = bool(self.deliver(name, shuffle=shuffle)) or moved
-            moved = moved or self.clock.skip(self._puts_off())
+            moved = moved or self.pass_time()
+
+    def pass_time(self) -> bool:
+        """Move on until the next message comes that is put off or being taken; whether one does."""
+        backends = (self._backend[name] for name in self.queues)
+        return self.clock.skip(m.visible_at for queue in backends for m in queue._messages)
+
+    def lose(self, name: str) -> None:
+        """Lose the messages of a queue that could be delivered now."""
+        queue = self._backend[name]
+        for message in queue.messages:
+            queue._messages.remove(message)
 
     def relay(
         self,
@@ -326,10 +339,6 @@ class Ground:
         """How many messages of a queue could be delivered now; asking SQS itself takes longer."""
         return len(self._backend[name].messages)
 
-    def _puts_off(self) -> list[float]:
-        """When each message that is put off, or being taken, comes again."""
-        return [m.visible_at for name in self.queues for m in self._backend[name]._messages]
-
     @property
     def _backend(self) -> Mapping[str, Any]:
         return sqs_backends[handlers.ACCOUNT]["us-east-1"].queues
@@ -337,18 +346,21 @@ class Ground:
     # What tests look at.
 
     def row(self, table: str, key: str) -> dict[str, Any] | None:
-        """A row, if there is one."""
-        got = self.dynamodb.get_item(TableName=table, Key={"pk": {"S": key}}, ConsistentRead=True)
-        return decode_item(got["Item"]) if "Item" in got else None
+        """A row, if there is one; from moto itself, for a test looks at many."""
+        found = self._tables[table].items.get(DynamoType({"S": key}))
+        return decode_item(found.to_json()["Attributes"]) if found else None
 
     def rows(self, table: str, prefix: str) -> list[dict[str, Any]]:
         """Every row whose key begins so."""
-        pages = self.dynamodb.get_paginator("scan").paginate(
-            TableName=table,
-            FilterExpression="begins_with(pk, :prefix)",
-            ExpressionAttributeValues={":prefix": {"S": prefix}},
-        )
-        return [decode_item(item) for page in pages for item in page["Items"]]
+        return [
+            decode_item(found.to_json()["Attributes"])
+            for key, found in list(self._tables[table].items.items())
+            if key.value.startswith(prefix)
+        ]
+
+    @property
+    def _tables(self) -> Mapping[str, Any]:
+        return dynamodb_backends[handlers.ACCOUNT]["us-east-1"].tables
 
     def execution(self, saga: str, run: int = 0) -> dict[str, Any]:
         """An execution as Step Functions describes it."""

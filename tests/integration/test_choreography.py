@@ -1,0 +1,493 @@
+"""A choreography, whatever is delivered when: any order, twice, late, never, to a dying process."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from recourse.step import StepCancelledError
+from recourse.sweeper import Sweeper
+from statemachines import SAGAS
+from tests.integration import test_every_saga as every
+from tests.integration.test_every_saga import bring_to_rest, must_be_as_told, sample
+from tests.moto.ground import Ground
+from tests.moto.handlers import Killed
+
+TRAVEL = SAGAS["travel-booking"]
+stocked = every.stocked
+no_grace = every.no_grace
+keys = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def no_mishap(stocked: Ground) -> Iterator[None]:
+    before = stocked.mishap
+    yield
+    stocked.mishap = before
+
+
+def begin(ground: Ground, saga: str = "travel-booking", **faults: str) -> str:
+    asked = {name.replace("__", "."): fault for name, fault in faults.items()}
+    return ground.start(
+        saga,
+        sample(SAGAS[saga]),
+        key=f"choreography-{next(keys)}",
+        faults=asked,
+        coordination="choreography",
+    )
+
+
+def counts(ground: Ground) -> dict[tuple[str, str], Counter[str]]:
+    """What the services hold, and that it adds up."""
+    found = {}
+    for kind, thing in ground.stock:
+        shown = ground.held(kind, thing)
+        names = ("balance", "available", "held")
+        if "total" in shown:
+            names = ("confirmed", "available", "held")
+            assert shown["total"] == sum(shown[name] for name in names), shown
+        else:
+            assert shown["balance"] == shown["available"] + shown["held"], shown
+        found[kind, thing] = Counter({name: shown[name] for name in names})
+    return found
+
+
+def change(
+    before: Mapping[Any, Counter[str]], now: Mapping[Any, Counter[str]]
+) -> dict[Any, dict[str, int]]:
+    """What is other than it was."""
+    changes = {}
+    for key, was in before.items():
+        moved = {name: now[key][name] - was[name] for name in was if now[key][name] != was[name]}
+        if moved:
+            changes[key] = moved
+    return changes
+
+
+def of_one(ground: Ground, saga: str) -> dict[Any, dict[str, int]]:
+    """What one saga that succeeds changes in the services."""
+    before = counts(ground)
+    saga_id = begin(ground, saga)
+    ground.settle()
+    assert must_be_as_told(ground, SAGAS[saga], saga_id) == "SUCCEEDED"
+    return change(before, counts(ground))
+
+
+def passes(ground: Ground) -> dict[str, str]:
+    """Every deadline passes, and the sweeper goes round."""
+    return Sweeper(ground.ledger, ground.runs, ground.sagas, timescale=1e-9).sweep()
+
+
+# Any delivery.
+
+TROUBLE: Any = st.none() | st.sampled_from(
+    [
+        {"payment": "reject"},
+        {"payment": "error"},
+        {"capture": "reject"},
+        {"capture": "crash"},
+        {"capture": "late"},
+        {"capture": "error", "payment.undo": "error:5"},
+        {"payment": "crash:2", "capture": "timeout:1"},
+        {"invoice": "error:9"},
+    ]
+)
+
+
+class Deliveries(RuleBasedStateMachine):
+    """Sagas under way at the same time, and a scheduler that may do anything with their messages.
+
+    In the end all that is left is delivered, every deadline passes, an operator resolves what is
+    stuck; and then the services hold what the sagas that succeeded have booked, and nothing else.
+    """
+
+    ground: Ground
+    one: Mapping[str, dict[Any, dict[str, int]]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: list[tuple[str, str]] = []
+        self.before = counts(self.ground)
+        self.swept = False
+
+    @initialize(saga=st.sampled_from(sorted(SAGAS)), faults=TROUBLE)
+    def first(self, saga: str, faults: dict[str, str] | None) -> None:
+        self._begin(saga, faults)
+
+    @precondition(lambda self: len(self.begun) < 2)
+    @rule(saga=st.sampled_from(sorted(SAGAS)), faults=TROUBLE)
+    def another(self, saga: str, faults: dict[str, str] | None) -> None:
+        self._begin(saga, faults)
+
+    def _begin(self, saga: str, faults: dict[str, str] | None) -> None:
+        saga_id = self.ground.start(
+            saga,
+            sample(SAGAS[saga]),
+            key=f"delivered-{next(keys)}",
+            faults=faults,
+            coordination="choreography",
+        )
+        self.begun.append((saga, saga_id))
+
+    @rule(most=st.integers(1, 6), seed=st.integers(0, 9), twice=st.booleans())
+    def relay(self, most: int, seed: int, twice: bool) -> None:
+        self.ground.relay(most, shuffle=random.Random(seed), twice=twice)
+
+    @rule(
+        which=st.integers(0, 20), most=st.integers(1, 10), twice=st.booleans(), dies=st.booleans()
+    )
+    def deliver(self, which: int, most: int, twice: bool, dies: bool) -> None:
+        if name := self._queue(which):
+            self.ground.deliver(name, most, twice=twice, lost=dies)
+
+    @rule(which=st.integers(0, 20), calls=st.integers(0, 3), after=st.booleans())
+    def kill(self, which: int, calls: int, after: bool) -> None:
+        """The process of a function dies in the middle of a batch."""
+        lives = itertools.count()
+
+        def dying(function: str, task: dict[str, Any], run: Any) -> Any:
+            if next(lives) < calls:
+                return run()
+            if after:
+                run()
+            raise Killed
+
+        if name := self._queue(which):
+            before, self.ground.mishap = self.ground.mishap, dying
+            self.ground.deliver(name)
+            self.ground.mishap = before
+
+    @rule(which=st.integers(0, 20))
+    def lose(self, which: int) -> None:
+        """A message never comes; the ledger's rest in its dead-letter queue instead."""
+        name = self._queue(which)
+        if name and name in self.ground.listeners:
+            self.ground.lose(name)
+
+    @rule()
+    def time(self) -> None:
+        """What was put off, or was being taken when its process died, comes again."""
+        self.ground.pass_time()
+
+    @rule(which=st.integers(0, 2))
+    def cancel(self, which: int) -> None:
+        _, saga_id = self.begun[which % len(self.begun)]
+        record = self.ground.ledger.get(saga_id)
+        assert record is not None
+        if record.status == "RUNNING":
+            self.ground.runs.cancel(record)
+
+    @precondition(lambda self: not self.swept)
+    @rule()
+    def sweep(self) -> None:
+        self.swept = True
+        passes(self.ground)
+
+    def teardown(self) -> None:
+        succeeded = Counter(
+            saga
+            for saga, saga_id in self.begun
+            if bring_to_rest(self.ground, SAGAS[saga], saga_id) == "SUCCEEDED"
+        )
+        for saga, saga_id in self.begun:
+            must_be_as_told(self.ground, SAGAS[saga], saga_id)
+        expected: dict[Any, Counter[str]] = {}
+        for saga, times in succeeded.items():
+            for key, moved in self.one[saga].items():
+                for name, by in moved.items():
+                    expected.setdefault(key, Counter())[name] += by * times
+        assert change(self.before, counts(self.ground)) == {
+            key: dict(moved) for key, moved in expected.items()
+        }
+
+    def _queue(self, which: int) -> str | None:
+        """One of the queues that have something to deliver."""
+        waiting = [name for name in self.ground.queues if self.ground.waiting(name)]
+        return waiting[which % len(waiting)] if waiting else None
+
+
+def test_any_delivery_comes_to_a_good_end(stocked: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(every, "must_add_up", counts)  # not all rows of all sagas, each time
+    Deliveries.ground = stocked
+    Deliveries.one = {saga: of_one(stocked, saga) for saga in SAGAS}
+    run_state_machine_as_test(
+        Deliveries,
+        settings=settings(
+            max_examples=500,
+            stateful_step_count=20,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+# Mishaps one by one.
+
+
+def deliver_until(ground: Ground, name: str) -> None:
+    """Relay and deliver everything but the queue `name`, until only that one has something."""
+    moved = True
+    while moved:
+        moved = bool(ground.relay())
+        for other in ground.queues:
+            if other != name and ground.waiting(other):
+                moved = bool(ground.deliver(other)) or moved
+    assert ground.waiting(name), f"nothing waits in {name}"
+
+
+def test_every_message_twice_and_in_any_order_is_one_effect(stocked: Ground) -> None:
+    expected = of_one(stocked, "travel-booking")
+    before = counts(stocked)
+    saga_id = begin(stocked)
+    stocked.settle(shuffle=random.Random(7), twice=True)
+    assert must_be_as_told(stocked, TRAVEL, saga_id) == "SUCCEEDED"
+    assert change(before, counts(stocked)) == expected
+
+
+def test_a_relay_that_is_down_for_a_while_delays_and_loses_nothing(stocked: Ground) -> None:
+    saga_ids = [begin(stocked) for _ in range(3)]
+    stocked.relay()
+    for name in stocked.queues:
+        stocked.deliver(name)
+    down = stocked.stream.fetch()
+    assert down, "the steps have acted and told of it"
+    stocked.settle()
+    assert {stocked.view(saga_id)["status"] for saga_id in saga_ids} == {"RUNNING"}
+    stocked.stream.give_back(down)
+    stocked.settle()
+    for saga_id in saga_ids:
+        assert must_be_as_told(stocked, TRAVEL, saga_id) == "SUCCEEDED"
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_consumer_killed_in_mid_batch_has_done_nothing_twice(
+    stocked: Ground, after: bool
+) -> None:
+    before = counts(stocked)
+    expected = Counter({"confirmed": 3 * sample(TRAVEL)["flight"]["seats"]})
+    saga_ids = [begin(stocked) for _ in range(3)]
+    deliver_until(stocked, "FlightsHold")
+    calls = itertools.count()
+
+    def dying(function: str, task: dict[str, Any], run: Any) -> Any:
+        if next(calls) == 0:
+            return run()
+        if after:
+            run()
+        raise Killed
+
+    stocked.mishap = dying
+    stocked.deliver("FlightsHold")
+    stocked.mishap = lambda function, task, run: run()
+    assert not stocked.waiting("FlightsHold"), "the batch is out of sight for its visibility"
+    stocked.settle()
+    for saga_id in saga_ids:
+        assert must_be_as_told(stocked, TRAVEL, saga_id) == "SUCCEEDED"
+    flight = ("flights", sample(TRAVEL)["flight"]["id"])
+    assert counts(stocked)[flight]["confirmed"] - before[flight]["confirmed"] == sum(
+        expected.values()
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("{not json", "JSONDecodeError"),
+        ("[]", "TypeError"),
+        ('{"type": "recourse.nothing.started", "data": {}}', "KeyError"),
+        ('{"type": "recourse.travel-booking.started", "subject": "s", "data": {}}', "carried"),
+    ],
+)
+def test_a_malformed_message_is_set_aside_with_its_reason_and_the_rest_is_done(
+    stocked: Ground, body: str, said: str
+) -> None:
+    saga_id = begin(stocked)
+    deliver_until(stocked, "FlightsHold")
+    stocked.sqs.send_message(QueueUrl=stocked.queues["FlightsHold"], MessageBody=body)
+    stocked.settle()
+    assert must_be_as_told(stocked, TRAVEL, saga_id) == "SUCCEEDED"
+    (message,) = stocked.set_aside("FlightsHold")
+    assert message["Body"] == body
+    reason = message["MessageAttributes"]["reason"]["StringValue"]
+    assert reason.startswith("UnreadableError: ") and said in reason
+
+
+def test_a_message_that_cannot_even_be_given_up_is_set_aside_with_its_reason(
+    stocked: Ground,
+) -> None:
+    saga_id = begin(stocked)
+
+    def broken(function: str, task: dict[str, Any], run: Any) -> Any:
+        if function == "HotelsHold":
+            raise LookupError("there is no such table")
+        return run()
+
+    stocked.mishap = broken
+    stocked.settle()
+    (message,) = stocked.set_aside("HotelsHold")
+    reason = message["MessageAttributes"]["reason"]["StringValue"]
+    assert reason == "LookupError: there is no such table"
+    # Nobody has told of it, so the deadline finds it.
+    assert stocked.view(saga_id)["status"] == "RUNNING"
+    stocked.mishap = lambda function, task, run: run()
+    assert "cancelled" in passes(stocked)[saga_id]
+    stocked.settle()
+    assert must_be_as_told(stocked, TRAVEL, saga_id) == "COMPENSATED"
+
+
+def test_a_try_that_hangs_is_put_back_in_time_and_the_others_of_its_batch_are_done(
+    stocked: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stocked.listeners["HotelsHold"], "_budget", 0.3)
+    hanging, fine = begin(stocked), begin(stocked)
+    deliver_until(stocked, "HotelsHold")
+    let_go = threading.Event()
+
+    def hangs(function: str, task: dict[str, Any], run: Any) -> Any:
+        if task["saga"]["id"] == hanging and function == "HotelsHold" and task["attempt"] == 0:
+            let_go.wait(20)
+        return run()
+
+    stocked.mishap = hangs
+    assert stocked.deliver("HotelsHold") == 2
+    left = stocked.sqs.get_queue_attributes(
+        QueueUrl=stocked.queues["HotelsHold"], AttributeNames=["All"]
+    )["Attributes"]
+    assert (
+        int(left["ApproximateNumberOfMessages"])
+        + int(left["ApproximateNumberOfMessagesNotVisible"])
+        == 1
+    )
+    stocked.settle()
+    let_go.set()
+    for saga_id in (hanging, fine):
+        stocked.settle()
+        assert must_be_as_told(stocked, TRAVEL, saga_id) == "SUCCEEDED"
+
+
+def test_a_step_that_hangs_every_time_is_given_up_and_what_it_does_later_is_refused(
+    stocked: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stocked.listeners["HotelsHold"], "_budget", 0.05)
+    saga_id = begin(stocked)
+    let_go = threading.Event()
+    hung: list[Any] = []
+
+    def hangs(function: str, task: dict[str, Any], run: Any) -> Any:
+        if function == "HotelsHold" and task["phase"] == "action":
+            let_go.wait(20)
+            hung.append(task)
+            with pytest.raises(StepCancelledError):
+                run()
+            raise StepCancelledError
+        return run()
+
+    stocked.mishap = hangs
+    stocked.settle()
+    assert must_be_as_told(stocked, TRAVEL, saga_id) == "COMPENSATED"
+    assert stocked.view(saga_id)["reason"]["error"] == "StepTimedOutError"
+    let_go.set()
+    until = time.monotonic() + 10
+    while len(hung) < 4 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert len(hung) == 4
+    assert must_be_as_told(stocked, TRAVEL, saga_id) == "COMPENSATED"
+
+
+@pytest.mark.parametrize(
+    ("queue", "faults", "status"),
+    [
+        ("FlightsHold", {}, "COMPENSATED"),
+        ("PaymentsAuthorise", {}, "COMPENSATED"),
+        ("PaymentsCapture", {}, "COMPENSATED"),
+        ("InvoicesIssue", {}, "SUCCEEDED"),
+        ("PaymentsAuthorise", {"capture": "reject"}, "COMPENSATED"),
+    ],
+)
+def test_a_message_that_never_comes_is_made_up_for_at_the_deadline(
+    stocked: Ground, queue: str, faults: dict[str, str], status: str
+) -> None:
+    saga_id = begin(stocked, **faults)
+    deliver_until(stocked, queue)
+    if faults:  # the second message of that queue: the undo
+        stocked.deliver(queue)
+        deliver_until(stocked, queue)
+    stocked.lose(queue)
+    stocked.settle()
+    assert stocked.view(saga_id)["status"] in ("RUNNING", "COMPENSATING")
+    assert stocked.sweeper.sweep().get(saga_id) is None, "its deadline has not come"
+    for _ in range(2):
+        passes(stocked)
+        stocked.settle()
+    assert must_be_as_told(stocked, TRAVEL, saga_id) == status
+
+
+def test_what_is_parked_is_left_to_the_operator(stocked: Ground) -> None:
+    saga_id = begin(stocked, invoice="error:8")
+    stocked.settle()
+    assert stocked.statuses(saga_id)["invoice"] == "FAILED"
+    assert saga_id not in passes(stocked)
+    stocked.resolve(saga_id, "invoice", skip=False)
+    stocked.settle()
+    assert must_be_as_told(stocked, TRAVEL, saga_id) == "SUCCEEDED"
+
+
+def test_an_undo_that_fails_for_good_lets_the_others_run_and_is_resolved(stocked: Ground) -> None:
+    saga_id = begin(stocked, capture="reject", payment__undo="error:6")
+    stocked.settle()
+    view = stocked.view(saga_id)
+    assert view["status"] == "COMPENSATION_FAILED"
+    steps = {step["name"]: step for step in view["steps"]}
+    assert (steps["payment"]["status"], steps["payment"]["undo_attempts"]) == ("UNDO_FAILED", 4)
+    assert {steps[name]["status"] for name in ("flight", "hotel", "car")} == {"UNDONE"}
+    stocked.resolve(saga_id, "payment", skip=False)
+    stocked.settle()
+    assert must_be_as_told(stocked, TRAVEL, saga_id) == "COMPENSATED"
+    assert stocked.statuses(saga_id)["payment"] == "UNDONE"
+
+
+@pytest.mark.parametrize("steps", range(8))
+def test_a_cancel_at_any_moment_is_one_decision(stocked: Ground, steps: int) -> None:
+    saga_id = begin(stocked)
+    for _ in range(steps):
+        stocked.relay()
+        for name in stocked.queues:
+            if stocked.waiting(name):
+                stocked.deliver(name)
+    record = stocked.ledger.get(saga_id)
+    assert record is not None
+    cancelled = stocked.runs.cancel(record)
+    stocked.settle()
+    status = must_be_as_told(stocked, TRAVEL, saga_id)
+    assert status == ("COMPENSATED" if cancelled else "SUCCEEDED")
+    told = [one for one in stocked.ledger.get(saga_id).entered if "sequence" in one]  # type: ignore[union-attr]
+    assert told[-1]["type"] == f"recourse.travel-booking.{status.lower()}"
+
+
+def test_what_goes_from_step_to_step_stays_among_the_steps(stocked: Ground) -> None:
+    saga_id = begin(stocked)
+    (told,) = (row for row in stocked.rows("ledger", f"outbox#{saga_id}"))
+    carried = json.loads(told["event"])["data"]["carried"]
+    assert carried["request"]["traveller"] == sample(TRAVEL)["traveller"]
+    stocked.settle()
+    record = stocked.ledger.get(saga_id)
+    assert record is not None
+    assert all("carried" not in told["data"] for told in record.entered)

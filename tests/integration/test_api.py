@@ -19,6 +19,7 @@ import pytest
 import schemathesis
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError
 from hypothesis import HealthCheck, settings
+from pydantic import TypeAdapter
 from schemathesis import Case
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -1020,6 +1021,14 @@ def test_the_description_refers_to_nothing_that_it_lacks(document: dict[str, Any
         assert document["components"]["schemas"][name]["additionalProperties"] is False
     kinds = document["components"]["schemas"]["Problem"]["properties"]["type"]["enum"]
     assert kinds == [f"urn:recourse:problem:{kind}" for kind in problems.TYPES]
+
+
+def test_a_name_in_the_description_means_one_thing_whichever_saga_uses_it() -> None:
+    meant: dict[str, Any] = {}
+    for saga in SAGAS.values():
+        whole = TypeAdapter(saga.request).json_schema()
+        for name, part in (whole.pop("$defs", {}) | {saga.request.__name__: whole}).items():
+            assert meant.setdefault(name, part) == part, f"{saga.name} has another {name}"
 
 
 def wsgi(environ: dict[str, Any], start_response: Callable[..., Any], *, who: Caller) -> Any:

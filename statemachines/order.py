@@ -9,12 +9,13 @@ from services import inventory, invoices, payments
 from statemachines.fields import Payer, Person, is_id
 
 LINES = 200
-"""More lines than the inventory reserves skus at once, for lines may repeat a sku and only the
-inventory adds them up; and so few that an order is far from what one run may carry (256 KiB)."""
+"""At most so many: more than the inventory reserves skus at once, for lines may repeat a sku, and
+what a transaction holds is for the inventory to say, in one place and by name; yet so few that the
+longest skus stay within what one run may carry (256 KiB)."""
 
 
 @request_model
-class Line:
+class OrderLine:
     """So many items of one sku."""
 
     sku: Annotated[str, Len(1, 64), Predicate(is_id)]
@@ -27,7 +28,7 @@ class OrderRequest:
 
     order_id: Annotated[str, Len(1, 128)]
     customer: Person
-    lines: Annotated[list[Line], Len(1, LINES)]
+    lines: Annotated[list[OrderLine], Len(1, LINES)]
     payment: Payer
 
 

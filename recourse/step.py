@@ -78,6 +78,15 @@ class Update:
 
 Write = Put | Update
 
+MOST_WRITES = 96
+"""How many writes a decision may have.
+
+A transaction has at most 100 operations. Of those an undo's takes up to four for the barrier: its
+marker, the check of the action's, and two outbox rows (the undo, and the failure that the action
+did not live to tell); an action's takes two and a confirmation's one. What is held by an action
+has to fit its undo, so the same goes for all of them.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -94,11 +103,19 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a step writes and answers. `result` must be JSON without floats."""
+    """What a step writes and answers. `result` must be JSON without floats.
+
+    Raises:
+        ValueError: There are more writes than one transaction holds.
+    """
 
     result: Any = None
     writes: Sequence[Write] = ()
     documents: Sequence[Document] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.writes) > MOST_WRITES:
+            raise ValueError(f"{len(self.writes)} writes: one transaction holds {MOST_WRITES}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +188,8 @@ def action(
     """Declare the action of a step.
 
     Args:
-        reads: The keys of the rows that the decision needs, read consistently in one call.
+        reads: The keys of the rows that the decision needs, read consistently in one call; it
+            may refuse what has too many.
         refuses: Every refusal it may raise.
         documents: Whether it stores documents; only then does its function get the right to.
     """

@@ -1,8 +1,8 @@
 """Counted things: so many of something, held for a saga, then confirmed or released.
 
 Of each thing always `total = available + held + confirmed`. A hold is a row of its own, keyed by
-saga and step; it is a semantic lock (HELD) that becomes a booking (CONFIRMED) or goes (RELEASED),
-and is never deleted.
+saga and step, whose `things` say how many of which rows it holds; it is a semantic lock (HELD) that
+becomes a booking (CONFIRMED) or goes (RELEASED), and is never deleted.
 """
 
 from __future__ import annotations
@@ -45,34 +45,55 @@ def hold(
         unknown: Refuses where there is no such thing.
         scarce: Refuses where too few are available.
     """
-    row = call.item
+    held, price = take(
+        call.item, kind, thing, quantity, times=times, unknown=unknown, scarce=scarce
+    )
+    result = {"booking_id": booking_key(call), f"{kind}_id": thing, "quantity": quantity}
+    return Decision(
+        result=result | {"price": price},
+        writes=[held, book(call, {held.key: quantity}, price)],
+    )
+
+
+def take(
+    row: Item | None,
+    kind: str,
+    thing: str,
+    quantity: int,
+    *,
+    times: int = 1,
+    unknown: type[Refusal],
+    scarce: type[Refusal],
+) -> tuple[Update, dict[str, Any]]:
+    """Take some of one thing, as a part of what a step holds; the arguments are those of `hold`.
+
+    Returns:
+        The change of the thing's row, and the price.
+    """
     if row is None:
         raise unknown(f"there is no {kind} {thing}")
     if row["available"] < quantity:
         raise scarce(f"{kind} {thing} has fewer than {quantity} available")
-    price = money(row["price"]["amount"] * quantity * times, row["price"]["currency"])
-    key = booking_key(call)
-    return Decision(
-        result={"booking_id": key, f"{kind}_id": thing, "quantity": quantity, "price": price},
-        writes=[
-            Update(
-                row["pk"],
-                add={"available": -quantity, "held": quantity},
-                when={"available": AtLeast(quantity), "price": row["price"]},
-            ),
-            Put(
-                {
-                    "pk": key,
-                    "saga_id": call.saga_id,
-                    "step": call.step,
-                    "thing": row["pk"],
-                    "quantity": quantity,
-                    "price": price,
-                    "status": "HELD",
-                    "owner": call.owner,
-                }
-            ),
-        ],
+    held = Update(
+        row["pk"],
+        add={"available": -quantity, "held": quantity},
+        when={"available": AtLeast(quantity), "price": row["price"]},
+    )
+    return held, money(row["price"]["amount"] * quantity * times, row["price"]["currency"])
+
+
+def book(call: Call, things: Mapping[str, int], price: Mapping[str, Any]) -> Put:
+    """The row of what a step holds: how many of each thing, by the thing's key."""
+    return Put(
+        {
+            "pk": booking_key(call),
+            "saga_id": call.saga_id,
+            "step": call.step,
+            "things": dict(things),
+            "price": dict(price),
+            "status": "HELD",
+            "owner": call.owner,
+        }
     )
 
 
@@ -90,18 +111,12 @@ def _turn(call: Call, status: str, gains: str) -> Decision:
     booking = call.item
     if booking is None:
         raise LookupError(f"step {call.step!r} acted and yet has no booking")
-    quantity = booking["quantity"]
-    return Decision(
-        result={"booking_id": booking["pk"], "status": status},
-        writes=[
-            Update(booking["pk"], put={"status": status}, when={"status": "HELD"}),
-            Update(
-                booking["thing"],
-                add={"held": -quantity, gains: quantity},
-                when={"held": AtLeast(quantity)},
-            ),
-        ],
-    )
+    turned = Update(booking["pk"], put={"status": status}, when={"status": "HELD"})
+    moved = [
+        Update(thing, add={"held": -quantity, gains: quantity}, when={"held": AtLeast(quantity)})
+        for thing, quantity in booking["things"].items()
+    ]
+    return Decision(result={"booking_id": booking["pk"], "status": status}, writes=[turned, *moved])
 
 
 def show(row: Item) -> dict[str, Any]:

@@ -87,5 +87,6 @@ HOLDINGS = {
     "flights": _counted("flights", "flight"),
     "hotels": _counted("hotels", "hotel"),
     "cars": _counted("cars", "car"),
+    "stock": _counted("inventory", "item"),
     "accounts": Holding("payments", "account", AccountBody, payments.show, payments.change),
 }

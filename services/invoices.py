@@ -43,9 +43,12 @@ def void(call: Call) -> Decision:
 
 
 def _lines(call: Call) -> Iterator[dict[str, Any]]:
+    """A line for each priced result, or for each of its own `lines` where it has any."""
     for step, result in call.results.items():
         if result and "price" in result:
-            yield {"text": step, "quantity": result.get("quantity", 1), "price": result["price"]}
+            for line in result.get("lines", [result]):
+                text, quantity = line.get("sku", step), line.get("quantity", 1)
+                yield {"text": text, "quantity": quantity, "price": line["price"]}
 
 
 def _pdf(call: Call, number: str, lines: list[dict[str, Any]], amount: dict[str, Any]) -> bytes:

@@ -82,6 +82,12 @@ class Trip:
         return shown
 
 
+def machine_of_trips(cloud: LocalCloud) -> str:
+    """The ARN of the state machine that runs trips."""
+    (arn,) = [arn for name, arn in cloud.outputs.items() if name.startswith("TravelBookingArn")]
+    return arn
+
+
 @pytest.fixture(scope="session")
 def inside() -> Iterator[LocalCloud | None]:
     """The local cloud, unless the tier runs against another address."""

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from cli.api import Api
 from local.cloud import EVERY_SCOPE, LocalCloud
-from tests.e2e.conftest import Trip
+from tests.e2e.conftest import Trip, machine_of_trips
 from tests.e2e.test_trips import must_be_booked
 
 
 def timeouts(cloud: LocalCloud) -> set[int]:
-    """The time-outs of the state machine that is deployed."""
+    """The time-outs of the state machine of trips."""
     sfn = cloud.client("stepfunctions")
-    (machine,) = sfn.list_state_machines()["stateMachines"]
-    found = sfn.describe_state_machine(stateMachineArn=machine["stateMachineArn"])
+    machine = machine_of_trips(cloud)
+    found = sfn.describe_state_machine(stateMachineArn=machine)
     states = json.loads(found["definition"])["States"].values()
     return {state["TimeoutSeconds"] for state in states if "TimeoutSeconds" in state}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from local.cloud import LocalCloud
-from tests.e2e.conftest import Trip
+from tests.e2e.conftest import Trip, machine_of_trips
 from tests.e2e.test_trips import must_be_booked, must_be_untouched
 
 
@@ -59,9 +59,7 @@ def test_an_execution_that_is_aborted_comes_to_its_end(trip: Trip, cloud: LocalC
     saga_id = trip.start("payment=timeout:1")
     wait_for_step(trip, saga_id, "payment")
     sfn = cloud.client("stepfunctions")
-    machine = next(
-        value for name, value in cloud.outputs.items() if name.startswith("TravelBookingArn")
-    )
+    machine = machine_of_trips(cloud)
     execution = f"{machine.replace(':stateMachine:', ':execution:')}:{saga_id}"
     sfn.stop_execution(executionArn=execution, error="Stopped", cause="by a test")
     assert sfn.describe_execution(executionArn=execution)["status"] == "ABORTED"

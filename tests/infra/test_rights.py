@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from services.holdings import HOLDINGS
 from statemachines import SAGAS
 from tests.infra.assembly import Assembly, Resource, listed
 
@@ -104,7 +105,7 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
     pivots = {f"<{saga.pivot.function}.Arn>": {"lambda:InvokeFunction"} for saga in SAGAS.values()}
     starts = {machine(saga): {START} for saga in SAGAS}
     tables = {step.service: f"<{step.service.title()}Table" for step in STEPS.values()}
-    shown = {f"{tables[one]}.Arn>" for one in ("flights", "hotels", "cars", "payments")}
+    shown = {f"{tables[holding.service]}.Arn>" for holding in HOLDINGS.values()}
     confirming = {s.service for saga in SAGAS.values() for s in saga.all if s.confirm}
     expected: dict[str, dict[str, set[str]]] = {
         "Relay": {

@@ -19,6 +19,7 @@ import pytest
 import schemathesis
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError
 from hypothesis import HealthCheck, settings
+from pydantic import TypeAdapter
 from schemathesis import Case
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -952,8 +953,8 @@ def test_what_nobody_foresaw_is_a_500_that_tells_nothing(
 
 def test_nothing_that_was_asked_above_has_harmed_the_services(shared: Ground) -> None:
     shared.settle()
-    totals = {kind: shared.rows(kind, f"{HOLDINGS[kind].noun}#") for kind in COUNTED}
-    for row in itertools.chain.from_iterable(totals.values()):
+    counted = [shared.rows(HOLDINGS[kind].service, HOLDINGS[kind].key("")) for kind in COUNTED]
+    for row in itertools.chain.from_iterable(counted):
         assert row["total"] == row["available"] + row["held"] + row["confirmed"], row
     for movement in shared.rows("payments", "movement#"):
         assert sum(movement["postings"].values()) == 0
@@ -993,8 +994,8 @@ def test_the_description_has_every_call_with_its_scope(document: dict[str, Any])
         for method, operation in operations.items()
     }
     holdings = {f"{method} /{kind}/{{id}}" for kind in HOLDINGS for method in ("GET", "PUT")}
-    assert calls.keys() == holdings | {
-        "POST /sagas/travel-booking",
+    starts = {f"POST /sagas/{saga}" for saga in SAGAS}
+    assert calls.keys() == holdings | starts | {
         "GET /sagas",
         "GET /sagas/{saga_id}",
         "POST /sagas/{saga_id}/cancel",
@@ -1020,6 +1021,14 @@ def test_the_description_refers_to_nothing_that_it_lacks(document: dict[str, Any
         assert document["components"]["schemas"][name]["additionalProperties"] is False
     kinds = document["components"]["schemas"]["Problem"]["properties"]["type"]["enum"]
     assert kinds == [f"urn:recourse:problem:{kind}" for kind in problems.TYPES]
+
+
+def test_a_name_in_the_description_means_one_thing_whichever_saga_uses_it() -> None:
+    meant: dict[str, Any] = {}
+    for saga in SAGAS.values():
+        whole = TypeAdapter(saga.request).json_schema()
+        for name, part in (whole.pop("$defs", {}) | {saga.request.__name__: whole}).items():
+            assert meant.setdefault(name, part) == part, f"{saga.name} has another {name}"
 
 
 def wsgi(environ: dict[str, Any], start_response: Callable[..., Any], *, who: Caller) -> Any:

@@ -83,9 +83,8 @@ def must_add_up(ground: Ground) -> None:
             assert shown["total"] == shown["available"] + shown["held"] + shown["confirmed"]
             assert min(shown["available"], shown["held"], shown["confirmed"]) >= 0
             booked: Counter[str] = Counter()
-            for booking in ground.rows(kind, "booking#"):
-                if booking["thing"] == HOLDINGS[kind].key(thing):
-                    booked[booking["status"]] += booking["quantity"]
+            for booking in ground.rows(HOLDINGS[kind].service, "booking#"):
+                booked[booking["status"]] += booking["things"].get(HOLDINGS[kind].key(thing), 0)
             assert (booked["HELD"], booked["CONFIRMED"]) == (shown["held"], shown["confirmed"])
         else:
             assert shown["balance"] == shown["available"] + shown["held"]

@@ -46,12 +46,12 @@ def must_hold(ground: Ground) -> None:
         if kind == "accounts":
             continue
         shown = ground.held(kind, thing)
-        mine = [b for b in bookings[kind] if b["thing"] == HOLDINGS[kind].key(thing)]
         assert shown["total"] == body["total"]
         assert shown["total"] == shown["available"] + shown["held"] + shown["confirmed"], shown
         assert min(shown["available"], shown["held"], shown["confirmed"]) >= 0, shown
         for status, count in (("HELD", "held"), ("CONFIRMED", "confirmed")):
-            booked = sum(b["quantity"] for b in mine if b["status"] == status)
+            mine = [b["things"] for b in bookings[kind] if b["status"] == status]
+            booked = sum(things.get(HOLDINGS[kind].key(thing), 0) for things in mine)
             assert booked == shown[count], (kind, status)
     posted: Counter[str] = Counter()
     movements = ground.rows("payments", "movement#")
@@ -86,7 +86,7 @@ def must_be_whole(ground: Ground, saga: str) -> None:
             assert booking is None
             continue
         assert booking is not None and booking["status"] == "CONFIRMED"
-        assert booking["quantity"] == QUANTITIES[step]
+        assert list(booking["things"].values()) == [QUANTITIES[step]]
         price += booking["price"]["amount"]
     payment = ground.row("payments", f"payment#{saga}")
     assert payment is not None

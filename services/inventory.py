@@ -1,0 +1,88 @@
+"""Inventory: items in stock by their sku, reserved for all lines of an order or for none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recourse.money import CurrencyMismatchError, total
+from recourse.step import MOST_WRITES, Call, Decision, Refusal, Write, action, confirm, undo
+from services import counted
+
+MOST_SKUS = MOST_WRITES - 1
+"""How many different skus an order may have: each is one write, and the booking is one more.
+
+Lines of the same sku are added up first, for a transaction names a row only once; so it is skus
+that are counted, and an order may have more lines than this.
+"""
+
+
+class UnknownSkuError(Refusal):
+    """There is no item of this sku."""
+
+
+class StockUnavailableError(Refusal):
+    """Fewer items of a sku are available than all lines together ask for."""
+
+
+class TooManyLinesError(Refusal):
+    """The order has more different skus than can be reserved in one transaction."""
+
+
+@action(
+    reads=lambda call: [counted.thing_key("item", sku) for sku in _quantities(call)],
+    refuses=[StockUnavailableError, UnknownSkuError, TooManyLinesError, CurrencyMismatchError],
+)
+def reserve(call: Call) -> Decision:
+    """Reserve every line of an order; the price is per item.
+
+    The result has a line for each sku, for the invoice, and in `price` what they cost together.
+    """
+    quantities = _quantities(call)
+    things: dict[str, int] = {}
+    writes: list[Write] = []
+    lines: list[dict[str, Any]] = []
+    for (sku, quantity), row in zip(quantities.items(), call.items, strict=True):
+        held, price = counted.take(
+            row, "item", sku, quantity, unknown=UnknownSkuError, scarce=StockUnavailableError
+        )
+        things[held.key] = quantity
+        writes.append(held)
+        lines.append({"sku": sku, "quantity": quantity, "price": price})
+    price = total(line["price"] for line in lines)
+    return Decision(
+        result={
+            "booking_id": counted.booking_key(call),
+            "quantity": sum(things.values()),
+            "price": price,
+            "lines": lines,
+        },
+        writes=[*writes, counted.book(call, things, price)],
+    )
+
+
+@undo(reads=lambda call: [counted.booking_key(call)])
+def release(call: Call) -> Decision:
+    """Release every line."""
+    return counted.release(call)
+
+
+@confirm(reads=lambda call: [counted.booking_key(call)])
+def book(call: Call) -> Decision:
+    """Turn the reservation into a booking."""
+    return counted.confirm(call)
+
+
+def _quantities(call: Call) -> dict[str, int]:
+    """How many of each sku all lines together ask for.
+
+    Raises:
+        TooManyLinesError: One transaction cannot hold them.
+    """
+    found: dict[str, int] = {}
+    for line in call.request["lines"]:
+        found[line["sku"]] = found.get(line["sku"], 0) + line["quantity"]
+    if len(found) > MOST_SKUS:
+        raise TooManyLinesError(
+            f"{len(found)} different skus: all or none can be reserved of at most {MOST_SKUS}"
+        )
+    return found

@@ -1,0 +1,57 @@
+"""An order: all its lines reserved or none, then paid, captured and invoiced."""
+
+from typing import Annotated
+
+from annotated_types import Ge, Le, Len, Predicate
+
+from recourse.saga import Saga, Step, request_model
+from services import inventory, invoices, payments
+from statemachines.fields import Payer, Person, is_id
+
+LINES = 200
+"""At most so many: more than the inventory reserves skus at once, for lines may repeat a sku, and
+what a transaction holds is for the inventory to say, in one place and by name; yet so few that the
+longest skus stay within what one run may carry (256 KiB)."""
+
+
+@request_model
+class OrderLine:
+    """So many items of one sku."""
+
+    sku: Annotated[str, Len(1, 64), Predicate(is_id)]
+    quantity: Annotated[int, Ge(1), Le(9999)]
+
+
+@request_model
+class OrderRequest:
+    """An order of items in stock."""
+
+    order_id: Annotated[str, Len(1, 128)]
+    customer: Person
+    lines: Annotated[list[OrderLine], Len(1, LINES)]
+    payment: Payer
+
+
+ORDER = Saga(
+    "order",
+    request=OrderRequest,
+    business_key="order_id",
+    steps=[
+        Step(
+            "inventory",
+            inventory.reserve,
+            undo=inventory.release,
+            confirm=inventory.book,
+            takes=["lines"],
+        ),
+        Step(
+            "payment",
+            payments.authorise,
+            undo=payments.void,
+            takes=["payment"],
+            after=["inventory"],
+        ),
+        Step("capture", payments.capture, pivot=True),
+        Step("invoice", invoices.issue, after=["inventory"]),
+    ],
+)

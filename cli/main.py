@@ -162,7 +162,7 @@ def show(
             step["status"],
             str(step["attempts"]),
             str(step["undo_attempts"]),
-            json.dumps(step["error"] or step["result"]),
+            f"{step['error']}: {step['message']}" if step["error"] else json.dumps(step["result"]),
         )
     out.print(table)
 

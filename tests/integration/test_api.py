@@ -712,6 +712,7 @@ def test_a_failed_undo_is_retried_by_an_operator(shared: Ground) -> None:
     assert asha("POST", f"/sagas/{saga}/cancel").status == 202
     answer = resolve(saga, "hotel", action="retry")
     assert (answer.status, answer.json["status"]) == (202, "COMPENSATING")
+    assert asha("POST", f"/sagas/{saga}/cancel").status == 202, "it is under way to that"
     shared.settle()
     assert asha.get(saga).json["status"] == must_agree(shared, saga) == "COMPENSATED"
     problem(resolve(saga, "hotel", action="retry"), 409, "nothing-to-resolve")

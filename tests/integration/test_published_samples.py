@@ -417,8 +417,10 @@ def test_undoing_adds_no_stock_that_was_never_taken(shared: Ground, step: str, f
 def test_an_error_of_an_undo_is_not_swallowed(shared: Ground, step: str) -> None:
     """It swallows what its reverts raise, and goes on as if they had worked."""
     saga = book(shared, REJECTED, mishap=at(step, "undo", failing(ZeroDivisionError("a slip"))))
-    shown = next(s for s in shared.view(saga)["steps"] if s["name"] == step)
+    view = shared.view(saga)
+    shown = next(s for s in view["steps"] if s["name"] == step)
     assert (shown["error"], shown["message"]) == ("ZeroDivisionError", "a slip")
+    assert view["reason"]["step"] == "capture", "why it is undone is still the first failure"
     assert shown["undo_attempts"] == SAGA.retry(SAGA.by_name[step]).attempts
     record = shared.ledger.get(saga)
     assert record is not None

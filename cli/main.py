@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cli.api import Api, ApiError
 from cli.timeline import print_timeline
@@ -25,7 +26,8 @@ app = typer.Typer(
     epilog="Locally: `make up` in one terminal, then "
     '`export RECOURSE_TOKEN=$(recourse token --subject asha --scope "sagas:write sagas:read")`.',
 )
-out = Console(highlight=False)
+# What callers have named is shown as it is, not taken for markup.
+out = Console(highlight=False, markup=False)
 err = Console(stderr=True, highlight=False)
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -150,7 +152,7 @@ def show(
     if as_json:
         print(json.dumps(saga))
         return
-    out.print(f"{saga['saga']} {saga['saga_id']}: [bold]{saga['status']}[/bold]")
+    out.print(f"{saga['saga']} {saga['saga_id']}:", Text(saga["status"], "bold"))
     out.print(f"  {saga['business_key']}, of {saga['owner']}, started {saga['started_at']}")
     if saga["reason"]:
         reason = saga["reason"]
@@ -162,7 +164,7 @@ def show(
             step["status"],
             str(step["attempts"]),
             str(step["undo_attempts"]),
-            json.dumps(step["error"] or step["result"]),
+            f"{step['error']}: {step['message']}" if step["error"] else json.dumps(step["result"]),
         )
     out.print(table)
 

@@ -77,7 +77,7 @@ def _line(saga: Mapping[str, Any], step: Mapping[str, Any]) -> Text:
 
 def _detail(step: Mapping[str, Any]) -> str:
     if step["error"] and step["status"] in ("FAILED", "UNDO_FAILED"):
-        return f"{step['error']['type']}: {step['error']['message']}"
+        return f"{step['error']}: {step['message']}"
     result = step["result"]
     if step["status"] != "DONE" or not isinstance(result, dict):
         return ""

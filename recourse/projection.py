@@ -189,6 +189,7 @@ class Story:
         acted = done or failed
         ended = undone or failed or done
         status = self._step_status(step, run)
+        error = self._error(seen)
         begun = None if status in ("PENDING", "SKIPPED") else self._ready_since(step)
         return {
             "name": step.name,
@@ -199,7 +200,8 @@ class Story:
             ),
             "undo_attempts": undone["data"].get("attempts", 0) if undone else 0,
             "result": done["data"].get("result") if done else None,
-            "error": self._error(seen),
+            "error": error["type"] if error else None,
+            "message": error["message"] if error else None,
             "started_at": (acted["data"].get("entered_at") if acted else None) or begun,
             "ended_at": ended["time"] if ended and status not in ("RUNNING", "UNDOING") else None,
         }

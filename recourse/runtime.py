@@ -243,8 +243,8 @@ class StepRunner:
         barrier = self._barrier(task)
         if task.saga.get("recover"):
             if task.role == "compensable":
-                (marker,) = barrier.read([barrier.key("action")])
-                return (marker or {}).get("result")
+                key = barrier.key("action")
+                return barrier.until_settled(lambda: barrier.read([key])[0] or {}).get("result")
             if task.role == "pivot":
                 return self._settle(task)
         try:

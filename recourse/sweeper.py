@@ -67,11 +67,21 @@ class Sweeper:
 
         Returns:
             What was done, by saga id.
+
+        Raises:
+            ExceptionGroup: Some could not be looked after; all the others were.
         """
         before = datetime.now(UTC) - GRACE * self._timescale
         done: dict[str, str] = {}
+        problems: list[Exception] = []
         for record in self._ledger.unfinished(before.isoformat(timespec="milliseconds")):
-            done |= self._look_after(record)
+            try:
+                done |= self._look_after(record)
+            except Exception as problem:
+                problem.add_note(f"saga {record.saga_id}")
+                problems.append(problem)
+        if problems:
+            raise ExceptionGroup("sagas that could not be looked after", problems)
         return done
 
     def _look_after(self, record: Record) -> dict[str, str]:

@@ -192,7 +192,10 @@ def authorise(call: Call) -> Decision:
 
 @undo(reads=lambda call: [payment_key(call)])
 def void(call: Call) -> Decision:
-    """Give back what was set aside."""
+    """Give back what was set aside; of a refunded payment nothing is set aside any more."""
+    payment = call.item
+    if payment is not None and payment["status"] == "REFUNDED":
+        return Decision(result={"payment_id": payment["pk"], "status": "REFUNDED"})
     return GATEWAY.void(call, _payment(call, "AUTHORISED"))
 
 

@@ -44,7 +44,6 @@ def _ref(name: str) -> Schema:
 
 
 MONEY = _object({"amount": NUMBER, "currency": TEXT})
-ERROR = _object({"type": TEXT, "message": TEXT}) | {"type": ["object", "null"]}
 STEP = _object(
     {
         "name": TEXT,
@@ -52,7 +51,8 @@ STEP = _object(
         "attempts": NUMBER,
         "undo_attempts": NUMBER,
         "result": {},
-        "error": ERROR,
+        "error": MAYBE_TEXT,
+        "message": MAYBE_TEXT,
         "started_at": MAYBE_TEXT,
         "ended_at": MAYBE_TEXT,
     }

@@ -49,7 +49,8 @@ VIEW = {
     *("started_at", "ended_at", "steps", "links"),
 }
 STEP_VIEW = {
-    *("name", "status", "attempts", "undo_attempts", "result", "error", "started_at", "ended_at"),
+    *("name", "status", "attempts", "undo_attempts", "result", "error", "message"),
+    *("started_at", "ended_at"),
 }
 keys = itertools.count()
 
@@ -370,6 +371,8 @@ def test_a_fault_can_be_asked_for_where_chaos_is_on(shared: Ground) -> None:
     assert ended["status"] == "COMPENSATED"
     assert ended["reason"]["step"] == "payment"
     assert ended["reason"]["error"] == "PaymentDeclinedError"
+    errors = {s["name"]: s["error"] for s in ended["steps"] if s["error"]}
+    assert errors == {"payment": "PaymentDeclinedError"}, "a class name, as in the reason"
     assert {s["name"]: s["status"] for s in ended["steps"]} == {
         "flight": "UNDONE",
         "hotel": "UNDONE",
@@ -705,10 +708,12 @@ def test_a_failed_undo_is_retried_by_an_operator(shared: Ground) -> None:
     assert ended["status"] == "COMPENSATION_FAILED"
     stuck_step = next(step for step in ended["steps"] if step["name"] == "hotel")
     assert stuck_step["status"] == "UNDO_FAILED"
-    assert stuck_step["error"]["type"] == "TransientError"
+    assert stuck_step["error"] == "TransientError"
+    assert stuck_step["message"]
     assert asha("POST", f"/sagas/{saga}/cancel").status == 202
     answer = resolve(saga, "hotel", action="retry")
     assert (answer.status, answer.json["status"]) == (202, "COMPENSATING")
+    assert asha("POST", f"/sagas/{saga}/cancel").status == 202, "it is under way to that"
     shared.settle()
     assert asha.get(saga).json["status"] == must_agree(shared, saga) == "COMPENSATED"
     problem(resolve(saga, "hotel", action="retry"), 409, "nothing-to-resolve")

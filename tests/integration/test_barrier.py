@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ import botocore.session
 import pytest
 from moto import mock_aws
 
-from recourse.barrier import marker_key
+from recourse.barrier import Barrier, _ChangedError, marker_key
 from recourse.items import decode_item, encode_item
 from recourse.runtime import RejectedError, StepRunner
 from recourse.step import (
@@ -267,6 +267,23 @@ def test_a_recovery_only_looks_up_what_a_step_before_the_pivot_had_done(bench: B
     bench.ask()
     assert bench.ask(recover=1) == {"wanted": 2}
     assert bench.ask("undo", recover=1) == {"outcome": "done"}
+
+
+def test_a_recovery_that_is_throttled_looks_up_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.ask()
+    read, asked = Barrier.read, []
+
+    def busy(barrier: Barrier, keys: Sequence[str]) -> Any:
+        asked.append(keys)
+        if len(asked) < 3:
+            raise _ChangedError("the table is throttled")
+        return read(barrier, keys)
+
+    monkeypatch.setattr(Barrier, "read", busy)
+    assert bench.ask(recover=1) == {"wanted": 2}
+    assert len(asked) == 3
 
 
 def test_a_recovery_settles_the_pivot(bench: Bench) -> None:

@@ -58,6 +58,8 @@ def test_every_fault_of_every_step_before_the_pivot(shared: Ground, step: str, f
         "reject": SAGA.by_name[step].action.refuses[0].__name__,
     }
     assert reason["error"] == expected[fault]
+    shown = {s["name"]: (s["error"], s["message"]) for s in shared.view(saga)["steps"]}
+    assert shown[step] == (expected[fault], reason["message"]), "the same on every surface"
     attempts = {s["name"]: s["attempts"] for s in shared.view(saga)["steps"]}[step]
     assert attempts == (1 if fault == "reject" else 4)
 

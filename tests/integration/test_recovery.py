@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import itertools
+import json
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from recourse import sweeper as sweeper_module
-from recourse.ledger import KeyReusedError, NothingToResolveError, UnknownSagaError
-from recourse.relay import relay
-from recourse.runs import run_name
+from recourse.ledger import KeyReusedError, NothingToResolveError, Record, UnknownSagaError
+from recourse.relay import PublishError, relay
+from recourse.runs import Runs, run_name
 from recourse.step import StepCancelledError, TransientError
+from recourse.sweeper import Sweeper
 from statemachines import SAGAS
 from tests.integration.trips import HOLDS, PRICE, TRIP, must_agree, must_be_gone, must_hold
-from tests.moto.ground import Ground
+from tests.moto.ground import LEDGER, Ground
 from tests.moto.handlers import Killed
 
 SAGA = SAGAS["travel-booking"]
@@ -148,6 +153,30 @@ def test_a_recovery_that_cannot_look_up_undoes_nothing_and_is_followed_by_anothe
     assert saga in shared.sweeper.sweep()
     shared.settle()
     assert must_agree(shared, saga) == ("SUCCEEDED" if captured else "COMPENSATED")
+
+
+def test_a_saga_that_cannot_be_looked_after_keeps_no_other_from_it(
+    shared: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = [shared.start("travel-booking", TRIP, key=key(), run=False) for _ in range(3)]
+    run = Runs.start
+
+    def refuse_one(runs: Runs, record: Record) -> None:
+        if record.saga_id == lost[1]:
+            raise TransientError("not this one, not now")
+        run(runs, record)
+
+    monkeypatch.setattr(Runs, "start", refuse_one)
+    with pytest.raises(ExceptionGroup) as problems:
+        shared.sweeper.sweep()
+    (problem,) = problems.value.exceptions
+    assert problem.__notes__ == [f"saga {lost[1]}"]
+    shared.settle()
+    assert [must_agree(shared, saga) for saga in lost] == ["SUCCEEDED", "RUNNING", "SUCCEEDED"]
+    monkeypatch.undo()
+    Sweeper(shared.ledger, shared.runs, SAGAS, timescale=0).sweep()
+    shared.settle()
+    assert must_agree(shared, lost[1]) == "SUCCEEDED"
 
 
 def test_a_start_that_was_recorded_and_never_run_is_run(shared: Ground) -> None:
@@ -287,6 +316,124 @@ def test_a_message_that_is_no_event_fails_alone(shared: Ground) -> None:
     shared.sqs.purge_queue(QueueUrl=shared.queues["ledger"])
     shared.settle()
     assert must_agree(shared, saga) == "SUCCEEDED"
+
+
+# What becomes of single calls of DynamoDB.
+
+Hook = Callable[[str, dict[str, Any]], Any]
+
+
+@contextmanager
+def calls(ground: Ground, before: Hook | None = None, after: Hook | None = None) -> Iterator[None]:
+    """Let something happen before and after each call; what `before` returns is the answer."""
+
+    def called(model: Any, params: dict[str, Any], **_: Any) -> Any:
+        return before(model.name, json.loads(params["body"])) if before else None
+
+    def answered(model: Any, **_: Any) -> None:
+        if after:
+            after(model.name, {})
+
+    hooks = ground.dynamodb.meta.events
+    hooks.register("before-call.dynamodb", called)
+    hooks.register("after-call.dynamodb", answered)
+    try:
+        yield
+    finally:
+        hooks.unregister("before-call.dynamodb", called)
+        hooks.unregister("after-call.dynamodb", answered)
+
+
+THROTTLED: Any = (
+    SimpleNamespace(status_code=400),
+    {
+        "Error": {"Code": "ProvisionedThroughputExceededException", "Message": "slower"},
+        "ResponseMetadata": {"HTTPStatusCode": 400},
+    },
+)
+
+
+def tables(asked: Mapping[str, Any]) -> set[str]:
+    """The tables that a call names."""
+    items = [next(iter(one.values()))["TableName"] for one in asked.get("TransactItems", ())]
+    return {*items, *asked.get("RequestItems", ()), *filter(None, [asked.get("TableName")])}
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("call", ["GetItem", "BatchGetItem", "TransactWriteItems"])
+@pytest.mark.parametrize("undo", [False, True], ids=["action", "undo"])
+def test_a_process_that_dies_at_any_of_its_calls_changes_nothing(
+    shared: Ground, undo: bool, call: str, after: bool
+) -> None:
+    phase = "undo" if undo else "action"
+    died: set[str] = set()
+
+    def mishap(function: str, task: dict[str, Any], run: Callable[[], Any]) -> Any:
+        step, mine = task.get("step"), threading.get_ident()
+        if step is None or task["phase"] != phase or step in died:
+            return run()
+
+        def die(name: str, _: dict[str, Any]) -> None:
+            if name == call and threading.get_ident() == mine:
+                died.add(step)
+                raise Killed
+
+        with calls(shared, **{"after" if after else "before": die}):
+            return run()
+
+    shared.mishap = mishap
+    faults = {"capture": "reject"} if undo else {}
+    saga = shared.start("travel-booking", TRIP, key=key(), faults=faults)
+    shared.settle()
+    assert must_agree(shared, saga) == ("COMPENSATED" if undo else "SUCCEEDED")
+    expected = set(COMPENSABLE) if undo else set(STEPS)
+    # An action reads one row or none, an undo two, in one call.
+    never = {"GetItem": undo, "BatchGetItem": not undo}.get(call, False)
+    reads = expected - {"invoice"} if call == "GetItem" else expected
+    assert died == (set() if never else reads)
+
+
+@pytest.mark.parametrize("faults", [{}, {"capture": "reject"}], ids=["booked", "undone"])
+def test_a_table_that_is_throttled_for_a_while_delays_and_changes_nothing(
+    shared: Ground, faults: dict[str, str]
+) -> None:
+    left = Counter(dict.fromkeys([*shared.services, LEDGER], 3))
+
+    def throttle(_: str, asked: dict[str, Any]) -> Any:
+        for table in tables(asked) & {table for table, times in left.items() if times > 0}:
+            left[table] -= 1
+            return THROTTLED
+
+    saga = shared.start("travel-booking", TRIP, key=key(), faults=faults, run=False)
+    record = shared.ledger.get(saga)
+    assert record is not None
+    with calls(shared, throttle):
+        shared.runs.start(record)
+        shared.settle(twice=True)
+    assert must_agree(shared, saga) == ("COMPENSATED" if faults else "SUCCEEDED")
+    met = {table for table, times in left.items() if times == 0}
+    assert met == {*shared.services, LEDGER} - ({"invoices"} if faults else set())
+
+
+def test_an_event_that_the_topic_did_not_take_is_told_again(shared: Ground) -> None:
+    saga = shared.start("travel-booking", TRIP, key=key(), faults={"payment": "reject"})
+    records = shared.stream.fetch()
+
+    class Picky:
+        """A topic that takes all of a batch but its first."""
+
+        def publish_batch(self, **asked: Any) -> Any:
+            entries = asked["PublishBatchRequestEntries"]
+            if len(entries) > 1:
+                shared.sns.publish_batch(**asked | {"PublishBatchRequestEntries": entries[1:]})
+            return {"Failed": [{"Id": entries[0]["Id"], "Code": "InternalError"}]}
+
+    with pytest.raises(PublishError):
+        relay(Picky(), shared.topic, records)  # type: ignore[arg-type]
+    for record in records:
+        shared.stream.add(record)
+    shared.settle()
+    assert must_agree(shared, saga) == "COMPENSATED"
 
 
 def test_sixteen_clients_on_scarce_seats_never_oversell(shared: Ground) -> None:

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
+from moto.stepfunctions.parser.asl.component.program import program
 from moto.stepfunctions.parser.asl.component.state.exec import execute_state
+from moto.stepfunctions.parser.asl.component.state.exec.state_parallel import branch_worker
 from moto.stepfunctions.parser.backend import execution_worker
 
 from tests.moto.patching import replaced
@@ -47,6 +49,8 @@ def for_nothing() -> Iterator[list[float]]:
         replaced(execution_worker, "Thread", _Here),
         replaced(execute_state, "TMP_THREADS", _Nothing()),
         replaced(execution_worker, "TMP_THREADS", _Nothing()),
+        replaced(program, "TMP_THREADS", _Nothing()),
+        replaced(branch_worker, "TMP_THREADS", _Nothing()),
     ):
         yield naps
 

@@ -209,6 +209,14 @@ def test_only_what_is_stuck_can_be_resolved() -> None:
         assert stuck == (["hotel"] if name == "stuck" else [])
 
 
+def test_a_steps_error_is_the_class_name_and_its_message_stands_beside_it() -> None:
+    shown = {step["name"]: (step["error"], step["message"]) for step in play([STUCK]).steps(0)}
+    assert shown == dict.fromkeys(DONE, (None, None)) | {
+        "payment": ("OopsError", "it went wrong"),
+        "hotel": ("OopsError", "it went wrong"),
+    }
+
+
 def test_the_first_failure_is_the_reason() -> None:
     random_order = random.Random(7).sample(BOTH_FAILED, len(BOTH_FAILED))
     story = play([[STARTED], *([one] for one in random_order)])

@@ -152,6 +152,17 @@ def test_what_was_set_aside_is_given_back_or_taken(
     assert {name: rows[ACCOUNT["pk"]][name] for name in after} == after
 
 
+def test_of_a_refunded_payment_nothing_is_left_to_void() -> None:
+    rows = {ACCOUNT["pk"]: dict(ACCOUNT)}
+    apply(rows, payments.authorise(PAY))
+    for deed in (payments.capture, payments.refund):
+        apply(rows, deed(replace(PAY, items=[rows["payment#5a9a1d"]])))
+    assert payments.void(replace(PAY, items=[rows["payment#5a9a1d"]])).writes == ()
+    for lost in (None, rows["payment#5a9a1d"] | {"status": "CAPTURED"}):
+        with pytest.raises(payments.PaymentNotAuthorisedError):
+            payments.void(replace(PAY, items=[lost]))
+
+
 def test_every_movement_sums_to_zero_and_the_account_is_the_sum_of_its_postings() -> None:
     rows: dict[str, Item] = {}
     for write in payments.change("acct-asha", None, {"currency": "INR", "balance": 9000}) or []:

@@ -1,0 +1,416 @@
+"""Each gap of moto: there as it is shipped, closed by our file of that name.
+
+Where the first half of a test fails, moto has closed the gap: delete our file and the test.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
+from moto.awslambda.models import LambdaBackend
+from moto.dynamodb.models import DynamoDBBackend, dynamodb_backends
+from moto.stepfunctions.parser.asl.component.state.exec.state_parallel.branch_worker import (
+    BranchWorker,
+)
+from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
+from moto.stepfunctions.parser.utils import TMP_THREADS
+
+from recourse.aws import client
+from tests.moto import attributes, handlers, parsing, stopping, streams, transactions, waiting
+from tests.moto.ground import ENVIRONMENT
+from tests.moto.patching import replaced
+
+ROLE = f"arn:aws:iam::{handlers.ACCOUNT}:role/any"
+TASK = {"Type": "Task", "Resource": handlers.arn("f")}
+AT_MOST = 10
+"""Seconds to wait for what is there at once, so that a test ends where it is not."""
+
+
+@pytest.fixture(autouse=True)
+def shipped(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Moto as it is shipped."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    config: Any = {
+        "stepfunctions": {"execute_state_machine": True},
+        "lambda": {"use_docker": False},
+    }
+    client.cache_clear()
+    with mock_aws(config=config):
+        yield
+    client.cache_clear()
+
+
+# DynamoDB.
+
+
+def create_table(*, stream: bool = False) -> Any:
+    """A table of things, and its client."""
+    dynamodb = client("dynamodb")
+    options: dict[str, Any] = {}
+    if stream:
+        options["StreamSpecification"] = {"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"}
+    dynamodb.create_table(
+        TableName="things",
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+        **options,
+    )
+    return dynamodb
+
+
+def put(name: str) -> dict[str, Any]:
+    return {"Put": {"TableName": "things", "Item": {"pk": {"S": name}}}}
+
+
+def take_one() -> dict[str, Any]:
+    """Take one of what is left, if anything is."""
+    return {
+        "Update": {
+            "TableName": "things",
+            "Key": {"pk": {"S": "stock"}},
+            "UpdateExpression": "ADD amount :less",
+            "ConditionExpression": "amount >= :one",
+            "ExpressionAttributeValues": {":less": {"N": "-1"}, ":one": {"N": "1"}},
+        }
+    }
+
+
+def calls_for_an_attribute() -> float:
+    """How many of moto's functions a read calls for each attribute more that a row has."""
+    calls = [0]
+
+    def count(frame: FrameType, event: str, _: Any) -> None:
+        calls[0] += event == "call" and "moto" in frame.f_code.co_filename
+
+    def calls_for(attributes: int) -> int:
+        row = {f"a{n}": {"S": "x"} for n in range(attributes)}
+        dynamodb.put_item(TableName="things", Item={"pk": {"S": "row"}} | row)
+        calls[0] = 0
+        before = sys.getprofile()
+        sys.setprofile(count)
+        try:
+            dynamodb.get_item(TableName="things", Key={"pk": {"S": "row"}})
+        finally:
+            sys.setprofile(before)
+        return calls[0]
+
+    dynamodb = create_table()
+    calls_for(1)  # what is done once
+    return (calls_for(30) - calls_for(10)) / 20
+
+
+def test_an_attribute_is_looked_up_as_what_it_is() -> None:
+    assert calls_for_an_attribute() > 200
+    client("dynamodb").delete_table(TableName="things")
+    with attributes.plain():
+        assert calls_for_an_attribute() < 100
+
+
+def taken_by_threads(stock: int) -> int:
+    """How many of so many are taken by threads that want twice as many."""
+    dynamodb = client("dynamodb")
+    dynamodb.put_item(TableName="things", Item={"pk": {"S": "stock"}, "amount": {"N": str(stock)}})
+
+    def take(_: int) -> bool:
+        try:
+            dynamodb.update_item(**take_one()["Update"])
+        except dynamodb.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        return sum(pool.map(take, range(2 * stock)))
+
+
+def test_conditional_updates_are_exact_under_threads() -> None:
+    create_table()
+    switching = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads meet wherever they can
+    try:
+        assert any(taken_by_threads(20) > 20 for _ in range(20))
+        with transactions.true():
+            assert [taken_by_threads(20) for _ in range(3)] == [20, 20, 20]
+    finally:
+        sys.setswitchinterval(switching)
+
+
+def copies_of_the_table_in_a_transaction() -> int:
+    copies = []
+
+    class Probe:
+        def __deepcopy__(self, _: Any) -> Probe:
+            copies.append(self)
+            return self
+
+    table: Any = dynamodb_backends[handlers.ACCOUNT]["us-east-1"].tables["things"]
+    table.probe = Probe()
+    client("dynamodb").transact_write_items(TransactItems=[put("a"), put("b"), put("c")])
+    return len(copies)
+
+
+def test_a_transaction_copies_no_table() -> None:
+    create_table()
+    assert copies_of_the_table_in_a_transaction() == 3
+    with transactions.true():
+        assert copies_of_the_table_in_a_transaction() == 0
+
+
+def writes_of_a_transaction_that_fails() -> list[str]:
+    """What a transaction whose last condition fails has put before it is rolled back."""
+    puts = []
+    put_item = DynamoDBBackend.put_item
+
+    def spy(backend: Any, table: str, item: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        puts.append(item["pk"]["S"])
+        return put_item(backend, table, item, *args, **kwargs)
+
+    dynamodb = client("dynamodb")
+    with (
+        replaced(DynamoDBBackend, "put_item", spy),
+        pytest.raises(dynamodb.exceptions.TransactionCanceledException),
+    ):
+        dynamodb.transact_write_items(TransactItems=[put("a"), put("b"), take_one()])
+    return puts
+
+
+def test_a_transaction_that_fails_has_written_nothing() -> None:
+    create_table()
+    assert writes_of_a_transaction_that_fails() == ["a", "b"]
+    with transactions.true():
+        assert writes_of_a_transaction_that_fails() == []
+
+
+# Functions, and streams to them.
+
+
+def create_function() -> None:
+    """A function that answers what it is asked."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as package:
+        package.writestr("echo.py", "def handler(event, context):\n    return {'heard': event}\n")
+    client("iam").create_role(RoleName="any", AssumeRolePolicyDocument="{}")
+    client("lambda").create_function(
+        FunctionName="f",
+        Runtime="python3.13",
+        Handler="echo.handler",
+        Role=ROLE,
+        Code={"ZipFile": archive.getvalue()},
+    )
+
+
+def test_a_stream_has_what_is_committed_and_wanted() -> None:
+    dynamodb = create_table(stream=True)
+    create_function()
+    client("lambda").create_event_source_mapping(
+        FunctionName="f",
+        EventSourceArn=dynamodb.describe_table(TableName="things")["Table"]["LatestStreamArn"],
+        StartingPosition="TRIM_HORIZON",
+        FilterCriteria={"Filters": [{"Pattern": '{"eventName": ["REMOVE"]}'}]},
+    )
+    handed: list[str] = []
+
+    def send(_: Any, function: str, items: list[Any], source: str) -> str:
+        handed.extend(item.to_json()["dynamodb"]["Keys"]["pk"]["S"] for item in items)
+        return "taken"
+
+    def fail() -> None:
+        with pytest.raises(ClientError, match="TransactionCanceled"):
+            dynamodb.transact_write_items(TransactItems=[put("never"), take_one()])
+
+    with replaced(LambdaBackend, "send_dynamodb_items", send):
+        fail()
+        assert handed == ["never"], "what was never committed, and passes no filter"
+        handed.clear()
+        with transactions.true(), streams.collected() as stream:
+            fail()
+            assert stream.fetch() == []
+            dynamodb.transact_write_items(TransactItems=[put("a")])
+            (record,) = stream.fetch()
+            assert record["dynamodb"]["NewImage"]["pk"] == {"S": "a"}
+            assert stream.fetch() == []
+        assert handed == []
+
+
+# Step Functions.
+
+
+@dataclass
+class Run:
+    """A state machine, and an execution of it."""
+
+    machine: str
+    name: str = "one"
+    heard: list[Any] = field(default_factory=list)
+
+    @property
+    def arn(self) -> str:
+        return f"{self.machine.replace(':stateMachine:', ':execution:')}:{self.name}"
+
+    def start(self) -> Run:
+        client("stepfunctions").start_execution(
+            stateMachineArn=self.machine, name=self.name, input='{"asked": 7}'
+        )
+        return self
+
+    def now(self) -> dict[str, Any]:
+        found: dict[str, Any] = client("stepfunctions").describe_execution(executionArn=self.arn)
+        return found
+
+    def end(self) -> dict[str, Any]:
+        """How it ended; moto tells nobody, so it is looked at until then."""
+        pause, until = threading.Event(), time.monotonic() + AT_MOST
+        while (found := self.now())["status"] == "RUNNING" and time.monotonic() < until:
+            pause.wait(0.005)
+        return found
+
+
+def machine(states: dict[str, Any]) -> str:
+    """A state machine that starts with the first of these states."""
+    definition = {"StartAt": next(iter(states)), "States": states}
+    made: str = client("stepfunctions").create_state_machine(
+        name=f"machine-{time.monotonic_ns()}", definition=json.dumps(definition), roleArn=ROLE
+    )["stateMachineArn"]
+    return made
+
+
+def test_a_task_calls_the_code_of_its_function() -> None:
+    create_function()
+    made = machine({"task": TASK | {"End": True}})
+    output = json.loads(Run(made).start().end()["output"])
+    assert output != {"heard": {"asked": 7}}
+    with handlers.registered({"f": lambda event: {"heard": event}}):
+        output = json.loads(Run(made, "two").start().end()["output"])
+    assert output == {"heard": {"asked": 7}}
+
+
+@pytest.mark.parametrize(
+    ("problem", "error"),
+    [(KeyError("x"), "KeyError"), (handlers.Killed(), "Runtime.ExitError")],
+)
+def test_an_exception_in_the_code_of_a_function_is_its_error(
+    problem: BaseException, error: str
+) -> None:
+    create_function()
+    made = machine({"task": TASK | {"End": True}})
+    assert Run(made).start().end()["status"] == "SUCCEEDED", "it knows no code that could fail"
+
+    def fail(_: Any) -> None:
+        raise problem
+
+    with handlers.registered({"f": fail}):
+        end = Run(made, "two").start().end()
+    assert (end["status"], end["error"]) == ("FAILED", error)
+
+
+def parses_of_two_executions(*, once: bool) -> int:
+    """How often a definition is parsed when it is run, after it was parsed to be checked."""
+    parses = []
+    parse = AmazonStateLanguageParser.parse
+
+    def count(definition: str) -> Any:
+        parses.append(definition)
+        return parse(definition)
+
+    with replaced(AmazonStateLanguageParser, "parse", staticmethod(count)), ExitStack() as stack:
+        if once:
+            stack.enter_context(parsing.once())
+        made = machine({"pass": {"Type": "Pass", "End": True}})
+        before = len(parses)
+        for name in ("one", "two"):
+            assert Run(made, name).start().end()["status"] == "SUCCEEDED"
+        return len(parses) - before
+
+
+def test_a_definition_is_parsed_once() -> None:
+    assert parses_of_two_executions(once=False) == 2
+    assert parses_of_two_executions(once=True) == 0
+
+
+@contextmanager
+def stopped_while_branches_start() -> Iterator[tuple[Run, threading.Event]]:
+    """An execution that is stopped between the start of its branches, and what a thread died of."""
+    stopped, died = threading.Event(), threading.Event()
+
+    def stop(_: Any) -> None:
+        client("stepfunctions").stop_execution(executionArn=run.arn)
+        stopped.set()
+
+    start: Callable[[Any], None] = BranchWorker.start
+
+    def start_in_turn(worker: Any) -> None:
+        start(worker)
+        assert stopped.wait(AT_MOST)
+
+    branches: list[dict[str, Any]] = [
+        {"StartAt": "task", "States": {"task": TASK | {"End": True}}},
+        {"StartAt": "pass", "States": {"pass": {"Type": "Pass", "End": True}}},
+    ]
+    run = Run(machine({"both": {"Type": "Parallel", "Branches": branches, "End": True}}))
+    with (
+        handlers.registered({"f": stop}),
+        replaced(BranchWorker, "start", start_in_turn),
+        replaced(threading, "excepthook", lambda _: died.set()),
+    ):
+        yield run.start(), died
+
+
+def test_an_execution_that_is_stopped_while_its_branches_start_ends() -> None:
+    with stopped_while_branches_start() as (run, died):
+        assert died.wait(AT_MOST)
+        assert run.now()["status"] == "RUNNING", "it waits for a branch that ended unheard"
+    with stopping.quietly(), stopped_while_branches_start() as (run, died):
+        assert run.end()["status"] == "ABORTED"
+        assert not died.is_set()
+
+
+def waits_of_a_retry(run: Run) -> tuple[list[float], int, bool]:
+    """What one retry sleeps, in how many threads its two tries run, and whether any is kept."""
+    sleeps: list[float] = []
+    threads: set[threading.Thread] = set()
+
+    def fail(_: Any) -> None:
+        threads.add(threading.current_thread())
+        raise KeyError
+
+    kept = len(TMP_THREADS)
+    with handlers.registered({"f": fail}), replaced(time, "sleep", sleeps.append):
+        end = run.start().end()
+    assert (end["status"], end["error"]) == ("FAILED", "KeyError")
+    return sleeps, len(threads), len(TMP_THREADS) > kept
+
+
+def test_a_retry_waits_for_nothing_and_a_task_has_no_thread_of_its_own() -> None:
+    retry = {"ErrorEquals": ["KeyError"], "IntervalSeconds": 3, "MaxAttempts": 1}
+    made = machine({"task": TASK | {"Retry": [retry], "End": True}})
+    assert waits_of_a_retry(Run(made)) == ([3], 2, True)
+    with waiting.for_nothing() as naps:
+        assert waits_of_a_retry(Run(made, "two")) == ([], 1, False)
+    assert naps == [3]
+
+
+def test_an_execution_has_ended_when_it_has_been_started() -> None:
+    answer = threading.Event()
+    slow = machine({"task": TASK | {"End": True}})
+    with handlers.registered({"f": lambda _: answer.wait(AT_MOST)}):
+        run = Run(slow).start()
+        assert run.now()["status"] == "RUNNING"
+        answer.set()
+        run.end()
+    with waiting.for_nothing(), handlers.registered({"f": lambda _: None}):
+        assert Run(slow, "two").start().now()["status"] == "SUCCEEDED"

@@ -1,0 +1,86 @@
+"""The command line shows sagas as the API tells of them."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import httpx
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from cli import main
+from cli.api import Api
+from cli.timeline import print_timeline
+
+STEP: dict[str, Any] = {
+    "name": "flight",
+    "status": "FAILED",
+    "attempts": 1,
+    "undo_attempts": 1,
+    "result": None,
+    "error": "SeatUnavailableError",
+    "message": "flight AI-202 has fewer than 2 available",
+    "started_at": "2026-11-24T10:00:00.100Z",
+    "ended_at": "2026-11-24T10:00:00.500Z",
+}
+SAGA: dict[str, Any] = {
+    "saga_id": "5a9a1d",
+    "saga": "travel-booking",
+    "coordination": "orchestration",
+    "status": "COMPENSATED",
+    "reason": {"step": "flight", "error": STEP["error"], "message": STEP["message"]},
+    "owner": "asha",
+    "business_key": "t-1",
+    "started_at": "2026-11-24T10:00:00.000Z",
+    "ended_at": "2026-11-24T10:00:01.000Z",
+    "steps": [STEP],
+    "links": {},
+}
+WHY = f"{STEP['error']}: {STEP['message']}"
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the API tells of the one saga that there is."""
+    saga = dict(SAGA)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        page = {"items": [saga], "cursor": None}
+        return httpx.Response(200, json=page if request.url.path == "/sagas" else saga)
+
+    transport = httpx.MockTransport(answer)
+    monkeypatch.setattr(main, "Api", lambda url, token: Api(url, token, transport=transport))
+    monkeypatch.setattr(main.out, "_width", 200)
+    return saga
+
+
+def run(*command: str) -> str:
+    ended = CliRunner().invoke(main.app, list(command), catch_exceptions=False)
+    assert ended.exit_code == 0, ended.output
+    return ended.output
+
+
+def test_a_failed_step_is_shown_with_the_class_name_of_its_error(told: dict[str, Any]) -> None:
+    shown = run("show", "5a9a1d")
+    assert "travel-booking 5a9a1d: COMPENSATED" in shown
+    assert f"because flight: {WHY}" in shown
+    assert shown.count(WHY) == 2, "as the reason and with the step"
+    assert json.loads(run("show", "5a9a1d", "--json")) == SAGA
+
+
+@pytest.mark.parametrize("key", ["[/bold]", "[red]t-1", "[link=x]"])
+def test_what_a_caller_has_named_is_shown_as_it_is(told: dict[str, Any], key: str) -> None:
+    told["business_key"] = key
+    told["reason"] = told["reason"] | {"message": f"no {key}"}
+    assert f"{key}, of asha" in run("show", "5a9a1d")
+    assert key in run("list")
+
+
+def test_a_timeline_tells_of_the_error_of_a_step() -> None:
+    out = io.StringIO()
+    print_timeline(Console(file=out, width=200), [SAGA])
+    (line,) = [line for line in out.getvalue().splitlines() if "flight" in line]
+    assert line.split(maxsplit=5) == ["0.50", "s", "\u2717", "flight", "FAILED", WHY]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from recourse.events import attributes
 
 if TYPE_CHECKING:
     from types_boto3_sns import SNSClient
+    from types_boto3_sns.type_defs import PublishBatchRequestEntryTypeDef
+
+MOST_EVENTS, MOST_BYTES = 10, 256 * 1024
+"""What one PublishBatch takes."""
 
 
 class PublishError(Exception):
@@ -37,22 +41,38 @@ def relay(sns: SNSClient, topic: str, records: Iterable[Mapping[str, Any]]) -> i
         and "event" in (image := record["dynamodb"]["NewImage"])
         and image["pk"]["S"].startswith("outbox#")
     ]
-    for first in range(0, len(told), 10):
-        batch = told[first : first + 10]
-        answer = sns.publish_batch(
-            TopicArn=topic,
-            PublishBatchRequestEntries=[
-                {
-                    "Id": str(index),
-                    "Message": json.dumps(one, separators=(",", ":"), ensure_ascii=False),
-                    "MessageAttributes": {
-                        name: {"DataType": "String", "StringValue": value}
-                        for name, value in attributes(one).items()
-                    },
-                }
-                for index, one in enumerate(batch)
-            ],
-        )
+    for batch in _batches(told):
+        answer = sns.publish_batch(TopicArn=topic, PublishBatchRequestEntries=batch)
         if answer.get("Failed"):
             raise PublishError(answer["Failed"])
     return len(told)
+
+
+def _batches(
+    told: Iterable[Mapping[str, Any]],
+) -> Iterator[list[PublishBatchRequestEntryTypeDef]]:
+    """The events as SNS takes them: ten a call, and 256 KiB."""
+    batch: list[PublishBatchRequestEntryTypeDef] = []
+    size = 0
+    for one in told:
+        message = json.dumps(one, separators=(",", ":"), ensure_ascii=False)
+        named = attributes(one)
+        weight = len(message.encode()) + sum(
+            len(f"{k}String{v}".encode()) for k, v in named.items()
+        )
+        if batch and (len(batch) == MOST_EVENTS or size + weight > MOST_BYTES):
+            yield batch
+            batch, size = [], 0
+        size += weight
+        batch.append(
+            {
+                "Id": str(len(batch)),
+                "Message": message,
+                "MessageAttributes": {
+                    name: {"DataType": "String", "StringValue": value}
+                    for name, value in named.items()
+                },
+            }
+        )
+    if batch:
+        yield batch

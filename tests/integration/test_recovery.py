@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
+from recourse import events
 from recourse import sweeper as sweeper_module
+from recourse.items import encode_item
 from recourse.ledger import KeyReusedError, NothingToResolveError, Record, UnknownSagaError
 from recourse.relay import PublishError, relay
 from recourse.runs import Runs, run_name
@@ -459,3 +461,38 @@ def test_sixteen_clients_on_scarce_seats_never_oversell(shared: Ground) -> None:
                 must_be_gone(shared, saga)
     finally:
         shared.put("flights", "AI-202", {"total": 10_000, "price": price})
+
+
+class _Sns:
+    """An SNS that counts as AWS does."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[dict[str, Any]]] = []
+
+    def publish_batch(
+        self, *, TopicArn: str, PublishBatchRequestEntries: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        assert len(PublishBatchRequestEntries) <= 10
+        assert len(json.dumps(PublishBatchRequestEntries, ensure_ascii=False)) < 270_000
+        assert sum(len(one["Message"].encode()) for one in PublishBatchRequestEntries) <= 262_144
+        self.batches.append(PublishBatchRequestEntries)
+        return {}
+
+
+def test_large_events_are_relayed_in_batches_that_sns_takes() -> None:
+    sizes = [60_000, 60_000, 100_000, 60_000, 250_000, *[100] * 12]
+    told = [
+        events.event(
+            "s", "travel-booking", "done", step="flight", occasion=str(n), result="x" * size
+        )
+        for n, size in enumerate(sizes)
+    ]
+    records = [
+        {"eventName": "INSERT", "dynamodb": {"NewImage": encode_item(events.outbox_row(one))}}
+        for one in told
+    ]
+    sns: Any = _Sns()
+    assert relay(sns, "topic", records) == len(sizes)
+    sent = [json.loads(one["Message"]) for batch in sns.batches for one in batch]
+    assert sent == told
+    assert [len(batch) for batch in sns.batches] == [3, 1, 10, 3]

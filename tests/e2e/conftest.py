@@ -12,13 +12,14 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import pytest
 
 from cli.api import Api
 from local import LOCAL
 from local.cloud import EVERY_SCOPE, LocalCloud
+from recourse.saga import Coordination
 
 PRICES = {"flights": 4800, "hotels": 9500, "cars": 2200}
 BALANCE = 10_000_000
@@ -30,6 +31,7 @@ class Trip:
 
     api: Api
     total: int = 10
+    coordination: Coordination = "orchestration"
     name: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
 
     def stocked(self) -> Self:
@@ -61,8 +63,13 @@ class Trip:
 
     def start(self, chaos: str | None = None, key: str | None = None) -> str:
         saga = self.api.start(
-            "travel-booking", self.request, key=key or uuid.uuid4().hex, chaos=chaos
+            "travel-booking",
+            self.request,
+            key=key or uuid.uuid4().hex,
+            chaos=chaos,
+            coordination=self.coordination,
         )
+        assert saga["coordination"] == self.coordination
         return str(saga["saga_id"])
 
     def ended(self, saga_id: str, status: str) -> dict[str, Any]:
@@ -121,7 +128,13 @@ def api(inside: LocalCloud | None, url: str) -> Iterator[Api]:
         yield made
 
 
+@pytest.fixture(params=get_args(Coordination))
+def trip(api: Api, request: pytest.FixtureRequest) -> Trip:
+    """A trip for things of its own, in each coordination."""
+    return Trip(api, coordination=request.param).stocked()
+
+
 @pytest.fixture
-def trip(api: Api) -> Trip:
-    """A trip for things of its own."""
+def orchestrated(api: Api) -> Trip:
+    """A trip for things of its own, run by the state machine."""
     return Trip(api).stocked()

@@ -55,13 +55,15 @@ def test_a_worker_that_is_killed_midway_changes_nothing(trip: Trip, cloud: Local
     must_be_booked(trip)
 
 
-def test_an_execution_that_is_aborted_comes_to_its_end(trip: Trip, cloud: LocalCloud) -> None:
-    saga_id = trip.start("payment=timeout:1")
-    wait_for_step(trip, saga_id, "payment")
+def test_an_execution_that_is_aborted_comes_to_its_end(
+    orchestrated: Trip, cloud: LocalCloud
+) -> None:
+    saga_id = orchestrated.start("payment=timeout:1")
+    wait_for_step(orchestrated, saga_id, "payment")
     sfn = cloud.client("stepfunctions")
     machine = machine_of_trips(cloud)
     execution = f"{machine.replace(':stateMachine:', ':execution:')}:{saga_id}"
     sfn.stop_execution(executionArn=execution, error="Stopped", cause="by a test")
     assert sfn.describe_execution(executionArn=execution)["status"] == "ABORTED"
-    trip.ended(saga_id, "COMPENSATED")
-    must_be_untouched(trip)
+    orchestrated.ended(saga_id, "COMPENSATED")
+    must_be_untouched(orchestrated)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
+from typing import get_args
 
 import httpx
 import pytest
 
 from cli.api import Api, ApiError
 from local.cloud import LocalCloud
+from recourse.saga import Coordination
 from tests.e2e.conftest import BALANCE, PRICES, Trip
 
 QUANTITIES = {"flights": 2, "hotels": 1, "cars": 1}
@@ -89,7 +92,8 @@ def test_an_undo_that_fails_is_seen_and_resolved(trip: Trip) -> None:
         trip.api.call("POST", resolve, json={"action": "retry"})
 
 
-def test_a_trip_can_be_cancelled_before_its_pivot(trip: Trip) -> None:
+def test_a_trip_can_be_cancelled_before_its_pivot(orchestrated: Trip) -> None:
+    trip = orchestrated
     saga_id = trip.start("payment=timeout:1")
     trip.api.call("POST", f"/sagas/{saga_id}/cancel")
     saga = trip.ended(saga_id, "COMPENSATED")
@@ -107,14 +111,17 @@ def test_a_booked_trip_cannot_be_cancelled(trip: Trip) -> None:
 
 def test_the_same_start_ten_times_at_once_is_one_trip(trip: Trip) -> None:
     with ThreadPoolExecutor(10) as pool:
-        ids = set(pool.map(lambda _: trip.start(key="once"), range(10)))
+        ids = set(pool.map(lambda _: trip.start(key=trip.name), range(10)))
     (saga_id,) = ids
     trip.ended(saga_id, "SUCCEEDED")
     must_be_booked(trip)
 
 
-def test_sixteen_clients_on_scarce_seats_never_oversell(api: Api) -> None:
-    trip = Trip(api, total=10).stocked()
+@pytest.mark.parametrize("coordination", get_args(Coordination))
+def test_sixteen_clients_on_scarce_seats_never_oversell(
+    api: Api, coordination: Coordination
+) -> None:
+    trip = Trip(api, total=10, coordination=coordination).stocked()
     with ThreadPoolExecutor(16) as pool:
         ids = list(pool.map(lambda _: trip.start(), range(16)))
     ended = []
@@ -124,6 +131,41 @@ def test_sixteen_clients_on_scarce_seats_never_oversell(api: Api) -> None:
     assert ended.count("SUCCEEDED") == 5, "ten seats, two a trip"
     assert ended.count("COMPENSATED") == 11
     must_be_booked(trip, times=5)
+
+
+@pytest.mark.parametrize("coordination", get_args(Coordination))
+@pytest.mark.parametrize("quantity", [2, 11], ids=["enough", "too many"])
+def test_an_order_is_reserved_whole_or_not_at_all(
+    api: Api, coordination: Coordination, quantity: int
+) -> None:
+    name = uuid.uuid4().hex[:12]
+    price = {"amount": 100, "currency": "INR"}
+    for sku in (f"{name}-a", f"{name}-b"):
+        api.call("PUT", f"/stock/{sku}", json={"total": 10, "price": price})
+    api.call("PUT", f"/accounts/{name}", json={"currency": "INR", "balance": BALANCE})
+    order = {
+        "order_id": name,
+        "customer": {"name": "Asha Rao", "email": "asha@example.com"},
+        "lines": [
+            {"sku": f"{name}-a", "quantity": 3},
+            {"sku": f"{name}-b", "quantity": quantity},
+        ],
+        "payment": {"account_id": name},
+    }
+    started = api.start("order", order, key=name, coordination=coordination)
+    *_, saga = api.follow(started["saga_id"])
+    booked = quantity <= 10
+    assert saga["status"] == ("SUCCEEDED" if booked else "COMPENSATED")
+    if not booked:
+        assert saga["reason"]["error"] == "StockUnavailableError"
+    until = time.monotonic() + 30
+    shown = [api.get(f"/stock/{name}-{one}") for one in "ab"]
+    while any(one["held"] for one in shown) and time.monotonic() < until:
+        time.sleep(0.2)
+        shown = [api.get(f"/stock/{name}-{one}") for one in "ab"]
+    assert [one["confirmed"] for one in shown] == ([3, quantity] if booked else [0, 0])
+    paid = BALANCE - api.get(f"/accounts/{name}")["balance"]
+    assert paid == (100 * (3 + quantity) if booked else 0)
 
 
 def test_the_trips_of_a_page_are_ones_own(trip: Trip, cloud: LocalCloud) -> None:

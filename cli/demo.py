@@ -1,4 +1,4 @@
-"""`make demo`: one trip booked and another undone, on a cloud of one's own, with the proof."""
+"""`make demo`: trips booked and undone, in both coordinations, on a cloud of one's own."""
 
 from __future__ import annotations
 

@@ -256,18 +256,32 @@ def compile_sagas(
     ),
     as_json: AsJson = False,
 ) -> None:
-    """Compile every declaration to its state machine, statemachines/<saga>.asl.json."""
+    """Compile every declaration: to its state machine, and to who listens to whom.
+
+    The first is statemachines/<saga>.asl.json, the second statemachines/<saga>.choreography.md.
+    """
     from recourse.asl import compile_saga
+    from recourse.choreography import describe, table
     from statemachines import SAGAS
 
     changed = []
     for saga in SAGAS.values():
-        file = folder / f"{saga.name}.asl.json"
-        text = json.dumps(compile_saga(saga), indent=2) + "\n"
-        if not file.exists() or file.read_text() != text:
-            changed.append(str(file))
-            if not check:
-                file.write_text(text)
+        compiled = {
+            folder / f"{saga.name}.asl.json": json.dumps(compile_saga(saga), indent=2) + "\n",
+            folder / f"{saga.name}.choreography.md": describe(saga),
+        }
+        for file, text in compiled.items():
+            if not file.exists() or file.read_text() != text:
+                changed.append(str(file))
+                if not check:
+                    file.write_text(text)
+        if not check and not as_json:
+            listens = Table(
+                "step", "acts on", "undoes on", title=f"{saga.name}: who listens to whom"
+            )
+            for row in table(saga):
+                listens.add_row(*row)
+            out.print(listens)
     if as_json:
         print(json.dumps({"changed": changed}))
     elif not check:

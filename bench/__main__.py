@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import calls, cloud, states
+from bench import calls, cloud, runtime, startup, states
 from bench.figures import Figure, say, show
 
 WIDTH = 140
@@ -16,6 +16,8 @@ WIDTH = 140
 BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "calls": calls.measure,
     "states": states.measure,
+    "startup": startup.measure,
+    "runtime": runtime.measure,
     "cloud": cloud.measure,
 }
 """Every benchmark there is: one file each, and one line here."""

@@ -41,7 +41,16 @@ from recourse.step import Document
 from recourse.sweeper import Sweeper
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
-from tests.moto import attributes, handlers, parsing, stopping, streams, transactions, waiting
+from tests.moto import (
+    attributes,
+    handlers,
+    keeping,
+    parsing,
+    stopping,
+    streams,
+    transactions,
+    waiting,
+)
 
 LEDGER = "ledger"
 ENVIRONMENT = {
@@ -359,6 +368,7 @@ def ground(sagas: Mapping[str, Saga] = SAGAS) -> Iterator[Ground]:
         stack.callback(client.cache_clear)
         client.cache_clear()
         naps = stack.enter_context(waiting.for_nothing())
+        stack.enter_context(keeping.nothing())
         stack.enter_context(parsing.once())
         stack.enter_context(stopping.quietly())
         stack.enter_context(attributes.plain())

@@ -45,14 +45,5 @@ def for_nothing() -> Iterator[list[float]]:
         replaced(retrier_decl, "time", _Clock(naps)),
         replaced(execute_state, "Thread", _Here),
         replaced(execution_worker, "Thread", _Here),
-        replaced(execute_state, "TMP_THREADS", _Nothing()),
-        replaced(execution_worker, "TMP_THREADS", _Nothing()),
     ):
         yield naps
-
-
-class _Nothing:
-    """A list that keeps nothing: moto never empties its own."""
-
-    def append(self, _: object) -> None:
-        return

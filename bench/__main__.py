@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import calls, cloud, runtime, startup, states
+from bench import calls, cloud, ground, runtime, startup, states, up
 from bench.figures import Figure, say, show
 
 WIDTH = 140
@@ -18,7 +18,9 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "states": states.measure,
     "startup": startup.measure,
     "runtime": runtime.measure,
+    "ground": ground.measure,
     "cloud": cloud.measure,
+    "up": up.measure,
 }
 """Every benchmark there is: one file each, and one line here."""
 
@@ -29,7 +31,8 @@ def _about(measure: Callable[[], list[Figure]]) -> str:
 
 def run(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="All of them where none is named.")
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="All of them where none is named."),
     ] = None,
 ) -> None:
     """Run the benchmarks, and print what each has measured as ratios in one run."""
@@ -43,7 +46,11 @@ def run(
         say(f"{name}: {_about(BENCHMARKS[name])}")
         figures = BENCHMARKS[name]()
         show(console, name, figures)
-        missed += [f"{name}: {one.what}: {one.ratio:.2f}, {one.bound}" for one in figures if not one.is_kept]
+        missed += [
+            f"{name}: {one.what}: {one.ratio:.2f}, {one.bound}"
+            for one in figures
+            if not one.is_kept
+        ]
     for one in missed:
         console.print(f"[red]missed[/] {one}")
     raise typer.Exit(1 if missed else 0)

@@ -26,7 +26,8 @@ class _Counter:
         place.dynamodb.meta.events.register("before-call.dynamodb", self._call)
 
     def _step(self, function: str, task: dict[str, Any], run: Callable[[], Any]) -> Any:
-        self._at.work = work = []
+        work: list[str] = []
+        self._at.work = work
         try:
             return run()
         finally:

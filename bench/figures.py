@@ -61,9 +61,7 @@ def show(console: Console, title: str, figures: Sequence[Figure]) -> None:
         kept = ("kept" if one.is_kept else "MISSED") if one.bound else ""
         colour = "green" if one.is_kept else "red"
         verdict = f"{one.bound}: [{colour}]{kept}[/]" if one.bound else "none"
-        table.add_row(
-            one.what, one.size, one.figure, one.alternative, f"{one.ratio:.2f}", verdict
-        )
+        table.add_row(one.what, one.size, one.figure, one.alternative, f"{one.ratio:.2f}", verdict)
     console.print(table)
 
 

@@ -29,11 +29,14 @@ ENVIRONMENT = {
 BARE = "import botocore.session; botocore.session.get_session().create_client('dynamodb')"
 STEP = "from lambdas import step; step.runner()"
 API = "from lambdas import api, kit; kit.ledger()"
-STARTING = API + """; kit.runs()
+STARTING = (
+    API
+    + """; kit.runs()
 from lambdas.api import http
 from statemachines import SAGAS
 http.adapter_of(SAGAS["travel-booking"].request)
 """
+)
 FUNCTIONS = {
     "step function, its runner and client made": (STEP, 1.35),
     "API function, its ledger and client made": (API, 1.8),

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,8 @@ from typing import Any
 from unittest import mock
 
 from moto import mock_aws
+from moto.dynamodb.models import dynamodb_backends
+from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "ground")
 os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
@@ -34,7 +37,7 @@ from recourse.items import decode_item, request
 from recourse.ledger import Ledger, Record, digest, saga_id
 from recourse.park import park
 from recourse.relay import relay
-from recourse.runs import Runs, run_name
+from recourse.runs import Runs, parse_name, run_name
 from recourse.runtime import StepRunner
 from recourse.saga import Saga, Step
 from recourse.step import Document
@@ -228,6 +231,23 @@ class Ground:
                     QueueUrl=self.ledger_queue, ReceiptHandle=message["ReceiptHandle"]
                 )
         return len(messages)
+
+    def forget(self) -> None:
+        """Forget the sagas whose executions have ended: their history, rows, events, documents.
+
+        What they took from the services stays taken. Only for runs of thousands of sagas.
+        """
+        backend = stepfunctions_parser_backends[handlers.ACCOUNT]["us-east-1"]
+        ended: set[str] = set()
+        for machine in backend.state_machines:
+            ended |= {parse_name(e.name)[0] for e in machine.executions if e.status != "RUNNING"}
+            machine.executions = [e for e in machine.executions if e.status == "RUNNING"]
+        for table in dynamodb_backends[handlers.ACCOUNT]["us-east-1"].tables.values():
+            for key in [k for k in table.items if ended & set(re.split("[#.]", k.value))]:
+                del table.items[key]
+        self.stream.fetch()
+        self.documents.clear()
+        self.naps.clear()
 
     # What tests look at.
 

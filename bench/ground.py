@@ -6,6 +6,7 @@ DynamoDB. The shipped one has only what it cannot do without: the hook that call
 
 from __future__ import annotations
 
+import logging
 import os
 import statistics
 import time
@@ -36,12 +37,18 @@ WINDOW, WINDOWS = 1000, 5
 PART = 100
 """Sagas between two looks at the clock and the memory; then what has ended is forgotten."""
 WARM = 4
+PATIENCE = 60
+"""Seconds after which a trip is given up: one that crashed moto's interpreter runs for ever."""
 _numbers = count()
 
 
 @contextmanager
 def shipped() -> Iterator[Ground]:
-    """Moto as it is shipped, with the handlers hooked in, for the length of a block."""
+    """Moto as it is shipped, with the handlers hooked in, for the length of a block.
+
+    It logs whatever fails with the whole program in every line; that is left out, in its favour.
+    """
+    logging.getLogger("moto").setLevel(logging.CRITICAL)
     config: Any = {"stepfunctions": {"execute_state_machine": True}}
     with mock.patch.dict(os.environ, ENVIRONMENT), mock_aws(config=config):
         client.cache_clear()
@@ -64,7 +71,10 @@ def _rates(at_once: int) -> Figure:
     ended = {"ground": 0, "shipped": 0}
 
     def rate(
-        name: str, place: Callable[[], AbstractContextManager[Ground]], sagas: int
+        name: str,
+        place: Callable[[], AbstractContextManager[Ground]],
+        trip: Callable[[Ground], bool],
+        sagas: int,
     ) -> Callable[[], float]:
         def measured() -> float:
             with place() as made:
@@ -73,7 +83,7 @@ def _rates(at_once: int) -> Figure:
                     _trip(made)
                 with ThreadPoolExecutor(at_once) as pool:
                     began = time.perf_counter()
-                    booked = sum(pool.map(lambda _: _trip(made), range(sagas)))
+                    booked = sum(pool.map(lambda _: trip(made), range(sagas)))
                     took = time.perf_counter() - began
             ended[name] += booked
             say(f"{name}, {at_once} at once: {booked} trips of {sagas} booked in {took:.1f} s")
@@ -82,7 +92,8 @@ def _rates(at_once: int) -> Figure:
         return measured
 
     ours, theirs = alternated(
-        [rate("ground", ground, OURS), rate("shipped", shipped, SHIPPED)], rounds=ROUNDS
+        [rate("ground", ground, _trip, OURS), rate("shipped", shipped, _brittle_trip, SHIPPED)],
+        rounds=ROUNDS,
     )
     assert ended["ground"] == ROUNDS * OURS, "a trip on the ground was not booked"
     return Figure(
@@ -90,7 +101,7 @@ def _rates(at_once: int) -> Figure:
         size=f"{ROUNDS * OURS} trips, {ROUNDS * SHIPPED} on moto as shipped; {ROUNDS} rounds",
         figure=f"{ours:.1f} trips/s",
         alternative=f"moto as shipped, handlers hooked in: {theirs:.2f} trips/s "
-        f"({ended['shipped']} were booked)",
+        f"(of {ROUNDS * SHIPPED} trips it booked {ended['shipped']})",
         ratio=ours / theirs,
         least=4,
     )
@@ -150,6 +161,18 @@ def _trip(place: Ground) -> bool:
     key = f"trip-{next(_numbers)}"
     saga_id = place.start(TRAVEL_BOOKING.name, sample(TRAVEL_BOOKING) | {"trip_id": key}, key=key)
     # On the ground it has ended by now; moto as shipped runs it in a thread.
+    until = time.monotonic() + PATIENCE
     while (status := place.execution(saga_id)["status"]) == "RUNNING":
+        if time.monotonic() > until:
+            return False
         time.sleep(0.005)
     return bool(status == "SUCCEEDED")
+
+
+def _brittle_trip(place: Ground) -> bool:
+    """The same, where DynamoDB's tables break under threads: such a trip counts as not booked."""
+    try:
+        return _trip(place)
+    except RuntimeError as problem:
+        say(f"moto as shipped: {problem}")
+        return False

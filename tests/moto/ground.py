@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,7 @@ from moto import mock_aws
 from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.sqs.models import sqs_backends
+from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "ground")
 os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
@@ -41,9 +43,10 @@ from recourse.items import decode_item, request
 from recourse.ledger import Ledger, Record, digest, saga_id
 from recourse.listener import GRACE, Listener
 from recourse.park import park
+from recourse.projection import AT_REST
 from recourse.queues import SourceQueue
 from recourse.relay import relay
-from recourse.runs import Runs, run_name
+from recourse.runs import Runs, parse_name, run_name
 from recourse.runtime import StepRunner
 from recourse.saga import FORWARD, Coordination, Saga, Step
 from recourse.step import Document
@@ -54,6 +57,7 @@ from tests.moto import (
     attributes,
     clock,
     handlers,
+    keeping,
     parsing,
     stopping,
     streams,
@@ -343,6 +347,23 @@ class Ground:
     def _backend(self) -> Mapping[str, Any]:
         return sqs_backends[handlers.ACCOUNT]["us-east-1"].queues
 
+    def forget(self) -> None:
+        """Forget the sagas that have ended: their executions, rows, events and documents.
+
+        What they took from the services stays taken. Only for runs of thousands of sagas.
+        """
+        backend = stepfunctions_parser_backends[handlers.ACCOUNT]["us-east-1"]
+        ended = {row["pk"] for row in self.rows(LEDGER, "") if row.get("status") in AT_REST}
+        for machine in backend.state_machines:
+            ended |= {parse_name(e.name)[0] for e in machine.executions if e.status != "RUNNING"}
+            machine.executions = [e for e in machine.executions if e.status == "RUNNING"]
+        for table in dynamodb_backends[handlers.ACCOUNT]["us-east-1"].tables.values():
+            for key in [k for k in table.items if ended & set(re.split("[#.]", k.value))]:
+                del table.items[key]
+        self.stream.fetch()
+        self.documents.clear()
+        self.naps.clear()
+
     # What tests look at.
 
     def row(self, table: str, key: str) -> dict[str, Any] | None:
@@ -510,6 +531,7 @@ def ground(sagas: Mapping[str, Saga] = SAGAS) -> Iterator[Ground]:
         stack.callback(client.cache_clear)
         client.cache_clear()
         naps = stack.enter_context(waiting.for_nothing())
+        stack.enter_context(keeping.nothing())
         stack.enter_context(parsing.once())
         stack.enter_context(stopping.quietly())
         stack.enter_context(attributes.plain())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
 SUFFIX = "-deadletters"
-MOST = 1000
+MOST = 500
 """How many messages one pass looks at, at the most."""
 SECONDS = 15
-"""How long one pass takes in messages; an answer is due within 29 s."""
+"""How long one pass goes on; an answer is due within 29 s."""
 HIDDEN = 60
 """Seconds after which a message is there again if a pass dies on the way."""
 NO_REASON = "none was given: it was not delivered, or as often as its queue allows"
@@ -91,54 +91,57 @@ class DeadletterQueue:
     def redrive(self, *, saga_id: str | None = None, dry_run: bool = False) -> Redriven:
         """Go once through what rests here, and send it back.
 
+        All is taken in before anything goes back: what is set aside again at once is not taken
+        twice.
+
         Args:
             saga_id: Only what is about this saga.
             dry_run: Move nothing, only look.
         """
+        until = time.monotonic() + SECONDS
         waiting = self.waiting()
+        # The count is rough, and may be 0 for a message that has just come.
+        messages = self._look(min(waiting or 10, MOST), until)
         reasons: Counter[str] = Counter()
         sagas: Counter[str | None] = Counter()
-        looked_at = moved = 0
-        stays: list[str] = []
+        looked_at = 0
+        moved: set[str] = set()
         try:
-            # The count is rough, and may be 0 for a message that has just come.
-            for message in self._look(min(max(waiting, 10), MOST)):
+            for message in messages:
+                if time.monotonic() > until:
+                    break
                 looked_at += 1
                 body = _unwrapped(message["Body"])
                 about = _saga_id(body)
                 if saga_id is not None and about != saga_id:
-                    stays.append(message["ReceiptHandle"])
                     continue
                 reasons[_reason(message)] += 1
                 sagas[about] += 1
-                if dry_run:
-                    stays.append(message["ReceiptHandle"])
-                else:
+                if not dry_run:
                     self._send_back(message, body)
-                    moved += 1
+                    moved.add(message["MessageId"])
         finally:
-            self._put_back(stays)
-        left = max(waiting, looked_at) - moved
-        return Redriven(looked_at, sagas.total(), moved, left, reasons, sagas)
+            self._put_back([one for one in messages if one["MessageId"] not in moved])
+        left = max(waiting, len(messages)) - len(moved)
+        return Redriven(looked_at, sagas.total(), len(moved), left, reasons, sagas)
 
-    def _look(self, most: int) -> Iterator[Mapping[str, Any]]:
+    def _look(self, most: int, until: float) -> list[Mapping[str, Any]]:
         """Take messages in, no more than so many, each once."""
-        until = time.monotonic() + SECONDS
-        seen: set[str] = set()
-        while len(seen) < most and time.monotonic() < until:
+        found: dict[str, Mapping[str, Any]] = {}
+        while len(found) < most and time.monotonic() < until:
             got = self._sqs.receive_message(
                 QueueUrl=self._url(self._own),
-                MaxNumberOfMessages=min(10, most - len(seen)),
+                MaxNumberOfMessages=min(10, most - len(found)),
                 MessageAttributeNames=["All"],
                 VisibilityTimeout=HIDDEN,
                 # A short poll asks some of the servers only, and may find nothing where there is.
                 WaitTimeSeconds=1,
             )
-            fresh = [one for one in got.get("Messages", []) if one["MessageId"] not in seen]
-            if not fresh:
-                return
-            seen.update(one["MessageId"] for one in fresh)
-            yield from fresh
+            before = len(found)
+            found |= {one["MessageId"]: one for one in got.get("Messages", [])}
+            if len(found) == before:
+                break
+        return list(found.values())
 
     def _send_back(self, message: Mapping[str, Any], body: str) -> None:
         assert self.redrives_to is not None
@@ -154,14 +157,18 @@ class DeadletterQueue:
             QueueUrl=self._url(self._own), ReceiptHandle=message["ReceiptHandle"]
         )
 
-    def _put_back(self, receipts: list[str]) -> None:
+    def _put_back(self, messages: Sequence[Mapping[str, Any]]) -> None:
         """Let messages be seen again; where that fails they are when their time is up."""
-        for first in range(0, len(receipts), 10):
+        for first in range(0, len(messages), 10):
             self._sqs.change_message_visibility_batch(
                 QueueUrl=self._url(self._own),
                 Entries=[
-                    {"Id": str(index), "ReceiptHandle": receipt, "VisibilityTimeout": 0}
-                    for index, receipt in enumerate(receipts[first : first + 10])
+                    {
+                        "Id": str(index),
+                        "ReceiptHandle": message["ReceiptHandle"],
+                        "VisibilityTimeout": 0,
+                    }
+                    for index, message in enumerate(messages[first : first + 10])
                 ],
             )
 

@@ -182,7 +182,7 @@ def test_a_machine_may_call_its_own_steps_and_the_parking_function(dev: Assembly
 
 
 def test_nobody_deletes_what_a_service_holds(each: Assembly) -> None:
-    for policy in each.every("AWS::IAM::Policy"):
+    for policy in each.every("AWS::IAM::Policy") + each.every("AWS::IAM::ManagedPolicy"):
         for statement in policy.properties["PolicyDocument"]["Statement"]:
             for action in listed(statement["Action"]):
                 service, _, verb = action.partition(":")

@@ -238,6 +238,23 @@ def test_one_pass_is_bounded_and_the_next_goes_on(
     assert redrive(LEDGER)["looked_at"] == 0
 
 
+def test_what_comes_back_at_once_is_not_moved_twice_in_one_pass(
+    made: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = deadletters_of(made.queues[LEDGER])
+    for number in range(3):
+        put(made, url, str(number))
+    send = made.sqs.send_message
+
+    def comes_back(*, QueueUrl: str, **sent: Any) -> None:
+        send(QueueUrl=url, **sent)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(made.sqs, "send_message", comes_back)
+        assert redrive(LEDGER)["moved"] == 3
+    assert sorted(one["Body"] for one in made.set_aside(LEDGER)) == ["0", "1", "2"]
+
+
 def test_a_message_that_could_not_be_sent_is_not_deleted(
     made: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,7 +266,7 @@ def test_a_message_that_could_not_be_sent_is_not_deleted(
     with monkeypatch.context() as patch:
         patch.setattr(made.sqs, "send_message", refuse)
         problem(operator("POST", f"/deadletters/{LEDGER}/redrive", {}), 503, "try-again")
-    assert waiting(LEDGER) == 1
+    assert redrive(LEDGER)["moved"] == 1
 
 
 def test_every_queue_is_shown_with_where_it_redrives_to_or_why_not(made: Ground) -> None:

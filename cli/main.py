@@ -281,7 +281,7 @@ def redrive(
             )
             redriven.append(done)
             if not as_json:
-                redriving.print_redriven(out, done, saga_id=saga)
+                redriving.print_redriven(out, done)
     if as_json:
         print(json.dumps({"items": queues, "redriven": redriven}))
     elif not any(done["matched"] for done in redriven):

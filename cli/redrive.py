@@ -26,7 +26,7 @@ def redrive(
 ) -> dict[str, Any]:
     """Redrive one queue until it is through; what the passes came to in all.
 
-    What is set aside again meanwhile is left: no more is moved than rested there at first.
+    What is set aside again meanwhile is left: no more is looked at than rested there at first.
 
     Args:
         client: The API.
@@ -47,7 +47,7 @@ def redrive(
         if dry_run:
             return total
         say(f"{name}: {total['moved']} moved, {total['left']} left")
-        if not done["moved"] or not done["left"] or total["moved"] >= waiting:
+        if not done["moved"] or not done["left"] or total["looked_at"] >= waiting:
             return total
 
 
@@ -55,7 +55,7 @@ def _added(total: Mapping[str, Any], done: Mapping[str, Any]) -> dict[str, Any]:
     """The sum of two passes."""
     if not total:
         return dict(done)
-    summed = {name: total[name] + done[name] for name in ("matched", "moved")}
+    summed = {name: total[name] + done[name] for name in ("looked_at", "matched", "moved")}
     for name, key in (("reasons", "reason"), ("sagas", "saga_id")):
         counts = {one[key]: one["count"] for one in total[name]}
         for one in done[name]:
@@ -75,14 +75,14 @@ def print_queues(console: Console, queues: Sequence[Mapping[str, Any]]) -> None:
             console.print(f"{one['name']} cannot be redriven: {one['why_not']}", markup=False)
 
 
-def print_redriven(console: Console, done: Mapping[str, Any], *, saga_id: str | None) -> None:
+def print_redriven(console: Console, done: Mapping[str, Any]) -> None:
     """Print how it went with one queue."""
     if done["dry_run"]:
         console.print(f"{done['name']}: {done['matched']} would be moved", markup=False)
     else:
         console.print(f"{done['name']}: {done['moved']} moved, {done['left']} left", markup=False)
-    if saga_id and done["looked_at"] < done["left"]:
-        console.print(f"  only {done['looked_at']} were looked at: run it again", markup=False)
+    if done["looked_at"] < (rested := done["moved"] + done["left"]):
+        console.print(f"  {done['looked_at']} of {rested} were looked at: run it again for more")
     for one in done["reasons"][:SHOWN]:
         console.print(f"  {one['count']} x {one['reason']}", markup=False)
     sagas = [one["saga_id"] or "no saga" for one in done["sagas"]]

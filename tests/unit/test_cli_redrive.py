@@ -17,7 +17,7 @@ from cli.api import Api
 
 @dataclass
 class Played:
-    """An API with dead-letter queues, of which each pass moves three messages at the most.
+    """An API with dead-letter queues, of which a pass looks at three messages, for a saga at all.
 
     Attributes:
         waiting: The saga of each message, by queue.
@@ -38,8 +38,9 @@ class Played:
         if name == "Relay":
             problem = {"title": "What rests there cannot go back", "detail": "Relay: no events"}
             return httpx.Response(409, json=problem)
-        rests = self.waiting[name]
-        matching = [one for one in rests[:] if body["saga_id"] in (None, one)][:3]
+        rests, saga = self.waiting[name], body["saga_id"]
+        looked_at = rests[:] if saga else rests[:3]
+        matching = [one for one in looked_at if saga in (None, one)]
         moved = [] if body["dry_run"] else matching
         if not self.comes_back:
             for one in moved:
@@ -49,7 +50,7 @@ class Played:
             json={
                 "name": name,
                 "dry_run": body["dry_run"],
-                "looked_at": len(rests) + len(moved),
+                "looked_at": len(looked_at),
                 "matched": len(matching),
                 "moved": len(moved),
                 "left": len(rests),
@@ -105,6 +106,10 @@ def test_a_dry_run_only_looks(run: Run) -> None:
     assert "Ledger: 2 would be moved" in result.stdout and "of a, b" in result.stdout
 
 
+def test_where_not_all_could_be_looked_at_it_says_so(run: Run) -> None:
+    assert "3 of 5 were looked at" in run(Played({"Ledger": ["a"] * 5}), "--dry-run").stdout
+
+
 def test_one_queue_and_one_saga_may_be_asked_for(run: Run) -> None:
     played = Played({"Ledger": ["a", "b"], "FlightsHold": ["a"]})
     result = run(played, "Ledger", "--saga", "b")
@@ -117,6 +122,9 @@ def test_what_comes_back_at_once_is_not_redriven_for_ever(run: Run) -> None:
     played = Played({"Ledger": ["a"] * 4}, comes_back=True)
     assert run(played).exit_code == 0
     assert len(played.calls) == 2
+    played = Played({"Ledger": ["a", "b"]}, comes_back=True)
+    assert "1 moved" in run(played, "--saga", "b").stdout
+    assert len(played.calls) == 1
 
 
 def test_as_json_it_is_one_document_with_the_sum_of_all_passes(run: Run) -> None:

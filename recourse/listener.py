@@ -129,7 +129,7 @@ class Listener:
             UnreadableError: It is no event of a choreography.
         """
         try:
-            told = events.read(record["body"], self._sagas)
+            told = json.loads(record["body"])
             saga = self._sagas[told["type"].split(".")[1]]
             request = told["data"]["carried"]["request"]
             found = [
@@ -137,7 +137,7 @@ class Listener:
                 for step in saga.all
                 if step.function == self._function and (moved := cue(saga, step, told, request))
             ]
-        except (LookupError, TypeError, AttributeError) as problem:
+        except (ValueError, LookupError, TypeError, AttributeError) as problem:
             raise UnreadableError(f"this is no event of a choreography: {problem!r}") from problem
         yield from found
 

@@ -39,6 +39,7 @@ from recourse import events
 from recourse.asl import compile_saga
 from recourse.aws import client
 from recourse.choreography import listeners
+from recourse.deadletters import DeadletterQueue, deadletters_of
 from recourse.items import decode_item, request
 from recourse.ledger import Ledger, Record, digest, saga_id
 from recourse.listener import GRACE, Listener
@@ -142,6 +143,9 @@ class Ground:
         for function, types in listeners(self.sagas.values()).items():
             only = {"coordination": ["choreography"], "type": types}
             self.queues[function] = self._queue(function, only)
+        self.deadletters = {
+            name: DeadletterQueue(self.sqs, name, name) for name in sorted(self.queues)
+        }
         self.listeners = {name: self._listener(name, step) for name, step in self.steps.items()}
         self.ledger = Ledger(self.dynamodb, LEDGER, self.sagas)
         pivots = {name: saga.pivot.function for name, saga in self.sagas.items()}
@@ -317,7 +321,7 @@ class Ground:
     def set_aside(self, name: str) -> list[dict[str, Any]]:
         """What rests in the dead-letter queue of a queue."""
         got = self.sqs.receive_message(
-            QueueUrl=self.queues[name] + "-deadletters",
+            QueueUrl=deadletters_of(self.queues[name]),
             MaxNumberOfMessages=10,
             MessageAttributeNames=["All"],
         )
@@ -328,16 +332,16 @@ class Ground:
         """Let every service hear of pivots that have acted."""
         messages = [{"body": body, "messageId": str(n)} for n, body in enumerate(bodies)]
         for service in self.services:
-            failed = confirm_function.take(self.dynamodb, service, service, messages)
+            failed = confirm_function.take(self.dynamodb, service, service, messages, self._source)
             assert failed == {"batchItemFailures": []}
 
     def _take(self, name: str, records: list[dict[str, Any]]) -> dict[str, Any]:
         if name == LEDGER:
-            return ledger_function.take(self.ledger, records)
+            return ledger_function.take(self.ledger, records, self._source)
         if name in self.listeners:
             return queue_function.answer(self.listeners[name].take(records))
         service = name.removesuffix("-confirm")
-        return confirm_function.take(self.dynamodb, service, service, records)
+        return confirm_function.take(self.dynamodb, service, service, records, self._source)
 
     def waiting(self, name: str) -> int:
         """How many messages of a queue could be delivered now; asking SQS itself takes longer."""
@@ -469,7 +473,7 @@ class Ground:
         )
 
     def _queue(self, name: str, only: Mapping[str, list[str]] | None = None) -> str:
-        lost = self._made_queue(f"{name}-deadletters", {})
+        lost = self._made_queue(deadletters_of(name), {})
         redrive = {"deadLetterTargetArn": lost[1], "maxReceiveCount": RECEIVES}
         url, arn = self._made_queue(name, {"RedrivePolicy": json.dumps(redrive)})
         self.sns.subscribe(

@@ -23,7 +23,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 from moto.awslambda.models import LambdaBackend
 from moto.dynamodb.models import DynamoDBBackend, dynamodb_backends
-from moto.dynamodb.models.dynamo_type import Item
+from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.stepfunctions.parser.asl.component.state.exec.state_parallel.branch_worker import (
     BranchWorker,
 )
@@ -417,10 +417,10 @@ def test_a_retry_waits_for_nothing_and_a_task_has_no_thread_of_its_own() -> None
 def test_every_model_that_was_made_is_kept() -> None:
     tracked: Any = Item
     kept = len(tracked.instances_tracked)
-    Item({"pk": {"S": "a"}})
+    Item(DynamoType({"S": "a"}), None, {})
     assert len(tracked.instances_tracked) == kept + 1
     with keeping.nothing():
-        Item({"pk": {"S": "a"}})
+        Item(DynamoType({"S": "a"}), None, {})
     assert len(tracked.instances_tracked) == kept + 1
 
 

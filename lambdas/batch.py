@@ -9,8 +9,8 @@ from aws_lambda_powertools import Logger
 
 from recourse.events import UnreadableError, read
 from recourse.queues import SourceQueue, words
+from recourse.saga import Saga
 from recourse.step import TransientError
-from statemachines import SAGAS
 
 logger = Logger()
 Record = Mapping[str, Any]
@@ -21,11 +21,18 @@ class Batch:
 
     Args:
         records: The records.
+        sagas: Every declaration, by name.
         queue: Finds the queue that messages come from, by its ARN.
     """
 
-    def __init__(self, records: Sequence[Record], queue: Callable[[str], SourceQueue]) -> None:
+    def __init__(
+        self,
+        records: Sequence[Record],
+        sagas: Mapping[str, Saga],
+        queue: Callable[[str], SourceQueue],
+    ) -> None:
         self._records = records
+        self._sagas = sagas
         self._queue = queue
         self._again: list[str] = []
 
@@ -33,7 +40,7 @@ class Batch:
         """Each record with the event that it is; those that are none are set aside."""
         for record in self._records:
             try:
-                told = read(record["body"], SAGAS)
+                told = read(record["body"], self._sagas)
             except UnreadableError as problem:
                 self.set_aside(record, problem)
             else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -11,7 +11,7 @@ from lambdas import kit, settings
 from lambdas.batch import Batch
 from recourse.queues import SourceQueue
 from recourse.runtime import StepRunner
-from recourse.saga import Step
+from recourse.saga import Saga, Step
 from statemachines import SAGAS
 
 logger = Logger()
@@ -23,6 +23,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         kit.dynamodb(),
         settings.required("TABLE_NAME"),
         settings.required("SERVICE"),
+        SAGAS,
         event["Records"],
         kit.queue,
     )
@@ -32,14 +33,15 @@ def take(
     dynamodb: Any,
     table: str,
     service: str,
+    sagas: Mapping[str, Saga],
     records: list[dict[str, Any]],
     queue: Callable[[str], SourceQueue],
 ) -> dict[str, Any]:
     """Confirm the holds of one service for the sagas of a batch of pivot events."""
-    batch = Batch(records, queue)
+    batch = Batch(records, sagas, queue)
     for record, told in batch.events():
         try:
-            for step in SAGAS[told["type"].split(".")[1]].all:
+            for step in sagas[told["type"].split(".")[1]].all:
                 if step.confirm and step.service == service:
                     _confirm(dynamodb, table, step, told)
         except Exception:

@@ -25,7 +25,7 @@ def take(
     into: Ledger, records: list[dict[str, Any]], queue: Callable[[str], SourceQueue]
 ) -> dict[str, Any]:
     """Take a batch in, and say which messages have to come again."""
-    batch = Batch(records, queue)
+    batch = Batch(records, into.sagas, queue)
     sagas: dict[str, list[tuple[Record, dict[str, Any]]]] = defaultdict(list)
     for record, told in batch.events():
         sagas[told["subject"]].append((record, told))

@@ -138,7 +138,9 @@ class Ground:
         )
         self.queues = {LEDGER: self._queue(LEDGER)} | {
             f"{service}-confirm": self._queue(f"{service}-confirm", {"type": decided})
-            for service in sorted({s.service for s in self.steps.values() if s.confirm})
+            for service in sorted(
+                {s.service for saga in self.sagas.values() for s in saga.all if s.confirm}
+            )
         }
         for function, types in listeners(self.sagas.values()).items():
             only = {"coordination": ["choreography"], "type": types}
@@ -328,20 +330,18 @@ class Ground:
         found: list[dict[str, Any]] = got.get("Messages", [])
         return found
 
-    def confirm(self, bodies: list[str]) -> None:
-        """Let every service hear of pivots that have acted."""
-        messages = [{"body": body, "messageId": str(n)} for n, body in enumerate(bodies)]
-        for service in self.services:
-            failed = confirm_function.take(self.dynamodb, service, service, messages, self._source)
-            assert failed == {"batchItemFailures": []}
-
     def _take(self, name: str, records: list[dict[str, Any]]) -> dict[str, Any]:
         if name == LEDGER:
             return ledger_function.take(self.ledger, records, self._source)
         if name in self.listeners:
             return queue_function.answer(self.listeners[name].take(records))
         service = name.removesuffix("-confirm")
-        return confirm_function.take(self.dynamodb, service, service, records, self._source)
+        return self._confirm(service, records)
+
+    def _confirm(self, service: str, records: list[dict[str, Any]]) -> dict[str, Any]:
+        return confirm_function.take(
+            self.dynamodb, service, service, self.sagas, records, self._source
+        )
 
     def waiting(self, name: str) -> int:
         """How many messages of a queue could be delivered now; asking SQS itself takes longer."""

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+from jsonpath_ng import parser as plain
+from jsonpath_ng.ext import parser as extended
 from moto.stepfunctions.parser.asl.component.common.path import result_path
 from moto.stepfunctions.parser.asl.component.eval_component import EvalComponent
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
@@ -38,7 +40,7 @@ def once() -> Iterator[None]:
     with (
         replaced(AmazonStateLanguageParser, "parse", staticmethod(parsed)),
         replaced(EvalComponent, "heap_key", property(_key)),
-        replaced(json_path, "parse", cache(json_path.parse)),
-        replaced(result_path, "parse", cache(result_path.parse)),
+        replaced(json_path, "parse", cache(extended.parse)),
+        replaced(result_path, "parse", cache(plain.parse)),
     ):
         yield

@@ -6,7 +6,7 @@ That is most of its time.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import Any
 
@@ -38,7 +38,11 @@ def once() -> Iterator[None]:
     with (
         replaced(AmazonStateLanguageParser, "parse", staticmethod(parsed)),
         replaced(EvalComponent, "heap_key", property(_key)),
-        replaced(json_path, "parse", cache(json_path.parse)),
-        replaced(result_path, "parse", cache(result_path.parse)),
+        _cached(json_path),
+        _cached(result_path),
     ):
         yield
+
+
+def _cached(module: Any) -> AbstractContextManager[Any]:
+    return replaced(module, "parse", cache(module.parse))

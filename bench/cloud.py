@@ -20,6 +20,7 @@ from cli.api import Api
 from local import LOCAL, ROOT
 from local.aws import ACCOUNT
 from local.cloud import EVERY_SCOPE, LocalCloud
+from recourse.saga import Coordination
 from statemachines.travel_booking import TRAVEL_BOOKING
 
 SIZES = {1: 40, 8: 80, 32: 160}
@@ -35,7 +36,7 @@ Start = Callable[[], str]
 Ended = Callable[[Collection[str]], Collection[str]]
 
 
-class _Side:
+class Side:
     """Something that can be started many times, and whose ends can be seen.
 
     Args:
@@ -100,18 +101,18 @@ def measure() -> list[Figure]:
     ):
         for (kind, thing), body in things().items():
             api.call("PUT", f"/{kind}/{thing}", json=body)
-        trips, bare = _trips(cloud, api), _bare(cloud)
-        for side in (trips, bare):
+        ours, bare = trips(cloud, api, "orchestration"), _bare(cloud)
+        for side in (ours, bare):
             side.run(2 * MANY_AT_ONCE, MANY_AT_ONCE)
-        figures = [_rates(trips, bare, at_once, count) for at_once, count in SIZES.items()]
-        return figures + _many(trips, bare)
+        figures = [_rates(ours, bare, at_once, count) for at_once, count in SIZES.items()]
+        return figures + _many(ours, bare)
 
 
-def _rates(trips: _Side, bare: _Side, at_once: int, count: int) -> Figure:
+def _rates(sagas: Side, bare: Side, at_once: int, count: int) -> Figure:
     say(f"{count} of each, {at_once} at once")
     part = count // ROUNDS
     ours, theirs = alternated(
-        [lambda: part / trips.run(part, at_once), lambda: part / bare.run(part, at_once)],
+        [lambda: part / sagas.run(part, at_once), lambda: part / bare.run(part, at_once)],
         rounds=ROUNDS,
     )
     return Figure(
@@ -123,9 +124,9 @@ def _rates(trips: _Side, bare: _Side, at_once: int, count: int) -> Figure:
     )
 
 
-def _many(trips: _Side, bare: _Side) -> list[Figure]:
+def _many(sagas: Side, bare: Side) -> list[Figure]:
     took, held = [], []
-    for name, side in (("trips", trips), ("bare runs", bare)):
+    for name, side in (("trips", sagas), ("bare runs", bare)):
         before, _ = memory.below()
         took.append(0.0)
         for done in range(0, MANY, MANY // 10):
@@ -155,14 +156,16 @@ def _many(trips: _Side, bare: _Side) -> list[Figure]:
     ]
 
 
-def _trips(cloud: LocalCloud, api: Api) -> _Side:
+def trips(cloud: LocalCloud, api: Api, coordination: Coordination) -> Side:
     """Trips, started by the API, and ended when the ledger says so."""
     request = sample(TRAVEL_BOOKING)
     dynamodb, table = cloud.client("dynamodb"), cloud.outputs["LedgerTableName"]
 
     def start() -> str:
         key = uuid.uuid4().hex
-        return str(api.start(TRAVEL_BOOKING.name, request | {"trip_id": key}, key=key)["saga_id"])
+        body = request | {"trip_id": key}
+        started = api.start(TRAVEL_BOOKING.name, body, key=key, coordination=coordination)
+        return str(started["saga_id"])
 
     def ended(names: Collection[str]) -> Collection[str]:
         if not names:
@@ -175,13 +178,13 @@ def _trips(cloud: LocalCloud, api: Api) -> _Side:
             raise AssertionError(f"trips that should have been booked: {wrong}")
         return [name for name, status in found.items() if status == "SUCCEEDED"]
 
-    return _Side(start, ended)
+    return Side(start, ended)
 
 
 _ON_THE_WAY = ("RUNNING", "SUCCEEDED")
 
 
-def _bare(cloud: LocalCloud) -> _Side:
+def _bare(cloud: LocalCloud) -> Side:
     """A machine of four tasks, each a function of its own that passes on what comes in."""
     functions, sfn = cloud.client("lambda"), cloud.client("stepfunctions")
     role = f"arn:aws:iam::{ACCOUNT}:role/bare"
@@ -214,7 +217,7 @@ def _bare(cloud: LocalCloud) -> _Side:
             raise AssertionError(f"bare runs that should have succeeded: {wrong}")
         return [name for name, status in found.items() if status == "SUCCEEDED"]
 
-    return _Side(start, ended)
+    return Side(start, ended)
 
 
 def _code() -> bytes:

@@ -13,8 +13,8 @@ from tests.moto.ground import Ground
 
 
 def test_nothing_is_kept_of_what_is_forgotten(fresh: Ground) -> None:
-    tracked: Any = Item
-    before = len(tracked.instances_tracked), len(TMP_THREADS)
+    models: Any = Item
+    before = len(models.instances_tracked), len(TMP_THREADS)
     saga_id = fresh.start("travel-booking", TRIP, key="forgotten")
     assert fresh.rows("flights", f"marker#{saga_id}")
     fresh.forget()
@@ -23,7 +23,7 @@ def test_nothing_is_kept_of_what_is_forgotten(fresh: Ground) -> None:
         assert not [row for prefix in ("marker#", "outbox#") for row in fresh.rows(table, prefix)]
     machine = fresh.runs.machines["travel-booking"]
     assert not fresh.sfn.list_executions(stateMachineArn=machine)["executions"]
-    assert (len(tracked.instances_tracked), len(TMP_THREADS)) == before
+    assert (len(models.instances_tracked), len(TMP_THREADS)) == before
 
 
 def test_runs_at_once_each_count_their_own_retries(fresh: Ground) -> None:

@@ -6,12 +6,10 @@ That is most of its time.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import Any
 
-from jsonpath_ng import parser as plain
-from jsonpath_ng.ext import parser as extended
 from moto.stepfunctions.parser.asl.component.common.path import result_path
 from moto.stepfunctions.parser.asl.component.eval_component import EvalComponent
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
@@ -40,7 +38,11 @@ def once() -> Iterator[None]:
     with (
         replaced(AmazonStateLanguageParser, "parse", staticmethod(parsed)),
         replaced(EvalComponent, "heap_key", property(_key)),
-        replaced(json_path, "parse", cache(extended.parse)),
-        replaced(result_path, "parse", cache(plain.parse)),
+        _cached(json_path),
+        _cached(result_path),
     ):
         yield
+
+
+def _cached(module: Any) -> AbstractContextManager[Any]:
+    return replaced(module, "parse", cache(module.parse))

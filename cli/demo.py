@@ -51,9 +51,9 @@ def main() -> int:
         out.print(f"\n[bold red]It did not come out as it should:[/bold red] {problem}")
         return 1
     out.print(
-        "\n[bold green]All as it should be.[/bold green] In either coordination one trip was "
-        "booked: its holds became bookings\nand the money moved. The other was declined at its "
-        "payment and undone: every count is what it was before.\n\n"
+        "\n[bold green]All as it should be.[/bold green] In either coordination one trip was\n"
+        "booked: its holds became bookings and the money moved. The other was declined\n"
+        "at its payment and undone: every count is what it was before.\n\n"
         "Next: `make up`, and look at README.md."
     )
     return 0

@@ -34,8 +34,8 @@ LIST_PRICES = {
     "Lambda requests": 0.20,
     "DynamoDB writes": 0.625,
 }
-"""Dollars a million, us-east-1, without time, transfer and reads. A write in a transaction is two, and
-each is taken for one of at most 1 KB."""
+"""Dollars a million, us-east-1, without time, transfer and reads. A write in a transaction is two,
+and each is taken for one of at most 1 KB."""
 
 
 def measure() -> list[Figure]:

@@ -202,7 +202,7 @@ def test_it_is_far_quicker_than_botocore_and_near_the_floor() -> None:
     key, text = b"k" * 32, b"a" * 700
     floor = rate(lambda: hmac.digest(key, sha256(text).hexdigest().encode(), "sha256"), 20_000)
     ours = rate(lambda: presign(*where, **request), 10_000)
-    client = botocore.session.get_session().create_client(
+    client: Any = botocore.session.get_session().create_client(
         "s3",
         region_name="us-east-1",
         aws_access_key_id="AKIAEXAMPLE",

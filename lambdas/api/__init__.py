@@ -15,9 +15,9 @@ from lambdas.api import http
 from lambdas.api.models import Resolution
 from lambdas.api.problems import ProblemError
 from recourse import chaos, events
+from recourse.cursors import BadCursorError
 from recourse.items import decode_item, request
 from recourse.ledger import (
-    BadCursorError,
     KeyReusedError,
     NothingToResolveError,
     Record,

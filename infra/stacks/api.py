@@ -12,6 +12,7 @@ from infra.components.rights import use_table
 from infra.components.tables import LEDGER_INDEXES, OutboxTable
 from infra.stacks.events import EventsStack
 from infra.stacks.sagas import SagasStack
+from infra.stacks.valet import ValetStack
 from infra.stage import Stage
 from services.holdings import HOLDINGS
 
@@ -28,6 +29,7 @@ class ApiStack(Stack):
         tables: dict[str, OutboxTable],
         events: EventsStack,
         sagas: SagasStack,
+        valet: ValetStack,
     ) -> None:
         super().__init__(scope, name)
         shown = {
@@ -50,7 +52,10 @@ class ApiStack(Stack):
             stage=stage,
             handler="lambdas.api.handler",
             environment=sagas.environment_of_runs
+            | valet.environment_of_keys
             | {
+                "VALET_SIGNING_KEY": valet.signing_key.key_id,
+                "PUBLIC_URL": stage.public_url,
                 "LEDGER_TABLE": events.ledger.table_name,
                 "SERVICE_TABLES": self.to_json_string({n: t.table_name for n, t in shown.items()}),
                 "CHAOS": "on" if stage.chaos else "",
@@ -71,11 +76,14 @@ class ApiStack(Stack):
                 table, function, "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"
             )
         sagas.let_run(function)
+        valet.let_issue(function)
+        valet.let_commit(function)
         api = JwtApi(
             self,
             "Http",
             stage=stage,
             function=function,
+            redeems=valet.redeems,
             issuer=issuer,
             audiences=audiences,
             alarm=events.alarm,

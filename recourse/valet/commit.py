@@ -211,7 +211,7 @@ class Committer:
             shown = ", ".join(str(number) for number in missing[:20])
             raise NothingUploadedError(f"{len(missing)} parts are missing: {shown}")
         wanted: Any = [
-            {name: part[name] for name in ("PartNumber", "ETag", "ChecksumSHA256")}
+            {name: part[name] for name in ("PartNumber", "ETag", "ChecksumSHA256") if name in part}
             for part in parts
         ]
         try:

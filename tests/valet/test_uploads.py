@@ -335,7 +335,9 @@ def test_parts_are_put_together_by_completing(valet: Ground) -> None:
     found = problem(valet.complete(key["key_id"]), 409, "nothing-uploaded")
     assert found["detail"] == "1 parts are missing: 1"
     send(valet, key, 1)
-    assert valet.complete(key["key_id"]).json["sha256"] == sha256(BODY)
+    done = valet.complete(key["key_id"])
+    assert done.status == 200, done
+    assert done.json["sha256"] == sha256(BODY)
     assert (uploads(valet), valet.stored("incoming/")) == ([], [])
     assert valet.complete(key["key_id"]).status == 200
 

@@ -178,17 +178,17 @@ class StrictS3:
 
     def _put(self, key: str, query: Mapping[str, str], sent: Any, body: bytes) -> Told:
         if "uploadId" in query:
-            try:
-                done = self.s3.upload_part(
-                    Bucket=self.bucket,
-                    Key=key,
-                    UploadId=query["uploadId"],
-                    PartNumber=int(query["partNumber"]),
-                    Body=body,
-                    ChecksumSHA256=sent["x-amz-checksum-sha256"],
-                )
-            except ClientError as problem:
-                raise _Refused(404, problem.response["Error"]["Code"]) from None
+            begun = self.s3.list_multipart_uploads(Bucket=self.bucket).get("Uploads", [])
+            if query["uploadId"] not in {one["UploadId"] for one in begun if one["Key"] == key}:
+                raise _Refused(404, "NoSuchUpload")
+            done = self.s3.upload_part(
+                Bucket=self.bucket,
+                Key=key,
+                UploadId=query["uploadId"],
+                PartNumber=int(query["partNumber"]),
+                Body=body,
+                ChecksumSHA256=sent["x-amz-checksum-sha256"],
+            )
             return Told(200, headers={"etag": done["ETag"]})
         if sent.get("if-none-match") == "*":
             listed_there = self.s3.list_objects_v2(Bucket=self.bucket, Prefix=key)

@@ -24,7 +24,7 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
         sagas: The declarations; every one there is, unless a test says otherwise.
     """
     declared = list((SAGAS if sagas is None else sagas).values())
-    prefix = f"Recourse-{stage.name}"
+    prefix = stage.prefix
     services = ServicesStack(app, f"{prefix}-Services", stage=stage, sagas=declared)
     events = EventsStack(
         app,
@@ -59,6 +59,12 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
         events=events,
         sagas=machines,
         valet=valet,
+        deadletters=[
+            *events.deadletters,
+            *choreography.deadletters,
+            *machines.deadletters,
+            *valet.deadletters,
+        ],
     )
     stacks: list[Stack] = [services, events, choreography, machines, valet, api]
     for stack in stacks:

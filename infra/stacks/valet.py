@@ -44,6 +44,7 @@ class ValetStack(Stack):
         table: The valet table.
         bucket: The documents.
         signing_key: The key that signs tokens, which never leaves KMS.
+        deadletters: Where S3's events rest that could not be taken.
         redeems: The function that redeems; its role signs URLs, and is kept to two prefixes.
     """
 
@@ -62,7 +63,7 @@ class ValetStack(Stack):
         self.table = ValetTable(self, "ValetTable", stage=stage, key=self.key)
         self.bucket = ValetBucket(self, "Valet", stage=stage, key=self.key)
         self.redeems = self._redeems()
-        self._commits()
+        self.deadletters = [self._commits()]
         CfnOutput(self, "ValetTableName", value=self.table.table_name)
         CfnOutput(self, "ValetBucketName", value=self.bucket.bucket_name)
 
@@ -121,7 +122,7 @@ class ValetStack(Stack):
         )
         return function
 
-    def _commits(self) -> None:
+    def _commits(self) -> Deadletters:
         function = HandlerFunction(
             self,
             "ValetCommit",
@@ -146,7 +147,13 @@ class ValetStack(Stack):
             action=self._events.alarm,
         )
         lost = Deadletters(
-            self, "ValetCommitDeadletters", key=self._events.key, alarm=self._events.alarm
+            self,
+            "ValetCommitDeadletters",
+            stage=self._stage,
+            called="ValetCommit",
+            why_not="it holds S3's events: complete the upload by the API, which does the same",
+            key=self._events.key,
+            alarm=self._events.alarm,
         )
         target = LambdaFunction(function, dead_letter_queue=lost, retry_attempts=3)
         Rule(
@@ -163,6 +170,7 @@ class ValetStack(Stack):
             targets=[target],
         )
         Rule(self, "EveryHour", schedule=Schedule.rate(Duration.hours(1)), targets=[target])
+        return lost
 
     def _explain(self, function: HandlerFunction, prefix: str, reason: str) -> None:
         explain(

@@ -7,11 +7,9 @@ Writes are conditional on the row's version; a duplicate or a late event changes
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import heapq
 import json
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from recourse import events
+from recourse.cursors import cursor_after, started_of
 from recourse.items import decode_item, encode, encode_item, put_if_absent
 from recourse.projection import STATUSES, Status, Story, Told, Trouble, enter, trouble
 from recourse.saga import Coordination, Saga
@@ -26,7 +25,6 @@ from recourse.saga import Coordination, Saga
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
-_STARTED = re.compile(r"[0-9TZ:.-]{1,40}#[0-9a-f]{32}")
 TRIES = 20
 """How often a write is tried again that another one has overtaken."""
 
@@ -41,10 +39,6 @@ class NothingToResolveError(Exception):
 
 class UnknownSagaError(LookupError):
     """The ledger has no such saga."""
-
-
-class BadCursorError(ValueError):
-    """The cursor is none of ours."""
 
 
 def saga_id(saga: str, owner: str, key: str) -> str:
@@ -295,7 +289,7 @@ class Ledger:
         Raises:
             BadCursorError: The cursor is none of ours.
         """
-        before = _uncursor(cursor)
+        before = started_of(cursor)
         if business_key is not None:
             found = self._query("by-business-key", "business_key", business_key, before)
         elif owner is not None:
@@ -313,7 +307,7 @@ class Ledger:
         )
         page = list(islice(wanted, limit + 1))
         more = len(page) > limit
-        return page[:limit], _cursor(page[limit - 1]) if more else None
+        return page[:limit], cursor_after(_started(page[limit - 1])) if more else None
 
     def unfinished(self, started_before: str) -> Iterable[Record]:
         """The sagas that started before a moment and are not at rest, for the sweeper."""
@@ -388,19 +382,3 @@ def _started(record: Record) -> str:
 
 def _newest_first(queries: Sequence[Iterable[Record]]) -> Iterable[Record]:
     return heapq.merge(*queries, key=_started, reverse=True)
-
-
-def _cursor(last: Record) -> str:
-    return base64.urlsafe_b64encode(_started(last).encode()).decode().rstrip("=")
-
-
-def _uncursor(cursor: str | None) -> str | None:
-    if cursor is None:
-        return None
-    try:
-        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), "-_", validate=True).decode()
-    except ValueError as problem:
-        raise BadCursorError(cursor) from problem
-    if not _STARTED.fullmatch(text):
-        raise BadCursorError(cursor)
-    return text

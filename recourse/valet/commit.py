@@ -1,0 +1,386 @@
+"""What becomes of an upload: visible, or quarantined, or gone; decided once, by the key's row.
+
+An upload lies in `incoming/<key id>`, where nobody can read it. Completing checks that very
+version and copies it to its place; the transaction that then marks the key's row COMPLETED and
+pins the version in the object's row makes it visible. The API and S3's event may do this at the
+same time, and a revocation may come between: whoever loses takes its own copy away again. A
+download needs the object's row, so a copy that no row pins is seen by nobody.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from recourse.valet import content
+from recourse.valet.errors import (
+    REFUSALS,
+    ExpiredKeyError,
+    NotAnUploadError,
+    NothingUploadedError,
+    RevokedKeyError,
+    UnknownKeyError,
+    UnknownObjectError,
+    ValetError,
+    WrongHashError,
+    WrongLengthError,
+)
+from recourse.valet.keys import OPEN, By, Contended, Key, Keys, key_pk, moment, object_pk
+from recourse.valet.names import incoming_key, object_key, quarantine_key
+from recourse.valet.objects import in_base64
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+S3_EVENT = By("s3", "s3.amazonaws.com")
+SWEEPER = By("sweeper", "localhost")
+WITHDRAWN = {"TagSet": [{"Key": "revoked", "Value": "true"}]}
+"""The tag that the bucket's policy denies."""
+_CHUNK = 1024 * 1024
+_MISSING = {"404", "NoSuchKey", "NoSuchUpload", "NoSuchVersion"}
+_UNDECIDED = (NotAnUploadError, NothingUploadedError, ExpiredKeyError, RevokedKeyError)
+_KINDS = {refusal.kind: refusal for refusal in REFUSALS}
+
+
+@dataclass(frozen=True)
+class Committer:
+    """Completes, revokes and tidies up.
+
+    Args:
+        keys: The valet table.
+        s3: The client.
+        bucket: Where the documents are.
+    """
+
+    keys: Keys
+    s3: S3Client
+    bucket: str
+
+    def complete(self, key_id: str, by: By, owner: str | None = None) -> Mapping[str, Any]:
+        """Commit an upload; again it answers the same.
+
+        Args:
+            key_id: The key's id.
+            by: Who says that it is there.
+            owner: Whose key it must be; anybody's, where S3 says so.
+
+        Returns:
+            What is visible now: `key_id`, `object`, `version`, `content_type`, `content_length`,
+            `sha256`, `completed_at`.
+
+        Raises:
+            ValetError: It was revoked, is not there, or is not what the key says: then it is in
+                quarantine.
+        """
+        key = self.keys.get(key_id, owner)
+        try:
+            return self._complete(key, by)
+        except _UNDECIDED as problem:
+            self.keys.write(self.keys.audit(key_id, "complete", problem.kind, by, str(problem)))
+            raise
+
+    def _complete(self, key: Key, by: By) -> Mapping[str, Any]:
+        if key.operation != "upload":
+            raise NotAnUploadError("a download needs no completing")
+        if _is_open(key):
+            try:
+                key = self._decide(key, by)
+            except (Contended, NothingUploadedError, ClientError) as problem:
+                if isinstance(problem, ClientError) and not _is_missing(problem):
+                    raise
+                # Somebody else decided meanwhile, and may have tidied up already.
+                key = self.keys.get(key.key_id)
+                if _is_open(key):
+                    raise
+        self._tidy(key)
+        if key.revoked_at:
+            raise RevokedKeyError(f"it was revoked at {key.revoked_at}")
+        assert key.outcome is not None
+        if key.state == "QUARANTINED":
+            raise _KINDS[key.outcome["kind"]](key.outcome["detail"])
+        return key.outcome
+
+    def _decide(self, key: Key, by: By) -> Key:
+        """Decide what has become of an upload, and write it down."""
+        upload = key.upload or {}
+        found = self._landed(key)
+        if found is None and key.multipart:
+            found = self._assembled(key)
+        if found is None:
+            raise self._nothing(key)
+        source: Any = {
+            "Bucket": self.bucket,
+            "Key": incoming_key(key.key_id),
+            "VersionId": found["VersionId"],
+        }
+        try:
+            self._check(key, source, found)
+        except ValetError as problem:
+            self.s3.copy_object(
+                Bucket=self.bucket,
+                Key=quarantine_key(key.key_id),
+                CopySource=source,
+                TaggingDirective="REPLACE",
+            )
+            return self._settle(
+                key,
+                "QUARANTINED",
+                {"kind": problem.kind, "detail": str(problem)},
+                by,
+                problem.kind,
+            )
+        place = object_key(key.owner, key.object)
+        copied = self.s3.copy_object(
+            Bucket=self.bucket,
+            Key=place,
+            CopySource=source,
+            MetadataDirective="REPLACE",
+            TaggingDirective="REPLACE",
+            ContentType=upload["content_type"],
+            Metadata={"valet-key": key.key_id},
+        )
+        version = copied["VersionId"]
+        outcome = {
+            "key_id": key.key_id,
+            "object": key.object,
+            "version": version,
+            **upload,
+            "completed_at": moment(self.keys.clock()),
+        }
+        row = {
+            "pk": object_pk(key.owner, key.object),
+            "key": place,
+            "state": "VISIBLE",
+            **outcome,
+        }
+        try:
+            return self._settle(key, "COMPLETED", outcome, by, "allowed", visible=row)
+        except Contended:
+            self.s3.delete_object(Bucket=self.bucket, Key=place, VersionId=version)
+            raise
+
+    def _settle(
+        self,
+        key: Key,
+        state: str,
+        outcome: Mapping[str, Any],
+        by: By,
+        said: str,
+        visible: Mapping[str, Any] | None = None,
+    ) -> Key:
+        operations = [
+            self.keys.change(
+                key_pk(key.key_id),
+                "SET #state = :state, outcome = :outcome",
+                when=OPEN,
+                values={":state": state, ":outcome": outcome, ":issued": "ISSUED"},
+            ),
+            self.keys.audit(key.key_id, "complete", said, by),
+        ]
+        if visible:
+            operations.append(self.keys.put(visible, new=False))
+        self.keys.write(*operations)
+        return self.keys.get(key.key_id)
+
+    def _landed(self, key: Key) -> Any:
+        """What lies in the landing place; None where there is nothing."""
+        try:
+            return self.s3.head_object(
+                Bucket=self.bucket, Key=incoming_key(key.key_id), ChecksumMode="ENABLED"
+            )
+        except ClientError as problem:
+            if _is_missing(problem):
+                return None
+            raise
+
+    def _assembled(self, key: Key) -> Any:
+        """What lies there once the parts are put together; None where some are missing."""
+        assert key.multipart is not None and key.upload is not None
+        if key.expires <= self.keys.clock():
+            self._abort(key)
+            raise ExpiredKeyError("it expired before all of its parts had come")
+        parts = self._parts(key)
+        missing = sorted(
+            set(range(1, key.multipart["parts"] + 1)) - {p["PartNumber"] for p in parts}
+        )
+        if missing:
+            shown = ", ".join(str(number) for number in missing[:20])
+            raise NothingUploadedError(f"{len(missing)} parts are missing: {shown}")
+        wanted: Any = [
+            {name: part[name] for name in ("PartNumber", "ETag", "ChecksumSHA256") if name in part}
+            for part in parts
+        ]
+        try:
+            self.s3.complete_multipart_upload(
+                Bucket=self.bucket,
+                Key=incoming_key(key.key_id),
+                UploadId=key.multipart["upload_id"],
+                IfNoneMatch="*",
+                MultipartUpload={"Parts": wanted},
+            )
+        except ClientError as problem:
+            # Somebody else has put them together.
+            if problem.response["Error"]["Code"] not in _MISSING | {"PreconditionFailed"}:
+                raise
+        return self._landed(key)
+
+    def _parts(self, key: Key) -> list[Any]:
+        assert key.multipart is not None
+        pages = self.s3.get_paginator("list_parts").paginate(
+            Bucket=self.bucket,
+            Key=incoming_key(key.key_id),
+            UploadId=key.multipart["upload_id"],
+        )
+        try:
+            return [part for page in pages for part in page.get("Parts", ())]
+        except ClientError as problem:
+            if _is_missing(problem):
+                return []
+            raise
+
+    def _nothing(self, key: Key) -> ValetError:
+        if key.expires <= self.keys.clock():
+            return ExpiredKeyError("it expired, and nothing had been uploaded")
+        return NothingUploadedError("upload first: redeem the token and send the bytes")
+
+    def _check(self, key: Key, source: Any, found: Any) -> None:
+        """Hold what lies there to what the key says: length, SHA-256, type by content.
+
+        S3's own checksum of a whole object is taken; that of parts is one of checksums, so the
+        bytes are read then.
+        """
+        upload = key.upload or {}
+        if found["ContentLength"] != upload["content_length"]:
+            raise WrongLengthError(
+                f"it has {found['ContentLength']} bytes, and should have {upload['content_length']}"
+            )
+        known = None if key.multipart else found.get("ChecksumSHA256")
+        if known is None:
+            known = in_base64(self._digest(source))
+        if known != in_base64(upload["sha256"]):
+            raise WrongHashError(f"its SHA-256 is not {upload['sha256']}")
+        head = self.s3.get_object(**source, Range=f"bytes=0-{content.HEAD - 1}")["Body"].read()
+        content.check(upload["content_type"], head)
+
+    def _digest(self, source: Any) -> str:
+        digest = hashlib.sha256()
+        for chunk in self.s3.get_object(**source)["Body"].iter_chunks(_CHUNK):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+    # Revoking, and what is left behind.
+
+    def revoke(self, key_id: str, by: By, owner: str | None = None) -> None:
+        """Revoke a key: from now on nothing is redeemed, and an upload never becomes visible.
+
+        Again it changes nothing, but takes away what may have been left behind.
+        """
+        key = self.keys.get(key_id, owner)
+        if key.revoked_at is None:
+            try:
+                self.keys.write(
+                    self.keys.change(
+                        key_pk(key_id),
+                        "SET revoked_at = :now",
+                        when="attribute_not_exists(revoked_at)",
+                        values={":now": moment(self.keys.clock())},
+                    ),
+                    self.keys.audit(key_id, "revoke", "allowed", by),
+                )
+            except Contended as contended:
+                if contended.rows.get(0) is None:
+                    raise UnknownKeyError(f"there is no valet key {key_id!r}") from None
+            key = self.keys.get(key_id)
+        self._tidy(key)
+
+    def withdraw(self, key_id: str, by: By, owner: str | None = None) -> None:
+        """Revoke a key, and with it the object: every URL to its version is dead at once.
+
+        That is another thing than revoking a key, for it ends everybody's downloads of it.
+
+        Raises:
+            UnknownObjectError: There is no such object.
+        """
+        key = self.keys.get(key_id, owner)
+        pk = object_pk(key.owner, key.object)
+        (stored,) = self.keys.rows(pk)
+        self.revoke(key_id, by)
+        if stored is None:
+            raise UnknownObjectError(f"{key.object!r} is not there")
+        if stored["state"] != "WITHDRAWN":
+            try:
+                self.keys.write(
+                    self.keys.change(
+                        pk,
+                        "SET #state = :withdrawn",
+                        when="version = :version",
+                        values={":withdrawn": "WITHDRAWN", ":version": stored["version"]},
+                    ),
+                    self.keys.audit(key_id, "withdraw", "allowed", by),
+                )
+            except Contended:
+                raise TimeoutError("the object was replaced at this moment") from None
+        self.s3.put_object_tagging(
+            Bucket=self.bucket,
+            Key=stored["key"],
+            VersionId=stored["version"],
+            Tagging=WITHDRAWN,  # type: ignore[arg-type]
+        )
+
+    def sweep(self) -> list[str]:
+        """Abort every upload in parts that can no longer be completed; their keys' ids."""
+        pages = self.s3.get_paginator("list_multipart_uploads").paginate(
+            Bucket=self.bucket, Prefix=incoming_key("")
+        )
+        swept = []
+        for upload in [one for page in pages for one in page.get("Uploads", ())]:
+            key_id = upload["Key"].rpartition("/")[2]
+            (row,) = self.keys.rows(key_pk(key_id))
+            begun = upload["Initiated"].timestamp()
+            if row is None:
+                # Issuing begins the upload first, and writes the row a moment later.
+                stale = self.keys.clock() - begun > 3600
+            else:
+                stale = bool(row.get("revoked_at")) or row["expires"] <= self.keys.clock()
+            if stale:
+                self._abort_upload(key_id, upload["UploadId"])
+                self.keys.write(self.keys.audit(key_id, "abort", "allowed", SWEEPER))
+                swept.append(key_id)
+        return swept
+
+    def _tidy(self, key: Key) -> None:
+        """Take away what lies in the landing place, once the row has decided."""
+        if key.operation != "upload":
+            return
+        if key.multipart and key.state == "ISSUED":
+            self._abort(key)
+        found = self._landed(key)
+        if found is not None:
+            self.s3.delete_object(
+                Bucket=self.bucket, Key=incoming_key(key.key_id), VersionId=found["VersionId"]
+            )
+
+    def _abort(self, key: Key) -> None:
+        assert key.multipart is not None
+        self._abort_upload(key.key_id, key.multipart["upload_id"])
+
+    def _abort_upload(self, key_id: str, upload_id: str) -> None:
+        try:
+            self.s3.abort_multipart_upload(
+                Bucket=self.bucket, Key=incoming_key(key_id), UploadId=upload_id
+            )
+        except ClientError as problem:
+            if not _is_missing(problem):
+                raise
+
+
+def _is_open(key: Key) -> bool:
+    return key.revoked_at is None and key.state == "ISSUED"
+
+
+def _is_missing(problem: ClientError) -> bool:
+    return problem.response["Error"]["Code"] in _MISSING

@@ -1,0 +1,69 @@
+"""What an upload is, told by its content: never by its name, and not by what its sender says."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from functools import cache
+
+import puremagic
+from puremagic.main import magic_header_array
+
+from recourse.valet.errors import UnknownTypeError, WrongTypeError
+
+HEAD = 64 * 1024
+"""Bytes from an object's beginning that are looked at."""
+OCTETS = "application/octet-stream"
+_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,127}")
+_TEXTS = frozenset({"application/json", "application/xml", "application/yaml", "image/svg+xml"})
+
+
+@cache
+def _known() -> frozenset[str]:
+    return frozenset(one.mime_type.lower() for one in magic_header_array if one.mime_type)
+
+
+def checkable(content_type: str) -> None:
+    """Take a content type that an upload may be given.
+
+    Raises:
+        UnknownTypeError: Its content could not be told from another; octets can always be sent.
+    """
+    bare = content_type.partition(";")[0].strip().lower()
+    if not content_type.isprintable() or not content_type.isascii() or not _TYPE.fullmatch(bare):
+        raise _unknown(f"{content_type!r} is no content type")
+    if not (bare == OCTETS or _is_text(bare) or bare in _known()):
+        raise _unknown(f"nobody can tell {bare} by its content; send it as {OCTETS}")
+
+
+def check(content_type: str, head: bytes) -> None:
+    """Hold the beginning of an object to its content type.
+
+    Raises:
+        WrongTypeError: It is of another.
+    """
+    bare = content_type.partition(";")[0].strip().lower()
+    if bare == OCTETS:
+        return
+    if _is_text(bare):
+        try:
+            text = codecs.getincrementaldecoder("utf-8")().decode(head)
+        except UnicodeDecodeError:
+            raise WrongTypeError(f"it is no {bare}: it is not UTF-8") from None
+        if "\0" in text:
+            raise WrongTypeError(f"it is no {bare}: it is not text")
+        return
+    try:
+        found = {one.mime_type.lower() for one in puremagic.magic_string(head)}
+    except puremagic.PureError:
+        found = set()
+    if bare not in found:
+        raise WrongTypeError(f"its content is not that of {bare}")
+
+
+def _is_text(bare: str) -> bool:
+    return bare.startswith("text/") or bare in _TEXTS
+
+
+def _unknown(detail: str) -> UnknownTypeError:
+    return UnknownTypeError(detail, field="upload.content_type")

@@ -1,0 +1,216 @@
+"""Tokens: JWTs signed with ES256, which anybody verifies from the JWKS alone.
+
+Signing is a `Signer`'s: KMS holds the private key on AWS, and in the local cloud too. Verifying
+needs public keys only. PyJWT is not used here: importing it costs the redeeming function half as
+much again as a DynamoDB client does, for one algorithm that must be pinned anyway; the tests hold
+tokens and JWKS to what PyJWT takes.
+
+Source: RFC 7515, 7517, 7518 (3.4), 7519, 7638.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    Prehashed,
+    decode_dss_signature,
+    encode_dss_signature,
+)
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from recourse.valet.errors import BadTokenError, OutOfScopeError
+
+if TYPE_CHECKING:
+    from types_boto3_kms import KMSClient
+
+Operation = Literal["upload", "download"]
+Jwk = Mapping[str, str]
+AUDIENCE = "urn:recourse:valet"
+LONGEST_TOKEN = 4096
+_SIZE = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claims:
+    """What a token says.
+
+    Attributes:
+        iss: Who issued it.
+        sub: Whose key it is: the owner of the object.
+        operation: What it is for.
+        object: The object's name, relative to its owner.
+        exp: When it expires, in seconds since 1970.
+        iat: When it was issued.
+        jti: The key's id.
+        aud: For whom.
+    """
+
+    iss: str
+    sub: str
+    operation: Operation
+    object: str
+    exp: int
+    iat: int
+    jti: str
+    aud: str = AUDIENCE
+
+    def json(self) -> dict[str, Any]:
+        """The claims as JSON has them."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+class Signer(Protocol):
+    """What holds a private key on P-256."""
+
+    @property
+    def public_key(self) -> ec.EllipticCurvePublicKey:
+        """What others verify with."""
+
+    def sign(self, digest: bytes) -> bytes:
+        """The signature of a SHA-256 digest, in DER."""
+
+
+class LocalSigner:
+    """A private key in memory, for tests."""
+
+    def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
+        self._key = key
+        self.public_key = key.public_key()
+
+    def sign(self, digest: bytes) -> bytes:
+        """Sign a digest."""
+        return self._key.sign(digest, ec.ECDSA(Prehashed(SHA256())))
+
+
+class KmsSigner:
+    """A private key that never leaves KMS.
+
+    Args:
+        kms: The client.
+        key_id: The key's id or ARN; its spec is ECC_NIST_P256, its usage SIGN_VERIFY.
+    """
+
+    def __init__(self, kms: KMSClient, key_id: str) -> None:
+        self._kms = kms
+        self._key_id = key_id
+
+    @cached_property
+    def public_key(self) -> ec.EllipticCurvePublicKey:
+        """The public key, asked for once."""
+        der = self._kms.get_public_key(KeyId=self._key_id)["PublicKey"]
+        return cast("ec.EllipticCurvePublicKey", load_der_public_key(der))
+
+    def sign(self, digest: bytes) -> bytes:
+        """Have KMS sign a digest."""
+        return self._kms.sign(
+            KeyId=self._key_id,
+            Message=digest,
+            MessageType="DIGEST",
+            SigningAlgorithm="ECDSA_SHA_256",
+        )["Signature"]
+
+
+def sign(claims: Claims, signer: Signer) -> str:
+    """A token for some claims."""
+    header = {"alg": "ES256", "kid": jwk(signer.public_key)["kid"], "typ": "JWT"}
+    signed = f"{_pack(header)}.{_pack(claims.json())}"
+    der = signer.sign(hashlib.sha256(signed.encode()).digest())
+    r, s = decode_dss_signature(der)
+    return f"{signed}.{_encode(r.to_bytes(_SIZE, 'big') + s.to_bytes(_SIZE, 'big'))}"
+
+
+def verify(token: str, *, issuer: str, key: Callable[[str], Jwk | None]) -> Claims:
+    """The claims of a token that is ours. Whether it has expired is left to the caller to ask.
+
+    Args:
+        token: The token.
+        issuer: Whose tokens are taken.
+        key: The public key with a key id, None where there is none.
+
+    Raises:
+        BadTokenError: It is none of ours, or was changed.
+        OutOfScopeError: It is ours, and meant for somebody else.
+    """
+    if len(token) > LONGEST_TOKEN or not token.isascii() or token.count(".") != 2:
+        raise BadTokenError("the token is no JWT", field="token")
+    signed, _, signature = token.rpartition(".")
+    header, payload = (_unpack(part) for part in signed.split("."))
+    if header.get("alg") != "ES256" or not isinstance(header.get("kid"), str) or "crit" in header:
+        raise BadTokenError("the token is not signed with ES256 by a key that it names")
+    known = key(header["kid"])
+    if known is None:
+        raise BadTokenError("the token is signed by a key that is none of ours")
+    raw = _decode(signature)
+    if len(raw) != 2 * _SIZE:
+        raise BadTokenError("the token's signature is none")
+    r, s = int.from_bytes(raw[:_SIZE], "big"), int.from_bytes(raw[_SIZE:], "big")
+    try:
+        public_key(known).verify(encode_dss_signature(r, s), signed.encode(), ec.ECDSA(SHA256()))
+    except InvalidSignature:
+        raise BadTokenError("the token's signature does not fit") from None
+    try:
+        claims = Claims(**payload)
+    except TypeError:
+        raise OutOfScopeError("the token is ours and no valet key") from None
+    if (claims.iss, claims.aud) != (issuer, AUDIENCE):
+        raise OutOfScopeError(f"the token is by {claims.iss!r} for {claims.aud!r}")
+    return claims
+
+
+def jwk(key: ec.EllipticCurvePublicKey) -> dict[str, str]:
+    """A public key as the JWKS has it; its id is its thumbprint (RFC 7638)."""
+    numbers = key.public_numbers()
+    needed = {
+        "crv": "P-256",
+        "kty": "EC",
+        "x": _encode(numbers.x.to_bytes(_SIZE, "big")),
+        "y": _encode(numbers.y.to_bytes(_SIZE, "big")),
+    }
+    text = json.dumps(needed, separators=(",", ":"), sort_keys=True)
+    kid = _encode(hashlib.sha256(text.encode()).digest())
+    return {**needed, "alg": "ES256", "use": "sig", "kid": kid}
+
+
+def public_key(known: Jwk) -> ec.EllipticCurvePublicKey:
+    """The public key that a JWK has."""
+    x, y = (int.from_bytes(_decode(known[axis]), "big") for axis in "xy")
+    return ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
+
+
+def _encode(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _decode(text: str) -> bytes:
+    """Strictly: what encodes to another text was changed, even where it means the same."""
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), "-_", validate=True)
+    except ValueError:
+        raise BadTokenError("the token is no JWT") from None
+    if _encode(raw) != text:
+        raise BadTokenError("the token is no JWT")
+    return raw
+
+
+def _pack(content: Mapping[str, Any]) -> str:
+    return _encode(json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode())
+
+
+def _unpack(text: str) -> dict[str, Any]:
+    try:
+        content = json.loads(_decode(text))
+    except (ValueError, RecursionError):
+        raise BadTokenError("the token is no JWT") from None
+    if not isinstance(content, dict):
+        raise BadTokenError("the token is no JWT")
+    return content

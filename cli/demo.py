@@ -1,4 +1,4 @@
-"""`make demo`: one trip booked and another undone, on a cloud of one's own, with the proof."""
+"""`make demo`: trips booked and undone, in both coordinations, on a cloud of one's own."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from local import LOCAL, ROOT
 from local.cloud import EVERY_SCOPE, LocalCloud, LocalCloudError
 from local.deploy import DeployError
 from local.emulator import EmulatorError
+from recourse.saga import Coordination
 
 SAMPLES = ROOT / "samples"
 THINGS = ("/flights/AI-202", "/hotels/taj-delhi", "/cars/del-compact")
@@ -30,7 +31,7 @@ class NotAsItShouldError(Exception):
 
 def main() -> int:
     """Run it; 0 only if all of it came out as it should."""
-    out.print("[bold]Recourse[/bold]: two trips on a cloud of your own. No Docker, no account.\n")
+    out.print("[bold]Recourse[/bold]: trips on a cloud of your own. No Docker, no account.\n")
     try:
         with (
             LocalCloud(
@@ -38,24 +39,31 @@ def main() -> int:
             ) as cloud,
             Api(cloud.api_url, cloud.token("asha", EVERY_SCOPE)) as api,
         ):
-            book(api)
-            undo(api)
+            out.print("\n[bold]A state machine coordinates[/bold] (orchestration)")
+            book(api, "orchestration")
+            undo(api, "orchestration")
+            out.print(
+                "\n[bold]Nobody coordinates[/bold] (choreography: each step hears the others)"
+            )
+            book(api, "choreography")
+            undo(api, "choreography")
     except (NotAsItShouldError, LocalCloudError, DeployError, EmulatorError) as problem:
         out.print(f"\n[bold red]It did not come out as it should:[/bold red] {problem}")
         return 1
     out.print(
-        "\n[bold green]All as it should be.[/bold green] One trip was booked: its holds became "
-        "bookings and the money moved.\nThe other was declined at its payment and undone: every "
-        "count is what it was before.\n\nNext: `make up`, and look at README.md."
+        "\n[bold green]All as it should be.[/bold green] In either coordination one trip was\n"
+        "booked: its holds became bookings and the money moved. The other was declined\n"
+        "at its payment and undone: every count is what it was before.\n\n"
+        "Next: `make up`, and look at README.md."
     )
     return 0
 
 
-def book(api: Api) -> None:
+def book(api: Api, coordination: Coordination) -> None:
     """A trip that is booked."""
-    out.print("\n[bold]1. A trip that is booked[/bold] (samples/travel-booking.json)")
+    out.print("\n  A trip that is booked (samples/travel-booking.json)")
     before = counts(api)
-    saga = run(api, SAMPLES / "travel-booking.json")
+    saga = run(api, SAMPLES / "travel-booking.json", coordination)
     expect(saga["status"] == "SUCCEEDED", f"the trip ended {saga['status']}")
     until(
         lambda: all(
@@ -73,21 +81,23 @@ def book(api: Api) -> None:
     out.print("          the holds are CONFIRMED, the account paid once")
 
 
-def undo(api: Api) -> None:
+def undo(api: Api, coordination: Coordination) -> None:
     """A trip whose payment is declined."""
-    out.print("\n[bold]2. A trip that is undone[/bold] (samples/travel-booking-declined.json)")
+    out.print("\n  A trip that is undone (samples/travel-booking-declined.json)")
     before = counts(api)
-    saga = run(api, SAMPLES / "travel-booking-declined.json")
+    saga = run(api, SAMPLES / "travel-booking-declined.json", coordination)
     expect(saga["status"] == "COMPENSATED", f"the trip ended {saga['status']}")
     expect(saga["reason"]["error"] == "PaymentDeclinedError", f"the reason is {saga['reason']}")
     expect(counts(api) == before, "not every count is what it was before")
     out.print("          every seat, room, car and rupee is where it was")
 
 
-def run(api: Api, file: Path) -> dict[str, Any]:
+def run(api: Api, file: Path, coordination: Coordination) -> dict[str, Any]:
     """Start a sample and print its timeline."""
     request = json.loads(file.read_text())
-    started = api.start("travel-booking", request, key=f"demo-{request['trip_id']}")
+    key = f"demo-{coordination}-{request['trip_id']}"
+    started = api.start("travel-booking", request, key=key, coordination=coordination)
+    expect(started["coordination"] == coordination, f"it is {started['coordination']}")
     return print_timeline(out, api.follow(started["saga_id"]))
 
 

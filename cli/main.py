@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cli import redrive as redriving
 from cli.api import Api, ApiError
 from cli.timeline import print_timeline
 
@@ -245,6 +246,50 @@ def resolve(
     print(json.dumps(saga) if as_json else f"{saga_id} {saga['status']}")
 
 
+@app.command()
+@tells
+def redrive(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Dead-letter queues; all where none is named."),
+    ] = None,
+    saga: Annotated[str | None, typer.Option(help="Only what is about this saga, by id.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what rests there and why; move nothing.")
+    ] = False,
+    api: ApiUrl = LOCAL,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the dead-letter queues and redrive them; needs the scope operator.
+
+    Each message goes back to the queue that it came from, and is taken as if it were new.
+    """
+    with connected(api, token) as client:
+        queues = client.get("/deadletters")["items"]
+        if not names and not as_json:
+            redriving.print_queues(out, queues)
+        waiting = {one["name"]: one["waiting"] for one in queues}
+        asked = names or [one["name"] for one in queues if one["waiting"] and not one["why_not"]]
+        redriven = []
+        for name in dict.fromkeys(asked):
+            done = redriving.redrive(
+                client,
+                name,
+                waiting.get(name, 0),
+                saga_id=saga,
+                dry_run=dry_run,
+                say=lambda said: err.print(said, markup=False),
+            )
+            redriven.append(done)
+            if not as_json:
+                redriving.print_redriven(out, done)
+    if as_json:
+        print(json.dumps({"items": queues, "redriven": redriven}))
+    elif not any(done["matched"] for done in redriven):
+        out.print("nothing to redrive" + (f" of saga {saga}" if saga else ""), markup=False)
+
+
 @app.command("compile")
 @tells
 def compile_sagas(
@@ -256,18 +301,32 @@ def compile_sagas(
     ),
     as_json: AsJson = False,
 ) -> None:
-    """Compile every declaration to its state machine, statemachines/<saga>.asl.json."""
+    """Compile every declaration: to its state machine, and to who listens to whom.
+
+    The first is statemachines/<saga>.asl.json, the second statemachines/<saga>.choreography.md.
+    """
     from recourse.asl import compile_saga
+    from recourse.choreography import describe, table
     from statemachines import SAGAS
 
     changed = []
     for saga in SAGAS.values():
-        file = folder / f"{saga.name}.asl.json"
-        text = json.dumps(compile_saga(saga), indent=2) + "\n"
-        if not file.exists() or file.read_text() != text:
-            changed.append(str(file))
-            if not check:
-                file.write_text(text)
+        compiled = {
+            folder / f"{saga.name}.asl.json": json.dumps(compile_saga(saga), indent=2) + "\n",
+            folder / f"{saga.name}.choreography.md": describe(saga),
+        }
+        for file, text in compiled.items():
+            if not file.exists() or file.read_text() != text:
+                changed.append(str(file))
+                if not check:
+                    file.write_text(text)
+        if not check and not as_json:
+            listens = Table(
+                "step", "acts on", "undoes on", title=f"{saga.name}: who listens to whom"
+            )
+            for row in table(saga):
+                listens.add_row(*row)
+            out.print(listens)
     if as_json:
         print(json.dumps({"changed": changed}))
     elif not check:

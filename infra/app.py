@@ -23,7 +23,7 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
         sagas: The declarations; every one there is, unless a test says otherwise.
     """
     declared = list((SAGAS if sagas is None else sagas).values())
-    prefix = f"Recourse-{stage.name}"
+    prefix = stage.prefix
     services = ServicesStack(app, f"{prefix}-Services", stage=stage, sagas=declared)
     events = EventsStack(
         app,
@@ -50,7 +50,13 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
         events=events,
     )
     api = ApiStack(
-        app, f"{prefix}-Api", stage=stage, tables=services.tables, events=events, sagas=machines
+        app,
+        f"{prefix}-Api",
+        stage=stage,
+        tables=services.tables,
+        events=events,
+        sagas=machines,
+        deadletters=[*events.deadletters, *choreography.deadletters, *machines.deadletters],
     )
     stacks: list[Stack] = [services, events, choreography, machines, api]
     for stack in stacks:

@@ -80,6 +80,11 @@ class Stage:
         return f"{self.base}-chaos" if self.chaos else self.base
 
     @property
+    def prefix(self) -> str:
+        """What the names of its stacks and queues begin with."""
+        return f"Recourse-{self.name}"
+
+    @property
     def keeps_data(self) -> bool:
         """Whether what is stored outlives its stack."""
         return self.base == "prod"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aws_lambda_powertools import Logger
 
 from lambdas import kit, settings
+from lambdas.batch import Batch
+from recourse.queues import SourceQueue
 from recourse.runtime import StepRunner
-from recourse.saga import Step
+from recourse.saga import Saga, Step
 from statemachines import SAGAS
 
 logger = Logger()
@@ -21,24 +23,31 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         kit.dynamodb(),
         settings.required("TABLE_NAME"),
         settings.required("SERVICE"),
+        SAGAS,
         event["Records"],
+        kit.queue,
     )
 
 
-def take(dynamodb: Any, table: str, service: str, records: list[dict[str, Any]]) -> dict[str, Any]:
+def take(
+    dynamodb: Any,
+    table: str,
+    service: str,
+    sagas: Mapping[str, Saga],
+    records: list[dict[str, Any]],
+    queue: Callable[[str], SourceQueue],
+) -> dict[str, Any]:
     """Confirm the holds of one service for the sagas of a batch of pivot events."""
-    failed = []
-    for record in records:
+    batch = Batch(records, sagas, queue)
+    for record, told in batch.events():
         try:
-            told = json.loads(record["body"])
-            saga = SAGAS[told["type"].split(".")[1]]
-            for step in saga.all:
+            for step in sagas[told["type"].split(".")[1]].all:
                 if step.confirm and step.service == service:
                     _confirm(dynamodb, table, step, told)
         except Exception:
             logger.exception("not confirmed", extra={"message_id": record["messageId"]})
-            failed.append({"itemIdentifier": record["messageId"]})
-    return {"batchItemFailures": failed}
+            batch.again(record)
+    return batch.answer()
 
 
 def _confirm(dynamodb: Any, table: str, step: Step, told: dict[str, Any]) -> None:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from lambdas import settings
 from recourse.aws import client
+from recourse.deadletters import DeadletterQueue
 from recourse.ledger import Ledger
+from recourse.queues import SourceQueue
 from recourse.runs import Runs
 from statemachines import SAGAS
 
@@ -39,6 +41,23 @@ def runs() -> Runs:
         json.loads(settings.required("STATE_MACHINES")),
         json.loads(settings.required("PIVOTS")),
     )
+
+
+@cache
+def queue(arn: str) -> SourceQueue:
+    """The queue of that ARN."""
+    return SourceQueue(lambda: client("sqs"), arn)
+
+
+@cache
+def deadletters() -> dict[str, DeadletterQueue]:
+    """Every dead-letter queue of the stage, by what operators call it."""
+    told = json.loads(settings.required("DEADLETTERS"))
+    why_not = dict.fromkeys(told["redriven"]) | told["kept"]
+    return {
+        name: DeadletterQueue(client("sqs"), name, told["prefix"] + name, why_not=why)
+        for name, why in sorted(why_not.items())
+    }
 
 
 @cache

@@ -9,11 +9,10 @@ from typing import Any
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from lambdas import settings
+from lambdas import kit, settings
 from lambdas.step import runner
 from recourse.aws import client
 from recourse.listener import Heard, Listener
-from recourse.queues import SourceQueue
 from statemachines import SAGAS
 
 logger = Logger()
@@ -29,15 +28,9 @@ def listener() -> Listener:
         SAGAS,
         client("dynamodb"),
         settings.required("TABLE_NAME"),
-        queue,
+        kit.queue,
         timescale=settings.timescale(),
     )
-
-
-@cache
-def queue(arn: str) -> SourceQueue:
-    """The queue of that ARN."""
-    return SourceQueue(lambda: client("sqs"), arn)
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:

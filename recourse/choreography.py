@@ -102,7 +102,7 @@ def cue(saga: Saga, step: Step, told: Mapping[str, Any], request: Mapping[str, A
         if beside:
             return Cue("undo", frozenset({source}))
     after = _nearest(saga, request, saga.groups[saga.rank(step.name) + 1 :])
-    if source in after and (what != "failed" or source == saga.pivot.name):
+    if source in after and (what == "failed") == (source == saga.pivot.name):
         return Cue("undo", after)
     return None
 
@@ -141,7 +141,8 @@ def table(saga: Saga) -> list[tuple[str, str, str]]:
     rows = []
     for step in saga.all:
         heard = cues(saga, step)
-        rows.append((step.name, said(heard.forward), said(heard.backward)))
+        name = f"{step.name}*" if step.pivot else step.name
+        rows.append((name, said(heard.forward), said(heard.backward)))
     return rows
 
 
@@ -154,13 +155,27 @@ def diagram(saga: Saga) -> str:
     for step in saga.all:
         heard = cues(saga, step)
         for arrow, types in (("-->", heard.forward), ("-.->", heard.backward)):
+            told: dict[str, list[str]] = defaultdict(list)
             for one in types:
                 *source, what = one.split(".")[2:]
-                label = f"|{what}|" if source else ""
-                lines.append(f"    {source[0] if source else STARTED} {arrow}{label} {step.name}")
-    last = saga.groups[-1]
-    lines += [f"    {step.name} -->|done| succeeded(((succeeded)))" for step in last]
+                told[source[0] if source else STARTED] += [what] if source else []
+            for name, whats in told.items():
+                label = f"|{', '.join(whats)}|" if whats else ""
+                lines.append(f"    {name} {arrow}{label} {step.name}")
+    lines += [f"    {step.name} -->|done| succeeded(((succeeded)))" for step in saga.groups[-1]]
     return "\n".join(lines) + "\n"
+
+
+def describe(saga: Saga) -> str:
+    """A page, in Markdown, that says who listens to whom: the table and the diagram."""
+    rows = "".join(f"| {name} | {acts} | {undoes} |\n" for name, acts, undoes in table(saga))
+    return (
+        f"# {saga.name} as a choreography\n\n"
+        "Compiled from its declaration, not edited by hand. Where several steps run together, the "
+        "one after them\nwaits for all of them; `*` is the pivot.\n\n"
+        f"| step | acts on | undoes on |\n|---|---|---|\n{rows}\n"
+        f"```mermaid\n{diagram(saga)}```\n"
+    )
 
 
 def _type(saga: Saga, step: Step, what: str) -> str:

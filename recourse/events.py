@@ -15,12 +15,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recourse.step import Item
 
+if TYPE_CHECKING:
+    from recourse.saga import Saga
+
 KEPT = timedelta(days=14)
 """How long an outbox or inbox row is kept after it was written, for a relay that was down."""
+
+
+class UnreadableError(ValueError):
+    """A message that is no event: trying again will not make it one."""
 
 
 def moment(when: datetime) -> str:
@@ -73,6 +80,32 @@ def event(
         "datacontenttype": "application/json",
         "data": ({"step": step} if step else {}) | data,
     }
+
+
+def read(text: str, sagas: Mapping[str, Saga]) -> dict[str, Any]:
+    """The event that a message is.
+
+    Args:
+        text: The message.
+        sagas: Every declaration, by name.
+
+    Raises:
+        UnreadableError: It is no event of one of them; the message says why.
+    """
+    try:
+        told: dict[str, Any] = json.loads(text)
+        ours, saga, *path = told["type"].split(".")
+        declared, step = sagas[saga], told["data"].get("step")
+        strange = [name for name in ("id", "subject", "time") if not isinstance(told[name], str)]
+        if step is not None and step not in declared.by_name:
+            strange.append("step")
+        if ours != "recourse" or path[:-1] != ([step] if step else []):
+            strange.append("type")
+    except (ValueError, LookupError, TypeError, AttributeError) as problem:
+        raise UnreadableError(f"this is no event of a saga: {problem!r}") from problem
+    if strange:
+        raise UnreadableError(f"this is no event of a saga: its {strange[0]} cannot be")
+    return told
 
 
 def public(told: Mapping[str, Any]) -> dict[str, Any]:

@@ -149,12 +149,15 @@ class Ledger:
         dynamodb: A DynamoDB client.
         table: The table's name.
         sagas: Every declaration, by name.
+
+    Attributes:
+        sagas: The same.
     """
 
     def __init__(self, dynamodb: DynamoDBClient, table: str, sagas: Mapping[str, Saga]) -> None:
         self._dynamodb = dynamodb
         self._table = table
-        self._sagas = sagas
+        self.sagas = sagas
 
     def start(self, record: Record) -> tuple[Record, bool]:
         """Record a start, once, and tell of it; in a choreography that is what begins it.
@@ -173,7 +176,7 @@ class Ledger:
             "coordination": record.coordination,
         }
         if record.is_choreographed:
-            data["carried"] = record.input(self._sagas[record.saga])
+            data["carried"] = record.input(self.sagas[record.saga])
         told = events.event(record.saga_id, record.saga, "started", **data)
         row = _row(record) | {"entered": [events.public(told) | {"sequence": 1}]}
         outbox = put_if_absent(self._table, events.outbox_row(told))
@@ -207,7 +210,7 @@ class Ledger:
         arrived = [events.public(one) for one in told]
 
         def change(record: Record) -> dict[str, Any] | None:
-            saga = self._sagas[record.saga]
+            saga = self.sagas[record.saga]
             entered, waiting = enter(
                 saga, saga_id, record.request, record.entered, [*record.waiting, *arrived]
             )
@@ -259,7 +262,7 @@ class Ledger:
 
     def trouble(self, record: Record, step: str) -> Trouble | None:
         """What there is to resolve of a step."""
-        views = record.story(self._sagas[record.saga]).steps(record.run)
+        views = record.story(self.sagas[record.saga]).steps(record.run)
         view = next((view for view in views if view["name"] == step), None)
         return trouble(view, record.status) if view else None
 
@@ -344,7 +347,7 @@ class Ledger:
             if changes is None:
                 return record
             changed = Record(**{**record.__dict__, **changes, "version": record.version + 1})
-            story = changed.story(self._sagas[changed.saga])
+            story = changed.story(self.sagas[changed.saga])
             status = story.status(changed.run)
             last = story.entered[-1]["time"] if status in ("SUCCEEDED", "COMPENSATED") else None
             changed = Record(**{**changed.__dict__, "status": status, "ended_at": last})

@@ -27,9 +27,10 @@ from typing import TYPE_CHECKING, Any
 
 from recourse import events
 from recourse.choreography import Cue, cue
+from recourse.events import UnreadableError
 from recourse.items import decode_item, encode
 from recourse.park import park
-from recourse.queues import SourceQueue
+from recourse.queues import SourceQueue, words
 from recourse.runtime import StepRunner
 from recourse.saga import Saga, Step
 from recourse.step import Refusal, StepCancelledError, TransientError
@@ -231,7 +232,7 @@ class Listener:
         """The refusal is told of; what is left is to tell that there is nothing to undo."""
         if task["role"] == "compensable":
             self._runner.run({**task, "phase": "give_up"})
-        return _words(no)
+        return words(no)
 
     def _give_up(
         self, saga: Saga, step: Step, task: Mapping[str, Any], caught: Mapping[str, str]
@@ -287,18 +288,14 @@ class Listener:
         # Where even that does not work, it comes again when its visibility ends.
         with suppress(TransientError):
             self._queue(record["eventSourceARN"]).later(record, pause)
-        return Heard(record["messageId"], "again", _saga_id(record), _words(problem))
+        return Heard(record["messageId"], "again", _saga_id(record), words(problem))
 
     def _set_aside(self, record: Mapping[str, Any], problem: Exception) -> Heard:
         try:
-            self._queue(record["eventSourceARN"]).set_aside(record, _words(problem))
+            self._queue(record["eventSourceARN"]).set_aside(record, words(problem))
         except TransientError as another:
-            return Heard(record["messageId"], "again", _saga_id(record), _words(another))
-        return Heard(record["messageId"], "set aside", _saga_id(record), _words(problem))
-
-
-class UnreadableError(ValueError):
-    """A message that is no event: trying again will not make it one."""
+            return Heard(record["messageId"], "again", _saga_id(record), words(another))
+        return Heard(record["messageId"], "set aside", _saga_id(record), words(problem))
 
 
 class AgainError(Exception):
@@ -327,7 +324,3 @@ def _caught(problem: BaseException) -> dict[str, str]:
     """A failure as a state machine would have caught it."""
     kind = "States.Timeout" if isinstance(problem, TimeoutError) else type(problem).__name__
     return {"Error": kind, "Cause": json.dumps({"errorMessage": str(problem)})}
-
-
-def _words(problem: BaseException) -> str:
-    return f"{type(problem).__name__}: {problem}"

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 LONGEST_REASON = 500
 
 
+def words(problem: BaseException) -> str:
+    """A failure as a reason: its class name and its text."""
+    return f"{type(problem).__name__}: {problem}"
+
+
 class SourceQueue:
     """A queue, by its ARN. Its address is looked up when something has failed, not before.
 

@@ -16,6 +16,8 @@ from aws_cdk.aws_sqs import DeadLetterQueue, Queue, QueueEncryption
 from constructs import Construct
 
 from infra.components.rights import allow, explain, use_key
+from infra.stage import Stage
+from recourse.deadletters import deadletters_of
 
 RECEIVES = 5
 """How often a message is delivered before it is set aside; fewer would lose it to throttling."""
@@ -26,12 +28,40 @@ class UnsafeQueueError(ValueError):
 
 
 class Deadletters(Queue):
-    """Where messages rest that could not be taken, for two weeks, with an alarm on the first."""
+    """Where messages rest that could not be taken, for two weeks, with an alarm on the first.
 
-    def __init__(self, scope: Construct, name: str, *, key: IKey, alarm: IAlarmAction) -> None:
+    Args:
+        scope: Where it belongs.
+        name: Its construct id.
+        stage: The deployment.
+        called: What operators call it, and what its name in SQS is made from.
+        why_not: Why its messages cannot be redriven; they go back to the queue of that name
+            (`queue_called`) where nothing is said.
+        key: What it is encrypted with.
+        alarm: What is told of the first message.
+
+    Attributes:
+        called: What operators call it.
+        why_not: Why its messages cannot be redriven, if they cannot.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        stage: Stage,
+        called: str,
+        why_not: str | None = None,
+        key: IKey,
+        alarm: IAlarmAction,
+    ) -> None:
+        self.called = called
+        self.why_not = why_not
         super().__init__(
             scope,
             name,
+            queue_name=deadletters_of(queue_called(stage, called)),
             encryption=QueueEncryption.KMS,
             encryption_master_key=key,
             enforce_ssl=True,
@@ -47,6 +77,11 @@ class Deadletters(Queue):
         )
 
 
+def queue_called(stage: Stage, called: str) -> str:
+    """The name in SQS of a queue, by what operators call it."""
+    return f"{stage.prefix}-{called}"
+
+
 class QueueConsumer(Construct):
     """A queue on a topic, and the function that takes its messages in batches.
 
@@ -55,7 +90,10 @@ class QueueConsumer(Construct):
     Args:
         scope: Where it belongs.
         name: Its construct id.
-        function: Takes the batches; answers with `batchItemFailures`.
+        stage: The deployment.
+        called: What operators call it; its queues' names are made from it.
+        function: Takes the batches; answers with `batchItemFailures`. It may put messages off,
+            and set them aside with a reason.
         topic: Whose messages they are.
         only: What it listens to, by message attribute; everything where it is absent.
         key: What the queues are encrypted with.
@@ -79,6 +117,8 @@ class QueueConsumer(Construct):
         scope: Construct,
         name: str,
         *,
+        stage: Stage,
+        called: str,
         function: Function,
         topic: ITopic,
         only: Mapping[str, Sequence[str]] | None = None,
@@ -109,11 +149,13 @@ class QueueConsumer(Construct):
                 f"{name}: {at_once} batches at once, where 2 to {reserved or 1000:g} can be: what "
                 "is fetched beyond the function's concurrency is throttled until it is set aside"
             )
-        self._key = key
-        self.deadletters = Deadletters(self, "Deadletters", key=key, alarm=alarm)
+        self.deadletters = Deadletters(
+            self, "Deadletters", stage=stage, called=called, key=key, alarm=alarm
+        )
         self.queue = Queue(
             self,
             "Queue",
+            queue_name=queue_called(stage, called),
             encryption=QueueEncryption.KMS,
             encryption_master_key=key,
             enforce_ssl=True,
@@ -130,6 +172,10 @@ class QueueConsumer(Construct):
                 max_concurrency=at_once,
             )
         )
+        # The rights on the queue itself come with being its consumer.
+        for action in ("sqs:SendMessage", "sqs:GetQueueUrl"):
+            allow(function, action, self.deadletters.queue_arn)
+        use_key(key, function)
         alarm_above(
             self,
             "Late",
@@ -137,14 +183,6 @@ class QueueConsumer(Construct):
             threshold=300,
             action=alarm,
         )
-
-    def let_put_off(self, function: Function) -> None:
-        """Let a function put messages off, and set them aside with a reason."""
-        for action in ("sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes", "sqs:GetQueueUrl"):
-            allow(function, action, self.queue.queue_arn)
-        for action in ("sqs:SendMessage", "sqs:GetQueueUrl"):
-            allow(function, action, self.deadletters.queue_arn)
-        use_key(self._key, function)
 
 
 def subscribe(

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from aws_cdk import CfnOutput, Duration, Stack
+from collections.abc import Sequence
+
+from aws_cdk import ArnFormat, CfnOutput, Duration, Stack
+from aws_cdk.aws_iam import ManagedPolicy, PolicyStatement
 from constructs import Construct
 
 from infra.components.function import HandlerFunction
 from infra.components.http_api import JwtApi
 from infra.components.issuer import SCOPE_PREFIX, UserPoolIssuer
-from infra.components.rights import use_table
+from infra.components.queues import Deadletters, queue_called
+from infra.components.rights import use_key, use_table
 from infra.components.tables import LEDGER_INDEXES, OutboxTable
 from infra.stacks.events import EventsStack
 from infra.stacks.sagas import SagasStack
 from infra.stage import Stage
+from recourse.deadletters import deadletters_of
 from services.holdings import HOLDINGS
 
 
@@ -28,8 +33,10 @@ class ApiStack(Stack):
         tables: dict[str, OutboxTable],
         events: EventsStack,
         sagas: SagasStack,
+        deadletters: Sequence[Deadletters],
     ) -> None:
         super().__init__(scope, name)
+        self._stage = stage
         shown = {
             service: tables[service]
             for service in {h.service for h in HOLDINGS.values()}
@@ -53,6 +60,7 @@ class ApiStack(Stack):
             | {
                 "LEDGER_TABLE": events.ledger.table_name,
                 "SERVICE_TABLES": self.to_json_string({n: t.table_name for n, t in shown.items()}),
+                "DEADLETTERS": self._described(deadletters),
                 "CHAOS": "on" if stage.chaos else "",
                 "SCOPE_PREFIX": "" if stage.issuer else SCOPE_PREFIX,
             },
@@ -71,6 +79,8 @@ class ApiStack(Stack):
                 table, function, "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"
             )
         sagas.let_run(function)
+        self._let_redrive(function, deadletters)
+        use_key(events.key, function)
         api = JwtApi(
             self,
             "Http",
@@ -83,3 +93,43 @@ class ApiStack(Stack):
         CfnOutput(self, "ApiUrl", value=api.url)
         CfnOutput(self, "ApiId", value=api.api.api_id)
         CfnOutput(self, "Chaos", value="on" if stage.chaos else "off")
+
+    def _described(self, deadletters: Sequence[Deadletters]) -> str:
+        """What the function has to know of the queues, in few bytes: it is told 4 KB in all."""
+        return self.to_json_string(
+            {
+                "prefix": queue_called(self._stage, ""),
+                "redriven": [one.called for one in deadletters if one.why_not is None],
+                "kept": {one.called: one.why_not for one in deadletters if one.why_not},
+            }
+        )
+
+    def _let_redrive(self, function: HandlerFunction, deadletters: Sequence[Deadletters]) -> None:
+        """Let a function count what rests in every dead-letter queue, and send it back.
+
+        The rights go by the queues' names, for an import would keep a step from ever being taken
+        out; and in a policy of their own, for what a role holds inline is too small for all.
+        """
+        redriven = [queue_called(self._stage, d.called) for d in deadletters if not d.why_not]
+        kept = [queue_called(self._stage, d.called) for d in deadletters if d.why_not]
+        count = ["sqs:GetQueueAttributes", "sqs:GetQueueUrl"]
+        take = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"]
+        given = (
+            (count, [deadletters_of(name) for name in kept]),
+            (count + take, [deadletters_of(name) for name in redriven]),
+            (["sqs:SendMessage", "sqs:GetQueueUrl"], redriven),
+        )
+        ManagedPolicy(
+            self,
+            "Redrive",
+            roles=[function.own_role],
+            statements=[
+                PolicyStatement(
+                    actions=actions, resources=[self._queue_arn(name) for name in names]
+                )
+                for actions, names in given
+            ],
+        )
+
+    def _queue_arn(self, name: str) -> str:
+        return self.format_arn(service="sqs", resource=name, arn_format=ArnFormat.NO_RESOURCE_NAME)

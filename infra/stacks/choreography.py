@@ -5,7 +5,7 @@ from __future__ import annotations
 from aws_cdk import Stack
 from constructs import Construct
 
-from infra.components.queues import QueueConsumer
+from infra.components.queues import Deadletters, QueueConsumer
 from infra.components.steps import StepFunction
 from infra.stacks.events import EventsStack
 from infra.stacks.services import ServicesStack
@@ -16,7 +16,11 @@ from recourse.saga import Saga
 
 
 class ChoreographyStack(Stack):
-    """Who listens to whom, as the declarations have it (`recourse.choreography`)."""
+    """Who listens to whom, as the declarations have it (`recourse.choreography`).
+
+    Attributes:
+        deadletters: Where the steps' messages rest that could not be taken.
+    """
 
     def __init__(
         self,
@@ -29,6 +33,7 @@ class ChoreographyStack(Stack):
         events: EventsStack,
     ) -> None:
         super().__init__(scope, name)
+        self.deadletters: list[Deadletters] = []
         for function, types in listeners(sagas).items():
             served = [(saga, s) for saga in sagas for s in saga.all if s.function == function]
             _, step = served[0]
@@ -46,6 +51,8 @@ class ChoreographyStack(Stack):
             consumer = QueueConsumer(
                 self,
                 f"{function}Events",
+                stage=stage,
+                called=function,
                 function=listener,
                 topic=events.topic,
                 only={"coordination": ["choreography"], "type": types},
@@ -54,4 +61,4 @@ class ChoreographyStack(Stack):
                 # The listener gives a message up by itself; the queue only what kills the listener.
                 receives=max(saga.retry(s).attempts for saga, s in served) + 2 * GRACE,
             )
-            consumer.let_put_off(listener)
+            self.deadletters.append(consumer.deadletters)

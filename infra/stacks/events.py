@@ -15,7 +15,13 @@ from aws_cdk.aws_sqs import DeadLetterQueue, Queue, QueueEncryption
 from constructs import Construct
 
 from infra.components.function import HandlerFunction
-from infra.components.queues import Deadletters, QueueConsumer, alarm_above, subscribe
+from infra.components.queues import (
+    Deadletters,
+    QueueConsumer,
+    alarm_above,
+    queue_called,
+    subscribe,
+)
 from infra.components.rights import READ, WRITE, allow, explain, use_key, use_table
 from infra.components.tables import LedgerTable, OutboxTable
 from infra.stage import Stage
@@ -30,6 +36,7 @@ class EventsStack(Stack):
         topic: The topic `events`.
         alarms: The topic that every alarm goes to; subscribe whoever is on call.
         key: What topics and queues are encrypted with.
+        deadletters: Where messages rest that could not be taken or delivered.
     """
 
     def __init__(
@@ -44,6 +51,7 @@ class EventsStack(Stack):
     ) -> None:
         super().__init__(scope, name)
         self._stage = stage
+        self.deadletters: list[Deadletters] = []
         self.key = self._key()
         self.alarms = Topic(self, "Alarms", master_key=self.key, enforce_ssl=True)
         # A topic with a policy of its own has lost the default one, by which alarms may publish.
@@ -98,7 +106,17 @@ class EventsStack(Stack):
             threshold=Duration.minutes(5).to_milliseconds(),
             action=self.alarm,
         )
-        lost = Deadletters(self, "RelayDeadletters", key=self.key, alarm=self.alarm)
+        lost = Deadletters(
+            self,
+            "RelayDeadletters",
+            stage=self._stage,
+            called="Relay",
+            why_not="it holds places in a stream and no events: they are in the outbox, from where "
+            "docs/operations.md relays them again",
+            key=self.key,
+            alarm=self.alarm,
+        )
+        self.deadletters.append(lost)
         for table in tables:
             function.add_event_source(
                 DynamoEventSource(
@@ -137,15 +155,18 @@ class EventsStack(Stack):
             timeout=Duration.seconds(30),
         )
         use_table(self.ledger, function, "dynamodb:GetItem", "dynamodb:PutItem")
-        QueueConsumer(
+        consumer = QueueConsumer(
             self,
             "LedgerEvents",
+            stage=self._stage,
+            called="Ledger",
             function=function,
             topic=self.topic,
             key=self.key,
             alarm=self.alarm,
             at_once=50,
         )
+        self.deadletters.append(consumer.deadletters)
 
     def _confirmer(self, service: str, table: OutboxTable, types: list[str]) -> None:
         name = f"{service.title()}Confirm"
@@ -158,22 +179,34 @@ class EventsStack(Stack):
             timeout=Duration.seconds(30),
         )
         use_table(table, function, *READ, *WRITE)
-        QueueConsumer(
+        consumer = QueueConsumer(
             self,
             f"{name}Events",
+            stage=self._stage,
+            called=name,
             function=function,
             topic=self.topic,
             only={"type": types},
             key=self.key,
             alarm=self.alarm,
         )
+        self.deadletters.append(consumer.deadletters)
 
     def _parked(self) -> None:
         """What needs an operator, for a person or a tool of theirs to pull from."""
-        lost = Deadletters(self, "ParkedDeadletters", key=self.key, alarm=self.alarm)
+        lost = Deadletters(
+            self,
+            "ParkedDeadletters",
+            stage=self._stage,
+            called="Parked",
+            key=self.key,
+            alarm=self.alarm,
+        )
+        self.deadletters.append(lost)
         parked = Queue(
             self,
             "Parked",
+            queue_name=queue_called(self._stage, "Parked"),
             encryption=QueueEncryption.KMS,
             encryption_master_key=self.key,
             enforce_ssl=True,

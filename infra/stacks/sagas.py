@@ -23,6 +23,7 @@ class SagasStack(Stack):
     Attributes:
         machines: The state machine of each saga.
         pivots: The function of each saga's pivot.
+        deadletters: Where the sweeper's calls rest that could not be made.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class SagasStack(Stack):
             for saga in sagas
         }
         self.pivots = {saga.name: functions[saga.pivot.function] for saga in sagas}
-        self._sweeper()
+        self.deadletters = [self._sweeper()]
 
     @property
     def environment_of_runs(self) -> dict[str, str]:
@@ -91,7 +92,7 @@ class SagasStack(Stack):
         use_table(self._events.ledger, function, "dynamodb:PutItem")
         return function
 
-    def _sweeper(self) -> None:
+    def _sweeper(self) -> Deadletters:
         function = HandlerFunction(
             self,
             "Sweeper",
@@ -132,7 +133,14 @@ class SagasStack(Stack):
             action=self._events.alarm,
         )
         lost = Deadletters(
-            self, "SweeperDeadletters", key=self._events.key, alarm=self._events.alarm
+            self,
+            "SweeperDeadletters",
+            stage=self._stage,
+            called="Sweeper",
+            why_not="it holds calls that were not made: the sweeper looks at every unfinished saga "
+            "once a minute, so the next one makes up for them",
+            key=self._events.key,
+            alarm=self._events.alarm,
         )
         target = LambdaFunction(function, dead_letter_queue=lost, retry_attempts=3)
         Rule(self, "EveryMinute", schedule=Schedule.rate(Duration.minutes(1)), targets=[target])
@@ -151,6 +159,7 @@ class SagasStack(Stack):
             ),
             targets=[target],
         )
+        return lost
 
     def _executions(self, machine: SagaMachine) -> str:
         return self.format_arn(

@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas import kit, settings
 from lambdas.api import http
-from lambdas.api.models import Resolution
+from lambdas.api.models import Redrive, Resolution
 from lambdas.api.problems import ProblemError
 from recourse import chaos, events
 from recourse.cursors import BadCursorError
@@ -40,6 +40,8 @@ VERSION = "0.1.0"
 PUT_TRIES = 10
 LONGEST_ID = 128
 LONGEST_KEY = 512
+TOLD = 20
+"""How many reasons and sagas of a dead-letter queue an answer names, the most frequent first."""
 PASSING = {
     "ProvisionedThroughputExceededException",
     "RequestLimitExceeded",
@@ -285,6 +287,57 @@ def _one_of(name: str, value: str | None, allowed: Mapping[str, Any] | tuple[str
 def _wrong(name: str, message: str) -> NoReturn:
     raise ProblemError(
         "invalid", f"{name}: {message}", errors=[{"field": name, "message": message}]
+    )
+
+
+# Dead-letter queues.
+
+
+@app.get("/deadletters")
+def deadletters() -> Response[str]:
+    """Show every dead-letter queue, with how much rests there."""
+    http.caller(app.current_event, "operator")
+    items = [
+        {
+            "name": one.name,
+            "waiting": one.waiting(),
+            "redrives_to": one.redrives_to,
+            "why_not": one.why_not,
+        }
+        for one in kit.deadletters().values()
+    ]
+    return http.answer(200, {"items": items, "cursor": None})
+
+
+@app.post("/deadletters/<name>/redrive")
+def redrive(name: str) -> Response[str]:
+    """Send back what rests in a dead-letter queue, or say what would be, as an operator."""
+    event = app.current_event
+    who = http.caller(event, "operator")
+    found = kit.deadletters().get(unquote(name))
+    if found is None:
+        raise ProblemError("not-found", f"there is no dead-letter queue {unquote(name)!r}")
+    if found.why_not:
+        raise ProblemError("not-redrivable", f"{found.name}: {found.why_not}")
+    asked = http.body(event, Redrive)
+    done = found.redrive(saga_id=asked["saga_id"], dry_run=asked["dry_run"])
+    if done.moved:
+        about = {"by": who.subject, "queue": found.name, "moved": done.moved}
+        logger.info("redriven", extra=about | {"reasons": dict(done.reasons)})
+    reasons = [{"reason": text, "count": n} for text, n in done.reasons.most_common(TOLD)]
+    sagas = [{"saga_id": saga, "count": n} for saga, n in done.sagas.most_common(TOLD)]
+    return http.answer(
+        200,
+        {
+            "name": found.name,
+            "dry_run": asked["dry_run"],
+            "looked_at": done.looked_at,
+            "matched": done.matched,
+            "moved": done.moved,
+            "left": done.left,
+            "reasons": reasons,
+            "sagas": sagas,
+        },
     )
 
 

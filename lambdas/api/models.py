@@ -13,3 +13,11 @@ class Resolution:
 
     action: Literal["retry", "skip"]
     reason: Annotated[str, Len(0, 1000)] | None = None
+
+
+@request_model
+class Redrive:
+    """Which messages of a dead-letter queue go back; a dry run only looks."""
+
+    saga_id: Annotated[str, Len(1, 128)] | None = None
+    dry_run: bool = False

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from aws_lambda_powertools.event_handler import openapi as powertools_openapi
 from pydantic import TypeAdapter
 
-from lambdas.api.models import Resolution
+from lambdas.api.models import Redrive, Resolution
 from lambdas.api.problems import TYPES
 from recourse.chaos import FAULTS
 from recourse.projection import STATUSES
@@ -86,6 +86,21 @@ COUNTED = _object(
 ACCOUNT = _object(
     {"id": TEXT, "currency": TEXT, "balance": NUMBER, "available": NUMBER, "held": NUMBER}
 )
+DEADLETTERS = _object(
+    {"name": TEXT, "waiting": NUMBER, "redrives_to": MAYBE_TEXT, "why_not": MAYBE_TEXT}
+)
+REDRIVEN = _object(
+    {
+        "name": TEXT,
+        "dry_run": {"type": "boolean"},
+        "looked_at": NUMBER,
+        "matched": NUMBER,
+        "moved": NUMBER,
+        "left": NUMBER,
+        "reasons": {"type": "array", "items": _object({"reason": TEXT, "count": NUMBER})},
+        "sagas": {"type": "array", "items": _object({"saga_id": MAYBE_TEXT, "count": NUMBER})},
+    }
+)
 PROBLEM = _object(
     {
         "type": {"type": "string", "enum": [f"urn:recourse:problem:{kind}" for kind in TYPES]},
@@ -154,10 +169,13 @@ def document(version: str) -> Schema:
         "Saga": SAGA,
         "Counted": COUNTED,
         "Account": ACCOUNT,
+        "Deadletters": DEADLETTERS,
+        "Redriven": REDRIVEN,
         "Problem": PROBLEM,
         "Health": HEALTH,
     }
-    models = [saga.request for saga in SAGAS.values()] + [Resolution, CountedBody, AccountBody]
+    models = [saga.request for saga in SAGAS.values()]
+    models += [Resolution, Redrive, CountedBody, AccountBody]
     for model in models:
         made = TypeAdapter(model).json_schema(ref_template="#/components/schemas/{model}")
         schemas |= made.pop("$defs", {})
@@ -169,7 +187,7 @@ def document(version: str) -> Schema:
             "version": version,
             "description": "Sagas that end as booked or as if they had never been.",
         },
-        "paths": _saga_paths() | _holding_paths() | _open_paths(),
+        "paths": _saga_paths() | _deadletter_paths() | _holding_paths() | _open_paths(),
         "components": {
             "schemas": schemas,
             "securitySchemes": {
@@ -301,6 +319,32 @@ def _saga_paths() -> Schema:
         )
     }
     return found
+
+
+def _deadletter_paths() -> Schema:
+    items = {"type": "array", "items": _ref("Deadletters")}
+    return {
+        "/deadletters": {
+            "get": _operation(
+                "List every dead-letter queue, with how much rests there",
+                "operator",
+                {"200": _json(_object({"items": items, "cursor": MAYBE_TEXT}), "all of them")}
+                | _problems(),
+                operationId="list-deadletters",
+            )
+        },
+        "/deadletters/{name}/redrive": {
+            "post": _operation(
+                "Send back what rests in a dead-letter queue, or say what would be",
+                "operator",
+                {"200": _json(_ref("Redriven"), "how one pass through it went")}
+                | _problems(400, 404, 409, 413, 415, 422),
+                operationId="redrive",
+                parameters=_path("name"),
+                requestBody=_body(_ref("Redrive")),
+            )
+        },
+    }
 
 
 def _holding_paths() -> Schema:

@@ -16,6 +16,7 @@ TYPES = {
     "idempotency-key-reused": (409, "The Idempotency-Key was used with another body"),
     "past-the-pivot": (409, "The saga can no longer be cancelled"),
     "nothing-to-resolve": (409, "There is nothing to resolve"),
+    "not-redrivable": (409, "What rests there cannot go back"),
     "in-use": (409, "What is held forbids it"),
     "too-large": (413, "The body is too large"),
     "not-json": (415, "The body is not JSON"),

@@ -139,7 +139,8 @@ class Assembly:
         return found
 
     def _allowed(self, role: str) -> Iterator[tuple[str, str]]:
-        for policy in self.every("AWS::IAM::Policy"):
+        kinds = ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy")
+        for policy in [one for one in self.resources if one.type in kinds]:
             roles = self.plain(policy.stack, policy.properties["Roles"])
             if [f"{one[:-1]}.Arn>" for one in roles] == [role]:
                 for statement in policy.properties["PolicyDocument"]["Statement"]:

@@ -62,6 +62,9 @@ DIFFERENCES = {
     },
     "the stage's name": {
         ("AWS::Logs::LogGroup", "LogGroupName"),
+        ("AWS::SQS::Queue", "QueueName"),
+        ("AWS::Lambda::Function", "Environment.Variables.DEADLETTERS"),
+        ("AWS::IAM::ManagedPolicy", "PolicyDocument.Statement[].Resource[]"),
         ("AWS::SQS::QueuePolicy", "PolicyDocument.Statement[].Sid"),
     },
 }

@@ -14,6 +14,7 @@ from aws_cdk.aws_lambda import Code, Function, Runtime
 from aws_cdk.aws_sns import Topic
 
 from infra.components.queues import QueueConsumer, UnsafeQueueError
+from infra.stage import Stage
 from recourse.choreography import listeners
 from recourse.listener import GRACE
 from statemachines import SAGAS
@@ -69,6 +70,36 @@ def test_every_queue_has_deadletters_or_is_where_they_rest(each: Assembly) -> No
     for queue in each.every("AWS::SQS::Queue"):
         has_its_own = "RedrivePolicy" in queue.properties
         assert has_its_own != (f"<{queue.name}.Arn>" in resting), queue.name
+
+
+def test_a_queue_and_its_deadletters_are_named_so_that_people_know_them(each: Assembly) -> None:
+    prefix = next(iter(each.templates)).rpartition("-")[0]
+    names = {one.properties["QueueName"] for one in each.every("AWS::SQS::Queue")}
+    consuming = {queue.properties["QueueName"] for _, queue, _ in consumers(each)}
+    assert consuming | {f"{prefix}-Parked"} == {
+        name for name in names if not name.endswith("-deadletters")
+    }
+    for queue in each.every("AWS::SQS::Queue"):
+        name = queue.properties["QueueName"]
+        assert name.startswith(f"{prefix}-") and len(name) <= 80
+        if "RedrivePolicy" in queue.properties:
+            target = each.plain(
+                queue.stack, queue.properties["RedrivePolicy"]["deadLetterTargetArn"]
+            )
+            (lost,) = [
+                one for one in each.every("AWS::SQS::Queue") if f"<{one.name}.Arn>" == target
+            ]
+            assert lost.properties["QueueName"] == f"{name}-deadletters"
+
+
+def test_the_api_knows_every_dead_letter_queue_and_which_can_be_redriven(each: Assembly) -> None:
+    told = json.loads(each.environment(each.one("AWS::Lambda::Function", "Api"))["DEADLETTERS"])
+    names = {one.properties["QueueName"] for one in each.every("AWS::SQS::Queue")}
+    redriven = {told["prefix"] + name for name in told["redriven"]}
+    assert redriven == {name for name in names if not name.endswith("-deadletters")}
+    kept = {told["prefix"] + name for name in told["kept"]}
+    assert kept == {f"{told['prefix']}Relay", f"{told['prefix']}Sweeper"}
+    assert {f"{name}-deadletters" for name in redriven | kept} == names - redriven
 
 
 def test_every_subscription_and_every_rule_sets_aside_what_it_cannot_deliver(
@@ -188,6 +219,8 @@ def consumer() -> Callable[..., QueueConsumer]:
         return QueueConsumer(
             stack,
             "Consumer",
+            stage=Stage(),
+            called="Things",
             function=function,
             topic=Topic(stack, "Topic"),
             key=key,

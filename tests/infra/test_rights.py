@@ -24,6 +24,10 @@ EVERYTHING = {
     "dynamodb:ConditionCheckItem",
 }
 LEDGER, TOPIC = "<LedgerTable.Arn>", "<Events>"
+BY_NAME = "arn:<AWS::Partition>:sqs:<AWS::Region>:<AWS::AccountId>:Recourse-dev-"
+PUT = {"sqs:SendMessage", "sqs:GetQueueUrl"}
+COUNT = {"sqs:GetQueueAttributes", "sqs:GetQueueUrl"}
+EMPTY = COUNT | {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"}
 START = 'states:StartExecution?{"StringEquals": {"states:StateMachineQualifier": "live"}}'
 TAKE = {
     "sqs:ReceiveMessage",
@@ -94,7 +98,7 @@ def test_a_step_that_listens_may_besides_take_from_its_queue_and_set_aside(
 ) -> None:
     assert business(dev, f"{name}Queue") == business(dev, name) | {
         f"<{name}Events/Queue.Arn>": TAKE,
-        f"<{name}Events/Deadletters.Arn>": {"sqs:SendMessage", "sqs:GetQueueUrl"},
+        f"<{name}Events/Deadletters.Arn>": PUT,
     }
 
 
@@ -107,6 +111,8 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
     tables = {step.service: f"<{step.service.title()}Table" for step in STEPS.values()}
     shown = {f"{tables[holding.service]}.Arn>" for holding in HOLDINGS.values()}
     confirming = {s.service for saga in SAGAS.values() for s in saga.all if s.confirm}
+    confirmers = {f"{service.title()}Confirm" for service in confirming}
+    redriven = {*STEPS, *confirmers, "Ledger", "Parked"}
     expected: dict[str, dict[str, set[str]]] = {
         "Relay": {
             "*": {"dynamodb:ListStreams"},
@@ -117,6 +123,7 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
         "Ledger": {
             LEDGER: {"dynamodb:GetItem", "dynamodb:PutItem"},
             "<LedgerEvents/Queue.Arn>": TAKE,
+            "<LedgerEvents/Deadletters.Arn>": PUT,
         },
         "Park": {LEDGER: {"dynamodb:PutItem"}},
         "Sweeper": {
@@ -139,11 +146,15 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             },
             **starts,
             **pivots,
+            **{f"{BY_NAME}{one}": PUT for one in redriven},
+            **{f"{BY_NAME}{one}-deadletters": EMPTY for one in redriven},
+            **{f"{BY_NAME}{one}-deadletters": COUNT for one in ("Relay", "Sweeper")},
         },
         **{
             f"{service.title()}Confirm": {
                 f"{tables[service]}.Arn>": EVERYTHING,
                 f"<{service.title()}ConfirmEvents/Queue.Arn>": TAKE,
+                f"<{service.title()}ConfirmEvents/Deadletters.Arn>": PUT,
             }
             for service in confirming
         },
@@ -154,6 +165,16 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
         assert business(dev, name) == rights, name
 
 
+def test_the_apis_function_stays_within_what_it_can_be_told_and_its_policies_can_hold(
+    each: Assembly,
+) -> None:
+    """4 KB of environment, 6,144 characters of a managed policy; names have 80 at the most."""
+    function = functions(each)["Api"]
+    assert len(json.dumps(each.environment(function))) < 4096 * 0.8
+    (policy,) = each.every("AWS::IAM::ManagedPolicy")
+    assert len(json.dumps(each.plain(policy.stack, policy.properties["PolicyDocument"]))) < 6144
+
+
 def test_a_machine_may_call_its_own_steps_and_the_parking_function(dev: Assembly) -> None:
     for saga in SAGAS.values():
         role = f"<{saga.name.title().replace('-', '')}/Role.Arn>"
@@ -162,7 +183,7 @@ def test_a_machine_may_call_its_own_steps_and_the_parking_function(dev: Assembly
 
 
 def test_nobody_deletes_what_a_service_holds(each: Assembly) -> None:
-    for policy in each.every("AWS::IAM::Policy"):
+    for policy in each.every("AWS::IAM::Policy") + each.every("AWS::IAM::ManagedPolicy"):
         for statement in policy.properties["PolicyDocument"]["Statement"]:
             for action in listed(statement["Action"]):
                 service, _, verb = action.partition(":")

@@ -135,6 +135,7 @@ def shared() -> Iterator[Ground]:
         patch.setattr(kit, "runs", lambda: made.runs)
         patch.setattr(kit, "dynamodb", lambda: made.dynamodb)
         patch.setattr(kit, "service_tables", lambda: {name: name for name in made.services})
+        patch.setattr(kit, "deadletters", lambda: made.deadletters)
         patch.setenv("CHAOS", "on")
         patch.setenv("SCOPE_PREFIX", PREFIX)
         stock(made)
@@ -413,6 +414,8 @@ def test_a_fault_is_a_400_where_chaos_is_off(
         ("GET", "/sagas/1"),
         ("POST", "/sagas/1/cancel"),
         ("POST", "/sagas/1/steps/hotel/resolve"),
+        ("GET", "/deadletters"),
+        ("POST", "/deadletters/ledger/redrive"),
         ("GET", "/flights/AI-202"),
         ("PUT", "/flights/AI-202"),
         ("GET", "/accounts/acct-asha"),
@@ -1005,6 +1008,8 @@ def test_the_description_has_every_call_with_its_scope(document: dict[str, Any])
         "GET /sagas/{saga_id}",
         "POST /sagas/{saga_id}/cancel",
         "POST /sagas/{saga_id}/steps/{step}/resolve",
+        "GET /deadletters",
+        "POST /deadletters/{name}/redrive",
         "GET /health",
         "GET /openapi.json",
         "GET /docs",
@@ -1022,7 +1027,7 @@ def test_the_description_has_every_call_with_its_scope(document: dict[str, Any])
 def test_the_description_refers_to_nothing_that_it_lacks(document: dict[str, Any]) -> None:
     referred = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
     assert referred <= document["components"]["schemas"].keys()
-    for name in ("TripRequest", "FlightAsk", "Resolution", "CountedBody", "AccountBody"):
+    for name in ("TripRequest", "FlightAsk", "Resolution", "Redrive", "CountedBody", "AccountBody"):
         assert document["components"]["schemas"][name]["additionalProperties"] is False
     kinds = document["components"]["schemas"]["Problem"]["properties"]["type"]["enum"]
     assert kinds == [f"urn:recourse:problem:{kind}" for kind in problems.TYPES]

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,7 @@ from moto import mock_aws
 from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.sqs.models import sqs_backends
+from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "ground")
 os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
@@ -37,13 +39,15 @@ from recourse import events
 from recourse.asl import compile_saga
 from recourse.aws import client
 from recourse.choreography import listeners
+from recourse.deadletters import DeadletterQueue, deadletters_of
 from recourse.items import decode_item, request
 from recourse.ledger import Ledger, Record, digest, saga_id
 from recourse.listener import GRACE, Listener
 from recourse.park import park
+from recourse.projection import AT_REST
 from recourse.queues import SourceQueue
 from recourse.relay import relay
-from recourse.runs import Runs, run_name
+from recourse.runs import Runs, parse_name, run_name
 from recourse.runtime import StepRunner
 from recourse.saga import FORWARD, Coordination, Saga, Step
 from recourse.step import Document
@@ -54,6 +58,7 @@ from tests.moto import (
     attributes,
     clock,
     handlers,
+    keeping,
     parsing,
     stopping,
     streams,
@@ -133,11 +138,16 @@ class Ground:
         )
         self.queues = {LEDGER: self._queue(LEDGER)} | {
             f"{service}-confirm": self._queue(f"{service}-confirm", {"type": decided})
-            for service in sorted({s.service for s in self.steps.values() if s.confirm})
+            for service in sorted(
+                {s.service for saga in self.sagas.values() for s in saga.all if s.confirm}
+            )
         }
         for function, types in listeners(self.sagas.values()).items():
             only = {"coordination": ["choreography"], "type": types}
             self.queues[function] = self._queue(function, only)
+        self.deadletters = {
+            name: DeadletterQueue(self.sqs, name, name) for name in sorted(self.queues)
+        }
         self.listeners = {name: self._listener(name, step) for name, step in self.steps.items()}
         self.ledger = Ledger(self.dynamodb, LEDGER, self.sagas)
         pivots = {name: saga.pivot.function for name, saga in self.sagas.items()}
@@ -313,27 +323,25 @@ class Ground:
     def set_aside(self, name: str) -> list[dict[str, Any]]:
         """What rests in the dead-letter queue of a queue."""
         got = self.sqs.receive_message(
-            QueueUrl=self.queues[name] + "-deadletters",
+            QueueUrl=deadletters_of(self.queues[name]),
             MaxNumberOfMessages=10,
             MessageAttributeNames=["All"],
         )
         found: list[dict[str, Any]] = got.get("Messages", [])
         return found
 
-    def confirm(self, bodies: list[str]) -> None:
-        """Let every service hear of pivots that have acted."""
-        messages = [{"body": body, "messageId": str(n)} for n, body in enumerate(bodies)]
-        for service in self.services:
-            failed = confirm_function.take(self.dynamodb, service, service, messages)
-            assert failed == {"batchItemFailures": []}
-
     def _take(self, name: str, records: list[dict[str, Any]]) -> dict[str, Any]:
         if name == LEDGER:
-            return ledger_function.take(self.ledger, records)
+            return ledger_function.take(self.ledger, records, self._source)
         if name in self.listeners:
             return queue_function.answer(self.listeners[name].take(records))
         service = name.removesuffix("-confirm")
-        return confirm_function.take(self.dynamodb, service, service, records)
+        return self._confirm(service, records)
+
+    def _confirm(self, service: str, records: list[dict[str, Any]]) -> dict[str, Any]:
+        return confirm_function.take(
+            self.dynamodb, service, service, self.sagas, records, self._source
+        )
 
     def waiting(self, name: str) -> int:
         """How many messages of a queue could be delivered now; asking SQS itself takes longer."""
@@ -342,6 +350,23 @@ class Ground:
     @property
     def _backend(self) -> Mapping[str, Any]:
         return sqs_backends[handlers.ACCOUNT]["us-east-1"].queues
+
+    def forget(self) -> None:
+        """Forget the sagas that have ended: their executions, rows, events and documents.
+
+        What they took from the services stays taken. Only for runs of thousands of sagas.
+        """
+        backend = stepfunctions_parser_backends[handlers.ACCOUNT]["us-east-1"]
+        ended = {row["pk"] for row in self.rows(LEDGER, "") if row.get("status") in AT_REST}
+        for machine in backend.state_machines:
+            ended |= {parse_name(e.name)[0] for e in machine.executions if e.status != "RUNNING"}
+            machine.executions = [e for e in machine.executions if e.status == "RUNNING"]
+        for table in dynamodb_backends[handlers.ACCOUNT]["us-east-1"].tables.values():
+            for key in [k for k in table.items if ended & set(re.split("[#.]", k.value))]:
+                del table.items[key]
+        self.stream.fetch()
+        self.documents.clear()
+        self.naps.clear()
 
     # What tests look at.
 
@@ -448,7 +473,7 @@ class Ground:
         )
 
     def _queue(self, name: str, only: Mapping[str, list[str]] | None = None) -> str:
-        lost = self._made_queue(f"{name}-deadletters", {})
+        lost = self._made_queue(deadletters_of(name), {})
         redrive = {"deadLetterTargetArn": lost[1], "maxReceiveCount": RECEIVES}
         url, arn = self._made_queue(name, {"RedrivePolicy": json.dumps(redrive)})
         self.sns.subscribe(
@@ -510,6 +535,7 @@ def ground(sagas: Mapping[str, Saga] = SAGAS) -> Iterator[Ground]:
         stack.callback(client.cache_clear)
         client.cache_clear()
         naps = stack.enter_context(waiting.for_nothing())
+        stack.enter_context(keeping.nothing())
         stack.enter_context(parsing.once())
         stack.enter_context(stopping.quietly())
         stack.enter_context(attributes.plain())

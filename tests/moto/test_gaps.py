@@ -23,6 +23,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 from moto.awslambda.models import LambdaBackend
 from moto.dynamodb.models import DynamoDBBackend, dynamodb_backends
+from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.stepfunctions.parser.asl.component.state.exec.state_parallel.branch_worker import (
     BranchWorker,
 )
@@ -30,7 +31,16 @@ from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguagePa
 from moto.stepfunctions.parser.utils import TMP_THREADS
 
 from recourse.aws import client
-from tests.moto import attributes, handlers, parsing, stopping, streams, transactions, waiting
+from tests.moto import (
+    attributes,
+    handlers,
+    keeping,
+    parsing,
+    stopping,
+    streams,
+    transactions,
+    waiting,
+)
 from tests.moto.ground import ENVIRONMENT
 from tests.moto.patching import replaced
 
@@ -399,9 +409,19 @@ def test_a_retry_waits_for_nothing_and_a_task_has_no_thread_of_its_own() -> None
     retry = {"ErrorEquals": ["KeyError"], "IntervalSeconds": 3, "MaxAttempts": 1}
     made = machine({"task": TASK | {"Retry": [retry], "End": True}})
     assert waits_of_a_retry(Run(made)) == ([3], 2, True)
-    with waiting.for_nothing() as naps:
+    with waiting.for_nothing() as naps, keeping.nothing():
         assert waits_of_a_retry(Run(made, "two")) == ([], 1, False)
     assert naps == [3]
+
+
+def test_every_model_that_was_made_is_kept() -> None:
+    tracked: Any = Item
+    kept = len(tracked.instances_tracked)
+    Item(DynamoType({"S": "a"}), None, {})
+    assert len(tracked.instances_tracked) == kept + 1
+    with keeping.nothing():
+        Item(DynamoType({"S": "a"}), None, {})
+    assert len(tracked.instances_tracked) == kept + 1
 
 
 def test_an_execution_has_ended_when_it_has_been_started() -> None:

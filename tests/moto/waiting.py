@@ -11,9 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
-from moto.stepfunctions.parser.asl.component.program import program
 from moto.stepfunctions.parser.asl.component.state.exec import execute_state
-from moto.stepfunctions.parser.asl.component.state.exec.state_parallel import branch_worker
 from moto.stepfunctions.parser.backend import execution_worker
 
 from tests.moto.patching import replaced
@@ -47,16 +45,5 @@ def for_nothing() -> Iterator[list[float]]:
         replaced(retrier_decl, "time", _Clock(naps)),
         replaced(execute_state, "Thread", _Here),
         replaced(execution_worker, "Thread", _Here),
-        replaced(execute_state, "TMP_THREADS", _Nothing()),
-        replaced(execution_worker, "TMP_THREADS", _Nothing()),
-        replaced(program, "TMP_THREADS", _Nothing()),
-        replaced(branch_worker, "TMP_THREADS", _Nothing()),
     ):
         yield naps
-
-
-class _Nothing:
-    """A list that keeps nothing: moto never empties its own."""
-
-    def append(self, _: object) -> None:
-        return

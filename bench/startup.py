@@ -1,0 +1,70 @@
+"""Starts of functions in a fresh process, held against a DynamoDB client and nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+from bench.figures import Figure, alternated, say, seconds
+from local import ROOT
+
+ROUNDS = 11
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "bench",
+    "AWS_SECRET_ACCESS_KEY": "bench",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "PYTHONPATH": str(ROOT),
+    "POWERTOOLS_SERVICE_NAME": "bench",
+    "POWERTOOLS_METRICS_NAMESPACE": "Recourse",
+    "ACTION": "services.flights:hold",
+    "UNDO": "services.flights:release",
+    "TABLE_NAME": "flights",
+    "LEDGER_TABLE": "ledger",
+    "SERVICE_TABLES": '{"flights": "flights"}',
+    "STATE_MACHINES": '{"travel-booking": "arn:aws:states:us-east-1:000000000000:stateMachine:t"}',
+    "PIVOTS": '{"travel-booking": "capture"}',
+}
+BARE = "import botocore.session; botocore.session.get_session().create_client('dynamodb')"
+STEP = "from lambdas import step; step.runner()"
+API = "from lambdas import api, kit; kit.ledger()"
+STARTING = (
+    API
+    + """; kit.runs()
+from lambdas.api import http
+from statemachines import SAGAS
+http.adapter_of(SAGAS["travel-booking"].request)
+"""
+)
+FUNCTIONS = {
+    "step function, its runner and client made": (STEP, 1.35),
+    "API function, its ledger and client made": (API, 1.8),
+    "API function, also with all that a first POST of a saga needs": (STARTING, None),
+}
+"""What a cold start does, and how many times the bare client's it may take."""
+
+
+def measure() -> list[Figure]:
+    """Start each kind of function in fresh processes, beside a bare botocore DynamoDB client."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+
+    def started(code: str) -> Callable[[], float]:
+        command = [sys.executable, "-c", code]
+        run = lambda: subprocess.run(command, env=ours | ENVIRONMENT, cwd=ROOT, check=True)  # noqa: E731
+        return lambda: seconds(run)
+
+    say(f"{ROUNDS} starts of each, in turn")
+    codes = [BARE, *(code for code, _ in FUNCTIONS.values())]
+    bare, *found = alternated([started(code) for code in codes], rounds=ROUNDS, warmups=1)
+    return [
+        Figure(
+            what=f"start of the {name}",
+            size=f"{ROUNDS} fresh processes, median",
+            figure=f"{took * 1000:.0f} ms",
+            alternative=f"bare botocore client of DynamoDB: {bare * 1000:.0f} ms",
+            ratio=took / bare,
+            most=most,
+        )
+        for (name, (_, most)), took in zip(FUNCTIONS.items(), found, strict=True)
+    ]

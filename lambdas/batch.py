@@ -1,0 +1,65 @@
+"""A batch of events off a queue: what is no event is set aside at once, the rest is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from recourse.events import UnreadableError, read
+from recourse.queues import SourceQueue, words
+from recourse.saga import Saga
+from recourse.step import TransientError
+
+logger = Logger()
+Record = Mapping[str, Any]
+
+
+class Batch:
+    """A batch of SQS records, as Lambda gets them.
+
+    Args:
+        records: The records.
+        sagas: Every declaration, by name.
+        queue: Finds the queue that messages come from, by its ARN.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        sagas: Mapping[str, Saga],
+        queue: Callable[[str], SourceQueue],
+    ) -> None:
+        self._records = records
+        self._sagas = sagas
+        self._queue = queue
+        self._again: list[str] = []
+
+    def events(self) -> Iterator[tuple[Record, dict[str, Any]]]:
+        """Each record with the event that it is; those that are none are set aside."""
+        for record in self._records:
+            try:
+                told = read(record["body"], self._sagas)
+            except UnreadableError as problem:
+                self.set_aside(record, problem)
+            else:
+                yield record, told
+
+    def set_aside(self, record: Record, problem: Exception) -> None:
+        """Set a message aside, for no further try can do better; if that fails, try again."""
+        about = {"message_id": record["messageId"]}
+        try:
+            self._queue(record["eventSourceARN"]).set_aside(record, words(problem))
+            logger.error("set aside: %s", words(problem), extra=about)
+        except TransientError as another:
+            logger.warning(str(another), extra=about)
+            self.again(record)
+
+    def again(self, record: Record) -> None:
+        """Let a message come again."""
+        self._again.append(record["messageId"])
+
+    def answer(self) -> dict[str, Any]:
+        """Which messages have to come again, as Lambda wants to hear it."""
+        return {"batchItemFailures": [{"itemIdentifier": one} for one in self._again]}

@@ -9,6 +9,7 @@ from infra.stacks.choreography import ChoreographyStack
 from infra.stacks.events import EventsStack
 from infra.stacks.sagas import SagasStack
 from infra.stacks.services import ServicesStack
+from infra.stacks.valet import ValetStack
 from infra.stage import Stage
 from recourse.saga import Saga
 from statemachines import SAGAS
@@ -49,6 +50,7 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
         functions=services.functions,
         events=events,
     )
+    valet = ValetStack(app, f"{prefix}-Valet", stage=stage, events=events)
     api = ApiStack(
         app,
         f"{prefix}-Api",
@@ -56,9 +58,15 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
         tables=services.tables,
         events=events,
         sagas=machines,
-        deadletters=[*events.deadletters, *choreography.deadletters, *machines.deadletters],
+        deadletters=[
+            *events.deadletters,
+            *choreography.deadletters,
+            *machines.deadletters,
+            *valet.deadletters,
+        ],
+        valet=valet,
     )
-    stacks: list[Stack] = [services, events, choreography, machines, api]
+    stacks: list[Stack] = [services, events, choreography, machines, valet, api]
     for stack in stacks:
         # The CDK writes out dependencies that a GetAtt implies already.
         stack.template_options.metadata = {"cfn-lint": {"config": {"ignore_checks": ["W3005"]}}}

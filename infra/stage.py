@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,9 @@ class Stage:
         issuer: Who issues the bearer tokens; a Cognito user pool is made where nobody is named.
         audience: For whom they are issued.
         cors_origins: The web origins that may call the API.
+        public_url: The API's address, where it is another than the gateway's own.
+        malware_scan: Whether GuardDuty scans uploads: then nothing is downloaded before it is found
+            clean.
         local: Whether functions run on the checkout's own interpreter, under the local cloud.
     """
 
@@ -36,6 +40,8 @@ class Stage:
     issuer: str | None = None
     audience: str | None = None
     cors_origins: tuple[str, ...] = ()
+    public_url: str = ""
+    malware_scan: bool = False
     local: bool = False
 
     @classmethod
@@ -54,6 +60,12 @@ class Stage:
             raise ContextError(f"context stage={base!r}: lower case letters and digits only")
         if text("chaos") not in ("", "on", "off"):
             raise ContextError(f"context chaos={text('chaos')!r}: on or off")
+        if text("malware_scan") not in ("", "on", "off"):
+            raise ContextError(f"context malware_scan={text('malware_scan')!r}: on or off")
+        if text("public_url") and not re.fullmatch(r"https?://[^/?#\s]+", text("public_url")):
+            raise ContextError(f"context public_url={text('public_url')!r}: a scheme and a host")
+        if "*" in text("cors_origins"):
+            raise ContextError(f"context cors_origins={text('cors_origins')!r}: no wildcard")
         if bool(text("issuer")) != bool(text("audience")):
             raise ContextError("context issuer and audience: both or neither")
         if text("runtime") not in ("", "local"):
@@ -71,6 +83,8 @@ class Stage:
             issuer=text("issuer") or None,
             audience=text("audience") or None,
             cors_origins=tuple(o for o in text("cors_origins").replace(",", " ").split() if o),
+            public_url=text("public_url"),
+            malware_scan=text("malware_scan") == "on",
             local=text("runtime") == "local",
         )
 

@@ -7,11 +7,15 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from lambdas import settings
-from recourse.aws import client
+from recourse.aws import client, credentials
 from recourse.deadletters import DeadletterQueue
 from recourse.ledger import Ledger
 from recourse.queues import SourceQueue
 from recourse.runs import Runs
+from recourse.valet.commit import Committer
+from recourse.valet.issue import Issuer
+from recourse.valet.keys import Keys
+from recourse.valet.token import KmsSigner
 from statemachines import SAGAS
 
 if TYPE_CHECKING:
@@ -65,3 +69,29 @@ def service_tables() -> dict[str, str]:
     """The name of each service's table."""
     tables: dict[str, str] = json.loads(settings.required("SERVICE_TABLES"))
     return tables
+
+
+@cache
+def valet_keys() -> Keys:
+    """The valet table."""
+    return Keys(dynamodb(), settings.required("VALET_TABLE"))
+
+
+@cache
+def valet_issuer() -> Issuer:
+    """What issues valet keys."""
+    return Issuer(
+        valet_keys(),
+        client("s3"),
+        settings.required("VALET_BUCKET"),
+        settings.required("VALET_ISSUER"),
+        KmsSigner(client("kms"), settings.required("VALET_SIGNING_KEY")),
+        credentials,
+    )
+
+
+@cache
+def valet_committer() -> Committer:
+    """What makes of uploads what they become."""
+    s3 = client("s3", read_timeout=60)
+    return Committer(valet_keys(), s3, settings.required("VALET_BUCKET"))

@@ -119,6 +119,7 @@ class LocalCloud:
             "timescale": str(self._timescale),
             "issuer": self.issuer.url,
             "audience": AUDIENCE,
+            "public_url": self.api_url,
         }
 
     def _start(self) -> None:

@@ -7,12 +7,29 @@ checks them again, and doing it a third time costs a fifth of every call.
 
 from __future__ import annotations
 
+import os
+from datetime import datetime
 from functools import cache
 from typing import Any
 
 import botocore.session
 from botocore.config import Config
+from botocore.exceptions import ClientError, NoCredentialsError
 
+from recourse.valet.sigv4 import Credentials
+
+PASSING = {
+    "InternalError",
+    "KMSInternalException",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "SlowDown",
+    "ThrottlingException",
+    "TransactionCanceledException",
+    "TransactionConflictException",
+    "TransactionInProgressException",
+}
+"""What AWS says when it is busy; a transaction that is given up met another one."""
 _session = cache(botocore.session.get_session)
 
 
@@ -33,3 +50,48 @@ def client(service: str, *, read_timeout: float = 10) -> Any:
             parameter_validation=False,
         ),
     )
+
+
+def is_passing(error: ClientError) -> bool:
+    """Whether a call that AWS refused may work in a moment; else it was asked wrongly."""
+    status: int = error.response["ResponseMetadata"].get("HTTPStatusCode", 500)
+    return status >= 500 or error.response["Error"]["Code"] in PASSING
+
+
+def credentials() -> Credentials:
+    """What presigned URLs are signed with now.
+
+    Where the environment says when they end (`AWS_CREDENTIAL_EXPIRATION`, as AWS's tools export
+    it), nobody renews them; a function's own are renewed by Lambda.
+
+    Raises:
+        NoCredentialsError: There are none.
+    """
+    found = _session().get_credentials()
+    frozen = found.get_frozen_credentials() if found else None
+    if frozen is None or frozen.access_key is None or frozen.secret_key is None:
+        raise NoCredentialsError
+    ends = os.environ.get("AWS_CREDENTIAL_EXPIRATION")
+    return Credentials(
+        frozen.access_key,
+        frozen.secret_key,
+        frozen.token,
+        datetime.fromisoformat(ends).timestamp() if ends else None,
+    )
+
+
+def region() -> str:
+    """The region that the environment names.
+
+    Raises:
+        RuntimeError: It names none.
+    """
+    found: str | None = _session().get_config_variable("region")
+    if not found:
+        raise RuntimeError("the environment names no region")
+    return found
+
+
+def s3_endpoint() -> str | None:
+    """Another address of S3 than AWS's own, where the environment names one."""
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")

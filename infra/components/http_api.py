@@ -27,7 +27,8 @@ from infra.components.queues import alarm_above
 from infra.components.rights import explain
 from infra.stage import Stage
 
-OPEN = ("/health", "/docs", "/openapi.json")
+OPEN = ("/health", "/docs", "/openapi.json", "/.well-known/jwks.json")
+TOKEN_IS_CREDENTIAL = {"/valet-keys/redeem": HttpMethod.POST, "/v/{token}": HttpMethod.GET}
 RATE, BURST = 200, 400
 """Requests a second, and how many at once, before callers get 429."""
 
@@ -39,7 +40,8 @@ class JwtApi(Construct):
         scope: Where it belongs.
         name: Its construct id.
         stage: The deployment.
-        function: Answers every request.
+        function: Answers every request but those in which a valet key's token is the credential.
+        redeems: Answers those.
         issuer: Who signs the bearer tokens.
         audiences: For whom they may be issued.
         alarm: What is told when the API answers with errors of its own.
@@ -56,6 +58,7 @@ class JwtApi(Construct):
         *,
         stage: Stage,
         function: Function,
+        redeems: Function,
         issuer: str,
         audiences: Sequence[str],
         alarm: IAlarmAction,
@@ -101,6 +104,20 @@ class JwtApi(Construct):
                     route,
                     "AwsSolutions-APIG4",
                     reason=f"{path} tells nothing that is anybody's",
+                )
+        redeeming = HttpLambdaIntegration("Redeeming", redeems)
+        for path, method in TOKEN_IS_CREDENTIAL.items():
+            routes = self.api.add_routes(
+                path=path,
+                methods=[method],
+                integration=redeeming,
+                authorizer=HttpNoneAuthorizer(),
+            )
+            for route in routes:
+                explain(
+                    route,
+                    "AwsSolutions-APIG4",
+                    reason="the valet key's token is the credential, and the function verifies it",
                 )
         logs = LogGroup(
             self,

@@ -23,6 +23,7 @@ from infra.stage import Stage
 SCOPES = {
     "sagas:write": "start and cancel sagas",
     "sagas:read": "see sagas and what services hold",
+    "valet:issue": "issue, see and revoke valet keys",
     "operator": "see and resolve everybody's sagas, change what services hold",
 }
 SCOPE_PREFIX = "recourse/"

@@ -16,6 +16,7 @@ from constructs import Construct
 
 from infra.stage import Stage
 
+VALET_INDEXES = {"by-owner": "owner", "by-key": "key_id"}
 LEDGER_INDEXES = {
     "by-owner": "owner",
     "by-status": "status",
@@ -23,23 +24,32 @@ LEDGER_INDEXES = {
 }
 
 
-class OutboxTable(Table):
-    """A table whose outbox rows are relayed, and expire; every other row stays.
+class KeptTable(Table):
+    """A table with one key; rows that say when they expire go, every other row stays.
 
     Args:
         scope: Where it belongs.
         name: Its construct id.
         stage: The deployment.
         key: What it is encrypted with.
+        stream: What its stream shows; None where nobody listens.
     """
 
-    def __init__(self, scope: Construct, name: str, *, stage: Stage, key: IKey) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        stage: Stage,
+        key: IKey,
+        stream: StreamViewType | None = None,
+    ) -> None:
         super().__init__(
             scope,
             name,
             partition_key=Attribute(name="pk", type=AttributeType.STRING),
             billing_mode=BillingMode.PAY_PER_REQUEST,
-            stream=StreamViewType.NEW_IMAGE,
+            stream=stream,
             time_to_live_attribute="expires_at",
             encryption=TableEncryption.CUSTOMER_MANAGED,
             encryption_key=key,
@@ -49,6 +59,26 @@ class OutboxTable(Table):
             deletion_protection=stage.keeps_data,
             removal_policy=stage.removal,
         )
+
+
+class OutboxTable(KeptTable):
+    """A table whose outbox rows are relayed, and expire."""
+
+    def __init__(self, scope: Construct, name: str, *, stage: Stage, key: IKey) -> None:
+        super().__init__(scope, name, stage=stage, key=key, stream=StreamViewType.NEW_IMAGE)
+
+
+class ValetTable(KeptTable):
+    """The table of valet keys, with the indexes that lists and audit trails read."""
+
+    def __init__(self, scope: Construct, name: str, *, stage: Stage, key: IKey) -> None:
+        super().__init__(scope, name, stage=stage, key=key)
+        for index, attribute in VALET_INDEXES.items():
+            self.add_global_secondary_index(
+                index_name=index,
+                partition_key=Attribute(name=attribute, type=AttributeType.STRING),
+                sort_key=Attribute(name="started", type=AttributeType.STRING),
+            )
 
 
 class LedgerTable(OutboxTable):

@@ -16,6 +16,7 @@ from infra.components.rights import use_key, use_table
 from infra.components.tables import LEDGER_INDEXES, OutboxTable
 from infra.stacks.events import EventsStack
 from infra.stacks.sagas import SagasStack
+from infra.stacks.valet import ValetStack
 from infra.stage import Stage
 from recourse.deadletters import deadletters_of
 from services.holdings import HOLDINGS
@@ -34,6 +35,7 @@ class ApiStack(Stack):
         events: EventsStack,
         sagas: SagasStack,
         deadletters: Sequence[Deadletters],
+        valet: ValetStack,
     ) -> None:
         super().__init__(scope, name)
         self._stage = stage
@@ -57,7 +59,10 @@ class ApiStack(Stack):
             stage=stage,
             handler="lambdas.api.handler",
             environment=sagas.environment_of_runs
+            | valet.environment_of_keys
             | {
+                "VALET_SIGNING_KEY": valet.signing_key.key_id,
+                "PUBLIC_URL": stage.public_url,
                 "LEDGER_TABLE": events.ledger.table_name,
                 "SERVICE_TABLES": self.to_json_string({n: t.table_name for n, t in shown.items()}),
                 "DEADLETTERS": self._described(deadletters),
@@ -81,11 +86,14 @@ class ApiStack(Stack):
         sagas.let_run(function)
         self._let_redrive(function, deadletters)
         use_key(events.key, function)
+        valet.let_issue(function)
+        valet.let_commit(function)
         api = JwtApi(
             self,
             "Http",
             stage=stage,
             function=function,
+            redeems=valet.redeems,
             issuer=issuer,
             audiences=audiences,
             alarm=events.alarm,

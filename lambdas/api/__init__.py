@@ -11,10 +11,11 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas import kit, settings
-from lambdas.api import http
+from lambdas.api import http, valet
 from lambdas.api.models import Redrive, Resolution
-from lambdas.api.problems import ProblemError
+from lambdas.api.problems import ProblemError, refused
 from recourse import chaos, events
+from recourse.aws import is_passing
 from recourse.cursors import BadCursorError
 from recourse.items import decode_item, request
 from recourse.ledger import (
@@ -27,6 +28,7 @@ from recourse.ledger import (
 from recourse.projection import AT_REST, STATUSES
 from recourse.saga import Coordination, Saga
 from recourse.step import Item, TransientError
+from recourse.valet.errors import ValetError
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
 from statemachines.fields import is_id
@@ -42,16 +44,8 @@ LONGEST_ID = 128
 LONGEST_KEY = 512
 TOLD = 20
 """How many reasons and sagas of a dead-letter queue an answer names, the most frequent first."""
-PASSING = {
-    "ProvisionedThroughputExceededException",
-    "RequestLimitExceeded",
-    "ThrottlingException",
-    "TransactionCanceledException",
-    "TransactionConflictException",
-    "TransactionInProgressException",
-}
-"""What DynamoDB says when it is busy; a transaction that the ledger gives up met another one."""
 app = APIGatewayHttpResolver()
+app.include_router(valet.routes)  # before the routes here that take any path
 logger = Logger()
 
 
@@ -65,6 +59,11 @@ def _problem(error: ProblemError) -> Response[str]:
     return http.problem(error)
 
 
+@app.exception_handler(ValetError)
+def _refused_key(error: ValetError) -> Response[str]:
+    return http.problem(refused(error))
+
+
 @app.exception_handler([TransientError, BotoCoreError, TimeoutError])
 def _try_again(error: Exception) -> Response[str]:
     logger.warning(str(error))
@@ -74,9 +73,7 @@ def _try_again(error: Exception) -> Response[str]:
 @app.exception_handler(ClientError)
 def _refused(error: ClientError) -> Response[str]:
     """AWS refused a call: busy, or asked wrongly."""
-    status = error.response["ResponseMetadata"].get("HTTPStatusCode", 500)
-    passing = status >= 500 or error.response["Error"]["Code"] in PASSING
-    answer: Response[str] = _try_again(error) if passing else _internal(error)
+    answer: Response[str] = _try_again(error) if is_passing(error) else _internal(error)
     return answer
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from recourse.valet.errors import REFUSALS, ValetError
+
 TYPES = {
     "malformed": (400, "The request cannot be read"),
     "idempotency-key-missing": (400, "The header Idempotency-Key is missing or unusable"),
@@ -20,11 +22,12 @@ TYPES = {
     "in-use": (409, "What is held forbids it"),
     "too-large": (413, "The body is too large"),
     "not-json": (415, "The body is not JSON"),
+    "not-a-form": (415, "The body is not a form"),
     "invalid": (422, "The request is wrong"),
     "unknown-coordination": (422, "There is no such coordination"),
     "try-again": (503, "It did not work now; try again"),
     "internal": (500, "It did not work, and it is our fault"),
-}
+} | {refusal.kind: (refusal.status, refusal.title) for refusal in REFUSALS}
 
 
 class ProblemError(Exception):
@@ -49,3 +52,9 @@ class ProblemError(Exception):
         }
         if errors:
             self.body["errors"] = errors
+
+
+def refused(error: ValetError) -> ProblemError:
+    """The problem of what a valet key was refused for."""
+    errors = [{"field": error.field, "message": str(error)}] if error.field else None
+    return ProblemError(error.kind, str(error), errors=errors)

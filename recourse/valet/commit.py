@@ -89,11 +89,13 @@ class Committer:
         if _is_open(key):
             try:
                 key = self._decide(key, by)
-            except (Contended, NothingUploadedError) as problem:
+            except (Contended, NothingUploadedError, ClientError) as problem:
+                if isinstance(problem, ClientError) and not _is_missing(problem):
+                    raise
                 # Somebody else decided meanwhile, and may have tidied up already.
                 key = self.keys.get(key.key_id)
                 if _is_open(key):
-                    raise _busy(problem) from problem
+                    raise
         self._tidy(key)
         if key.revoked_at:
             raise RevokedKeyError(f"it was revoked at {key.revoked_at}")
@@ -117,15 +119,12 @@ class Committer:
         }
         try:
             self._check(upload, source, found)
-        except ClientError as problem:
-            if _is_missing(problem):
-                raise self._nothing(key) from None
-            raise
         except ValetError as problem:
             self.s3.copy_object(
                 Bucket=self.bucket,
                 Key=quarantine_key(key.key_id),
                 CopySource=source,
+                TaggingDirective="REPLACE",
             )
             return self._settle(
                 key,
@@ -140,6 +139,7 @@ class Committer:
             Key=place,
             CopySource=source,
             MetadataDirective="REPLACE",
+            TaggingDirective="REPLACE",
             ContentType=upload["content_type"],
             Metadata={"valet-key": key.key_id},
         )
@@ -379,11 +379,6 @@ class Committer:
 
 def _is_open(key: Key) -> bool:
     return key.revoked_at is None and key.state == "ISSUED"
-
-
-def _busy(problem: Contended | NothingUploadedError) -> Exception:
-    """What to say where nobody has decided: the transaction's condition cannot have failed."""
-    return problem if isinstance(problem, NothingUploadedError) else TimeoutError("try again")
 
 
 def _is_missing(problem: ClientError) -> bool:

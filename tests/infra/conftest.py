@@ -15,6 +15,7 @@ LOCAL = {
     "timescale": "0.1",
     "issuer": "http://127.0.0.1:8000/_issuer",
     "audience": "recourse",
+    "public_url": "http://127.0.0.1:8000",
 }
 
 
@@ -32,6 +33,7 @@ def prod(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
         "issuer": "https://issuer.example",
         "audience": "recourse",
         "cors_origins": "https://one.example https://two.example",
+        "malware_scan": "on",
     }
     return synthesise(tmp_path_factory.mktemp("prod"), context)
 

@@ -11,7 +11,15 @@ from tests.infra.assembly import Assembly
 
 pytestmark = pytest.mark.xdist_group("infra")
 
-OPEN = {"GET /health", "GET /docs", "GET /openapi.json"}
+OPEN = {
+    "GET /health",
+    "GET /docs",
+    "GET /openapi.json",
+    "GET /.well-known/jwks.json",
+    # The valet key's token is the credential.
+    "POST /valet-keys/redeem",
+    "GET /v/{token}",
+}
 
 
 def test_every_route_but_the_open_ones_asks_for_a_token(each: Assembly) -> None:
@@ -26,6 +34,19 @@ def test_every_route_but_the_open_ones_asks_for_a_token(each: Assembly) -> None:
         if route.properties["RouteKey"] in closed:
             known = each.plain(route.stack, route.properties["AuthorizerId"])
             assert known == f"<{authorizer.name}>"
+
+
+def test_tokens_of_valet_keys_are_redeemed_by_a_function_of_its_own(each: Assembly) -> None:
+    serves = {
+        one.properties["RouteKey"]: each.plain(one.stack, one.properties["Target"])
+        for one in each.every("AWS::ApiGatewayV2::Route")
+    }
+    integrations = {
+        f"integrations/<{one.name}>": each.plain(one.stack, one.properties["IntegrationUri"])
+        for one in each.every("AWS::ApiGatewayV2::Integration")
+    }
+    redeemed = {key for key, target in serves.items() if integrations[target] == "<Redeem.Arn>"}
+    assert redeemed == {"POST /valet-keys/redeem", "GET /v/{token}"}
 
 
 def test_tokens_are_those_of_the_issuer_that_the_context_names(prod: Assembly) -> None:

@@ -54,6 +54,9 @@ DIFFERENCES = {
     "faults on demand, which the context switches on": {
         ("AWS::Lambda::Function", "Environment.Variables.CHAOS"),
     },
+    "the API's address, which the context names": {
+        ("AWS::Lambda::Function", "Environment.Variables.PUBLIC_URL"),
+    },
     "the timescale, which the context sets": {
         ("AWS::Lambda::Function", "Environment.Variables.TIMESCALE"),
         ("AWS::Lambda::Function", "Timeout"),
@@ -61,6 +64,7 @@ DIFFERENCES = {
         ("AWS::StepFunctions::StateMachine", "DefinitionString"),
     },
     "the stage's name": {
+        ("AWS::Lambda::Function", "Environment.Variables.VALET_ISSUER"),
         ("AWS::Logs::LogGroup", "LogGroupName"),
         ("AWS::SQS::Queue", "QueueName"),
         ("AWS::Lambda::Function", "Environment.Variables.DEADLETTERS"),

@@ -34,8 +34,11 @@ def reads(module: str) -> set[str]:
     source = "\n".join(path.read_text() for path in files)
     for other in re.findall(r"^from (lambdas\.step) import", source, re.MULTILINE):
         source += Path(inspect.getfile(import_module(other))).read_text()
-    parts = [inspect.getsource(getattr(kit, part)) for part in re.findall(r"kit\.(\w+)\(", source)]
-    known = "\n".join([source, *parts])
+    known = source
+    for part in re.findall(r"kit\.(\w+)\(", source):
+        made = inspect.getsource(getattr(kit, part))
+        others = [one for one in re.findall(r"\b(\w+)\(\)", made) if hasattr(kit, one)]
+        known += made + "".join(inspect.getsource(getattr(kit, one)) for one in others)
     also = {"chaos": "CHAOS", "timescale": "TIMESCALE"}
     return set(ASKS.findall(known)) | {
         name for part, name in also.items() if f"settings.{part}(" in known

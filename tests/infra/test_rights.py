@@ -39,6 +39,23 @@ TAKE = {
 SET_ASIDE = {"sqs:SendMessage", "sqs:GetQueueAttributes", "sqs:GetQueueUrl"}
 STREAM = {"dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"}
 TRACE = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+VALET = "<ValetTable.Arn>"
+VALET_WRITES = EVERYTHING - {"dynamodb:GetItem"}
+COMMITS_INCOMING = {
+    "s3:AbortMultipartUpload",
+    "s3:DeleteObjectVersion",
+    "s3:GetObject",
+    "s3:GetObjectVersion",
+    "s3:ListMultipartUploadParts",
+    "s3:PutObject",
+}
+COMMITS_OBJECTS = {"s3:DeleteObjectVersion", "s3:PutObject", "s3:PutObjectVersionTagging"}
+COMMITS = {
+    "<Valet.Arn>": {"s3:ListBucket"},
+    "<Valet.Arn>/incoming/*": COMMITS_INCOMING,
+    "<Valet.Arn>/objects/*": COMMITS_OBJECTS,
+    "<Valet.Arn>/quarantine/*": {"s3:PutObject"},
+}
 WILD = {
     # Actions that know no resource.
     ("*", "xray:PutTraceSegments"),
@@ -49,6 +66,11 @@ WILD = {
     ("<Key.Arn>", "kms:ReEncrypt*"),
     # Documents of the one service that has any.
     ("<Documents.Arn>/invoices/*", "s3:PutObject"),
+    # Documents of valet keys: one object a URL, one upload a key.
+    *(("<Valet.Arn>/incoming/*", action) for action in COMMITS_INCOMING),
+    *(("<Valet.Arn>/objects/*", action) for action in COMMITS_OBJECTS),
+    ("<Valet.Arn>/quarantine/*", "s3:PutObject"),
+    ("<Valet.Arn>/objects/*", "s3:GetObjectVersion"),
     # Runs of one machine.
     *(
         (
@@ -148,7 +170,20 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             **pivots,
             **{f"{BY_NAME}{one}": PUT for one in redriven},
             **{f"{BY_NAME}{one}-deadletters": EMPTY for one in redriven},
-            **{f"{BY_NAME}{one}-deadletters": COUNT for one in ("Relay", "Sweeper")},
+            **{f"{BY_NAME}{one}-deadletters": COUNT for one in ("Relay", "Sweeper", "ValetCommit")},
+            VALET: VALET_WRITES,
+            **{f"{VALET}/index/{name}": {"dynamodb:Query"} for name in ("by-owner", "by-key")},
+            **COMMITS,
+        },
+        "Redeem": {
+            VALET: VALET_WRITES,
+            "<Valet.Arn>/incoming/*": {"s3:PutObject"},
+            "<Valet.Arn>/objects/*": {"s3:GetObjectVersion"},
+        },
+        "ValetCommit": {
+            VALET: VALET_WRITES,
+            **COMMITS,
+            "<Valet.Arn>": {"s3:ListBucket", "s3:ListBucketMultipartUploads"},
         },
         **{
             f"{service.title()}Confirm": {
@@ -187,6 +222,11 @@ def test_nobody_deletes_what_a_service_holds(each: Assembly) -> None:
         for statement in policy.properties["PolicyDocument"]["Statement"]:
             for action in listed(statement["Action"]):
                 service, _, verb = action.partition(":")
+                if action == "s3:DeleteObjectVersion":
+                    # A copy of an upload that was revoked, or that somebody else committed.
+                    held = str(each.plain(policy.stack, statement["Resource"]))
+                    assert set(re.findall("<(.*?)>", held)) == {"Valet.Arn"}
+                    continue
                 assert not (service in ("dynamodb", "s3") and "Delete" in verb), policy.name
 
 

@@ -50,6 +50,10 @@ def test_origins_are_separated_by_spaces_or_commas() -> None:
         ({"timescale": "-1"}, "timescale=-1"),
         ({"timescale": "nan"}, "timescale=nan"),
         ({"issuer": "https://issuer.example"}, "issuer and audience"),
+        ({"malware_scan": "yes"}, "malware_scan='yes'"),
+        ({"public_url": "api.example"}, "public_url='api.example'"),
+        ({"public_url": "https://api.example/v1"}, "public_url="),
+        ({"cors_origins": "*"}, "no wildcard"),
         ({"audience": "recourse"}, "issuer and audience"),
     ],
 )

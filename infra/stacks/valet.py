@@ -1,0 +1,181 @@
+"""Valet keys: their table, their bucket, the key that signs tokens, and who may do what."""
+
+from __future__ import annotations
+
+from aws_cdk import CfnOutput, Duration, Stack
+from aws_cdk.aws_events import EventPattern, Match, Rule, Schedule
+from aws_cdk.aws_events_targets import LambdaFunction
+from aws_cdk.aws_kms import Key, KeySpec, KeyUsage
+from constructs import Construct
+
+from infra.components.function import HandlerFunction
+from infra.components.queues import Deadletters, alarm_above
+from infra.components.rights import allow, explain, use_key, use_table, wildcard
+from infra.components.tables import VALET_INDEXES, ValetTable
+from infra.components.valet_bucket import ValetBucket
+from infra.stacks.events import EventsStack
+from infra.stage import Stage
+
+CHANGES = (
+    "dynamodb:BatchGetItem",
+    "dynamodb:ConditionCheckItem",
+    "dynamodb:PutItem",
+    "dynamodb:UpdateItem",
+)
+COMMITS = {
+    "incoming/*": (
+        "s3:AbortMultipartUpload",
+        "s3:DeleteObjectVersion",
+        "s3:GetObject",
+        "s3:GetObjectVersion",
+        "s3:ListMultipartUploadParts",
+        "s3:PutObject",
+    ),
+    "objects/*": ("s3:DeleteObjectVersion", "s3:PutObject", "s3:PutObjectVersionTagging"),
+    "quarantine/*": ("s3:PutObject",),
+}
+"""What making of uploads what they become takes, by where it is done."""
+
+
+class ValetStack(Stack):
+    """Everything that valet keys need but the API that issues them.
+
+    Attributes:
+        table: The valet table.
+        bucket: The documents.
+        signing_key: The key that signs tokens, which never leaves KMS.
+        redeems: The function that redeems; its role signs URLs, and is kept to two prefixes.
+        deadletters: Where calls of the committing function rest that could not be made.
+    """
+
+    def __init__(self, scope: Construct, name: str, *, stage: Stage, events: EventsStack) -> None:
+        super().__init__(scope, name)
+        self._stage = stage
+        self._events = events
+        self.key = Key(self, "Key", enable_key_rotation=True, removal_policy=stage.removal)
+        self.signing_key = Key(
+            self,
+            "SigningKey",
+            key_spec=KeySpec.ECC_NIST_P256,
+            key_usage=KeyUsage.SIGN_VERIFY,
+            removal_policy=stage.removal,
+        )
+        self.table = ValetTable(self, "ValetTable", stage=stage, key=self.key)
+        self.bucket = ValetBucket(self, "Valet", stage=stage, key=self.key)
+        self.redeems = self._redeems()
+        self._commits()
+        CfnOutput(self, "ValetTableName", value=self.table.table_name)
+        CfnOutput(self, "ValetBucketName", value=self.bucket.bucket_name)
+
+    @property
+    def environment_of_keys(self) -> dict[str, str]:
+        """What every function reads that has to do with valet keys."""
+        return {
+            "VALET_TABLE": self.table.table_name,
+            "VALET_BUCKET": self.bucket.bucket_name,
+            "VALET_ISSUER": f"urn:recourse:{self._stage.name}",
+        }
+
+    def let_issue(self, function: HandlerFunction) -> None:
+        """Let a function issue keys, list them, and have tokens signed."""
+        use_table(self.table, function, *CHANGES, indexes=list(VALET_INDEXES))
+        for action in ("kms:GetPublicKey", "kms:Sign"):
+            allow(function, action, self.signing_key.key_arn)
+
+    def let_commit(self, function: HandlerFunction) -> None:
+        """Let a function make of uploads what they become, and take away what is left."""
+        use_key(self.key, function)
+        # Without it S3 says of what is not there that it is forbidden.
+        allow(function, "s3:ListBucket", self.bucket.bucket_arn)
+        for prefix, actions in COMMITS.items():
+            for action in actions:
+                allow(function, action, self.bucket.arn_for_objects(prefix))
+            self._explain(function, prefix, "uploads land, become visible or are set aside there")
+
+    def _redeems(self) -> HandlerFunction:
+        function = HandlerFunction(
+            self,
+            "Redeem",
+            stage=self._stage,
+            handler="lambdas.valet.handler",
+            environment=self.environment_of_keys,
+            timeout=Duration.seconds(10),
+            memory=1024,
+        )
+        use_table(self.table, function, *CHANGES)
+        use_key(self.key, function)
+        for action, prefix in (
+            ("s3:PutObject", "incoming/*"),
+            ("s3:GetObjectVersion", "objects/*"),
+        ):
+            allow(function, action, self.bucket.arn_for_objects(prefix))
+            self._explain(function, prefix, "each URL that it signs is for one object there")
+        self.bucket.keep_within(function.own_role)
+        if self._stage.malware_scan:
+            self.bucket.hide_until_scanned(function.own_role)
+        alarm_above(
+            self,
+            "RedeemErrors",
+            function.metric_errors(),
+            threshold=0,
+            action=self._events.alarm,
+        )
+        return function
+
+    def _commits(self) -> None:
+        function = HandlerFunction(
+            self,
+            "ValetCommit",
+            stage=self._stage,
+            handler="lambdas.valet_commit.handler",
+            environment={
+                name: value
+                for name, value in self.environment_of_keys.items()
+                if name != "VALET_ISSUER"
+            },
+            timeout=Duration.minutes(5),
+            memory=1024,
+        )
+        use_table(self.table, function, *CHANGES)
+        self.let_commit(function)
+        allow(function, "s3:ListBucketMultipartUploads", self.bucket.bucket_arn)
+        alarm_above(
+            self,
+            "ValetCommitErrors",
+            function.metric_errors(),
+            threshold=0,
+            action=self._events.alarm,
+        )
+        lost = Deadletters(
+            self,
+            "ValetCommitDeadletters",
+            stage=self._stage,
+            called="ValetCommit",
+            why_not="it holds calls that were not made: completing its key commits an upload, and "
+            "what is left behind the next hour takes away",
+            key=self._events.key,
+            alarm=self._events.alarm,
+        )
+        self.deadletters = [lost]
+        target = LambdaFunction(function, dead_letter_queue=lost, retry_attempts=3)
+        Rule(
+            self,
+            "Landed",
+            event_pattern=EventPattern(
+                source=["aws.s3"],
+                detail_type=["Object Created"],
+                detail={
+                    "bucket": {"name": [self.bucket.bucket_name]},
+                    "object": {"key": Match.prefix("incoming/")},
+                },
+            ),
+            targets=[target],
+        )
+        Rule(self, "EveryHour", schedule=Schedule.rate(Duration.hours(1)), targets=[target])
+
+    def _explain(self, function: HandlerFunction, prefix: str, reason: str) -> None:
+        explain(
+            function.own_role,
+            wildcard(self.bucket, "Arn", after=f"/{prefix}", seen_from=function),
+            reason=reason,
+        )

@@ -19,7 +19,7 @@ import httpx
 
 from cli.api import Api, ApiError
 from cli.command import UsageError
-from cli.upload import CHUNK, TRIES, Heard, pause, s3_refusal
+from cli.upload import TRIES, Heard, pause, s3_refusal
 
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
@@ -68,7 +68,7 @@ class _Arriving:
             self.wanted = int(length) if length else None
             self.checksum = answer.headers.get("x-amz-checksum-sha256")
         self.etag = answer.headers.get("etag")
-        for chunk in answer.iter_raw(CHUNK):
+        for chunk in answer.iter_raw():
             self.file.write(chunk)
             self.digest.update(chunk)
             self.length += len(chunk)

@@ -157,6 +157,11 @@ class Upload:
             until = time.monotonic() + 2
             for worker in workers:
                 worker.join(max(0.0, until - time.monotonic()))
+            with suppress(Empty):
+                while True:
+                    ended = over.get_nowait()
+                    if isinstance(ended, int):
+                        done(ended)
 
     def part(self, number: int, size: int) -> None:
         """Send one part."""

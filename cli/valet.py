@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 from rich.progress import TransferSpeedColumn as Speed
-from rich.table import Table
+from rich.table import Column, Table
 
 from cli import upload
 from cli.api import Api, ApiError
@@ -73,7 +73,9 @@ def put(
         print(json.dumps(done))
     else:
         out.print(f"{done['object']}: {done['content_length']} bytes, {done['content_type']}")
-        out.print(f"  sha256 {done['sha256']}, version {done['version']}, key {done['key_id']}")
+        out.print(
+            f"  sha256  {done['sha256']}\n  version {done['version']}\n  key     {done['key_id']}"
+        )
 
 
 @app.command()
@@ -111,7 +113,7 @@ def get(
     if as_json:
         print(json.dumps(told | {"sha256": received.sha256}))
     else:
-        out.print(f"{target}: {received.length} bytes, sha256 {received.sha256}")
+        out.print(f"{target}: {received.length} bytes\n  sha256  {received.sha256}")
 
 
 @app.command()
@@ -203,7 +205,9 @@ def show(
 
 
 def _print_keys(page: Mapping[str, Any]) -> None:
-    table = Table("key", "operation", "object", "status", "uses", "expires")
+    # An id is there to be copied, however narrow the terminal.
+    columns = ("operation", "object", "status", "uses", "expires")
+    table = Table(Column("key", min_width=32), *columns)
     for key in page["items"]:
         table.add_row(*_row(key))
     out.print(table)

@@ -434,7 +434,7 @@ def test_ones_own_is_fetched_by_its_name(played: Played, tmp_path: Path) -> None
     played.objects["passports/asha.pdf"] = PDF
     shown = done("get", "passports/asha.pdf")
     assert (tmp_path / "asha.pdf").read_bytes() == PDF
-    assert f"asha.pdf: {len(PDF)} bytes, sha256 {hashlib.sha256(PDF).hexdigest()}" in shown
+    assert f"asha.pdf: {len(PDF)} bytes\n  sha256  {hashlib.sha256(PDF).hexdigest()}" in shown
     assert "is there already" in failed("get", "passports/asha.pdf")
     done("get", "passports/asha.pdf", "--output", "asha.pdf")
 

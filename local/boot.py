@@ -17,6 +17,7 @@ GAPS = (
     "runtime_api_delay",
     "state_machine_versions",
     "stream_records",
+    "versioned_reads",
 )
 
 

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from aws_lambda_powertools.event_handler import openapi as powertools_openapi
 from pydantic import TypeAdapter
 
-from lambdas.api.models import Redrive, Resolution
+from lambdas.api.models import Redrive, Resolution, ValetKey
 from lambdas.api.problems import TYPES
 from recourse.chaos import FAULTS
 from recourse.projection import STATUSES
@@ -111,6 +111,73 @@ PROBLEM = _object(
     },
     optional=("errors",),
 )
+PARTS = _object({"part_size": NUMBER, "parts": NUMBER}) | {"type": ["object", "null"]}
+ISSUED_KEY = _object(
+    {
+        "key_id": TEXT,
+        "token": TEXT,
+        "link": TEXT,
+        "expires_at": TEXT,
+        "object": TEXT,
+        "multipart": PARTS,
+    }
+)
+SHOWN_KEY = _object(
+    {
+        "key_id": TEXT,
+        "owner": TEXT,
+        "operation": {"type": "string", "enum": ["upload", "download"]},
+        "object": TEXT,
+        "status": {
+            "type": "string",
+            "enum": ["ACTIVE", "USED_UP", "EXPIRED", "REVOKED", "COMPLETED", "QUARANTINED"],
+        },
+        "created_at": TEXT,
+        "expires_at": TEXT,
+        "revoked_at": MAYBE_TEXT,
+        "max_uses": NUMBER,
+        "uses": NUMBER,
+        "parts_redeemed": NUMBER,
+        "upload": {"type": ["object", "null"]},
+        "multipart": PARTS,
+        "outcome": {"type": ["object", "null"]},
+        "links": {"type": "object", "additionalProperties": TEXT},
+        "audit": {
+            "type": "array",
+            "items": _object(
+                {
+                    "time": TEXT,
+                    "action": TEXT,
+                    "outcome": TEXT,
+                    "caller": TEXT,
+                    "address": TEXT,
+                    "detail": TEXT,
+                },
+                optional=("detail",),
+            ),
+        },
+    },
+    optional=("audit",),
+)
+COMMITTED = _object(
+    {
+        "key_id": TEXT,
+        "object": TEXT,
+        "version": TEXT,
+        "content_type": TEXT,
+        "content_length": NUMBER,
+        "sha256": TEXT,
+        "completed_at": TEXT,
+    }
+)
+SIGNED_REQUEST = _object(
+    {
+        "method": {"type": "string", "enum": ["GET", "PUT"]},
+        "url": TEXT,
+        "headers": {"type": "object", "additionalProperties": TEXT},
+        "expires_at": TEXT,
+    }
+)
 GATEWAY = _object({"message": TEXT})
 """What the gateway itself says of a token that it does not take."""
 HEALTH = _object({"status": TEXT, "version": TEXT, "chaos": {"type": "boolean"}})
@@ -173,9 +240,13 @@ def document(version: str) -> Schema:
         "Redriven": REDRIVEN,
         "Problem": PROBLEM,
         "Health": HEALTH,
+        "IssuedKey": ISSUED_KEY,
+        "ShownKey": SHOWN_KEY,
+        "Committed": COMMITTED,
+        "SignedRequest": SIGNED_REQUEST,
     }
     models = [saga.request for saga in SAGAS.values()]
-    models += [Resolution, Redrive, CountedBody, AccountBody]
+    models += [Resolution, Redrive, CountedBody, AccountBody, ValetKey]
     for model in models:
         made = TypeAdapter(model).json_schema(ref_template="#/components/schemas/{model}")
         schemas |= made.pop("$defs", {})
@@ -187,7 +258,11 @@ def document(version: str) -> Schema:
             "version": version,
             "description": "Sagas that end as booked or as if they had never been.",
         },
-        "paths": _saga_paths() | _deadletter_paths() | _holding_paths() | _open_paths(),
+        "paths": _saga_paths()
+        | _deadletter_paths()
+        | _holding_paths()
+        | _valet_paths()
+        | _open_paths(),
         "components": {
             "schemas": schemas,
             "securitySchemes": {
@@ -373,6 +448,140 @@ def _holding_paths() -> Schema:
             ),
         }
     return found
+
+
+def _valet_paths() -> Schema:
+    key = _path("key_id")
+    part = _object({"number": NUMBER, "sha256": TEXT, "content_length": NUMBER})
+    redeemed = _object({"token": TEXT, "part": part}, optional=("part",))
+    form = _object({"token": TEXT})
+    return {
+        "/valet-keys": {
+            "post": _operation(
+                "Issue a valet key: this answer alone has its token",
+                "valet:issue",
+                {"201": _json(_ref("IssuedKey"), "issued", Location="the key's address")}
+                | _problems(400, 413, 415, 422, 429),
+                operationId="issue-valet-key",
+                requestBody=_body(_ref("ValetKey")),
+            ),
+            "get": _operation(
+                "List one's own valet keys, the newest first",
+                "valet:issue",
+                {
+                    "200": _json(
+                        _object(
+                            {
+                                "items": {"type": "array", "items": _ref("ShownKey")},
+                                "cursor": MAYBE_TEXT,
+                            }
+                        ),
+                        "a page, and the cursor of the next",
+                    )
+                }
+                | _problems(400, 422),
+                operationId="list-valet-keys",
+                parameters=[
+                    _parameter(
+                        "query", "cursor", TEXT, "where the page before ended", required=False
+                    ),
+                    _parameter(
+                        "query",
+                        "limit",
+                        {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+                        "how many at most",
+                        required=False,
+                    ),
+                ],
+            ),
+        },
+        "/valet-keys/{key_id}": {
+            "get": _operation(
+                "Show a valet key and its audit trail",
+                "valet:issue",
+                {"200": _json(_ref("ShownKey"), "the key")} | _problems(404),
+                operationId="show-valet-key",
+                parameters=key,
+            ),
+            "delete": _operation(
+                "Revoke a valet key",
+                "valet:issue",
+                {"204": {"description": "it is revoked"}} | _problems(404, 422),
+                operationId="revoke-valet-key",
+                parameters=[
+                    *key,
+                    _parameter(
+                        "query",
+                        "withdraw",
+                        {"type": "string", "enum": ["true", "false"], "default": "false"},
+                        "end every download of its object, at once",
+                        required=False,
+                    ),
+                ],
+            ),
+        },
+        "/valet-keys/{key_id}/complete": {
+            "post": _operation(
+                "Commit an upload, so that it becomes visible",
+                "valet:issue",
+                {"200": _json(_ref("Committed"), "visible")} | _problems(404, 409, 410, 422),
+                operationId="complete-valet-key",
+                parameters=key,
+            )
+        },
+        "/valet-keys/introspect": {
+            "post": _operation(
+                "Say whether a token is good (RFC 7662)",
+                "valet:issue",
+                {"200": _json(_object({"active": {"type": "boolean"}}), "whether it is")}
+                | _problems(400, 415, 422),
+                operationId="introspect-valet-key",
+                requestBody={
+                    "required": True,
+                    "content": {"application/x-www-form-urlencoded": {"schema": form}},
+                },
+            )
+        },
+        "/valet-keys/redeem": {
+            "post": _operation(
+                "Redeem a token for a request to S3 that is good for ten seconds",
+                None,
+                {"200": _json(_ref("SignedRequest"), "what to send to S3")}
+                | _problems(400, 404, 410, 413, 415, 422, 429),
+                operationId="redeem-valet-key",
+                requestBody=_body(redeemed),
+            )
+        },
+        "/v/{token}": {
+            "get": _operation(
+                "Follow a download key as a link",
+                None,
+                {
+                    "307": {
+                        "description": "to S3",
+                        "headers": {"Location": {"description": "the URL", "schema": TEXT}},
+                    }
+                }
+                | _problems(400, 404, 410, 429),
+                operationId="follow-valet-key",
+                parameters=_path("token"),
+            )
+        },
+        "/.well-known/jwks.json": {
+            "get": _operation(
+                "The public keys of valet keys' tokens (RFC 7517)",
+                None,
+                {
+                    "200": _json(
+                        _object({"keys": {"type": "array", "items": {"type": "object"}}}),
+                        "today's, and those before a rotation",
+                    )
+                }
+                | _problems(),
+                operationId="jwks",
+            )
+        },
+    }
 
 
 def _open_paths() -> Schema:

@@ -118,7 +118,7 @@ class Committer:
             "VersionId": found["VersionId"],
         }
         try:
-            self._check(upload, source, found)
+            self._check(key, source, found)
         except ValetError as problem:
             self.s3.copy_object(
                 Bucket=self.bucket,
@@ -211,7 +211,7 @@ class Committer:
             shown = ", ".join(str(number) for number in missing[:20])
             raise NothingUploadedError(f"{len(missing)} parts are missing: {shown}")
         wanted: Any = [
-            {name: part[name] for name in ("PartNumber", "ETag", "ChecksumSHA256")}
+            {name: part[name] for name in ("PartNumber", "ETag", "ChecksumSHA256") if name in part}
             for part in parts
         ]
         try:
@@ -247,18 +247,19 @@ class Committer:
             return ExpiredKeyError("it expired, and nothing had been uploaded")
         return NothingUploadedError("upload first: redeem the token and send the bytes")
 
-    def _check(self, upload: Mapping[str, Any], source: Any, found: Any) -> None:
+    def _check(self, key: Key, source: Any, found: Any) -> None:
         """Hold what lies there to what the key says: length, SHA-256, type by content.
 
         S3's own checksum of a whole object is taken; that of parts is one of checksums, so the
         bytes are read then.
         """
+        upload = key.upload or {}
         if found["ContentLength"] != upload["content_length"]:
             raise WrongLengthError(
                 f"it has {found['ContentLength']} bytes, and should have {upload['content_length']}"
             )
-        known = found.get("ChecksumSHA256")
-        if known is None or "-" in known:
+        known = None if key.multipart else found.get("ChecksumSHA256")
+        if known is None:
             known = in_base64(self._digest(source))
         if known != in_base64(upload["sha256"]):
             raise WrongHashError(f"its SHA-256 is not {upload['sha256']}")

@@ -239,3 +239,25 @@ def fastest_invocation(emulator: Emulator) -> float:
 def test_an_invocation_does_not_wait_for_acknowledgements(start: Start) -> None:
     assert fastest_invocation(start()) > 0.040
     assert fastest_invocation(start("runtime_api_delay", folder="closed")) < 0.040
+
+
+def a_versions_first_bytes(emulator: Emulator) -> tuple[int, str, bytes]:
+    s3 = client("s3", emulator.url)
+    s3.create_bucket(Bucket="versions")
+    s3.put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
+    version = s3.put_object(Bucket="versions", Key="k", Body=b"abcdef")["VersionId"]
+    got = s3.get_object(
+        Bucket="versions",
+        Key="k",
+        VersionId=version,
+        Range="bytes=0-2",
+        ResponseContentDisposition="attachment",
+    )
+    status = got["ResponseMetadata"]["HTTPStatusCode"]
+    return status, got.get("ContentDisposition", ""), got["Body"].read()
+
+
+def test_a_version_is_read_as_the_request_asks(start: Start) -> None:
+    assert a_versions_first_bytes(start()) == (200, "", b"abcdef")
+    closed = a_versions_first_bytes(start("versioned_reads", folder="closed"))
+    assert closed == (206, "attachment", b"abc")

@@ -144,7 +144,13 @@ def show(saga_id: str) -> Response[str]:
     headers["etag"] = _etag(record)
     if headers["etag"] in known:
         return http.answer(304, headers=headers)
-    return http.answer(200, _view(record), headers=headers)
+    view = _view(record)
+    try:
+        view["links"] |= valet.links(event, http.caller(event, "sagas:read"), record)
+    except (TransientError, BotoCoreError, ClientError, TimeoutError):
+        # The saga is what was asked for; whoever looks again gets the links as well.
+        logger.exception("no links to documents", extra={"saga_id": record.saga_id})
+    return http.answer(200, view, headers=headers)
 
 
 @app.get("/sagas")

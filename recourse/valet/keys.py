@@ -66,6 +66,8 @@ class Key:
         state: What has become of an upload.
         revoked_at: When it was revoked.
         outcome: What completing it answered.
+        stored: Of a document that a service has stored and lends: `bucket`, `key`, `version`,
+            `content_type`. No caller ever names it.
     """
 
     key_id: str
@@ -82,6 +84,7 @@ class Key:
     state: State = "ISSUED"
     revoked_at: str | None = None
     outcome: Mapping[str, Any] | None = None
+    stored: Mapping[str, Any] | None = None
 
     def status(self, now: float) -> str:
         """What it is good for, in one word."""

@@ -36,6 +36,7 @@ from recourse.ledger import Ledger
 from recourse.sweeper import Sweeper
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
+from tests.integration.lending import lending
 from tests.integration.trips import TRIP, must_agree, stock
 from tests.moto.ground import LEDGER, Ground, ground
 
@@ -130,7 +131,7 @@ nobody = Caller(None)
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Ground]:
     """A ground on which the API stands as well."""
-    with ground() as made, pytest.MonkeyPatch.context() as patch:
+    with ground() as made, lending(made), pytest.MonkeyPatch.context() as patch:
         patch.setattr(kit, "ledger", lambda: made.ledger)
         patch.setattr(kit, "runs", lambda: made.runs)
         patch.setattr(kit, "dynamodb", lambda: made.dynamodb)

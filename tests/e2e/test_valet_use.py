@@ -15,10 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from cli.api import Api
 from local import ROOT
+from tests.e2e.conftest import Trip
 
 MIB = 2**20
 SECTION = "## Documents by valet key"
@@ -140,3 +142,21 @@ def test_the_python_of_the_docs_uploads(api: Api, environment: dict[str, str]) -
         "application/pdf",
     )
     assert (done["object"], done["content_length"]) == (name, file.stat().st_size)
+
+
+def test_an_invoice_comes_down_by_the_link_of_its_saga_until_it_is_revoked(trip: Trip) -> None:
+    saga_id = trip.start()
+    trip.ended(saga_id, "SUCCEEDED")
+    link = trip.api.get(f"/sagas/{saga_id}")["links"]["invoice"]
+    with httpx.Client(trust_env=False, follow_redirects=True, timeout=30) as anybody:
+        got = anybody.get(link)
+        assert got.status_code == 200, got.text
+        assert got.content.startswith(b"%PDF-")
+        assert got.headers["content-type"] == "application/pdf"
+        assert got.headers["content-disposition"].startswith("attachment")
+        keys = trip.api.get("/valet-keys", limit=100)["items"]
+        (key,) = [one for one in keys if one["object"] == f"invoices/{saga_id}.pdf"]
+        trip.api.call("DELETE", f"/valet-keys/{key['key_id']}")
+        gone = anybody.get(link)
+        assert (gone.status_code, gone.json()["type"]) == (410, "urn:recourse:problem:key-revoked")
+    assert "invoice" not in trip.api.get(f"/sagas/{saga_id}")["links"]

@@ -59,6 +59,7 @@ from tests.moto import (
     clock,
     handlers,
     keeping,
+    naming,
     parsing,
     stopping,
     streams,
@@ -539,6 +540,7 @@ def ground(sagas: Mapping[str, Saga] = SAGAS) -> Iterator[Ground]:
         stack.enter_context(parsing.once())
         stack.enter_context(stopping.quietly())
         stack.enter_context(attributes.plain())
+        stack.enter_context(naming.once())
         stack.enter_context(transactions.true())
         stream = stack.enter_context(streams.collected())
         stack.enter_context(_quiet("moto"))

@@ -22,6 +22,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 from moto.awslambda.models import LambdaBackend
+from moto.core import utils as moto_utils
 from moto.dynamodb.models import DynamoDBBackend, dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.stepfunctions.parser.asl.component.state.exec.state_parallel.branch_worker import (
@@ -35,6 +36,7 @@ from tests.moto import (
     attributes,
     handlers,
     keeping,
+    naming,
     parsing,
     stopping,
     streams,
@@ -412,6 +414,30 @@ def test_a_retry_waits_for_nothing_and_a_task_has_no_thread_of_its_own() -> None
     with waiting.for_nothing() as naps, keeping.nothing():
         assert waits_of_a_retry(Run(made, "two")) == ([], 1, False)
     assert naps == [3]
+
+
+def letters_looked_at() -> int:
+    """How many letters moto looks at for two calls of one name."""
+    looked: list[str] = []
+
+    class Letter(str):
+        def istitle(self) -> bool:
+            looked.append(self)
+            return str.istitle(self)
+
+    class Name(str):
+        def __iter__(self) -> Iterator[str]:
+            return map(Letter, str.__iter__(self))
+
+    for _ in range(2):
+        assert moto_utils.camelcase_to_underscores(Name("GetItem")) == "get_item"
+    return len(looked)
+
+
+def test_a_name_is_worked_out_at_each_call() -> None:
+    twice = letters_looked_at()
+    with naming.once():
+        assert letters_looked_at() == twice / 2
 
 
 def test_every_model_that_was_made_is_kept() -> None:

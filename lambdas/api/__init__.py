@@ -118,6 +118,8 @@ def start(name: str) -> Response[str]:
         started_at=events.now(),
         faults=faults,
     )
+    if body.get("documents") and kit.ledger().get(wanted.saga_id) is None:
+        _must_be_there(who.subject, body["documents"])
     try:
         record, _ = kit.ledger().start(wanted)
     except KeyReusedError:
@@ -216,6 +218,18 @@ def resolve(saga_id: str, step: str) -> Response[str]:
         raise ProblemError("nothing-to-resolve", f"the step {step!r} is not stuck") from None
     _run(record)
     return http.answer(202, _view(record))
+
+
+def _must_be_there(owner: str, documents: Mapping[str, str]) -> None:
+    """Hold a request to the owner's documents: what it names is there when it is first asked.
+
+    Raises:
+        ProblemError: Some are not.
+    """
+    missing = kit.valet_keys().missing(owner, list(dict.fromkeys(documents.values())))
+    for name, document in documents.items():
+        if document in missing:
+            _wrong(f"documents.{name}", f"there is no document {document!r} of yours")
 
 
 def _run(record: Record) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 from urllib.parse import parse_qs, urlsplit
@@ -30,9 +31,9 @@ class Desk:
     def call(self, method: str, path: str, body: Any = None, **more: Any) -> Answer:
         return self.valet.call(method, path, body, **{"scope": SCOPES} | more)
 
-    def booked(self) -> str:
+    def booked(self, key: str = "k") -> str:
         """A trip that is booked, with its invoice."""
-        started = self.call("POST", "/sagas/travel-booking", TRIP, idempotency_key="k")
+        started = self.call("POST", "/sagas/travel-booking", TRIP, idempotency_key=key)
         assert started.status == 202, started
         self.ground.settle()
         return str(started.json["saga_id"])
@@ -53,8 +54,9 @@ class Desk:
         return version
 
 
-@pytest.fixture
-def desk() -> Iterator[Desk]:
+@contextmanager
+def on_desk() -> Iterator[Desk]:
+    """A desk, as long as the block lasts."""
     with (
         ground() as made,
         lending(made) as valet,
@@ -64,6 +66,12 @@ def desk() -> Iterator[Desk]:
     ):
         stock(made)
         yield Desk(made, valet)
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    with on_desk() as made:
+        yield made
 
 
 def test_an_invoice_is_lent_under_its_own_name_and_version(desk: Desk) -> None:

@@ -58,13 +58,13 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
         tables=services.tables,
         events=events,
         sagas=machines,
+        valet=valet,
         deadletters=[
             *events.deadletters,
             *choreography.deadletters,
             *machines.deadletters,
             *valet.deadletters,
         ],
-        valet=valet,
         documents=services.documents,
     )
     stacks: list[Stack] = [services, events, choreography, machines, valet, api]

@@ -35,8 +35,8 @@ class ApiStack(Stack):
         tables: dict[str, OutboxTable],
         events: EventsStack,
         sagas: SagasStack,
-        deadletters: Sequence[Deadletters],
         valet: ValetStack,
+        deadletters: Sequence[Deadletters],
         documents: Bucket,
     ) -> None:
         super().__init__(scope, name)
@@ -87,10 +87,10 @@ class ApiStack(Stack):
                 table, function, "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"
             )
         sagas.let_run(function)
-        self._let_redrive(function, deadletters)
-        use_key(events.key, function)
         valet.let_issue(function)
         valet.let_commit(function)
+        self._let_redrive(function, deadletters)
+        use_key(events.key, function)
         api = JwtApi(
             self,
             "Http",

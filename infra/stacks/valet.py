@@ -45,8 +45,8 @@ class ValetStack(Stack):
         table: The valet table.
         bucket: The documents.
         signing_key: The key that signs tokens, which never leaves KMS.
+        deadletters: Where S3's events rest that could not be taken.
         redeems: The function that redeems; its role signs URLs, and is kept to two prefixes.
-        deadletters: Where calls of the committing function rest that could not be made.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class ValetStack(Stack):
         self.table = ValetTable(self, "ValetTable", stage=stage, key=self.key)
         self.bucket = ValetBucket(self, "Valet", stage=stage, key=self.key)
         self.redeems = self._redeems()
-        self._commits()
+        self.deadletters = [self._commits()]
         CfnOutput(self, "ValetTableName", value=self.table.table_name)
         CfnOutput(self, "ValetBucketName", value=self.bucket.bucket_name)
 
@@ -135,7 +135,7 @@ class ValetStack(Stack):
         )
         return function
 
-    def _commits(self) -> None:
+    def _commits(self) -> Deadletters:
         function = HandlerFunction(
             self,
             "ValetCommit",
@@ -164,12 +164,10 @@ class ValetStack(Stack):
             "ValetCommitDeadletters",
             stage=self._stage,
             called="ValetCommit",
-            why_not="it holds calls that were not made: completing its key commits an upload, and "
-            "what is left behind the next hour takes away",
+            why_not="it holds S3's events: complete the upload by the API, which does the same",
             key=self._events.key,
             alarm=self._events.alarm,
         )
-        self.deadletters = [lost]
         target = LambdaFunction(function, dead_letter_queue=lost, retry_attempts=3)
         Rule(
             self,
@@ -185,6 +183,7 @@ class ValetStack(Stack):
             targets=[target],
         )
         Rule(self, "EveryHour", schedule=Schedule.rate(Duration.hours(1)), targets=[target])
+        return lost
 
     def _let_read(self, function: HandlerFunction, action: str, reason: str) -> None:
         documents = self._services.documents

@@ -25,14 +25,6 @@ class Resolution:
 
 
 @request_model
-class Redrive:
-    """Which messages of a dead-letter queue go back; a dry run only looks."""
-
-    saga_id: Annotated[str, Len(1, 128)] | None = None
-    dry_run: bool = False
-
-
-@request_model
 class Upload:
     """What an upload must be, to the byte."""
 
@@ -50,3 +42,11 @@ class ValetKey:
     expires_in: Annotated[int, Interval(ge=1, le=7 * 24 * 3600)] = 900
     max_uses: Annotated[int, Interval(ge=1, le=10_000)] = 1
     upload: Upload | None = None
+
+
+@request_model
+class Redrive:
+    """Which messages of a dead-letter queue go back; a dry run only looks."""
+
+    saga_id: Annotated[str, Len(1, 128)] | None = None
+    dry_run: bool = False

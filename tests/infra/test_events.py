@@ -98,7 +98,7 @@ def test_the_api_knows_every_dead_letter_queue_and_which_can_be_redriven(each: A
     redriven = {told["prefix"] + name for name in told["redriven"]}
     assert redriven == {name for name in names if not name.endswith("-deadletters")}
     kept = {told["prefix"] + name for name in told["kept"]}
-    assert kept == {f"{told['prefix']}{one}" for one in ("Relay", "Sweeper", "ValetCommit")}
+    assert kept == {told["prefix"] + name for name in ("Relay", "Sweeper", "ValetCommit")}
     assert {f"{name}-deadletters" for name in redriven | kept} == names - redriven
 
 

@@ -88,6 +88,7 @@ def test_no_character_of_a_token_can_be_changed(at: int, by: str) -> None:
             verify(changed, issuer=ISSUER, key=known())
 
 
+@settings(deadline=None)
 @given(
     st.one_of(
         st.text(max_size=200),

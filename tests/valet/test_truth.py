@@ -219,3 +219,17 @@ def test_a_part_is_taken_as_said_and_is_nobody_elses(valet: Ground, strict: Stri
     refused(send(s3, renumbered, piece), 403, "SignatureDoesNotMatch")
     valet.revoke(key["key_id"])
     refused(send(s3, redeemed, piece), 404, "NoSuchUpload")
+
+
+def test_a_clock_that_differs_a_little_is_borne_and_much_is_not(
+    valet: Ground, strict: Strict
+) -> None:
+    """The signer's clock may be ahead of S3's by 15 minutes, and behind by what is left."""
+    redeemed = valet.redeem(valet.issue()["token"]).json
+    signed = valet.now
+    valet.now = signed + URL_LIFE + 1
+    refused(send(strict(), redeemed), 403, "AccessDenied")
+    valet.now = signed - 16 * 60
+    refused(send(strict(), redeemed), 403, "AccessDenied")
+    valet.now = signed - 60
+    assert send(strict(), redeemed).status == 200

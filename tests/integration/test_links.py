@@ -13,6 +13,7 @@ import pytest
 
 from lambdas import kit
 from recourse.valet.issue import LENT
+from recourse.valet.keys import By
 from tests.integration.lending import DOCUMENTS, lending
 from tests.integration.trips import TRIP, stock
 from tests.moto.ground import Ground, ground
@@ -147,3 +148,20 @@ def test_a_saga_is_shown_where_its_invoice_cannot_be_lent(desk: Desk) -> None:
     with mock.patch.dict(os.environ, {"DOCUMENTS_BUCKET": "elsewhere"}):
         assert desk.links(saga).keys() == {"self", "cancel"}
     assert "invoice" in desk.links(saga)
+
+
+def test_of_two_who_look_first_at_once_one_makes_the_key(desk: Desk) -> None:
+    saga = desk.booked()
+    stored, lent = kit.stored, desk.valet.issuer.lend
+    tokens: list[str | None] = []
+
+    def meanwhile(key: str) -> dict[str, str]:
+        about = f"{saga}#invoice"
+        tokens.append(lent(about, "asha", key, lambda: stored(key), By("asha", "192.0.2.8")))
+        return stored(key)
+
+    with mock.patch.object(kit, "stored", meanwhile):
+        link = desk.links(saga)["invoice"]
+    assert link.rpartition("/v/")[2] == tokens[0]
+    (key,) = desk.call("GET", "/valet-keys").json["items"]
+    assert desk.valet.audit(key["key_id"]) == [("issue", "allowed")]

@@ -13,7 +13,7 @@ from recourse.step import Document
 from tests.moto.ground import Ground
 from tests.valet.conftest import Ground as ValetGround
 
-DOCUMENTS = "documents"
+DOCUMENTS, URL = "documents", "https://api.example"
 
 
 class _Stored(dict[str, Document]):
@@ -38,7 +38,7 @@ def lending(ground: Ground) -> Iterator[ValetGround]:
     valet.s3.put_bucket_versioning(Bucket=DOCUMENTS, VersioningConfiguration={"Status": "Enabled"})
     ground.documents = _Stored(valet.s3)
     with (
-        mock.patch.dict("os.environ", {"DOCUMENTS_BUCKET": DOCUMENTS}),
+        mock.patch.dict("os.environ", {"DOCUMENTS_BUCKET": DOCUMENTS, "PUBLIC_URL": URL}),
         mock.patch.object(kit, "valet_keys", lambda: valet.keys),
         mock.patch.object(kit, "valet_issuer", lambda: valet.issuer),
         mock.patch.object(kit, "valet_committer", lambda: valet.committer),

@@ -14,7 +14,7 @@ import pytest
 from lambdas import kit
 from recourse.valet.issue import LENT
 from recourse.valet.keys import By
-from tests.integration.lending import DOCUMENTS, lending
+from tests.integration.lending import DOCUMENTS, URL, lending
 from tests.integration.trips import TRIP, stock
 from tests.moto.ground import Ground, ground
 from tests.valet.conftest import Answer, problem
@@ -63,7 +63,6 @@ def on_desk() -> Iterator[Desk]:
         lending(made) as valet,
         mock.patch.object(kit, "ledger", lambda: made.ledger),
         mock.patch.object(kit, "runs", lambda: made.runs),
-        mock.patch.dict(os.environ, {"PUBLIC_URL": "https://api.example"}),
     ):
         stock(made)
         yield Desk(made, valet)
@@ -78,7 +77,7 @@ def desk() -> Iterator[Desk]:
 def test_an_invoice_is_lent_under_its_own_name_and_version(desk: Desk) -> None:
     saga = desk.booked()
     link = desk.links(saga)["invoice"]
-    assert link.startswith("https://api.example/v/")
+    assert link.startswith(f"{URL}/v/")
     answer = desk.follow(link)
     assert answer.status == 307, answer
     url = urlsplit(answer.headers["location"])

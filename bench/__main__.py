@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import calls, choreography, cloud, ground, runtime, startup, states, up
+from bench import calls, choreography, cloud, ground, runtime, startup, states, up, valet
 from bench.figures import Figure, say, show
 
 WIDTH = 140
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "ground": ground.measure,
     "cloud": cloud.measure,
     "choreography": choreography.measure,
+    "valet": valet.measure,
     "up": up.measure,
 }
 """Every benchmark there is: one file each, and one line here."""

@@ -30,9 +30,13 @@ ENVIRONMENT = {
     "SERVICE_TABLES": '{"flights": "flights"}',
     "STATE_MACHINES": '{"travel-booking": "arn:aws:states:us-east-1:000000000000:stateMachine:t"}',
     "PIVOTS": '{"travel-booking": "capture"}',
+    "VALET_TABLE": "valet",
+    "VALET_BUCKET": "documents",
+    "VALET_ISSUER": "urn:recourse:bench",
 }
 BARE = "import botocore.session; botocore.session.get_session().create_client('dynamodb')"
 STEP = "from lambdas import step; step.runner()"
+REDEEM = "from lambdas import valet; valet.redeemer().credentials()"
 API = "from lambdas import api, kit; kit.ledger()"
 STARTING = (
     API
@@ -44,6 +48,7 @@ http.adapter_of(SAGAS["travel-booking"].request)
 )
 FUNCTIONS = {
     "step function, its runner and client made": (STEP, 1.35),
+    "redeeming function, its client made": (REDEEM, 1.35),
     "API function, its ledger and client made": (API, 1.8),
     "API function, also with all that a first POST of a saga needs": (STARTING, None),
 }

@@ -12,7 +12,26 @@ WAIT = 15
 
 
 class ApiError(Exception):
-    """The API refused, or is not there; the message is what a person should read."""
+    """The API refused, or is not there; the message is what a person should read.
+
+    Attributes:
+        status: What it answered; None where there was no answer.
+        kind: The last part of the problem's `type`, where it says one.
+        retry_after: Seconds after which it may be asked again, where it says so.
+    """
+
+    def __init__(
+        self, message: str, *, status: int | None = None, kind: str = "", retry_after: int = 0
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.kind = kind
+        self.retry_after = retry_after
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same call may work a little later."""
+        return self.status is None or self.status == 429 or self.status >= 500
 
 
 class Api:
@@ -53,7 +72,12 @@ class Api:
                 "another with --api"
             ) from problem
         if response.status_code >= 400:
-            raise ApiError(_explain(response))
+            raise ApiError(
+                _explain(response),
+                status=response.status_code,
+                kind=_kind(response),
+                retry_after=int(response.headers.get("retry-after", "0")),
+            )
         return response
 
     def start(
@@ -101,19 +125,30 @@ def is_at_rest(saga: Mapping[str, Any]) -> bool:
     )
 
 
-def _explain(response: httpx.Response) -> str:
-    """A problem in words, with the fields that are wrong."""
-    if response.status_code == 401:
-        return (
-            "the API wants a bearer token (401): get one with `recourse token --subject asha "
-            '--scope "sagas:write sagas:read"` and give it by --token or RECOURSE_TOKEN'
-        )
+def _problem(response: httpx.Response) -> dict[str, Any]:
+    """What an answer says is wrong; nothing where it is no JSON."""
     try:
         body = response.json()
     except ValueError:
-        return f"the API answered {response.status_code}: {response.text[:200]}"
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _kind(response: httpx.Response) -> str:
+    return str(_problem(response).get("type", "")).rpartition(":")[2]
+
+
+def _explain(response: httpx.Response) -> str:
+    """A problem in words, with the fields that are wrong."""
+    body = _problem(response)
+    if response.status_code == 401 and _kind(response) in ("", "unauthorized"):
+        return (
+            "the API wants a bearer token (401): get one with `recourse token --subject asha "
+            '--scope "sagas:write sagas:read valet:issue"` and give it by --token or RECOURSE_TOKEN'
+        )
     if "title" not in body:
-        return f"the API answered {response.status_code}: {body.get('message', body)}"
+        said = body.get("message") or response.text[:200]
+        return f"the API answered {response.status_code}: {said}"
     lines = [f"{body['title']} ({response.status_code}): {body.get('detail', '')}"]
     errors = body.get("errors", [])
     lines += [f"  {error['field']}: {error['message']}" for error in errors if len(errors) > 1]

@@ -1,17 +1,21 @@
-"""`make demo`: trips booked and undone, in both coordinations, on a cloud of one's own."""
+"""`make demo`: trips booked and undone, and documents by valet key, on a cloud of one's own."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import httpx
 from rich.console import Console
 
-from cli.api import Api
+from cli import upload
+from cli.api import Api, ApiError
+from cli.download import receive
 from cli.timeline import print_timeline
 from local import LOCAL, ROOT
 from local.cloud import EVERY_SCOPE, LocalCloud, LocalCloudError
@@ -21,6 +25,8 @@ from recourse.saga import Coordination
 
 SAMPLES = ROOT / "samples"
 THINGS = ("/flights/AI-202", "/hotels/taj-delhi", "/cars/del-compact")
+PASSPORT = "passports/asha.pdf"
+REVOKED = "redeem key-revoked"
 ACCOUNTS = ("/accounts/acct-asha", "/accounts/acct-ravi")
 out = Console(highlight=False)
 
@@ -47,13 +53,16 @@ def main() -> int:
             )
             book(api, "choreography")
             undo(api, "choreography")
+            out.print("\n[bold]Documents by valet key[/bold]: scoped, short-lived, revocable")
+            lend(api, cloud.api_url)
     except (NotAsItShouldError, LocalCloudError, DeployError, EmulatorError) as problem:
         out.print(f"\n[bold red]It did not come out as it should:[/bold red] {problem}")
         return 1
     out.print(
         "\n[bold green]All as it should be.[/bold green] In either coordination one trip was\n"
         "booked: its holds became bookings and the money moved. The other was declined\n"
-        "at its payment and undone: every count is what it was before.\n\n"
+        "at its payment and undone: every count is what it was before. A passport went up\n"
+        "and an invoice came down by valet keys, and one that was revoked opens nothing.\n\n"
         "Next: `make up`, and look at README.md."
     )
     return 0
@@ -92,9 +101,73 @@ def undo(api: Api, coordination: Coordination) -> None:
     out.print("          every seat, room, car and rupee is where it was")
 
 
-def run(api: Api, file: Path, coordination: Coordination) -> dict[str, Any]:
-    """Start a sample and print its timeline."""
-    request = json.loads(file.read_text())
+def lend(api: Api, url: str) -> None:
+    """The life of a valet key: a document up, an invoice down, a key that is revoked."""
+    with Api(url, None) as anybody, upload.client() as s3, TemporaryDirectory() as folder:
+        out.print("\n  A passport goes up (samples/passport.pdf)")
+        key = send(api, anybody, s3)
+        trip = {"documents": {"passport": PASSPORT}, "trip_id": "t-passport"}
+        out.print("\n  A trip is booked that names it")
+        saga = run(api, SAMPLES / "travel-booking.json", "orchestration", trip)
+        expect(saga["status"] == "SUCCEEDED", f"the trip ended {saga['status']}")
+
+        out.print("\n  Its invoice comes down by the link of the saga, without a bearer")
+        link = api.get(f"/sagas/{saga['saga_id']}")["links"]["invoice"]
+        token, invoice = link.rpartition("/v/")[2], Path(folder) / "invoice.pdf"
+        got = receive(anybody, s3, token, invoice, lambda _: None)
+        expect(invoice.read_bytes().startswith(b"%PDF-"), "the invoice is no PDF")
+        out.print(f"          {got.length} bytes of PDF, redeemed for a URL that lives 10 s")
+
+        out.print("\n  The key is revoked, and opens nothing any more")
+        keys = api.get("/valet-keys")["items"]
+        (lent,) = [one for one in keys if one["object"] == f"invoices/{saga['saga_id']}.pdf"]
+        api.call("DELETE", f"/valet-keys/{lent['key_id']}")
+        try:
+            anybody.call("POST", "/valet-keys/redeem", json={"token": token})
+        except ApiError as refusal:
+            expect(refusal.kind == "key-revoked", f"it was refused as {refusal.kind}")
+            out.print(f"          {refusal}")
+        else:
+            raise NotAsItShouldError("a revoked key was redeemed")
+        for key_id, story in (
+            (key, ["issue allowed", "redeem allowed", "complete allowed"]),
+            (lent["key_id"], ["issue allowed", "redeem allowed", "revoke allowed", REVOKED]),
+        ):
+            until(
+                lambda key_id=key_id, story=story: trail(api, key_id) == story,  # type: ignore[misc]
+                f"the audit of {key_id} is {trail(api, key_id)}",
+            )
+            out.print(f"          audited: {', '.join(story)}", soft_wrap=True)
+
+
+def send(api: Api, anybody: Api, s3: httpx.Client) -> str:
+    """Send the passport by a key for it alone; the key's id."""
+    source = upload.Source.read(SAMPLES / "passport.pdf", lambda _: None)
+    what = {
+        "content_type": "application/pdf",
+        "content_length": source.length,
+        "sha256": source.sha256,
+    }
+    asked = {"operation": "upload", "object": PASSPORT, "upload": what}
+    key = api.call("POST", "/valet-keys", json=asked).json()
+    upload.Upload(anybody, s3, source, key["token"], lambda _: None).whole()
+    done = upload.complete(api, key["key_id"])
+    expect(done["sha256"] == source.sha256, "what is visible is not what was sent")
+    out.print(f"          {PASSPORT}: {source.length} bytes, checked by content, now visible")
+    return str(key["key_id"])
+
+
+def trail(api: Api, key_id: str) -> list[str]:
+    """What was done with a key, in order."""
+    audit = api.get(f"/valet-keys/{key_id}")["audit"]
+    return [f"{row['action']} {row['outcome']}" for row in audit]
+
+
+def run(
+    api: Api, file: Path, coordination: Coordination, more: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Start a sample, with more in it, and print its timeline."""
+    request = json.loads(file.read_text()) | dict(more or {})
     key = f"demo-{coordination}-{request['trip_id']}"
     started = api.start("travel-booking", request, key=key, coordination=coordination)
     expect(started["coordination"] == coordination, f"it is {started['coordination']}")

@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import sys
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar
+from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from cli import redrive as redriving
-from cli.api import Api, ApiError
+from cli import valet
+from cli.api import Api
+from cli.command import LOCAL, ApiUrl, AsJson, Token, UsageError, connected, err, out, tells
 from cli.timeline import print_timeline
 
 app = typer.Typer(
@@ -27,46 +25,8 @@ app = typer.Typer(
     epilog="Locally: `make up` in one terminal, then "
     '`export RECOURSE_TOKEN=$(recourse token --subject asha --scope "sagas:write sagas:read")`.',
 )
-# What callers have named is shown as it is, not taken for markup.
-out = Console(highlight=False, markup=False)
-err = Console(stderr=True, highlight=False)
-P = ParamSpec("P")
-R = TypeVar("R")
-
-ApiUrl = Annotated[str, typer.Option("--api", envvar="RECOURSE_API", help="The API's address.")]
-Token = Annotated[
-    str | None, typer.Option("--token", envvar="RECOURSE_TOKEN", help="A bearer token.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
+app.add_typer(valet.app, name="valet")
 SagaId = Annotated[str, typer.Argument(help="The saga's id.")]
-LOCAL = "http://127.0.0.1:8000"
-
-
-class UsageError(Exception):
-    """What was asked for cannot be done as it was said."""
-
-
-def tells(command: Callable[P, R]) -> Callable[P, R]:
-    """Let a command fail in one line on stderr, and with exit code 1."""
-
-    @wraps(command)
-    def told(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return command(*args, **kwargs)
-        except (ApiError, UsageError) as problem:
-            err.print(f"recourse: {problem}", style="red", markup=False)
-            raise typer.Exit(1) from problem
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
-
-    return told
-
-
-@contextmanager
-def connected(url: str, token: str | None) -> Iterator[Api]:
-    """The API, for one command."""
-    with Api(url, token) as api:
-        yield api
 
 
 @app.command()
@@ -89,7 +49,7 @@ def up(
 def token(
     subject: Annotated[str, typer.Option(help="Who it is for: the owner of what it starts.")],
     scope: Annotated[
-        str, typer.Option(help="What it may do: sagas:write, sagas:read, operator.")
+        str, typer.Option(help="What it may do: sagas:write, sagas:read, valet:issue, operator.")
     ] = "sagas:write sagas:read",
     lifetime: Annotated[int, typer.Option(help="Seconds that it is good for.")] = 3600,
     api: ApiUrl = LOCAL,

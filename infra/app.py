@@ -50,7 +50,7 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
         functions=services.functions,
         events=events,
     )
-    valet = ValetStack(app, f"{prefix}-Valet", stage=stage, events=events)
+    valet = ValetStack(app, f"{prefix}-Valet", stage=stage, services=services, events=events)
     api = ApiStack(
         app,
         f"{prefix}-Api",
@@ -65,6 +65,7 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
             *machines.deadletters,
             *valet.deadletters,
         ],
+        documents=services.documents,
     )
     stacks: list[Stack] = [services, events, choreography, machines, valet, api]
     for stack in stacks:

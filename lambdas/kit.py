@@ -90,6 +90,18 @@ def valet_issuer() -> Issuer:
     )
 
 
+def stored(key: str) -> dict[str, str]:
+    """What a step has stored under a key: the version that is there now, for ever."""
+    bucket = settings.required("DOCUMENTS_BUCKET")
+    found = client("s3").head_object(Bucket=bucket, Key=key)
+    return {
+        "bucket": bucket,
+        "key": key,
+        "version": found["VersionId"],
+        "content_type": found["ContentType"],
+    }
+
+
 @cache
 def valet_committer() -> Committer:
     """What makes of uploads what they become."""

@@ -89,7 +89,11 @@ class Record:
         return self.coordination == "choreography" and self.run == 0
 
     def input(self, saga: Saga) -> dict[str, Any]:
-        """What its run begins with: the state machine's input, and what events carry."""
+        """What its run begins with: the state machine's input, and what events carry.
+
+        A field that the saga's steps take only since this one was recorded is absent.
+        """
+        absent = dict.fromkeys(name for step in saga.all for name in step.takes)
         return {
             "saga": {
                 "id": self.saga_id,
@@ -102,7 +106,7 @@ class Record:
                 "skips": dict(self.skips),
                 "attempts": self.attempts(saga) if self.run else {},
             },
-            "request": dict(self.request),
+            "request": absent | dict(self.request),
             "results": {},
             "failure": {},
         }

@@ -33,6 +33,7 @@ def hold(
     times: int = 1,
     unknown: type[Refusal],
     scarce: type[Refusal],
+    documents: Mapping[str, str] | None = None,
 ) -> Decision:
     """Hold some of a thing.
 
@@ -44,15 +45,16 @@ def hold(
         times: What multiplies the price besides: nights, days.
         unknown: Refuses where there is no such thing.
         scarce: Refuses where too few are available.
+        documents: The owner's documents that the booking names, by what each is.
     """
     held, price = take(
         call.item, kind, thing, quantity, times=times, unknown=unknown, scarce=scarce
     )
     result = {"booking_id": booking_key(call), f"{kind}_id": thing, "quantity": quantity}
-    return Decision(
-        result=result | {"price": price},
-        writes=[held, book(call, {held.key: quantity}, price)],
-    )
+    booking = book(call, {held.key: quantity}, price)
+    if documents:
+        booking = Put(booking.item | {"documents": dict(documents)})
+    return Decision(result=result | {"price": price}, writes=[held, booking])
 
 
 def take(

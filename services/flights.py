@@ -17,7 +17,11 @@ class SeatUnavailableError(Refusal):
     refuses=[SeatUnavailableError, UnknownFlightError],
 )
 def hold(call: Call) -> Decision:
-    """Hold seats on a flight; the price is per seat."""
+    """Hold seats on a flight; the price is per seat.
+
+    The booking says by which documents the traveller goes, for whoever checks them in; the API has
+    seen that they are there.
+    """
     ask = call.request["flight"]
     return counted.hold(
         call,
@@ -26,6 +30,7 @@ def hold(call: Call) -> Decision:
         ask["seats"],
         unknown=UnknownFlightError,
         scarce=SeatUnavailableError,
+        documents=call.request.get("documents"),
     )
 
 

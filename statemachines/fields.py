@@ -6,6 +6,8 @@ from typing import Annotated
 from annotated_types import Len, Predicate
 
 from recourse.saga import request_model
+from recourse.valet.errors import BadNameError
+from recourse.valet.names import object_name
 
 _EMAIL = re.compile(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+\.[^@\s.\x00-\x1f]+")
 
@@ -20,7 +22,16 @@ def is_id(text: str) -> bool:
     return text.isprintable() and not re.search(r"[\s/#]", text)
 
 
+def is_document(text: str) -> bool:
+    """Whether it can be the name of a document in its owner's space."""
+    try:
+        return bool(object_name(text))
+    except BadNameError:
+        return False
+
+
 Id = Annotated[str, Len(1, 128), Predicate(is_id)]
+DocumentName = Annotated[str, Len(1, 700), Predicate(is_document)]
 Email = Annotated[str, Len(3, 254), Predicate(is_email)]
 
 

@@ -6,7 +6,7 @@ from annotated_types import Ge, Le, Len
 
 from recourse.saga import Saga, Step, Together, request_model
 from services import cars, flights, hotels, invoices, payments
-from statemachines.fields import Id, Payer, Person
+from statemachines.fields import DocumentName, Id, Payer, Person
 
 
 @request_model
@@ -35,8 +35,15 @@ class CarAsk:
 
 
 @request_model
+class TripDocuments:
+    """What the traveller has uploaded, by its name in the owner's own space."""
+
+    passport: DocumentName
+
+
+@request_model
 class TripRequest:
-    """A trip to book; the car may be left out."""
+    """A trip to book; the car and the documents may be left out."""
 
     trip_id: Annotated[str, Len(1, 128)]
     traveller: Person
@@ -44,6 +51,7 @@ class TripRequest:
     hotel: HotelAsk
     payment: Payer
     car: CarAsk | None = None
+    documents: TripDocuments | None = None
 
 
 TRAVEL_BOOKING = Saga(
@@ -57,7 +65,7 @@ TRAVEL_BOOKING = Saga(
                 flights.hold,
                 undo=flights.release,
                 confirm=flights.book,
-                takes=["flight"],
+                takes=["flight", "documents"],
             ),
             Step("hotel", hotels.hold, undo=hotels.release, confirm=hotels.book, takes=["hotel"]),
             Step("car", cars.hold, undo=cars.release, confirm=cars.book, takes=["car"]),

@@ -91,13 +91,7 @@ class ValetBucket(Bucket):
                 event_bridge_enabled=True
             )
         )
-        self._deny(
-            "OnlySigV4",
-            {"StringNotEquals": {"s3:signatureversion": "AWS4-HMAC-SHA256"}},
-        )
-        self._deny(
-            "NoOldSignature", {"NumericGreaterThan": {"s3:signatureAge": str(OLDEST_SIGNATURE)}}
-        )
+        only_fresh_signatures(self)
         self.add_to_resource_policy(
             PolicyStatement(
                 sid="NothingWithdrawn",
@@ -146,14 +140,20 @@ class ValetBucket(Bucket):
             )
         )
 
-    def _deny(self, sid: str, conditions: dict[str, dict[str, str]]) -> None:
-        self.add_to_resource_policy(
+
+def only_fresh_signatures(bucket: Bucket) -> None:
+    """Deny everybody what is not signed by SigV4, or was signed before a URL of ours would end."""
+    for sid, conditions in (
+        ("OnlySigV4", {"StringNotEquals": {"s3:signatureversion": "AWS4-HMAC-SHA256"}}),
+        ("NoOldSignature", {"NumericGreaterThan": {"s3:signatureAge": str(OLDEST_SIGNATURE)}}),
+    ):
+        bucket.add_to_resource_policy(
             PolicyStatement(
                 sid=sid,
                 effect=Effect.DENY,
                 principals=[AnyPrincipal()],
                 actions=["s3:*"],
-                resources=[self.bucket_arn, self.arn_for_objects("*")],
+                resources=[bucket.bucket_arn, bucket.arn_for_objects("*")],
                 conditions=conditions,
             )
         )

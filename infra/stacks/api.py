@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from aws_cdk import ArnFormat, CfnOutput, Duration, Stack
 from aws_cdk.aws_iam import ManagedPolicy, PolicyStatement
+from aws_cdk.aws_s3 import Bucket
 from constructs import Construct
 
 from infra.components.function import HandlerFunction
@@ -36,6 +37,7 @@ class ApiStack(Stack):
         sagas: SagasStack,
         valet: ValetStack,
         deadletters: Sequence[Deadletters],
+        documents: Bucket,
     ) -> None:
         super().__init__(scope, name)
         self._stage = stage
@@ -63,6 +65,7 @@ class ApiStack(Stack):
             | {
                 "VALET_SIGNING_KEY": valet.signing_key.key_id,
                 "PUBLIC_URL": stage.public_url,
+                "DOCUMENTS_BUCKET": documents.bucket_name,
                 "LEDGER_TABLE": events.ledger.table_name,
                 "SERVICE_TABLES": self.to_json_string({n: t.table_name for n, t in shown.items()}),
                 "DEADLETTERS": self._described(deadletters),

@@ -17,6 +17,7 @@ from infra.components.function import HandlerFunction
 from infra.components.rights import explain
 from infra.components.steps import StepFunction
 from infra.components.tables import OutboxTable
+from infra.components.valet_bucket import only_fresh_signatures
 from infra.stage import Stage
 from recourse.saga import Saga, Step
 
@@ -27,6 +28,8 @@ class ServicesStack(Stack):
     Attributes:
         tables: The table of each service.
         functions: The function of each step, by `Step.function`.
+        documents: What steps have stored.
+        lent: Where in it that is, `invoices/*`.
     """
 
     def __init__(self, scope: Construct, name: str, *, stage: Stage, sagas: list[Saga]) -> None:
@@ -38,6 +41,8 @@ class ServicesStack(Stack):
             for step in saga.all:
                 _same_pair(step, steps[step.function])
         self.documents = self._bucket()
+        storing = {step.service for step in steps.values() if step.action.documents}
+        self.lent = [f"{service}/*" for service in sorted(storing)]
         self.tables = {
             service: OutboxTable(self, f"{service.title()}Table", stage=stage, key=self.key)
             for service in sorted({step.service for step in steps.values()})
@@ -72,6 +77,7 @@ class ServicesStack(Stack):
                 LifecycleRule(abort_incomplete_multipart_upload_after=Duration.days(1))
             ],
         )
+        only_fresh_signatures(bucket)
         explain(
             bucket, "AwsSolutions-S1", reason="the audit of documents is CloudTrail's data events"
         )

@@ -14,6 +14,7 @@ from infra.components.rights import allow, explain, use_key, use_table, wildcard
 from infra.components.tables import VALET_INDEXES, ValetTable
 from infra.components.valet_bucket import ValetBucket
 from infra.stacks.events import EventsStack
+from infra.stacks.services import ServicesStack
 from infra.stage import Stage
 
 CHANGES = (
@@ -48,9 +49,18 @@ class ValetStack(Stack):
         redeems: The function that redeems; its role signs URLs, and is kept to two prefixes.
     """
 
-    def __init__(self, scope: Construct, name: str, *, stage: Stage, events: EventsStack) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        stage: Stage,
+        services: ServicesStack,
+        events: EventsStack,
+    ) -> None:
         super().__init__(scope, name)
         self._stage = stage
+        self._services = services
         self._events = events
         self.key = Key(self, "Key", enable_key_rotation=True, removal_policy=stage.removal)
         self.signing_key = Key(
@@ -81,6 +91,7 @@ class ValetStack(Stack):
         use_table(self.table, function, *CHANGES, indexes=list(VALET_INDEXES))
         for action in ("kms:GetPublicKey", "kms:Sign"):
             allow(function, action, self.signing_key.key_arn)
+        self._let_read(function, "s3:GetObject", "it finds the version that a step has stored")
 
     def let_commit(self, function: HandlerFunction) -> None:
         """Let a function make of uploads what they become, and take away what is left."""
@@ -110,6 +121,8 @@ class ValetStack(Stack):
         ):
             allow(function, action, self.bucket.arn_for_objects(prefix))
             self._explain(function, prefix, "each URL that it signs is for one object there")
+        self._let_read(function, "s3:GetObjectVersion", "it lends what steps have stored")
+        use_key(self._services.key, function)
         self.bucket.keep_within(function.own_role)
         if self._stage.malware_scan:
             self.bucket.hide_until_scanned(function.own_role)
@@ -171,6 +184,16 @@ class ValetStack(Stack):
         )
         Rule(self, "EveryHour", schedule=Schedule.rate(Duration.hours(1)), targets=[target])
         return lost
+
+    def _let_read(self, function: HandlerFunction, action: str, reason: str) -> None:
+        documents = self._services.documents
+        for prefix in self._services.lent:
+            allow(function, action, documents.arn_for_objects(prefix))
+            explain(
+                function.own_role,
+                wildcard(documents, "Arn", after=f"/{prefix}", seen_from=function),
+                reason=reason,
+            )
 
     def _explain(self, function: HandlerFunction, prefix: str, reason: str) -> None:
         explain(

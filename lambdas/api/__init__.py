@@ -118,6 +118,8 @@ def start(name: str) -> Response[str]:
         started_at=events.now(),
         faults=faults,
     )
+    if body.get("documents") and kit.ledger().get(wanted.saga_id) is None:
+        _must_be_there(who.subject, body["documents"])
     try:
         record, _ = kit.ledger().start(wanted)
     except KeyReusedError:
@@ -144,7 +146,13 @@ def show(saga_id: str) -> Response[str]:
     headers["etag"] = _etag(record)
     if headers["etag"] in known:
         return http.answer(304, headers=headers)
-    return http.answer(200, _view(record), headers=headers)
+    view = _view(record)
+    try:
+        view["links"] |= valet.links(event, http.caller(event, "sagas:read"), record)
+    except (TransientError, BotoCoreError, ClientError, TimeoutError):
+        # The saga is what was asked for; whoever looks again gets the links as well.
+        logger.exception("no links to documents", extra={"saga_id": record.saga_id})
+    return http.answer(200, view, headers=headers)
 
 
 @app.get("/sagas")
@@ -210,6 +218,18 @@ def resolve(saga_id: str, step: str) -> Response[str]:
         raise ProblemError("nothing-to-resolve", f"the step {step!r} is not stuck") from None
     _run(record)
     return http.answer(202, _view(record))
+
+
+def _must_be_there(owner: str, documents: Mapping[str, str]) -> None:
+    """Hold a request to the owner's documents: what it names is there when it is first asked.
+
+    Raises:
+        ProblemError: Some are not.
+    """
+    missing = kit.valet_keys().missing(owner, list(dict.fromkeys(documents.values())))
+    for name, document in documents.items():
+        if document in missing:
+            _wrong(f"documents.{name}", f"there is no document {document!r} of yours")
 
 
 def _run(record: Record) -> None:

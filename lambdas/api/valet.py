@@ -18,9 +18,12 @@ from lambdas.api.models import ValetKey
 from lambdas.api.problems import ProblemError
 from recourse.cursors import BadCursorError
 from recourse.valet.keys import By, Key, moment
+from statemachines import SAGAS
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
+
+    from recourse.ledger import Record
 
 SCOPE = "valet:issue"
 LONGEST_ID = 128
@@ -131,6 +134,34 @@ def jwks() -> Response[str]:
     """The public keys of tokens, those before a rotation among them (RFC 7517)."""
     keys = [dict(one) for one in kit.valet_issuer().jwks().values()]
     return http.answer(200, {"keys": keys}, headers={"cache-control": "public, max-age=300"})
+
+
+def links(event: APIGatewayProxyEventV2, who: http.Caller, record: Record) -> dict[str, str]:
+    """Links to the documents that a saga's steps have stored, by the steps' names.
+
+    Each is of the one key to that document, for its owner's eyes alone, until that is revoked.
+    """
+    if who.subject != record.owner:
+        return {}
+    saga = SAGAS[record.saga]
+    found = {}
+    for step in record.view(saga)["steps"]:
+        if saga.by_name[step["name"]].action.documents and step["status"] == "DONE":
+            key = step["result"]["object"]
+
+            def find(key: str = key) -> dict[str, str]:
+                return kit.stored(key)
+
+            token = kit.valet_issuer().lend(
+                f"{record.saga_id}#{step['name']}",
+                record.owner,
+                key,
+                find,
+                _by(event, who),
+            )
+            if token:
+                found[step["name"]] = f"{_address(event)}/v/{token}"
+    return found
 
 
 def _by(event: APIGatewayProxyEventV2, who: http.Caller) -> By:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,11 @@ LARGEST = 5 * 1024**3
 MULTIPART_FROM = 8 * 1024**2
 PART = 8 * 1024**2
 MOST_PARTS = 1000
+LENT = 7 * 24 * 3600
+"""Seconds that a key to a service's own document is good for, before it is renewed."""
+LENT_USES = 10_000
+MOST_KEPT = 1000
+"""How many tokens of such keys are kept, so that looking again asks KMS for no signature."""
 _MIB = 1024**2
 
 
@@ -55,6 +62,7 @@ class Issuer:
     issuer: str
     signer: Signer
     credentials: Callable[[], Credentials]
+    _lent: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     @cached_property
     def _published(self) -> Jwk:
@@ -90,12 +98,7 @@ class Issuer:
         """
         name = object_name(name)
         now = self.keys.clock()
-        expires = math.floor(now) + expires_in
-        ends = self.credentials().expires
-        if ends is not None:
-            expires = min(expires, math.floor(ends))
-        if expires <= now:
-            raise TransientError("the signer's credentials are about to end")
+        expires = self._expiry(now, expires_in)
         key_id = secrets.token_hex(16)
         multipart = None
         if upload is not None:
@@ -112,17 +115,7 @@ class Issuer:
             upload=upload,
             multipart=multipart,
         )
-        claims = Claims(
-            iss=self.issuer,
-            sub=owner,
-            operation=operation,
-            object=name,
-            exp=expires,
-            iat=math.floor(now),
-            jti=key_id,
-        )
-        assert self._published
-        token = sign(claims, self.signer)
+        token = self._token(key, now)
         try:
             self.keys.write(
                 self.keys.put(key.row),
@@ -136,6 +129,86 @@ class Issuer:
                 )
             raise too_often(owner=True) from None
         return Issued(key, token)
+
+    def lend(
+        self, about: str, owner: str, name: str, find: Callable[[], Mapping[str, Any]], by: By
+    ) -> str | None:
+        """The token of the one key to a document that a service has stored.
+
+        The key's id is made from what it is about: whoever looks first makes its row, everybody
+        after that finds it. One that has expired is good again, in its row, for tokens signed from
+        then on; one that was revoked stays so.
+
+        Args:
+            about: What there is one key for.
+            owner: Whose key it is.
+            name: What the document is called.
+            find: What is stored, asked for the first time only: `bucket`, `key`, `version`,
+                `content_type`.
+            by: Who looks.
+
+        Returns:
+            The token; None where the key was revoked or is used up.
+        """
+        key_id = hashlib.sha256(f"lent#{about}".encode()).hexdigest()[:32]
+        now = self.keys.clock()
+        (row,) = self.keys.rows(key_pk(key_id))
+        key = key_of(row) if row else None
+        if key is None or key.status(now) == "EXPIRED":
+            expires = self._expiry(now, LENT)
+            if key is None:
+                new = Key(
+                    key_id=key_id,
+                    owner=owner,
+                    operation="download",
+                    object=object_name(name),
+                    expires=expires,
+                    max_uses=LENT_USES,
+                    created_at=moment(now),
+                    stored=find(),
+                )
+                write = self.keys.put(new.row)
+            else:
+                write = self.keys.change(
+                    key_pk(key_id),
+                    "SET expires = :new",
+                    when="expires = :old AND attribute_not_exists(revoked_at)",
+                    values={":new": expires, ":old": key.expires},
+                )
+            with suppress(Contended):  # somebody else was quicker: theirs is as good
+                self.keys.write(write, self.keys.audit(key_id, "issue", "allowed", by))
+            key = self.keys.get(key_id)
+        if key.status(now) != "ACTIVE":
+            return None
+        known = self._lent.get(key_id)
+        if known is None or known[0] != key.expires:
+            if len(self._lent) >= MOST_KEPT:
+                self._lent.clear()
+            known = self._lent[key_id] = key.expires, self._token(key, now)
+        return known[1]
+
+    def _expiry(self, now: float, seconds: int) -> int:
+        """When a key of so many seconds expires: not after credentials that nobody renews."""
+        expires = math.floor(now) + seconds
+        ends = self.credentials().expires
+        if ends is not None:
+            expires = min(expires, math.floor(ends))
+        if expires <= now:
+            raise TransientError("the signer's credentials are about to end")
+        return expires
+
+    def _token(self, key: Key, now: float) -> str:
+        claims = Claims(
+            iss=self.issuer,
+            sub=key.owner,
+            operation=key.operation,
+            object=key.object,
+            exp=key.expires,
+            iat=math.floor(now),
+            jti=key.key_id,
+        )
+        assert self._published
+        return sign(claims, self.signer)
 
     def _multipart(self, key_id: str, upload: Mapping[str, Any]) -> dict[str, Any] | None:
         """Begin an upload in parts, where it is one; whole parts, so that S3 takes them."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,7 +27,7 @@ from recourse import events
 from recourse.cursors import cursor_after, started_of
 from recourse.items import decode_item, encode, encode_item
 from recourse.valet.errors import TooOftenError, UnknownKeyError
-from recourse.valet.names import owner_space
+from recourse.valet.names import object_name, owner_space
 from recourse.valet.token import Jwk, Operation
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ class Key:
         state: What has become of an upload.
         revoked_at: When it was revoked.
         outcome: What completing it answered.
+        stored: Of a document that a service has stored and lends: `bucket`, `key`, `version`,
+            `content_type`. No caller ever names it.
     """
 
     key_id: str
@@ -82,6 +84,7 @@ class Key:
     state: State = "ISSUED"
     revoked_at: str | None = None
     outcome: Mapping[str, Any] | None = None
+    stored: Mapping[str, Any] | None = None
 
     def status(self, now: float) -> str:
         """What it is good for, in one word."""
@@ -164,6 +167,15 @@ class Keys:
                 return [decode_item(found[pk]) if pk in found else None for pk in keys]
             self.sleep(0.01 * 2**attempt)
         raise TimeoutError("the table is too busy to be read")
+
+    def missing(self, owner: str, names: Sequence[str]) -> list[str]:
+        """Those of an owner's documents that are not there, or not visible."""
+        rows = self.rows(*(object_pk(owner, object_name(name)) for name in names))
+        return [
+            name
+            for name, row in zip(names, rows, strict=True)
+            if row is None or row["state"] != "VISIBLE"
+        ]
 
     def write(self, *operations: TransactWriteItemTypeDef) -> None:
         """Write all of it or nothing; try again where another write is under way.

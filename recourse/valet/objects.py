@@ -43,12 +43,14 @@ class Request:
     Attributes:
         method: Its method.
         key: The S3 key.
+        bucket: The bucket, where it is another than that of uploads.
         query: Its parameters.
         headers: What must be sent with it, names in lower case.
     """
 
     method: str
     key: str
+    bucket: str | None = None
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -89,6 +91,7 @@ def download_request(name: str, stored: Mapping[str, Any]) -> Request:
     return Request(
         method="GET",
         key=stored["key"],
+        bucket=stored.get("bucket"),
         query={
             "response-cache-control": "private, no-store",
             "response-content-disposition": f"attachment; filename*=UTF-8''{file}",
@@ -141,12 +144,13 @@ class Bucket:
         ends = min(at + URL_LIFE, until)
         if credentials.expires is not None:
             ends = min(ends, math.floor(credentials.expires))
+        name = request.bucket or self.name
         if self.endpoint:
             parts = urlsplit(self.endpoint)
             scheme, host = parts.scheme, parts.netloc
-            path = f"{parts.path.rstrip('/')}/{self.name}/{request.key}"
+            path = f"{parts.path.rstrip('/')}/{name}/{request.key}"
         else:
-            scheme, host = "https", f"{self.name}.s3.{self.region}.amazonaws.com"
+            scheme, host = "https", f"{name}.s3.{self.region}.amazonaws.com"
             path = f"/{request.key}"
         url = presign(
             request.method,

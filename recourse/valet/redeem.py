@@ -11,7 +11,7 @@ No S3 client and no pydantic here: this is what a function starts with.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from recourse.step import TransientError
@@ -122,6 +122,10 @@ class Redeemer:
         if row is None:
             raise UnknownKeyError("the key's row is not there")
         key = key_of(row)
+        # A key that was renewed has a later expiry than the tokens of before.
+        key = replace(key, expires=min(key.expires, claims.exp))
+        if key.stored:
+            stored = None
         try:
             _usable(key, self.keys.clock(), part)
             request = _request(key, stored, part)
@@ -222,6 +226,8 @@ def _request(key: Key, stored: Mapping[str, Any] | None, part: Part | None) -> R
     if key.operation == "download":
         if part is not None:
             raise OutOfScopeError("the key is for a download, which has no parts")
+        if key.stored:
+            return download_request(key.object, key.stored)
         if stored is None or stored["state"] != "VISIBLE":
             raise UnknownObjectError(f"{key.object!r} is not there")
         return download_request(key.object, stored)

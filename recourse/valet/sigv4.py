@@ -59,6 +59,11 @@ def _quoted(text: str) -> str:
     return quote(text, safe="-_.~")
 
 
+@lru_cache(maxsize=4096)
+def _quoted_path(path: str) -> str:
+    return quote(path, safe="/-_.~")
+
+
 @lru_cache(maxsize=256)
 def _authorised(
     access_key: str, session_token: str | None, region: str, moment: str, expires: int, signed: str
@@ -120,9 +125,9 @@ def presign(
     own, first = _authorised(
         credentials.access_key, credentials.session_token, region, moment, expires, signed
     )
-    pairs = sorted([*own, *[(_quoted(name), quote(query[name], safe="-_.~")) for name in query]])
+    pairs = sorted([*own, *[(_quoted(name), _quoted(value)) for name, value in query.items()]])
     asked = "&".join([f"{name}={value}" for name, value in pairs])
-    where = quote(path, safe="/-_.~")
+    where = _quoted_path(path)
     request = f"{method}\n{where}\n{asked}\n{lines}\n\n{signed}\nUNSIGNED-PAYLOAD"
     signature = hmac.digest(
         _day_key(credentials.secret_key, moment[:8], region),

@@ -72,9 +72,13 @@ def test_the_documents_are_versioned_private_and_reached_over_tls_alone(each: As
     assert all(has["PublicAccessBlockConfiguration"].values())
     assert len(has["PublicAccessBlockConfiguration"]) == 4
     policy = each.one("AWS::S3::BucketPolicy", "Documents/Policy")
-    (statement,) = policy.properties["PolicyDocument"]["Statement"]
-    assert statement["Effect"] == "Deny"
-    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    statements = policy.properties["PolicyDocument"]["Statement"]
+    assert {one["Effect"] for one in statements} == {"Deny"}
+    assert [one["Condition"] for one in statements] == [
+        {"Bool": {"aws:SecureTransport": "false"}},
+        {"StringNotEquals": {"s3:signatureversion": "AWS4-HMAC-SHA256"}},
+        {"NumericGreaterThan": {"s3:signatureAge": "15000"}},
+    ]
 
 
 def test_production_keeps_what_is_stored_and_others_take_it_with_them(

@@ -66,6 +66,8 @@ WILD = {
     ("<Key.Arn>", "kms:ReEncrypt*"),
     # Documents of the one service that has any.
     ("<Documents.Arn>/invoices/*", "s3:PutObject"),
+    ("<Documents.Arn>/invoices/*", "s3:GetObject"),
+    ("<Documents.Arn>/invoices/*", "s3:GetObjectVersion"),
     # Documents of valet keys: one object a URL, one upload a key.
     *(("<Valet.Arn>/incoming/*", action) for action in COMMITS_INCOMING),
     *(("<Valet.Arn>/objects/*", action) for action in COMMITS_OBJECTS),
@@ -168,6 +170,7 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             },
             **starts,
             **pivots,
+            "<Documents.Arn>/invoices/*": {"s3:GetObject"},
             VALET: VALET_WRITES,
             **{f"{VALET}/index/{name}": {"dynamodb:Query"} for name in ("by-owner", "by-key")},
             **COMMITS,
@@ -179,6 +182,7 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             VALET: VALET_WRITES,
             "<Valet.Arn>/incoming/*": {"s3:PutObject"},
             "<Valet.Arn>/objects/*": {"s3:GetObjectVersion"},
+            "<Documents.Arn>/invoices/*": {"s3:GetObjectVersion"},
         },
         "ValetCommit": {
             VALET: VALET_WRITES,

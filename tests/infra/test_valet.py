@@ -70,6 +70,7 @@ def test_the_signer_can_touch_nothing_but_its_prefixes(each: Assembly) -> None:
     assert touched == {
         "<Valet.Arn>/incoming/*": {"s3:PutObject"},
         "<Valet.Arn>/objects/*": {"s3:GetObjectVersion"},
+        "<Documents.Arn>/invoices/*": {"s3:GetObjectVersion"},
     }
 
 

@@ -36,6 +36,7 @@ from recourse.ledger import Ledger
 from recourse.sweeper import Sweeper
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
+from tests.integration.lending import URL, lending
 from tests.integration.trips import TRIP, must_agree, stock
 from tests.moto.ground import LEDGER, Ground, ground
 
@@ -130,7 +131,7 @@ nobody = Caller(None)
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Ground]:
     """A ground on which the API stands as well."""
-    with ground() as made, pytest.MonkeyPatch.context() as patch:
+    with ground() as made, lending(made), pytest.MonkeyPatch.context() as patch:
         patch.setattr(kit, "ledger", lambda: made.ledger)
         patch.setattr(kit, "runs", lambda: made.runs)
         patch.setattr(kit, "dynamodb", lambda: made.dynamodb)
@@ -601,12 +602,14 @@ def test_pages_hold_every_saga_once_the_newest_first(stuck: Ground) -> None:
     assert listed(mira, limit=7) == (found, None), "no cursor where nothing follows"
 
 
-def test_an_item_of_a_page_is_the_saga_as_it_is_shown(shared: Ground) -> None:
+def test_an_item_of_a_page_is_the_saga_as_it_is_shown_but_for_what_is_lent(shared: Ground) -> None:
     zoya = Caller("zoya")
     zoya.start()
     shared.settle()
     (item,) = zoya("GET", "/sagas").json["items"]
-    assert item == zoya.get(item["saga_id"]).json
+    shown = zoya.get(item["saga_id"]).json
+    assert shown["links"].pop("invoice").startswith(URL)
+    assert item == shown
 
 
 def test_a_page_can_be_of_one_saga_status_or_business_key(shared: Ground) -> None:

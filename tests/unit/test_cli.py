@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from cli import main
+from cli import command, main
 from cli.api import Api
 from cli.timeline import print_timeline
 
@@ -52,8 +52,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return httpx.Response(200, json=page if request.url.path == "/sagas" else saga)
 
     transport = httpx.MockTransport(answer)
-    monkeypatch.setattr(main, "Api", lambda url, token: Api(url, token, transport=transport))
-    monkeypatch.setattr(main.out, "_width", 200)
+    monkeypatch.setattr(command, "Api", lambda url, token: Api(url, token, transport=transport))
+    monkeypatch.setattr(command.out, "_width", 200)
     return saga
 
 

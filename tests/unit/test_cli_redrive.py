@@ -11,7 +11,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from cli import main
+from cli import command, main
 from cli.api import Api
 
 
@@ -80,7 +80,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 
     def ran(played: Played, *arguments: str) -> Result:
         transport = httpx.MockTransport(played)
-        monkeypatch.setattr(main, "Api", lambda url, token: Api(url, token, transport=transport))
+        monkeypatch.setattr(command, "Api", lambda url, token: Api(url, token, transport=transport))
         return CliRunner().invoke(main.app, ["redrive", "--token", "t", *arguments])
 
     return ran

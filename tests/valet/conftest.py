@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
@@ -224,9 +225,9 @@ class Ground:
         return key
 
 
-@pytest.fixture
-def valet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
-    """A ground of one's own."""
+@contextmanager
+def ground() -> Iterator[Ground]:
+    """The server side of valet keys, as long as the block lasts."""
     environment = {
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
@@ -235,12 +236,21 @@ def valet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
     with mock.patch.dict(os.environ, environment), mock_aws(), transactions.true():
         client.cache_clear()
         made = Ground()
-        monkeypatch.setattr(kit, "valet_keys", lambda: made.keys)
-        monkeypatch.setattr(kit, "valet_issuer", lambda: made.issuer)
-        monkeypatch.setattr(kit, "valet_committer", lambda: made.committer)
-        monkeypatch.setattr(lambdas.valet, "redeemer", lambda: made.redeemer)
-        yield made
+        with (
+            mock.patch.object(kit, "valet_keys", lambda: made.keys),
+            mock.patch.object(kit, "valet_issuer", lambda: made.issuer),
+            mock.patch.object(kit, "valet_committer", lambda: made.committer),
+            mock.patch.object(lambdas.valet, "redeemer", lambda: made.redeemer),
+        ):
+            yield made
         client.cache_clear()
+
+
+@pytest.fixture
+def valet() -> Iterator[Ground]:
+    """A ground of one's own."""
+    with ground() as made:
+        yield made
 
 
 def problem(answer: Answer, status: int, kind: str) -> dict[str, Any]:

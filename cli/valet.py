@@ -1,0 +1,369 @@
+"""`recourse valet`: documents up and down by valet keys, and the keys themselves."""
+
+from __future__ import annotations
+
+import base64
+import json
+import mimetypes
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+from urllib.parse import quote, unquote, urlsplit
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
+from rich.progress import TransferSpeedColumn as Speed
+from rich.table import Column, Table
+
+from cli import upload
+from cli.api import Api, ApiError
+from cli.command import LOCAL, ApiUrl, AsJson, Token, UsageError, connected, err, out, tells
+from cli.download import receive
+from cli.journal import Journal
+
+app = typer.Typer(no_args_is_help=True, help="Documents by valet keys, and the keys.")
+OCTETS = "application/octet-stream"
+ExpiresIn = Annotated[int, typer.Option(help="Seconds that the key is good for, 7 days at most.")]
+KeyId = Annotated[str, typer.Argument(help="The key's id.")]
+
+
+@app.command()
+@tells
+def put(
+    file: Annotated[Path, typer.Argument(help="The document, of any size.")],
+    object_name: Annotated[
+        str | None,
+        typer.Option("--object", help="Its name in your space; the file's own if absent."),
+    ] = None,
+    content_type: Annotated[
+        str | None, typer.Option("--type", help="Its content type; by the file's name if absent.")
+    ] = None,
+    expires_in: ExpiresIn = 24 * 3600,
+    api: ApiUrl = LOCAL,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Upload a document; after an interruption the same command goes on where it was.
+
+    For instance: recourse valet put passport.pdf --object passports/asha.pdf
+    """
+    name = object_name or file.name
+    with connected(api, token) as client, connected(api, None) as anyone, upload.client() as s3:
+        with _progress("reading", _size(file)) as heard:
+            source = upload.Source.read(file, heard)
+        kind = content_type or mimetypes.guess_type(file.name)[0] or OCTETS
+        about = (api, _claims(token or "").get("sub", ""), name, kind, source.sha256)
+        with Journal(*about) as journal:
+            key = _resumed(client, journal)
+            if key is None:
+                key = _issued(client, name, kind, source, expires_in, guessed=content_type is None)
+                if key["multipart"]:
+                    journal.begin(key)
+            try:
+                _send(anyone, s3, source, key, journal)
+                done = upload.complete(client, key["key_id"])
+            except ApiError as problem:
+                if problem.may_pass:
+                    raise
+                journal.forget()
+                raise ApiError(_why_not(problem), status=problem.status) from problem
+            journal.forget()
+    if as_json:
+        print(json.dumps(done))
+    else:
+        out.print(f"{done['object']}: {done['content_length']} bytes, {done['content_type']}")
+        out.print(
+            f"  sha256  {done['sha256']}\n  version {done['version']}\n  key     {done['key_id']}"
+        )
+
+
+@app.command()
+@tells
+def get(
+    wanted: Annotated[
+        str,
+        typer.Argument(metavar="OBJECT_OR_TOKEN", help="A name in your space, a token or a link."),
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="Where to; the document's own name here if absent.")
+    ] = None,
+    api: ApiUrl = LOCAL,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Download a document: your own by its name, anybody's by a key that you were given."""
+    if wanted.startswith(("https://", "http://")):
+        link = urlsplit(wanted)
+        api, wanted = f"{link.scheme}://{link.netloc}", unquote(link.path.rpartition("/v/")[2])
+    claims = _claims(wanted)
+    name = str(claims.get("object", wanted))
+    target = output or Path(PurePosixPath(name).name)
+    if not output and (not target.name or target.exists()):
+        raise UsageError(f"{target} is there already: say with --output where to")
+    with connected(api, None) as anyone, upload.client() as s3:
+        if not claims:
+            with connected(api, token) as client:
+                wanted = _key(client, "download", name, expires_in=3600, max_uses=upload.TRIES)[
+                    "token"
+                ]
+        with _progress("receiving", None) as heard:
+            received = receive(anyone, s3, wanted, target, heard)
+    told = {"object": name, "file": str(target), "content_length": received.length}
+    if as_json:
+        print(json.dumps(told | {"sha256": received.sha256}))
+    else:
+        out.print(f"{target}: {received.length} bytes\n  sha256  {received.sha256}")
+
+
+@app.command()
+@tells
+def issue(
+    object_name: Annotated[str, typer.Argument(metavar="OBJECT", help="Its name in your space.")],
+    operation: Annotated[
+        Literal["download", "upload"], typer.Option(help="What the key is for.")
+    ] = "download",
+    file: Annotated[
+        Path | None, typer.Option(help="Of an upload: the document, to bind the key to.")
+    ] = None,
+    content_type: Annotated[
+        str | None, typer.Option("--type", help="Of an upload; by the file's name if absent.")
+    ] = None,
+    expires_in: ExpiresIn = 900,
+    max_uses: Annotated[int, typer.Option(help="How often it may be redeemed.")] = 1,
+    api: ApiUrl = LOCAL,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Issue a key to hand on: its token is shown this once."""
+    what = None
+    if operation == "upload":
+        if file is None:
+            raise UsageError("an upload's key is bound to its document: name it with --file")
+        source = upload.Source.read(file, lambda _: None)
+        what = _said(content_type or mimetypes.guess_type(file.name)[0] or OCTETS, source)
+    elif file or content_type:
+        raise UsageError("--file and --type are for an upload")
+    with connected(api, token) as client:
+        key = _key(
+            client, operation, object_name, expires_in=expires_in, max_uses=max_uses, what=what
+        )
+    if as_json:
+        print(json.dumps(key))
+        return
+    out.print(f"{key['key_id']} until {key['expires_at']}")
+    # Whole lines, so that they can be copied.
+    out.print(f"  token {key['token']}", soft_wrap=True)
+    if operation == "download":
+        out.print(f"  link  {key['link']}", soft_wrap=True)
+
+
+@app.command()
+@tells
+def revoke(
+    key_id: KeyId,
+    withdraw: Annotated[
+        bool,
+        typer.Option("--withdraw", help="Its document too: every download of it ends at once."),
+    ] = False,
+    api: ApiUrl = LOCAL,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Revoke a key; again it changes nothing."""
+    with connected(api, token) as client:
+        path = f"/valet-keys/{quote(key_id, safe='')}"
+        client.call("DELETE", path, params={"withdraw": "true"} if withdraw else {})
+    done = {"key_id": key_id, "revoked": True, "withdrawn": withdraw}
+    print(json.dumps(done) if as_json else f"{key_id} is revoked")
+
+
+@app.command()
+@tells
+def show(
+    key_id: Annotated[
+        str | None, typer.Argument(help="A key's id; all of yours if absent.")
+    ] = None,
+    cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
+    limit: Annotated[int, typer.Option(help="How many of a list.")] = 20,
+    api: ApiUrl = LOCAL,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a key with its audit trail, or list yours, the newest first."""
+    with connected(api, token) as client:
+        if key_id is None:
+            found = client.get("/valet-keys", cursor=cursor, limit=limit)
+        else:
+            found = client.get(f"/valet-keys/{quote(key_id, safe='')}")
+    if as_json:
+        print(json.dumps(found))
+    elif key_id is None:
+        _print_keys(found)
+    else:
+        _print_key(found)
+
+
+def _print_keys(page: Mapping[str, Any]) -> None:
+    # An id is there to be copied, however narrow the terminal.
+    columns = ("operation", "object", "status", "uses", "expires")
+    table = Table(Column("key", min_width=32), *columns)
+    for key in page["items"]:
+        table.add_row(*_row(key))
+    out.print(table)
+    if page["cursor"]:
+        out.print(f"more with --cursor {page['cursor']}")
+
+
+def _print_key(key: Mapping[str, Any]) -> None:
+    key_id, operation, name, status, uses, expires = _row(key)
+    out.print(f"{key_id} {status}: {operation} of {name}, used {uses} times, until {expires}")
+    table = Table("time", "action", "outcome", "caller", "address", "detail")
+    for row in key["audit"]:
+        table.add_row(*[str(row.get(column.header) or "") for column in table.columns])
+    out.print(table)
+
+
+def _row(key: Mapping[str, Any]) -> tuple[str, ...]:
+    uses = f"{key['uses']} of {key['max_uses']}"
+    return (
+        *(key[name] for name in ("key_id", "operation", "object", "status")),
+        uses,
+        key["expires_at"],
+    )
+
+
+# An upload.
+
+
+def _issued(
+    api: Api, name: str, kind: str, source: upload.Source, expires_in: int, *, guessed: bool
+) -> dict[str, Any]:
+    """A key for an upload; a type that was only guessed gives way to octets."""
+    wanted = {"expires_in": expires_in, "max_uses": upload.TRIES}
+    try:
+        return _key(api, "upload", name, what=_said(kind, source), **wanted)
+    except ApiError as problem:
+        if not guessed or problem.kind != "unknown-content-type":
+            raise
+    return _key(api, "upload", name, what=_said(OCTETS, source), **wanted)
+
+
+def _said(kind: str, source: upload.Source) -> dict[str, Any]:
+    return {"content_type": kind, "content_length": source.length, "sha256": source.sha256}
+
+
+def _key(
+    api: Api,
+    operation: str,
+    name: str,
+    *,
+    expires_in: int,
+    max_uses: int,
+    what: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """A new key."""
+    asked = {
+        "operation": operation,
+        "object": name,
+        "expires_in": expires_in,
+        "max_uses": max_uses,
+    }
+    key: dict[str, Any] = api.call(
+        "POST", "/valet-keys", json=asked | ({"upload": what} if what else {})
+    ).json()
+    return key
+
+
+def _resumed(api: Api, journal: Journal) -> Mapping[str, Any] | None:
+    """The key of an upload that was interrupted, unless it is not good any more.
+
+    Raises:
+        UsageError: Somebody has revoked it meanwhile.
+    """
+    if journal.key is None:
+        return None
+    try:
+        status = api.get(f"/valet-keys/{journal.key['key_id']}")["status"]
+    except ApiError as problem:
+        if problem.status != 404:
+            raise
+        status = "UNKNOWN"
+    if status == "REVOKED":
+        journal.forget()
+        raise UsageError(
+            "the upload that was interrupted has been revoked meanwhile; to begin a new one, "
+            "give the same command again"
+        )
+    if status in ("EXPIRED", "UNKNOWN"):
+        journal.forget()
+        return None
+    parts = journal.key["multipart"]["parts"]
+    err.print(f"going on: {len(journal.done)} of {parts} parts are up", markup=False)
+    return journal.key
+
+
+def _send(
+    anyone: Api,
+    s3: Any,
+    source: upload.Source,
+    key: Mapping[str, Any],
+    journal: Journal,
+) -> None:
+    with _progress("sending", source.length) as heard:
+        sending = upload.Upload(anyone, s3, source, key["token"], heard)
+        if not key["multipart"]:
+            sending.whole()
+            return
+        parts, size = key["multipart"]["parts"], key["multipart"]["part_size"]
+        for number in journal.done:
+            heard(min(size, source.length - (number - 1) * size))
+        missing = [number for number in range(1, parts + 1) if number not in journal.done]
+        try:
+            sending.parts(missing, size, journal.add)
+        except BaseException:
+            err.print(
+                f"{len(journal.done)} of {parts} parts are up: the same command goes on",
+                markup=False,
+            )
+            raise
+
+
+def _why_not(problem: ApiError) -> str:
+    if problem.status == 422:
+        return f"quarantined, and not visible to anybody: {problem}"
+    return str(problem)
+
+
+# What a person sees meanwhile, and what a token says.
+
+
+@contextmanager
+def _progress(what: str, total: int | None) -> Iterator[upload.Heard]:
+    """A bar on stderr, where that is a terminal; what it gives is told of bytes."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), Speed())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task: TaskID = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+def _size(file: Path) -> int | None:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return None  # reading it says what is wrong
+
+
+def _claims(token: str) -> dict[str, Any]:
+    """What a JWT says, unverified: to name files by, never to decide; nothing if it is none."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return {}
+    try:
+        header, claims = (
+            json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+            for part in parts[:2]
+        )
+    except ValueError:
+        return {}
+    return claims if isinstance(claims, dict) and "alg" in header else {}

@@ -270,7 +270,9 @@ def test_a_revoked_upload_never_becomes_visible(caller: Caller) -> None:
     problem(caller.redeem(caller.issue("download")["token"]), 404, "object-not-found")
 
 
-@pytest.mark.skipif(not shutil.which("jq"), reason="the page uses jq")
+@pytest.mark.skipif(
+    not (shutil.which("jq") and shutil.which("curl")), reason="the page uses curl and jq"
+)
 def test_the_page_is_followed_with_curl(caller: Caller, tmp_path: Path) -> None:
     (block,) = re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)
     (tmp_path / "passport.pdf").write_bytes(PDF)

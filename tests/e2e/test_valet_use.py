@@ -6,6 +6,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,6 +35,7 @@ def environment(api: Api, url: str, tmp_path: Path) -> dict[str, str]:
     return os.environ | ours | {"PYTHONPATH": str(ROOT)}
 
 
+@pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl here")
 def test_curl_alone_uploads_and_downloads_by_the_readme(
     environment: dict[str, str], tmp_path: Path
 ) -> None:

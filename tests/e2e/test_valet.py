@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import re
-import shutil
-import subprocess
 import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
@@ -26,7 +21,6 @@ from local.cloud import LocalCloud
 from recourse.valet.objects import URL_LIFE
 from recourse.valet.token import AUDIENCE
 
-PAGE = Path(__file__).parents[2] / "docs" / "valet-keys.md"
 PDF = b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\ntrailer\n<<>>\n%%EOF\n"
 SKEW = 5
 
@@ -268,25 +262,3 @@ def test_a_revoked_upload_never_becomes_visible(caller: Caller) -> None:
     )
     problem(answer, 410, "key-revoked")
     problem(caller.redeem(caller.issue("download")["token"]), 404, "object-not-found")
-
-
-@pytest.mark.skipif(
-    not (shutil.which("jq") and shutil.which("curl")), reason="the page uses curl and jq"
-)
-def test_the_page_is_followed_with_curl(caller: Caller, tmp_path: Path) -> None:
-    (block,) = re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    (tmp_path / "passport.pdf").write_bytes(PDF)
-    bearer = caller.api._http.headers["authorization"].removeprefix("Bearer ")
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", block],
-        cwd=tmp_path,
-        env=os.environ | {"API": caller.url, "TOKEN": bearer, "no_proxy": "127.0.0.1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert hashlib.sha256(PDF).hexdigest() in done.stdout, done.stdout
-    caller.name = "passports/asha.pdf"
-    link = urljoin(caller.url, caller.issue("download")["link"])
-    curl = ["curl", "-sL", "--noproxy", "*", link]
-    assert subprocess.run(curl, capture_output=True, check=True).stdout == PDF

@@ -233,7 +233,7 @@ def test_a_token_is_verified_from_the_jwks_alone_and_introspected(caller: Caller
     assert introspected() == {"active": False}
 
 
-def test_the_bound_of_a_revocation(caller: Caller) -> None:
+def test_the_bound_of_a_revocation(caller: Caller, capsys: pytest.CaptureFixture[str]) -> None:
     """New redeems are refused at once; what was given out is dead after its life and the skew."""
     caller.complete(caller.put())
     down = caller.issue("download", max_uses=100)
@@ -247,7 +247,10 @@ def test_the_bound_of_a_revocation(caller: Caller) -> None:
         assert time.monotonic() - revoked < URL_LIFE + SKEW, "a URL outlives its bound"
         time.sleep(0.1)
     dead = time.monotonic() - revoked
-    print(f"revocation: new redeems refused after {refused:.2f} s, the URL dead after {dead:.2f} s")
+    with capsys.disabled():
+        print(
+            f"\nrevoked: new redeems refused after {refused:.2f} s, the URL dead after {dead:.2f} s"
+        )
     assert dead <= URL_LIFE + SKEW
     caller.api.call("DELETE", f"/valet-keys/{down['key_id']}")
 

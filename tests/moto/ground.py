@@ -26,6 +26,7 @@ from unittest import mock
 from moto import mock_aws
 from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType
+from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
@@ -365,6 +366,10 @@ class Ground:
         for table in dynamodb_backends[handlers.ACCOUNT]["us-east-1"].tables.values():
             for key in [k for k in table.items if ended & set(re.split("[#.]", k.value))]:
                 del table.items[key]
+        for topic in sns_backends[handlers.ACCOUNT]["us-east-1"].topics.values():
+            topic.sent_notifications.clear()
+        for queue in self._backend.values():
+            queue.deleted_messages.clear()
         self.stream.fetch()
         self.documents.clear()
         self.naps.clear()

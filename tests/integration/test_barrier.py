@@ -29,6 +29,7 @@ from recourse.step import (
     confirm,
     undo,
 )
+from tests.moto import transactions
 
 TABLE = "things"
 TIMED_OUT = {"Error": "States.Timeout", "Cause": ""}
@@ -125,7 +126,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    with mock_aws():
+    with mock_aws(), transactions.true():
         dynamodb: Any = botocore.session.get_session().create_client("dynamodb")
         dynamodb.create_table(
             TableName=TABLE,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import re
+from typing import Any
+
+from recourse.items import encode
 
 _STARTED = re.compile(r"[0-9TZ:.-]{1,40}#[0-9a-f]{32}")
 
@@ -32,3 +35,29 @@ def started_of(cursor: str | None) -> str | None:
     if not _STARTED.fullmatch(text):
         raise BadCursorError(cursor)
     return text
+
+
+def listed(table: str, index: str, attribute: str, value: str, before: str | None) -> Any:
+    """The parameters of a Query of an index that is ordered by `started`.
+
+    Args:
+        table: The table.
+        index: The index.
+        attribute: Its partition key.
+        value: Whose rows are asked for.
+        before: Only what started before; None for all.
+    """
+    names = {"#attribute": attribute}
+    values = {":value": encode(value)}
+    condition = "#attribute = :value"
+    if before is not None:
+        condition += " AND #started < :before"
+        names["#started"] = "started"
+        values[":before"] = encode(before)
+    return {
+        "TableName": table,
+        "IndexName": index,
+        "KeyConditionExpression": condition,
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": values,
+    }

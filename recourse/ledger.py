@@ -17,7 +17,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from recourse import events
-from recourse.cursors import cursor_after, started_of
+from recourse.cursors import cursor_after, listed, started_of
 from recourse.items import decode_item, encode, encode_item, put_if_absent
 from recourse.projection import STATUSES, Status, Story, Told, Trouble, enter, trouble
 from recourse.saga import Coordination, Saga
@@ -321,19 +321,8 @@ class Ledger:
     def _query(
         self, index: str, attribute: str, value: str, before: str | None
     ) -> Iterable[Record]:
-        names = {"#attribute": attribute}
-        values = {":value": encode(value)}
-        condition = "#attribute = :value"
-        if before is not None:
-            condition += " AND #started < :before"
-            names["#started"] = "started"
-            values[":before"] = encode(before)
         pages = self._dynamodb.get_paginator("query").paginate(
-            TableName=self._table,
-            IndexName=index,
-            KeyConditionExpression=condition,
-            ExpressionAttributeNames=names,
-            ExpressionAttributeValues=values,
+            **listed(self._table, index, attribute, value, before),
             ScanIndexForward=False,
             PaginationConfig={"PageSize": 100},
         )

@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from recourse import events
-from recourse.cursors import cursor_after, started_of
+from recourse.cursors import cursor_after, listed, started_of
 from recourse.items import decode_item, encode, encode_item
 from recourse.valet.errors import TooOftenError, UnknownKeyError
 from recourse.valet.names import object_name, owner_space
@@ -299,19 +299,8 @@ class Keys:
         *,
         newest_first: bool,
     ) -> list[dict[str, Any]]:
-        names = {"#attribute": attribute}
-        values = {":value": encode(value)}
-        condition = "#attribute = :value"
-        if before is not None:
-            condition += " AND #started < :before"
-            names["#started"] = "started"
-            values[":before"] = encode(before)
         pages = self.dynamodb.get_paginator("query").paginate(
-            TableName=self.table,
-            IndexName=index,
-            KeyConditionExpression=condition,
-            ExpressionAttributeNames=names,
-            ExpressionAttributeValues=values,
+            **listed(self.table, index, attribute, value, before),
             ScanIndexForward=not newest_first,
             PaginationConfig={"MaxItems": limit},
         )

@@ -31,6 +31,7 @@ class Stage:
         public_url: The API's address, where it is another than the gateway's own.
         malware_scan: Whether GuardDuty scans uploads: then nothing is downloaded before it is found
             clean.
+        probe: Whether there is something on the channels to measure them by.
         local: Whether functions run on the checkout's own interpreter, under the local cloud.
     """
 
@@ -42,6 +43,7 @@ class Stage:
     cors_origins: tuple[str, ...] = ()
     public_url: str = ""
     malware_scan: bool = False
+    probe: bool = False
     local: bool = False
 
     @classmethod
@@ -58,10 +60,9 @@ class Stage:
         base = text("stage") or "dev"
         if not base.isalnum() or not base.islower():
             raise ContextError(f"context stage={base!r}: lower case letters and digits only")
-        if text("chaos") not in ("", "on", "off"):
-            raise ContextError(f"context chaos={text('chaos')!r}: on or off")
-        if text("malware_scan") not in ("", "on", "off"):
-            raise ContextError(f"context malware_scan={text('malware_scan')!r}: on or off")
+        for switch in ("chaos", "malware_scan", "probe"):
+            if text(switch) not in ("", "on", "off"):
+                raise ContextError(f"context {switch}={text(switch)!r}: on or off")
         if text("public_url") and not re.fullmatch(r"https?://[^/?#\s]+", text("public_url")):
             raise ContextError(f"context public_url={text('public_url')!r}: a scheme and a host")
         if "*" in text("cors_origins"):
@@ -85,6 +86,7 @@ class Stage:
             cors_origins=tuple(o for o in text("cors_origins").replace(",", " ").split() if o),
             public_url=text("public_url"),
             malware_scan=text("malware_scan") == "on",
+            probe=text("probe") == "on",
             local=text("runtime") == "local",
         )
 

@@ -6,7 +6,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -35,7 +35,8 @@ class LocalCloud:
 
     ``port`` is the API's, ``aws_port`` the AWS endpoint's; 0 takes a free one, the same as last
     time where it is still free. ``state_dir`` keeps everything between runs; ``fresh`` begins with
-    nothing in it but the last synthesis. ``say`` hears of the progress.
+    nothing in it but the last synthesis. ``context`` is more of the CDK's. ``say`` hears of the
+    progress.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class LocalCloud:
         fresh: bool = False,
         seed_file: Path | None = SEED,
         root: Path = ROOT,
+        context: Mapping[str, str] | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
         """Take note; entering the context starts it."""
@@ -57,6 +59,7 @@ class LocalCloud:
         self._fresh = fresh
         self._seed_file = seed_file
         self._root = root
+        self._more_context = dict(context or {})
         self._say = say
         self._lock: IO[str] | None = None
         self._emulator: Emulator | None = None
@@ -120,6 +123,7 @@ class LocalCloud:
             "issuer": self.issuer.url,
             "audience": AUDIENCE,
             "public_url": self.api_url,
+            **self._more_context,
         }
 
     def _start(self) -> None:

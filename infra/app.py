@@ -7,6 +7,7 @@ from aws_cdk import App, Stack, Tags
 from infra.stacks.api import ApiStack
 from infra.stacks.choreography import ChoreographyStack
 from infra.stacks.events import EventsStack
+from infra.stacks.probe import ProbeStack
 from infra.stacks.sagas import SagasStack
 from infra.stacks.services import ServicesStack
 from infra.stacks.valet import ValetStack
@@ -68,6 +69,10 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
         documents=services.documents,
     )
     stacks: list[Stack] = [services, events, choreography, machines, valet, api]
+    if stage.probe:
+        stacks.append(
+            ProbeStack(app, f"{prefix}-Probe", stage=stage, events=events, tables_key=services.key)
+        )
     for stack in stacks:
         # The CDK writes out dependencies that a GetAtt implies already.
         stack.template_options.metadata = {"cfn-lint": {"config": {"ignore_checks": ["W3005"]}}}

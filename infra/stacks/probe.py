@@ -1,0 +1,116 @@
+"""The probe: what is put on the channels to measure them by; only with the context `probe=on`."""
+
+from __future__ import annotations
+
+from aws_cdk import CfnOutput, Duration, Stack
+from aws_cdk.aws_kms import Key
+from aws_cdk.aws_lambda_destinations import SqsDestination
+from aws_cdk.aws_sns import SubscriptionFilter
+from aws_cdk.aws_sns_subscriptions import LambdaSubscription
+from aws_cdk.aws_sqs import DeadLetterQueue, Queue, QueueEncryption
+from constructs import Construct
+
+from infra.components.function import HandlerFunction
+from infra.components.queues import RECEIVES, Deadletters, PullConsumer, queue_called, subscribe
+from infra.components.rights import explain, use_key, use_table
+from infra.components.tables import KeptTable
+from infra.stacks.events import EventsStack
+from infra.stage import Stage
+
+TIMEOUT = Duration.seconds(5)
+NOT_REDRIVEN = "they are measurements, of a run that is over"
+
+
+class ProbeStack(Stack):
+    """A subscriber by SNS to Lambda, a consumer by SQS to Lambda, and a queue for workers.
+
+    Each takes its own path's events alone, which name the path as their step.
+    """
+
+    def __init__(
+        self, scope: Construct, name: str, *, stage: Stage, events: EventsStack, tables_key: Key
+    ) -> None:
+        super().__init__(scope, name)
+        self._stage, self._events = stage, events
+        self._effects = KeptTable(self, "Effects", stage=stage, key=tables_key)
+        self._push()
+        pulled = PullConsumer(
+            self,
+            "PullEvents",
+            stage=stage,
+            called="ProbePull",
+            function=self._function("Pull", "lambdas.probe.pulled"),
+            topic=events.feed,
+            only=_only("sqs-lambda"),
+            key=events.key,
+            alarm=events.alarm,
+        )
+        worked = self._worked()
+        CfnOutput(self, "ProbeTableName", value=self._effects.table_name)
+        CfnOutput(self, "ProbePullQueueArn", value=pulled.queue.queue_arn)
+        CfnOutput(self, "ProbeWorkerQueueUrl", value=worked.queue_url)
+
+    def _function(self, name: str, handler: str) -> HandlerFunction:
+        function = HandlerFunction(
+            self,
+            name,
+            stage=self._stage,
+            handler=handler,
+            environment={"PROBE_TABLE": self._effects.table_name},
+            timeout=TIMEOUT,
+        )
+        use_table(self._effects, function, "dynamodb:UpdateItem")
+        return function
+
+    def _push(self) -> None:
+        lost = self._lost("PushDeadletters", "ProbePush")
+        function = self._function("Push", "lambdas.probe.pushed")
+        function.configure_async_invoke(on_failure=SqsDestination(lost), retry_attempts=2)
+        use_key(self._events.key, function)
+        explain(
+            function.own_role,
+            "AwsSolutions-IAM5[Action::kms:GenerateDataKey*]",
+            "AwsSolutions-IAM5[Action::kms:ReEncrypt*]",
+            reason="the CDK's own grant for what fails for good and is set aside, on our own key",
+        )
+        self._events.feed.add_subscription(
+            LambdaSubscription(
+                function,
+                dead_letter_queue=lost,
+                filter_policy={
+                    attribute: SubscriptionFilter.string_filter(allowlist=values)
+                    for attribute, values in _only("sns-lambda").items()
+                },
+            )
+        )
+
+    def _worked(self) -> Queue:
+        lost = self._lost("WorkerDeadletters", "ProbeWorker")
+        queue = Queue(
+            self,
+            "Worker",
+            queue_name=queue_called(self._stage, "ProbeWorker"),
+            encryption=QueueEncryption.KMS,
+            encryption_master_key=self._events.key,
+            enforce_ssl=True,
+            visibility_timeout=Duration.seconds(30),
+            retention_period=Duration.days(14),
+            dead_letter_queue=DeadLetterQueue(queue=lost, max_receive_count=RECEIVES),
+        )
+        subscribe(self._events.feed, queue, lost, only=_only("worker"))
+        return queue
+
+    def _lost(self, name: str, called: str) -> Deadletters:
+        return Deadletters(
+            self,
+            name,
+            stage=self._stage,
+            called=called,
+            why_not=NOT_REDRIVEN,
+            key=self._events.key,
+            alarm=self._events.alarm,
+        )
+
+
+def _only(path: str) -> dict[str, list[str]]:
+    return {"saga": ["probe"], "step": [path]}

@@ -68,14 +68,13 @@ class Effects:
         key = row_key(data["run"], data["number"])
         fault = data.get("fault")
         dies_after = fault is not None and self._suffer(key, fault)
-        at = time.time_ns()
         row = self._update(
             key,
-            "SET #at = if_not_exists(#at, :at), call = :call, peak = :peak, "
+            "SET began = if_not_exists(began, :began), brought_by = :call, peak = :peak, "
             "previous = :previous, previous_done = :done, expires_at = :expires "
             "ADD deliveries :one",
             {
-                "at": at,
+                "began": time.time_ns(),
                 "call": call,
                 "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
                 "previous": self._last.get("key", ""),
@@ -83,7 +82,6 @@ class Effects:
                 "expires": expiry(),
                 "one": 1,
             },
-            {"#at": "at"},
         )
         if row["deliveries"] == 1:
             self._last = {"key": key, "done": time.time_ns()}
@@ -97,7 +95,7 @@ class Effects:
             if time.time_ns() < fault["until"]:
                 raise ProbeError("down, as asked")
             return False
-        tries = self._update(key, "ADD tries :one", {"one": 1}, {})["tries"]
+        tries = self._update(key, "ADD tries :one", {"one": 1})["tries"]
         if fault["kind"] == "error" and tries <= fault["tries"]:
             raise ProbeError(f"failed at try {tries}, as asked")
         if fault["kind"] == "die" and tries == 1:
@@ -106,16 +104,13 @@ class Effects:
             self._die()
         return False
 
-    def _update(
-        self, key: str, change: str, values: Mapping[str, Any], names: Mapping[str, str]
-    ) -> dict[str, int]:
+    def _update(self, key: str, change: str, values: Mapping[str, Any]) -> dict[str, int]:
         given = encode_item({f":{name}": value for name, value in values.items()})
         answer = self._dynamodb.update_item(
             TableName=self._table,
             Key={"pk": {"S": key}},
             UpdateExpression=change,
             ExpressionAttributeValues=given,
-            **({"ExpressionAttributeNames": dict(names)} if names else {}),
             ReturnValues="UPDATED_NEW",
         )
         return {

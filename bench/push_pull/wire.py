@@ -108,10 +108,9 @@ class CountingProxy:
     async def _close(self) -> None:
         self._server.close()
         await self._break()
+        # Broken at both ends, they come to their ends by themselves.
         others = [one for one in asyncio.all_tasks() if one is not asyncio.current_task()]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.gather(*others)
 
     async def _break(self) -> None:
         for writer in list(self._open):

@@ -74,7 +74,7 @@ def test_one_saga_alone_is_found_among_many(feed: Feed, who: Caller) -> None:
     wanted = f"{who.subject}-c"
     page = who("GET", f"/events?saga_id={wanted}&limit=4").json
     assert page["items"] == [], "a page looks at so many events, and its cursor goes on"
-    found = []
+    found: list[Any] = []
     while page["items"] or not found:
         page = who("GET", f"/events?saga_id={wanted}&limit=4&after={page['cursor']}").json
         found += page["items"]

@@ -14,6 +14,7 @@ from recourse.step import TransientError
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
+    from types_boto3_sqs.type_defs import MessageAttributeValueTypeDef
 
 LONGEST_REASON = 500
 
@@ -55,18 +56,25 @@ class SourceQueue:
     def set_aside(self, record: Mapping[str, Any], reason: str) -> None:
         """Put a copy of a message into the dead-letter queue, with its reason.
 
+        It keeps its attributes; of ten, all that SQS takes, the last gives way to the reason.
+
         Raises:
             TransientError: SQS did not do it.
         """
         group = record["attributes"].get("MessageGroupId")
+        given = list(record.get("messageAttributes", {}).items())[:9]
+        attributes: dict[str, MessageAttributeValueTypeDef] = {
+            name: {"DataType": one["dataType"], "StringValue": one["stringValue"]}
+            for name, one in given
+            if "stringValue" in one
+        }
         try:
             deadletters = self._deadletters()
             self._sqs().send_message(
                 QueueUrl=deadletters,
                 MessageBody=record["body"],
-                MessageAttributes={
-                    "reason": {"DataType": "String", "StringValue": reason[:LONGEST_REASON]}
-                },
+                MessageAttributes=attributes
+                | {"reason": {"DataType": "String", "StringValue": reason[:LONGEST_REASON]}},
                 **place(deadletters, record["messageId"], group),
             )
         except (ClientError, BotoCoreError) as problem:

@@ -78,7 +78,7 @@ def worker(
             in_flight=in_flight,
             visibility=visibility,
             limit=limit,
-            backoff=backoff,
+            first=backoff,
             cap=cap,
             grace=grace,
             wait=POLL,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,24 @@ if TYPE_CHECKING:
     from types_boto3_sqs.type_defs import MessageAttributeValueTypeDef
 
 LONGEST_REASON = 500
+FIRST, CAP = 1.0, 300.0
+"""Seconds before a message that has failed comes again: at first, and in the end."""
 
 
 def words(problem: BaseException) -> str:
     """A failure as a reason: its class name and its text."""
     return f"{type(problem).__name__}: {problem}"
+
+
+def backoff(receives: int, first: float = FIRST, cap: float = CAP) -> int:
+    """Seconds until a message that has failed comes again: exponential with full jitter.
+
+    Args:
+        receives: How often it has been received.
+        first: The most that it is after the first receive.
+        cap: The most that it ever is.
+    """
+    return round(random.uniform(0, min(cap, first * 2 ** min(receives - 1, 30))))
 
 
 class SourceQueue:

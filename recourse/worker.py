@@ -28,7 +28,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from recourse.deadletters import FIFO
 from recourse.message import Handler, Message, PoisonError
-from recourse.queues import SourceQueue, words
+from recourse.queues import CAP, FIRST, SourceQueue, backoff, words
 from recourse.step import TransientError
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Worker:
         visibility: Seconds for which a message that is in hand is hidden from others; the heartbeat
             renews it.
         limit: Seconds after which a handler is taken to hang: its message is left to come again.
-        backoff: Seconds, at the most, before a message that has failed comes again; twice as many
+        first: Seconds, at the most, before a message that has failed comes again; twice as many
             after each further receive, and by chance anything below.
         cap: Seconds that this grows to.
         grace: Seconds that handlers may still take when the worker is told to stop.
@@ -147,8 +147,8 @@ class Worker:
         in_flight: int = 16,
         visibility: int = 30,
         limit: float = 300,
-        backoff: float = 1,
-        cap: float = 300,
+        first: float = FIRST,
+        cap: float = CAP,
         grace: float = 25,
         wait: int = 20,
         interval: float = 60,
@@ -157,7 +157,7 @@ class Worker:
             ("in_flight", in_flight, 1, 1000),
             ("visibility", visibility, 1, LONGEST),
             ("limit", limit, 0, LONGEST / 2),
-            ("backoff", backoff, 0, LONGEST / 2),
+            ("first", first, 0, LONGEST / 2),
             ("cap", cap, 0, LONGEST / 2),
             ("wait", wait, 0, 20),
         ):
@@ -169,7 +169,7 @@ class Worker:
         self._in_flight = in_flight
         self._visibility = visibility
         self._limit = limit
-        self._backoff = backoff
+        self._first = first
         self._cap = cap
         self._grace = grace
         self._wait = wait
@@ -404,8 +404,7 @@ class Worker:
 
     def _fail(self, held: _Held, problem: BaseException) -> None:
         """Put a message off, and give back what waits behind it."""
-        most = min(self._cap, self._backoff * 2 ** min(held.message.receives - 1, 30))
-        pause = round(random.uniform(0, most))
+        pause = backoff(held.message.receives, self._first, self._cap)
         logger.warning(
             "failed: %s", words(problem), extra=_about(held) | {"pause": pause}, exc_info=problem
         )

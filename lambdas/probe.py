@@ -11,7 +11,9 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 logger = Logger()
+MOST_DONE = 10
+"""How many commits a row tells of at the most."""
 
 
 class ProbeError(Exception):
@@ -35,7 +39,7 @@ class Effects:
     """The probe's table: one row an event, whatever the number of its deliveries.
 
     A row tells when its commit began. When it was done, only the process knows that made it, and
-    tells with its next row: so measuring costs no second write.
+    tells with a later row: so measuring costs no second write.
 
     Args:
         dynamodb: A DynamoDB client.
@@ -52,7 +56,7 @@ class Effects:
         self._dynamodb = dynamodb
         self._table = table
         self._die = die
-        self._last: dict[str, Any] = {}
+        self._done: deque[tuple[str, int]] = deque()
 
     def commit(self, told: Mapping[str, Any], call: str = "") -> int:
         """Commit an event's effect, or suffer its fault; how often it was delivered so far.
@@ -71,23 +75,29 @@ class Effects:
         row = self._update(
             key,
             "SET began = if_not_exists(began, :began), brought_by = :call, peak = :peak, "
-            "previous = :previous, previous_done = :done, expires_at = :expires "
+            "expires_at = :expires, done = list_append(if_not_exists(done, :none), :done) "
             "ADD deliveries :one",
             {
                 "began": time.time_ns(),
                 "call": call,
                 "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
-                "previous": self._last.get("key", ""),
-                "done": self._last.get("done", 0),
+                "done": [{"key": key, "at": at} for key, at in self._take_done()],
+                "none": [],
                 "expires": expiry(),
                 "one": 1,
             },
         )
         if row["deliveries"] == 1:
-            self._last = {"key": key, "done": time.time_ns()}
+            self._done.append((key, time.time_ns()))
         if dies_after:
             self._die()
         return row["deliveries"]
+
+    def _take_done(self) -> Iterator[tuple[str, int]]:
+        """What was done since it was told last, a few at a time; other threads take others."""
+        with suppress(IndexError):
+            for _ in range(MOST_DONE):
+                yield self._done.popleft()
 
     def _suffer(self, key: str, fault: Mapping[str, Any]) -> bool:
         """Fail or die as asked; whether to die once the effect is committed."""

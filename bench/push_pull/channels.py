@@ -326,5 +326,14 @@ def _webhooks(stack: ExitStack, place: Place, owners: Sequence[str]) -> Processe
 
 
 def _workers(stack: ExitStack, place: Place, count: int) -> Processes:
-    """`recourse worker` on the probe's queue."""
-    raise UnreachableError("there is no worker yet")
+    """Workers on the probe's queue; locally they find SQS over a wire."""
+    queue_url = place.outputs["ProbeWorkerQueueUrl"]
+    settings = Settings(kind="worker", url=queue_url, table=place.outputs["ProbeTableName"])
+    wire = _wire(stack, place.environment["AWS_ENDPOINT_URL"]) if place.is_local else None
+    environment = {**place.environment, **({"AWS_ENDPOINT_URL_SQS": wire.url} if wire else {})}
+    return _processes(
+        stack,
+        lambda _: (_command(settings), environment),
+        count,
+        [wire] if wire else [],
+    )

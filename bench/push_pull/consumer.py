@@ -8,7 +8,9 @@ here is all that a consumer of its channel has to do, so its length is a figure 
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -20,7 +22,9 @@ from typing import Any
 import httpx
 
 from lambdas.probe import Effects, ProbeError
-from local.aws import client
+from recourse.aws import client
+from recourse.message import Message
+from recourse.worker import Worker
 
 AGAIN = 0.2
 """Seconds before a consumer connects again whose connection or commit has failed."""
@@ -40,8 +44,6 @@ class Settings:
         token: The bearer token of the owner whose events it takes.
         cursor: The file of its cursor.
         table: The probe's table.
-        aws: The AWS endpoint; empty for AWS itself.
-        region: The region.
     """
 
     kind: str
@@ -49,7 +51,6 @@ class Settings:
     token: str = ""
     cursor: str = ""
     table: str = ""
-    aws: str = ""
 
     @property
     def text(self) -> str:
@@ -63,20 +64,15 @@ class Consumer:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.bearer = {"authorization": f"Bearer {settings.token}"}
-        self._effects = Effects(client("dynamodb", settings.aws or None), settings.table)
-        self._call = ""
+        self._effects = Effects(client("dynamodb"), settings.table)
 
     def ready(self) -> None:
         """Say, once, that it listens."""
         print("ready", flush=True)
 
-    def begin(self) -> None:
-        """A call begins that may bring several events."""
-        self._call = uuid.uuid4().hex
-
-    def commit(self, told: dict[str, Any]) -> None:
-        """Commit an event's effect."""
-        self._effects.commit(told, self._call)
+    def commit(self, told: dict[str, Any], call: str = "") -> None:
+        """Commit the effect of an event, which a call has brought, maybe together with others."""
+        self._effects.commit(told, call)
 
     @property
     def cursor(self) -> str:
@@ -97,7 +93,6 @@ def webhook(consumer: Consumer) -> None:
         def do_POST(self) -> None:
             told = json.loads(self.rfile.read(int(self.headers["content-length"])))
             try:
-                consumer.begin()
                 if "run" in told["data"]:
                     consumer.commit(told)
                 self.send_response(204)
@@ -115,6 +110,18 @@ def webhook(consumer: Consumer) -> None:
     server.serve_forever()
 
 
+def worker(consumer: Consumer) -> None:
+    """Take the messages of a queue, by the project's own worker."""
+
+    def handle(message: Message) -> None:
+        consumer.commit(json.loads(message.body))
+
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    consumer.ready()
+    Worker(client("sqs", read_timeout=WAIT + 5), consumer.settings.url, handle).run(stop)
+
+
 def sse(consumer: Consumer) -> None:
     """Take a stream of server-sent events; go on after the last one where it breaks."""
     with httpx.Client(timeout=httpx.Timeout(10, read=60), trust_env=False) as http:
@@ -126,7 +133,6 @@ def sse(consumer: Consumer) -> None:
                 consumer.ready()
                 cursor, data = "", ""
                 for line in stream.iter_lines():
-                    consumer.begin()
                     if line.startswith("id:"):
                         cursor = line[3:].strip()
                     elif line.startswith("data:"):
@@ -158,9 +164,9 @@ def _pull(consumer: Consumer, *, wait: int, pause: float) -> None:
                 answer = http.get(consumer.settings.url, params=asked, headers=consumer.bearer)
                 answer.raise_for_status()
                 page = answer.json()
-                consumer.begin()
+                call = uuid.uuid4().hex
                 for told in page["items"]:
-                    consumer.commit(told)
+                    consumer.commit(told, call)
                 consumer.cursor = page["cursor"]
                 time.sleep(pause)
 
@@ -178,6 +184,7 @@ def _over_and_over(work: Callable[[], None]) -> None:
 
 CONSUMERS: dict[str, Callable[[Consumer], None]] = {
     "webhook": webhook,
+    "worker": worker,
     "sse": sse,
     "long-poll": long_poll,
     "poll": poll,

@@ -201,7 +201,7 @@ def _event(
 
 
 def _result(due: Sequence[Due], rows: Mapping[int, Mapping[str, Any]], lanes: int) -> Run:
-    done = {row["previous"]: row["previous_done"] for row in rows.values() if row["previous"]}
+    done = {one["key"]: one["at"] for row in rows.values() for one in row["done"]}
     known = [done[row["pk"]] - row["began"] for row in rows.values() if row["pk"] in done]
     usual = round(statistics.median(known)) if known else 0
     ends = {number: done.get(row["pk"], row["began"] + usual) for number, row in rows.items()}

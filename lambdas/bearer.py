@@ -145,9 +145,7 @@ class Bearers:
                 raise IssuerError(f"the issuer does not give its keys: {problem!r}") from problem
             return
         # Only these: a symmetric key, were there one, would let its holders sign as the issuer.
-        self._keys = {
-            one.key_id: one for one in known.keys if one.key_type == "RSA" and one.key_id
-        }
+        self._keys = {one.key_id: one for one in known.keys if one.key_type == "RSA" and one.key_id}
         self._asked = self._clock()
 
 

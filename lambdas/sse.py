@@ -15,7 +15,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from functools import cache
 from typing import Any
 from urllib.parse import parse_qs
@@ -25,8 +25,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from lambdas import kit, settings
 from lambdas.bearer import Bearers, ForbiddenError, IssuerError, UnauthorizedError, in_header
 from lambdas.caller import Caller
-from recourse.cursors import BadCursorError
-from recourse.feed import Entry, ExpiredCursorError, ForeignCursorError, cursor_of, position_of
+from recourse.feed import Entry, cursor_of, position_of
+from recourse.live import CURSOR_PROBLEMS, cursor_problem, problem
 from recourse.watch import Watch
 
 HEARTBEAT = 15
@@ -35,6 +35,8 @@ RETRY = 2000
 """Milliseconds after which a client comes back."""
 GRACE = 5
 """Seconds for the last bytes to a client that reads slowly."""
+UNSETTLED = 0.05
+"""Seconds before a row is looked for again that is only just being written."""
 QUICK, SLOW = 0.5, 1.0
 """Seconds between two looks at a feed on AWS."""
 
@@ -55,18 +57,12 @@ def frame(owner: str, entry: Entry) -> str:
     return f"id: {cursor_of(owner, entry.position)}\ndata: {data}\n\n"
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """A request that is answered with a problem."""
 
-    def __init__(self, status: int, kind: str, title: str, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.body = {
-            "type": f"urn:recourse:problem:{kind}",
-            "title": title,
-            "status": status,
-            "detail": detail,
-        }
+    def __init__(self, body: dict[str, Any]) -> None:
+        super().__init__(body["detail"])
+        self.body = body
 
 
 class Stream:
@@ -100,13 +96,12 @@ class Stream:
         try:
             who = await self._caller(scope)
             position, page = await self._beginning(scope, who.subject)
-        except _Refused as refused:
-            await _answer(send, refused)
+        except _RefusedError as refused:
+            await _answer(send, refused.body)
             return
         except (BotoCoreError, ClientError, IssuerError):
             logger.exception("a stream was not opened")
-            title, detail = "It did not work now; try again", "it may work in a moment"
-            await _answer(send, _Refused(503, "try-again", title, detail))
+            await _answer(send, problem("try-again", "it may work in a moment"))
             return
         writing = asyncio.create_task(self._write(send, who, position, page))
         leaving = asyncio.create_task(_left(receive))
@@ -121,18 +116,17 @@ class Stream:
 
     async def _caller(self, scope: Scope) -> Caller:
         if not scope["path"].endswith("/events/stream"):
-            raise _Refused(404, "not-found", "There is no such thing", "it is at /events/stream")
+            raise _RefusedError(problem("not-found", "the stream is at /events/stream"))
         if scope["method"] != "GET":
-            raise _Refused(405, "not-allowed", "The method is not allowed", "send a GET")
+            raise _RefusedError(problem("not-allowed", "send a GET"))
         token = in_header(_header(scope, b"authorization") or "")
         try:
             # Off the loop, for the issuer may have to be asked.
             return await asyncio.to_thread(self._bearers.verify, token, "sagas:read")
-        except UnauthorizedError as problem:
-            title = "A bearer token is needed"
-            raise _Refused(401, "unauthorized", title, str(problem)) from None
-        except ForbiddenError as problem:
-            raise _Refused(403, "forbidden", "The token lacks a scope", str(problem)) from None
+        except UnauthorizedError as error:
+            raise _RefusedError(problem("unauthorized", str(error))) from None
+        except ForbiddenError as error:
+            raise _RefusedError(problem("forbidden", str(error))) from None
 
     async def _beginning(self, scope: Scope, owner: str) -> tuple[int, list[Entry]]:
         """From where a request reads, and what is there already."""
@@ -144,16 +138,8 @@ class Stream:
         try:
             position = position_of(owner, cursor)
             return position, await self._watch.read(owner, position)
-        except ForeignCursorError:
-            title = "The cursor is another caller's"
-            raise _Refused(400, "foreign-cursor", title, "it was given to somebody else") from None
-        except BadCursorError:
-            title = "The cursor is none of ours"
-            raise _Refused(400, "bad-cursor", title, f"{cursor[:80]!r} is no cursor") from None
-        except ExpiredCursorError:
-            title = "The cursor has expired"
-            detail = "what came next is no longer kept: begin without a cursor"
-            raise _Refused(410, "cursor-expired", title, detail) from None
+        except CURSOR_PROBLEMS as error:
+            raise _RefusedError(cursor_problem(error)) from None
 
     async def _write(self, send: Send, who: Caller, position: int, page: list[Entry]) -> None:
         lasts = min(self._seconds, max(0.0, who.until - self._clock()))
@@ -188,6 +174,9 @@ class Stream:
                 return
             if await self._watch.beyond(owner, position, min(self._heartbeat, left)):
                 page = await self._watch.read(owner, position)
+                if not page:
+                    # The head shows already, and the row not yet.
+                    await asyncio.sleep(UNSETTLED)
             else:
                 page = []
                 yield ": still here\n\n"
@@ -204,15 +193,16 @@ def _header(scope: Scope, name: bytes) -> str | None:
     return found[0].decode("latin-1") if found else None
 
 
-async def _answer(send: Send, refused: _Refused) -> None:
+async def _answer(send: Send, refusal: Mapping[str, Any]) -> None:
     headers = [
         (b"content-type", b"application/problem+json"),
         (b"cache-control", b"no-store"),
     ]
-    if refused.status == 401:
+    if refusal["status"] == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    await send({"type": "http.response.start", "status": refused.status, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps(refused.body).encode()})
+    start = {"type": "http.response.start", "status": refusal["status"], "headers": headers}
+    await send(start)
+    await send({"type": "http.response.body", "body": json.dumps(refusal).encode()})
 
 
 @cache

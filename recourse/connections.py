@@ -282,7 +282,8 @@ class Connections:
     ) -> Connection | None:
         """Change a row where a condition holds; the row afterwards, None where it does not hold."""
         words = f"{change} {when}"
-        names = {f"#{one}": one for one in ("position", "minute") if f"#{one}" in words}
+        reserved = {f"#{one}": one for one in ("position", "minute") if f"#{one}" in words}
+        names: Any = {"ExpressionAttributeNames": reserved} if reserved else {}
         try:
             done = self._dynamodb.update_item(
                 TableName=self._table,
@@ -291,7 +292,7 @@ class Connections:
                 ConditionExpression=when,
                 ExpressionAttributeValues={f":{one}": encode(v) for one, v in values.items()},
                 ReturnValues="ALL_NEW",
-                **({"ExpressionAttributeNames": names} if names else {}),
+                **names,
             )
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
             return None

@@ -1,4 +1,4 @@
-"""A batch of events off a queue: what is no event is set aside at once, the rest is done."""
+"""A batch off a queue: what can never be taken is set aside at once, and the rest is done."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
+from recourse.deadletters import FIFO
 from recourse.events import UnreadableError, read
 from recourse.queues import SourceQueue, words
 from recourse.saga import Saga
@@ -18,6 +19,9 @@ Record = Mapping[str, Any]
 
 class Batch:
     """A batch of SQS records, as Lambda gets them.
+
+    In a FIFO queue the messages of a group wait for each other: behind one that has to come again
+    nothing of its group is taken, and all of it comes again.
 
     Args:
         records: The records.
@@ -35,10 +39,19 @@ class Batch:
         self._sagas = sagas
         self._queue = queue
         self._again: list[str] = []
+        self._waiting: set[str] = set()
+
+    def messages(self) -> Iterator[Record]:
+        """Each record, without those that wait for one before them."""
+        for record in self._records:
+            if _lane(record) in self._waiting:
+                self.again(record)
+            else:
+                yield record
 
     def events(self) -> Iterator[tuple[Record, dict[str, Any]]]:
         """Each record with the event that it is; those that are none are set aside."""
-        for record in self._records:
+        for record in self.messages():
             try:
                 told = read(record["body"], self._sagas)
             except UnreadableError as problem:
@@ -59,7 +72,15 @@ class Batch:
     def again(self, record: Record) -> None:
         """Let a message come again."""
         self._again.append(record["messageId"])
+        if lane := _lane(record):
+            self._waiting.add(lane)
 
     def answer(self) -> dict[str, Any]:
         """Which messages have to come again, as Lambda wants to hear it."""
         return {"batchItemFailures": [{"itemIdentifier": one} for one in self._again]}
+
+
+def _lane(record: Record) -> str | None:
+    """The group within which a message has its place; None where the queue keeps no order."""
+    fifo = record["eventSourceARN"].endswith(FIFO)
+    return record["attributes"]["MessageGroupId"] if fifo else None

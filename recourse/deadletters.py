@@ -13,12 +13,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
 SUFFIX = "-deadletters"
+FIFO = ".fifo"
+"""What the name of a FIFO queue ends in."""
 MOST = 500
 """How many messages one pass looks at, at the most."""
 SECONDS = 15
@@ -29,8 +31,32 @@ NO_REASON = "none was given: it was not delivered, or as often as its queue allo
 
 
 def deadletters_of(queue: str) -> str:
-    """The name of the dead-letter queue of a queue."""
-    return queue + SUFFIX
+    """The name of the dead-letter queue of a queue; that of a FIFO queue is one too."""
+    name = queue.removesuffix(FIFO)
+    return name + SUFFIX + queue[len(name) :]
+
+
+class Place(TypedDict, total=False):
+    """Where a message stands in a FIFO queue."""
+
+    MessageGroupId: str
+    MessageDeduplicationId: str
+
+
+def place(queue: str, message_id: str, group: str | None) -> Place:
+    """What a message is sent with so that it comes into its group again, where that is kept.
+
+    It goes under its own id: by the one that it was first sent with, the queue would take it for a
+    repetition and drop it.
+
+    Args:
+        queue: The name or address of the queue that it is sent to.
+        message_id: The message.
+        group: Its group.
+    """
+    if not queue.endswith(FIFO) or group is None:
+        return {}
+    return {"MessageGroupId": group, "MessageDeduplicationId": message_id}
 
 
 @dataclass(frozen=True)
@@ -132,6 +158,7 @@ class DeadletterQueue:
             got = self._sqs.receive_message(
                 QueueUrl=self._url(self._own),
                 MaxNumberOfMessages=min(10, most - len(found)),
+                MessageSystemAttributeNames=["MessageGroupId"],
                 MessageAttributeNames=["All"],
                 VisibilityTimeout=HIDDEN,
                 # A short poll asks some of the servers only, and may find nothing where there is.
@@ -150,8 +177,12 @@ class DeadletterQueue:
             for name, value in message.get("MessageAttributes", {}).items()
             if name != "reason"
         }
+        group = message.get("Attributes", {}).get("MessageGroupId")
         self._sqs.send_message(
-            QueueUrl=self._url(self.redrives_to), MessageBody=body, MessageAttributes=attributes
+            QueueUrl=self._url(self.redrives_to),
+            MessageBody=body,
+            MessageAttributes=attributes,
+            **place(self.redrives_to, message["MessageId"], group),
         )
         self._sqs.delete_message(
             QueueUrl=self._url(self._own), ReceiptHandle=message["ReceiptHandle"]

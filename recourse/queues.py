@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from recourse.deadletters import place
 from recourse.step import TransientError
 
 if TYPE_CHECKING:
@@ -57,13 +58,16 @@ class SourceQueue:
         Raises:
             TransientError: SQS did not do it.
         """
+        group = record["attributes"].get("MessageGroupId")
         try:
+            deadletters = self._deadletters()
             self._sqs().send_message(
-                QueueUrl=self._deadletters(),
+                QueueUrl=deadletters,
                 MessageBody=record["body"],
                 MessageAttributes={
                     "reason": {"DataType": "String", "StringValue": reason[:LONGEST_REASON]}
                 },
+                **place(deadletters, record["messageId"], group),
             )
         except (ClientError, BotoCoreError) as problem:
             raise TransientError(f"the message was not set aside: {problem}") from problem

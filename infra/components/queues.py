@@ -12,12 +12,18 @@ from aws_cdk.aws_lambda import CfnFunction, Function
 from aws_cdk.aws_lambda_event_sources import SqsEventSource
 from aws_cdk.aws_sns import ITopic, SubscriptionFilter
 from aws_cdk.aws_sns_subscriptions import SqsSubscription
-from aws_cdk.aws_sqs import DeadLetterQueue, Queue, QueueEncryption
+from aws_cdk.aws_sqs import (
+    DeadLetterQueue,
+    DeduplicationScope,
+    FifoThroughputLimit,
+    Queue,
+    QueueEncryption,
+)
 from constructs import Construct
 
 from infra.components.rights import allow, explain, use_key
 from infra.stage import Stage
-from recourse.deadletters import deadletters_of
+from recourse.deadletters import FIFO, deadletters_of
 
 RECEIVES = 5
 """How often a message is delivered before it is set aside; fewer would lose it to throttling."""
@@ -39,6 +45,7 @@ class Deadletters(Queue):
             (`queue_called`) where nothing is said.
         key: What it is encrypted with.
         alarm: What is told of the first message.
+        fifo: Whether it belongs to a FIFO queue; `called` then ends in `.fifo`.
 
     Attributes:
         called: What operators call it.
@@ -55,6 +62,7 @@ class Deadletters(Queue):
         why_not: str | None = None,
         key: IKey,
         alarm: IAlarmAction,
+        fifo: bool = False,
     ) -> None:
         self.called = called
         self.why_not = why_not
@@ -62,6 +70,7 @@ class Deadletters(Queue):
             scope,
             name,
             queue_name=deadletters_of(queue_called(stage, called)),
+            fifo=fifo or None,
             encryption=QueueEncryption.KMS,
             encryption_master_key=key,
             enforce_ssl=True,
@@ -82,19 +91,23 @@ def queue_called(stage: Stage, called: str) -> str:
     return f"{stage.prefix}-{called}"
 
 
-class QueueConsumer(Construct):
-    """A queue on a topic, and the function that takes its messages in batches.
+class PullConsumer(Construct):
+    """A queue, on a topic or not, and the function that takes its messages in batches.
 
-    Failures of a batch are always reported one by one; there is no way to ask for less.
+    Failures of a batch are always reported one by one; there is no way to ask for less. A FIFO
+    queue keeps the order of each group of messages, and its groups do not wait for each other; what
+    takes it must not answer that a message failed without those behind it in its group
+    (`lambdas.batch` sees to that).
 
     Args:
         scope: Where it belongs.
         name: Its construct id.
         stage: The deployment.
-        called: What operators call it; its queues' names are made from it.
+        called: What operators call it, with `.fifo` behind it where it is one; its queues' names
+            are made from it.
         function: Takes the batches; answers with `batchItemFailures`. It may put messages off,
             and set them aside with a reason.
-        topic: Whose messages they are.
+        topic: Whose messages they are; None where they are sent to the queue itself.
         only: What it listens to, by message attribute; everything where it is absent.
         key: What the queues are encrypted with.
         alarm: What is told when messages wait too long or are set aside.
@@ -103,6 +116,8 @@ class QueueConsumer(Construct):
         receives: How often a message is delivered before it is set aside.
         visibility: How long a message that is being taken stays away from others; by default, and
             at least, six times the function's timeout.
+        fifo: Whether it is a FIFO queue. Who sends to it names each message's group, and an id by
+            which it is known if it is sent again within five minutes.
 
     Attributes:
         queue: The queue.
@@ -120,13 +135,14 @@ class QueueConsumer(Construct):
         stage: Stage,
         called: str,
         function: Function,
-        topic: ITopic,
+        topic: ITopic | None,
         only: Mapping[str, Sequence[str]] | None = None,
         key: IKey,
         alarm: IAlarmAction,
         at_once: int = 10,
         receives: int = RECEIVES,
         visibility: Duration | None = None,
+        fifo: bool = False,
     ) -> None:
         super().__init__(scope, name)
         if function.timeout is None:
@@ -149,13 +165,22 @@ class QueueConsumer(Construct):
                 f"{name}: {at_once} batches at once, where 2 to {reserved or 1000:g} can be: what "
                 "is fetched beyond the function's concurrency is throttled until it is set aside"
             )
+        if fifo:
+            if topic and not topic.fifo:
+                raise UnsafeQueueError(
+                    f"{name}: a topic that keeps no order delivers to no FIFO queue; send to it"
+                )
+            called += FIFO
         self.deadletters = Deadletters(
-            self, "Deadletters", stage=stage, called=called, key=key, alarm=alarm
+            self, "Deadletters", stage=stage, called=called, key=key, alarm=alarm, fifo=fifo
         )
         self.queue = Queue(
             self,
             "Queue",
             queue_name=queue_called(stage, called),
+            fifo=fifo or None,
+            deduplication_scope=DeduplicationScope.MESSAGE_GROUP if fifo else None,
+            fifo_throughput_limit=FifoThroughputLimit.PER_MESSAGE_GROUP_ID if fifo else None,
             encryption=QueueEncryption.KMS,
             encryption_master_key=key,
             enforce_ssl=True,
@@ -163,7 +188,8 @@ class QueueConsumer(Construct):
             retention_period=Duration.days(14),
             dead_letter_queue=DeadLetterQueue(queue=self.deadletters, max_receive_count=receives),
         )
-        subscribe(topic, self.queue, self.deadletters, only=only)
+        if topic:
+            subscribe(topic, self.queue, self.deadletters, only=only)
         function.add_event_source(
             SqsEventSource(
                 self.queue,

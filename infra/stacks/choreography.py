@@ -5,7 +5,7 @@ from __future__ import annotations
 from aws_cdk import Stack
 from constructs import Construct
 
-from infra.components.queues import Deadletters, QueueConsumer
+from infra.components.queues import Deadletters, PullConsumer
 from infra.components.steps import StepFunction
 from infra.stacks.events import EventsStack
 from infra.stacks.services import ServicesStack
@@ -48,7 +48,7 @@ class ChoreographyStack(Stack):
                 key=services.key,
                 environment={"FUNCTION": function},
             )
-            consumer = QueueConsumer(
+            consumer = PullConsumer(
                 self,
                 f"{function}Events",
                 stage=stage,

@@ -19,7 +19,7 @@ from constructs import Construct
 from infra.components.function import HandlerFunction
 from infra.components.queues import (
     Deadletters,
-    QueueConsumer,
+    PullConsumer,
     alarm_above,
     queue_called,
     subscribe,
@@ -206,7 +206,7 @@ class EventsStack(Stack):
             timeout=Duration.seconds(30),
         )
         use_table(self.ledger, function, "dynamodb:GetItem", "dynamodb:PutItem")
-        consumer = QueueConsumer(
+        consumer = PullConsumer(
             self,
             "LedgerEvents",
             stage=self._stage,
@@ -230,7 +230,7 @@ class EventsStack(Stack):
             timeout=Duration.seconds(30),
         )
         use_table(table, function, *READ, *WRITE)
-        consumer = QueueConsumer(
+        consumer = PullConsumer(
             self,
             f"{name}Events",
             stage=self._stage,

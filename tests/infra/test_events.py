@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 from aws_cdk import Duration, Stack
+from aws_cdk.assertions import Template
 from aws_cdk.aws_cloudwatch_actions import SnsAction
 from aws_cdk.aws_kms import Key
 from aws_cdk.aws_lambda import Code, Function, Runtime
 from aws_cdk.aws_sns import Topic
 
-from infra.components.queues import QueueConsumer, UnsafeQueueError
+from infra.components.queues import PullConsumer, UnsafeQueueError
 from infra.stage import Stage
 from recourse.choreography import listeners
 from recourse.listener import GRACE
@@ -21,6 +22,7 @@ from statemachines import SAGAS
 from tests.infra.assembly import Assembly, Resource
 
 pytestmark = pytest.mark.xdist_group("infra")
+KEPT = ("Relay", "Feeder", "FeedRelay", "Sweeper", "ValetCommit")
 
 
 def consumers(assembly: Assembly) -> list[tuple[Resource, Resource, Resource]]:
@@ -77,7 +79,7 @@ def test_a_queue_and_its_deadletters_are_named_so_that_people_know_them(each: As
     names = {one.properties["QueueName"] for one in each.every("AWS::SQS::Queue")}
     consuming = {queue.properties["QueueName"] for _, queue, _ in consumers(each)}
     assert consuming | {f"{prefix}-Parked"} == {
-        name for name in names if not name.endswith("-deadletters")
+        name for name in names if "-deadletters" not in name
     }
     for queue in each.every("AWS::SQS::Queue"):
         name = queue.properties["QueueName"]
@@ -89,7 +91,9 @@ def test_a_queue_and_its_deadletters_are_named_so_that_people_know_them(each: As
             (lost,) = [
                 one for one in each.every("AWS::SQS::Queue") if f"<{one.name}.Arn>" == target
             ]
-            assert lost.properties["QueueName"] == f"{name}-deadletters"
+            plain, dot, fifo = name.partition(".")
+            assert lost.properties["QueueName"] == f"{plain}-deadletters{dot}{fifo}"
+            assert lost.properties.get("FifoQueue") == queue.properties.get("FifoQueue")
 
 
 def test_the_api_knows_every_dead_letter_queue_and_which_can_be_redriven(each: Assembly) -> None:
@@ -98,7 +102,7 @@ def test_the_api_knows_every_dead_letter_queue_and_which_can_be_redriven(each: A
     redriven = {told["prefix"] + name for name in told["redriven"]}
     assert redriven == {name for name in names if not name.endswith("-deadletters")}
     kept = {told["prefix"] + name for name in told["kept"]}
-    assert kept == {told["prefix"] + name for name in ("Relay", "Sweeper", "ValetCommit")}
+    assert kept == {told["prefix"] + name for name in KEPT}
     assert {f"{name}-deadletters" for name in redriven | kept} == names - redriven
 
 
@@ -142,30 +146,46 @@ def test_a_queue_that_waits_too_long_raises_an_alarm(each: Assembly) -> None:
     assert seen == {f"<{queue.name}.QueueName>" for _, queue, _ in consumers(each)}
 
 
-def test_the_relay_reads_the_outbox_rows_of_every_table_and_nothing_else(each: Assembly) -> None:
-    read = []
+def test_a_stream_is_read_for_what_it_is_read_for_and_nothing_else(each: Assembly) -> None:
+    read: dict[str, list[str]] = {}
     for mapping in each.every("AWS::Lambda::EventSourceMapping"):
-        if each.plain(mapping.stack, mapping.properties["FunctionName"]) == "<Relay>":
-            read.append(each.plain(mapping.stack, mapping.properties["EventSourceArn"]))
-            assert mapping.properties["StartingPosition"] == "TRIM_HORIZON"
-            assert mapping.properties["BisectBatchOnFunctionError"] is True
-            # It raises where publishing fails, so that the stream comes again.
-            assert "FunctionResponseTypes" not in mapping.properties
-            (only,) = mapping.properties["FilterCriteria"]["Filters"]
-            assert json.loads(only["Pattern"]) == {
-                "eventName": ["INSERT"],
-                "dynamodb": {"Keys": {"pk": {"S": [{"prefix": "outbox#"}]}}},
-            }
-    tables = [
+        source = each.plain(mapping.stack, mapping.properties["EventSourceArn"])
+        if not source.endswith(".StreamArn>"):
+            continue
+        function = each.plain(mapping.stack, mapping.properties["FunctionName"])
+        read.setdefault(function, []).append(source)
+        assert mapping.properties["StartingPosition"] == "TRIM_HORIZON"
+        assert mapping.properties["BisectBatchOnFunctionError"] is True
+        # It raises where it fails, so that the stream comes again.
+        assert "FunctionResponseTypes" not in mapping.properties
+        (only,) = mapping.properties["FilterCriteria"]["Filters"]
+        assert (
+            json.loads(only["Pattern"])
+            == {
+                "<Relay>": new_rows("outbox#"),
+                "<FeedRelay>": new_rows("feed#"),
+                "<Feeder>": {"dynamodb": {"NewImage": {"owner": {"S": [{"exists": True}]}}}},
+            }[function]
+        )
+    tables = {
         f"<{table.name}.StreamArn>"
         for table in each.every("AWS::DynamoDB::Table")
         if "StreamSpecification" in table.properties
-    ]
-    assert sorted(read) == sorted(tables)
+    }
+    outboxes = sorted(tables - {"<FeedTable.StreamArn>"})
+    assert sorted(read.pop("<Relay>")) == outboxes
+    assert read == {
+        "<Feeder>": ["<LedgerTable.StreamArn>"],
+        "<FeedRelay>": ["<FeedTable.StreamArn>"],
+    }
 
 
-def test_a_relay_that_falls_behind_raises_an_alarm(each: Assembly) -> None:
-    assert watched(each, "IteratorAge", "FunctionName") == {"<Relay>"}
+def new_rows(prefix: str) -> dict[str, Any]:
+    return {"eventName": ["INSERT"], "dynamodb": {"Keys": {"pk": {"S": [{"prefix": prefix}]}}}}
+
+
+def test_what_falls_behind_a_stream_raises_an_alarm(each: Assembly) -> None:
+    assert watched(each, "IteratorAge", "FunctionName") == {"<Relay>", "<Feeder>", "<FeedRelay>"}
 
 
 def test_who_listens_to_what(each: Assembly) -> None:
@@ -205,12 +225,12 @@ def test_a_step_is_tried_as_often_as_it_is_declared_before_its_queue_sets_a_mess
 
 
 @pytest.fixture
-def consumer() -> Callable[..., QueueConsumer]:
+def consumer() -> Callable[..., PullConsumer]:
     """A consumer with settings of the test's own."""
     stack = Stack()
     key, alarms = Key(stack, "Key"), Topic(stack, "Alarms")
 
-    def made(*, timeout: int = 30, reserved: int | None = None, **settings: Any) -> QueueConsumer:
+    def made(*, timeout: int = 30, reserved: int | None = None, **settings: Any) -> PullConsumer:
         function = Function(
             stack,
             "Function",
@@ -220,16 +240,15 @@ def consumer() -> Callable[..., QueueConsumer]:
             timeout=Duration.seconds(timeout),
             reserved_concurrent_executions=reserved,
         )
-        return QueueConsumer(
+        return PullConsumer(
             stack,
             "Consumer",
             stage=Stage(),
             called="Things",
             function=function,
-            topic=Topic(stack, "Topic"),
             key=key,
             alarm=SnsAction(alarms),
-            **settings,
+            **{"topic": Topic(stack, "Topic"), **settings},
         )
 
     return made
@@ -242,19 +261,34 @@ def consumer() -> Callable[..., QueueConsumer]:
         ({"receives": 4}, "set aside after 4 receives"),
         ({"at_once": 1}, "1 batches at once"),
         ({"reserved": 5}, "10 batches at once, where 2 to 5 can be"),
+        ({"fifo": True}, "a topic that keeps no order"),
     ],
 )
 def test_a_consumer_that_would_lose_messages_is_refused_when_it_is_built(
-    consumer: Callable[..., QueueConsumer], settings: dict[str, Any], said: str
+    consumer: Callable[..., PullConsumer], settings: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(UnsafeQueueError, match=f"Consumer: .*{said}"):
         consumer(**settings)
 
 
 def test_a_consumer_within_its_functions_concurrency_is_built(
-    consumer: Callable[..., QueueConsumer],
+    consumer: Callable[..., PullConsumer],
 ) -> None:
     assert consumer(reserved=5, at_once=5, receives=5, visibility=Duration.seconds(180)).queue
+
+
+def test_a_consumer_that_keeps_order_has_fifo_queues_and_needs_no_topic(
+    consumer: Callable[..., PullConsumer],
+) -> None:
+    made = consumer(topic=None, fifo=True)
+    template = Template.from_stack(Stack.of(made))
+    template.resource_count_is("AWS::SNS::Subscription", 0)
+    queues = template.find_resources("AWS::SQS::Queue").values()
+    assert {one["Properties"]["QueueName"]: one["Properties"]["FifoQueue"] for one in queues} == {
+        "Recourse-dev-Things.fifo": True,
+        "Recourse-dev-Things-deadletters.fifo": True,
+    }
+    assert made.deadletters.called == "Things.fifo"
 
 
 def test_what_is_parked_raises_an_alarm(each: Assembly) -> None:

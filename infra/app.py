@@ -7,7 +7,12 @@ from aws_cdk import App, Stack, Tags
 from infra.stacks.api import ApiStack
 from infra.stacks.choreography import ChoreographyStack
 from infra.stacks.events import EventsStack
+<<<<<<< HEAD
 from infra.stacks.probe import ProbeStack
+=======
+from infra.stacks.issuer import issuer_of
+from infra.stacks.live import LiveStack
+>>>>>>> live
 from infra.stacks.sagas import SagasStack
 from infra.stacks.services import ServicesStack
 from infra.stacks.valet import ValetStack
@@ -52,6 +57,8 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
         events=events,
     )
     valet = ValetStack(app, f"{prefix}-Valet", stage=stage, services=services, events=events)
+    issuer = issuer_of(app, stage)
+    live = LiveStack(app, f"{prefix}-Live", stage=stage, events=events, issuer=issuer)
     api = ApiStack(
         app,
         f"{prefix}-Api",
@@ -60,19 +67,28 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
         events=events,
         sagas=machines,
         valet=valet,
+        live=live,
+        issuer=issuer,
         deadletters=[
             *events.deadletters,
             *choreography.deadletters,
             *machines.deadletters,
             *valet.deadletters,
+            *live.deadletters,
         ],
         documents=services.documents,
     )
+<<<<<<< HEAD
     stacks: list[Stack] = [services, events, choreography, machines, valet, api]
     if stage.probe:
         stacks.append(
             ProbeStack(app, f"{prefix}-Probe", stage=stage, events=events, tables_key=services.key)
         )
+=======
+    stacks: list[Stack] = [services, events, choreography, machines, valet, live, api]
+    if issuer.stack:
+        stacks.append(issuer.stack)
+>>>>>>> live
     for stack in stacks:
         # The CDK writes out dependencies that a GetAtt implies already.
         stack.template_options.metadata = {"cfn-lint": {"config": {"ignore_checks": ["W3005"]}}}

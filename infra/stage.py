@@ -29,6 +29,9 @@ class Stage:
         audience: For whom they are issued.
         cors_origins: The web origins that may call the API.
         public_url: The API's address, where it is another than the gateway's own.
+        connections_url: Where WebSocket connections are posted to, with `{api}` and `{stage}` for
+            theirs; the gateway's own address where it is empty.
+        streams: How many server-sent event streams may be open at once: each holds a function.
         malware_scan: Whether GuardDuty scans uploads: then nothing is downloaded before it is found
             clean.
         probe: Whether there is something on the channels to measure them by.
@@ -42,6 +45,8 @@ class Stage:
     audience: str | None = None
     cors_origins: tuple[str, ...] = ()
     public_url: str = ""
+    connections_url: str = ""
+    streams: int = 50
     malware_scan: bool = False
     probe: bool = False
     local: bool = False
@@ -77,6 +82,8 @@ class Stage:
             raise ContextError(f"context timescale={text('timescale')!r}: a number") from problem
         if not 0 < timescale <= 100:
             raise ContextError(f"context timescale={timescale:g}: above 0, at most 100")
+        if not text("streams").isdigit() and text("streams"):
+            raise ContextError(f"context streams={text('streams')!r}: a number")
         return cls(
             base=base,
             chaos=text("chaos") == "on",
@@ -85,6 +92,8 @@ class Stage:
             audience=text("audience") or None,
             cors_origins=tuple(o for o in text("cors_origins").replace(",", " ").split() if o),
             public_url=text("public_url"),
+            connections_url=text("connections_url"),
+            streams=int(text("streams") or cls.streams),
             malware_scan=text("malware_scan") == "on",
             probe=text("probe") == "on",
             local=text("runtime") == "local",

@@ -6,7 +6,7 @@ from aws_cdk import CfnOutput, Duration, Stack
 from constructs import Construct
 
 from infra.components.function import HandlerFunction
-from infra.components.queues import QueueConsumer, alarm_above
+from infra.components.queues import PullConsumer, alarm_above
 from infra.components.rights import allow, use_table
 from infra.components.stream import StreamFunction
 from infra.components.tables import KeptTable
@@ -55,7 +55,7 @@ class LiveStack(Stack):
         )
         stream = self._stream()
         hears, pushes = self._hears(), self._pushes()
-        consumer = QueueConsumer(
+        consumer = PullConsumer(
             self,
             "PushEvents",
             stage=stage,

@@ -7,12 +7,9 @@ from aws_cdk import App, Stack, Tags
 from infra.stacks.api import ApiStack
 from infra.stacks.choreography import ChoreographyStack
 from infra.stacks.events import EventsStack
-<<<<<<< HEAD
-from infra.stacks.probe import ProbeStack
-=======
 from infra.stacks.issuer import issuer_of
 from infra.stacks.live import LiveStack
->>>>>>> live
+from infra.stacks.probe import ProbeStack
 from infra.stacks.sagas import SagasStack
 from infra.stacks.services import ServicesStack
 from infra.stacks.valet import ValetStack
@@ -78,17 +75,13 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
         ],
         documents=services.documents,
     )
-<<<<<<< HEAD
-    stacks: list[Stack] = [services, events, choreography, machines, valet, api]
+    stacks: list[Stack] = [services, events, choreography, machines, valet, live, api]
+    if issuer.stack:
+        stacks.append(issuer.stack)
     if stage.probe:
         stacks.append(
             ProbeStack(app, f"{prefix}-Probe", stage=stage, events=events, tables_key=services.key)
         )
-=======
-    stacks: list[Stack] = [services, events, choreography, machines, valet, live, api]
-    if issuer.stack:
-        stacks.append(issuer.stack)
->>>>>>> live
     for stack in stacks:
         # The CDK writes out dependencies that a GetAtt implies already.
         stack.template_options.metadata = {"cfn-lint": {"config": {"ignore_checks": ["W3005"]}}}

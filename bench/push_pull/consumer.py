@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import connect
 
 from lambdas.probe import Effects, ProbeError
 from recourse.aws import client
@@ -144,6 +146,24 @@ def sse(consumer: Consumer) -> None:
         _over_and_over(read)
 
 
+def websocket(consumer: Consumer) -> None:
+    """Take what a WebSocket sends; go on after the last one where it breaks."""
+
+    def read() -> None:
+        address = str(
+            httpx.URL(consumer.settings.url).copy_merge_params({"after": consumer.cursor})
+        )
+        with connect(address, additional_headers=consumer.bearer, proxy=None) as socket:
+            consumer.ready()
+            for message in socket:
+                told = json.loads(message)
+                if "cursor" in told:
+                    consumer.commit(told)
+                    consumer.cursor = told["cursor"]
+
+    _over_and_over(read)
+
+
 def long_poll(consumer: Consumer) -> None:
     """Pull the feed, and let each call wait for news."""
     _pull(consumer, wait=WAIT, pause=0)
@@ -177,7 +197,7 @@ def _over_and_over(work: Callable[[], None]) -> None:
     while True:
         try:
             work()
-        except (httpx.HTTPError, ProbeError) as problem:
+        except (httpx.HTTPError, WebSocketException, OSError, ProbeError) as problem:
             print(f"again: {problem!r}", file=sys.stderr, flush=True)
         time.sleep(AGAIN)
 
@@ -186,6 +206,7 @@ CONSUMERS: dict[str, Callable[[Consumer], None]] = {
     "webhook": webhook,
     "worker": worker,
     "sse": sse,
+    "websocket": websocket,
     "long-poll": long_poll,
     "poll": poll,
 }

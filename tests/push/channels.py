@@ -1,0 +1,327 @@
+"""The channels as the conformance suite drives them, each with what it promises.
+
+Each adapter lets the project's own code of its channel run, and plays what stands around it: the
+service that calls it, or the client that a user writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+import lambdas.api
+import lambdas.push
+import recourse.worker
+from lambdas import sse
+from lambdas.batch import handle_each
+from lambdas.caller import Caller
+from recourse.connections import Connections, Pusher, Wakes
+from recourse.feed import cursor_of, position_of
+from recourse.message import Message
+from recourse.watch import Watch
+from recourse.worker import Worker
+from tests.moto.handlers import Killed
+from tests.moto.patching import replaced
+from tests.push.bed import OWNER, RECEIVES, Application, Bed, FailedError
+
+FAILURES = (FailedError, Killed)
+AGAIN = 5
+"""How often the client of a feed tries an event before it sets it aside."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promises:
+    """What a channel promises; docs/push-and-pull.md has the same as a table.
+
+    Attributes:
+        order: Who keeps a saga's events in order: the channel itself, or its consumer by their
+            `sequence`.
+        attempts: How often an event is tried at the most.
+        bounded_by: Who bounds that, and sets aside what has failed for good.
+        blocks: What waits behind an event that fails.
+        outlasts: Seconds for which the consumer may be away with nothing lost or set aside.
+    """
+
+    order: Literal["channel", "sequence"]
+    attempts: int
+    bounded_by: Literal["channel", "consumer"]
+    blocks: Literal["nothing", "saga", "feed"]
+    outlasts: float
+
+
+class Channel(Protocol):
+    """One channel, between a bed and an application."""
+
+    promises: Promises
+
+    def deliver(self) -> bool:
+        """Let come what can come now; whether anything did."""
+
+    def next(self) -> list[float]:
+        """When something comes by itself, besides what waits in queues."""
+
+    def set_aside(self) -> list[str]:
+        """The ids of the events that were set aside, for somebody to see."""
+
+
+Make = Callable[[Bed, Application], Channel]
+DAY = 86_400.0
+
+
+class Client:
+    """The documented client of a cursor: it stores how far it has come after each event."""
+
+    def __init__(self, bed: Bed, app: Application) -> None:
+        self.bed, self.app = bed, app
+        self.cursor = cursor_of(OWNER, 0)
+        self.failures = 0
+        self.aside: list[str] = []
+
+    def follow(self, events: Iterator[tuple[Mapping[str, Any], str]]) -> bool:
+        """Take events, each with the cursor after it, until one fails; whether there were any."""
+        came = False
+        for told, cursor in events:
+            came = True
+            try:
+                self.app.take(told)
+            except FAILURES as problem:
+                self.failures += isinstance(problem, FailedError)
+                if self.failures < AGAIN:
+                    return True
+                self.aside.append(told["id"])
+            self.failures = 0
+            if not self.bed.duplicates or self.app.tries[told["id"]] > 1:
+                self.cursor = cursor  # else it forgets, once, how far it had come
+            else:
+                return True
+        return came
+
+    def next(self) -> list[float]:
+        return []
+
+    def set_aside(self) -> list[str]:
+        return self.aside
+
+
+class Pull(Client):
+    """`GET /events` with a cursor."""
+
+    promises = Promises(
+        order="channel", attempts=AGAIN, bounded_by="consumer", blocks="feed", outlasts=14 * DAY
+    )
+
+    def deliver(self) -> bool:
+        if self.bed.is_down:
+            return False
+        page = call("GET", "/events", {"after": self.cursor, "limit": "1"})
+        return self.follow((told, page["cursor"]) for told in page["items"])
+
+
+class Sse(Client):
+    """Server-sent events, resumed by `Last-Event-ID`."""
+
+    promises = Pull.promises
+
+    def __init__(self, bed: Bed, app: Application) -> None:
+        super().__init__(bed, app)
+        watch = Watch(bed.feed, quick=0, slow=0)
+        self._stream = sse.Stream(watch, _Bearers(bed), seconds=0, clock=lambda: bed.now)  # type: ignore[arg-type]
+
+    def deliver(self) -> bool:
+        return not self.bed.is_down and self.follow(self._frames())
+
+    def _frames(self) -> Iterator[tuple[Mapping[str, Any], str]]:
+        """What a connection brings; it ends at once, as if it were cut off."""
+        headers = [(b"authorization", b"Bearer x"), (b"last-event-id", self.cursor.encode())]
+        scope = {"type": "http", "method": "GET", "path": "/events/stream", "query_string": b""}
+        for frame in asyncio.run(_get(self._stream, scope | {"headers": headers})).split("\n\n"):
+            fields = dict(line.split(": ", 1) for line in frame.splitlines() if ": " in line)
+            if "data" in fields:
+                yield json.loads(fields["data"]), fields["id"]
+
+
+class WebSocket(Client):
+    """The WebSocket and its pusher; a client that has failed connects again with its cursor."""
+
+    promises = Pull.promises
+
+    def __init__(self, bed: Bed, app: Application) -> None:
+        super().__init__(bed, app)
+        bed.table("connections", "pk", "connection")
+        self._queue = bed.queue("wakes")
+        self._wakes = Wakes(bed.sqs, self._queue)
+        self._connections = Connections(bed.dynamodb, "connections", lambda: bed.now)
+        self._pusher = Pusher(self._connections, bed.feed, self)
+        self._name, self._opened = "", 0
+
+    def deliver(self) -> bool:
+        if not self._name and not self.bed.is_down:
+            self._open()
+        records = self.bed.batch(self._queue)
+        answer = lambdas.push.take(self._pusher, self._wakes, records, self.bed.source)
+        self.bed.settle(self._queue, records, answer)
+        return bool(records)
+
+    def post_to_connection(self, *, ConnectionId: str, Data: bytes) -> None:
+        """Bring a message to the client, as API Gateway does."""
+        if self.bed.is_down:
+            self._name = ""
+        if ConnectionId != self._name:
+            raise ClientError({"Error": {"Code": "GoneException"}}, "PostToConnection")
+        told = json.loads(Data)
+        before = self.cursor
+        self.follow(iter([(told, told["cursor"])]))
+        if self.cursor == before:
+            self._name = ""
+
+    def _open(self) -> None:
+        self._opened += 1
+        self._name = f"connection-{self._opened}"
+        position = position_of(OWNER, self.cursor)
+        until = int(self.bed.now + DAY)
+        self._connections.open(OWNER, self._name, position, until=until)
+        self._wakes.send(OWNER, self._name, delay=1)
+
+
+class SqsToLambda:
+    """SQS to a function, in batches with partial failure."""
+
+    promises = Promises(
+        order="sequence",
+        attempts=RECEIVES,
+        bounded_by="channel",
+        blocks="nothing",
+        outlasts=14 * DAY,
+    )
+
+    def __init__(self, bed: Bed, app: Application) -> None:
+        self.bed, self.app = bed, app
+        self.url = bed.queue("events")
+
+    def deliver(self) -> bool:
+        if self.bed.is_down or not (records := self.bed.batch(self.url)):
+            return False
+        try:
+            answer = handle_each(self._handle, records, self.bed.source)
+        except Killed:
+            return True  # nothing was answered: all of it comes again
+        self.bed.settle(self.url, records, answer)
+        return True
+
+    def _handle(self, message: Message) -> None:
+        self.app.take(json.loads(message.body))
+
+    def next(self) -> list[float]:
+        return []
+
+    def set_aside(self) -> list[str]:
+        return [json.loads(body)["id"] for body in self.bed.dead(self.url)]
+
+
+class SqsToWorker(SqsToLambda):
+    """SQS to `recourse worker`; one that dies is followed by a fresh one."""
+
+    def deliver(self) -> bool:
+        if self.bed.is_down or not self.bed.visible(self.url):
+            return False
+        stop, severed = threading.Event(), _Severed(self.bed.sqs)
+        one_at_a_time = threading.Lock()
+
+        def handle(message: Message) -> None:
+            with one_at_a_time:
+                try:
+                    self.app.take(json.loads(message.body))
+                except Killed:
+                    severed.is_dead = True
+                    raise FailedError("the process is no more") from None
+
+        def idle() -> None:
+            if severed.is_dead or not self.bed.visible(self.url):
+                stop.set()
+
+        severed.after_each = idle
+        worker = Worker(severed, self.url, handle, in_flight=4, visibility=30, wait=0, grace=1)  # type: ignore[arg-type]
+        with replaced(recourse.worker, "LAST_FLUSH", 0.05):  # a dead process waits for nothing
+            worker.run(stop)
+        return True
+
+
+class _Severed:
+    """An SQS client that is cut off once its process has died."""
+
+    def __init__(self, sqs: Any) -> None:
+        self._sqs = sqs
+        self.is_dead = False
+        self.after_each: Callable[[], None] = lambda: None
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(**given: Any) -> Any:
+            if self.is_dead:
+                self.after_each()
+                raise EndpointConnectionError(endpoint_url="sqs")
+            answer = getattr(self._sqs, name)(**given)
+            if name == "receive_message" and not answer.get("Messages"):
+                self.after_each()
+            return answer
+
+        return call
+
+
+class _Bearers:
+    """Every bearer is the owner."""
+
+    def __init__(self, bed: Bed) -> None:
+        self._bed = bed
+
+    def verify(self, token: str, scope: str) -> Caller:
+        return Caller(OWNER, frozenset({scope}), until=self._bed.now + DAY)
+
+
+async def _get(app: Any, scope: MutableMapping[str, Any]) -> str:
+    sent: list[bytes] = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Mapping[str, Any]) -> None:
+        sent.append(message.get("body", b""))
+
+    await app(scope, receive, send)
+    return b"".join(sent).decode()
+
+
+def call(method: str, path: str, query: Mapping[str, str]) -> Any:
+    """A call of the owner's through the gateway."""
+    asked = {
+        "version": "2.0",
+        "rawPath": path,
+        "rawQueryString": "",
+        "queryStringParameters": dict(query),
+        "headers": {},
+        "requestContext": {
+            "stage": "$default",
+            "requestId": "r",
+            "http": {"method": method, "path": path, "sourceIp": "192.0.2.7"},
+            "authorizer": {"jwt": {"claims": {"sub": OWNER, "scope": "sagas:read"}}},
+        },
+        "isBase64Encoded": False,
+    }
+    answer = lambdas.api.handler(asked, None)
+    assert answer["statusCode"] == 200, answer
+    return json.loads(answer["body"])
+
+
+CHANNELS: dict[str, Make] = {
+    "feed": Pull,
+    "SSE": Sse,
+    "WebSocket": WebSocket,
+    "SQS to Lambda": SqsToLambda,
+    "SQS to worker": SqsToWorker,
+}

@@ -1,0 +1,129 @@
+"""One suite over every channel: what it promises holds, whatever goes wrong around it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
+
+import pytest
+
+from lambdas import kit
+from tests.push.bed import DOWN, NOW, OWNER, Application, Bed, Fault, bed, story
+from tests.push.channels import CHANNELS, Channel, Make
+
+FAULTS = get_args(Fault)
+
+
+@pytest.fixture(params=CHANNELS.values(), ids=CHANNELS)
+def make(request: pytest.FixtureRequest) -> Make:
+    """Each channel in turn."""
+    found: Make = request.param
+    return found
+
+
+@pytest.fixture
+def ground(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
+    with bed() as made:
+        monkeypatch.setattr(kit, "feed", lambda: made.feed)
+        yield made
+
+
+def suffer(ground: Bed, fault: Fault) -> None:
+    """Let what is around the consumer go wrong; what goes wrong in it is the application's."""
+    ground.duplicates = fault == "duplicates"
+    if fault == "endpoint down":
+        ground.down_until = NOW + DOWN
+
+
+def come_to_rest(ground: Bed, channel: Channel, told: list[dict[str, Any]]) -> None:
+    """Let events enter the feed while others are delivered, until nothing comes any more."""
+    waiting = [told[start : start + 3] for start in range(0, len(told), 3)]
+    while True:
+        if waiting:
+            ground.append(OWNER, waiting.pop(0))
+        moved = ground.relay() | channel.deliver()
+        if not moved and not waiting and not ground.wait(*channel.next()):
+            return
+
+
+def ids(events: list[Mapping[str, Any]]) -> list[str]:
+    return [one["id"] for one in events]
+
+
+def by_saga(events: list[Mapping[str, Any]]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = defaultdict(list)
+    for one in events:
+        found[one["subject"]].append(one["sequence"])
+    return found
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_nothing_is_lost_and_each_has_one_effect(make: Make, ground: Bed, fault: Fault) -> None:
+    app = Application(ground, fault)
+    channel, told = make(ground, app), story()
+    suffer(ground, fault)
+    come_to_rest(ground, channel, told)
+    assert channel.set_aside() == []
+    assert sorted(ids(app.effects)) == sorted(ids(told))
+    # The fault was really there: else this would show nothing.
+    if fault == "consumer killed":
+        assert app.deaths == 4
+    if fault in ("duplicates", "random failures", "consumer killed"):
+        assert len(app.arrived) > len(told)
+    if fault == "endpoint down":
+        assert ground.now >= NOW + DOWN
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_effects_of_a_saga_are_in_order(make: Make, ground: Bed, fault: Fault) -> None:
+    channel_keeps_it = make.promises.order == "channel"
+    app = Application(ground, fault, in_order=not channel_keeps_it)
+    channel, told = make(ground, app), story()
+    suffer(ground, fault)
+    come_to_rest(ground, channel, told)
+    done = set(ids(app.effects)) | set(channel.set_aside())
+    assert done == set(ids(told))
+    for sequences in by_saga(app.effects).values():
+        assert sequences == sorted(sequences)
+    if channel_keeps_it:
+        first = list({one["id"]: one for one in reversed(app.arrived)}.values())[::-1]
+        assert all(found == sorted(found) for found in by_saga(first).values())
+
+
+def test_a_channel_that_promises_no_order_really_keeps_none(make: Make, ground: Bed) -> None:
+    app = Application(ground)
+    channel = make(ground, app)
+    come_to_rest(ground, channel, story())
+    is_in_order = all(found == sorted(found) for found in by_saga(app.arrived).values())
+    assert is_in_order == (channel.promises.order == "channel")
+
+
+def test_poison_is_tried_so_often_and_set_aside_and_the_rest_is_done(
+    make: Make, ground: Bed
+) -> None:
+    told = story()
+    poison = told[4]
+    app = Application(ground, poison=poison["id"])
+    channel = make(ground, app)
+    come_to_rest(ground, channel, told)
+    assert app.tries[poison["id"]] == channel.promises.attempts
+    assert channel.set_aside() == [poison["id"]]
+    assert sorted(ids(app.effects)) == sorted(id for id in ids(told) if id != poison["id"])
+
+
+def test_what_waits_behind_poison_is_what_the_channel_says(make: Make, ground: Bed) -> None:
+    told = story()
+    poison = told[4]
+    app = Application(ground, poison=poison["id"])
+    channel = make(ground, app)
+    ground.append(OWNER, told)
+    while not app.tries[poison["id"]]:
+        assert ground.relay() | channel.deliver() | ground.wait(*channel.next())
+    while (ground.relay() | channel.deliver()) and not channel.set_aside():
+        pass  # all that comes without any time passing
+    behind = {one["id"] for one in told[5:]} - set(ids(app.effects))
+    own = {one["id"] for one in told[5:] if one["subject"] == poison["subject"]}
+    if not channel.set_aside():
+        expected = {"nothing": set(), "saga": own, "feed": {one["id"] for one in told[5:]}}
+        assert behind == expected[channel.promises.blocks]

@@ -29,6 +29,8 @@ class Stage:
         audience: For whom they are issued.
         cors_origins: The web origins that may call the API.
         public_url: The API's address, where it is another than the gateway's own.
+        sender: The address, verified in SES, from which people are told how their saga ended; empty
+            where nobody is.
         malware_scan: Whether GuardDuty scans uploads: then nothing is downloaded before it is found
             clean.
         local: Whether functions run on the checkout's own interpreter, under the local cloud.
@@ -41,6 +43,7 @@ class Stage:
     audience: str | None = None
     cors_origins: tuple[str, ...] = ()
     public_url: str = ""
+    sender: str = ""
     malware_scan: bool = False
     local: bool = False
 
@@ -64,6 +67,8 @@ class Stage:
             raise ContextError(f"context malware_scan={text('malware_scan')!r}: on or off")
         if text("public_url") and not re.fullmatch(r"https?://[^/?#\s]+", text("public_url")):
             raise ContextError(f"context public_url={text('public_url')!r}: a scheme and a host")
+        if text("sender") and not re.fullmatch(r"[^@\s/*]+@[^@\s/*]+", text("sender")):
+            raise ContextError(f"context sender={text('sender')!r}: a mail address")
         if "*" in text("cors_origins"):
             raise ContextError(f"context cors_origins={text('cors_origins')!r}: no wildcard")
         if bool(text("issuer")) != bool(text("audience")):
@@ -84,6 +89,7 @@ class Stage:
             audience=text("audience") or None,
             cors_origins=tuple(o for o in text("cors_origins").replace(",", " ").split() if o),
             public_url=text("public_url"),
+            sender=text("sender"),
             malware_scan=text("malware_scan") == "on",
             local=text("runtime") == "local",
         )

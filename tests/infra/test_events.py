@@ -201,6 +201,7 @@ def test_who_listens_to_what(each: Assembly) -> None:
                 pivots.setdefault(step.service, set()).add(event)
     assert listens == {
         "<LedgerEvents/Queue.Arn>": None,
+        "<PushEvents/Queue.Arn>": None,
         "<Parked.Arn>": {"outcome": ["parked"]},
         **{
             f"<{service.title()}ConfirmEvents/Queue.Arn>": {"type": sorted(events)}

@@ -32,6 +32,8 @@ class Stage:
         connections_url: Where WebSocket connections are posted to, with `{api}` and `{stage}` for
             theirs; the gateway's own address where it is empty.
         streams: How many server-sent event streams may be open at once: each holds a function.
+        sender: The address, verified in SES, from which people are told how their saga ended; empty
+            where nobody is.
         malware_scan: Whether GuardDuty scans uploads: then nothing is downloaded before it is found
             clean.
         local: Whether functions run on the checkout's own interpreter, under the local cloud.
@@ -46,6 +48,7 @@ class Stage:
     public_url: str = ""
     connections_url: str = ""
     streams: int = 50
+    sender: str = ""
     malware_scan: bool = False
     local: bool = False
 
@@ -69,6 +72,8 @@ class Stage:
             raise ContextError(f"context malware_scan={text('malware_scan')!r}: on or off")
         if text("public_url") and not re.fullmatch(r"https?://[^/?#\s]+", text("public_url")):
             raise ContextError(f"context public_url={text('public_url')!r}: a scheme and a host")
+        if text("sender") and not re.fullmatch(r"[^@\s/*]+@[^@\s/*]+", text("sender")):
+            raise ContextError(f"context sender={text('sender')!r}: a mail address")
         if "*" in text("cors_origins"):
             raise ContextError(f"context cors_origins={text('cors_origins')!r}: no wildcard")
         if bool(text("issuer")) != bool(text("audience")):
@@ -93,6 +98,7 @@ class Stage:
             public_url=text("public_url"),
             connections_url=text("connections_url"),
             streams=int(text("streams") or cls.streams),
+            sender=text("sender"),
             malware_scan=text("malware_scan") == "on",
             local=text("runtime") == "local",
         )

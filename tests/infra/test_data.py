@@ -34,8 +34,8 @@ def test_every_table_is_keyed_streamed_and_can_be_brought_back(each: Assembly) -
         if table.name == "ConnectionsTable":
             key.append({"AttributeName": "connection", "KeyType": "RANGE"})
         assert has["KeySchema"] == key, table.name
-        unheard = table.name in ("ConnectionsTable", "ValetTable")
-        listened_to = None if unheard else {"StreamViewType": "NEW_IMAGE"}
+        quiet = table.name in ("ConnectionsTable", "NotifierTable", "ValetTable")
+        listened_to = None if quiet else {"StreamViewType": "NEW_IMAGE"}
         assert has.get("StreamSpecification") == listened_to, table.name
         assert has["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
         assert has["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"], table.name

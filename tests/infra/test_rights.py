@@ -165,6 +165,11 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             "<FeedRelayDeadletters.Arn>": SET_ASIDE,
             "<FeedTable.StreamArn>": STREAM,
         },
+        "Notifier": {
+            LEDGER: {"dynamodb:GetItem"},
+            "<NotifierTable.Arn>": {"dynamodb:PutItem"},
+            "<NotifierDeadletters.Arn>": SET_ASIDE,
+        },
         "Ledger": {
             LEDGER: {"dynamodb:GetItem", "dynamodb:PutItem"},
             "<LedgerEvents/Queue.Arn>": TAKE,

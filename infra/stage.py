@@ -29,6 +29,9 @@ class Stage:
         audience: For whom they are issued.
         cors_origins: The web origins that may call the API.
         public_url: The API's address, where it is another than the gateway's own.
+        connections_url: Where WebSocket connections are posted to, with `{api}` and `{stage}` for
+            theirs; the gateway's own address where it is empty.
+        streams: How many server-sent event streams may be open at once: each holds a function.
         sender: The address, verified in SES, from which people are told how their saga ended; empty
             where nobody is.
         malware_scan: Whether GuardDuty scans uploads: then nothing is downloaded before it is found
@@ -43,6 +46,8 @@ class Stage:
     audience: str | None = None
     cors_origins: tuple[str, ...] = ()
     public_url: str = ""
+    connections_url: str = ""
+    streams: int = 50
     sender: str = ""
     malware_scan: bool = False
     local: bool = False
@@ -81,6 +86,8 @@ class Stage:
             raise ContextError(f"context timescale={text('timescale')!r}: a number") from problem
         if not 0 < timescale <= 100:
             raise ContextError(f"context timescale={timescale:g}: above 0, at most 100")
+        if not text("streams").isdigit() and text("streams"):
+            raise ContextError(f"context streams={text('streams')!r}: a number")
         return cls(
             base=base,
             chaos=text("chaos") == "on",
@@ -89,6 +96,8 @@ class Stage:
             audience=text("audience") or None,
             cors_origins=tuple(o for o in text("cors_origins").replace(",", " ").split() if o),
             public_url=text("public_url"),
+            connections_url=text("connections_url"),
+            streams=int(text("streams") or cls.streams),
             sender=text("sender"),
             malware_scan=text("malware_scan") == "on",
             local=text("runtime") == "local",

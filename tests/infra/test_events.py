@@ -213,6 +213,7 @@ def test_who_listens_to_what(each: Assembly) -> None:
                 pivots.setdefault(step.service, set()).add(event)
     assert listens == {
         "<LedgerEvents/Queue.Arn>": None,
+        "<PushEvents/Queue.Arn>": None,
         "<Parked.Arn>": {"outcome": ["parked"]},
         "<Notifier.Arn>": {"kind": ["succeeded", "compensated"]},
         **{

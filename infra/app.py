@@ -9,6 +9,7 @@ from infra.stacks.choreography import ChoreographyStack
 from infra.stacks.events import EventsStack
 from infra.stacks.sagas import SagasStack
 from infra.stacks.services import ServicesStack
+from infra.stacks.subscribers import SubscribersStack
 from infra.stacks.valet import ValetStack
 from infra.stage import Stage
 from recourse.saga import Saga
@@ -50,6 +51,9 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
         functions=services.functions,
         events=events,
     )
+    subscribers = SubscribersStack(
+        app, f"{prefix}-Subscribers", stage=stage, events=events, key=services.key
+    )
     valet = ValetStack(app, f"{prefix}-Valet", stage=stage, services=services, events=events)
     api = ApiStack(
         app,
@@ -64,10 +68,11 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
             *choreography.deadletters,
             *machines.deadletters,
             *valet.deadletters,
+            *subscribers.deadletters,
         ],
         documents=services.documents,
     )
-    stacks: list[Stack] = [services, events, choreography, machines, valet, api]
+    stacks: list[Stack] = [services, events, choreography, machines, subscribers, valet, api]
     for stack in stacks:
         # The CDK writes out dependencies that a GetAtt implies already.
         stack.template_options.metadata = {"cfn-lint": {"config": {"ignore_checks": ["W3005"]}}}

@@ -31,6 +31,7 @@ class Stage:
         public_url: The API's address, where it is another than the gateway's own.
         malware_scan: Whether GuardDuty scans uploads: then nothing is downloaded before it is found
             clean.
+        fargate: Whether consumers that can be workers are: services on Fargate, and no functions.
         local: Whether functions run on the checkout's own interpreter, under the local cloud.
     """
 
@@ -42,6 +43,7 @@ class Stage:
     cors_origins: tuple[str, ...] = ()
     public_url: str = ""
     malware_scan: bool = False
+    fargate: bool = False
     local: bool = False
 
     @classmethod
@@ -70,6 +72,10 @@ class Stage:
             raise ContextError("context issuer and audience: both or neither")
         if text("runtime") not in ("", "local"):
             raise ContextError(f"context runtime={text('runtime')!r}: local or nothing")
+        if text("workers") not in ("", "lambda", "fargate"):
+            raise ContextError(f"context workers={text('workers')!r}: lambda or fargate")
+        if text("workers") == "fargate" and text("runtime") == "local":
+            raise ContextError("context workers='fargate': the local cloud runs functions alone")
         try:
             timescale = float(text("timescale") or 1)
         except ValueError as problem:
@@ -85,6 +91,7 @@ class Stage:
             cors_origins=tuple(o for o in text("cors_origins").replace(",", " ").split() if o),
             public_url=text("public_url"),
             malware_scan=text("malware_scan") == "on",
+            fargate=text("workers") == "fargate",
             local=text("runtime") == "local",
         )
 

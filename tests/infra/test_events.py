@@ -202,6 +202,9 @@ def test_who_listens_to_what(each: Assembly) -> None:
     assert listens == {
         "<LedgerEvents/Queue.Arn>": None,
         "<Parked.Arn>": {"outcome": ["parked"]},
+        "<TallyEvents/Queue.Arn>": {
+            "kind": ["started", "succeeded", "compensated", "compensation_failed"]
+        },
         **{
             f"<{service.title()}ConfirmEvents/Queue.Arn>": {"type": sorted(events)}
             for service, events in pivots.items()

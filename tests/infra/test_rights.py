@@ -137,7 +137,7 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
     shown = {f"{tables[holding.service]}.Arn>" for holding in HOLDINGS.values()}
     confirming = {s.service for saga in SAGAS.values() for s in saga.all if s.confirm}
     confirmers = {f"{service.title()}Confirm" for service in confirming}
-    redriven = {*STEPS, *confirmers, "Ledger", "Parked"}
+    redriven = {*STEPS, *confirmers, "Ledger", "Parked", "Tally"}
     expected: dict[str, dict[str, set[str]]] = {
         "Relay": {
             "*": {"dynamodb:ListStreams"},
@@ -161,6 +161,11 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             LEDGER: {"dynamodb:GetItem", "dynamodb:PutItem"},
             "<LedgerEvents/Queue.Arn>": TAKE,
             "<LedgerEvents/Deadletters.Arn>": PUT,
+        },
+        "Tally": {
+            "<TallyTable.Arn>": {"dynamodb:PutItem", "dynamodb:UpdateItem"},
+            "<TallyEvents/Queue.Arn>": TAKE,
+            "<TallyEvents/Deadletters.Arn>": PUT,
         },
         "Park": {LEDGER: {"dynamodb:PutItem"}},
         "Sweeper": {

@@ -55,6 +55,8 @@ def test_origins_are_separated_by_spaces_or_commas() -> None:
         ({"public_url": "https://api.example/v1"}, "public_url="),
         ({"cors_origins": "*"}, "no wildcard"),
         ({"audience": "recourse"}, "issuer and audience"),
+        ({"workers": "ec2"}, "workers='ec2'"),
+        ({"workers": "fargate", "runtime": "local"}, "workers='fargate'"),
     ],
 )
 def test_what_it_cannot_say_is_refused_by_name(context: dict[str, str], said: str) -> None:

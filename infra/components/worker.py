@@ -7,6 +7,7 @@ deployed; a synthesis needs no Docker.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 from aws_cdk import Duration, Stack
 from aws_cdk.aws_applicationautoscaling import AdjustmentType, ScalingInterval
@@ -163,7 +164,7 @@ class Worker(Construct):
             task, "AwsSolutions-ECS2", reason="the variables are names of tables, and no secrets"
         )
         explain(
-            task.obtain_execution_role(),
+            cast("Role", task.obtain_execution_role()),
             "AwsSolutions-IAM5[Resource::*]",
             reason="a token for the registry of images knows no resource",
         )

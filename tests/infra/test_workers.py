@@ -11,8 +11,7 @@ import pytest
 
 from infra.components.code import ROOT
 from recourse.worker import LAST_FLUSH
-from statemachines.order import ORDER
-from tests.infra.assembly import Assembly, Resource, synthesise
+from tests.infra.assembly import Assembly, Resource
 from tests.infra.test_functions import ASKS, pins, reads
 from tests.infra.test_rights import PUT, TAKE, functions
 
@@ -21,13 +20,6 @@ GRACE = 25
 """What `recourse worker` gives its handlers, where it is told nothing else."""
 FUNCTIONS = "AWS::Lambda::Function"
 TASK, SERVICE = "AWS::ECS::TaskDefinition", "AWS::ECS::Service"
-
-
-@pytest.fixture(scope="module")
-def fargate(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
-    """What `cdk deploy --context workers=fargate` asks AWS for."""
-    folder = tmp_path_factory.mktemp("fargate")
-    return synthesise(folder, {"workers": "fargate"}, {"order": ORDER})
 
 
 def container(assembly: Assembly) -> tuple[Resource, dict[str, Any]]:

@@ -82,6 +82,11 @@ class Queue:
             self._now += seconds
             self._moved.notify_all()
 
+    def put_off(self, one: Sent, *, times: int) -> None:
+        """Wait until a message is put off so many times, and then for as long as it was."""
+        self.until(lambda: len(one.changes) == times)
+        self.pass_time(one.changes[-1])
+
     def until(self, holds: Callable[[], Any]) -> None:
         """Wait until something holds; it is looked at after every call."""
         with self._moved:

@@ -279,8 +279,7 @@ def test_what_fails_is_tried_as_often_as_its_queue_allows_and_set_aside_with_its
     running = work(queue, fail, first=10)
     queue.until(lambda: queue.messages == [sent])
     for number in (1, 2):
-        queue.until(lambda number=number: len(sent.changes) == number)
-        queue.pass_time(sent.changes[-1])
+        queue.put_off(sent, times=number)
     queue.until(lambda: not queue.messages)
     running.end()
     assert tries == [1, 2, 3] and sent.changes == [10, 20]
@@ -416,8 +415,7 @@ def test_what_fails_for_the_last_time_does_not_take_its_group_with_it(
 
     work(queue, handle, first=1)
     for number in (1, 2):
-        queue.until(lambda number=number: len(bad.changes) == number)
-        queue.pass_time(bad.changes[-1])
+        queue.put_off(bad, times=number)
     queue.until(lambda: not queue.messages)
     assert seen == ["bad", "bad", "bad", "a2", "a3"]
     (lost,) = queue.set_aside

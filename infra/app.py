@@ -12,6 +12,7 @@ from infra.stacks.live import LiveStack
 from infra.stacks.probe import ProbeStack
 from infra.stacks.sagas import SagasStack
 from infra.stacks.services import ServicesStack
+from infra.stacks.subscribers import SubscribersStack
 from infra.stacks.valet import ValetStack
 from infra.stage import Stage
 from recourse.saga import Saga
@@ -53,6 +54,9 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
         functions=services.functions,
         events=events,
     )
+    subscribers = SubscribersStack(
+        app, f"{prefix}-Subscribers", stage=stage, events=events, key=services.key
+    )
     valet = ValetStack(app, f"{prefix}-Valet", stage=stage, services=services, events=events)
     issuer = issuer_of(app, stage)
     live = LiveStack(app, f"{prefix}-Live", stage=stage, events=events, issuer=issuer)
@@ -72,10 +76,20 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
             *machines.deadletters,
             *valet.deadletters,
             *live.deadletters,
+            *subscribers.deadletters,
         ],
         documents=services.documents,
     )
-    stacks: list[Stack] = [services, events, choreography, machines, valet, live, api]
+    stacks: list[Stack] = [
+        services,
+        events,
+        choreography,
+        machines,
+        subscribers,
+        valet,
+        live,
+        api,
+    ]
     if issuer.stack:
         stacks.append(issuer.stack)
     if stage.probe:

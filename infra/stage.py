@@ -32,9 +32,12 @@ class Stage:
         connections_url: Where WebSocket connections are posted to, with `{api}` and `{stage}` for
             theirs; the gateway's own address where it is empty.
         streams: How many server-sent event streams may be open at once: each holds a function.
+        sender: The address, verified in SES, from which people are told how their saga ended; empty
+            where nobody is.
         malware_scan: Whether GuardDuty scans uploads: then nothing is downloaded before it is found
             clean.
         probe: Whether there is something on the channels to measure them by.
+        fargate: Whether consumers that can be workers are: services on Fargate, and no functions.
         local: Whether functions run on the checkout's own interpreter, under the local cloud.
     """
 
@@ -47,8 +50,10 @@ class Stage:
     public_url: str = ""
     connections_url: str = ""
     streams: int = 50
+    sender: str = ""
     malware_scan: bool = False
     probe: bool = False
+    fargate: bool = False
     local: bool = False
 
     @classmethod
@@ -70,12 +75,18 @@ class Stage:
                 raise ContextError(f"context {switch}={text(switch)!r}: on or off")
         if text("public_url") and not re.fullmatch(r"https?://[^/?#\s]+", text("public_url")):
             raise ContextError(f"context public_url={text('public_url')!r}: a scheme and a host")
+        if text("sender") and not re.fullmatch(r"[^@\s/*]+@[^@\s/*]+", text("sender")):
+            raise ContextError(f"context sender={text('sender')!r}: a mail address")
         if "*" in text("cors_origins"):
             raise ContextError(f"context cors_origins={text('cors_origins')!r}: no wildcard")
         if bool(text("issuer")) != bool(text("audience")):
             raise ContextError("context issuer and audience: both or neither")
         if text("runtime") not in ("", "local"):
             raise ContextError(f"context runtime={text('runtime')!r}: local or nothing")
+        if text("workers") not in ("", "lambda", "fargate"):
+            raise ContextError(f"context workers={text('workers')!r}: lambda or fargate")
+        if text("workers") == "fargate" and text("runtime") == "local":
+            raise ContextError("context workers='fargate': the local cloud runs functions alone")
         try:
             timescale = float(text("timescale") or 1)
         except ValueError as problem:
@@ -94,8 +105,10 @@ class Stage:
             public_url=text("public_url"),
             connections_url=text("connections_url"),
             streams=int(text("streams") or cls.streams),
+            sender=text("sender"),
             malware_scan=text("malware_scan") == "on",
             probe=text("probe") == "on",
+            fargate=text("workers") == "fargate",
             local=text("runtime") == "local",
         )
 

@@ -112,12 +112,13 @@ class LiveStack(Stack):
         )
 
     def _hears(self) -> HandlerFunction:
-        return self._with_connections("WebSocket", "lambdas.websocket.handler")
+        return self._with_connections("WebSocket", "lambdas.websocket.handler", "dynamodb:PutItem")
 
     def _pushes(self) -> HandlerFunction:
-        return self._with_connections("Push", "lambdas.push.handler")
+        reads = "dynamodb:GetItem", "dynamodb:Query"
+        return self._with_connections("Push", "lambdas.push.handler", *reads)
 
-    def _with_connections(self, name: str, handler: str) -> HandlerFunction:
+    def _with_connections(self, name: str, handler: str, *actions: str) -> HandlerFunction:
         function = HandlerFunction(
             self,
             name,
@@ -127,15 +128,8 @@ class LiveStack(Stack):
             timeout=Duration.seconds(10),
         )
         self._let_read_feed(function)
-        use_table(
-            self.connections,
-            function,
-            "dynamodb:DeleteItem",
-            "dynamodb:GetItem",
-            "dynamodb:PutItem",
-            "dynamodb:Query",
-            "dynamodb:UpdateItem",
-        )
+        changes = "dynamodb:DeleteItem", "dynamodb:UpdateItem"
+        use_table(self.connections, function, *changes, *actions)
         return function
 
     def _let_read_feed(self, function: HandlerFunction) -> None:

@@ -176,9 +176,12 @@ class WebSocket(Client):
             raise ClientError({"Error": {"Code": "GoneException"}}, "PostToConnection")
         told = json.loads(Data)
         before = self.cursor
+        deaths = self.app.deaths
         self.follow(iter([(told, told["cursor"])]))
         if self.cursor == before:
             self._name = ""
+            if self.app.deaths == deaths:  # it said goodbye; a dead one is found by its 410
+                self._connections.close(OWNER, ConnectionId)
 
     def _open(self) -> None:
         self._opened += 1

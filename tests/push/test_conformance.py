@@ -94,7 +94,8 @@ def test_the_effects_of_a_saga_are_in_order(make: Make, ground: Bed, fault: Faul
 def test_a_channel_that_promises_no_order_really_keeps_none(make: Make, ground: Bed) -> None:
     app = Application(ground)
     channel = make(ground, app)
-    come_to_rest(ground, channel, story())
+    ground.append(OWNER, story())
+    come_to_rest(ground, channel, [])
     is_in_order = all(found == sorted(found) for found in by_saga(app.arrived).values())
     assert is_in_order == (channel.promises.order == "channel")
 

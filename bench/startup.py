@@ -27,6 +27,7 @@ ENVIRONMENT = {
     "UNDO": "services.flights:release",
     "TABLE_NAME": "flights",
     "LEDGER_TABLE": "ledger",
+    "FEED_TABLE": "feed",
     "SERVICE_TABLES": '{"flights": "flights"}',
     "STATE_MACHINES": '{"travel-booking": "arn:aws:states:us-east-1:000000000000:stateMachine:t"}',
     "PIVOTS": '{"travel-booking": "capture"}',

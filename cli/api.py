@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Self
 
 import httpx
 
 WAIT = 15
 """Seconds that one poll asks the API to wait."""
+SHORTEST = 1.0
+"""Seconds between two polls at the least, on average, whatever the API makes of `wait`."""
+TRIES, LONGEST = 10, 60.0
+"""How often a poll is tried again that may pass, and how many seconds apart at the most."""
 
 
 class ApiError(Exception):
@@ -76,7 +84,7 @@ class Api:
                 _explain(response),
                 status=response.status_code,
                 kind=_kind(response),
-                retry_after=int(response.headers.get("retry-after", "0")),
+                retry_after=_seconds(response.headers.get("retry-after", "")),
             )
         return response
 
@@ -101,13 +109,31 @@ class Api:
         wanted = {name: value for name, value in query.items() if value is not None}
         return self.call("GET", path, params=wanted).json()
 
+    def poll(self, path: str, headers: Mapping[str, str], **query: Any) -> httpx.Response:
+        """What is at a path, or a 304; what may pass is tried again, and not before it may be.
+
+        The pauses grow and are drawn at random (full jitter), so that those whom an outage has
+        stopped together do not come back together; `Retry-After` adds to them.
+
+        Raises:
+            ApiError: It was refused, or did not pass.
+        """
+        asked = {name: value for name, value in query.items() if value is not None}
+        for attempt in range(TRIES):
+            try:
+                return self.call("GET", path, headers=headers, params=asked)
+            except ApiError as problem:
+                if not problem.may_pass or attempt == TRIES - 1:
+                    raise
+                pause = random.uniform(0, min(LONGEST, 0.5 * 2**attempt))
+                time.sleep(problem.retry_after + pause)
+        raise AssertionError
+
     def follow(self, saga_id: str) -> Iterator[dict[str, Any]]:
         """A saga now and whenever it changes, until it is at rest or needs an operator."""
         known: Mapping[str, str] = {}
         while True:
-            response = self.call(
-                "GET", f"/sagas/{saga_id}", headers={"Prefer": f"wait={WAIT}", **known}
-            )
+            response = self.poll(f"/sagas/{saga_id}", {"Prefer": f"wait={WAIT}", **known})
             if response.status_code == 304:
                 continue
             saga = response.json()
@@ -116,6 +142,36 @@ class Api:
                 return
             known = {"If-None-Match": response.headers["etag"]}
 
+    def events(
+        self, after: str | None, *, wait: bool, saga_id: str | None = None
+    ) -> Iterator[tuple[list[Any], str]]:
+        """Pages of the caller's own events, for ever: each with the cursor to go on from.
+
+        A page may be empty: nothing more has come.
+
+        Args:
+            after: The cursor to go on from; None for the oldest event that is kept.
+            wait: Whether the API is asked to wait for something to come.
+            saga_id: Only this saga's.
+
+        Raises:
+            ApiError: It was refused, or did not pass.
+        """
+        known: dict[str, str] = {}
+        prefer = {"Prefer": f"wait={WAIT}"} if wait else {}
+        while True:
+            asked = time.monotonic()
+            wanted = {"after": after, "saga_id": saga_id}
+            response = self.poll("/events", prefer | known, **wanted)
+            items: list[Any] = []
+            if response.status_code != 304:
+                page = response.json()
+                items, after = page["items"], page["cursor"]
+            known = {} if items else {"If-None-Match": response.headers["etag"]}
+            yield items, after or ""
+            if not items and time.monotonic() - asked < SHORTEST:
+                time.sleep(random.uniform(0.5, 1.5) * SHORTEST)
+
 
 def is_at_rest(saga: Mapping[str, Any]) -> bool:
     """Whether nothing more happens to a saga by itself."""
@@ -123,6 +179,17 @@ def is_at_rest(saga: Mapping[str, Any]) -> bool:
     return saga["status"] not in ("RUNNING", "COMPENSATING") or (
         saga["status"] == "RUNNING" and parked
     )
+
+
+def _seconds(retry_after: str) -> int:
+    """The seconds that a Retry-After says, as a number or as a date; 0 where it says neither."""
+    if retry_after.isdigit():
+        return int(retry_after)
+    try:
+        when = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return 0
+    return max(0, round((when - datetime.now(UTC)).total_seconds()))
 
 
 def _problem(response: httpx.Response) -> dict[str, Any]:

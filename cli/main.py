@@ -16,7 +16,7 @@ from cli import redrive as redriving
 from cli import valet
 from cli.api import Api
 from cli.command import LOCAL, ApiUrl, AsJson, Token, UsageError, connected, err, out, tells
-from cli.timeline import print_timeline
+from cli.timeline import print_event, print_timeline
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -138,6 +138,38 @@ def watch(
     """Show what happens to a saga as it happens, until it is at rest."""
     with connected(api, token) as client:
         _watch(client, saga_id, as_json)
+
+
+@app.command()
+@tells
+def events(
+    after: Annotated[
+        str | None, typer.Option(help="The cursor to go on from; the oldest event if absent.")
+    ] = None,
+    saga: Annotated[str | None, typer.Option(help="Only those of this saga, by id.")] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on as they come, until Ctrl-C.")
+    ] = False,
+    api: ApiUrl = LOCAL,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show your own events in order, and the cursor to go on from, now or next week.
+
+    With --json each event is a line on stdout. The cursor is on stderr.
+    """
+    cursor = after
+    with connected(api, token) as client:
+        try:
+            for page in client.events(after, wait=follow, saga_id=saga):
+                items, cursor = page
+                for event in items:
+                    print(json.dumps(event), flush=True) if as_json else print_event(out, event)
+                if not items and not follow:
+                    break
+        finally:
+            if cursor:
+                err.print(f"go on with --after {cursor}", markup=False)
 
 
 @app.command("list")

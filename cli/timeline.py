@@ -64,6 +64,21 @@ def print_timeline(console: Console, changes: Iterable[Mapping[str, Any]]) -> di
     return dict(saga)
 
 
+def print_event(console: Console, event: Mapping[str, Any]) -> None:
+    """Print an event of a saga."""
+    data = event["data"]
+    _, saga, what = event["type"].split(".", 2)
+    style = "red" if "error" in data else ""
+    line = Text(f"{event['time']} {event['subject'][:8]} {saga} ")
+    line.append(f"{event['sequence']:>3} {what:<20}", style=style)
+    if "error" in data:
+        line.append(f" {data['error']['type']}: {data['error']['message']}", style="bright_black")
+    elif isinstance(data.get("result"), dict):
+        shown = {"status": "DONE", "error": None, "result": data["result"]}
+        line.append(f" {_detail(shown)}", style="bright_black")
+    console.print(line, soft_wrap=True)
+
+
 def _line(saga: Mapping[str, Any], step: Mapping[str, Any]) -> Text:
     mark, style = MARKS[step["status"]]
     line = Text(f"  {_since(saga, step['ended_at']):>7} ")

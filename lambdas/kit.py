@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lambdas import settings
 from recourse.aws import client, credentials
 from recourse.deadletters import DeadletterQueue
+from recourse.feed import Feed
 from recourse.ledger import Ledger
 from recourse.queues import SourceQueue
 from recourse.runs import Runs
@@ -33,6 +34,12 @@ def dynamodb() -> DynamoDBClient:
 def ledger() -> Ledger:
     """The ledger."""
     return Ledger(dynamodb(), settings.required("LEDGER_TABLE"), SAGAS)
+
+
+@cache
+def feed() -> Feed:
+    """Everybody's feed."""
+    return Feed(dynamodb(), settings.required("FEED_TABLE"))
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The relay's function: called with batches of every table's stream."""
+"""The relays' function: called with batches of the streams of tables, or of the feed's."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ logger = Logger()
 
 
 def handler(event: dict[str, Any], context: object) -> None:
-    """Publish what the outbox rows say; raise where that failed, for the stream to come again."""
-    count = relay(client("sns"), settings.required("EVENTS_TOPIC_ARN"), event["Records"])
+    """Publish what the rows say; raise where that failed, for the stream to come again."""
+    count = relay(client("sns"), settings.required("TOPIC_ARN"), event["Records"])
     logger.info("relayed", extra={"events": count})

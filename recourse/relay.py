@@ -1,4 +1,8 @@
-"""The relay: outbox rows from the tables' streams to the topic that everything listens to."""
+"""The relay: from the streams of tables to a topic.
+
+Outbox rows go to what steps and consumers listen to; the feed's rows, with their owner and
+position, to what people are told by.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +25,12 @@ class PublishError(Exception):
 
 
 def relay(sns: SNSClient, topic: str, records: Iterable[Mapping[str, Any]]) -> int:
-    """Publish the events of new outbox rows; some may be published again after a failure.
+    """Publish the events of new rows; some may be published again after a failure.
 
     Args:
         sns: An SNS client.
         topic: The topic's ARN.
-        records: Stream records; others than new outbox rows are passed over.
+        records: Stream records; others than new rows of an outbox or a feed are passed over.
 
     Returns:
         How many were published.
@@ -35,11 +39,11 @@ def relay(sns: SNSClient, topic: str, records: Iterable[Mapping[str, Any]]) -> i
         PublishError: Not all could be.
     """
     told = [
-        json.loads(image["event"]["S"])
+        (image["event"]["S"], _named(image))
         for record in records
         if record["eventName"] == "INSERT"
         and "event" in (image := record["dynamodb"]["NewImage"])
-        and image["pk"]["S"].startswith("outbox#")
+        and image["pk"]["S"].startswith(("outbox#", "feed#"))
     ]
     for batch in _batches(told):
         answer = sns.publish_batch(TopicArn=topic, PublishBatchRequestEntries=batch)
@@ -48,15 +52,21 @@ def relay(sns: SNSClient, topic: str, records: Iterable[Mapping[str, Any]]) -> i
     return len(told)
 
 
+def _named(image: Mapping[str, Any]) -> dict[str, str]:
+    """What SNS filters look at, and where in whose feed the event stands."""
+    named = attributes(json.loads(image["event"]["S"]))
+    if "position" in image:
+        named |= {"owner": image["owner"]["S"], "position": image["position"]["N"]}
+    return named
+
+
 def _batches(
-    told: Iterable[Mapping[str, Any]],
+    told: Iterable[tuple[str, Mapping[str, str]]],
 ) -> Iterator[list[PublishBatchRequestEntryTypeDef]]:
     """The events as SNS takes them: ten a call, and 256 KiB."""
     batch: list[PublishBatchRequestEntryTypeDef] = []
     size = 0
-    for one in told:
-        message = json.dumps(one, separators=(",", ":"), ensure_ascii=False)
-        named = attributes(one)
+    for message, named in told:
         weight = len(message.encode()) + sum(
             len(f"{k}String{v}".encode()) for k, v in named.items()
         )

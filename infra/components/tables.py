@@ -25,7 +25,7 @@ LEDGER_INDEXES = {
 
 
 class KeptTable(Table):
-    """A table with one key; rows that say when they expire go, every other row stays.
+    """A table; rows that say when they expire go, every other row stays.
 
     Args:
         scope: Where it belongs.
@@ -33,6 +33,7 @@ class KeptTable(Table):
         stage: The deployment.
         key: What it is encrypted with.
         stream: What its stream shows; None where nobody listens.
+        order: The number by which the rows of one key are ordered; None where a key has one row.
     """
 
     def __init__(
@@ -43,11 +44,13 @@ class KeptTable(Table):
         stage: Stage,
         key: IKey,
         stream: StreamViewType | None = None,
+        order: str | None = None,
     ) -> None:
         super().__init__(
             scope,
             name,
             partition_key=Attribute(name="pk", type=AttributeType.STRING),
+            sort_key=Attribute(name=order, type=AttributeType.NUMBER) if order else None,
             billing_mode=BillingMode.PAY_PER_REQUEST,
             stream=stream,
             time_to_live_attribute="expires_at",

@@ -67,6 +67,7 @@ class ApiStack(Stack):
                 "PUBLIC_URL": stage.public_url,
                 "DOCUMENTS_BUCKET": documents.bucket_name,
                 "LEDGER_TABLE": events.ledger.table_name,
+                "FEED_TABLE": events.feed_table.table_name,
                 "SERVICE_TABLES": self.to_json_string({n: t.table_name for n, t in shown.items()}),
                 "DEADLETTERS": self._described(deadletters),
                 "CHAOS": "on" if stage.chaos else "",
@@ -82,6 +83,7 @@ class ApiStack(Stack):
             "dynamodb:PutItem",
             indexes=list(LEDGER_INDEXES),
         )
+        use_table(events.feed_table, function, "dynamodb:GetItem", "dynamodb:Query")
         for table in shown.values():
             use_table(
                 table, function, "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"

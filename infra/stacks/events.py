@@ -1,11 +1,13 @@
-"""What is told: the outboxes' relay, the topic, the ledger, and who makes bookings of holds."""
+"""What is told: the outboxes' relay, the topic, the ledger, the feed, and who confirms holds."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 from aws_cdk import CfnOutput, Duration, Stack
 from aws_cdk.aws_cloudwatch_actions import SnsAction
+from aws_cdk.aws_dynamodb import StreamViewType, Table
 from aws_cdk.aws_iam import PolicyStatement, ServicePrincipal
 from aws_cdk.aws_kms import Key
 from aws_cdk.aws_lambda import FilterCriteria, FilterRule, StartingPosition
@@ -23,7 +25,7 @@ from infra.components.queues import (
     subscribe,
 )
 from infra.components.rights import READ, WRITE, allow, explain, use_key, use_table
-from infra.components.tables import LedgerTable, OutboxTable
+from infra.components.tables import KeptTable, LedgerTable, OutboxTable
 from infra.stage import Stage
 from recourse.saga import Saga
 
@@ -33,7 +35,9 @@ class EventsStack(Stack):
 
     Attributes:
         ledger: The ledger's table.
-        topic: The topic `events`.
+        topic: The topic `events`: what steps and consumers listen to, in no promised order.
+        feed_table: Everybody's feed.
+        feed: The topic `feed`: what people's subscriptions are told by.
         alarms: The topic that every alarm goes to; subscribe whoever is on call.
         key: What topics and queues are encrypted with.
         deadletters: Where messages rest that could not be taken or delivered.
@@ -66,13 +70,26 @@ class EventsStack(Stack):
         self.alarm = SnsAction(self.alarms)
         self.topic = Topic(self, "Events", master_key=self.key, enforce_ssl=True)
         self.ledger = LedgerTable(self, "LedgerTable", stage=stage, key=documents_key)
-        self._relay([*tables.values(), self.ledger])
+        self._relay("Relay", self.topic, [*tables.values(), self.ledger], "outbox#")
         self._ledger_consumer()
+        self.feed_table = KeptTable(
+            self,
+            "FeedTable",
+            stage=stage,
+            key=documents_key,
+            stream=StreamViewType.NEW_IMAGE,
+            order="position",
+        )
+        self.feed = Topic(self, "Feed", master_key=self.key, enforce_ssl=True)
+        self._feeder()
+        self._relay("FeedRelay", self.feed, [self.feed_table], "feed#")
         for service, types in sorted(_confirmations(sagas).items()):
             self._confirmer(service, tables[service], types)
         self._parked()
         CfnOutput(self, "LedgerTableName", value=self.ledger.table_name)
         CfnOutput(self, "EventsTopicArn", value=self.topic.topic_arn)
+        CfnOutput(self, "FeedTableName", value=self.feed_table.table_name)
+        CfnOutput(self, "FeedTopicArn", value=self.feed.topic_arn)
         CfnOutput(self, "AlarmsTopicArn", value=self.alarms.topic_arn)
 
     def _key(self) -> Key:
@@ -88,31 +105,74 @@ class EventsStack(Stack):
             )
         return key
 
-    def _relay(self, tables: list[OutboxTable]) -> None:
+    def _relay(self, name: str, topic: Topic, tables: Sequence[Table], rows: str) -> None:
+        """What publishes the new rows of tables whose keys begin so."""
         function = HandlerFunction(
             self,
-            "Relay",
+            name,
             stage=self._stage,
             handler="lambdas.relay.handler",
-            environment={"EVENTS_TOPIC_ARN": self.topic.topic_arn},
+            environment={"TOPIC_ARN": topic.topic_arn},
             timeout=Duration.seconds(30),
         )
-        allow(function, "sns:Publish", self.topic.topic_arn)
+        allow(function, "sns:Publish", topic.topic_arn)
         use_key(self.key, function)
+        self._follow(
+            function,
+            name,
+            tables,
+            {
+                "eventName": FilterRule.is_equal("INSERT"),
+                "dynamodb": {"Keys": {"pk": {"S": FilterRule.begins_with(rows)}}},
+            },
+        )
+
+    def _feeder(self) -> None:
+        """What appends to the feed what has entered the ledger."""
+        function = HandlerFunction(
+            self,
+            "Feeder",
+            stage=self._stage,
+            handler="lambdas.feed.handler",
+            environment={"FEED_TABLE": self.feed_table.table_name},
+            timeout=Duration.seconds(30),
+        )
+        use_table(
+            self.feed_table,
+            function,
+            "dynamodb:GetItem",
+            "dynamodb:BatchGetItem",
+            "dynamodb:PutItem",
+        )
+        self._follow(
+            function,
+            "Feeder",
+            [self.ledger],
+            {"dynamodb": {"NewImage": {"owner": {"S": FilterRule.exists()}}}},
+        )
+
+    def _follow(
+        self,
+        function: HandlerFunction,
+        name: str,
+        tables: Sequence[Table],
+        only: Mapping[str, object],
+    ) -> None:
+        """Let a function take what the streams of tables say, and see to it that it keeps up."""
         alarm_above(
             self,
-            "RelayLate",
+            f"{name}Late",
             function.metric("IteratorAge", statistic="Maximum"),
             threshold=Duration.minutes(5).to_milliseconds(),
             action=self.alarm,
         )
         lost = Deadletters(
             self,
-            "RelayDeadletters",
+            f"{name}Deadletters",
             stage=self._stage,
-            called="Relay",
-            why_not="it holds places in a stream and no events: they are in the outbox, from where "
-            "docs/operations.md relays them again",
+            called=name,
+            why_not="it holds places in a stream and no events: docs/operations.md says where "
+            "they are, and how to bring them again",
             key=self.key,
             alarm=self.alarm,
         )
@@ -126,16 +186,7 @@ class EventsStack(Stack):
                     bisect_batch_on_error=True,
                     max_record_age=Duration.hours(24),
                     on_failure=SqsDlq(lost),
-                    filters=[
-                        FilterCriteria.filter(
-                            {
-                                "eventName": FilterRule.is_equal("INSERT"),
-                                "dynamodb": {
-                                    "Keys": {"pk": {"S": FilterRule.begins_with("outbox#")}}
-                                },
-                            }
-                        )
-                    ],
+                    filters=[FilterCriteria.filter(only)],
                 )
             )
         explain(

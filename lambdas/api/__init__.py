@@ -11,6 +11,7 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas import kit, settings
+from lambdas.api import events as feed
 from lambdas.api import http, valet
 from lambdas.api.models import Redrive, Resolution
 from lambdas.api.problems import ProblemError, refused
@@ -45,7 +46,8 @@ LONGEST_KEY = 512
 TOLD = 20
 """How many reasons and sagas of a dead-letter queue an answer names, the most frequent first."""
 app = APIGatewayHttpResolver()
-app.include_router(valet.routes)  # before the routes here that take any path
+for part in (valet, feed):
+    app.include_router(part.routes)  # before the routes here that take any path
 logger = Logger()
 
 

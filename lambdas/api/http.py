@@ -119,17 +119,19 @@ def known_tags(headers: Mapping[str, str]) -> frozenset[str]:
     return frozenset(_TAG.findall(headers.get("if-none-match", "")))
 
 
-def number(event: APIGatewayProxyEventV2, name: str, *, default: int, most: int) -> int:
+def number(
+    event: APIGatewayProxyEventV2, name: str, *, default: int, most: int, least: int = 1
+) -> int:
     """A number from the query.
 
     Raises:
-        ProblemError: It is none, or not from 1 to `most`.
+        ProblemError: It is none, or not from `least` to `most`.
     """
     text = event.query_string_parameters.get(name)
     if text is None:
         return default
-    if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= most:
-        message = f"should be a number from 1 to {most}"
+    if not (text.isascii() and text.isdigit()) or not least <= int(text[:9]) <= most:
+        message = f"should be a number from {least} to {most}"
         raise ProblemError(
             "invalid", f"{name}: {message}", errors=[{"field": name, "message": message}]
         )

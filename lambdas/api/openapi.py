@@ -9,6 +9,8 @@ from typing import Any, get_args
 from aws_lambda_powertools.event_handler import openapi as powertools_openapi
 from pydantic import TypeAdapter
 
+from lambdas.api.events import DEFAULT_PAGE, LARGEST_PAGE
+from lambdas.api.http import LONGEST_WAIT
 from lambdas.api.models import Redrive, Resolution, ValetKey
 from lambdas.api.problems import TYPES
 from recourse.chaos import FAULTS
@@ -71,6 +73,19 @@ SAGA = _object(
         "ended_at": MAYBE_TEXT,
         "steps": {"type": "array", "items": STEP},
         "links": {"type": "object", "additionalProperties": TEXT},
+    }
+)
+EVENT = _object(
+    {
+        "specversion": {"const": "1.0"},
+        "id": TEXT,
+        "type": TEXT,
+        "source": TEXT,
+        "subject": TEXT,
+        "time": TEXT,
+        "datacontenttype": TEXT,
+        "sequence": NUMBER,
+        "data": {"type": "object"},
     }
 )
 COUNTED = _object(
@@ -234,6 +249,7 @@ def document(version: str) -> Schema:
     """
     schemas: Schema = {
         "Saga": SAGA,
+        "Event": EVENT,
         "Counted": COUNTED,
         "Account": ACCOUNT,
         "Deadletters": DEADLETTERS,
@@ -259,6 +275,7 @@ def document(version: str) -> Schema:
             "description": "Sagas that end as booked or as if they had never been.",
         },
         "paths": _saga_paths()
+        | _feed_paths()
         | _deadletter_paths()
         | _holding_paths()
         | _valet_paths()
@@ -394,6 +411,56 @@ def _saga_paths() -> Schema:
         )
     }
     return found
+
+
+def _feed_paths() -> Schema:
+    return {
+        "/events": {
+            "get": _operation(
+                "Read your own events, in order",
+                "sagas:read",
+                {
+                    "200": _json(
+                        _object(
+                            {"items": {"type": "array", "items": _ref("Event")}, "cursor": TEXT}
+                        ),
+                        "a page, and the cursor to go on from, now or later",
+                        ETag="what the page ends with",
+                    )
+                }
+                | {"304": {"description": "nothing has come since"}}
+                | _problems(400, 410, 422),
+                operationId="read-events",
+                parameters=[
+                    _parameter(
+                        "query", "after", TEXT, "where the page before ended", required=False
+                    ),
+                    _parameter(
+                        "query",
+                        "limit",
+                        {
+                            "type": "integer",
+                            "minimum": 1,
+                            "maximum": LARGEST_PAGE,
+                            "default": DEFAULT_PAGE,
+                        },
+                        "how many at most",
+                        required=False,
+                    ),
+                    _parameter(
+                        "query",
+                        "wait",
+                        {"type": "integer", "minimum": 0, "maximum": LONGEST_WAIT, "default": 0},
+                        "seconds to wait where nothing has come",
+                        required=False,
+                    ),
+                    _parameter("query", "saga_id", TEXT, "only this saga's", required=False),
+                    _parameter("header", "If-None-Match", TEXT, "the ETag known", required=False),
+                    _parameter("header", "Prefer", TEXT, "wait=N, as `wait`", required=False),
+                ],
+            )
+        }
+    }
 
 
 def _deadletter_paths() -> Schema:

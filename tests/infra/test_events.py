@@ -22,6 +22,7 @@ from statemachines import SAGAS
 from tests.infra.assembly import Assembly, Resource
 
 pytestmark = pytest.mark.xdist_group("infra")
+KEPT = ("Relay", "Feeder", "FeedRelay", "Sweeper", "ValetCommit")
 
 
 def consumers(assembly: Assembly) -> list[tuple[Resource, Resource, Resource]]:
@@ -101,7 +102,7 @@ def test_the_api_knows_every_dead_letter_queue_and_which_can_be_redriven(each: A
     redriven = {told["prefix"] + name for name in told["redriven"]}
     assert redriven == {name for name in names if not name.endswith("-deadletters")}
     kept = {told["prefix"] + name for name in told["kept"]}
-    assert kept == {told["prefix"] + name for name in ("Relay", "Sweeper", "ValetCommit")}
+    assert kept == {told["prefix"] + name for name in KEPT}
     assert {f"{name}-deadletters" for name in redriven | kept} == names - redriven
 
 
@@ -145,30 +146,46 @@ def test_a_queue_that_waits_too_long_raises_an_alarm(each: Assembly) -> None:
     assert seen == {f"<{queue.name}.QueueName>" for _, queue, _ in consumers(each)}
 
 
-def test_the_relay_reads_the_outbox_rows_of_every_table_and_nothing_else(each: Assembly) -> None:
-    read = []
+def test_a_stream_is_read_for_what_it_is_read_for_and_nothing_else(each: Assembly) -> None:
+    read: dict[str, list[str]] = {}
     for mapping in each.every("AWS::Lambda::EventSourceMapping"):
-        if each.plain(mapping.stack, mapping.properties["FunctionName"]) == "<Relay>":
-            read.append(each.plain(mapping.stack, mapping.properties["EventSourceArn"]))
-            assert mapping.properties["StartingPosition"] == "TRIM_HORIZON"
-            assert mapping.properties["BisectBatchOnFunctionError"] is True
-            # It raises where publishing fails, so that the stream comes again.
-            assert "FunctionResponseTypes" not in mapping.properties
-            (only,) = mapping.properties["FilterCriteria"]["Filters"]
-            assert json.loads(only["Pattern"]) == {
-                "eventName": ["INSERT"],
-                "dynamodb": {"Keys": {"pk": {"S": [{"prefix": "outbox#"}]}}},
-            }
-    tables = [
+        source = each.plain(mapping.stack, mapping.properties["EventSourceArn"])
+        if not source.endswith(".StreamArn>"):
+            continue
+        function = each.plain(mapping.stack, mapping.properties["FunctionName"])
+        read.setdefault(function, []).append(source)
+        assert mapping.properties["StartingPosition"] == "TRIM_HORIZON"
+        assert mapping.properties["BisectBatchOnFunctionError"] is True
+        # It raises where it fails, so that the stream comes again.
+        assert "FunctionResponseTypes" not in mapping.properties
+        (only,) = mapping.properties["FilterCriteria"]["Filters"]
+        assert (
+            json.loads(only["Pattern"])
+            == {
+                "<Relay>": new_rows("outbox#"),
+                "<FeedRelay>": new_rows("feed#"),
+                "<Feeder>": {"dynamodb": {"NewImage": {"owner": {"S": [{"exists": True}]}}}},
+            }[function]
+        )
+    tables = {
         f"<{table.name}.StreamArn>"
         for table in each.every("AWS::DynamoDB::Table")
         if "StreamSpecification" in table.properties
-    ]
-    assert sorted(read) == sorted(tables)
+    }
+    outboxes = sorted(tables - {"<FeedTable.StreamArn>"})
+    assert sorted(read.pop("<Relay>")) == outboxes
+    assert read == {
+        "<Feeder>": ["<LedgerTable.StreamArn>"],
+        "<FeedRelay>": ["<FeedTable.StreamArn>"],
+    }
 
 
-def test_a_relay_that_falls_behind_raises_an_alarm(each: Assembly) -> None:
-    assert watched(each, "IteratorAge", "FunctionName") == {"<Relay>"}
+def new_rows(prefix: str) -> dict[str, Any]:
+    return {"eventName": ["INSERT"], "dynamodb": {"Keys": {"pk": {"S": [{"prefix": prefix}]}}}}
+
+
+def test_what_falls_behind_a_stream_raises_an_alarm(each: Assembly) -> None:
+    assert watched(each, "IteratorAge", "FunctionName") == {"<Relay>", "<Feeder>", "<FeedRelay>"}
 
 
 def test_who_listens_to_what(each: Assembly) -> None:

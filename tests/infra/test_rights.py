@@ -11,6 +11,7 @@ import pytest
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
 from tests.infra.assembly import Assembly, Resource, listed
+from tests.infra.test_events import KEPT
 
 pytestmark = pytest.mark.xdist_group("infra")
 
@@ -23,7 +24,7 @@ EVERYTHING = {
     "dynamodb:UpdateItem",
     "dynamodb:ConditionCheckItem",
 }
-LEDGER, TOPIC = "<LedgerTable.Arn>", "<Events>"
+LEDGER, FEED, TOPIC = "<LedgerTable.Arn>", "<FeedTable.Arn>", "<Events>"
 BY_NAME = "arn:<AWS::Partition>:sqs:<AWS::Region>:<AWS::AccountId>:Recourse-dev-"
 PUT = {"sqs:SendMessage", "sqs:GetQueueUrl"}
 COUNT = {"sqs:GetQueueAttributes", "sqs:GetQueueUrl"}
@@ -144,6 +145,18 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             "<RelayDeadletters.Arn>": SET_ASIDE,
             **{f"{table}.StreamArn>": STREAM for table in (*tables.values(), "<LedgerTable")},
         },
+        "Feeder": {
+            "*": {"dynamodb:ListStreams"},
+            FEED: {"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:PutItem"},
+            "<FeederDeadletters.Arn>": SET_ASIDE,
+            "<LedgerTable.StreamArn>": STREAM,
+        },
+        "FeedRelay": {
+            "*": {"dynamodb:ListStreams"},
+            "<Feed>": {"sns:Publish"},
+            "<FeedRelayDeadletters.Arn>": SET_ASIDE,
+            "<FeedTable.StreamArn>": STREAM,
+        },
         "Ledger": {
             LEDGER: {"dynamodb:GetItem", "dynamodb:PutItem"},
             "<LedgerEvents/Queue.Arn>": TAKE,
@@ -163,6 +176,7 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
         },
         "Api": {
             LEDGER: {"dynamodb:GetItem", "dynamodb:PutItem"},
+            FEED: {"dynamodb:GetItem", "dynamodb:Query"},
             **{one: {"dynamodb:Query"} for one in index.values()},
             **{
                 one: {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"}
@@ -176,7 +190,7 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             **COMMITS,
             **{f"{BY_NAME}{one}": PUT for one in redriven},
             **{f"{BY_NAME}{one}-deadletters": EMPTY for one in redriven},
-            **{f"{BY_NAME}{one}-deadletters": COUNT for one in ("Relay", "Sweeper", "ValetCommit")},
+            **{f"{BY_NAME}{one}-deadletters": COUNT for one in KEPT},
         },
         "Redeem": {
             VALET: VALET_WRITES,

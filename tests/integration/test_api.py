@@ -38,6 +38,7 @@ from services.holdings import HOLDINGS
 from statemachines import SAGAS
 from tests.integration.lending import URL, lending
 from tests.integration.trips import TRIP, must_agree, stock
+from tests.moto.feeding import Feeding
 from tests.moto.ground import LEDGER, Ground, ground
 
 SAGA = SAGAS["travel-booking"]
@@ -137,6 +138,8 @@ def shared() -> Iterator[Ground]:
         patch.setattr(kit, "dynamodb", lambda: made.dynamodb)
         patch.setattr(kit, "service_tables", lambda: {name: name for name in made.services})
         patch.setattr(kit, "deadletters", lambda: made.deadletters)
+        feed = Feeding(made).feed
+        patch.setattr(kit, "feed", lambda: feed)
         patch.setenv("CHAOS", "on")
         patch.setenv("SCOPE_PREFIX", PREFIX)
         stock(made)

@@ -140,6 +140,8 @@ class Played:
     def _complete(self, key: str) -> httpx.Response:
         body = b"".join(self.landed[key][number] for number in sorted(self.landed[key]))
         said = self.said[key]
+        if said["status"] == "REVOKED":
+            return refusal(410, "key-revoked", "The key was revoked")
         assert hashlib.sha256(body).hexdigest() == said["upload"]["sha256"]
         said["status"] = "COMPLETED"
         self.objects[said["object"]] = body

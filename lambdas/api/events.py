@@ -1,0 +1,79 @@
+"""The feed through the API: the caller's own events, at once or when they come."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.router import APIGatewayHttpRouter
+
+from lambdas import kit
+from lambdas.api import http
+from lambdas.api.problems import ProblemError
+from recourse.cursors import BadCursorError
+from recourse.feed import ExpiredCursorError, ForeignCursorError, cursor_of, position_of
+
+if TYPE_CHECKING:
+    pass
+
+DEFAULT_PAGE, LARGEST_PAGE = 100, 500
+FULL_FOR = 3600
+"""Seconds that a full page may be cached: nothing is ever added to it."""
+routes = APIGatewayHttpRouter()  # type: ignore[no-untyped-call]
+
+
+@routes.get("/events")
+def page() -> Response[str]:
+    """Show what comes after a cursor; wait for it, where that is asked for."""
+    event = routes.current_event
+    who = http.caller(event, "sagas:read")
+    query = event.query_string_parameters
+    limit = http.number(event, "limit", default=DEFAULT_PAGE, most=LARGEST_PAGE)
+    seconds = http.number(event, "wait", default=0, most=http.LONGEST_WAIT, least=0)
+    preferred = http.preferred_wait(event.headers)
+    headers = {"preference-applied": f"wait={preferred}"} if preferred else {}
+    known = http.known_tags(event.headers)
+    owner, saga = who.subject, query.get("saga_id")
+    until = time.monotonic() + max(seconds, preferred)
+    try:
+        after = _after(owner, query.get("after"))
+        while True:
+            entries = kit.feed().read(owner, after, limit)
+            items = [e.event for e in entries if saga in (None, e.event["subject"])]
+            last = entries[-1].position if entries else after
+            tag = f'"{cursor_of(owner, last)}"'
+            if (items and tag not in known) or not _more(owner, last, until):
+                break
+            if not items:
+                after = last
+    except BadCursorError:
+        raise ProblemError("bad-cursor", "use the cursor of the page before") from None
+    except ForeignCursorError:
+        raise ProblemError("foreign-cursor", "use the cursors of your own pages") from None
+    except ExpiredCursorError:
+        detail = "events are kept for 14 days: leave `after` out to begin with the oldest there is"
+        raise ProblemError("cursor-expired", detail) from None
+    is_final = "after" in query and len(entries) == limit
+    headers["cache-control"] = f"private, max-age={FULL_FOR}" if is_final else "private, no-cache"
+    headers["vary"] = "authorization"
+    headers["etag"] = tag
+    if tag in known:
+        return http.answer(304, headers=headers)
+    return http.answer(200, {"items": items, "cursor": cursor_of(owner, last)}, headers=headers)
+
+
+def _after(owner: str, cursor: str | None) -> int:
+    return kit.feed().start(owner) if cursor is None else position_of(owner, cursor)
+
+
+def _more(owner: str, last: int, until: float) -> bool:
+    """Wait until there is something after a position; whether there is before the time is up."""
+    pause = 0.1
+    while kit.feed().head(owner) <= last:
+        left = until - time.monotonic()
+        if left <= 0:
+            return False
+        time.sleep(min(pause, left))
+        pause = min(pause * 1.5, 0.5)
+    return time.monotonic() < until

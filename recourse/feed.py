@@ -1,0 +1,280 @@
+"""The feed: every owner's events in the order in which they came, for as long as they are kept.
+
+An owner's feed is rows at positions 1, 2, 3 … without a gap, under one partition key; position 0
+holds the head, the position of the newest. New events, the head and how far each saga has come are
+one transaction, so an event is in the feed once, however often it is brought. A reader that knows a
+position has seen everything up to it: it reads on from there, at a cost that does not depend on how
+much there was before. Where a position is not there yet (DynamoDB shows the rows of a transaction
+one after another), the page ends before it.
+
+One owner's events are appended one transaction after another, hundreds a second at the most; the
+owners know nothing of each other.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import random
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from recourse.cursors import BadCursorError
+from recourse.events import KEPT, expiry
+from recourse.items import decode_item, encode_item
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+
+TRIES = 20
+"""How often events are appended again where others were appended at the same moment."""
+AT_ONCE = 40
+"""How many events one transaction appends: with their sagas and the head, DynamoDB takes 100."""
+UNSETTLED = timedelta(minutes=1)
+"""How long a position may be missing because its row is only just being written."""
+_CURSOR = re.compile(r"1:(\d{1,15}):([0-9a-f]{16})", re.ASCII)
+
+
+class ForeignCursorError(ValueError):
+    """The cursor is of somebody else's feed."""
+
+
+class ExpiredCursorError(Exception):
+    """What comes after the cursor is not kept any more."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An event in a feed.
+
+    Attributes:
+        position: Where it stands in its owner's feed, from 1.
+        event: The event, with its `sequence` within its saga.
+    """
+
+    position: int
+    event: Mapping[str, Any]
+
+
+def cursor_of(owner: str, position: int) -> str:
+    """The cursor with which an owner reads on after a position."""
+    text = f"1:{position}:{_tag(owner)}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def position_of(owner: str, cursor: str) -> int:
+    """The position that a cursor of an owner's feed stands for.
+
+    Raises:
+        BadCursorError: It is no cursor.
+        ForeignCursorError: It is of another's feed.
+    """
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        found = _CURSOR.fullmatch(base64.b64decode(padded, "-_", validate=True).decode())
+    except ValueError as problem:
+        raise BadCursorError(cursor) from problem
+    if not found:
+        raise BadCursorError(cursor)
+    if found[2] != _tag(owner):
+        raise ForeignCursorError(cursor)
+    return int(found[1])
+
+
+class Feed:
+    """The table of everybody's feed.
+
+    Args:
+        dynamodb: A DynamoDB client.
+        table: The table's name.
+    """
+
+    def __init__(self, dynamodb: DynamoDBClient, table: str) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+
+    def head(self, owner: str) -> int:
+        """The position of the newest event; 0 where there is none."""
+        return self._head(owner)[0]
+
+    def read(self, owner: str, after: int | None, limit: int = 100) -> list[Entry]:
+        """The events after a position, in order and without a gap; fewer than there are, maybe.
+
+        Args:
+            owner: Whose.
+            after: The last position that is known; None to begin with the oldest that is kept.
+            limit: How many at most.
+
+        Raises:
+            BadCursorError: There is no such position yet.
+            ExpiredCursorError: Some of what comes after it is not kept any more.
+        """
+        known = self.start(owner) if after is None else after
+        rows = self._rows(owner, known + 1, limit)
+        found: list[Entry] = []
+        for position, row in enumerate(rows, known + 1):
+            if row["position"] != position:
+                if not found and _is_settled(row):
+                    raise ExpiredCursorError(known)
+                break
+            found.append(Entry(position, json.loads(row["event"])))
+        if not rows:
+            head, newest = self._head(owner)
+            if known > head:
+                raise BadCursorError(f"the feed has {head} events")
+            if known < head and _is_settled(newest):
+                raise ExpiredCursorError(known)
+        return found
+
+    def start(self, owner: str) -> int:
+        """The position after which the oldest event comes that is kept."""
+        oldest = self._rows(owner, 1, 1)
+        if oldest:
+            return int(oldest[0]["position"]) - 1
+        head, row = self._head(owner)
+        return head if row and _is_settled(row) else 0
+
+    def since(self, owner: str, moment: float) -> int:
+        """The position after which come the events that entered at a moment or later.
+
+        Args:
+            owner: Whose feed.
+            moment: Seconds of the epoch; an event's own `time` is a little earlier.
+        """
+        low, high = self.start(owner) + 1, self.head(owner) + 1
+        while low < high:
+            middle = (low + high) // 2
+            row = next(iter(self._rows(owner, middle, 1)), None)
+            if row is None or _entered(row) >= moment:
+                high = middle
+            else:
+                low = row["position"] + 1
+        return low - 1
+
+    def append(self, owner: str, told: Iterable[Mapping[str, Any]]) -> int:
+        """Append events, each once: those that a saga's are known to have come are passed over.
+
+        Args:
+            owner: Whose sagas they are of.
+            told: Events with their `sequence`; each saga's in order, and from the first that is
+                not in the feed on without a gap.
+
+        Returns:
+            How many were new.
+
+        Raises:
+            TimeoutError: Others appended to the same feed all the time.
+        """
+        events = list(told)
+        batches = [events[start : start + AT_ONCE] for start in range(0, len(events), AT_ONCE)]
+        return sum(self._append(owner, batch) for batch in batches)
+
+    def _append(self, owner: str, told: Sequence[Mapping[str, Any]]) -> int:
+        for attempt in range(TRIES):
+            head, _ = self._head(owner)
+            known = self._known({one["subject"] for one in told})
+            new = [one for one in told if one["sequence"] > known[one["subject"]]]
+            if not new:
+                return 0
+            come = {one["subject"]: one["sequence"] for one in new}
+            writes = [
+                self._advance(_key(owner), head, head + len(new)),
+                *(self._advance(_saga(saga), known[saga], last) for saga, last in come.items()),
+                *(self._row(owner, position, one) for position, one in enumerate(new, head + 1)),
+            ]
+            try:
+                self._dynamodb.transact_write_items(TransactItems=writes)
+                return len(new)
+            except self._dynamodb.exceptions.TransactionCanceledException:
+                time.sleep(random.uniform(0, 0.01 * 2 ** min(attempt, 6)))
+        raise TimeoutError(f"others appended to the same feed {TRIES} times in a row")
+
+    def _advance(self, key: str, was: int, head: int) -> TransactWriteItemTypeDef:
+        """The request to move a head on, where it is still what it was."""
+        row = {"pk": key, "position": 0, "head": head, "at": int(time.time())}
+        put: Any = {"TableName": self._table, "Item": encode_item(row)}
+        if was:
+            put["ConditionExpression"] = "head = :was"
+            put["ExpressionAttributeValues"] = {":was": {"N": str(was)}}
+        else:
+            put["ConditionExpression"] = "attribute_not_exists(pk)"
+        return {"Put": put}
+
+    def _row(self, owner: str, position: int, told: Mapping[str, Any]) -> TransactWriteItemTypeDef:
+        """The request to write an event; nobody else writes there, for the head is ours."""
+        row = {
+            "pk": _key(owner),
+            "position": position,
+            "event": json.dumps(told, separators=(",", ":"), ensure_ascii=False),
+            "owner": owner,
+            "saga_id": told["subject"],
+            "expires_at": expiry(),
+        }
+        return {"Put": {"TableName": self._table, "Item": encode_item(row)}}
+
+    def _head(self, owner: str) -> tuple[int, Mapping[str, Any]]:
+        got = self._dynamodb.get_item(
+            TableName=self._table,
+            Key={"pk": {"S": _key(owner)}, "position": {"N": "0"}},
+            ConsistentRead=True,
+        )
+        row = decode_item(got["Item"]) if "Item" in got else {}
+        return row.get("head", 0), row
+
+    def _known(self, sagas: Iterable[str]) -> dict[str, int]:
+        """How many events of each saga are in the feed."""
+        found = dict.fromkeys(sorted(sagas), 0)
+        keys: Any = [{"pk": {"S": _saga(saga)}, "position": {"N": "0"}} for saga in found]
+        while keys:
+            got = self._dynamodb.batch_get_item(
+                RequestItems={self._table: {"Keys": keys, "ConsistentRead": True}}
+            )
+            for item in got["Responses"].get(self._table, ()):
+                row = decode_item(item)
+                found[row["pk"].removeprefix("saga#")] = row["head"]
+            left: Any = got.get("UnprocessedKeys", {})
+            keys = left.get(self._table, {}).get("Keys")
+        return found
+
+    def _rows(self, owner: str, first: int, limit: int) -> list[dict[str, Any]]:
+        got = self._dynamodb.query(
+            TableName=self._table,
+            KeyConditionExpression="pk = :key AND #position >= :first",
+            ExpressionAttributeNames={"#position": "position"},
+            ExpressionAttributeValues={
+                ":key": {"S": _key(owner)},
+                ":first": {"N": str(first)},
+            },
+            ConsistentRead=True,
+            Limit=limit,
+        )
+        return [decode_item(item) for item in got["Items"]]
+
+
+def _key(owner: str) -> str:
+    return f"feed#{owner}"
+
+
+def _saga(saga_id: str) -> str:
+    return f"saga#{saga_id}"
+
+
+def _tag(owner: str) -> str:
+    return hashlib.sha256(owner.encode()).hexdigest()[:16]
+
+
+def _entered(row: Mapping[str, Any]) -> float:
+    """When a row was written."""
+    return float(row["expires_at"] - KEPT.total_seconds())
+
+
+def _is_settled(row: Mapping[str, Any]) -> bool:
+    """Whether a row was written so long ago that those before it are there, unless they expired."""
+    written = row["at"] if "at" in row else _entered(row)
+    return bool(time.time() - written > UNSETTLED.total_seconds())

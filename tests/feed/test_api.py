@@ -1,0 +1,145 @@
+"""`GET /events`: the caller's own, by cursor, at once or when they come; what caches may keep."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+import pytest
+
+from lambdas import kit
+from recourse.events import event
+from recourse.feed import UNSETTLED, Feed, cursor_of
+from tests.integration.test_api import PREFIX, Caller, problem
+from tests.moto.feeding import Feeding
+from tests.moto.ground import ground
+
+subjects = (f"caller-{number}" for number in count())
+
+
+@pytest.fixture(scope="module")
+def feed() -> Iterator[Feed]:
+    with ground() as made, pytest.MonkeyPatch.context() as patch:
+        found = Feeding(made).feed
+        patch.setattr(kit, "feed", lambda: found)
+        patch.setenv("SCOPE_PREFIX", PREFIX)
+        yield found
+
+
+@pytest.fixture
+def who() -> Caller:
+    return Caller(next(subjects), "sagas:read")
+
+
+def tell(feed: Feed, who: Caller, number: int, saga: str = "s") -> None:
+    """Let a saga of the caller's have so many events."""
+    assert who.subject
+    saga = f"{who.subject}-{saga}"
+    told = [event(saga, "order", "started") | {"sequence": n} for n in range(1, number + 1)]
+    feed.append(who.subject, told)
+
+
+def sequences(page: Any) -> list[int]:
+    return [one["sequence"] for one in page["items"]]
+
+
+def test_a_page_has_the_events_and_a_cursor_to_go_on_from(feed: Feed, who: Caller) -> None:
+    empty = who("GET", "/events").json
+    assert empty["items"] == []
+    tell(feed, who, 3)
+    page = who("GET", f"/events?after={empty['cursor']}&limit=2").json
+    assert sequences(page) == [1, 2]
+    assert page["items"][0].keys() >= {"specversion", "id", "type", "source", "subject", "time"}
+    rest = who("GET", f"/events?after={page['cursor']}").json
+    assert sequences(rest) == [3]
+    last = who("GET", f"/events?after={rest['cursor']}").json
+    assert last == {"items": [], "cursor": rest["cursor"]}, "the cursor goes on from later"
+    assert sequences(who("GET", "/events").json) == [1, 2, 3]
+
+
+def test_a_caller_sees_its_own_events_only(feed: Feed, who: Caller) -> None:
+    tell(feed, who, 2)
+    for other in (Caller("ravi", "sagas:read"), Caller("olga", "operator sagas:read")):
+        assert other("GET", "/events").json["items"] == []
+    problem(Caller(who.subject, "sagas:write")("GET", "/events"), 403, "forbidden")
+    problem(Caller(None)("GET", "/events"), 401, "unauthorized")
+
+
+def test_one_saga_alone_is_found_among_many(feed: Feed, who: Caller) -> None:
+    for saga in ("a", "b", "c"):
+        tell(feed, who, 3, saga)
+    wanted = f"{who.subject}-c"
+    page = who("GET", f"/events?saga_id={wanted}&limit=4").json
+    assert page["items"] == [], "a page looks at so many events, and its cursor goes on"
+    found: list[Any] = []
+    while page["items"] or not found:
+        page = who("GET", f"/events?saga_id={wanted}&limit=4&after={page['cursor']}").json
+        found += page["items"]
+    assert [one["subject"] for one in found] == [wanted] * 3
+    waited = who("GET", f"/events?saga_id={wanted}&limit=4&wait=5").json
+    assert sequences(waited) == [1, 2], "a caller that waits is answered with what there is"
+
+
+@pytest.mark.parametrize("asked", ["query", "header"])
+def test_a_caller_that_waits_hears_when_it_comes(feed: Feed, who: Caller, asked: str) -> None:
+    tell(feed, who, 1)
+    cursor = who("GET", "/events").json["cursor"]
+    later = threading.Timer(0.3, tell, (feed, who, 2))
+    later.start()
+    if asked == "query":
+        answer = who("GET", f"/events?after={cursor}&wait=20")
+    else:
+        answer = who("GET", f"/events?after={cursor}", Prefer="wait=20")
+        assert answer.headers["preference-applied"] == "wait=20"
+    later.join()
+    assert sequences(answer.json) == [2]
+
+
+def test_what_is_known_is_a_304_until_something_comes(feed: Feed, who: Caller) -> None:
+    tell(feed, who, 2)
+    first = who("GET", "/events?limit=3")
+    tag = first.headers["etag"]
+    again = who("GET", "/events?limit=3", If_None_Match=tag)
+    assert (again.status, again.text, again.headers["etag"]) == (304, "", tag)
+    waited = who("GET", "/events?limit=3&wait=1", If_None_Match=tag)
+    assert waited.status == 304
+    tell(feed, who, 3)
+    grown = who("GET", "/events?limit=3&wait=20", If_None_Match=tag)
+    assert (grown.status, sequences(grown.json)) == (200, [1, 2, 3])
+
+
+def test_a_full_page_may_be_kept_by_its_reader_alone(feed: Feed, who: Caller) -> None:
+    tell(feed, who, 3)
+    assert who.subject
+    start = cursor_of(who.subject, 0)
+    full = who("GET", f"/events?after={start}&limit=2").headers
+    assert full["cache-control"] == "private, max-age=3600"
+    assert full["vary"] == "authorization"
+    for path in ("/events?limit=2", f"/events?after={start}&limit=4"):
+        assert who("GET", path).headers["cache-control"] == "private, no-cache"
+
+
+def test_a_cursor_that_cannot_be_is_a_clear_problem(
+    feed: Feed, who: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell(feed, who, 2)
+    assert who.subject
+    for text in ("", "garbage", "%00", cursor_of(who.subject, 3)):
+        problem(who("GET", f"/events?after={text}"), 400, "bad-cursor")
+    problem(who("GET", f"/events?after={cursor_of('ravi', 1)}"), 400, "foreign-cursor")
+    feed._dynamodb.delete_item(
+        TableName="feed", Key={"pk": {"S": f"feed#{who.subject}"}, "position": {"N": "1"}}
+    )
+    later = time.time() + UNSETTLED.total_seconds() + 2
+    monkeypatch.setattr("recourse.feed.time.time", lambda: later)
+    expired = who("GET", f"/events?after={cursor_of(who.subject, 0)}")
+    assert "leave `after` out" in problem(expired, 410, "cursor-expired")["detail"]
+    assert sequences(who("GET", "/events").json) == [2]
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=501", "wait=21", "wait=-1", "wait=x"])
+def test_a_number_that_cannot_be_is_a_422(feed: Feed, who: Caller, query: str) -> None:
+    problem(who("GET", f"/events?{query}"), 422, "invalid")

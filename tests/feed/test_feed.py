@@ -1,0 +1,221 @@
+"""The feed: each event once, in order, without a gap, at a cost that history does not change."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recourse.cursors import BadCursorError
+from recourse.events import KEPT, event
+from recourse.feed import (
+    UNSETTLED,
+    ExpiredCursorError,
+    Feed,
+    ForeignCursorError,
+    cursor_of,
+    position_of,
+)
+from tests.integration.trips import TRIP, stock
+from tests.moto.feeding import Feeding
+from tests.moto.ground import ground
+
+owners = (f"owner-{number}" for number in count())
+
+
+@pytest.fixture(scope="module")
+def feeding() -> Iterator[Feeding]:
+    with ground() as made:
+        stock(made)
+        yield Feeding(made)
+
+
+@pytest.fixture
+def dynamodb(feeding: Feeding) -> Any:
+    return feeding.ground.dynamodb
+
+
+@pytest.fixture
+def feed(feeding: Feeding) -> Feed:
+    return feeding.feed
+
+
+@pytest.fixture
+def owner() -> str:
+    return next(owners)
+
+
+def told(saga: str, *sequences: int) -> list[dict[str, Any]]:
+    """Events of a saga."""
+    return [event(saga, "order", "started", n=n) | {"sequence": n} for n in sequences]
+
+
+def numbers(feed: Feed, owner: str, after: int | None = None, limit: int = 100) -> list[Any]:
+    """What a page shows: each event's saga and sequence."""
+    return [
+        (entry.event["subject"], entry.event["sequence"])
+        for entry in feed.read(owner, after, limit)
+    ]
+
+
+def expire(dynamodb: Any, owner: str, *positions: int) -> None:
+    """Let rows go, as time does."""
+    for position in positions:
+        key = {"pk": {"S": f"feed#{owner}"}, "position": {"N": str(position)}}
+        dynamodb.delete_item(TableName="feed", Key=key)
+
+
+def test_what_is_appended_is_read_in_order_from_any_position(feed: Feed, owner: str) -> None:
+    assert (feed.head(owner), feed.read(owner, None), feed.read(owner, 0)) == (0, [], [])
+    assert feed.append(owner, told("a", 1, 2) + told("b", 1)) == 3
+    assert feed.append(owner, told("a", 1, 2, 3)) == 1
+    assert numbers(feed, owner) == [("a", 1), ("a", 2), ("b", 1), ("a", 3)]
+    assert [entry.position for entry in feed.read(owner, None)] == [1, 2, 3, 4]
+    assert numbers(feed, owner, after=2) == [("b", 1), ("a", 3)]
+    assert numbers(feed, owner, after=1, limit=2) == [("a", 2), ("b", 1)]
+    assert feed.head(owner) == 4
+
+
+def test_what_comes_again_is_not_there_twice(feed: Feed, owner: str) -> None:
+    for _ in range(2):
+        feed.append(owner, told("twice", 1, 2))
+    assert numbers(feed, owner) == [("twice", 1), ("twice", 2)]
+    assert feed.append(owner, told("twice", 1, 2)) == 0
+
+
+def test_more_than_a_transaction_takes_is_appended_in_parts(feed: Feed, owner: str) -> None:
+    many = [one for saga in range(110) for one in told(f"{owner}-{saga}", 1)]
+    assert feed.append(owner, many) == 110
+    assert [entry.position for entry in feed.read(owner, None, 500)] == list(range(1, 111))
+
+
+def test_appending_at_the_same_moment_leaves_no_gap_and_no_double(feed: Feed, owner: str) -> None:
+    start = threading.Barrier(6)
+
+    def append(saga: str) -> None:
+        start.wait()
+        for last in (1, 2, 3):
+            feed.append(owner, told(saga, *range(1, last + 1)))
+
+    # Every saga is brought by two at once, as when a batch is delivered again.
+    with ThreadPoolExecutor(6) as pool:
+        for done in [pool.submit(append, f"{owner}-{n % 3}") for n in range(6)]:
+            done.result()
+    entries = feed.read(owner, None)
+    assert [entry.position for entry in entries] == list(range(1, 10))
+    for saga in range(3):
+        mine = [e.event["sequence"] for e in entries if e.event["subject"] == f"{owner}-{saga}"]
+        assert mine == [1, 2, 3]
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 5)), max_size=12))
+def test_whatever_is_delivered_again_each_is_once_and_in_order(
+    feed: Feed, batches: list[tuple[str, int]]
+) -> None:
+    owner = next(owners)
+    for saga, last in batches:
+        feed.append(owner, told(f"{owner}-{saga}", *range(1, last + 1)))
+    entries = feed.read(owner, None)
+    assert [entry.position for entry in entries] == list(range(1, feed.head(owner) + 1))
+    for saga in "abc":
+        most = max((last for name, last in batches if name == saga), default=0)
+        mine = [e.event["sequence"] for e in entries if e.event["subject"] == f"{owner}-{saga}"]
+        assert mine == list(range(1, most + 1))
+
+
+def test_a_page_costs_one_query_whatever_the_history(feed: Feed, owner: str, dynamodb: Any) -> None:
+    asked: list[Any] = []
+    hook = "provide-client-params.dynamodb.*"
+    dynamodb.meta.events.register(hook, lambda params, **_: asked.append(params))
+    for history in (5, 100):
+        feed.append(owner, told(f"{owner}-x", *range(1, history + 1)))
+        asked.clear()
+        assert len(feed.read(owner, feed.head(owner) - 3, 3)) == 3
+        (query,) = asked[1:]
+        assert (query["Limit"], query["ConsistentRead"]) == (3, True)
+
+
+def test_a_page_ends_before_a_position_that_is_only_being_written(
+    feed: Feed, owner: str, dynamodb: Any
+) -> None:
+    feed.append(owner, told(owner, 1, 2, 3))
+    expire(dynamodb, owner, 2)
+    assert numbers(feed, owner, after=0) == [(owner, 1)]
+    assert feed.read(owner, 1) == []
+
+
+def test_a_cursor_before_what_is_kept_has_expired(
+    feed: Feed, owner: str, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed.append(owner, told(owner, 1, 2, 3))
+    expire(dynamodb, owner, 1, 2)
+    later = time.time() + UNSETTLED.total_seconds() + 2
+    monkeypatch.setattr("recourse.feed.time.time", lambda: later)
+    with pytest.raises(ExpiredCursorError):
+        feed.read(owner, 1)
+    assert numbers(feed, owner) == [(owner, 3)], "to begin anew is always possible"
+    assert numbers(feed, owner, after=2) == [(owner, 3)]
+    expire(dynamodb, owner, 3)
+    with pytest.raises(ExpiredCursorError):
+        feed.read(owner, 0)
+    assert (feed.read(owner, 3), feed.read(owner, None), feed.start(owner)) == ([], [], 3)
+    feed.append(owner, told(owner, 1, 2, 3, 4))
+    assert numbers(feed, owner, after=3) == [(owner, 4)], "positions go on for ever"
+
+
+def test_a_cursor_is_its_owners_and_no_other_text_is_one(feed: Feed, owner: str) -> None:
+    assert position_of(owner, cursor_of(owner, 12)) == 12
+    with pytest.raises(ForeignCursorError):
+        position_of("another", cursor_of(owner, 12))
+    for text in ("", "12", "é", "====", cursor_of(owner, 12)[:-3], "MTox"):
+        with pytest.raises(BadCursorError):
+            position_of(owner, text)
+    feed.append(owner, told(owner, 1))
+    with pytest.raises(BadCursorError):
+        feed.read(owner, 2)
+
+
+def test_a_moment_has_its_position(
+    feed: Feed, owner: str, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, 9):
+        at = int(KEPT.total_seconds()) + 1000 * number
+        monkeypatch.setattr("recourse.feed.expiry", lambda at=at: at)
+        feed.append(owner, told(owner, *range(1, number + 1)))
+    assert [feed.since(owner, at) for at in (0, 1000, 1001, 5000, 8000, 8001)] == [0, 0, 1, 4, 7, 8]
+    expire(dynamodb, owner, 1, 2)
+    assert [feed.since(owner, at) for at in (0, 3000, 3001)] == [2, 2, 3]
+
+
+def test_all_that_enters_the_ledger_is_fed_and_told_of_with_its_place(feeding: Feeding) -> None:
+    made = feeding.ground
+    url = feeding.subscribe("people", {"kind": ["started", "succeeded"]})
+    feeding.settle()
+    made.sqs.purge_queue(QueueUrl=url)
+    saga = made.start("travel-booking", TRIP, key="fed")
+    made.settle()
+    fed = feeding.settle()
+    assert feeding.settle() == 0
+    record = made.ledger.get(saga)
+    assert record
+    entries = feeding.feed.read("asha", None)
+    assert [entry.event for entry in entries] == list(record.entered)
+    assert fed == len(entries) == record.entered[-1]["sequence"]
+    got = made.sqs.receive_message(
+        QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+    )["Messages"]
+    places = {m["MessageAttributes"]["position"]["StringValue"] for m in got}
+    assert places == {"1", str(len(entries))}
+    assert {m["MessageAttributes"]["owner"]["StringValue"] for m in got} == {"asha"}
+    assert {json.loads(m["Body"])["sequence"] for m in got} == {1, len(entries)}

@@ -1,0 +1,142 @@
+"""`recourse events`: what it asks, when it asks again, and what it shows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from itertools import islice
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from cli import api as api_module
+from cli import command, main
+from cli.api import Api, ApiError
+
+Answers = Callable[..., list[httpx.Request]]
+
+
+@pytest.fixture
+def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What was waited, of which nothing was."""
+    found: list[float] = []
+    monkeypatch.setattr("cli.api.time.sleep", found.append)
+    monkeypatch.setattr("cli.api.random.uniform", lambda low, high: high)
+    return found
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
+    """Let the API answer so, one after the other; what it is asked."""
+
+    def queue(*given: httpx.Response) -> list[httpx.Request]:
+        left, asked = list(given), []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            asked.append(request)
+            return left.pop(0)
+
+        transport = httpx.MockTransport(answer)
+        monkeypatch.setattr(command, "Api", lambda url, token: Api(url, token, transport=transport))
+        return asked
+
+    return queue
+
+
+def event(sequence: int, what: str = "flight.done", **data: Any) -> dict[str, Any]:
+    return {
+        "type": f"recourse.travel-booking.{what}",
+        "subject": "5a9a1d5a9a1d",
+        "time": "2026-11-24T10:00:00.000Z",
+        "sequence": sequence,
+        "data": data,
+    }
+
+
+def page(*items: Any, cursor: str) -> httpx.Response:
+    body = {"items": items, "cursor": cursor}
+    return httpx.Response(200, json=body, headers={"etag": f'"{cursor}"'})
+
+
+def client() -> AbstractContextManager[Api]:
+    return command.connected("http://api", None)
+
+
+def test_all_that_there_is_is_shown_and_where_to_go_on(answers: Answers) -> None:
+    price = {"price": {"amount": 480000, "currency": "INR"}}
+    failed = {"error": {"type": "SeatUnavailableError", "message": "no [red]seat"}}
+    asked = answers(
+        page(event(1, result=price), event(2, "car.failed", **failed), cursor="c2"),
+        page(cursor="c2"),
+    )
+    ended = CliRunner().invoke(main.app, ["events"], catch_exceptions=False)
+    assert ended.exit_code == 0
+    assert "5a9a1d5a travel-booking   1 flight.done" in ended.stdout
+    assert "INR 4,800.00" in ended.stdout
+    assert "SeatUnavailableError: no [red]seat" in ended.stdout
+    assert "go on with --after c2" in ended.stderr
+    assert [dict(one.url.params) for one in asked] == [{}, {"after": "c2"}]
+    assert all("prefer" not in one.headers for one in asked)
+
+
+def test_as_json_each_event_is_a_line(answers: Answers) -> None:
+    answers(page(event(1), event(2), cursor="c2"), page(cursor="c2"))
+    command = ["events", "--json", "--after", "c0", "--saga", "s"]
+    ended = CliRunner().invoke(main.app, command, catch_exceptions=False)
+    assert [json.loads(line) for line in ended.stdout.splitlines()] == [event(1), event(2)]
+
+
+def test_following_waits_and_asks_only_for_what_is_new(answers: Answers, naps: list[float]) -> None:
+    nothing = httpx.Response(304, headers={"etag": '"c1"'})
+    asked = answers(
+        page(event(1), cursor="c1"), page(cursor="c1"), nothing, page(event(2), cursor="c2")
+    )
+    with client() as api:
+        found = list(islice(api.events(None, wait=True), 4))
+    assert found == [([event(1)], "c1"), ([], "c1"), ([], "c1"), ([event(2)], "c2")]
+    assert [one.headers["prefer"] for one in asked] == ["wait=15"] * 4
+    assert [one.headers.get("if-none-match") for one in asked] == [None, None, '"c1"', '"c1"']
+    assert naps == [1.5, 1.5], "where the API does not wait, the client does, with jitter"
+
+
+def test_what_may_pass_is_asked_again_and_not_before_it_may_be(
+    answers: Answers, naps: list[float]
+) -> None:
+    asked = answers(
+        httpx.Response(503, headers={"retry-after": "7"}),
+        httpx.Response(429, headers={"retry-after": "Thu, 01 Jan 1970 00:00:00 GMT"}),
+        httpx.Response(500, headers={"retry-after": "soon"}),
+        page(cursor="c0"),
+    )
+    with client() as api:
+        assert next(api.events(None, wait=True)) == ([], "c0")
+    assert len(asked) == 4
+    assert naps == [7.5, 1.0, 2.0]
+
+
+def test_a_date_says_when_as_well(answers: Answers, naps: list[float]) -> None:
+    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    answers(httpx.Response(503, headers={"retry-after": soon}), page(cursor="c0"))
+    with client() as api:
+        next(api.events(None, wait=True))
+    assert 29 <= naps[0] <= 31
+
+
+def test_what_does_not_pass_is_told_in_the_end(answers: Answers, naps: list[float]) -> None:
+    asked = answers(*[httpx.Response(503) for _ in range(api_module.TRIES)])
+    with client() as api, pytest.raises(ApiError):
+        next(api.events(None, wait=True))
+    assert len(asked) == api_module.TRIES
+    assert max(naps) == api_module.LONGEST
+
+
+def test_what_is_refused_is_not_asked_again(answers: Answers, naps: list[float]) -> None:
+    asked = answers(httpx.Response(410, json={"title": "expired", "type": "x:cursor-expired"}))
+    ended = CliRunner().invoke(main.app, ["events", "--after", "c0"])
+    assert (ended.exit_code, len(asked), naps) == (1, 1, [])
+    assert "expired (410)" in ended.stderr

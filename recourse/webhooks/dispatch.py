@@ -15,8 +15,8 @@ from recourse.webhooks.errors import FullError, UnknownWebhookError
 from recourse.webhooks.webhooks import Webhook, Webhooks
 
 PAGE = 100
-Wake = Callable[[str, str], None]
-"""Sends a message for a lane: the webhook's id, and the lane's name."""
+Wake = Callable[..., None]
+"""Sends a message for a lane, its `webhook_id` and its `lane`."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Dispatcher:
         for lane, entries in lanes.items():
             try:
                 if self.webhooks.append(webhook, lane, entries):
-                    self.wake(webhook.webhook_id, lane)
+                    self.wake(webhook_id=webhook.webhook_id, lane=lane)
             except FullError:
                 return int(entries[0]["position"])
         return None

@@ -10,6 +10,7 @@ from infra.stacks.events import EventsStack
 from infra.stacks.sagas import SagasStack
 from infra.stacks.services import ServicesStack
 from infra.stacks.valet import ValetStack
+from infra.stacks.webhooks import WebhooksStack
 from infra.stage import Stage
 from recourse.saga import Saga
 from statemachines import SAGAS
@@ -51,6 +52,7 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
         events=events,
     )
     valet = ValetStack(app, f"{prefix}-Valet", stage=stage, services=services, events=events)
+    webhooks = WebhooksStack(app, f"{prefix}-Webhooks", stage=stage, events=events)
     api = ApiStack(
         app,
         f"{prefix}-Api",
@@ -59,15 +61,17 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
         events=events,
         sagas=machines,
         valet=valet,
+        webhooks=webhooks,
         deadletters=[
             *events.deadletters,
             *choreography.deadletters,
             *machines.deadletters,
             *valet.deadletters,
+            *webhooks.deadletters,
         ],
         documents=services.documents,
     )
-    stacks: list[Stack] = [services, events, choreography, machines, valet, api]
+    stacks: list[Stack] = [services, events, choreography, machines, valet, webhooks, api]
     for stack in stacks:
         # The CDK writes out dependencies that a GetAtt implies already.
         stack.template_options.metadata = {"cfn-lint": {"config": {"ignore_checks": ["W3005"]}}}

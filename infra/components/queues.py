@@ -29,6 +29,10 @@ RECEIVES = 5
 """How often a message is delivered before it is set aside; fewer would lose it to throttling."""
 
 
+BACKLOG = 1000
+"""How many messages may wait, all the time of a period, where their age says nothing."""
+
+
 class UnsafeQueueError(ValueError):
     """A consumer that would lose or repeat messages; the message names it and says how."""
 
@@ -116,6 +120,9 @@ class PullConsumer(Construct):
         receives: How often a message is delivered before it is set aside.
         visibility: How long a message that is being taken stays away from others; by default, and
             at least, six times the function's timeout.
+        batch: How many messages a batch has at the most.
+        puts_off: Whether messages are put off for hours on purpose: then their age says nothing,
+            and the alarm is for how many wait that could be taken.
         fifo: Whether it is a FIFO queue. Who sends to it names each message's group, and an id by
             which it is known if it is sent again within five minutes.
 
@@ -142,6 +149,8 @@ class PullConsumer(Construct):
         at_once: int = 10,
         receives: int = RECEIVES,
         visibility: Duration | None = None,
+        batch: int = 10,
+        puts_off: bool = False,
         fifo: bool = False,
     ) -> None:
         super().__init__(scope, name)
@@ -193,7 +202,7 @@ class PullConsumer(Construct):
         function.add_event_source(
             SqsEventSource(
                 self.queue,
-                batch_size=10,
+                batch_size=batch,
                 report_batch_item_failures=True,
                 max_concurrency=at_once,
             )
@@ -205,8 +214,10 @@ class PullConsumer(Construct):
         alarm_above(
             self,
             "Late",
-            self.queue.metric_approximate_age_of_oldest_message(statistic="Maximum"),
-            threshold=300,
+            self.queue.metric_approximate_number_of_messages_visible(statistic="Minimum")
+            if puts_off
+            else self.queue.metric_approximate_age_of_oldest_message(statistic="Maximum"),
+            threshold=BACKLOG if puts_off else 300,
             action=alarm,
         )
 

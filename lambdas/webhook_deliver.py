@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -18,9 +17,13 @@ from recourse.webhooks.deliver import Deliverer
 from recourse.webhooks.sending import Sender
 
 LONGEST = 11 * 3600
-"""Seconds for which SQS keeps a message away at the most, with an hour to spare."""
-OFTEN, OLD = 500, 3 * 24 * 3600
-"""Receives and seconds after which a message is sent anew: SQS counts the one and the other."""
+"""Seconds for which a message is put off at the most; SQS allows 12 hours."""
+OFTEN, OLD = 500, 11.5 * 3600
+"""Receives and seconds in which a message is worn out, and sent anew.
+
+SQS sets it aside after 1,000 receives, and forgets it after 14 days; and whether it counts the 12
+hours from this receive or from the first, they are not over.
+"""
 AFTER_AN_ERROR = 600
 logger = Logger()
 
@@ -58,7 +61,7 @@ def take(
         try:
             asked = json.loads(record["body"])
             wait = by.deliver(asked["webhook_id"], asked["lane"], receives)
-            if wait is not None and _is_worn(record, receives):
+            if wait is not None and _is_worn(record, receives, by.webhooks.clock(), wait):
                 send(**asked)
                 wait = None
         except Exception:
@@ -73,7 +76,7 @@ def take(
     return {"batchItemFailures": [{"itemIdentifier": one} for one in again]}
 
 
-def _is_worn(record: dict[str, Any], receives: int) -> bool:
-    """Whether SQS would soon set the message aside, or forget it."""
-    age = time.time() - int(record["attributes"]["SentTimestamp"]) / 1000
-    return receives >= OFTEN or age > OLD
+def _is_worn(record: dict[str, Any], receives: int, now: float, wait: float) -> bool:
+    """Whether a message is not to be put off any more."""
+    age = now - int(record["attributes"]["SentTimestamp"]) / 1000
+    return receives >= OFTEN or age + min(wait, LONGEST) > OLD

@@ -23,6 +23,7 @@ Address = IPv4Address | IPv6Address
 
 _PLAIN = re.compile(r"[^\x00-\x20\x7f-\xa0\\<>\"`{}|^]+")
 _NAME = re.compile(r"(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_-]{1,63}")
+_BRACKETED = re.compile(r"\[[0-9A-Fa-f:.]+\](:\d*)?")
 _NUMBER = re.compile(r"\d+|0x[0-9a-f]*")
 _UNICAST = IPv6Network("2000::/3")
 _TRANSLATED = IPv6Network("64:ff9b::/96")
@@ -90,6 +91,8 @@ def endpoint(url: str, *, loopback: bool = False) -> Endpoint:
         raise ForbiddenAddressError("should have its path in ASCII, the rest percent-encoded")
     if port == 0:
         raise ForbiddenAddressError("should have a port from 1 to 65535")
+    if {"[", "]"} & set(parts.netloc) and not _BRACKETED.fullmatch(parts.netloc):
+        raise ForbiddenAddressError("has an address that is none")
     host = _host(parts.hostname or "")
     secure = parts.scheme == "https"
     usual = 443 if secure else 80
@@ -107,7 +110,7 @@ def _host(host: str) -> str:
     """A host in the one spelling that is let through: a DNS name in ASCII, or a plain address."""
     if ":" in host:
         try:
-            return str(IPv6Address(host) if "%" not in host else None)
+            return str(IPv6Address(host))
         except ValueError:
             raise ForbiddenAddressError("has an address that is none") from None
     try:

@@ -104,14 +104,16 @@ class Sender:
         )
         with _connected(to, addresses, until, self.context) as line:
             connection = HTTPConnection(to.host, to.port)
-            connection.sock = _Bounded(line, until)
+            connection.sock = bounded = _Bounded(line, until)
             told = {"Host": to.authority, "User-Agent": "Recourse", "Connection": "close"}
             told |= {"Content-Type": "application/cloudevents+json", **headers}
             connection.request("POST", to.target, body, told)
             answer = connection.getresponse()
+            if bounded.full:
+                raise HTTPException("the answer begins with too much")
             return Answer(
                 answer.status,
-                excerpt=printable(_beginning(answer, connection.sock).decode(errors="replace")),
+                excerpt=printable(_beginning(answer, bounded).decode(errors="replace")),
                 retry_after=answer.headers.get("Retry-After"),
             )
 
@@ -151,7 +153,7 @@ def _authorities() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def _beginning(answer: HTTPResponse, line: Any) -> bytes:
+def _beginning(answer: HTTPResponse, line: _Bounded) -> bytes:
     """The beginning of an answer's body, as far as it is read."""
     try:
         return answer.read(MOST_READ)

@@ -7,8 +7,11 @@ from aws_cdk import App, Stack, Tags
 from infra.stacks.api import ApiStack
 from infra.stacks.choreography import ChoreographyStack
 from infra.stacks.events import EventsStack
+from infra.stacks.issuer import issuer_of
+from infra.stacks.live import LiveStack
 from infra.stacks.sagas import SagasStack
 from infra.stacks.services import ServicesStack
+from infra.stacks.subscribers import SubscribersStack
 from infra.stacks.valet import ValetStack
 from infra.stacks.webhooks import WebhooksStack
 from infra.stage import Stage
@@ -51,8 +54,13 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
         functions=services.functions,
         events=events,
     )
+    subscribers = SubscribersStack(
+        app, f"{prefix}-Subscribers", stage=stage, events=events, key=services.key
+    )
     valet = ValetStack(app, f"{prefix}-Valet", stage=stage, services=services, events=events)
     webhooks = WebhooksStack(app, f"{prefix}-Webhooks", stage=stage, events=events)
+    issuer = issuer_of(app, stage)
+    live = LiveStack(app, f"{prefix}-Live", stage=stage, events=events, issuer=issuer)
     api = ApiStack(
         app,
         f"{prefix}-Api",
@@ -62,16 +70,32 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
         sagas=machines,
         valet=valet,
         webhooks=webhooks,
+        live=live,
+        issuer=issuer,
         deadletters=[
             *events.deadletters,
             *choreography.deadletters,
             *machines.deadletters,
             *valet.deadletters,
             *webhooks.deadletters,
+            *live.deadletters,
+            *subscribers.deadletters,
         ],
         documents=services.documents,
     )
-    stacks: list[Stack] = [services, events, choreography, machines, valet, webhooks, api]
+    stacks: list[Stack] = [
+        services,
+        events,
+        choreography,
+        machines,
+        subscribers,
+        valet,
+        live,
+        webhooks,
+        api,
+    ]
+    if issuer.stack:
+        stacks.append(issuer.stack)
     for stack in stacks:
         # The CDK writes out dependencies that a GetAtt implies already.
         stack.template_options.metadata = {"cfn-lint": {"config": {"ignore_checks": ["W3005"]}}}

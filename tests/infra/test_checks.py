@@ -32,8 +32,11 @@ def test_cdk_nag_is_there_to_find_something(tmp_path: Path) -> None:
     assert "AwsSolutions-S10 at Careless/Open/Resource" in Assembly(tmp_path).findings()
 
 
-def test_cfn_lint_finds_nothing(dev: Assembly, prod: Assembly, local: Assembly) -> None:
-    files = [*dev.files, *prod.files, *local.files]
+def test_cfn_lint_finds_nothing(
+    dev: Assembly, prod: Assembly, local: Assembly, fargate: Assembly
+) -> None:
+    workers = [path for path in fargate.files if "Subscribers" in path.name]
+    files = [*dev.files, *prod.files, *local.files, *workers]
     lint = Path(sys.executable).with_name("cfn-lint")
     done = subprocess.run(
         [lint, "--non-zero-exit-code", "warning", "--", *files], capture_output=True, text=True
@@ -50,6 +53,8 @@ DIFFERENCES = {
         ("AWS::ApiGatewayV2::Authorizer", "JwtConfiguration.Issuer"),
         ("AWS::ApiGatewayV2::Authorizer", "JwtConfiguration.Audience"),
         ("AWS::Lambda::Function", "Environment.Variables.SCOPE_PREFIX"),
+        ("AWS::Lambda::Function", "Environment.Variables.ISSUER"),
+        ("AWS::Lambda::Function", "Environment.Variables.AUDIENCES"),
     },
     "faults on demand, which the context switches on": {
         ("AWS::Lambda::Function", "Environment.Variables.CHAOS"),
@@ -59,6 +64,11 @@ DIFFERENCES = {
     },
     "the API's address, which the context names": {
         ("AWS::Lambda::Function", "Environment.Variables.PUBLIC_URL"),
+        ("AWS::Lambda::Function", "Environment.Variables.SSE_URL"),
+        ("AWS::Lambda::Function", "Environment.Variables.WEBSOCKET_URL"),
+    },
+    "where connections are posted to, which the context names": {
+        ("AWS::Lambda::Function", "Environment.Variables.CONNECTIONS_URL"),
     },
     "the timescale, which the context sets": {
         ("AWS::Lambda::Function", "Environment.Variables.TIMESCALE"),

@@ -32,9 +32,11 @@ def test_every_table_is_keyed_streamed_and_can_be_brought_back(each: Assembly) -
         key = [{"AttributeName": "pk", "KeyType": "HASH"}]
         if table.name == "FeedTable":
             key.append({"AttributeName": "position", "KeyType": "RANGE"})
+        if table.name == "ConnectionsTable":
+            key.append({"AttributeName": "connection", "KeyType": "RANGE"})
         assert has["KeySchema"] == key, table.name
-        silent = table.name in ("ValetTable", "WebhooksTable")
-        listened_to = None if silent else {"StreamViewType": "NEW_IMAGE"}
+        quiet = {"ConnectionsTable", "NotifierTable", "TallyTable", "ValetTable", "WebhooksTable"}
+        listened_to = None if table.name in quiet else {"StreamViewType": "NEW_IMAGE"}
         assert has.get("StreamSpecification") == listened_to, table.name
         assert has["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
         assert has["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"], table.name

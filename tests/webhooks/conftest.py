@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 from urllib.parse import parse_qsl, urlsplit
@@ -119,10 +120,12 @@ class Ground:
     Attributes:
         now: The time, which a test moves on.
         endpoints: Whoever is called.
+        ledger: What the ledger has of each saga.
     """
 
     now: float = NOW
     endpoints: Endpoints = field(default_factory=Endpoints)
+    ledger: dict[str, SimpleNamespace] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.dynamodb, self.sqs = client("dynamodb"), client("sqs")
@@ -174,6 +177,7 @@ class Ground:
         *,
         subject: str | None = "asha",
         scope: str = "sagas:read",
+        content_type: str = "application/json",
     ) -> Reply:
         """A call through the gateway."""
         parts = urlsplit(target)
@@ -188,7 +192,7 @@ class Ground:
             "version": "2.0",
             "rawPath": parts.path,
             "rawQueryString": parts.query,
-            "headers": {},
+            "headers": {"content-type": content_type},
             "requestContext": context,
             "isBase64Encoded": body is not None,
         }
@@ -231,6 +235,8 @@ class Ground:
             for number in sequences
         ]
         self.feed.append(owner, told)
+        known = self.ledger.setdefault(saga, SimpleNamespace(owner=owner, entered=[]))
+        known.entered += told
         kit.wake(self.urls[OWNERS])(owner=owner)
 
     def records(self, queue: str, most: int = 10) -> list[dict[str, Any]]:
@@ -320,7 +326,8 @@ def ground() -> Iterator[Ground]:
         made = Ground()
         stack.enter_context(replaced(sqs_models, "unix_time_millis", lambda *_: made.now * 1000))
         stack.enter_context(mock.patch.object(recourse.feed.time, "time", lambda: made.now))
-        for name, value in {"webhooks": made.webhooks, "feed": made.feed}.items():
+        played = {"webhooks": made.webhooks, "feed": made.feed, "ledger": made.ledger}
+        for name, value in played.items():
             stack.enter_context(mock.patch.object(kit, name, lambda value=value: value))
         stack.enter_context(
             mock.patch.dict(

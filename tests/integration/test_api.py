@@ -1076,7 +1076,7 @@ def wsgi(environ: dict[str, Any], start_response: Callable[..., Any], *, who: Ca
 
 described = schemathesis.openapi.from_dict(describe(api_module.VERSION))
 described.app = partial(wsgi, who=Caller("schema", f"operator {TRAVELLER}"))
-schema = described.exclude(path_regex=r"^/(valet-keys|v/|\.well-known)")  # in tests/valet
+schema = described.exclude(path_regex=r"^/(valet-keys|v/|webhooks|\.well-known)")  # elsewhere
 
 
 @schema.parametrize()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import socket
 import subprocess
 import sys
 import threading
@@ -19,9 +20,9 @@ from bench.push_pull.consumer import Settings
 from bench.push_pull.paths import Path
 from bench.push_pull.place import FOLDER, Place
 from bench.push_pull.wire import CountingProxy, Traffic
-from lambdas.probe import Effects
 from local import ROOT
 from recourse.feed import cursor_of
+from recourse.probe import Effects
 
 AGAIN = 0.3
 """Seconds until a consumer that has died is started again."""
@@ -322,7 +323,40 @@ def _webhooks(stack: ExitStack, place: Place, owners: Sequence[str]) -> Processe
     """Endpoints on loopback, each registered for its owner; the wires stand before them."""
     if not place.is_local:
         raise UnreachableError("AWS cannot call an endpoint on this machine's loopback")
-    raise UnreachableError("there is no webhook yet")
+    made = []
+    for owner in owners:
+        port = _free_port()
+        wire = stack.enter_context(CountingProxy("127.0.0.1", port))
+        stack.enter_context(_registered(place, owner, f"{wire.url}/"))
+        table = place.outputs["ProbeTableName"]
+        made.append((Settings(kind="webhook", url=f"http://127.0.0.1:{port}", table=table), wire))
+    return _processes(
+        stack,
+        lambda number: (_command(made[number][0]), place.environment),
+        len(made),
+        [wire for _, wire in made],
+    )
+
+
+@contextmanager
+def _registered(place: Place, owner: str, url: str) -> Iterator[None]:
+    """A webhook of an owner, for the length of a block."""
+    bearer = {"authorization": f"Bearer {place.token(owner)}"}
+    with httpx.Client(base_url=place.api, headers=bearer, trust_env=False, timeout=30) as http:
+        asked = {"url": url, "events": ["recourse.probe.*"]}
+        answer = http.post("/webhooks", json=asked)
+        if answer.status_code != 201:
+            raise UnreachableError(f"the webhook was refused: {answer.text}")
+        try:
+            yield
+        finally:
+            http.delete(f"/webhooks/{answer.json()['webhook_id']}").raise_for_status()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _workers(stack: ExitStack, place: Place, count: int) -> Processes:

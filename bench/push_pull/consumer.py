@@ -23,9 +23,9 @@ import httpx
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
-from lambdas.probe import Effects, ProbeError
 from recourse.aws import client
 from recourse.message import Message
+from recourse.probe import Effects, ProbeError
 from recourse.worker import Worker
 
 AGAIN = 0.2
@@ -34,6 +34,9 @@ POLL = 1.0
 """Seconds between two polls."""
 WAIT = 20
 """Seconds that a long poll waits at the most."""
+
+HIDDEN = 10
+"""Seconds after which a message comes again whose worker has died."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +124,8 @@ def worker(consumer: Consumer) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     consumer.ready()
-    Worker(client("sqs", read_timeout=WAIT + 5), consumer.settings.url, handle).run(stop)
+    sqs = client("sqs", read_timeout=WAIT + 5)
+    Worker(sqs, consumer.settings.url, handle, visibility=HIDDEN).run(stop)
 
 
 def sse(consumer: Consumer) -> None:
@@ -153,7 +157,8 @@ def websocket(consumer: Consumer) -> None:
         address = str(
             httpx.URL(consumer.settings.url).copy_merge_params({"after": consumer.cursor})
         )
-        with connect(address, additional_headers=consumer.bearer, proxy=None) as socket:
+        plain = {"additional_headers": consumer.bearer, "compression": None, "proxy": None}
+        with connect(address, **plain) as socket:
             consumer.ready()
             for message in socket:
                 told = json.loads(message)

@@ -17,7 +17,7 @@ from infra.components.tables import KeptTable
 from infra.stacks.events import EventsStack
 from infra.stage import Stage
 
-TIMEOUT = Duration.seconds(5)
+TIMEOUT = Duration.seconds(3)
 NOT_REDRIVEN = "they are measurements, of a run that is over"
 
 

@@ -77,52 +77,6 @@ QUICK = Sizes(
     patience=5,
     faults_patience=25,
 )
-IDLE_EVERY` seconds.
-        load: Seconds under 50 % and under 90 % a repeat.
-        search: Seconds at each rate that is tried.
-        consumers: How many consumers the highest rate is looked for with.
-        stop: Seconds for which the consumer is stopped.
-        quiet: Seconds of nothing at all, from which the idle hour is counted.
-        faulty: Events a path under each fault.
-        patience: Seconds after which what has no effect is lost; under faults, `faults_patience`.
-    """
-
-    repeats: int
-    idle: float
-    load: float
-    search: float
-    consumers: tuple[int, ...]
-    stop: float
-    quiet: float
-    faulty: int
-    patience: float
-    faults_patience: float
-
-
-FULL = Sizes(
-    repeats=5,
-    idle=6,
-    load=3,
-    search=3,
-    consumers=(1, 2, 4),
-    stop=5,
-    quiet=60,
-    faulty=20,
-    patience=12,
-    faults_patience=75,
-)
-QUICK = Sizes(
-    repeats=1,
-    idle=5,
-    load=2,
-    search=2,
-    consumers=(1, 2),
-    stop=3,
-    quiet=15,
-    faulty=8,
-    patience=8,
-    faults_patience=40,
-)
 IDLE_EVERY = 0.3
 FIRST_RATE, LAST_RATE = 16.0, 512.0
 FAULTY_RATE = 2.0

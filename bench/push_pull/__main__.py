@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from bench.figures import say
+from bench.push_pull import report
 from bench.push_pull.measure import FULL, QUICK, Measurement, as_json
 from bench.push_pull.paths import BY_KEY, PATHS
 from bench.push_pull.place import FOLDER, place
+from bench.push_pull.tables import Report
+from local import ROOT
+
+PAGE = ROOT / "docs" / "push-and-pull.md"
 
 
 def run(
     paths: Annotated[
         list[str] | None, typer.Argument(metavar="[PATH]...", help=f"Of {', '.join(BY_KEY)}.")
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Three minutes, not twenty-five.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small sizes; docs stay as they are.")
+    ] = False,
+    write: Annotated[
+        bool, typer.Option(help="Put the tables and plots into docs/push-and-pull.md.")
+    ] = True,
 ) -> None:
-    """Measure every path from the feed to an effect, and print the table of push against pull."""
+    """Measure every path from the feed to an effect, and print the table of push against pull.
+
+    On a local cloud of its own; or, where RECOURSE_API and RECOURSE_TOKEN name one and AWS's
+    credentials are in the environment, on a stage that was deployed with the context probe=on.
+    """
     wanted = [BY_KEY[key] for key in paths] if paths else list(PATHS)
     sizes = QUICK if quick else FULL
     with place() as where:
@@ -27,8 +42,27 @@ def run(
         measurement.all()
         FOLDER.mkdir(parents=True, exist_ok=True)
         (FOLDER / "results.json").write_text(as_json(measurement.results))
-    say(f"measured at {datetime.now(UTC):%Y-%m-%d %H:%M}")
+        made = Report(
+            measurement.results,
+            sizes,
+            where.machine,
+            f"{datetime.now(UTC):%-d %B %Y}",
+            measurement.seconds,
+            where.assembly,
+        )
+        text = made.text
+    print(text)
+    if write and not quick and not paths:
+        report.put(PAGE, text)
+        for name, drawn in made.plots().items():
+            (PAGE.parent / name).write_text(drawn)
+        say(f"written into {PAGE.relative_to(ROOT)}; load of the machine {os.getloadavg()[0]:.1f}")
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    typer.run(run)
 
 
 if __name__ == "__main__":
-    typer.run(run)
+    main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,6 +57,15 @@ class Place:
         if self.is_local:
             return [f"bench-{path}-{number}" for number in range(count)]
         return [str(jwt.decode(self.token(""), options={"verify_signature": False})["sub"])]
+
+    @property
+    def machine(self) -> str:
+        """Where that is, in words."""
+        if not self.is_local:
+            return f"AWS, from a machine of {os.cpu_count()} cores"
+        return (
+            f"the local cloud, {os.cpu_count()} cores, shared, Python {platform.python_version()}"
+        )
 
     @cached_property
     def feed(self) -> Feed:

@@ -24,6 +24,8 @@ from recourse.probe import row_key
 
 LOOK = 0.25
 """Seconds between two looks at what has been committed, once everything is sent."""
+A_SAGA = 8
+"""Events that a saga has: as many as a trip."""
 DRIFT = 5_000_000
 """Nanoseconds by which the wall clock may move against the steady one within a run."""
 
@@ -108,14 +110,12 @@ class Runner:
         run, offset = f"{path.key}-{uuid.uuid4().hex[:12]}", _offset()
         begin = time.time_ns() + 50_000_000
         told: dict[int, dict[str, Any]] = {}
-        sequences = dict.fromkeys(range(len(owners)), 0)
 
         def append(lane: int, due: list[Due]) -> None:
             events = []
             for one in due:
-                sequences[lane] += 1
                 suffers = fault(one, (one.at - begin) / 1e9) if fault else None
-                events.append(_event(path, run, lane, one, sequences[lane], suffers))
+                events.append(_event(path, run, one, len(owners), suffers))
                 told[one.number] = events[-1]
             self._place.feed.append(owners[lane], events)
             for event in events:
@@ -184,20 +184,27 @@ class Runner:
 
 
 def _event(
-    path: Path, run: str, lane: int, due: Due, sequence: int, fault: Mapping[str, Any] | None
+    path: Path, run: str, due: Due, lanes: int, fault: Mapping[str, Any] | None
 ) -> dict[str, Any]:
+    saga, sequence = _place(due.number, lanes)
     data: dict[str, Any] = {"step": path.key, "run": run, "number": due.number}
     return {
         "specversion": "1.0",
         "id": f"{run}.{due.number}",
         "type": f"recourse.probe.{path.key}.done",
         "source": "/sagas/probe",
-        "subject": f"{run}.{lane}",
+        "subject": f"{run}.{saga}",
         "time": now(),
         "datacontenttype": "application/json",
         "sequence": sequence,
         "data": data | ({"fault": dict(fault)} if fault else {}),
     }
+
+
+def _place(number: int, lanes: int) -> tuple[str, int]:
+    """The saga of an event, and its sequence: a lane has one saga after another."""
+    saga, before = divmod(number // lanes, A_SAGA)
+    return f"{number % lanes}.{saga}", before + 1
 
 
 def _result(due: Sequence[Due], rows: Mapping[int, Mapping[str, Any]], lanes: int) -> Run:
@@ -208,9 +215,9 @@ def _result(due: Sequence[Due], rows: Mapping[int, Mapping[str, Any]], lanes: in
     latencies = tuple(
         (ends[one.number] - one.at) / 1e9 if one.number in ends else math.inf for one in due
     )
-    order: dict[int, list[int]] = defaultdict(list)
+    order: dict[str, list[int]] = defaultdict(list)
     for number in sorted(rows, key=lambda number: rows[number]["began"]):
-        order[number % lanes].append(number)
+        order[_place(number, lanes)[0]].append(number)
     overtaken = 0
     for numbers in order.values():
         newest = -1

@@ -89,6 +89,27 @@ class Bed:
             BillingMode="PAY_PER_REQUEST",
         )
 
+    def listed_table(self, name: str, index: str, attribute: str) -> None:
+        """Make a table with an index, as `ListedTable` has it."""
+        named = ("pk", attribute, "started")
+        key = [
+            {"AttributeName": part, "KeyType": kind}
+            for part, kind in zip(named, ("HASH", "HASH", "RANGE"), strict=True)
+        ]
+        self.dynamodb.create_table(
+            TableName=name,
+            KeySchema=key[:1],
+            AttributeDefinitions=[{"AttributeName": part, "AttributeType": "S"} for part in named],
+            BillingMode="PAY_PER_REQUEST",
+            GlobalSecondaryIndexes=[
+                {
+                    "IndexName": index,
+                    "KeySchema": key[1:],
+                    "Projection": {"ProjectionType": "ALL"},
+                }
+            ],
+        )
+
     @property
     def is_down(self) -> bool:
         """Whether the consumer cannot be reached now."""
@@ -106,17 +127,19 @@ class Bed:
             relay(self.sns, self.topic, fed)
         return bool(fed)
 
-    def queue(self, name: str, *, subscribed: bool = True, visibility: int = VISIBILITY) -> str:
+    def queue(
+        self, name: str, *, subscribed: bool = True, raw: bool = True, receives: int = RECEIVES
+    ) -> str:
         """A queue with its dead letters, on the topic, as `PullConsumer` has it; its URL."""
         lost = self._queue(f"{name}-dead", {})
-        policy = f'{{"deadLetterTargetArn": "{_arn(lost)}", "maxReceiveCount": {RECEIVES}}}'
-        url = self._queue(name, {"RedrivePolicy": policy, "VisibilityTimeout": str(visibility)})
+        policy = f'{{"deadLetterTargetArn": "{_arn(lost)}", "maxReceiveCount": {receives}}}'
+        url = self._queue(name, {"RedrivePolicy": policy, "VisibilityTimeout": str(VISIBILITY)})
         if subscribed:
             self.sns.subscribe(
                 TopicArn=self.topic,
                 Protocol="sqs",
                 Endpoint=_arn(url),
-                Attributes={"RawMessageDelivery": "true"},
+                Attributes={"RawMessageDelivery": str(raw).lower()},
             )
         return url
 

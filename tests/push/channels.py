@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
@@ -18,13 +19,18 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 import lambdas.api
 import lambdas.push
 import recourse.worker
-from lambdas import sse
+from lambdas import kit, sse, webhook_deliver, webhook_dispatch
 from lambdas.batch import handle_each
 from lambdas.caller import Caller
 from recourse.connections import Connections, Pusher, Wakes
 from recourse.feed import cursor_of, position_of
 from recourse.message import Message
+from recourse.step import TransientError
 from recourse.watch import Watch
+from recourse.webhooks.deliver import Deliverer
+from recourse.webhooks.dispatch import Dispatcher
+from recourse.webhooks.sending import Answer
+from recourse.webhooks.webhooks import Webhooks
 from recourse.worker import Worker
 from tests.moto.handlers import Killed
 from tests.moto.patching import replaced
@@ -70,7 +76,14 @@ class Channel(Protocol):
         """The ids of the events that were set aside, for somebody to see."""
 
 
-Make = Callable[[Bed, Application], Channel]
+class Make(Protocol):
+    """Makes a channel, and says what it promises."""
+
+    promises: Promises
+
+    def __call__(self, bed: Bed, app: Application) -> Channel: ...
+
+
 DAY = 86_400.0
 
 
@@ -255,6 +268,114 @@ class SqsToWorker(SqsToLambda):
         return True
 
 
+class Webhook:
+    """A webhook: sorted into a lane a saga, delivered and tried again by the project's schedule."""
+
+    promises = Promises(
+        order="channel", attempts=12, bounded_by="channel", blocks="saga", outlasts=3 * DAY
+    )
+
+    def __init__(self, bed: Bed, app: Application) -> None:
+        self.bed, self.app = bed, app
+        bed.listed_table("webhooks", "by-webhook", "webhook_id")
+        self._owners = bed.queue("owners")
+        self._lanes = bed.queue("lanes", subscribed=False, receives=1000)
+        self._webhooks = Webhooks(bed.dynamodb, "webhooks", lambda: bed.now, lambda _: None)
+        self._registered = self._webhooks.register(
+            OWNER, "https://hooks.example/in", ["recourse.*"], 0
+        )
+        wake, again = kit.wake(self._lanes), kit.wake(self._owners)
+        self._dispatcher = Dispatcher(bed.feed, self._webhooks, wake)
+        self._deliverer = Deliverer(
+            self._webhooks,
+            bed.feed,
+            self,  # type: ignore[arg-type]
+            lambda owner: again(owner=owner),
+            noise=random.Random(7),
+        )
+
+    def deliver(self) -> bool:
+        woken = self.bed.batch(self._owners)
+        self.bed.settle(self._owners, woken, webhook_dispatch.take(self._dispatcher, woken))
+        lanes = self.bed.batch(self._lanes)
+        wake = kit.wake(self._lanes)
+        answer = webhook_deliver.take(self._deliverer, lanes, self.bed.source, wake)
+        self.bed.settle(self._lanes, lanes, answer)
+        return bool(woken or lanes)
+
+    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Answer as the endpoint."""
+        told = json.loads(body)
+        if self.bed.is_down:
+            return Answer(None, "refused")
+        try:
+            self.app.take(told)
+        except FailedError:
+            return Answer(500)
+        except Killed:
+            return Answer(None, "reset")
+        is_heard = not self.bed.duplicates or self.app.tries[told["id"]] > 1
+        return Answer(204) if is_heard else Answer(None, "its answer was lost")
+
+    def next(self) -> list[float]:
+        return []
+
+    def set_aside(self) -> list[str]:
+        attempts, _ = self._webhooks.log(self._registered.webhook_id, cursor=None, limit=500)
+        return [one.event_id for one in attempts if one.outcome == "given-up"]
+
+
+class SnsToLambda:
+    """SNS to a function: what AWS does about its failures is played as AWS documents it."""
+
+    promises = Promises(
+        order="sequence",
+        attempts=3,
+        bounded_by="channel",
+        blocks="nothing",
+        outlasts=6 * 3600,
+    )
+    again = (60, 120)
+    """Seconds before Lambda tries an event again that failed; then it is set aside."""
+
+    def __init__(self, bed: Bed, app: Application) -> None:
+        self.bed, self.app = bed, app
+        self._url = bed.queue("pushes", raw=False)
+        self._waiting: list[tuple[float, int, str]] = []
+        self._aside: list[str] = []
+
+    def deliver(self) -> bool:
+        pushed = self.bed.batch(self._url)
+        self.bed.settle(self._url, pushed, {"batchItemFailures": []})
+        self._waiting += [(self.bed.now, 0, record["body"]) for record in pushed]
+        if self.bed.is_down:
+            return bool(pushed)  # throttled: kept for hours, and not counted as tries
+        due = [one for one in self._waiting if one[0] <= self.bed.now]
+        self._waiting = [one for one in self._waiting if one[0] > self.bed.now]
+        for _, tries, envelope in due:
+            try:
+                self._function({"Records": [{"Sns": json.loads(envelope)}]})
+            except (FailedError, TransientError, Killed):
+                self._failed(tries, envelope)
+        return bool(pushed or due)
+
+    def _function(self, event: dict[str, Any]) -> None:
+        for record in event["Records"]:
+            self.app.take(json.loads(record["Sns"]["Message"]))
+
+    def _failed(self, tries: int, envelope: str) -> None:
+        if tries == len(self.again):
+            self._aside.append(json.loads(json.loads(envelope)["Message"])["id"])
+        else:
+            self._waiting.append((self.bed.now + self.again[tries], tries + 1, envelope))
+
+    def next(self) -> list[float]:
+        return [when for when, *_ in self._waiting]
+
+    def set_aside(self) -> list[str]:
+        return self._aside
+
+
 class _Severed:
     """An SQS client that is cut off once its process has died."""
 
@@ -325,6 +446,8 @@ CHANNELS: dict[str, Make] = {
     "feed": Pull,
     "SSE": Sse,
     "WebSocket": WebSocket,
+    "webhook": Webhook,
+    "SNS to Lambda": SnsToLambda,
     "SQS to Lambda": SqsToLambda,
     "SQS to worker": SqsToWorker,
 }

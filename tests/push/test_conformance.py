@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, get_args
 
 import pytest
@@ -13,6 +13,7 @@ from tests.push.bed import DOWN, NOW, OWNER, Application, Bed, Fault, bed, story
 from tests.push.channels import CHANNELS, Channel, Make
 
 FAULTS = get_args(Fault)
+UNORDERED = {name: make for name, make in CHANNELS.items() if make.promises.order == "sequence"}
 
 
 @pytest.fixture(params=CHANNELS.values(), ids=CHANNELS)
@@ -51,21 +52,27 @@ def ids(events: list[Mapping[str, Any]]) -> list[str]:
     return [one["id"] for one in events]
 
 
-def by_saga(events: list[Mapping[str, Any]]) -> dict[str, list[int]]:
+def is_in_order(events: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether each saga's events come in the order of their sequence."""
     found: dict[str, list[int]] = defaultdict(list)
     for one in events:
         found[one["subject"]].append(one["sequence"])
-    return found
+    return all(sequences == sorted(sequences) for sequences in found.values())
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_nothing_is_lost_and_each_has_one_effect(make: Make, ground: Bed, fault: Fault) -> None:
+def test_nothing_is_lost_and_each_has_one_effect_in_order_where_that_is_promised(
+    make: Make, ground: Bed, fault: Fault
+) -> None:
     app = Application(ground, fault)
     channel, told = make(ground, app), story()
     suffer(ground, fault)
     come_to_rest(ground, channel, told)
     assert channel.set_aside() == []
     assert sorted(ids(app.effects)) == sorted(ids(told))
+    if channel.promises.order == "channel":
+        first = {one["id"]: one for one in reversed(app.arrived)}.values()
+        assert is_in_order(app.effects) and is_in_order(reversed(first))
     # The fault was really there: else this would show nothing.
     if fault == "consumer killed":
         assert app.deaths == 4
@@ -76,19 +83,16 @@ def test_nothing_is_lost_and_each_has_one_effect(make: Make, ground: Bed, fault:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_the_effects_of_a_saga_are_in_order(make: Make, ground: Bed, fault: Fault) -> None:
-    channel_keeps_it = make.promises.order == "channel"
-    app = Application(ground, fault, in_order=not channel_keeps_it)
+@pytest.mark.parametrize("make", UNORDERED.values(), ids=UNORDERED)
+def test_a_consumer_restores_the_order_by_sequence(make: Make, ground: Bed, fault: Fault) -> None:
+    app = Application(ground, fault, in_order=True)
     channel, told = make(ground, app), story()
     suffer(ground, fault)
     come_to_rest(ground, channel, told)
-    done = set(ids(app.effects)) | set(channel.set_aside())
-    assert done == set(ids(told))
-    for sequences in by_saga(app.effects).values():
-        assert sequences == sorted(sequences)
-    if channel_keeps_it:
-        first = list({one["id"]: one for one in reversed(app.arrived)}.values())[::-1]
-        assert all(found == sorted(found) for found in by_saga(first).values())
+    assert is_in_order(app.effects)
+    # What was early too often is set aside, and so is what waits for it; nothing is gone.
+    assert sorted(ids(app.effects) + channel.set_aside()) == sorted(ids(told))
+    assert len(app.effects) >= len(told) / 2
 
 
 def test_a_channel_that_promises_no_order_really_keeps_none(make: Make, ground: Bed) -> None:
@@ -96,8 +100,7 @@ def test_a_channel_that_promises_no_order_really_keeps_none(make: Make, ground: 
     channel = make(ground, app)
     ground.append(OWNER, story())
     come_to_rest(ground, channel, [])
-    is_in_order = all(found == sorted(found) for found in by_saga(app.arrived).values())
-    assert is_in_order == (channel.promises.order == "channel")
+    assert is_in_order(app.arrived) == (channel.promises.order == "channel")
 
 
 def test_poison_is_tried_so_often_and_set_aside_and_the_rest_is_done(
@@ -108,7 +111,7 @@ def test_poison_is_tried_so_often_and_set_aside_and_the_rest_is_done(
     app = Application(ground, poison=poison["id"])
     channel = make(ground, app)
     come_to_rest(ground, channel, told)
-    assert app.tries[poison["id"]] == channel.promises.attempts
+    assert 1 < app.tries[poison["id"]] <= channel.promises.attempts
     assert channel.set_aside() == [poison["id"]]
     assert sorted(ids(app.effects)) == sorted(id for id in ids(told) if id != poison["id"])
 

@@ -17,6 +17,7 @@ from cli import valet
 from cli.api import Api
 from cli.command import LOCAL, ApiUrl, AsJson, Token, UsageError, connected, err, out, tells
 from cli.timeline import print_event, print_timeline
+from cli.worker import worker
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,6 +27,7 @@ app = typer.Typer(
     '`export RECOURSE_TOKEN=$(recourse token --subject asha --scope "sagas:write sagas:read")`.',
 )
 app.add_typer(valet.app, name="valet")
+app.command()(worker)
 SagaId = Annotated[str, typer.Argument(help="The saga's id.")]
 
 

@@ -36,6 +36,7 @@ class Stage:
             where nobody is.
         malware_scan: Whether GuardDuty scans uploads: then nothing is downloaded before it is found
             clean.
+        fargate: Whether consumers that can be workers are: services on Fargate, and no functions.
         local: Whether functions run on the checkout's own interpreter, under the local cloud.
     """
 
@@ -50,6 +51,7 @@ class Stage:
     streams: int = 50
     sender: str = ""
     malware_scan: bool = False
+    fargate: bool = False
     local: bool = False
 
     @classmethod
@@ -80,6 +82,10 @@ class Stage:
             raise ContextError("context issuer and audience: both or neither")
         if text("runtime") not in ("", "local"):
             raise ContextError(f"context runtime={text('runtime')!r}: local or nothing")
+        if text("workers") not in ("", "lambda", "fargate"):
+            raise ContextError(f"context workers={text('workers')!r}: lambda or fargate")
+        if text("workers") == "fargate" and text("runtime") == "local":
+            raise ContextError("context workers='fargate': the local cloud runs functions alone")
         try:
             timescale = float(text("timescale") or 1)
         except ValueError as problem:
@@ -100,6 +106,7 @@ class Stage:
             streams=int(text("streams") or cls.streams),
             sender=text("sender"),
             malware_scan=text("malware_scan") == "on",
+            fargate=text("workers") == "fargate",
             local=text("runtime") == "local",
         )
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from aws_lambda_powertools import Logger
 
 from recourse.deadletters import FIFO
 from recourse.events import UnreadableError, read
-from recourse.queues import SourceQueue, words
+from recourse.message import Handler, Message, PoisonError
+from recourse.queues import SourceQueue, backoff, words
 from recourse.saga import Saga
 from recourse.step import TransientError
 
@@ -25,7 +27,7 @@ class Batch:
 
     Args:
         records: The records.
-        sagas: Every declaration, by name.
+        sagas: Every declaration, by name, where the messages are events.
         queue: Finds the queue that messages come from, by its ARN.
     """
 
@@ -45,7 +47,7 @@ class Batch:
         """Each record, without those that wait for one before them."""
         for record in self._records:
             if _lane(record) in self._waiting:
-                self.again(record)
+                self.again(record, 0)
             else:
                 yield record
 
@@ -69,15 +71,46 @@ class Batch:
             logger.warning(str(another), extra=about)
             self.again(record)
 
-    def again(self, record: Record) -> None:
-        """Let a message come again."""
+    def again(self, record: Record, seconds: int | None = None) -> None:
+        """Let a message come again, after some seconds or else when its visibility ends."""
         self._again.append(record["messageId"])
+        if seconds is not None:
+            with suppress(TransientError):
+                self._queue(record["eventSourceARN"]).later(record, seconds)
         if lane := _lane(record):
             self._waiting.add(lane)
 
     def answer(self) -> dict[str, Any]:
         """Which messages have to come again, as Lambda wants to hear it."""
         return {"batchItemFailures": [{"itemIdentifier": one} for one in self._again]}
+
+
+def handle_each(
+    handle: Handler, records: Sequence[Record], queue: Callable[[str], SourceQueue]
+) -> dict[str, Any]:
+    """Give each message of a batch to a handler, as `recourse worker` does.
+
+    What fails comes again after a back-off; what is poison is set aside at once.
+
+    Args:
+        handle: The handler.
+        records: The records.
+        queue: Finds the queue that messages come from, by its ARN.
+
+    Returns:
+        Which messages have to come again, as Lambda wants to hear it.
+    """
+    batch = Batch(records, {}, queue)
+    for record in batch.messages():
+        message = Message.of(record)
+        try:
+            handle(message)
+        except PoisonError as problem:
+            batch.set_aside(record, problem)
+        except Exception:
+            logger.exception("failed", extra={"message_id": message.id})
+            batch.again(record, backoff(message.receives))
+    return batch.answer()
 
 
 def _lane(record: Record) -> str | None:

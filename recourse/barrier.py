@@ -21,7 +21,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
 Side = Literal["action", "undo", "confirm"]
+T = TypeVar("T")
 
 _FAILED = "ConditionalCheckFailed"
 _PASSING = {
@@ -133,15 +134,7 @@ class Barrier:
         Raises:
             TransientError: The budget ended first.
         """
-        pause = 0.02
-        while True:
-            try:
-                return attempt()
-            except _ChangedError as problem:
-                if time.monotonic() + pause > self._until:
-                    raise TransientError(f"{problem}, for as long as this try may take") from None
-                self._sleep(random.uniform(0, pause))
-                pause = min(pause * 2, 1.0)
+        return until_settled(attempt, until=self._until, sleep=self._sleep)
 
     def commit(
         self,
@@ -190,14 +183,52 @@ class Barrier:
         requests += [
             {"Put": {"TableName": self._table, "Item": encode_item(item)}} for item in outbox
         ]
-        try:
-            self._dynamodb.transact_write_items(TransactItems=requests)
-        except self._dynamodb.exceptions.TransactionCanceledException as cancelled:
-            reasons: Any = cancelled.response["CancellationReasons"]
-            _explain(reasons)
-        except (ClientError, BotoCoreError) as problem:
-            _raise(problem)
+        transact(self._dynamodb, requests)
         return row
+
+
+def until_settled(
+    attempt: Callable[[], T], *, until: float, sleep: Callable[[float], None] = time.sleep
+) -> T:
+    """Attempt until it comes to something else than a conflict.
+
+    Args:
+        attempt: Reads, decides and writes; what it returns is returned.
+        until: When conflicts and throttles are no longer retried, by the monotonic clock.
+        sleep: How to wait between tries.
+
+    Raises:
+        TransientError: The time ended first.
+    """
+    pause = 0.02
+    while True:
+        try:
+            return attempt()
+        except _ChangedError as problem:
+            if time.monotonic() + pause > until:
+                raise TransientError(f"{problem}, for as long as this try may take") from None
+            sleep(random.uniform(0, pause))
+            pause = min(pause * 2, 1.0)
+
+
+def transact(dynamodb: DynamoDBClient, requests: Sequence[TransactWriteItemTypeDef]) -> None:
+    """Write all of it or nothing; within `until_settled`, which tries again after a conflict.
+
+    Args:
+        dynamodb: A DynamoDB client.
+        requests: The first puts a marker, on the condition that it is not there.
+
+    Raises:
+        MarkerFound: The marker is there already. Nothing was written.
+        TransientError: DynamoDB could not do it now. Nothing is known.
+    """
+    try:
+        dynamodb.transact_write_items(TransactItems=requests)
+    except dynamodb.exceptions.TransactionCanceledException as cancelled:
+        reasons: Any = cancelled.response["CancellationReasons"]
+        _explain(reasons)
+    except (ClientError, BotoCoreError) as problem:
+        _raise(problem)
 
 
 def _explain(reasons: Sequence[Any]) -> NoReturn:

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from recourse.message import PoisonError
 from recourse.step import Item
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ KEPT = timedelta(days=14)
 """How long an outbox or inbox row is kept after it was written, for a relay that was down."""
 
 
-class UnreadableError(ValueError):
+class UnreadableError(PoisonError):
     """A message that is no event: trying again will not make it one."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -14,13 +15,27 @@ from recourse.step import TransientError
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
+    from types_boto3_sqs.type_defs import MessageAttributeValueTypeDef
 
 LONGEST_REASON = 500
+FIRST, CAP = 1.0, 300.0
+"""Seconds before a message that has failed comes again: at first, and in the end."""
 
 
 def words(problem: BaseException) -> str:
     """A failure as a reason: its class name and its text."""
     return f"{type(problem).__name__}: {problem}"
+
+
+def backoff(receives: int, first: float = FIRST, cap: float = CAP) -> int:
+    """Seconds until a message that has failed comes again: exponential with full jitter.
+
+    Args:
+        receives: How often it has been received.
+        first: The most that it is after the first receive.
+        cap: The most that it ever is.
+    """
+    return round(random.uniform(0, min(cap, first * 2 ** min(receives - 1, 30))))
 
 
 class SourceQueue:
@@ -55,18 +70,25 @@ class SourceQueue:
     def set_aside(self, record: Mapping[str, Any], reason: str) -> None:
         """Put a copy of a message into the dead-letter queue, with its reason.
 
+        It keeps its attributes; of ten, all that SQS takes, the last gives way to the reason.
+
         Raises:
             TransientError: SQS did not do it.
         """
         group = record["attributes"].get("MessageGroupId")
+        given = list(record.get("messageAttributes", {}).items())[:9]
+        attributes: dict[str, MessageAttributeValueTypeDef] = {
+            name: {"DataType": one["dataType"], "StringValue": one["stringValue"]}
+            for name, one in given
+            if "stringValue" in one
+        }
         try:
             deadletters = self._deadletters()
             self._sqs().send_message(
                 QueueUrl=deadletters,
                 MessageBody=record["body"],
-                MessageAttributes={
-                    "reason": {"DataType": "String", "StringValue": reason[:LONGEST_REASON]}
-                },
+                MessageAttributes=attributes
+                | {"reason": {"DataType": "String", "StringValue": reason[:LONGEST_REASON]}},
                 **place(deadletters, record["messageId"], group),
             )
         except (ClientError, BotoCoreError) as problem:

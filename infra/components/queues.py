@@ -7,6 +7,7 @@ from typing import cast
 
 from aws_cdk import Duration
 from aws_cdk.aws_cloudwatch import ComparisonOperator, IAlarmAction, IMetric, TreatMissingData
+from aws_cdk.aws_iam import IGrantable
 from aws_cdk.aws_kms import IKey
 from aws_cdk.aws_lambda import CfnFunction, Function
 from aws_cdk.aws_lambda_event_sources import SqsEventSource
@@ -22,6 +23,7 @@ from aws_cdk.aws_sqs import (
 from constructs import Construct
 
 from infra.components.rights import allow, explain, use_key
+from infra.components.worker import Worker
 from infra.stage import Stage
 from recourse.deadletters import FIFO, deadletters_of
 
@@ -92,11 +94,11 @@ def queue_called(stage: Stage, called: str) -> str:
 
 
 class PullConsumer(Construct):
-    """A queue, on a topic or not, and the function that takes its messages in batches.
+    """A queue, on a topic or not, and what takes its messages: a function in batches, or a worker.
 
     Failures of a batch are always reported one by one; there is no way to ask for less. A FIFO
-    queue keeps the order of each group of messages, and its groups do not wait for each other; what
-    takes it must not answer that a message failed without those behind it in its group
+    queue keeps the order of each group of messages, and its groups do not wait for each other; a
+    function must not answer that a message failed without those behind it in its group
     (`lambdas.batch` sees to that).
 
     Args:
@@ -105,17 +107,17 @@ class PullConsumer(Construct):
         stage: The deployment.
         called: What operators call it, with `.fifo` behind it where it is one; its queues' names
             are made from it.
-        function: Takes the batches; answers with `batchItemFailures`. It may put messages off,
-            and set them aside with a reason.
+        function: Takes the messages, and may put them off, and set them aside with a reason. A
+            function answers with `batchItemFailures`.
         topic: Whose messages they are; None where they are sent to the queue itself.
         only: What it listens to, by message attribute; everything where it is absent.
         key: What the queues are encrypted with.
         alarm: What is told when messages wait too long or are set aside.
-        at_once: How many batches at the same time at the most; no more than the function's
-            reserved concurrency, where it has one.
+        at_once: How many batches at the same time at the most, no more than the function's
+            reserved concurrency, where it has one; or how many tasks of a worker.
         receives: How often a message is delivered before it is set aside.
         visibility: How long a message that is being taken stays away from others; by default, and
-            at least, six times the function's timeout.
+            at least, six times the function's timeout. A worker says so itself.
         fifo: Whether it is a FIFO queue. Who sends to it names each message's group, and an id by
             which it is known if it is sent again within five minutes.
 
@@ -134,7 +136,7 @@ class PullConsumer(Construct):
         *,
         stage: Stage,
         called: str,
-        function: Function,
+        function: Function | Worker,
         topic: ITopic | None,
         only: Mapping[str, Sequence[str]] | None = None,
         key: IKey,
@@ -145,25 +147,13 @@ class PullConsumer(Construct):
         fifo: bool = False,
     ) -> None:
         super().__init__(scope, name)
-        if function.timeout is None:
-            raise UnsafeQueueError(f"{name}: its function has no timeout of its own")
-        least = Duration.seconds(6 * function.timeout.to_seconds())
-        visibility = visibility or least
-        if visibility.to_seconds() < least.to_seconds():
-            raise UnsafeQueueError(
-                f"{name}: a visibility of {visibility.to_seconds():g} s is less than six times its "
-                f"function's timeout, {least.to_seconds():g} s: messages would be taken twice"
-            )
+        if isinstance(function, Function):
+            visibility = _safe_visibility(name, function, visibility)
+            _check_concurrency(name, function, at_once)
         if receives < RECEIVES:
             raise UnsafeQueueError(
                 f"{name}: set aside after {receives} receives, a message is lost to throttling; "
                 f"{RECEIVES} at least"
-            )
-        reserved = cast("CfnFunction", function.node.default_child).reserved_concurrent_executions
-        if not 2 <= at_once <= (reserved or 1000):
-            raise UnsafeQueueError(
-                f"{name}: {at_once} batches at once, where 2 to {reserved or 1000:g} can be: what "
-                "is fetched beyond the function's concurrency is throttled until it is set aside"
             )
         if fifo:
             if topic and not topic.fifo:
@@ -190,6 +180,24 @@ class PullConsumer(Construct):
         )
         if topic:
             subscribe(topic, self.queue, self.deadletters, only=only)
+        taker = self._taken_by(function, at_once)
+        for action in ("sqs:SendMessage", "sqs:GetQueueUrl"):
+            allow(taker, action, self.deadletters.queue_arn)
+        use_key(key, taker)
+        alarm_above(
+            self,
+            "Late",
+            self.queue.metric_approximate_age_of_oldest_message(statistic="Maximum"),
+            threshold=300,
+            action=alarm,
+        )
+
+    def _taken_by(self, function: Function | Worker, at_once: int) -> IGrantable:
+        """Let a function or a worker take the messages; who then has the rights to."""
+        if isinstance(function, Worker):
+            self.queue.grant_consume_messages(function.own_role)
+            function.serve(self.queue, at_once=at_once)
+            return function.own_role
         function.add_event_source(
             SqsEventSource(
                 self.queue,
@@ -198,16 +206,28 @@ class PullConsumer(Construct):
                 max_concurrency=at_once,
             )
         )
-        # The rights on the queue itself come with being its consumer.
-        for action in ("sqs:SendMessage", "sqs:GetQueueUrl"):
-            allow(function, action, self.deadletters.queue_arn)
-        use_key(key, function)
-        alarm_above(
-            self,
-            "Late",
-            self.queue.metric_approximate_age_of_oldest_message(statistic="Maximum"),
-            threshold=300,
-            action=alarm,
+        return function
+
+
+def _safe_visibility(name: str, function: Function, asked: Duration | None) -> Duration:
+    if function.timeout is None:
+        raise UnsafeQueueError(f"{name}: its function has no timeout of its own")
+    least = Duration.seconds(6 * function.timeout.to_seconds())
+    visibility = asked or least
+    if visibility.to_seconds() < least.to_seconds():
+        raise UnsafeQueueError(
+            f"{name}: a visibility of {visibility.to_seconds():g} s is less than six times its "
+            f"function's timeout, {least.to_seconds():g} s: messages would be taken twice"
+        )
+    return visibility
+
+
+def _check_concurrency(name: str, function: Function, at_once: int) -> None:
+    reserved = cast("CfnFunction", function.node.default_child).reserved_concurrent_executions
+    if not 2 <= at_once <= (reserved or 1000):
+        raise UnsafeQueueError(
+            f"{name}: {at_once} batches at once, where 2 to {reserved or 1000:g} can be: what "
+            "is fetched beyond the function's concurrency is throttled until it is set aside"
         )
 
 

@@ -9,7 +9,6 @@ from aws_cdk import Acknowledgment, CfnElement, CfnResource, Stack, Validations
 from aws_cdk.aws_dynamodb import Table
 from aws_cdk.aws_iam import IGrantable, PolicyStatement
 from aws_cdk.aws_kms import IKey
-from aws_cdk.aws_lambda import Function
 from constructs import Construct
 
 if TYPE_CHECKING:
@@ -32,19 +31,22 @@ def use_key(key: IKey, grantee: IGrantable) -> None:
     )
 
 
-def use_table(table: Table, function: Function, *actions: str, indexes: Sequence[str] = ()) -> None:
+def use_table(
+    table: Table, grantee: IGrantable, *actions: str, indexes: Sequence[str] = ()
+) -> None:
     """Some actions on a table, and queries of its indexes by name."""
     for one in actions:
-        allow(function, one, table.table_arn)
+        allow(grantee, one, table.table_arn)
     if indexes:
-        allow(function, "dynamodb:Query", *(f"{table.table_arn}/index/{name}" for name in indexes))
+        allow(grantee, "dynamodb:Query", *(f"{table.table_arn}/index/{name}" for name in indexes))
     if table.encryption_key:
-        use_key(table.encryption_key, function)
+        use_key(table.encryption_key, grantee)
 
 
-def allow(function: Function, action: str, *resources: str) -> None:
+def allow(grantee: IGrantable, action: str, *resources: str) -> None:
     """One action on named resources."""
-    function.add_to_role_policy(PolicyStatement(actions=[action], resources=list(resources)))
+    statement = PolicyStatement(actions=[action], resources=list(resources))
+    grantee.grant_principal.add_to_principal_policy(statement)
 
 
 def explain(construct: Construct, *findings: str, reason: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from statemachines.order import ORDER
 from tests.infra.assembly import Assembly, synthesise
 
 LOCAL = {
@@ -43,6 +44,13 @@ def prod(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
 def local(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
     """What the local cloud gets."""
     return synthesise(tmp_path_factory.mktemp("local"), LOCAL)
+
+
+@pytest.fixture(scope="session")
+def fargate(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
+    """What AWS is asked for where workers are on Fargate, of one saga; the rest is as ever."""
+    folder = tmp_path_factory.mktemp("fargate")
+    return synthesise(folder, {"workers": "fargate"}, {"order": ORDER})
 
 
 @pytest.fixture(scope="session", params=["dev", "prod", "local"])

@@ -34,7 +34,7 @@ def test_every_table_is_keyed_streamed_and_can_be_brought_back(each: Assembly) -
         if table.name == "ConnectionsTable":
             key.append({"AttributeName": "connection", "KeyType": "RANGE"})
         assert has["KeySchema"] == key, table.name
-        quiet = table.name in ("ConnectionsTable", "NotifierTable", "ValetTable")
+        quiet = table.name in ("ConnectionsTable", "NotifierTable", "TallyTable", "ValetTable")
         listened_to = None if quiet else {"StreamViewType": "NEW_IMAGE"}
         assert has.get("StreamSpecification") == listened_to, table.name
         assert has["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}

@@ -216,6 +216,9 @@ def test_who_listens_to_what(each: Assembly) -> None:
         "<PushEvents/Queue.Arn>": None,
         "<Parked.Arn>": {"outcome": ["parked"]},
         "<Notifier.Arn>": {"kind": ["succeeded", "compensated"]},
+        "<TallyEvents/Queue.Arn>": {
+            "kind": ["started", "succeeded", "compensated", "compensation_failed"]
+        },
         **{
             f"<{service.title()}ConfirmEvents/Queue.Arn>": {"type": sorted(events)}
             for service, events in pivots.items()

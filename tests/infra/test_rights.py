@@ -145,7 +145,7 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
     shown = {f"{tables[holding.service]}.Arn>" for holding in HOLDINGS.values()}
     confirming = {s.service for saga in SAGAS.values() for s in saga.all if s.confirm}
     confirmers = {f"{service.title()}Confirm" for service in confirming}
-    redriven = {*STEPS, *confirmers, "Ledger", "Parked", "Push"}
+    redriven = {*STEPS, *confirmers, "Ledger", "Parked", "Push", "Tally"}
     expected: dict[str, dict[str, set[str]]] = {
         "Relay": {
             "*": {"dynamodb:ListStreams"},
@@ -174,6 +174,11 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             LEDGER: {"dynamodb:GetItem", "dynamodb:PutItem"},
             "<LedgerEvents/Queue.Arn>": TAKE,
             "<LedgerEvents/Deadletters.Arn>": PUT,
+        },
+        "Tally": {
+            "<TallyTable.Arn>": {"dynamodb:PutItem", "dynamodb:UpdateItem"},
+            "<TallyEvents/Queue.Arn>": TAKE,
+            "<TallyEvents/Deadletters.Arn>": PUT,
         },
         "Park": {LEDGER: {"dynamodb:PutItem"}},
         "Stream": {FEED: {"dynamodb:GetItem", "dynamodb:Query"}},

@@ -57,6 +57,8 @@ def test_origins_are_separated_by_spaces_or_commas() -> None:
         ({"sender": "trips"}, "a mail address"),
         ({"sender": "*@example.com"}, "a mail address"),
         ({"audience": "recourse"}, "issuer and audience"),
+        ({"workers": "ec2"}, "workers='ec2'"),
+        ({"workers": "fargate", "runtime": "local"}, "workers='fargate'"),
     ],
 )
 def test_what_it_cannot_say_is_refused_by_name(context: dict[str, str], said: str) -> None:

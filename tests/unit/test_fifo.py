@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, cast
 
 import pytest
 from moto import mock_aws
@@ -14,6 +14,15 @@ from recourse.deadletters import DeadletterQueue, deadletters_of
 from recourse.queues import SourceQueue
 
 ACCOUNT = "123456789012"
+
+
+class Puts:
+    """Stands for the queue, and notes what is put off."""
+
+    off: ClassVar[list[tuple[str, int]]] = []
+
+    def later(self, record: Mapping[str, Any], seconds: int) -> None:
+        self.off.append((record["messageId"], seconds))
 
 
 def batch(arn: str, *groups: str) -> Batch:
@@ -27,7 +36,7 @@ def batch(arn: str, *groups: str) -> Batch:
         }
         for place, group in enumerate(groups)
     ]
-    return Batch(records, {}, lambda arn: pytest.fail(f"{arn} was asked for"))
+    return Batch(records, {}, lambda arn: cast("SourceQueue", Puts()))
 
 
 def taken(made: Batch, failing: str) -> list[str]:
@@ -50,6 +59,7 @@ def test_behind_a_message_that_failed_nothing_of_its_group_is_taken_and_all_of_i
     made = batch("arn:aws:sqs:r:a:Things.fifo", "a", "b", "a", "b", "a")
     assert taken(made, failing="2") == ["0", "1", "2", "3"]
     assert again(made) == ["2", "4"]
+    assert Puts.off.pop() == ("4", 0), "what has not begun is there as soon as it may"
 
 
 def test_where_no_order_is_kept_a_group_waits_for_nobody() -> None:

@@ -1,0 +1,34 @@
+"""The consumer that counts sagas; `handle` also serves `recourse worker`."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from lambdas import kit, settings
+from lambdas.batch import handle_each
+from recourse.events import read
+from recourse.message import Message
+from recourse.tally import Tally
+from statemachines import SAGAS
+
+
+@cache
+def tally() -> Tally:
+    """The tally."""
+    return Tally(kit.dynamodb(), settings.required("TALLY_TABLE"))
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """Count the events of a batch, and say which messages have to come again."""
+    return handle_each(handle, event["Records"], kit.queue)
+
+
+def handle(message: Message) -> None:
+    """Count the event that a message is.
+
+    Raises:
+        UnreadableError: It is no event of a saga.
+        TransientError: It could not be counted now.
+    """
+    tally().count(read(message.body, SAGAS))

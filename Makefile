@@ -46,8 +46,7 @@ demo: setup  ## book one trip and undo another, before your eyes, on a cloud of 
 	@python -m cli.demo
 
 test: setup  ## run the whole test suite
-	@python -m pytest --quiet -n 2 --dist loadgroup tests/unit tests/statemachines tests/infra tests/integration tests/moto tests/valet
-	@python -m pytest --quiet tests/local tests/e2e
+	@python -m pytest --quiet -n 2 --dist loadgroup
 
 check: setup  ## style, types, architecture, compiled machines, synthesis with cdk-nag, cfn-lint
 	@ruff check .

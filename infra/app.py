@@ -7,6 +7,8 @@ from aws_cdk import App, Stack, Tags
 from infra.stacks.api import ApiStack
 from infra.stacks.choreography import ChoreographyStack
 from infra.stacks.events import EventsStack
+from infra.stacks.issuer import issuer_of
+from infra.stacks.live import LiveStack
 from infra.stacks.sagas import SagasStack
 from infra.stacks.services import ServicesStack
 from infra.stacks.subscribers import SubscribersStack
@@ -55,6 +57,8 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
         app, f"{prefix}-Subscribers", stage=stage, events=events, key=services.key
     )
     valet = ValetStack(app, f"{prefix}-Valet", stage=stage, services=services, events=events)
+    issuer = issuer_of(app, stage)
+    live = LiveStack(app, f"{prefix}-Live", stage=stage, events=events, issuer=issuer)
     api = ApiStack(
         app,
         f"{prefix}-Api",
@@ -63,16 +67,30 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
         events=events,
         sagas=machines,
         valet=valet,
+        live=live,
+        issuer=issuer,
         deadletters=[
             *events.deadletters,
             *choreography.deadletters,
             *machines.deadletters,
             *valet.deadletters,
+            *live.deadletters,
             *subscribers.deadletters,
         ],
         documents=services.documents,
     )
-    stacks: list[Stack] = [services, events, choreography, machines, subscribers, valet, api]
+    stacks: list[Stack] = [
+        services,
+        events,
+        choreography,
+        machines,
+        subscribers,
+        valet,
+        live,
+        api,
+    ]
+    if issuer.stack:
+        stacks.append(issuer.stack)
     for stack in stacks:
         # The CDK writes out dependencies that a GetAtt implies already.
         stack.template_options.metadata = {"cfn-lint": {"config": {"ignore_checks": ["W3005"]}}}

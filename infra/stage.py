@@ -29,6 +29,11 @@ class Stage:
         audience: For whom they are issued.
         cors_origins: The web origins that may call the API.
         public_url: The API's address, where it is another than the gateway's own.
+        connections_url: Where WebSocket connections are posted to, with `{api}` and `{stage}` for
+            theirs; the gateway's own address where it is empty.
+        streams: How many server-sent event streams may be open at once: each holds a function.
+        sender: The address, verified in SES, from which people are told how their saga ended; empty
+            where nobody is.
         malware_scan: Whether GuardDuty scans uploads: then nothing is downloaded before it is found
             clean.
         fargate: Whether consumers that can be workers are: services on Fargate, and no functions.
@@ -42,6 +47,9 @@ class Stage:
     audience: str | None = None
     cors_origins: tuple[str, ...] = ()
     public_url: str = ""
+    connections_url: str = ""
+    streams: int = 50
+    sender: str = ""
     malware_scan: bool = False
     fargate: bool = False
     local: bool = False
@@ -66,6 +74,8 @@ class Stage:
             raise ContextError(f"context malware_scan={text('malware_scan')!r}: on or off")
         if text("public_url") and not re.fullmatch(r"https?://[^/?#\s]+", text("public_url")):
             raise ContextError(f"context public_url={text('public_url')!r}: a scheme and a host")
+        if text("sender") and not re.fullmatch(r"[^@\s/*]+@[^@\s/*]+", text("sender")):
+            raise ContextError(f"context sender={text('sender')!r}: a mail address")
         if "*" in text("cors_origins"):
             raise ContextError(f"context cors_origins={text('cors_origins')!r}: no wildcard")
         if bool(text("issuer")) != bool(text("audience")):
@@ -82,6 +92,8 @@ class Stage:
             raise ContextError(f"context timescale={text('timescale')!r}: a number") from problem
         if not 0 < timescale <= 100:
             raise ContextError(f"context timescale={timescale:g}: above 0, at most 100")
+        if not text("streams").isdigit() and text("streams"):
+            raise ContextError(f"context streams={text('streams')!r}: a number")
         return cls(
             base=base,
             chaos=text("chaos") == "on",
@@ -90,6 +102,9 @@ class Stage:
             audience=text("audience") or None,
             cors_origins=tuple(o for o in text("cors_origins").replace(",", " ").split() if o),
             public_url=text("public_url"),
+            connections_url=text("connections_url"),
+            streams=int(text("streams") or cls.streams),
+            sender=text("sender"),
             malware_scan=text("malware_scan") == "on",
             fargate=text("workers") == "fargate",
             local=text("runtime") == "local",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import cache
 from typing import TYPE_CHECKING
 
 from lambdas import settings
+from lambdas.bearer import Bearers, fetched
 from recourse.aws import client, credentials
+from recourse.connections import Connections, Pusher, Wakes
 from recourse.deadletters import DeadletterQueue
 from recourse.feed import Feed
 from recourse.ledger import Ledger
@@ -40,6 +43,37 @@ def ledger() -> Ledger:
 def feed() -> Feed:
     """Everybody's feed."""
     return Feed(dynamodb(), settings.required("FEED_TABLE"))
+
+
+@cache
+def bearers() -> Bearers:
+    """What verifies bearer tokens where no gateway does."""
+    issuer = settings.required("ISSUER")
+    return Bearers(
+        issuer,
+        settings.required("AUDIENCES").split(),
+        prefix=os.environ.get("SCOPE_PREFIX", ""),
+        keys=fetched(issuer),
+    )
+
+
+@cache
+def connections() -> Connections:
+    """Every open WebSocket connection."""
+    return Connections(dynamodb(), settings.required("CONNECTIONS_TABLE"))
+
+
+@cache
+def pusher() -> Pusher:
+    """What sends to them."""
+    gateway = client("apigatewaymanagementapi", endpoint=settings.required("CONNECTIONS_URL"))
+    return Pusher(connections(), feed(), gateway)
+
+
+@cache
+def wakes() -> Wakes:
+    """The queue of those who send to them."""
+    return Wakes(client("sqs"), settings.required("PUSH_QUEUE_URL"))
 
 
 @cache

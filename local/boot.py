@@ -18,6 +18,8 @@ GAPS = (
     "state_machine_versions",
     "stream_records",
     "versioned_reads",
+    "websocket_subprotocol",
+    "websocket_unauthorized",
 )
 
 

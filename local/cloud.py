@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from lambdas.bearer import Bearers
+from lambdas.sse import Stream
 from local import LOCAL, ROOT
 from local.aws import client
 from local.deploy import Deployment
@@ -18,11 +20,17 @@ from local.emulator import Emulator
 from local.issuer import AUDIENCE, Issuer, issuer_of
 from local.proxy import Proxy
 from local.seed import SEED, seed
+from recourse.feed import Feed
+from recourse.watch import Watch
 
 STATE = LOCAL / "cloud"
 PORT = 8000
 AWS_PORT = 4566
 TIMESCALE = 0.1
+QUICK, SLOW = 0.1, 0.5
+"""Seconds between two looks at a feed."""
+LONGEST_STREAM = 870
+"""Seconds that a stream lasts, as on AWS."""
 EVERY_SCOPE = "sagas:write sagas:read valet:issue operator"
 
 
@@ -120,6 +128,7 @@ class LocalCloud:
             "issuer": self.issuer.url,
             "audience": AUDIENCE,
             "public_url": self.api_url,
+            "connections_url": f"{self.aws_endpoint}/_aws/execute-api/{{api}}/{{stage}}",
         }
 
     def _start(self) -> None:
@@ -139,10 +148,19 @@ class LocalCloud:
         self._deploy()
         api = f"{self.aws_endpoint}/_aws/execute-api/{self.outputs['ApiId']}/$default"
         self._proxy.target = api
+        connections = self.outputs["ConnectionsUrl"]
+        self._proxy.websocket = connections.replace("http", "ws", 1)
+        self._proxy.stream = self._stream()
         if self._seed_file:
             put = seed(self.api_url, self.token("seed", EVERY_SCOPE), self._seed_file)
             if put:
                 self._say(f"put {put} things from {self._seed_file.name} into the services")
+
+    def _stream(self) -> Stream:
+        """The stream of events as AWS's function serves it, on the emulator's feed."""
+        feed = Feed(self.client("dynamodb"), self.outputs["FeedTableName"])
+        bearers = Bearers(self.issuer.url, [AUDIENCE], keys=lambda: self.issuer.jwks)
+        return Stream(Watch(feed, quick=QUICK, slow=SLOW), bearers, seconds=LONGEST_STREAM)
 
     def _deploy(self) -> None:
         deployment = self.deployment

@@ -1,18 +1,24 @@
 """The API on a plain address: a thin proxy to the emulator's, with the issuer's two documents.
 
-Method, path, headers, body and status go through as they are, and so does a long poll.
+Method, path, headers, body and status go through as they are, and so do long polls and WebSockets.
+The stream of server-sent events is served here: the emulator has no function that streams.
 """
 
+import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import httpx
 import uvicorn
+import websockets
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+from websockets.typing import Subprotocol
 
 from local.issuer import Issuer
 
@@ -36,15 +42,23 @@ ISSUER_PATHS = {
 
 
 class Proxy:
-    """Serves on 127.0.0.1 in a thread; ``target`` is the API behind it, None as long as none is."""
+    """Serves on 127.0.0.1 in a thread.
+
+    ``target`` is the API behind it, ``websocket`` its WebSocket API, and ``stream`` the app that
+    streams; each is None as long as there is none.
+    """
 
     def __init__(self, *, port: int, issuer: Issuer) -> None:
         """Make the server; ``start`` opens the port."""
         self.url = f"http://127.0.0.1:{port}"
         self.target: str | None = None
+        self.websocket: str | None = None
+        self.stream: ASGIApp | None = None
         self._issuer = issuer
         routes = [
             *(Route(path, self._issue) for path in ISSUER_PATHS),
+            Route("/events/stream", _App(self._stream)),
+            WebSocketRoute("/events/ws", self._bridge),
             Route("/{path:path}", self._forward, methods=METHODS),
         ]
         self._server = uvicorn.Server(
@@ -56,6 +70,7 @@ class Proxy:
                 access_log=False,
                 server_header=False,
                 date_header=False,
+                ws_ping_interval=None,
                 timeout_graceful_shutdown=1,
             )
         )
@@ -87,6 +102,42 @@ class Proxy:
     async def _issue(self, request: Request) -> Response:
         return JSONResponse(getattr(self._issuer, ISSUER_PATHS[request.url.path]))
 
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self.stream or _problem(503, "The local cloud is still starting.")
+        await app(scope, receive, send)
+
+    async def _bridge(self, client: WebSocket) -> None:
+        """Join a client's WebSocket with one to the API; the handshake is the API's own."""
+        if self.websocket is None:
+            problem = _problem(503, "The local cloud is still starting.")
+            return await client.send_denial_response(problem)
+        query = client.scope["query_string"].decode("latin-1")
+        headers = [
+            (name, value)
+            for name, value in client.headers.items()
+            if name not in ("connection", "host", "upgrade")
+            and not name.startswith("sec-websocket-")
+        ]
+        offered: Sequence[str] = client.scope["subprotocols"]
+        try:
+            async with websockets.connect(
+                self.websocket + (f"?{query}" if query else ""),
+                additional_headers=headers,
+                subprotocols=[Subprotocol(one) for one in offered] or None,
+                user_agent_header=None,
+                compression=None,
+                ping_interval=None,
+                proxy=None,
+            ) as server:
+                await client.accept(server.subprotocol)
+                await _join(client, server)
+        except websockets.InvalidStatus as refused:
+            answer = refused.response
+            headers_back = {"content-type": answer.headers.get("content-type", "text/plain")}
+            await client.send_denial_response(
+                Response(answer.body, status_code=answer.status_code, headers=headers_back)
+            )
+
     async def _forward(self, request: Request) -> Response:
         if self.target is None:
             return _problem(503, "The local cloud is still starting.")
@@ -107,6 +158,44 @@ class Proxy:
         response = StreamingResponse(_body(answer), status_code=answer.status_code)
         response.raw_headers = _through(answer.headers.raw)
         return response
+
+
+class _App:
+    """An ASGI app as a route takes it: as it is, without a request made of it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+
+async def _join(client: WebSocket, server: websockets.ClientConnection) -> None:
+    """Pass on what either side says, until one of them leaves; then the other is left too."""
+
+    async def up() -> int:
+        while True:
+            said = await client.receive()
+            if said["type"] == "websocket.disconnect":
+                return int(said.get("code") or 1000)
+            await server.send(said.get("text") or said.get("bytes") or "")
+
+    async def down() -> None:
+        async for said in server:
+            await (client.send_text(said) if isinstance(said, str) else client.send_bytes(said))
+
+    ways = asyncio.create_task(up()), asyncio.create_task(down())
+    try:
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for way in ways:
+            way.cancel()
+        gone = WebSocketDisconnect, websockets.ConnectionClosed, asyncio.CancelledError
+        for way in ways:
+            with contextlib.suppress(*gone):
+                await way
+        if client.client_state.name == "CONNECTED":
+            await client.close(server.close_code or 1000, server.close_reason)
 
 
 async def _body(answer: httpx.Response) -> AsyncIterator[bytes]:

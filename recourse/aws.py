@@ -34,15 +34,17 @@ _session = cache(botocore.session.get_session)
 
 
 @cache
-def client(service: str, *, read_timeout: float = 10) -> Any:
+def client(service: str, *, read_timeout: float = 10, endpoint: str | None = None) -> Any:
     """The client of a service.
 
     Args:
         service: As botocore names it.
+        endpoint: Its address, where that is one of our own resources'.
         read_timeout: Seconds to wait for an answer. Tries are few, for steps are tried again.
     """
     return _session().create_client(
         service,
+        endpoint_url=endpoint,
         config=Config(
             connect_timeout=2,
             read_timeout=read_timeout,

@@ -213,7 +213,7 @@ def _unwrapped(body: str) -> str:
         envelope = json.loads(body)
         if envelope["Type"] == "Notification" and "TopicArn" in envelope:
             return str(envelope["Message"])
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         pass
     return body
 
@@ -222,7 +222,7 @@ def _saga_id(body: str) -> str | None:
     """The saga that a message is about, where it says so."""
     try:
         return str(json.loads(body)["subject"])
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return None
 
 

@@ -102,7 +102,7 @@ def read(text: str, sagas: Mapping[str, Saga]) -> dict[str, Any]:
             strange.append("step")
         if ours != "recourse" or path[:-1] != ([step] if step else []):
             strange.append("type")
-    except (ValueError, LookupError, TypeError, AttributeError) as problem:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as problem:
         raise UnreadableError(f"this is no event of a saga: {problem!r}") from problem
     if strange:
         raise UnreadableError(f"this is no event of a saga: its {strange[0]} cannot be")

@@ -137,7 +137,7 @@ class Listener:
                 for step in saga.all
                 if step.function == self._function and (moved := cue(saga, step, told, request))
             ]
-        except (ValueError, LookupError, TypeError, AttributeError) as problem:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as problem:
             raise UnreadableError(f"this is no event of a choreography: {problem!r}") from problem
         yield from found
 
@@ -309,7 +309,7 @@ class AgainError(Exception):
 
 def _saga_id(record: Mapping[str, Any]) -> str | None:
     """The saga that a message is about, where it says so."""
-    with suppress(ValueError, TypeError, LookupError):
+    with suppress(ValueError, TypeError, LookupError, RecursionError):
         return str(json.loads(record["body"])["subject"])
     return None
 

@@ -138,6 +138,8 @@ class Saga:
         coordination: What a start gets that does not ask for one.
         express: Whether its state machine is an Express one: cheaper, at most five minutes.
         deadline: Seconds after which a saga whose pivot has not acted is cancelled.
+        contact: The field of the request that holds whom to tell how it ended, with a `name` and
+            an `email`; nobody is told where none is named.
 
     Raises:
         DeclarationError: It could not keep its guarantees.
@@ -150,6 +152,7 @@ class Saga:
     coordination: Coordination = "orchestration"
     express: bool = False
     deadline: float = 3600
+    contact: str | None = None
     groups: tuple[tuple[Step, ...], ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -213,6 +216,11 @@ def _check(saga: Saga) -> None:
         )
     if saga.deadline <= 0:
         raise DeclarationError(f"saga {saga.name!r}: a deadline is a positive number of seconds")
+    if saga.contact is not None and saga.contact not in known:
+        raise DeclarationError(
+            f"saga {saga.name!r}: the contact {saga.contact!r} is no field of "
+            f"{saga.request.__name__}"
+        )
     pivots = [step.name for step in saga.all if step.pivot]
     if len(pivots) != 1:
         raise DeclarationError(

@@ -36,6 +36,7 @@ ORDER = Saga(
     "order",
     request=OrderRequest,
     business_key="order_id",
+    contact="customer",
     steps=[
         Step(
             "inventory",

@@ -58,6 +58,7 @@ TRAVEL_BOOKING = Saga(
     "travel-booking",
     request=TripRequest,
     business_key="trip_id",
+    contact="traveller",
     steps=[
         Together(
             Step(

@@ -26,7 +26,7 @@ def sources() -> list[Path]:
         path
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.suffix in (".py", ".json") and "__pycache__" not in path.parts
+        if path.suffix in (".py", ".json", ".sh") and "__pycache__" not in path.parts
     )
 
 
@@ -60,7 +60,7 @@ class _Bundle:
         for path in sources():
             copy = target / path.relative_to(ROOT)
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
+            shutil.copy(path, copy)  # with its mode: a script is executable
         return True
 
 

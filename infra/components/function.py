@@ -26,6 +26,7 @@ class HandlerFunction(Function):
         environment: What the handler reads.
         timeout: Its own; the task's or the queue's is set by whoever calls it.
         memory: MB, and with it the share of a processor.
+        at_once: How many of it may run at the same time; as many as there are where it is absent.
 
     Attributes:
         own_role: Its role, where findings about its rights are explained.
@@ -41,6 +42,7 @@ class HandlerFunction(Function):
         environment: Mapping[str, str],
         timeout: Duration,
         memory: int = 512,
+        at_once: int | None = None,
     ) -> None:
         logs = LogGroup(
             scope,
@@ -64,6 +66,7 @@ class HandlerFunction(Function):
             },
             timeout=timeout,
             memory_size=memory,
+            reserved_concurrent_executions=at_once,
             role=role,
             log_group=logs,
             tracing=Tracing.ACTIVE,

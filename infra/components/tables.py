@@ -33,7 +33,9 @@ class KeptTable(Table):
         stage: The deployment.
         key: What it is encrypted with.
         stream: What its stream shows; None where nobody listens.
-        order: The number by which the rows of one key are ordered; None where a key has one row.
+        order: The number by which the rows of one key are ordered; None where a key has one row,
+            or where they have names.
+        names: The text that tells the rows of one key apart.
     """
 
     def __init__(
@@ -45,12 +47,16 @@ class KeptTable(Table):
         key: IKey,
         stream: StreamViewType | None = None,
         order: str | None = None,
+        names: str | None = None,
     ) -> None:
+        sort_key = Attribute(name=order, type=AttributeType.NUMBER) if order else None
+        if names:
+            sort_key = Attribute(name=names, type=AttributeType.STRING)
         super().__init__(
             scope,
             name,
             partition_key=Attribute(name="pk", type=AttributeType.STRING),
-            sort_key=Attribute(name=order, type=AttributeType.NUMBER) if order else None,
+            sort_key=sort_key,
             billing_mode=BillingMode.PAY_PER_REQUEST,
             stream=stream,
             time_to_live_attribute="expires_at",

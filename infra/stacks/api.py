@@ -11,11 +11,12 @@ from constructs import Construct
 
 from infra.components.function import HandlerFunction
 from infra.components.http_api import JwtApi
-from infra.components.issuer import SCOPE_PREFIX, UserPoolIssuer
 from infra.components.queues import Deadletters, queue_called
 from infra.components.rights import use_key, use_table
 from infra.components.tables import LEDGER_INDEXES, OutboxTable
 from infra.stacks.events import EventsStack
+from infra.stacks.issuer import Issuer
+from infra.stacks.live import LiveStack
 from infra.stacks.sagas import SagasStack
 from infra.stacks.valet import ValetStack
 from infra.stage import Stage
@@ -36,6 +37,8 @@ class ApiStack(Stack):
         events: EventsStack,
         sagas: SagasStack,
         valet: ValetStack,
+        live: LiveStack,
+        issuer: Issuer,
         deadletters: Sequence[Deadletters],
         documents: Bucket,
     ) -> None:
@@ -46,15 +49,6 @@ class ApiStack(Stack):
             for service in {h.service for h in HOLDINGS.values()}
             if service in tables
         }
-        if stage.issuer and stage.audience:
-            issuer, audiences = stage.issuer, [stage.audience]
-        else:
-            pool = UserPoolIssuer(self, "Users", stage=stage)
-            issuer, audiences = pool.issuer, list(pool.clients.values())
-            CfnOutput(self, "UserPoolId", value=pool.pool.user_pool_id)
-            CfnOutput(self, "TokenUrl", value=pool.token_url)
-            for client, client_id in pool.clients.items():
-                CfnOutput(self, f"{client}Id", value=client_id)
         function = HandlerFunction(
             self,
             "Api",
@@ -71,7 +65,9 @@ class ApiStack(Stack):
                 "SERVICE_TABLES": self.to_json_string({n: t.table_name for n, t in shown.items()}),
                 "DEADLETTERS": self._described(deadletters),
                 "CHAOS": "on" if stage.chaos else "",
-                "SCOPE_PREFIX": "" if stage.issuer else SCOPE_PREFIX,
+                "SCOPE_PREFIX": issuer.prefix,
+                "SSE_URL": live.sse_url,
+                "WEBSOCKET_URL": live.websocket_url,
             },
             timeout=Duration.seconds(29),
             memory=1024,
@@ -99,8 +95,8 @@ class ApiStack(Stack):
             stage=stage,
             function=function,
             redeems=valet.redeems,
-            issuer=issuer,
-            audiences=audiences,
+            issuer=issuer.url,
+            audiences=issuer.audiences,
             alarm=events.alarm,
         )
         CfnOutput(self, "ApiUrl", value=api.url)

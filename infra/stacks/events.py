@@ -24,7 +24,7 @@ from infra.components.queues import (
     queue_called,
     subscribe,
 )
-from infra.components.rights import READ, WRITE, allow, explain, use_key, use_table
+from infra.components.rights import READ, WRITE, allow, explain_setting_aside, use_key, use_table
 from infra.components.tables import KeptTable, LedgerTable, OutboxTable
 from infra.stage import Stage
 from recourse.saga import Saga
@@ -80,7 +80,9 @@ class EventsStack(Stack):
             stream=StreamViewType.NEW_IMAGE,
             order="position",
         )
-        self.feed = Topic(self, "Feed", master_key=self.key, enforce_ssl=True)
+        self.feed = Topic(
+            self, "Feed", master_key=self.key, enforce_ssl=True, signature_version="2"
+        )
         self._feeder()
         self._relay("FeedRelay", self.feed, [self.feed_table], "feed#")
         for service, types in sorted(_confirmations(sagas).items()):
@@ -189,12 +191,7 @@ class EventsStack(Stack):
                     filters=[FilterCriteria.filter(only)],
                 )
             )
-        explain(
-            function.own_role,
-            "AwsSolutions-IAM5[Action::kms:GenerateDataKey*]",
-            "AwsSolutions-IAM5[Action::kms:ReEncrypt*]",
-            reason="the CDK's own grant for what the stream sets aside, on our own key",
-        )
+        explain_setting_aside(function)
 
     def _ledger_consumer(self) -> None:
         function = HandlerFunction(

@@ -421,7 +421,9 @@ def put_holding(kind: str, thing: str) -> Response[str]:
 @app.get("/health")
 def health() -> Response[str]:
     """Say that it is there, and what it is."""
-    return http.answer(200, {"status": "ok", "version": VERSION, "chaos": settings.chaos()})
+    live = {"sse": settings.required("SSE_URL"), "ws": settings.required("WEBSOCKET_URL")}
+    told = {"status": "ok", "version": VERSION, "chaos": settings.chaos(), "events": live}
+    return http.answer(200, told)
 
 
 @app.get("/openapi.json")

@@ -6,13 +6,13 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.event_handler import Response
 
 from lambdas.api.problems import ProblemError
+from lambdas.caller import Caller, scopes_of
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
@@ -22,28 +22,6 @@ LARGEST_BODY = 64 * 1024
 LONGEST_WAIT = 20
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])", re.IGNORECASE | re.ASCII)
 _TAG = re.compile(r'"[^"]*"')
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Who calls, as the authorizer has it.
-
-    Attributes:
-        subject: The owner of what it starts.
-        scopes: What it may do.
-    """
-
-    subject: str
-    scopes: frozenset[str]
-
-    @property
-    def is_operator(self) -> bool:
-        """Whether it sees and resolves everybody's sagas."""
-        return "operator" in self.scopes
-
-    def owns(self, owner: str) -> bool:
-        """Whether it may see what belongs to somebody."""
-        return self.is_operator or owner == self.subject
 
 
 def caller(event: APIGatewayProxyEventV2, scope: str, *, or_operator: bool = False) -> Caller:
@@ -59,10 +37,9 @@ def caller(event: APIGatewayProxyEventV2, scope: str, *, or_operator: bool = Fal
     if not claims or "sub" not in claims:
         raise ProblemError("unauthorized", "send a bearer token in the header Authorization")
     prefix = os.environ.get("SCOPE_PREFIX", "")
-    scopes = frozenset(one.removeprefix(prefix) for one in claims.get("scope", "").split())
-    found = Caller(claims["sub"], scopes)
+    found = Caller(claims["sub"], scopes_of(claims.get("scope", ""), prefix))
     operators_may = or_operator or scope == "sagas:read"
-    if scope not in scopes and not (found.is_operator and operators_may):
+    if scope not in found.scopes and not (found.is_operator and operators_may):
         raise ProblemError("forbidden", f"this needs the scope {scope!r}")
     return found
 

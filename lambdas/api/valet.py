@@ -23,6 +23,7 @@ from statemachines import SAGAS
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
 
+    from lambdas.caller import Caller
     from recourse.ledger import Record
 
 SCOPE = "valet:issue"
@@ -136,7 +137,7 @@ def jwks() -> Response[str]:
     return http.answer(200, {"keys": keys}, headers={"cache-control": "public, max-age=300"})
 
 
-def links(event: APIGatewayProxyEventV2, who: http.Caller, record: Record) -> dict[str, str]:
+def links(event: APIGatewayProxyEventV2, who: Caller, record: Record) -> dict[str, str]:
     """Links to the documents that a saga's steps have stored, by the steps' names.
 
     Each is of the one key to that document, for its owner's eyes alone, until that is revoked.
@@ -164,11 +165,11 @@ def links(event: APIGatewayProxyEventV2, who: http.Caller, record: Record) -> di
     return found
 
 
-def _by(event: APIGatewayProxyEventV2, who: http.Caller) -> By:
+def _by(event: APIGatewayProxyEventV2, who: Caller) -> By:
     return By(who.subject, event.raw_event["requestContext"]["http"].get("sourceIp", "unknown"))
 
 
-def _owner(who: http.Caller) -> str | None:
+def _owner(who: Caller) -> str | None:
     """Whose key it must be; an operator sees everybody's."""
     return None if who.is_operator else who.subject
 

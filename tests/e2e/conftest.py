@@ -95,6 +95,14 @@ def machine_of_trips(cloud: LocalCloud) -> str:
     return arn
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what shares the one local cloud in one process, while others run the rest."""
+    for item in items:
+        if "inside" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("cloud"))
+
+
 @pytest.fixture(scope="session")
 def inside() -> Iterator[LocalCloud | None]:
     """The local cloud, unless the tier runs against another address."""

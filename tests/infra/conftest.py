@@ -17,6 +17,7 @@ LOCAL = {
     "issuer": "http://127.0.0.1:8000/_issuer",
     "audience": "recourse",
     "public_url": "http://127.0.0.1:8000",
+    "connections_url": "http://127.0.0.1:4566/_aws/execute-api/{api}/{stage}",
 }
 
 

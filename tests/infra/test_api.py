@@ -7,7 +7,7 @@ import json
 import pytest
 
 from infra.components.issuer import SCOPES
-from tests.infra.assembly import Assembly
+from tests.infra.assembly import Assembly, Resource
 
 pytestmark = pytest.mark.xdist_group("infra")
 
@@ -22,14 +22,19 @@ OPEN = {
 }
 
 
+def http(assembly: Assembly, kind: str) -> list[Resource]:
+    """What the HTTP API has of a type; the WebSocket API has its own tests."""
+    return [one for one in assembly.every(f"AWS::ApiGatewayV2::{kind}") if one.stack == "Api"]
+
+
 def test_every_route_but_the_open_ones_asks_for_a_token(each: Assembly) -> None:
-    routes = each.every("AWS::ApiGatewayV2::Route")
+    routes = http(each, "Route")
     kinds = {one.properties["RouteKey"]: one.properties["AuthorizationType"] for one in routes}
     assert {key for key, kind in kinds.items() if kind == "NONE"} == OPEN
     closed = {key for key, kind in kinds.items() if kind == "JWT"}
     assert closed == set(kinds) - OPEN
     assert closed == {f"{verb} /{{proxy+}}" for verb in ("GET", "POST", "PUT", "DELETE")}
-    (authorizer,) = each.every("AWS::ApiGatewayV2::Authorizer")
+    (authorizer,) = http(each, "Authorizer")
     for route in routes:
         if route.properties["RouteKey"] in closed:
             known = each.plain(route.stack, route.properties["AuthorizerId"])
@@ -39,18 +44,18 @@ def test_every_route_but_the_open_ones_asks_for_a_token(each: Assembly) -> None:
 def test_tokens_of_valet_keys_are_redeemed_by_a_function_of_its_own(each: Assembly) -> None:
     serves = {
         one.properties["RouteKey"]: each.plain(one.stack, one.properties["Target"])
-        for one in each.every("AWS::ApiGatewayV2::Route")
+        for one in http(each, "Route")
     }
     integrations = {
         f"integrations/<{one.name}>": each.plain(one.stack, one.properties["IntegrationUri"])
-        for one in each.every("AWS::ApiGatewayV2::Integration")
+        for one in http(each, "Integration")
     }
     redeemed = {key for key, target in serves.items() if integrations[target] == "<Redeem.Arn>"}
     assert redeemed == {"POST /valet-keys/redeem", "GET /v/{token}"}
 
 
 def test_tokens_are_those_of_the_issuer_that_the_context_names(prod: Assembly) -> None:
-    (authorizer,) = prod.every("AWS::ApiGatewayV2::Authorizer")
+    (authorizer,) = http(prod, "Authorizer")
     assert authorizer.properties["JwtConfiguration"] == {
         "Issuer": "https://issuer.example",
         "Audience": ["recourse"],
@@ -60,7 +65,7 @@ def test_tokens_are_those_of_the_issuer_that_the_context_names(prod: Assembly) -
 
 
 def test_without_one_they_are_those_of_a_user_pool_of_ours(dev: Assembly) -> None:
-    (authorizer,) = dev.every("AWS::ApiGatewayV2::Authorizer")
+    (authorizer,) = http(dev, "Authorizer")
     assert dev.plain("Api", authorizer.properties["JwtConfiguration"]) == {
         "Issuer": "https://cognito-idp.<AWS::Region>.amazonaws.com/<Users/Pool>",
         "Audience": ["<Users/Pool/Client>", "<Users/Pool/Operator>"],
@@ -74,7 +79,7 @@ def test_without_one_they_are_those_of_a_user_pool_of_ours(dev: Assembly) -> Non
 def test_a_token_with_scopes_can_be_had_from_the_user_pool(dev: Assembly) -> None:
     """Only a domain has the endpoint for it; a user pool by itself issues none."""
     domain = dev.one("AWS::Cognito::UserPoolDomain", "Users/Pool/Domain")
-    assert dev.plain("Api", domain.properties) == {
+    assert dev.plain("Issuer", domain.properties) == {
         "Domain": "recourse-dev-<AWS::AccountId>",
         "UserPoolId": "<Users/Pool>",
     }
@@ -89,7 +94,7 @@ def test_only_the_operators_client_may_ask_for_the_operators_scope(dev: Assembly
     may = {
         client.name.rpartition("/")[2]: {
             scope.rpartition("/")[2]
-            for scope in dev.plain("Api", client.properties["AllowedOAuthScopes"])
+            for scope in dev.plain("Issuer", client.properties["AllowedOAuthScopes"])
         }
         for client in dev.every("AWS::Cognito::UserPoolClient")
     }
@@ -99,7 +104,7 @@ def test_only_the_operators_client_may_ask_for_the_operators_scope(dev: Assembly
 
 
 def test_callers_are_throttled(each: Assembly) -> None:
-    (stage,) = each.every("AWS::ApiGatewayV2::Stage")
+    (stage,) = http(each, "Stage")
     assert stage.properties["DefaultRouteSettings"] == {
         "ThrottlingRateLimit": 200,
         "ThrottlingBurstLimit": 400,
@@ -107,7 +112,7 @@ def test_callers_are_throttled(each: Assembly) -> None:
 
 
 def test_the_access_log_says_who_asked_for_what_and_no_more(each: Assembly) -> None:
-    (stage,) = each.every("AWS::ApiGatewayV2::Stage")
+    (stage,) = http(each, "Stage")
     settings = each.plain("Api", stage.properties["AccessLogSettings"])
     assert settings["DestinationArn"] == "<Http/AccessLogs.Arn>"
     assert set(json.loads(settings["Format"])) == {

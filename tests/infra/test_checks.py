@@ -53,12 +53,19 @@ DIFFERENCES = {
         ("AWS::ApiGatewayV2::Authorizer", "JwtConfiguration.Issuer"),
         ("AWS::ApiGatewayV2::Authorizer", "JwtConfiguration.Audience"),
         ("AWS::Lambda::Function", "Environment.Variables.SCOPE_PREFIX"),
+        ("AWS::Lambda::Function", "Environment.Variables.ISSUER"),
+        ("AWS::Lambda::Function", "Environment.Variables.AUDIENCES"),
     },
     "faults on demand, which the context switches on": {
         ("AWS::Lambda::Function", "Environment.Variables.CHAOS"),
     },
     "the API's address, which the context names": {
         ("AWS::Lambda::Function", "Environment.Variables.PUBLIC_URL"),
+        ("AWS::Lambda::Function", "Environment.Variables.SSE_URL"),
+        ("AWS::Lambda::Function", "Environment.Variables.WEBSOCKET_URL"),
+    },
+    "where connections are posted to, which the context names": {
+        ("AWS::Lambda::Function", "Environment.Variables.CONNECTIONS_URL"),
     },
     "the timescale, which the context sets": {
         ("AWS::Lambda::Function", "Environment.Variables.TIMESCALE"),

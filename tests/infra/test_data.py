@@ -31,9 +31,11 @@ def test_every_table_is_keyed_streamed_and_can_be_brought_back(each: Assembly) -
         key = [{"AttributeName": "pk", "KeyType": "HASH"}]
         if table.name == "FeedTable":
             key.append({"AttributeName": "position", "KeyType": "RANGE"})
+        if table.name == "ConnectionsTable":
+            key.append({"AttributeName": "connection", "KeyType": "RANGE"})
         assert has["KeySchema"] == key, table.name
-        told = table.name not in ("ValetTable", "TallyTable")
-        listened_to = {"StreamViewType": "NEW_IMAGE"} if told else None
+        quiet = table.name in ("ConnectionsTable", "NotifierTable", "TallyTable", "ValetTable")
+        listened_to = None if quiet else {"StreamViewType": "NEW_IMAGE"}
         assert has.get("StreamSpecification") == listened_to, table.name
         assert has["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
         assert has["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"], table.name

@@ -22,7 +22,7 @@ from statemachines import SAGAS
 from tests.infra.assembly import Assembly, Resource
 
 pytestmark = pytest.mark.xdist_group("infra")
-KEPT = ("Relay", "Feeder", "FeedRelay", "Sweeper", "ValetCommit")
+KEPT = ("Relay", "Feeder", "FeedRelay", "Sweeper", "ValetCommit", "Notifier")
 
 
 def consumers(assembly: Assembly) -> list[tuple[Resource, Resource, Resource]]:
@@ -111,7 +111,8 @@ def test_every_subscription_and_every_rule_sets_aside_what_it_cannot_deliver(
 ) -> None:
     for subscription in each.every("AWS::SNS::Subscription"):
         assert "RedrivePolicy" in subscription.properties, subscription.name
-        assert subscription.properties["RawMessageDelivery"] is True, subscription.name
+        if subscription.properties["Protocol"] == "sqs":
+            assert subscription.properties["RawMessageDelivery"] is True, subscription.name
     for rule in each.every("AWS::Events::Rule"):
         assert all("DeadLetterConfig" in one for one in rule.properties["Targets"]), rule.name
 
@@ -184,6 +185,17 @@ def new_rows(prefix: str) -> dict[str, Any]:
     return {"eventName": ["INSERT"], "dynamodb": {"Keys": {"pk": {"S": [{"prefix": prefix}]}}}}
 
 
+def test_what_a_subscriber_fails_at_is_tried_again_and_set_aside(each: Assembly) -> None:
+    (invoked,) = each.every("AWS::Lambda::EventInvokeConfig")
+    assert invoked.properties["MaximumRetryAttempts"] == 2
+    target = invoked.properties["DestinationConfig"]["OnFailure"]["Destination"]
+    assert each.plain(invoked.stack, target) == "<NotifierDeadletters.Arn>"
+
+
+def test_what_is_pushed_to_endpoints_is_signed_by_sha_256(each: Assembly) -> None:
+    assert each.one("AWS::SNS::Topic", "Feed").properties["SignatureVersion"] == "2"
+
+
 def test_what_falls_behind_a_stream_raises_an_alarm(each: Assembly) -> None:
     assert watched(each, "IteratorAge", "FunctionName") == {"<Relay>", "<Feeder>", "<FeedRelay>"}
 
@@ -201,10 +213,12 @@ def test_who_listens_to_what(each: Assembly) -> None:
                 pivots.setdefault(step.service, set()).add(event)
     assert listens == {
         "<LedgerEvents/Queue.Arn>": None,
+        "<PushEvents/Queue.Arn>": None,
         "<Parked.Arn>": {"outcome": ["parked"]},
         "<TallyEvents/Queue.Arn>": {
             "kind": ["started", "succeeded", "compensated", "compensation_failed"]
         },
+        "<Notifier.Arn>": {"kind": ["succeeded", "compensated"]},
         **{
             f"<{service.title()}ConfirmEvents/Queue.Arn>": {"type": sorted(events)}
             for service, events in pivots.items()

@@ -21,9 +21,19 @@ pytestmark = pytest.mark.xdist_group("infra")
 STEPS = {step.function: step for saga in SAGAS.values() for step in saga.all}
 ASKS = re.compile(r"""(?:required\(|deed\(|environ\[|environ\.get\()"([A-Z_]+)\"""")
 
+SETTINGS = ("POWERTOOLS_", "AWS_")
+"""What libraries read, and the Lambda Web Adapter."""
+
 
 def handled_by(function: Resource) -> tuple[str, str]:
-    module, _, attribute = function.properties["Handler"].rpartition(".")
+    handler = function.properties["Handler"]
+    if handler.endswith(".sh"):
+        # What the Lambda Web Adapter starts, which names the app that it serves.
+        script = ROOT / handler
+        assert script in code.sources() and os.access(script, os.X_OK)
+        ((module, attribute),) = re.findall(r"uvicorn ([\w.]+):(\w+)", script.read_text())
+        return module, attribute
+    module, _, attribute = handler.rpartition(".")
     return module, attribute
 
 
@@ -65,7 +75,7 @@ def test_every_handler_is_told_what_it_reads_and_nothing_that_nobody_reads(
 ) -> None:
     for function in each.every("AWS::Lambda::Function"):
         module, _ = handled_by(function)
-        told = {n for n in each.environment(function) if not n.startswith("POWERTOOLS_")}
+        told = {n for n in each.environment(function) if not n.startswith(SETTINGS)}
         wanted = reads(module)
         step = STEPS.get(function.name.removesuffix("Queue"))
         if step and not step.action.documents:
@@ -105,7 +115,9 @@ def test_functions_are_traced_log_to_a_group_of_their_own_and_have_a_time_limit(
     for function in each.every("AWS::Lambda::Function"):
         has = function.properties
         assert has["TracingConfig"] == {"Mode": "Active"}, function.name
-        assert 0 < has["Timeout"] <= 300, function.name
+        # A stream lasts as long as a function may.
+        longest = 900 if function.name == "Stream" else 300
+        assert 0 < has["Timeout"] <= longest, function.name
         assert has["Architectures"] == ["arm64"], function.name
         groups.append(each.plain(function.stack, has["LoggingConfig"]["LogGroup"]))
         told = each.environment(function)

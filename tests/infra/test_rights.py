@@ -57,7 +57,15 @@ COMMITS = {
     "<Valet.Arn>/objects/*": COMMITS_OBJECTS,
     "<Valet.Arn>/quarantine/*": {"s3:PutObject"},
 }
+CONNECTIONS = "<ConnectionsTable.Arn>"
+SENDS = {
+    "arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:<WebSockets/Api>/live/"
+    f"{verb}/@connections/*": {"execute-api:ManageConnections"}
+    for verb in ("POST", "DELETE")
+}
 WILD = {
+    # Connections of one stage, which have their names when they are opened.
+    *((resource, action) for resource, actions in SENDS.items() for action in actions),
     # Actions that know no resource.
     ("*", "xray:PutTraceSegments"),
     ("*", "xray:PutTelemetryRecords"),
@@ -137,7 +145,7 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
     shown = {f"{tables[holding.service]}.Arn>" for holding in HOLDINGS.values()}
     confirming = {s.service for saga in SAGAS.values() for s in saga.all if s.confirm}
     confirmers = {f"{service.title()}Confirm" for service in confirming}
-    redriven = {*STEPS, *confirmers, "Ledger", "Parked", "Tally"}
+    redriven = {*STEPS, *confirmers, "Ledger", "Parked", "Push", "Tally"}
     expected: dict[str, dict[str, set[str]]] = {
         "Relay": {
             "*": {"dynamodb:ListStreams"},
@@ -157,6 +165,11 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             "<FeedRelayDeadletters.Arn>": SET_ASIDE,
             "<FeedTable.StreamArn>": STREAM,
         },
+        "Notifier": {
+            LEDGER: {"dynamodb:GetItem"},
+            "<NotifierTable.Arn>": {"dynamodb:PutItem"},
+            "<NotifierDeadletters.Arn>": SET_ASIDE,
+        },
         "Ledger": {
             LEDGER: {"dynamodb:GetItem", "dynamodb:PutItem"},
             "<LedgerEvents/Queue.Arn>": TAKE,
@@ -168,6 +181,26 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             "<TallyEvents/Deadletters.Arn>": PUT,
         },
         "Park": {LEDGER: {"dynamodb:PutItem"}},
+        "Stream": {FEED: {"dynamodb:GetItem", "dynamodb:Query"}},
+        "Authorise": {},
+        "WebSocket": {
+            FEED: {"dynamodb:GetItem", "dynamodb:Query"},
+            CONNECTIONS: {"dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
+            "<PushEvents/Queue.Arn>": {"sqs:SendMessage"},
+            **SENDS,
+        },
+        "Push": {
+            FEED: {"dynamodb:GetItem", "dynamodb:Query"},
+            CONNECTIONS: {
+                "dynamodb:DeleteItem",
+                "dynamodb:GetItem",
+                "dynamodb:Query",
+                "dynamodb:UpdateItem",
+            },
+            "<PushEvents/Queue.Arn>": TAKE | {"sqs:SendMessage"},
+            "<PushEvents/Deadletters.Arn>": PUT,
+            **SENDS,
+        },
         "Sweeper": {
             LEDGER: {"dynamodb:GetItem", "dynamodb:PutItem"},
             index["by-status"]: {"dynamodb:Query"},
@@ -245,6 +278,10 @@ def test_nobody_deletes_what_a_service_holds(each: Assembly) -> None:
         for statement in policy.properties["PolicyDocument"]["Statement"]:
             for action in listed(statement["Action"]):
                 service, _, verb = action.partition(":")
+                if action == "dynamodb:DeleteItem":
+                    # A connection that is closed holds nothing any more.
+                    assert each.plain(policy.stack, statement["Resource"]) == CONNECTIONS
+                    continue
                 if action == "s3:DeleteObjectVersion":
                     # A copy of an upload that was revoked, or that somebody else committed.
                     held = str(each.plain(policy.stack, statement["Resource"]))

@@ -54,6 +54,8 @@ def test_origins_are_separated_by_spaces_or_commas() -> None:
         ({"public_url": "api.example"}, "public_url='api.example'"),
         ({"public_url": "https://api.example/v1"}, "public_url="),
         ({"cors_origins": "*"}, "no wildcard"),
+        ({"sender": "trips"}, "a mail address"),
+        ({"sender": "*@example.com"}, "a mail address"),
         ({"audience": "recourse"}, "issuer and audience"),
         ({"workers": "ec2"}, "workers='ec2'"),
         ({"workers": "fargate", "runtime": "local"}, "workers='fargate'"),

@@ -21,6 +21,7 @@ from tests.moto.ground import LEDGER, Ground, ground
 NO_EVENTS = [
     "{not json",
     "[]",
+    "[" * 20_000,
     '"text"',
     json.dumps({"subject": "s"}),
     json.dumps({"type": "recourse.nowhere.done", "id": "i", "subject": "s", "time": "t"}),

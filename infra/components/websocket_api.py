@@ -1,0 +1,143 @@
+"""The WebSocket API: an authorizer at the door, one function behind it."""
+
+from __future__ import annotations
+
+import json
+from typing import cast
+
+from aws_cdk import CfnElement, Duration, Stack
+from aws_cdk.aws_apigatewayv2 import (
+    CfnStage,
+    ThrottleSettings,
+    WebSocketApi,
+    WebSocketRouteOptions,
+    WebSocketStage,
+)
+from aws_cdk.aws_apigatewayv2_authorizers import WebSocketLambdaAuthorizer
+from aws_cdk.aws_apigatewayv2_integrations import WebSocketLambdaIntegration
+from aws_cdk.aws_cloudwatch import IAlarmAction, Metric
+from aws_cdk.aws_lambda import Function
+from aws_cdk.aws_logs import LogGroup, RetentionDays
+from constructs import Construct
+
+from infra.components.function import HandlerFunction
+from infra.components.queues import alarm_above
+from infra.components.rights import allow, explain
+from infra.stage import Stage
+
+NAME = "live"
+RATE, BURST = 100, 200
+"""Handshakes and messages a second, and how many at once, before clients are refused."""
+
+
+class WebSockets(Construct):
+    """A WebSocket API whose every event goes to one function.
+
+    Args:
+        scope: Where it belongs.
+        name: Its construct id.
+        stage: The deployment.
+        function: Takes connections in, lets them go, and answers messages.
+        authorizer: Says whose a connection is. No identity source is named, for a token may be in
+            either of two headers, and every named one would have to be there.
+        alarm: What is told when the API fails.
+
+    Attributes:
+        url: Where clients connect.
+        connections_url: Where messages to connections are posted.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        stage: Stage,
+        function: Function,
+        authorizer: Function,
+        alarm: IAlarmAction,
+    ) -> None:
+        super().__init__(scope, name)
+
+        def route(kind: str) -> WebSocketLambdaIntegration:
+            return WebSocketLambdaIntegration(kind, function)
+
+        self._api = WebSocketApi(
+            self,
+            "Api",
+            connect_route_options=WebSocketRouteOptions(
+                integration=route("Connect"),
+                authorizer=WebSocketLambdaAuthorizer("Bearer", authorizer, identity_source=[]),
+            ),
+            disconnect_route_options=WebSocketRouteOptions(integration=route("Disconnect")),
+            default_route_options=WebSocketRouteOptions(integration=route("Message")),
+        )
+        for key in ("$disconnect", "$default"):
+            explain(
+                self._api.node.find_child(f"{key}-Route"),
+                "AwsSolutions-APIG4",
+                reason="the connection was authorised when it was opened",
+            )
+        logs = LogGroup(
+            self,
+            "AccessLogs",
+            retention=RetentionDays.ONE_YEAR if stage.keeps_data else RetentionDays.TWO_WEEKS,
+            removal_policy=stage.removal,
+        )
+        live = WebSocketStage(
+            self,
+            "Stage",
+            web_socket_api=self._api,
+            stage_name=NAME,
+            auto_deploy=True,
+            throttle=ThrottleSettings(rate_limit=RATE, burst_limit=BURST),
+        )
+        underneath = live.node.default_child
+        assert isinstance(underneath, CfnStage)
+        underneath.access_log_settings = CfnStage.AccessLogSettingsProperty(
+            destination_arn=logs.log_group_arn,
+            format=json.dumps(
+                {
+                    "time": "$context.requestTime",
+                    "event": "$context.eventType",
+                    "route": "$context.routeKey",
+                    "status": "$context.status",
+                    "subject": "$context.authorizer.principalId",
+                    "connection": "$context.connectionId",
+                    "request": "$context.requestId",
+                }
+            ),
+        )
+        alarm_above(
+            self,
+            "Failing",
+            Metric(
+                namespace="AWS/ApiGateway",
+                metric_name="IntegrationError",
+                dimensions_map={"ApiId": self._api.api_id, "Stage": NAME},
+                statistic="Sum",
+                period=Duration.minutes(5),
+            ),
+            threshold=0,
+            action=alarm,
+        )
+        self._stage = live
+        self.url = live.url
+        local = stage.connections_url.replace("{api}", self._api.api_id).replace("{stage}", NAME)
+        self.connections_url = local or live.callback_url
+
+    def let_send(self, function: HandlerFunction) -> None:
+        """Let a function send to this stage's connections and close them, and no other's."""
+        api = Stack.of(self).get_logical_id(cast("CfnElement", self._api.node.default_child))
+        for verb in ("POST", "DELETE"):
+            path = f"{NAME}/{verb}/@connections/*"
+            arn = Stack.of(self).format_arn(
+                service="execute-api", resource=self._api.api_id, resource_name=path
+            )
+            allow(function, "execute-api:ManageConnections", arn)
+            explain(
+                function.own_role,
+                "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:execute-api:<AWS::Region>:"
+                f"<AWS::AccountId>:<{api}>/{path}]",
+                reason="a connection has its name when it is opened",
+            )

@@ -1,0 +1,49 @@
+"""Who issues bearer tokens: whoever the context names, or else a user pool of our own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aws_cdk import App, CfnOutput, Stack
+from constructs import Construct
+
+from infra.components.issuer import SCOPE_PREFIX, UserPoolIssuer
+from infra.stage import Stage
+
+
+@dataclass(frozen=True)
+class Issuer:
+    """What it takes to verify a token.
+
+    Attributes:
+        url: The issuer.
+        audiences: For whom its tokens may be issued.
+        prefix: What it puts before our scopes.
+        stack: The stack of the user pool, where there is one.
+    """
+
+    url: str
+    audiences: tuple[str, ...]
+    prefix: str = ""
+    stack: Stack | None = None
+
+
+class IssuerStack(Stack):
+    """A user pool; a stack of its own, for everything that verifies tokens comes after it."""
+
+    def __init__(self, scope: Construct, name: str, *, stage: Stage) -> None:
+        super().__init__(scope, name)
+        self.pool = UserPoolIssuer(self, "Users", stage=stage)
+        CfnOutput(self, "UserPoolId", value=self.pool.pool.user_pool_id)
+        CfnOutput(self, "TokenUrl", value=self.pool.token_url)
+        for client, client_id in self.pool.clients.items():
+            CfnOutput(self, f"{client}Id", value=client_id)
+
+
+def issuer_of(app: App, stage: Stage) -> Issuer:
+    """The issuer of a stage."""
+    if stage.issuer and stage.audience:
+        return Issuer(stage.issuer, (stage.audience,))
+    stack = IssuerStack(app, f"{stage.prefix}-Issuer", stage=stage)
+    clients = tuple(stack.pool.clients.values())
+    return Issuer(stack.pool.issuer, clients, SCOPE_PREFIX, stack)

@@ -1,0 +1,136 @@
+"""Live channels to browsers: server-sent events and WebSocket."""
+
+from __future__ import annotations
+
+from aws_cdk import CfnOutput, Duration, Stack
+from constructs import Construct
+
+from infra.components.function import HandlerFunction
+from infra.components.queues import PullConsumer, alarm_above
+from infra.components.rights import allow, use_table
+from infra.components.stream import StreamFunction
+from infra.components.tables import KeptTable
+from infra.components.websocket_api import WebSockets
+from infra.stacks.events import EventsStack
+from infra.stacks.issuer import Issuer
+from infra.stage import Stage
+
+RECEIVES = 10
+"""How often a wake-up is tried: API Gateway's bad moments last longer than five tries."""
+
+
+class LiveStack(Stack):
+    """What pushes an owner's feed to those who are connected.
+
+    Attributes:
+        sse_url: Where the stream is.
+        websocket_url: Where WebSockets connect.
+        deadletters: Where wake-ups rest that could not be followed.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        stage: Stage,
+        events: EventsStack,
+        issuer: Issuer,
+    ) -> None:
+        super().__init__(scope, name)
+        self._stage = stage
+        self._events = events
+        self._bearers = {
+            "ISSUER": issuer.url,
+            "AUDIENCES": " ".join(issuer.audiences),
+            "SCOPE_PREFIX": issuer.prefix,
+        }
+        self._feed = {"FEED_TABLE": events.feed_table.table_name}
+        self.connections = KeptTable(
+            self,
+            "ConnectionsTable",
+            stage=stage,
+            key=events.key,
+            names="connection",
+        )
+        stream = self._stream()
+        hears, pushes = self._hears(), self._pushes()
+        consumer = PullConsumer(
+            self,
+            "PushEvents",
+            stage=stage,
+            called="Push",
+            function=pushes,
+            topic=events.feed,
+            key=events.key,
+            alarm=events.alarm,
+            receives=RECEIVES,
+        )
+        self.deadletters = [consumer.deadletters]
+        sockets = WebSockets(
+            self,
+            "WebSockets",
+            stage=stage,
+            function=hears,
+            authorizer=self._authorises(),
+            alarm=events.alarm,
+        )
+        for function in (hears, pushes):
+            function.add_environment("PUSH_QUEUE_URL", consumer.queue.queue_url)
+            function.add_environment("CONNECTIONS_URL", sockets.connections_url)
+            allow(function, "sqs:SendMessage", consumer.queue.queue_arn)
+            sockets.let_send(function)
+        own = f"{stage.public_url}/events" if stage.local else None
+        self.sse_url = f"{own}/stream" if own else f"{stream.address}events/stream"
+        self.websocket_url = f"{own}/ws".replace("http", "ws", 1) if own else sockets.url
+        CfnOutput(self, "SseUrl", value=self.sse_url)
+        CfnOutput(self, "WebSocketUrl", value=self.websocket_url)
+        CfnOutput(self, "ConnectionsUrl", value=sockets.connections_url)
+
+    def _stream(self) -> StreamFunction:
+        function = StreamFunction(
+            self, "Stream", stage=self._stage, environment=self._bearers | self._feed
+        )
+        self._let_read_feed(function)
+        alarm_above(
+            self,
+            "StreamsRefused",
+            function.metric_throttles(statistic="Sum"),
+            threshold=0,
+            action=self._events.alarm,
+        )
+        return function
+
+    def _authorises(self) -> HandlerFunction:
+        return HandlerFunction(
+            self,
+            "Authorise",
+            stage=self._stage,
+            handler="lambdas.authorise.handler",
+            environment=self._bearers,
+            timeout=Duration.seconds(15),
+        )
+
+    def _hears(self) -> HandlerFunction:
+        return self._with_connections("WebSocket", "lambdas.websocket.handler", "dynamodb:PutItem")
+
+    def _pushes(self) -> HandlerFunction:
+        reads = "dynamodb:GetItem", "dynamodb:Query"
+        return self._with_connections("Push", "lambdas.push.handler", *reads)
+
+    def _with_connections(self, name: str, handler: str, *actions: str) -> HandlerFunction:
+        function = HandlerFunction(
+            self,
+            name,
+            stage=self._stage,
+            handler=handler,
+            environment=self._feed | {"CONNECTIONS_TABLE": self.connections.table_name},
+            timeout=Duration.seconds(10),
+        )
+        self._let_read_feed(function)
+        changes = "dynamodb:DeleteItem", "dynamodb:UpdateItem"
+        use_table(self.connections, function, *changes, *actions)
+        return function
+
+    def _let_read_feed(self, function: HandlerFunction) -> None:
+        use_table(self._events.feed_table, function, "dynamodb:GetItem", "dynamodb:Query")

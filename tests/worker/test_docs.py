@@ -1,4 +1,4 @@
-"""docs/add-a-consumer.md shows what is there: every quotation stands so in the file that it names."""
+"""docs/add-a-consumer.md shows what is there: its quotations stand so in the files it names."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ class Proxy:
             answer = refused.response
             headers_back = {"content-type": answer.headers.get("content-type", "text/plain")}
             await client.send_denial_response(
-                Response(answer.body, status_code=answer.status_code, headers=headers_back)
+                Response(bytes(answer.body), status_code=answer.status_code, headers=headers_back)
             )
 
     async def _forward(self, request: Request) -> Response:

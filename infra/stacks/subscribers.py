@@ -62,25 +62,6 @@ class SubscribersStack(Stack):
             )
             allow(function, "ses:SendEmail", Arn.format(identity, self))
 
-    def _tally(self) -> None:
-        """Operators see how many sagas began and how they ended, by day."""
-        table = KeptTable(self, "TallyTable", stage=self._stage, key=self._key)
-        taker = self._taker("Tally", "lambdas.tally", {"TALLY_TABLE": table.table_name})
-        use_table(table, taker.own_role, "dynamodb:PutItem", "dynamodb:UpdateItem")
-        consumer = PullConsumer(
-            self,
-            "TallyEvents",
-            stage=self._stage,
-            called="Tally",
-            function=taker,
-            topic=self._events.feed,
-            only={"kind": OUTCOMES},
-            key=self._events.key,
-            alarm=self._events.alarm,
-        )
-        self.deadletters.append(consumer.deadletters)
-        CfnOutput(self, "TallyTableName", value=table.table_name)
-
     def _subscriber(
         self,
         name: str,
@@ -123,6 +104,25 @@ class SubscribersStack(Stack):
             )
         )
         return function
+
+    def _tally(self) -> None:
+        """Operators see how many sagas began and how they ended, by day."""
+        table = KeptTable(self, "TallyTable", stage=self._stage, key=self._key)
+        taker = self._taker("Tally", "lambdas.tally", {"TALLY_TABLE": table.table_name})
+        use_table(table, taker.own_role, "dynamodb:PutItem", "dynamodb:UpdateItem")
+        consumer = PullConsumer(
+            self,
+            "TallyEvents",
+            stage=self._stage,
+            called="Tally",
+            function=taker,
+            topic=self._events.feed,
+            only={"kind": OUTCOMES},
+            key=self._events.key,
+            alarm=self._events.alarm,
+        )
+        self.deadletters.append(consumer.deadletters)
+        CfnOutput(self, "TallyTableName", value=table.table_name)
 
     def _taker(
         self, name: str, module: str, environment: Mapping[str, str]

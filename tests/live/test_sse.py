@@ -52,10 +52,12 @@ def feed(dynamodb: Any) -> Counted:
 class App:
     """The app, as a server runs it for one request at a time."""
 
-    def __init__(self, feed: Feed, issuer: Issuer, **settings: float) -> None:
+    def __init__(
+        self, feed: Feed, issuer: Issuer, *, seconds: float = 60, heartbeat: float = 15
+    ) -> None:
         self.watch = Watch(feed, quick=0.005, slow=0.02)
         bearers = Bearers(URL, [AUDIENCE], keys=lambda: issuer.jwks)
-        self.app = Stream(self.watch, bearers, **{"seconds": 60.0} | settings)
+        self.app = Stream(self.watch, bearers, seconds=seconds, heartbeat=heartbeat)
 
     @asynccontextmanager
     async def get(

@@ -258,7 +258,8 @@ class Webhooks:
 
     def of(self, owner: str) -> list[Webhook]:
         """An owner's webhooks, the newest first."""
-        known = self._got(_owner_pk(owner)).get("webhooks", {}).get("SS", [])
+        row = self._got(_owner_pk(owner))
+        known = row["webhooks"]["SS"] if "webhooks" in row else []
         if not known:
             return []
         keys: Any = [{"pk": {"S": webhook_pk(one)}} for one in known]

@@ -13,6 +13,7 @@ from infra.stacks.sagas import SagasStack
 from infra.stacks.services import ServicesStack
 from infra.stacks.subscribers import SubscribersStack
 from infra.stacks.valet import ValetStack
+from infra.stacks.webhooks import WebhooksStack
 from infra.stage import Stage
 from recourse.saga import Saga
 from statemachines import SAGAS
@@ -57,6 +58,7 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
         app, f"{prefix}-Subscribers", stage=stage, events=events, key=services.key
     )
     valet = ValetStack(app, f"{prefix}-Valet", stage=stage, services=services, events=events)
+    webhooks = WebhooksStack(app, f"{prefix}-Webhooks", stage=stage, events=events)
     issuer = issuer_of(app, stage)
     live = LiveStack(app, f"{prefix}-Live", stage=stage, events=events, issuer=issuer)
     api = ApiStack(
@@ -67,6 +69,7 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
         events=events,
         sagas=machines,
         valet=valet,
+        webhooks=webhooks,
         live=live,
         issuer=issuer,
         deadletters=[
@@ -74,6 +77,7 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
             *choreography.deadletters,
             *machines.deadletters,
             *valet.deadletters,
+            *webhooks.deadletters,
             *live.deadletters,
             *subscribers.deadletters,
         ],
@@ -87,6 +91,7 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
         subscribers,
         valet,
         live,
+        webhooks,
         api,
     ]
     if issuer.stack:

@@ -23,7 +23,11 @@ from recourse.valet.token import KmsSigner
 from statemachines import SAGAS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from types_boto3_dynamodb import DynamoDBClient
+
+    from recourse.webhooks.webhooks import Webhooks
 
 
 @cache
@@ -110,6 +114,30 @@ def service_tables() -> dict[str, str]:
     """The name of each service's table."""
     tables: dict[str, str] = json.loads(settings.required("SERVICE_TABLES"))
     return tables
+
+
+@cache
+def webhooks() -> Webhooks:
+    """The table of webhooks."""
+    from recourse.webhooks.webhooks import Webhooks
+
+    return Webhooks(dynamodb(), settings.required("WEBHOOKS_TABLE"))
+
+
+@cache
+def wake(url: str) -> Callable[..., None]:
+    """What sends a message to a queue: its fields, as the body and as attributes."""
+
+    def send(**fields: str) -> None:
+        client("sqs").send_message(
+            QueueUrl=url,
+            MessageBody=json.dumps(fields),
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": value} for name, value in fields.items()
+            },
+        )
+
+    return send
 
 
 @cache

@@ -30,6 +30,11 @@ def chaos() -> bool:
     return os.environ.get("CHAOS") == "on"
 
 
+def loopback() -> bool:
+    """Whether webhooks may go to this very machine: only where it is nobody else's."""
+    return os.environ.get("WEBHOOK_LOOPBACK") == "on"
+
+
 def deed(name: str) -> Deed | None:
     """The action, undo or confirmation that a variable names, if it names one."""
     ref = os.environ.get(name)

@@ -31,6 +31,10 @@ RECEIVES = 5
 """How often a message is delivered before it is set aside; fewer would lose it to throttling."""
 
 
+BACKLOG = 1000
+"""How many messages may wait, all the time of a period, where their age says nothing."""
+
+
 class UnsafeQueueError(ValueError):
     """A consumer that would lose or repeat messages; the message names it and says how."""
 
@@ -118,6 +122,9 @@ class PullConsumer(Construct):
         receives: How often a message is delivered before it is set aside.
         visibility: How long a message that is being taken stays away from others; by default, and
             at least, six times the function's timeout. A worker says so itself.
+        batch: How many messages a batch has at the most; a worker takes them one by one.
+        puts_off: Whether messages are put off for hours on purpose: then their age says nothing,
+            and the alarm is for how many wait that could be taken.
         fifo: Whether it is a FIFO queue. Who sends to it names each message's group, and an id by
             which it is known if it is sent again within five minutes.
 
@@ -144,6 +151,8 @@ class PullConsumer(Construct):
         at_once: int = 10,
         receives: int = RECEIVES,
         visibility: Duration | None = None,
+        batch: int = 10,
+        puts_off: bool = False,
         fifo: bool = False,
     ) -> None:
         super().__init__(scope, name)
@@ -180,19 +189,21 @@ class PullConsumer(Construct):
         )
         if topic:
             subscribe(topic, self.queue, self.deadletters, only=only)
-        taker = self._taken_by(function, at_once)
+        taker = self._taken_by(function, at_once, batch)
         for action in ("sqs:SendMessage", "sqs:GetQueueUrl"):
             allow(taker, action, self.deadletters.queue_arn)
         use_key(key, taker)
         alarm_above(
             self,
             "Late",
-            self.queue.metric_approximate_age_of_oldest_message(statistic="Maximum"),
-            threshold=300,
+            self.queue.metric_approximate_number_of_messages_visible(statistic="Minimum")
+            if puts_off
+            else self.queue.metric_approximate_age_of_oldest_message(statistic="Maximum"),
+            threshold=BACKLOG if puts_off else 300,
             action=alarm,
         )
 
-    def _taken_by(self, function: Function | Worker, at_once: int) -> IGrantable:
+    def _taken_by(self, function: Function | Worker, at_once: int, batch: int) -> IGrantable:
         """Let a function or a worker take the messages; who then has the rights to."""
         if isinstance(function, Worker):
             self.queue.grant_consume_messages(function.own_role)
@@ -201,7 +212,7 @@ class PullConsumer(Construct):
         function.add_event_source(
             SqsEventSource(
                 self.queue,
-                batch_size=10,
+                batch_size=batch,
                 report_batch_item_failures=True,
                 max_concurrency=at_once,
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from aws_cdk.aws_dynamodb import (
     Attribute,
     AttributeType,
@@ -17,6 +19,7 @@ from constructs import Construct
 from infra.stage import Stage
 
 VALET_INDEXES = {"by-owner": "owner", "by-key": "key_id"}
+WEBHOOK_INDEXES = {"by-webhook": "webhook_id"}
 LEDGER_INDEXES = {
     "by-owner": "owner",
     "by-status": "status",
@@ -77,12 +80,28 @@ class OutboxTable(KeptTable):
         super().__init__(scope, name, stage=stage, key=key, stream=StreamViewType.NEW_IMAGE)
 
 
-class ValetTable(KeptTable):
-    """The table of valet keys, with the indexes that lists and audit trails read."""
+class ListedTable(KeptTable):
+    """A table with indexes that lists are read from, in the order in which rows `started`.
 
-    def __init__(self, scope: Construct, name: str, *, stage: Stage, key: IKey) -> None:
+    Args:
+        scope: Where it belongs.
+        name: Its construct id.
+        stage: The deployment.
+        key: What it is encrypted with.
+        indexes: The attribute that each index is keyed by.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        stage: Stage,
+        key: IKey,
+        indexes: Mapping[str, str],
+    ) -> None:
         super().__init__(scope, name, stage=stage, key=key)
-        for index, attribute in VALET_INDEXES.items():
+        for index, attribute in indexes.items():
             self.add_global_secondary_index(
                 index_name=index,
                 partition_key=Attribute(name=attribute, type=AttributeType.STRING),

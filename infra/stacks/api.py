@@ -19,6 +19,7 @@ from infra.stacks.issuer import Issuer
 from infra.stacks.live import LiveStack
 from infra.stacks.sagas import SagasStack
 from infra.stacks.valet import ValetStack
+from infra.stacks.webhooks import WebhooksStack
 from infra.stage import Stage
 from recourse.deadletters import deadletters_of
 from services.holdings import HOLDINGS
@@ -37,6 +38,7 @@ class ApiStack(Stack):
         events: EventsStack,
         sagas: SagasStack,
         valet: ValetStack,
+        webhooks: WebhooksStack,
         live: LiveStack,
         issuer: Issuer,
         deadletters: Sequence[Deadletters],
@@ -56,6 +58,7 @@ class ApiStack(Stack):
             handler="lambdas.api.handler",
             environment=sagas.environment_of_runs
             | valet.environment_of_keys
+            | webhooks.environment_of_webhooks
             | {
                 "VALET_SIGNING_KEY": valet.signing_key.key_id,
                 "PUBLIC_URL": stage.public_url,
@@ -85,6 +88,7 @@ class ApiStack(Stack):
                 table, function, "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"
             )
         sagas.let_run(function)
+        webhooks.let_register(function)
         valet.let_issue(function)
         valet.let_commit(function)
         self._let_redrive(function, deadletters)

@@ -11,7 +11,7 @@ from constructs import Construct
 from infra.components.function import HandlerFunction
 from infra.components.queues import Deadletters, alarm_above
 from infra.components.rights import allow, explain, use_key, use_table, wildcard
-from infra.components.tables import VALET_INDEXES, ValetTable
+from infra.components.tables import VALET_INDEXES, ListedTable
 from infra.components.valet_bucket import ValetBucket
 from infra.stacks.events import EventsStack
 from infra.stacks.services import ServicesStack
@@ -70,7 +70,9 @@ class ValetStack(Stack):
             key_usage=KeyUsage.SIGN_VERIFY,
             removal_policy=stage.removal,
         )
-        self.table = ValetTable(self, "ValetTable", stage=stage, key=self.key)
+        self.table = ListedTable(
+            self, "ValetTable", stage=stage, key=self.key, indexes=VALET_INDEXES
+        )
         self.bucket = ValetBucket(self, "Valet", stage=stage, key=self.key)
         self.redeems = self._redeems()
         self.deadletters = [self._commits()]

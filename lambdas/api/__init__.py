@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas import kit, settings
 from lambdas.api import events as feed
-from lambdas.api import http, valet
+from lambdas.api import http, valet, webhooks
 from lambdas.api.models import Redrive, Resolution
 from lambdas.api.problems import ProblemError, refused
 from recourse import chaos, events
@@ -46,7 +46,7 @@ LONGEST_KEY = 512
 TOLD = 20
 """How many reasons and sagas of a dead-letter queue an answer names, the most frequent first."""
 app = APIGatewayHttpResolver()
-for part in (valet, feed):
+for part in (valet, feed, webhooks):
     app.include_router(part.routes)  # before the routes here that take any path
 logger = Logger()
 

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from lambdas.api.events import DEFAULT_PAGE, LARGEST_PAGE
 from lambdas.api.http import LONGEST_WAIT
-from lambdas.api.models import Redrive, Resolution, ValetKey
+from lambdas.api.models import Redrive, Registration, Replay, Resolution, ValetKey
 from lambdas.api.problems import TYPES
 from recourse.chaos import FAULTS
 from recourse.projection import STATUSES
@@ -193,6 +193,35 @@ SIGNED_REQUEST = _object(
         "expires_at": TEXT,
     }
 )
+LINKS = {"type": "object", "additionalProperties": TEXT}
+_WEBHOOK = {
+    "webhook_id": TEXT,
+    "url": TEXT,
+    "events": {"type": "array", "items": TEXT},
+    "status": {"type": "string", "enum": ["ENABLED", "DISABLED"]},
+    "created_at": TEXT,
+    "failing_since": MAYBE_TEXT,
+    "disabled_at": MAYBE_TEXT,
+    "disabled_reason": MAYBE_TEXT,
+    "links": LINKS,
+}
+WEBHOOK = _object(_WEBHOOK)
+WEBHOOK_WITH_SECRET = _object(_WEBHOOK | {"secret": TEXT})
+DELIVERY = _object(
+    {
+        "event_id": TEXT,
+        "type": TEXT,
+        "attempt": NUMBER,
+        "outcome": {"type": "string", "enum": ["delivered", "failed", "given-up"]},
+        "status": {"type": ["integer", "null"]},
+        "error": MAYBE_TEXT,
+        "latency_ms": NUMBER,
+        "response": TEXT,
+        "at": TEXT,
+        "next_attempt_at": MAYBE_TEXT,
+        "replay_id": MAYBE_TEXT,
+    }
+)
 GATEWAY = _object({"message": TEXT})
 """What the gateway itself says of a token that it does not take."""
 HEALTH = _object(
@@ -267,9 +296,12 @@ def document(version: str) -> Schema:
         "ShownKey": SHOWN_KEY,
         "Committed": COMMITTED,
         "SignedRequest": SIGNED_REQUEST,
+        "Webhook": WEBHOOK,
+        "WebhookWithSecret": WEBHOOK_WITH_SECRET,
+        "Delivery": DELIVERY,
     }
     models = [saga.request for saga in SAGAS.values()]
-    models += [Resolution, Redrive, CountedBody, AccountBody, ValetKey]
+    models += [Resolution, Redrive, CountedBody, AccountBody, ValetKey, Registration, Replay]
     for model in models:
         made = TypeAdapter(model).json_schema(ref_template="#/components/schemas/{model}")
         schemas |= made.pop("$defs", {})
@@ -286,6 +318,7 @@ def document(version: str) -> Schema:
         | _deadletter_paths()
         | _holding_paths()
         | _valet_paths()
+        | _webhook_paths()
         | _open_paths(),
         "components": {
             "schemas": schemas,
@@ -676,6 +709,110 @@ def _valet_paths() -> Schema:
                 }
                 | _problems(),
                 operationId="jwks",
+            )
+        },
+    }
+
+
+def _webhook_paths() -> Schema:
+    webhook = _path("webhook_id")
+
+    def listed(items: str) -> Schema:
+        return _object({"items": {"type": "array", "items": _ref(items)}, "cursor": MAYBE_TEXT})
+
+    def accepted(of: str) -> Schema:
+        return _json(_object({of: TEXT, "links": LINKS}), "it is under way; the log has it")
+
+    return {
+        "/webhooks": {
+            "post": _operation(
+                "Register a webhook: this answer alone has its first secret",
+                "sagas:read",
+                {"201": _json(_ref("WebhookWithSecret"), "registered", Location="its address")}
+                | _problems(400, 409, 413, 415, 422),
+                operationId="register-webhook",
+                requestBody=_body(_ref("Registration")),
+            ),
+            "get": _operation(
+                "List one's own webhooks, the newest first",
+                "sagas:read",
+                {"200": _json(listed("Webhook"), "all of them")} | _problems(),
+                operationId="list-webhooks",
+            ),
+        },
+        "/webhooks/{webhook_id}": {
+            "get": _operation(
+                "Show a webhook",
+                "sagas:read",
+                {"200": _json(_ref("Webhook"), "the webhook")} | _problems(404),
+                operationId="show-webhook",
+                parameters=webhook,
+            ),
+            "delete": _operation(
+                "Delete a webhook",
+                "sagas:read",
+                {"204": {"description": "nothing more is delivered to it"}} | _problems(404),
+                operationId="delete-webhook",
+                parameters=webhook,
+            ),
+        },
+        "/webhooks/{webhook_id}/test": {
+            "post": _operation(
+                "Send a test event, once",
+                "sagas:read",
+                {"202": accepted("event_id")} | _problems(404),
+                operationId="test-webhook",
+                parameters=webhook,
+            )
+        },
+        "/webhooks/{webhook_id}/rotate": {
+            "post": _operation(
+                "Make a new secret; the one before signs beside it for a day",
+                "sagas:read",
+                {"200": _json(_ref("WebhookWithSecret"), "with the new secret")} | _problems(404),
+                operationId="rotate-webhook",
+                parameters=webhook,
+            )
+        },
+        "/webhooks/{webhook_id}/enable": {
+            "post": _operation(
+                "Bring back a webhook that was disabled, from now on",
+                "sagas:read",
+                {"200": _json(_ref("Webhook"), "enabled")} | _problems(404),
+                operationId="enable-webhook",
+                parameters=webhook,
+            )
+        },
+        "/webhooks/{webhook_id}/replay": {
+            "post": _operation(
+                "Deliver again: one event by its event_id, or those between from and to",
+                "sagas:read",
+                {"202": accepted("replay_id")} | _problems(400, 404, 409, 413, 415, 422),
+                operationId="replay-webhook",
+                parameters=webhook,
+                requestBody=_body(_ref("Replay")),
+            )
+        },
+        "/webhooks/{webhook_id}/deliveries": {
+            "get": _operation(
+                "Show what was attempted, the newest first",
+                "sagas:read",
+                {"200": _json(listed("Delivery"), "a page, and the cursor of the next")}
+                | _problems(400, 404, 422),
+                operationId="list-deliveries",
+                parameters=[
+                    *webhook,
+                    _parameter(
+                        "query", "cursor", TEXT, "where the page before ended", required=False
+                    ),
+                    _parameter(
+                        "query",
+                        "limit",
+                        {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+                        "how many at most",
+                        required=False,
+                    ),
+                ],
             )
         },
     }

@@ -20,6 +20,8 @@ TYPES = {
     "past-the-pivot": (409, "The saga can no longer be cancelled"),
     "nothing-to-resolve": (409, "There is nothing to resolve"),
     "not-redrivable": (409, "What rests there cannot go back"),
+    "too-many-webhooks": (409, "There are enough webhooks"),
+    "webhook-disabled": (409, "The webhook is disabled"),
     "in-use": (409, "What is held forbids it"),
     "cursor-expired": (410, "What comes after the cursor is not kept any more"),
     "too-large": (413, "The body is too large"),

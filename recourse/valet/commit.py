@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from recourse.transact import Contended
 from recourse.valet import content
 from recourse.valet.errors import (
     REFUSALS,
@@ -29,7 +30,7 @@ from recourse.valet.errors import (
     WrongHashError,
     WrongLengthError,
 )
-from recourse.valet.keys import OPEN, By, Contended, Key, Keys, key_pk, moment, object_pk
+from recourse.valet.keys import OPEN, By, Key, Keys, key_pk, moment, object_pk
 from recourse.valet.names import incoming_key, object_key, quarantine_key
 from recourse.valet.objects import in_base64
 

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from recourse import events
 from recourse.cursors import cursor_after, listed, started_of
 from recourse.items import decode_item, encode, encode_item
+from recourse.transact import TRIES, transact
 from recourse.valet.errors import TooOftenError, UnknownKeyError
 from recourse.valet.names import object_name, owner_space
 from recourse.valet.token import Jwk, Operation
@@ -41,8 +42,6 @@ KEY_RATE = 300
 """How often in a minute one key may be redeemed: a part each fifth of a second."""
 OWNER_RATE = 6000
 """How often in a minute all keys of an owner may be issued and redeemed."""
-TRIES = 12
-"""How often a transaction is tried again that has met another one."""
 OPEN = "#state = :issued AND attribute_not_exists(revoked_at)"
 """What must hold of a key's row for anything to be done with it."""
 
@@ -118,18 +117,6 @@ class By:
     address: str
 
 
-class Contended(Exception):
-    """A transaction was cancelled by a condition.
-
-    Attributes:
-        rows: By the position of each operation whose condition failed, the row as it was.
-    """
-
-    def __init__(self, rows: Mapping[int, dict[str, Any] | None]) -> None:
-        super().__init__(f"operations {sorted(rows)}")
-        self.rows = rows
-
-
 @dataclass(frozen=True)
 class Keys:
     """The valet table.
@@ -184,21 +171,7 @@ class Keys:
             Contended: A condition does not hold.
             TimeoutError: Others have been in the way all the time.
         """
-        for attempt in range(TRIES):
-            try:
-                self.dynamodb.transact_write_items(TransactItems=operations)
-                return
-            except self.dynamodb.exceptions.TransactionCanceledException as cancelled:
-                reasons: list[Any] = cancelled.response["CancellationReasons"]
-                failed = {
-                    at: decode_item(reason["Item"]) if reason.get("Item") else None
-                    for at, reason in enumerate(reasons)
-                    if reason.get("Code") == "ConditionalCheckFailed"
-                }
-                if failed:
-                    raise Contended(failed) from None
-            self.sleep(secrets.randbelow(10 + 10 * 2**attempt) / 1000)
-        raise TimeoutError(f"others were in the way {TRIES} times in a row")
+        transact(self.dynamodb, operations, self.sleep)
 
     # What is written.
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from recourse.step import TransientError
+from recourse.transact import Contended
 from recourse.valet.errors import (
     BearerOnLinkError,
     ExpiredKeyError,
@@ -30,7 +31,6 @@ from recourse.valet.keys import (
     KEY_RATE,
     OPEN,
     By,
-    Contended,
     Key,
     Keys,
     key_of,

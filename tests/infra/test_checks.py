@@ -59,6 +59,9 @@ DIFFERENCES = {
     "faults on demand, which the context switches on": {
         ("AWS::Lambda::Function", "Environment.Variables.CHAOS"),
     },
+    "webhooks to this very machine, which the local run allows": {
+        ("AWS::Lambda::Function", "Environment.Variables.WEBHOOK_LOOPBACK"),
+    },
     "the API's address, which the context names": {
         ("AWS::Lambda::Function", "Environment.Variables.PUBLIC_URL"),
         ("AWS::Lambda::Function", "Environment.Variables.SSE_URL"),

@@ -25,6 +25,9 @@ pytestmark = pytest.mark.xdist_group("infra")
 KEPT = ("Relay", "Feeder", "FeedRelay", "Sweeper", "ValetCommit", "Notifier")
 
 
+LANES = "<WebhookLanes/Queue.QueueName>"
+
+
 def consumers(assembly: Assembly) -> list[tuple[Resource, Resource, Resource]]:
     """Each mapping from a queue, with the queue and the function that it joins."""
     queues = {f"<{one.name}.Arn>": one for one in assembly.every("AWS::SQS::Queue")}
@@ -144,7 +147,19 @@ def test_throttling_does_not_set_messages_aside(each: Assembly) -> None:
 
 def test_a_queue_that_waits_too_long_raises_an_alarm(each: Assembly) -> None:
     seen = watched(each, "ApproximateAgeOfOldestMessage", "QueueName")
-    assert seen == {f"<{queue.name}.QueueName>" for _, queue, _ in consumers(each)}
+    queues = {f"<{queue.name}.QueueName>" for _, queue, _ in consumers(each)}
+    # Where messages are put off for hours, their age says nothing: it counts those that are not.
+    assert queues - seen == {LANES}
+    assert LANES in watched(each, "ApproximateNumberOfMessagesVisible", "QueueName")
+
+
+def test_a_lane_of_webhooks_never_waits_for_another_in_its_batch(each: Assembly) -> None:
+    (batch,) = [
+        mapping.properties["BatchSize"]
+        for mapping, queue, _ in consumers(each)
+        if f"<{queue.name}.QueueName>" == LANES
+    ]
+    assert batch == 1
 
 
 def test_a_stream_is_read_for_what_it_is_read_for_and_nothing_else(each: Assembly) -> None:
@@ -213,6 +228,7 @@ def test_who_listens_to_what(each: Assembly) -> None:
                 pivots.setdefault(step.service, set()).add(event)
     assert listens == {
         "<LedgerEvents/Queue.Arn>": None,
+        "<WebhookOwners/Queue.Arn>": None,
         "<PushEvents/Queue.Arn>": None,
         "<Parked.Arn>": {"outcome": ["parked"]},
         "<Notifier.Arn>": {"kind": ["succeeded", "compensated"]},

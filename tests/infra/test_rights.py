@@ -41,6 +41,8 @@ SET_ASIDE = {"sqs:SendMessage", "sqs:GetQueueAttributes", "sqs:GetQueueUrl"}
 STREAM = {"dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"}
 TRACE = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 VALET = "<ValetTable.Arn>"
+HOOKS = "<WebhooksTable.Arn>"
+HOOKS_WRITES = EVERYTHING - {"dynamodb:ConditionCheckItem"}
 VALET_WRITES = EVERYTHING - {"dynamodb:GetItem"}
 COMMITS_INCOMING = {
     "s3:AbortMultipartUpload",
@@ -146,6 +148,7 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
     confirming = {s.service for saga in SAGAS.values() for s in saga.all if s.confirm}
     confirmers = {f"{service.title()}Confirm" for service in confirming}
     redriven = {*STEPS, *confirmers, "Ledger", "Parked", "Push", "Tally"}
+    redriven |= {"WebhookOwners", "WebhookLanes"}
     expected: dict[str, dict[str, set[str]]] = {
         "Relay": {
             "*": {"dynamodb:ListStreams"},
@@ -215,6 +218,10 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
         "Api": {
             LEDGER: {"dynamodb:GetItem", "dynamodb:PutItem"},
             FEED: {"dynamodb:GetItem", "dynamodb:Query"},
+            HOOKS: HOOKS_WRITES,
+            f"{HOOKS}/index/by-webhook": {"dynamodb:Query"},
+            "<WebhookLanes/Queue.Arn>": {"sqs:SendMessage"},
+            "<WebhookOwners/Queue.Arn>": {"sqs:SendMessage"},
             **{one: {"dynamodb:Query"} for one in index.values()},
             **{
                 one: {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"}
@@ -229,6 +236,25 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             **{f"{BY_NAME}{one}": PUT for one in redriven},
             **{f"{BY_NAME}{one}-deadletters": EMPTY for one in redriven},
             **{f"{BY_NAME}{one}-deadletters": COUNT for one in KEPT},
+        },
+        "WebhookDispatch": {
+            HOOKS: HOOKS_WRITES,
+            FEED: {"dynamodb:GetItem", "dynamodb:Query"},
+            "<WebhookOwners/Queue.Arn>": TAKE,
+            "<WebhookOwners/Deadletters.Arn>": PUT,
+            "<WebhookLanes/Queue.Arn>": {"sqs:SendMessage"},
+        },
+        "WebhookDeliver": {
+            HOOKS: HOOKS_WRITES,
+            FEED: {
+                "dynamodb:GetItem",
+                "dynamodb:BatchGetItem",
+                "dynamodb:PutItem",
+                "dynamodb:Query",
+            },
+            "<WebhookLanes/Queue.Arn>": TAKE | {"sqs:SendMessage"},
+            "<WebhookLanes/Deadletters.Arn>": PUT,
+            "<WebhookOwners/Queue.Arn>": {"sqs:SendMessage"},
         },
         "Redeem": {
             VALET: VALET_WRITES,

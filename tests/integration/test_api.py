@@ -1082,8 +1082,8 @@ def wsgi(environ: dict[str, Any], start_response: Callable[..., Any], *, who: Ca
 
 described = schemathesis.openapi.from_dict(describe(api_module.VERSION))
 described.app = partial(wsgi, who=Caller("schema", f"operator {TRAVELLER}"))
-# Valet keys are in tests/valet; a stream waits for what comes, and has its own tests.
-schema = described.exclude(path_regex=r"^/(valet-keys|v/|\.well-known|events/stream)")
+# Valet keys and webhooks have tests of their own; a stream waits for what comes, and has too.
+schema = described.exclude(path_regex=r"^/(valet-keys|v/|webhooks|\.well-known|events/stream)")
 
 
 @schema.parametrize()

@@ -1,0 +1,122 @@
+"""Webhooks: their table, what sorts the feed into lanes, and what delivers."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from aws_cdk import Duration, Stack
+from aws_cdk.aws_kms import Key
+from aws_cdk.aws_lambda import CfnFunction
+from constructs import Construct
+
+from infra.components.function import HandlerFunction
+from infra.components.queues import PullConsumer
+from infra.components.rights import READ, WRITE, allow, use_key, use_table
+from infra.components.tables import WEBHOOK_INDEXES, ListedTable
+from infra.stacks.events import EventsStack
+from infra.stage import Stage
+
+RECEIVES = 1000
+"""As many as SQS allows: how often an endpoint is tried is counted in the lane, not by SQS."""
+CHANGES = tuple(one for one in (*READ, *WRITE) if one != "dynamodb:ConditionCheckItem")
+
+
+class WebhooksStack(Stack):
+    """Everything that webhooks need but the API that registers them.
+
+    Attributes:
+        table: The table of webhooks.
+        deadletters: Where messages rest that could not be taken.
+    """
+
+    def __init__(self, scope: Construct, name: str, *, stage: Stage, events: EventsStack) -> None:
+        super().__init__(scope, name)
+        self._stage = stage
+        self._events = events
+        self.key = Key(self, "Key", enable_key_rotation=True, removal_policy=stage.removal)
+        self.table = ListedTable(
+            self, "WebhooksTable", stage=stage, key=self.key, indexes=WEBHOOK_INDEXES
+        )
+        dispatches = self._function("WebhookDispatch", "lambdas.webhook_dispatch.handler")
+        delivers = self._function(
+            "WebhookDeliver",
+            "lambdas.webhook_deliver.handler",
+            WEBHOOK_LOOPBACK=self._loopback,
+            TIMESCALE=str(stage.timescale),
+        )
+        # A wake-up for each event of the feed, whoever's: what to tell is read from the feed.
+        self._owners = PullConsumer(
+            self,
+            "WebhookOwners",
+            stage=stage,
+            called="WebhookOwners",
+            function=dispatches,
+            topic=events.feed,
+            key=events.key,
+            alarm=events.alarm,
+        )
+        # One message a batch: whoever shares one with a slow endpoint would wait for it.
+        self._lanes = PullConsumer(
+            self,
+            "WebhookLanes",
+            stage=stage,
+            called="WebhookLanes",
+            function=delivers,
+            topic=None,
+            key=events.key,
+            alarm=events.alarm,
+            at_once=30,
+            receives=RECEIVES,
+            batch=1,
+            puts_off=True,
+        )
+        use_table(events.feed_table, dispatches, "dynamodb:GetItem", "dynamodb:Query")
+        # It also tells an owner in the feed that a webhook was disabled.
+        use_table(events.feed_table, delivers, *READ, "dynamodb:PutItem", "dynamodb:Query")
+        for function in (dispatches, delivers):
+            use_table(self.table, function, *CHANGES)
+            function.add_environment("WEBHOOK_LANES", self._lanes.queue.queue_url)
+            allow(function, "sqs:SendMessage", self._lanes.queue.queue_arn)
+        delivers.add_environment("WEBHOOK_OWNERS", self._owners.queue.queue_url)
+        allow(delivers, "sqs:SendMessage", self._owners.queue.queue_arn)
+        self.deadletters = [self._owners.deadletters, self._lanes.deadletters]
+
+    @property
+    def environment_of_webhooks(self) -> dict[str, str]:
+        """What the API reads that has to do with webhooks."""
+        return {
+            "WEBHOOKS_TABLE": self.table.table_name,
+            "WEBHOOK_LOOPBACK": self._loopback,
+            "WEBHOOK_LANES": self._lanes.queue.queue_url,
+            "WEBHOOK_OWNERS": self._owners.queue.queue_url,
+        }
+
+    def let_register(self, function: HandlerFunction) -> None:
+        """Let a function register webhooks, see what was attempted, and have events delivered."""
+        use_table(self.table, function, *CHANGES, indexes=list(WEBHOOK_INDEXES))
+        use_key(self._events.key, function)
+        for queue in (self._lanes.queue, self._owners.queue):
+            allow(function, "sqs:SendMessage", queue.queue_arn)
+
+    @property
+    def _loopback(self) -> str:
+        """Whether webhooks may go to this very machine: only where it is the caller's own."""
+        return "on" if self._stage.local else ""
+
+    def _function(self, name: str, handler: str, **environment: str) -> HandlerFunction:
+        function = HandlerFunction(
+            self,
+            name,
+            stage=self._stage,
+            handler=handler,
+            environment={
+                "WEBHOOKS_TABLE": self.table.table_name,
+                "FEED_TABLE": self._events.feed_table.table_name,
+                **environment,
+            },
+            timeout=Duration.seconds(30),
+        )
+        # Sorting and delivering wake each other for as long as a backlog lasts; every lap takes
+        # something out of it, but Lambda would take it for a loop and stop it after 16.
+        cast("CfnFunction", function.node.default_child).recursive_loop = "Allow"
+        return function

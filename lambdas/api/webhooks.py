@@ -1,0 +1,243 @@
+"""Webhooks through the API: register, see, test, rotate, enable, replay, and what was attempted.
+
+What does it is imported where it is used: few calls of the API are about webhooks.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import quote, unquote
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.router import APIGatewayHttpRouter
+
+from lambdas import kit, settings
+from lambdas.api import http
+from lambdas.api.problems import ProblemError
+from recourse.cursors import BadCursorError
+
+if TYPE_CHECKING:
+    from recourse.webhooks.webhooks import Webhook
+
+SCOPE = "sagas:read"
+LONGEST_ID = 128
+routes = APIGatewayHttpRouter()  # type: ignore[no-untyped-call]
+
+
+@routes.post("/webhooks")
+def register() -> Response[str]:
+    """Register a webhook: the only answer that holds its first secret."""
+    from lambdas.api.models import Registration
+    from recourse.webhooks.addresses import ForbiddenAddressError, UnresolvedError, checked
+    from recourse.webhooks.addresses import endpoint as taken_apart
+    from recourse.webhooks.errors import TooManyWebhooksError
+
+    event = routes.current_event
+    owner = http.caller(event, SCOPE).subject
+    asked = http.body(event, Registration)
+    try:
+        loopback = settings.loopback()
+        checked(taken_apart(asked["url"], loopback=loopback), loopback=loopback)
+    except (ForbiddenAddressError, UnresolvedError) as problem:
+        _wrong("url", str(problem))
+    kinds = list(dict.fromkeys(asked["events"] or ["*"]))
+    try:
+        made = kit.webhooks().register(owner, asked["url"], kinds, kit.feed().head(owner))
+    except TooManyWebhooksError as problem:
+        raise ProblemError("too-many-webhooks", str(problem)) from None
+    answer = _view(made) | {"secret": made.secret}
+    return http.answer(201, answer, headers={"location": f"/webhooks/{made.webhook_id}"})
+
+
+@routes.get("/webhooks")
+def page() -> Response[str]:
+    """List one's own webhooks, the newest first; they are few, so it is one page."""
+    owner = http.caller(routes.current_event, SCOPE).subject
+    items = [_view(one) for one in kit.webhooks().of(owner)]
+    return http.answer(200, {"items": items, "cursor": None})
+
+
+@routes.get("/webhooks/<webhook_id>")
+def show(webhook_id: str) -> Response[str]:
+    """Show a webhook."""
+    return http.answer(200, _view(_owned(webhook_id)))
+
+
+@routes.delete("/webhooks/<webhook_id>")
+def delete(webhook_id: str) -> Response[str]:
+    """Delete a webhook: nothing more is delivered to it."""
+    kit.webhooks().delete(_owned(webhook_id))
+    return http.answer(204)
+
+
+@routes.post("/webhooks/<webhook_id>/rotate")
+def rotate(webhook_id: str) -> Response[str]:
+    """Give a webhook a new secret: the only answer that holds it."""
+    webhook = _owned(webhook_id)
+    secret = kit.webhooks().rotate(webhook)
+    return http.answer(200, _view(webhook) | {"secret": secret})
+
+
+@routes.post("/webhooks/<webhook_id>/enable")
+def enable(webhook_id: str) -> Response[str]:
+    """Bring back a webhook that was disabled, from now on."""
+    webhook = _owned(webhook_id)
+    head = kit.feed().head(webhook.owner)
+    return http.answer(200, _view(kit.webhooks().enable(webhook, head)))
+
+
+@routes.post("/webhooks/<webhook_id>/test")
+def test(webhook_id: str) -> Response[str]:
+    """Send a test event, once, also to a webhook that is disabled."""
+    from recourse.webhooks.deliver import trial
+    from recourse.webhooks.webhooks import TEST
+
+    webhook = _owned(webhook_id)
+    event_id = f"test-{uuid.uuid4().hex}"
+    _put(webhook, TEST + event_id, trial(webhook, event_id))
+    return http.answer(202, {"event_id": event_id, "links": _links(webhook)})
+
+
+@routes.post("/webhooks/<webhook_id>/replay")
+def replay(webhook_id: str) -> Response[str]:
+    """Deliver one event again, or all that a range of time has."""
+    from lambdas.api.models import Replay
+
+    event = routes.current_event
+    webhook = _owned(webhook_id)
+    asked = http.body(event, Replay)
+    if set(asked) not in ({"event_id"}, {"from", "to"}):
+        _wrong("event_id", "send either event_id, or both from and to")
+    if webhook.status != "ENABLED":
+        raise ProblemError("webhook-disabled", "enable it, and replay then")
+    if "from" in asked:
+        replay_id = _replay_range(webhook, _moment(asked, "from"), _moment(asked, "to"))
+    else:
+        replay_id = uuid.uuid4().hex
+        told = _told(webhook.owner, asked["event_id"])
+        _put(webhook, f"{told['subject']}#{replay_id}", told)
+    return http.answer(202, {"replay_id": replay_id, "links": _links(webhook)})
+
+
+@routes.get("/webhooks/<webhook_id>/deliveries")
+def deliveries(webhook_id: str) -> Response[str]:
+    """Show what was attempted, the newest first."""
+    event = routes.current_event
+    webhook = _owned(webhook_id)
+    try:
+        found, cursor = kit.webhooks().log(
+            webhook.webhook_id,
+            cursor=event.query_string_parameters.get("cursor"),
+            limit=http.number(event, "limit", default=20, most=100),
+        )
+    except BadCursorError:
+        raise ProblemError("bad-cursor", "use the cursor of the page before") from None
+    return http.answer(200, {"items": [one.view for one in found], "cursor": cursor})
+
+
+def _owned(webhook_id: str) -> Webhook:
+    """A webhook of the caller's.
+
+    Raises:
+        ProblemError: There is none; another's is as if it were not there.
+    """
+    from recourse.webhooks.errors import UnknownWebhookError
+
+    owner = http.caller(routes.current_event, SCOPE).subject
+    webhook_id = unquote(webhook_id)
+    try:
+        if len(webhook_id) > LONGEST_ID:
+            raise UnknownWebhookError
+        return kit.webhooks().get(webhook_id, owner)
+    except UnknownWebhookError:
+        raise ProblemError("not-found", "there is no such webhook") from None
+
+
+def _put(webhook: Webhook, lane: str, told: dict[str, Any]) -> None:
+    """Have one event delivered, in a lane of its own.
+
+    Raises:
+        ProblemError: Too much is waiting, or the webhook is gone.
+    """
+    from recourse.webhooks.errors import FullError, UnknownWebhookError
+    from recourse.webhooks.webhooks import body_of
+
+    entry = {"position": 1, "id": told["id"], "type": told["type"], "event": body_of(told)}
+    try:
+        kit.webhooks().append(webhook, lane, [entry])
+    except FullError:
+        raise ProblemError("try-again", "too much waits for this webhook already") from None
+    except UnknownWebhookError:
+        raise ProblemError("not-found", "there is no such webhook") from None
+    kit.wake(settings.required("WEBHOOK_LANES"))(webhook_id=webhook.webhook_id, lane=lane)
+
+
+def _replay_range(webhook: Webhook, since: datetime, until: datetime) -> str:
+    from recourse.events import moment
+
+    if until < since:
+        _wrong("to", "should not be before from")
+    feed = kit.feed()
+    replay_id = kit.webhooks().plan(
+        webhook,
+        since=moment(since),
+        until=moment(until),
+        after=feed.since(webhook.owner, since.timestamp() - 1),
+        upto=feed.head(webhook.owner),
+    )
+    owners = kit.wake(settings.required("WEBHOOK_OWNERS"))
+    owners(webhook_id=webhook.webhook_id, replay_id=replay_id)
+    return replay_id
+
+
+def _told(owner: str, event_id: str) -> dict[str, Any]:
+    """An event of the caller's sagas, as the ledger has it.
+
+    Raises:
+        ProblemError: There is none; another's is as if it were not there.
+    """
+    saga_id = event_id.partition(".")[0]
+    record = kit.ledger().get(saga_id) if 0 < len(saga_id) <= LONGEST_ID else None
+    if record is not None and record.owner == owner:
+        for told in record.entered:
+            if told["id"] == event_id:
+                return dict(told)
+    raise ProblemError("not-found", f"there is no event {event_id!r} of yours")
+
+
+def _moment(asked: dict[str, str], name: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(asked[name])
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        _wrong(name, "should be a moment, as 2026-11-24T12:00:00Z")
+
+
+def _wrong(name: str, message: str) -> NoReturn:
+    raise ProblemError(
+        "invalid", f"{name}: {message}", errors=[{"field": name, "message": message}]
+    )
+
+
+def _links(webhook: Webhook) -> dict[str, str]:
+    path = f"/webhooks/{quote(webhook.webhook_id)}"
+    return {"self": path, "deliveries": f"{path}/deliveries"}
+
+
+def _view(webhook: Webhook) -> dict[str, Any]:
+    from recourse.webhooks.webhooks import moment
+
+    since = webhook.failing_since
+    return {
+        "webhook_id": webhook.webhook_id,
+        "url": webhook.url,
+        "events": webhook.events,
+        "status": webhook.status,
+        "created_at": webhook.created_at,
+        "failing_since": moment(since / 1000) if since else None,
+        "disabled_at": webhook.disabled_at,
+        "disabled_reason": webhook.disabled_reason,
+        "links": _links(webhook),
+    }

@@ -1,0 +1,214 @@
+"""Which addresses a webhook may have: public ones, however they are spelt.
+
+A URL names a host, and a name can mean another address at every look-up. So the addresses are
+checked at registration and again at each delivery, all that the name has, and the connection goes
+to the very address that was checked (`recourse.webhooks.sending`).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from urllib.parse import urlsplit
+
+LONGEST_URL = 2000
+Resolver = Callable[[str, int], list[str]]
+"""The addresses of a host, given its name and the port; raises OSError where there are none."""
+Address = IPv4Address | IPv6Address
+
+_PLAIN = re.compile(r"[^\x00-\x20\x7f-\xa0\\<>\"`{}|^]+")
+_NAME = re.compile(r"(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_-]{1,63}")
+_BRACKETED = re.compile(r"\[[0-9A-Fa-f:.]+\](:\d*)?")
+_NUMBER = re.compile(r"\d+|0x[0-9a-f]*")
+_UNICAST = IPv6Network("2000::/3")
+_TRANSLATED = IPv6Network("64:ff9b::/96")
+_COMPATIBLE = IPv6Network("::/96")
+_SPECIAL = (
+    IPv4Network("192.0.0.0/24"),
+    IPv4Network("192.88.99.0/24"),
+    IPv6Network("2001::/23"),
+    IPv6Network("3fff::/20"),
+)
+"""Special-purpose blocks of IANA's registries that some versions of Python take for global."""
+
+
+class ForbiddenAddressError(ValueError):
+    """A webhook may not go there; the message says why, in words for its owner."""
+
+
+class UnresolvedError(OSError):
+    """The host's name has no address now."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What a URL says.
+
+    Attributes:
+        secure: Whether it is HTTPS.
+        host: The name or the address, in ASCII, without brackets.
+        port: The port.
+        authority: The host and, where it is not the scheme's own, the port, as `Host` has it.
+        target: The path and the query.
+    """
+
+    secure: bool
+    host: str
+    port: int
+    authority: str
+    target: str
+
+
+def endpoint(url: str, *, loopback: bool = False) -> Endpoint:
+    """Take a URL apart.
+
+    Args:
+        url: The URL.
+        loopback: Whether plain HTTP is allowed, as in a local run.
+
+    Raises:
+        ForbiddenAddressError: It is none that a webhook can have.
+    """
+    if len(url) > LONGEST_URL or not _PLAIN.fullmatch(url):
+        raise ForbiddenAddressError(f"should be a URL of at most {LONGEST_URL} characters")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as problem:
+        raise ForbiddenAddressError(f"is no URL: {problem}") from None
+    if parts.scheme != "https" and not (loopback and parts.scheme == "http"):
+        raise ForbiddenAddressError("should begin with https://")
+    if "@" in parts.netloc:
+        raise ForbiddenAddressError("should hold no user and no password")
+    if "#" in url:
+        raise ForbiddenAddressError("should have no fragment")
+    if not (parts.path + parts.query).isascii():
+        raise ForbiddenAddressError("should have its path in ASCII, the rest percent-encoded")
+    if port == 0:
+        raise ForbiddenAddressError("should have a port from 1 to 65535")
+    if {"[", "]"} & set(parts.netloc) and not _BRACKETED.fullmatch(parts.netloc):
+        raise ForbiddenAddressError("has an address that is none")
+    host = _host(parts.hostname or "")
+    secure = parts.scheme == "https"
+    usual = 443 if secure else 80
+    shown = f"[{host}]" if ":" in host else host
+    return Endpoint(
+        secure=secure,
+        host=host,
+        port=port or usual,
+        authority=shown if (port or usual) == usual else f"{shown}:{port}",
+        target=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+    )
+
+
+def _host(host: str) -> str:
+    """A host in the one spelling that is let through: a DNS name in ASCII, or a plain address."""
+    if ":" in host:
+        try:
+            return str(IPv6Address(host))
+        except ValueError:
+            raise ForbiddenAddressError("has an address that is none") from None
+    try:
+        # Whoever resolves it normalises it too: other dots, wide digits and letters among them.
+        name = host.encode("idna").decode().lower()
+    except UnicodeError:
+        raise ForbiddenAddressError("has a host that is no name") from None
+    if name.endswith(".") or not _NAME.fullmatch(name):
+        raise ForbiddenAddressError("has a host that is no name")
+    if _NUMBER.fullmatch(name.rpartition(".")[2]):
+        try:
+            return str(IPv4Address(name))
+        except ValueError:
+            raise ForbiddenAddressError("has an address in a spelling that is refused") from None
+    return name
+
+
+def resolve(name: str, port: int) -> list[str]:
+    """The addresses of a host, by the system's resolver.
+
+    Raises:
+        OSError: There are none.
+    """
+    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+def checked(
+    to: Endpoint,
+    *,
+    loopback: bool = False,
+    resolver: Resolver = resolve,
+    seconds: float = 5,
+) -> list[str]:
+    """The addresses of an endpoint, all of which are allowed.
+
+    Args:
+        to: The endpoint.
+        loopback: Whether loopback addresses are allowed, as in a local run.
+        resolver: Looks up its host.
+        seconds: How long that may take.
+
+    Raises:
+        ForbiddenAddressError: One of its addresses is not allowed.
+        UnresolvedError: It has none now.
+    """
+    found = _within(seconds, lambda: resolver(to.host, to.port))
+    if not found:
+        raise UnresolvedError(f"{to.host} has no address")
+    for one in found:
+        address = ipaddress.ip_address(one)
+        if not (is_public(address) or (loopback and address.is_loopback)):
+            raise ForbiddenAddressError("leads to an address that is not public")
+    return found
+
+
+def is_public(address: Address) -> bool:
+    """Whether an address is somebody's on the open internet, and so is every one within it."""
+    if any(address.version == block.version and address in block for block in _SPECIAL):
+        within = _within_it(address)
+        return bool(within) and all(is_public(one) for one in within)
+    if isinstance(address, IPv4Address):
+        return address.is_global and not (address.is_multicast or address.is_reserved)
+    if within := _within_it(address):
+        return all(is_public(one) for one in within)
+    return address.is_global and address in _UNICAST
+
+
+def _within_it(address: Address) -> list[IPv4Address]:
+    """The IPv4 addresses that an IPv6 address stands for, by any of the ways to write one."""
+    if isinstance(address, IPv4Address):
+        return []
+    if address.ipv4_mapped:
+        return [address.ipv4_mapped]
+    if address.sixtofour:
+        return [address.sixtofour]
+    if address.teredo:
+        return list(address.teredo)
+    if address in _TRANSLATED or address in _COMPATIBLE:
+        return [IPv4Address(int(address) & 0xFFFFFFFF)]
+    return []
+
+
+def _within(seconds: float, look: Callable[[], list[str]]) -> list[str]:
+    """A look-up that is given up after a time: the system's own knows no deadline."""
+    found: list[list[str]] = []
+    failed: list[Exception] = []
+
+    def run() -> None:
+        try:
+            found.append(look())
+        except (OSError, UnicodeError) as problem:
+            failed.append(problem)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not found:
+        why = failed[0] if failed else f"no answer within {seconds:g} s"
+        raise UnresolvedError(f"the host cannot be found: {why}")
+    return found[0]

@@ -1,0 +1,134 @@
+"""Webhooks end to end: a receiver on this machine is told of a trip, signed and in order."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from standardwebhooks import Webhook as Verifier
+
+from local.cloud import LocalCloud
+from tests.e2e.conftest import Trip
+
+PATIENCE = 30
+
+
+@dataclass
+class Receiver:
+    """An endpoint on loopback.
+
+    Attributes:
+        url: Where it is.
+        got: The headers and the body of each call.
+        status: What it answers.
+    """
+
+    url: str = ""
+    got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    status: int = 204
+    more: threading.Condition = field(default_factory=threading.Condition)
+
+    def until(self, kind: str) -> list[dict[str, Any]]:
+        """The events that came, once one of a type is there."""
+        with self.more:
+            came = self.more.wait_for(
+                lambda: kind in [one["type"] for one in self.events], PATIENCE
+            )
+            assert came, self.events
+            return self.events
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(body) for _, body in self.got]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    found = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            with found.more:
+                found.got.append(({k.lower(): v for k, v in self.headers.items()}, body))
+                found.more.notify_all()
+            self.send_response(found.status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        found.url = f"http://127.0.0.1:{server.server_port}/hooks"
+        thread = threading.Thread(target=server.serve_forever, args=[0.02])
+        thread.start()
+        yield found
+        server.shutdown()
+        thread.join()
+
+
+def test_a_trip_is_told_to_a_webhook_signed_and_in_order(
+    orchestrated: Trip, cloud: LocalCloud, receiver: Receiver
+) -> None:
+    api = orchestrated.api
+    asked = {"url": receiver.url, "events": ["recourse.travel-booking.*"]}
+    webhook = api.call("POST", "/webhooks", json=asked).json()
+    path = f"/webhooks/{webhook['webhook_id']}"
+    try:
+        saga_id = orchestrated.start()
+        orchestrated.ended(saga_id, "SUCCEEDED")
+        events = receiver.until("recourse.travel-booking.succeeded")
+        assert [one["sequence"] for one in events] == list(range(1, len(events) + 1))
+        assert {one["subject"] for one in events} == {saga_id}
+        test = api.call("POST", f"{path}/test").json()
+        receiver.until("recourse.webhook.test")
+        for headers, body in receiver.got:
+            told = Verifier(webhook["secret"]).verify(body, headers)
+            assert told["id"] == headers["webhook-id"]
+        log = _log(api, path, len(receiver.got))
+        assert {one["outcome"] for one in log} == {"delivered"}
+        assert log[0]["event_id"] == test["event_id"]
+    finally:
+        api.call("DELETE", path)
+
+
+def test_what_fails_is_tried_again_and_what_was_told_is_replayed(
+    orchestrated: Trip, cloud: LocalCloud, receiver: Receiver
+) -> None:
+    api = orchestrated.api
+    asked = {"url": receiver.url, "events": ["recourse.travel-booking.started"]}
+    webhook = api.call("POST", "/webhooks", json=asked).json()
+    path = f"/webhooks/{webhook['webhook_id']}"
+    try:
+        receiver.status = 500
+        saga_id = orchestrated.start()
+        receiver.until("recourse.travel-booking.started")
+        receiver.status = 200
+        with receiver.more:
+            assert receiver.more.wait_for(lambda: len(receiver.got) == 2, PATIENCE)
+        ids = {headers["webhook-id"] for headers, _ in receiver.got}
+        assert ids == {f"{saga_id}.started"}
+        orchestrated.ended(saga_id, "SUCCEEDED")
+        log = _log(api, path, 2)
+        assert [one["outcome"] for one in log] == ["delivered", "failed"]
+        api.call("POST", f"{path}/replay", json={"event_id": ids.pop()})
+        with receiver.more:
+            assert receiver.more.wait_for(lambda: len(receiver.got) == 3, PATIENCE)
+    finally:
+        api.call("DELETE", path)
+
+
+def _log(api: Any, path: str, count: int) -> list[dict[str, Any]]:
+    """The log once it has so many rows: a row is written when the answer has been read."""
+    until = time.monotonic() + PATIENCE
+    while len(items := api.get(f"{path}/deliveries?limit=100")["items"]) < count:
+        assert time.monotonic() < until, items
+        time.sleep(0.05)
+    found: list[dict[str, Any]] = items
+    return found

@@ -269,7 +269,8 @@ class Webhooks:
                 RequestItems={self.table: {"Keys": keys, "ConsistentRead": True}}
             )
             rows += got["Responses"][self.table]
-            keys = got.get("UnprocessedKeys", {}).get(self.table, {}).get("Keys")
+            left: Any = got.get("UnprocessedKeys", {})
+            keys = left.get(self.table, {}).get("Keys")
             if not keys:
                 found = [_webhook(decode_item(row)) for row in rows]
                 return sorted(found, key=lambda one: (one.created_at, one.webhook_id), reverse=True)

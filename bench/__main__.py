@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import calls, choreography, cloud, ground, runtime, startup, states, up, valet
+from bench import (
+    calls,
+    choreography,
+    cloud,
+    ground,
+    live,
+    runtime,
+    startup,
+    states,
+    up,
+    valet,
+    worker,
+)
 from bench.figures import Figure, say, show
 
 WIDTH = 140
@@ -22,6 +34,8 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "cloud": cloud.measure,
     "choreography": choreography.measure,
     "valet": valet.measure,
+    "worker": worker.measure,
+    "live": live.measure,
     "up": up.measure,
 }
 """Every benchmark there is: one file each, and one line here."""

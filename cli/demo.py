@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,6 +16,7 @@ from rich.console import Console
 
 from cli import upload
 from cli.api import Api, ApiError
+from cli.arrivals import Arrivals, listening
 from cli.download import receive
 from cli.timeline import print_timeline
 from local import LOCAL, ROOT
@@ -55,6 +57,8 @@ def main() -> int:
             undo(api, "choreography")
             out.print("\n[bold]Documents by valet key[/bold]: scoped, short-lived, revocable")
             lend(api, cloud.api_url)
+            out.print("\n[bold]A trip that is told[/bold]: by push, and by pull from the same feed")
+            tell(api, cloud.token("asha", EVERY_SCOPE))
     except (NotAsItShouldError, LocalCloudError, DeployError, EmulatorError) as problem:
         out.print(f"\n[bold red]It did not come out as it should:[/bold red] {problem}")
         return 1
@@ -62,7 +66,9 @@ def main() -> int:
         "\n[bold green]All as it should be.[/bold green] In either coordination one trip was\n"
         "booked: its holds became bookings and the money moved. The other was declined\n"
         "at its payment and undone: every count is what it was before. A passport went up\n"
-        "and an invoice came down by valet keys, and one that was revoked opens nothing.\n\n"
+        "and an invoice came down by valet keys, and one that was revoked opens nothing.\n"
+        "What happened to a trip arrived by stream, WebSocket and webhook, and was read from\n"
+        "the feed: the same events, in the same order.\n\n"
         "Next: `make up`, and look at README.md."
     )
     return 0
@@ -138,6 +144,38 @@ def lend(api: Api, url: str) -> None:
                 f"the audit of {key_id} is {trail(api, key_id)}",
             )
             out.print(f"          audited: {', '.join(story)}", soft_wrap=True)
+
+
+def tell(api: Api, token: str) -> None:
+    """A trip whose events arrive by push, while it happens, and by pull, when somebody asks."""
+    latest = api.get("/events", limit=500)
+    while len(latest["items"]) == 500:
+        latest = api.get("/events", limit=500, after=latest["cursor"])
+    with listening(api, token) as arrivals:
+        saga = run(api, SAMPLES / "travel-booking.json", "orchestration", {"trip_id": "told"})
+        pulled: list[Any] = []
+        cursor = latest["cursor"]
+        while not pulled or not pulled[-1]["type"].endswith(".succeeded"):
+            page = api.get("/events", after=cursor, wait=20)
+            expect(bool(page["items"]), "the feed has not all that happened")
+            pulled, cursor = pulled + page["items"], page["cursor"]
+        expect(arrivals.wait(len(pulled), 30), f"{_counted(arrivals)} of {len(pulled)} arrived")
+    out.print(f"\n          {'event':<12} {'  '.join(f'{name:>10}' for name in arrivals.heard)}")
+    for number, event in enumerate(pulled):
+        heard = [events[number] for events in arrivals.heard.values()]
+        for _, one in heard:
+            expect(one["id"] == event["id"], f"{one['id']} arrived in place of {event['id']}")
+        happened = datetime.fromisoformat(event["time"]).timestamp()
+        late = "  ".join(f"{1000 * (moment - happened):>7.0f} ms" for moment, _ in heard)
+        out.print(f"          {event['type'].split('.', 2)[2]:<12} {late}")
+    expect(pulled[0]["subject"] == saga["saga_id"], "the feed tells of another saga")
+    out.print(
+        f"          pulled: GET /events has the same {len(pulled)} in the same order, and a cursor"
+    )
+
+
+def _counted(arrivals: Arrivals) -> str:
+    return ", ".join(f"{name}: {len(events)}" for name, events in arrivals.heard.items())
 
 
 def send(api: Api, anybody: Api, s3: httpx.Client) -> str:

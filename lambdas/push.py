@@ -16,7 +16,8 @@ from recourse.step import TransientError
 
 SECONDS = 5
 """How long a batch is worked on before what is left is left to the next; half the timeout."""
-AT_ONCE = 16
+AT_ONCE = 10
+"""As many as botocore keeps connections for."""
 LONGEST_PAUSE = 60
 logger = Logger()
 
@@ -38,6 +39,7 @@ def take(
     seconds: float = SECONDS,
 ) -> dict[str, Any]:
     """Send, and say which wake-ups have to come again."""
+    pusher = pusher.for_a_batch()
     until = pusher.connections.clock() + seconds
     failed: list[Record] = []
     woken: dict[Wake, list[Record]] = defaultdict(list)

@@ -26,7 +26,7 @@ from lambdas import kit, settings
 from lambdas.bearer import Bearers, ForbiddenError, IssuerError, UnauthorizedError, in_header
 from lambdas.caller import Caller
 from recourse.feed import Entry, cursor_of, position_of
-from recourse.live import CURSOR_PROBLEMS, cursor_problem, problem
+from recourse.live import CURSOR_PROBLEMS, cursor_problem, frame, opening, problem
 from recourse.watch import Watch
 
 HEARTBEAT = 15
@@ -44,17 +44,6 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 logger = logging.getLogger(__name__)
-
-
-def opening(cursor: str) -> str:
-    """The first frame: when to come back, and from where."""
-    return f"retry: {RETRY}\nid: {cursor}\n\n"
-
-
-def frame(owner: str, entry: Entry) -> str:
-    """An event as a frame."""
-    data = json.dumps(entry.event, separators=(",", ":"), ensure_ascii=False)
-    return f"id: {cursor_of(owner, entry.position)}\ndata: {data}\n\n"
 
 
 class _RefusedError(Exception):
@@ -164,7 +153,7 @@ class Stream:
     ) -> AsyncIterator[str]:
         now = asyncio.get_running_loop().time
         until = now() + lasts
-        yield opening(cursor_of(owner, position))
+        yield opening(cursor_of(owner, position), RETRY)
         while True:
             if page:
                 yield "".join(frame(owner, entry) for entry in page)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -299,6 +300,32 @@ class Connections:
         return _connection(done["Attributes"])
 
 
+class Pages:
+    """A feed as one batch of wake-ups reads it: connections at the same place share one read.
+
+    Not for longer than a batch. A page that has grown since is no loss: what has come since wakes
+    somebody by itself, who finds the connection, or leaves with the holder of its lease that more
+    is wanted.
+
+    Args:
+        feed: The feed.
+    """
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._locks: dict[tuple[str, int], threading.Lock] = {}
+        self._pages: dict[tuple[str, int], list[Entry]] = {}
+
+    def read(self, owner: str, after: int, limit: int) -> list[Entry]:
+        """The events after a position, as the feed has them."""
+        key = owner, after
+        with self._locks.setdefault(key, threading.Lock()):
+            page = self._pages.get(key) or self._feed.read(owner, after, limit)
+            if page:
+                self._pages[key] = page
+            return page
+
+
 class Pusher:
     """Sends to connections what their owners' feeds have.
 
@@ -308,10 +335,15 @@ class Pusher:
         gateway: A client of the API that posts to connections.
     """
 
-    def __init__(self, connections: Connections, feed: Feed, gateway: Any) -> None:
+    def __init__(self, connections: Connections, feed: Feed | Pages, gateway: Any) -> None:
         self.connections = connections
         self._feed = feed
         self._gateway = gateway
+
+    def for_a_batch(self) -> Pusher:
+        """The same, whose connections share what they read."""
+        assert isinstance(self._feed, Feed)
+        return Pusher(self.connections, Pages(self._feed), self._gateway)
 
     def push(self, owner: str, name: str, wanted: int, *, until: float) -> bool:
         """Send a connection all that has come for it; whether that is done.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,3 +58,19 @@ def cursor_problem(error: Exception) -> dict[str, Any]:
 def message(owner: str, entry: Entry) -> Mapping[str, Any]:
     """An event as a WebSocket message: with the cursor beside it, as an extension attribute."""
     return {**entry.event, "cursor": cursor_of(owner, entry.position)}
+
+
+def opening(cursor: str, retry: int) -> str:
+    """The first frame of a stream of server-sent events: where it begins.
+
+    Args:
+        cursor: The cursor of that place.
+        retry: The milliseconds after which a client that is cut off comes back.
+    """
+    return f"retry: {retry}\nid: {cursor}\n\n"
+
+
+def frame(owner: str, entry: Entry) -> str:
+    """An event as a frame of such a stream; the cursor is its `id`."""
+    data = json.dumps(entry.event, separators=(",", ":"), ensure_ascii=False)
+    return f"id: {cursor_of(owner, entry.position)}\ndata: {data}\n\n"

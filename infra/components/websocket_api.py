@@ -74,7 +74,7 @@ class WebSockets(Construct):
         )
         for key in ("$disconnect", "$default"):
             explain(
-                self._api.node.find_child(f"{key}-Route"),
+                cast("Construct", self._api.node.find_child(f"{key}-Route")),
                 "AwsSolutions-APIG4",
                 reason="the connection was authorised when it was opened",
             )

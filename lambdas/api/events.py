@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.router import APIGatewayHttpRouter
@@ -13,13 +14,13 @@ from lambdas.api import http
 from lambdas.api.problems import ProblemError
 from recourse.cursors import BadCursorError
 from recourse.feed import ExpiredCursorError, ForeignCursorError, cursor_of, position_of
-
-if TYPE_CHECKING:
-    pass
+from recourse.live import frame, opening
 
 DEFAULT_PAGE, LARGEST_PAGE = 100, 500
 FULL_FOR = 3600
 """Seconds that a full page may be cached: nothing is ever added to it."""
+COME_BACK = 100
+"""Milliseconds after which a client of a stream that has ended comes back."""
 routes = APIGatewayHttpRouter()  # type: ignore[no-untyped-call]
 
 
@@ -36,7 +37,7 @@ def page() -> Response[str]:
     known = http.known_tags(event.headers)
     owner, saga = who.subject, query.get("saga_id")
     until = time.monotonic() + max(seconds, preferred)
-    try:
+    with _cursors():
         after = _after(owner, query.get("after"))
         while True:
             entries = kit.feed().read(owner, after, limit)
@@ -47,13 +48,6 @@ def page() -> Response[str]:
                 break
             if not items:
                 after = last
-    except BadCursorError:
-        raise ProblemError("bad-cursor", "use the cursor of the page before") from None
-    except ForeignCursorError:
-        raise ProblemError("foreign-cursor", "use the cursors of your own pages") from None
-    except ExpiredCursorError:
-        detail = "events are kept for 14 days: leave `after` out to begin with the oldest there is"
-        raise ProblemError("cursor-expired", detail) from None
     is_final = "after" in query and len(entries) == limit
     headers["cache-control"] = f"private, max-age={FULL_FOR}" if is_final else "private, no-cache"
     headers["vary"] = "authorization"
@@ -61,6 +55,39 @@ def page() -> Response[str]:
     if tag in known:
         return http.answer(304, headers=headers)
     return http.answer(200, {"items": items, "cursor": cursor_of(owner, last)}, headers=headers)
+
+
+@routes.get("/events/stream")
+def stream() -> Response[str]:
+    """Show what comes after a cursor as server-sent events, or wait for it; then end.
+
+    A gateway that buffers passes nothing on before the end. `EventSource` comes back by itself, and
+    `GET /health` says where the stream is that does not end.
+    """
+    event = routes.current_event
+    owner = http.caller(event, "sagas:read").subject
+    cursor = event.headers.get("last-event-id") or event.query_string_parameters.get("after")
+    with _cursors():
+        began = position_of(owner, cursor) if cursor else kit.feed().head(owner)
+        entries = kit.feed().read(owner, began)
+        if not entries and _more(owner, began, time.monotonic() + http.LONGEST_WAIT):
+            entries = kit.feed().read(owner, began)
+    frames = [frame(owner, entry) for entry in entries]
+    body = opening(cursor_of(owner, began), COME_BACK) + "".join(frames)
+    return http.answer(200, body, content_type="text/event-stream; charset=utf-8")
+
+
+@contextmanager
+def _cursors() -> Iterator[None]:
+    try:
+        yield
+    except BadCursorError:
+        raise ProblemError("bad-cursor", "use the cursor of the page before") from None
+    except ForeignCursorError:
+        raise ProblemError("foreign-cursor", "use the cursors of your own pages") from None
+    except ExpiredCursorError:
+        detail = "events are kept for 14 days: leave `after` out to begin with the oldest there is"
+        raise ProblemError("cursor-expired", detail) from None
 
 
 def _after(owner: str, cursor: str | None) -> int:

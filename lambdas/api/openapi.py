@@ -224,7 +224,14 @@ DELIVERY = _object(
 )
 GATEWAY = _object({"message": TEXT})
 """What the gateway itself says of a token that it does not take."""
-HEALTH = _object({"status": TEXT, "version": TEXT, "chaos": {"type": "boolean"}})
+HEALTH = _object(
+    {
+        "status": TEXT,
+        "version": TEXT,
+        "chaos": {"type": "boolean"},
+        "events": _object({"sse": TEXT, "ws": TEXT}),
+    }
+)
 
 
 def _problems(*statuses: int) -> Schema:
@@ -492,7 +499,30 @@ def _feed_paths() -> Schema:
                     _parameter("header", "Prefer", TEXT, "wait=N, as `wait`", required=False),
                 ],
             )
-        }
+        },
+        "/events/stream": {
+            "get": _operation(
+                "Hear your own events as server-sent events",
+                "sagas:read",
+                {
+                    "200": {
+                        "description": "what comes after the cursor; `id` is the cursor, `data` "
+                        "the event. `GET /health` says where the stream is that does not end.",
+                        "content": {"text/event-stream": {"schema": TEXT}},
+                    }
+                }
+                | _problems(400, 410),
+                operationId="stream-events",
+                parameters=[
+                    _parameter(
+                        "header", "Last-Event-ID", TEXT, "the last `id` known", required=False
+                    ),
+                    _parameter(
+                        "query", "after", TEXT, "the same, where it is absent", required=False
+                    ),
+                ],
+            )
+        },
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -143,3 +144,48 @@ def test_a_cursor_that_cannot_be_is_a_clear_problem(
 @pytest.mark.parametrize("query", ["limit=0", "limit=501", "wait=21", "wait=-1", "wait=x"])
 def test_a_number_that_cannot_be_is_a_422(feed: Feed, who: Caller, query: str) -> None:
     problem(who("GET", f"/events?{query}"), 422, "invalid")
+
+
+# The stream behind a gateway that buffers: the same events, and an end.
+
+
+def frames(text: str) -> list[dict[str, str]]:
+    return [
+        dict(line.split(": ", 1) for line in frame.split("\n"))
+        for frame in text.removesuffix("\n\n").split("\n\n")
+    ]
+
+
+def test_a_buffered_stream_has_what_comes_after_the_last_id(feed: Feed, who: Caller) -> None:
+    tell(feed, who, 3)
+    assert who.subject
+    began = cursor_of(who.subject, 1)
+    answer = who("GET", "/events/stream", Last_Event_ID=began)
+    assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+    first, *rest = frames(answer.text)
+    assert first["id"] == began and "data" not in first
+    assert [frame["id"] for frame in rest] == [cursor_of(who.subject, n) for n in (2, 3)]
+    told = feed.read(who.subject, 1)
+    assert [json.loads(frame["data"]) for frame in rest] == [entry.event for entry in told]
+    assert frames(who("GET", f"/events/stream?after={began}").text)[1:] == rest
+
+
+def test_a_buffered_stream_waits_for_the_first_event_and_ends(feed: Feed, who: Caller) -> None:
+    def tell_soon(owner: str) -> int:
+        tell(feed, who, 1)
+        patch.undo()
+        return feed.head(owner)
+
+    assert who.subject
+    began = cursor_of(who.subject, 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feed, "head", tell_soon)
+        answer = who("GET", f"/events/stream?after={began}")
+    assert [frame["id"] for frame in frames(answer.text)] == [began, cursor_of(who.subject, 1)]
+
+
+def test_a_buffered_stream_refuses_what_a_page_refuses(feed: Feed, who: Caller) -> None:
+    problem(who("GET", "/events/stream?after=x"), 400, "bad-cursor")
+    foreign = cursor_of("somebody", 1)
+    problem(who("GET", "/events/stream", Last_Event_ID=foreign), 400, "foreign-cursor")
+    problem(Caller(None)("GET", "/events/stream"), 401, "unauthorized")

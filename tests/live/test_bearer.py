@@ -105,7 +105,7 @@ def forged(issuer: Issuer, stranger: Issuer) -> dict[str, str]:
             claims, stranger._key, algorithm="RS256", headers=named
         ),
         "signed by a stranger's key": signed(stranger),
-        "not signed": jwt.encode(claims, None, algorithm="none", headers=named),
+        "not signed": jwt.encode(claims, "", algorithm="none", headers=named),
         "the public key taken for a secret": by_public_key.encode(
             payload, public, algorithm="HS256", headers=named
         ),

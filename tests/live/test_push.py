@@ -416,6 +416,24 @@ def test_every_connection_of_the_owner_is_woken_and_nobody_elses(
     assert gateway.sent["theirs"] == []
 
 
+def test_connections_at_the_same_place_share_one_read(
+    connections: Connections, dynamodb: Any, gateway: Gateway, owner: str, opened: Open
+) -> None:
+    reads = []
+
+    class Counted(Feed):
+        def read(self, owner: str, after: int | None, limit: int = 100) -> list[Entry]:
+            reads.append(after)
+            return super().read(owner, after, limit)
+
+    feed = Counted(dynamodb, "feed")
+    append(feed, owner, 1)
+    mine = [opened() for _ in range(5)]
+    take(Pusher(connections, feed, gateway), record(1, owner=owner, position="1"))
+    assert [gateway.positions(name) for name in mine] == [[1]] * 5
+    assert reads == [0]
+
+
 def test_one_connection_that_fails_keeps_its_message_and_not_the_others(
     pusher: Pusher, feed: Feed, gateway: Gateway, owner: str, opened: Open
 ) -> None:

@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from local.aws import client
 from local.emulator import Emulator
@@ -262,3 +265,85 @@ def test_a_version_is_read_as_the_request_asks(start: Start) -> None:
     assert a_versions_first_bytes(start()) == (200, "", b"abcdef")
     closed = a_versions_first_bytes(start("versioned_reads", folder="closed"))
     assert closed == (206, "attachment", b"abc")
+
+
+AUTHORIZER = """
+def authorizer(event, context):
+    if event["headers"].get("authorization") != "right":
+        raise Exception("Unauthorized")
+    statement = {"Action": "execute-api:Invoke", "Effect": "Allow", "Resource": event["methodArn"]}
+    return {"principalId": "asha", "policyDocument": {"Statement": [statement]}}
+
+def handler(event, context):
+    return {"statusCode": 200, "headers": {"Sec-WebSocket-Protocol": "v1"}}
+"""
+
+
+def websocket_api(emulator: Emulator) -> str:
+    """The address of a WebSocket API with an authorizer, which agrees to a subprotocol."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as package:
+        package.writestr("bootstrap", BOOTSTRAP)
+        package.writestr("live.py", AUTHORIZER)
+    functions, gateway = client("lambda", emulator.url), client("apigatewayv2", emulator.url)
+    arns = {
+        name: functions.create_function(
+            FunctionName=name,
+            Runtime="provided.al2023",
+            Handler=f"live.{name}",
+            Role=ROLE,
+            Code={"ZipFile": archive.getvalue()},
+            Timeout=20,
+        )["FunctionArn"]
+        for name in ("authorizer", "handler")
+    }
+    called = "arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/{}/invocations"
+    api = gateway.create_api(
+        Name="live", ProtocolType="WEBSOCKET", RouteSelectionExpression="$request.body.action"
+    )["ApiId"]
+    authorizer = gateway.create_authorizer(
+        ApiId=api,
+        Name="bearer",
+        AuthorizerType="REQUEST",
+        AuthorizerUri=called.format(arns["authorizer"]),
+        IdentitySource=[],
+    )["AuthorizerId"]
+    integration = gateway.create_integration(
+        ApiId=api, IntegrationType="AWS_PROXY", IntegrationUri=called.format(arns["handler"])
+    )["IntegrationId"]
+    gateway.create_route(
+        ApiId=api,
+        RouteKey="$connect",
+        AuthorizationType="CUSTOM",
+        AuthorizerId=authorizer,
+        Target=f"integrations/{integration}",
+    )
+    gateway.create_stage(ApiId=api, StageName="live", AutoDeploy=True)
+    return f"{emulator.url}/_aws/execute-api/{api}/live".replace("http", "ws", 1)
+
+
+def agreed_subprotocol(emulator: Emulator) -> str | None:
+    with connect(
+        websocket_api(emulator),
+        additional_headers={"authorization": "right"},
+        subprotocols=[Subprotocol("v1"), Subprotocol("more")],
+        proxy=None,
+    ) as opened:
+        return opened.subprotocol
+
+
+def test_a_websocket_is_opened_with_the_subprotocol_that_is_agreed_to(start: Start) -> None:
+    assert agreed_subprotocol(start()) is None
+    assert agreed_subprotocol(start("websocket_subprotocol", folder="closed")) == "v1"
+
+
+def status_of_a_refusal(emulator: Emulator) -> int:
+    with pytest.raises(InvalidStatus) as refused, connect(websocket_api(emulator), proxy=None):
+        pytest.fail("it was opened")
+    status: int = refused.value.response.status_code
+    return status
+
+
+def test_an_authorizer_that_says_unauthorized_is_a_401(start: Start) -> None:
+    assert status_of_a_refusal(start()) == 500
+    assert status_of_a_refusal(start("websocket_unauthorized", folder="closed")) == 401

@@ -6,6 +6,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.types import Receive, Scope, Send
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.http11 import Request, Response
+from websockets.sync.client import connect
+from websockets.sync.server import ServerConnection
+from websockets.sync.server import serve as websocket_server
+from websockets.typing import Subprotocol
 
 from local.cloud import _free_port
 from local.issuer import Issuer
@@ -106,3 +113,102 @@ def test_it_serves_the_issuers_documents(proxy: Proxy) -> None:
     discovery = httpx.get(f"{proxy.url}/_issuer/.well-known/openid-configuration").json()
     assert discovery["issuer"] == "http://127.0.0.1/_issuer"
     assert httpx.get(f"{proxy.url}/_issuer/jwks.json").json()["keys"][0]["alg"] == "RS256"
+
+
+# WebSockets.
+
+
+@pytest.fixture
+def echo(proxy: Proxy) -> Iterator[str]:
+    """A WebSocket API that says what reached it, repeats what it is told, and can close."""
+
+    def serve(connection: ServerConnection) -> None:
+        request = connection.request
+        assert request
+        told = {"path": request.path, "authorization": request.headers.get("authorization")}
+        connection.send(json.dumps(told))
+        for message in connection:
+            if message == "close":
+                connection.close(4001, "as you say")
+            else:
+                connection.send(message)
+
+    def refuse(connection: ServerConnection, request: Request) -> Response | None:
+        if request.headers.get("authorization") == "wrong":
+            return connection.respond(401, "no")
+        return None
+
+    with websocket_server(
+        serve,
+        "127.0.0.1",
+        0,
+        subprotocols=[Subprotocol("v1")],
+        process_request=refuse,
+    ) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        proxy.websocket = f"ws://127.0.0.1:{server.socket.getsockname()[1]}/stage"
+        yield proxy.url.replace("http", "ws", 1) + "/events/ws"
+        server.shutdown()
+
+
+def test_a_websocket_goes_through_with_its_headers_query_and_subprotocol(echo: str) -> None:
+    with connect(
+        f"{echo}?after=%3D",
+        additional_headers={"Authorization": "Bearer x"},
+        subprotocols=[Subprotocol("v1"), Subprotocol("bearer.x")],
+        proxy=None,
+    ) as opened:
+        assert opened.subprotocol == "v1"
+        said = json.loads(opened.recv(timeout=10))
+        assert said == {"path": "/stage?after=%3D", "authorization": "Bearer x"}
+        for message in ("hello", b"bytes", "x" * 100_000):
+            opened.send(message)
+            assert opened.recv(timeout=10) == message
+
+
+def test_a_websocket_is_closed_as_the_api_closes_it(echo: str) -> None:
+    with connect(echo, subprotocols=[Subprotocol("v1")], proxy=None) as opened:
+        opened.recv(timeout=10)
+        opened.send("close")
+        with pytest.raises(ConnectionClosed) as closed:
+            opened.recv(timeout=10)
+    assert closed.value.rcvd
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4001, "as you say")
+
+
+def test_a_refused_handshake_is_refused_as_the_api_does_it(echo: str, proxy: Proxy) -> None:
+    def refusal() -> int:
+        headers = {"Authorization": "wrong"}
+        with (
+            pytest.raises(InvalidStatus) as refused,
+            connect(echo, additional_headers=headers, proxy=None),
+        ):
+            pytest.fail("it was opened")
+        status: int = refused.value.response.status_code
+        return status
+
+    assert refusal() == 401
+    proxy.websocket = None
+    assert refusal() == 503
+
+
+def test_before_there_is_a_stream_it_says_so(proxy: Proxy) -> None:
+    assert httpx.get(f"{proxy.url}/events/stream").status_code == 503
+
+
+def test_an_open_stream_ends_in_order_when_the_proxy_stops(
+    proxy: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"begun\n", "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    proxy.stream = endless
+    with httpx.stream("GET", f"{proxy.url}/events/stream", timeout=10) as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == "begun"
+        proxy.stop()
+        assert list(lines) == []
+    assert not caplog.records

@@ -1,0 +1,145 @@
+"""Where events arrive: a stream, a WebSocket and a webhook, each listened to in a thread."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import threading
+import time
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from cli.api import Api
+
+Hear = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass
+class Arrivals:
+    """What has arrived, by the way that it came.
+
+    Attributes:
+        heard: The events by channel, each with the moment of its arrival, in seconds.
+    """
+
+    heard: dict[str, list[tuple[float, Mapping[str, Any]]]] = field(default_factory=dict)
+    _change: threading.Condition = field(default_factory=threading.Condition)
+
+    def hear(self, channel: str) -> Hear:
+        """What takes the events of a channel."""
+        self.heard[channel] = []
+
+        def take(event: Mapping[str, Any]) -> None:
+            with self._change:
+                self.heard[channel].append((time.time(), event))
+                self._change.notify_all()
+
+        return take
+
+    def wait(self, number: int, seconds: float) -> bool:
+        """Wait until so many events have come by every channel; whether they have."""
+        with self._change:
+            return self._change.wait_for(
+                lambda: all(len(events) >= number for events in self.heard.values()), seconds
+            )
+
+
+@contextmanager
+def listening(api: Api, token: str) -> Iterator[Arrivals]:
+    """Listen to the caller's events by every channel that pushes, from now on."""
+    arrivals = Arrivals()
+    live = api.get("/health")["events"]
+    with ExitStack() as stack:
+        stack.enter_context(_streaming(live["sse"], token, arrivals.hear("SSE")))
+        stack.enter_context(_connected(live["ws"], token, arrivals.hear("WebSocket")))
+        stack.enter_context(_receiving(api, arrivals.hear("webhook")))
+        yield arrivals
+
+
+@contextmanager
+def _streaming(url: str, token: str, hear: Hear) -> Iterator[None]:
+    headers = {"authorization": f"Bearer {token}"}
+    with httpx.stream("GET", url, headers=headers, timeout=60, trust_env=False) as answer:
+        answer.raise_for_status()
+        lines = answer.iter_lines()
+        while next(lines):  # the first frame, with which it has begun
+            pass
+
+        def read() -> None:
+            for line in lines:
+                if line.startswith("data: "):
+                    hear(json.loads(line.removeprefix("data: ")))
+
+        with _thread(read, answer.close, httpx.HTTPError, httpx.StreamError):
+            yield
+
+
+@contextmanager
+def _connected(url: str, token: str, hear: Hear) -> Iterator[None]:
+    headers = {"authorization": f"Bearer {token}"}
+    with connect(url, additional_headers=headers, proxy=None) as socket:
+
+        def read() -> None:
+            while True:
+                hear(json.loads(socket.recv()))
+
+        with _thread(read, socket.close, ConnectionClosed):
+            yield
+
+
+@contextmanager
+def _receiving(api: Api, hear: Hear) -> Iterator[None]:
+    """A webhook to a server of our own, which believes only what is signed."""
+    secret = b""
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            signed = f"{self.headers['webhook-id']}.{self.headers['webhook-timestamp']}.".encode()
+            made = hmac.new(secret, signed + body, hashlib.sha256).digest()
+            is_signed = f"v1,{b64encode(made).decode()}" in self.headers["webhook-signature"]
+            if is_signed:
+                hear(json.loads(body))
+            self.send_response(204 if is_signed else 401)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing: it would tear the timeline apart."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    with server, _thread(server.serve_forever, server.shutdown):
+        url = f"http://127.0.0.1:{server.server_port}/"
+        made = api.call("POST", "/webhooks", json={"url": url}).json()
+        secret = b64decode(made["secret"].removeprefix("whsec_"))
+        try:
+            yield
+        finally:
+            api.call("DELETE", f"/webhooks/{made['webhook_id']}")
+
+
+@contextmanager
+def _thread(
+    work: Callable[[], None], stop: Callable[[], None], *ends: type[Exception]
+) -> Iterator[None]:
+    """Do something in a thread until it is stopped, which it takes for one of `ends`."""
+
+    def run() -> None:
+        with suppress(*ends):
+            work()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop()
+        thread.join(5)

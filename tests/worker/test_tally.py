@@ -1,0 +1,137 @@
+"""The tally: each event is counted once, by the function and by a worker's handler alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from moto import mock_aws
+
+from lambdas import tally as function
+from lambdas.batch import handle_each
+from recourse.aws import client
+from recourse.events import UnreadableError, event
+from recourse.items import decode_item
+from recourse.message import Message
+from recourse.queues import SourceQueue
+from recourse.tally import Tally
+from tests.moto import transactions
+
+TABLE = "tally"
+ARN = "arn:aws:sqs:us-east-1:123456789012:Tally"
+
+
+@pytest.fixture
+def tally(monkeypatch: pytest.MonkeyPatch) -> Iterator[Tally]:
+    """A tally that the function counts in."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with mock_aws(), transactions.true():
+        client.cache_clear()
+        client("dynamodb").create_table(
+            TableName=TABLE,
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        made = Tally(client("dynamodb"), TABLE)
+        monkeypatch.setattr(function, "tally", lambda: made)
+        yield made
+    client.cache_clear()
+
+
+def told(saga_id: str, what: str, **about: Any) -> dict[str, Any]:
+    return event(saga_id, "travel-booking", what, **about) | {"time": "2026-11-24T10:00:00.000Z"}
+
+
+def message(body: str) -> Message:
+    return Message("m", body, {}, None, 1)
+
+
+def record(number: int, body: str) -> dict[str, Any]:
+    attributes = {"ApproximateReceiveCount": "1"}
+    return {
+        "messageId": str(number),
+        "receiptHandle": "r",
+        "body": body,
+        "attributes": attributes,
+        "eventSourceARN": ARN,
+    }
+
+
+def counted() -> dict[str, dict[str, int]]:
+    rows = [decode_item(row) for row in client("dynamodb").scan(TableName=TABLE)["Items"]]
+    return {row.pop("pk"): row for row in rows if row["pk"].startswith("tally#")}
+
+
+def test_sagas_are_counted_by_day_and_outcome_whatever_comes_how_often(tally: Tally) -> None:
+    events = [
+        *(told(saga, "started") for saga in "abc"),
+        told("a", "succeeded"),
+        told("b", "compensated"),
+        told("c", "compensation_failed"),
+        told("a", "done", step="hotel"),
+        told("b", "started") | {"id": "other", "time": "2026-11-25T00:00:00.000Z"},
+    ]
+    for one in [*events, *events]:
+        function.handle(message(json.dumps(one)))
+    assert counted() == {
+        "tally#2026-11-24#travel-booking": {
+            "started": 3,
+            "succeeded": 1,
+            "compensated": 1,
+            "compensation_failed": 1,
+        },
+        "tally#2026-11-25#travel-booking": {"started": 1},
+    }
+
+
+def test_an_event_that_comes_to_many_at_once_is_counted_once(tally: Tally) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        new = list(pool.map(tally.count, [told("a", "started")] * 16))
+    assert new.count(True) == 1
+    assert counted() == {"tally#2026-11-24#travel-booking": {"started": 1}}
+
+
+def test_what_is_no_event_is_poison(tally: Tally) -> None:
+    for body in ("", "{", "[]", "[" * 100_000, '{"type": 1}', json.dumps(told("a", "x"))[:-1]):
+        with pytest.raises(UnreadableError):
+            function.handle(message(body))
+
+
+class Puts(SourceQueue):
+    """Stands for the queue, and notes what is asked of it."""
+
+    def __init__(self) -> None:
+        self.aside: list[str] = []
+        self.off: list[str] = []
+
+    def set_aside(self, record: Any, reason: str) -> None:
+        self.aside.append(record["messageId"])
+
+    def later(self, record: Any, seconds: int) -> None:
+        self.off.append(record["messageId"])
+
+
+def test_in_a_batch_poison_is_set_aside_and_what_fails_comes_again(
+    tally: Tally, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = tally.count
+
+    def broken(one: Any) -> bool:
+        if one["subject"] == "b":
+            raise ConnectionError("the table cannot be reached")
+        return count(one)
+
+    monkeypatch.setattr(tally, "count", broken)
+    bodies = [json.dumps(told("a", "started")), "{", json.dumps(told("b", "started"))]
+    queue = Puts()
+    records = [record(number, body) for number, body in enumerate(bodies)]
+    answer = handle_each(function.handle, records, lambda arn: queue)
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "2"}]}
+    assert (queue.aside, queue.off) == (["1"], ["2"])
+    assert counted() == {"tally#2026-11-24#travel-booking": {"started": 1}}

@@ -12,10 +12,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check up deploy bench clean
+.PHONY: help setup demo test check up deploy bench bench-push-pull clean
 
 help:  ## say what there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 17
 
 setup: $(READY) $(MINISTACK) $(NODE_MODULES)  ## install everything that the rest needs
 
@@ -66,6 +66,9 @@ deploy: setup  ## cdk deploy to the account that the environment names; STAGE= c
 
 bench: setup  ## the benchmarks, as tables
 	@python -m bench
+
+bench-push-pull: setup  ## push against pull, measured, and written into docs/push-and-pull.md
+	@python -m bench.push_pull $(ARGS)
 
 clean:  ## remove what was built and what the local cloud kept
 	@rm -rf .local/check .local/cloud .local/demo .local/tests .local/bench cdk.out .mypy_cache .ruff_cache .hypothesis

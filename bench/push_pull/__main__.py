@@ -10,9 +10,9 @@ import typer
 
 from bench.figures import say
 from bench.push_pull import report
-from bench.push_pull.measure import FULL, QUICK, Measurement, as_json
+from bench.push_pull.measure import FULL, QUICK, Measurement
 from bench.push_pull.paths import BY_KEY, PATHS
-from bench.push_pull.place import FOLDER, place
+from bench.push_pull.place import place
 from bench.push_pull.tables import Report
 from local import ROOT
 
@@ -40,8 +40,6 @@ def run(
     with place() as where:
         measurement = Measurement(where, sizes, wanted)
         measurement.all()
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        (FOLDER / "results.json").write_text(as_json(measurement.results))
         made = Report(
             measurement.results,
             sizes,

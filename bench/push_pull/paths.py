@@ -17,6 +17,7 @@ class Path:
         name: What the report calls it.
         kind: Who begins each transfer: who has the event, or who wants it.
         parts: What is deployed for it alone; all of them share the feed.
+        interval: Seconds between two polls, where it polls.
         scales: Whether the number of its consumers is ours to choose; else the platform's.
     """
 
@@ -25,6 +26,7 @@ class Path:
     kind: Literal["push", "pull", "none"]
     parts: tuple[Part, ...] = ()
     scales: bool = True
+    interval: float = 0.0
 
 
 NOTHING = Path(key="null", name="no channel", kind="none")
@@ -38,8 +40,18 @@ PATHS = (
         scales=False,
     ),
     Path(key="webhook", name="webhook", kind="push", parts=(Part("Webhooks", ""),)),
-    Path(key="websocket", name="WebSocket", kind="push", parts=(Part("Live", ""),)),
-    Path(key="sse", name="SSE", kind="push", parts=(Part("Live", ""),)),
+    Path(
+        key="websocket",
+        name="WebSocket",
+        kind="push",
+        parts=(
+            Part("Live", "ConnectionsTable"),
+            Part("Live", "WebSocket"),
+            Part("Live", "Push"),
+            Part("Live", "Authorise"),
+        ),
+    ),
+    Path(key="sse", name="SSE", kind="push", parts=(Part("Live", "Stream"),)),
     Path(
         key="sqs-lambda",
         name="SQS to Lambda",
@@ -49,6 +61,6 @@ PATHS = (
     ),
     Path(key="worker", name="SQS to worker", kind="pull", parts=(Part("Probe", "Worker"),)),
     Path(key="long-poll", name="feed, long poll", kind="pull"),
-    Path(key="poll", name="feed, polled each second", kind="pull"),
+    Path(key="poll", name="feed, polled each second", kind="pull", interval=1),
 )
 BY_KEY = {path.key: path for path in PATHS}

@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
 import pytest
 
-from lambdas import kit
-from tests.push.bed import DOWN, NOW, OWNER, Application, Bed, Fault, bed, story
+from tests.push.bed import DOWN, NOW, OWNER, Application, Bed, Fault, story
 from tests.push.channels import CHANNELS, Channel, Make
 
 FAULTS = get_args(Fault)
 UNORDERED = {name: make for name, make in CHANNELS.items() if make.promises.order == "sequence"}
-
-
-@pytest.fixture(params=CHANNELS.values(), ids=CHANNELS)
-def make(request: pytest.FixtureRequest) -> Make:
-    """Each channel in turn."""
-    found: Make = request.param
-    return found
-
-
-@pytest.fixture
-def ground(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
-    with bed() as made:
-        monkeypatch.setattr(kit, "feed", lambda: made.feed)
-        yield made
 
 
 def suffer(ground: Bed, fault: Fault) -> None:
@@ -88,7 +73,8 @@ def test_a_consumer_restores_the_order_by_sequence(make: Make, ground: Bed, faul
     app = Application(ground, fault, in_order=True)
     channel, told = make(ground, app), story()
     suffer(ground, fault)
-    come_to_rest(ground, channel, told)
+    ground.append(OWNER, told)
+    come_to_rest(ground, channel, [])
     assert is_in_order(app.effects)
     # What was early too often is set aside, and so is what waits for it; nothing is gone.
     assert sorted(ids(app.effects) + channel.set_aside()) == sorted(ids(told))

@@ -154,11 +154,12 @@ def websocket(consumer: Consumer) -> None:
     """Take what a WebSocket sends; go on after the last one where it breaks."""
 
     def read() -> None:
-        address = str(
-            httpx.URL(consumer.settings.url).copy_merge_params({"after": consumer.cursor})
-        )
-        plain = {"additional_headers": consumer.bearer, "compression": None, "proxy": None}
-        with connect(address, **plain) as socket:
+        asked = {"after": consumer.cursor}
+        address = str(httpx.URL(consumer.settings.url).copy_merge_params(asked))
+        # API Gateway compresses nothing.
+        with connect(
+            address, additional_headers=consumer.bearer, compression=None, proxy=None
+        ) as socket:
             consumer.ready()
             for message in socket:
                 told = json.loads(message)

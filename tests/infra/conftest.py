@@ -50,7 +50,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
 def fargate(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
     """What AWS is asked for where workers are on Fargate, of one saga; the rest is as ever."""
     folder = tmp_path_factory.mktemp("fargate")
-    return synthesise(folder, {"workers": "fargate"}, {"order": ORDER})
+    return synthesise(folder, {"workers": "fargate", "probe": "on"}, {"order": ORDER})
 
 
 @pytest.fixture(scope="session", params=["dev", "prod", "local"])

@@ -404,7 +404,7 @@ class _Bearers:
         self._bed = bed
 
     def verify(self, token: str, scope: str) -> Caller:
-        return Caller(OWNER, frozenset({scope}), until=self._bed.now + DAY)
+        return Caller(OWNER, frozenset({scope}), until=int(self._bed.now + DAY))
 
 
 async def _get(app: Any, scope: MutableMapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from tests.push.bed import Bed, bed
 from tests.push.channels import CHANNELS, Make
 
 
-@pytest.fixture(params=CHANNELS.values(), ids=CHANNELS)
+@pytest.fixture(params=CHANNELS.values(), ids=list(CHANNELS))
 def make(request: pytest.FixtureRequest) -> Make:
     """Each channel in turn."""
     found: Make = request.param

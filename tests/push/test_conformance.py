@@ -33,7 +33,7 @@ def come_to_rest(ground: Bed, channel: Channel, told: list[dict[str, Any]]) -> N
             return
 
 
-def ids(events: list[Mapping[str, Any]]) -> list[str]:
+def ids(events: Iterable[Mapping[str, Any]]) -> list[str]:
     return [one["id"] for one in events]
 
 
@@ -68,7 +68,7 @@ def test_nothing_is_lost_and_each_has_one_effect_in_order_where_that_is_promised
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("make", UNORDERED.values(), ids=UNORDERED)
+@pytest.mark.parametrize("make", UNORDERED.values(), ids=list(UNORDERED))
 def test_a_consumer_restores_the_order_by_sequence(make: Make, ground: Bed, fault: Fault) -> None:
     app = Application(ground, fault, in_order=True)
     channel, told = make(ground, app), story()

@@ -48,7 +48,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
 
 @pytest.fixture(scope="session")
 def fargate(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
-    """What AWS is asked for where workers are on Fargate, of one saga; the rest is as ever."""
+    """What AWS is asked for, of one saga, where workers are on Fargate and there is the probe."""
     folder = tmp_path_factory.mktemp("fargate")
     return synthesise(folder, {"workers": "fargate", "probe": "on"}, {"order": ORDER})
 

@@ -9,7 +9,7 @@ import threading
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -79,9 +79,8 @@ def _streaming(url: str, token: str, hear: Hear) -> Iterator[None]:
                 if line.startswith("data: "):
                     hear(json.loads(line.removeprefix("data: ")))
 
-        with _thread(read, httpx.HTTPError, httpx.StreamError):
+        with _thread(read, answer.close, httpx.HTTPError, httpx.StreamError):
             yield
-            answer.close()
 
 
 @contextmanager
@@ -93,9 +92,8 @@ def _connected(url: str, token: str, hear: Hear) -> Iterator[None]:
             while True:
                 hear(json.loads(socket.recv()))
 
-        with _thread(read, ConnectionClosed):
+        with _thread(read, socket.close, ConnectionClosed):
             yield
-            socket.close()
 
 
 @contextmanager
@@ -118,7 +116,7 @@ def _receiving(api: Api, hear: Hear) -> Iterator[None]:
             """Say nothing: it would tear the timeline apart."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
-    with server, _thread(server.serve_forever):
+    with server, _thread(server.serve_forever, server.shutdown):
         url = f"http://127.0.0.1:{server.server_port}/"
         made = api.call("POST", "/webhooks", json={"url": url}).json()
         secret = b64decode(made["secret"].removeprefix("whsec_"))
@@ -126,20 +124,22 @@ def _receiving(api: Api, hear: Hear) -> Iterator[None]:
             yield
         finally:
             api.call("DELETE", f"/webhooks/{made['webhook_id']}")
-            server.shutdown()
 
 
 @contextmanager
-def _thread(work: Callable[[], None], *ends: type[Exception]) -> Iterator[None]:
-    """Do something in a thread until it is told to stop, which it takes for one of `ends`."""
+def _thread(
+    work: Callable[[], None], stop: Callable[[], None], *ends: type[Exception]
+) -> Iterator[None]:
+    """Do something in a thread until it is stopped, which it takes for one of `ends`."""
 
     def run() -> None:
-        try:
+        with suppress(*ends):
             work()
-        except ends:
-            return
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    yield
-    thread.join(5)
+    try:
+        yield
+    finally:
+        stop()
+        thread.join(5)

@@ -92,8 +92,8 @@ class Stage:
             raise ContextError(f"context timescale={text('timescale')!r}: a number") from problem
         if not 0 < timescale <= 100:
             raise ContextError(f"context timescale={timescale:g}: above 0, at most 100")
-        if not text("streams").isdigit() and text("streams"):
-            raise ContextError(f"context streams={text('streams')!r}: a number")
+        if text("streams") and not (text("streams").isdecimal() and int(text("streams"))):
+            raise ContextError(f"context streams={text('streams')!r}: a number, at least 1")
         return cls(
             base=base,
             chaos=text("chaos") == "on",

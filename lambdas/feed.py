@@ -10,6 +10,7 @@ from aws_lambda_powertools import Logger
 from lambdas import kit
 from recourse.feed import Feed
 from recourse.items import decode_item
+from recourse.projection import is_hidden
 
 logger = Logger()
 
@@ -22,7 +23,8 @@ def handler(event: dict[str, Any], context: object) -> None:
 def take(feed: Feed, records: Iterable[Mapping[str, Any]]) -> int:
     """Append the events of a batch to their owners' feeds; how many were new.
 
-    A saga's row holds all of its events, so of several changes the last one says everything.
+    A saga's row holds all of its events, so of several changes the last one says everything. Those
+    that only move the ledger are nobody's to see.
     """
     sagas: dict[str, Mapping[str, Any]] = {}
     for record in records:
@@ -32,5 +34,6 @@ def take(feed: Feed, records: Iterable[Mapping[str, Any]]) -> int:
     owners: dict[str, list[dict[str, Any]]] = {}
     for image in sagas.values():
         row = decode_item({name: image[name] for name in ("owner", "entered")})
-        owners.setdefault(row["owner"], []).extend(row["entered"])
+        told = [one for one in row["entered"] if not is_hidden(one)]
+        owners.setdefault(row["owner"], []).extend(told)
     return sum(feed.append(owner, told) for owner, told in owners.items())

@@ -57,6 +57,7 @@ def _do(into: Dispatcher, work: tuple[str, ...], until: float) -> bool:
     def is_time() -> bool:
         return time.monotonic() < until
 
-    if len(work) == 2:
-        return into.replay(*work, is_time)
-    return into.dispatch(*work, is_time)
+    if len(work) == 1:
+        return into.dispatch(work[0], is_time)
+    webhook_id, replay_id = work
+    return into.replay(webhook_id, replay_id, is_time)

@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.typing import Subprotocol
 
@@ -88,10 +88,12 @@ class Proxy:
         """Close the port; calls that wait are cut off after a second."""
         self._server.should_exit = True
         if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join(5)
 
     @contextlib.asynccontextmanager
     async def _connected(self, _app: Starlette) -> AsyncIterator[None]:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         async with httpx.AsyncClient(
             timeout=httpx.Timeout(None, connect=5),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
@@ -104,7 +106,21 @@ class Proxy:
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self.stream or _problem(503, "The local cloud is still starting.")
-        await app(scope, receive, send)
+
+        async def left() -> Message:
+            """Whatever comes first: something from the client, or our own end."""
+            said = asyncio.ensure_future(receive())
+            ending = asyncio.ensure_future(self._stopping.wait())
+            try:
+                await asyncio.wait({said, ending}, return_when=asyncio.FIRST_COMPLETED)
+                return said.result() if said.done() else {"type": "http.disconnect"}
+            finally:
+                said.cancel()
+                ending.cancel()
+
+        await app(scope, left, send)
+        if self._stopping.is_set():
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _bridge(self, client: WebSocket) -> None:
         """Join a client's WebSocket with one to the API; the handshake is the API's own."""

@@ -258,7 +258,8 @@ class Webhooks:
 
     def of(self, owner: str) -> list[Webhook]:
         """An owner's webhooks, the newest first."""
-        known = self._got(_owner_pk(owner)).get("webhooks", {}).get("SS", [])
+        row = self._got(_owner_pk(owner))
+        known = row["webhooks"]["SS"] if "webhooks" in row else []
         if not known:
             return []
         keys: Any = [{"pk": {"S": webhook_pk(one)}} for one in known]
@@ -268,7 +269,8 @@ class Webhooks:
                 RequestItems={self.table: {"Keys": keys, "ConsistentRead": True}}
             )
             rows += got["Responses"][self.table]
-            keys = got.get("UnprocessedKeys", {}).get(self.table, {}).get("Keys")
+            left: Any = got.get("UnprocessedKeys", {})
+            keys = left.get(self.table, {}).get("Keys")
             if not keys:
                 found = [_webhook(decode_item(row)) for row in rows]
                 return sorted(found, key=lambda one: (one.created_at, one.webhook_id), reverse=True)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -24,6 +24,8 @@ from recourse.feed import (
     cursor_of,
     position_of,
 )
+from recourse.projection import AT_REST
+from recourse.saga import Coordination
 from tests.integration.trips import TRIP, stock
 from tests.moto.feeding import Feeding
 from tests.moto.ground import ground
@@ -219,3 +221,28 @@ def test_all_that_enters_the_ledger_is_fed_and_told_of_with_its_place(feeding: F
     assert places == {"1", str(len(entries))}
     assert {m["MessageAttributes"]["owner"]["StringValue"] for m in got} == {"asha"}
     assert {json.loads(m["Body"])["sequence"] for m in got} == {1, len(entries)}
+
+
+@pytest.mark.parametrize("fault", ["car=reject", "payment=reject", "payment=crash", "hotel=late"])
+@pytest.mark.parametrize("coordination", get_args(Coordination))
+def test_what_only_moves_the_ledger_is_nobodys_to_see(
+    feeding: Feeding, fault: str, coordination: Coordination
+) -> None:
+    made = feeding.ground
+    before = feeding.feed.head("asha")
+    step, kind = fault.split("=")
+    saga = made.start(
+        "travel-booking",
+        TRIP,
+        key=f"{fault}-{coordination}",
+        faults={step: kind},
+        coordination=coordination,
+        run=coordination == "orchestration",
+    )
+    made.settle()
+    feeding.settle()
+    record = made.ledger.get(saga)
+    assert record and record.status in AT_REST
+    told = [entry.event for entry in feeding.feed.read("asha", before)]
+    assert told == [one for one in record.entered if "sequence" in one]
+    assert [one["sequence"] for one in told] == list(range(1, len(told) + 1))

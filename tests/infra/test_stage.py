@@ -38,6 +38,10 @@ def test_origins_are_separated_by_spaces_or_commas() -> None:
     )
 
 
+def test_so_many_streams_as_the_context_says() -> None:
+    assert (stage().streams, stage(streams="200").streams) == (50, 200)
+
+
 @pytest.mark.parametrize(
     ("context", "said"),
     [
@@ -54,6 +58,8 @@ def test_origins_are_separated_by_spaces_or_commas() -> None:
         ({"public_url": "api.example"}, "public_url='api.example'"),
         ({"public_url": "https://api.example/v1"}, "public_url="),
         ({"cors_origins": "*"}, "no wildcard"),
+        ({"streams": "0"}, "streams='0'"),
+        ({"streams": "many"}, "streams='many'"),
         ({"sender": "trips"}, "a mail address"),
         ({"sender": "*@example.com"}, "a mail address"),
         ({"audience": "recourse"}, "issuer and audience"),

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from lambdas.api.problems import TYPES
 from lambdas.bearer import Bearers
 from lambdas.sse import Stream
+from local import ROOT
+from local.cloud import _free_port
 from local.issuer import AUDIENCE, Issuer
 from recourse.feed import Feed, cursor_of
 from recourse.live import PROBLEMS
@@ -375,3 +382,32 @@ def test_problems_are_worded_as_the_api_words_them() -> None:
     shared = set(PROBLEMS) & set(TYPES)
     assert shared >= {"bad-cursor", "foreign-cursor", "cursor-expired", "unauthorized"}
     assert {kind: PROBLEMS[kind] for kind in shared} == {kind: TYPES[kind] for kind in shared}
+
+
+def test_the_start_script_serves_the_app_as_the_web_adapter_asks_for_it(issuer: Issuer) -> None:
+    port = _free_port(0)
+    told = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "LAMBDA_TASK_ROOT": str(ROOT),
+        "LAMBDA_RUNTIME_DIR": "/nowhere",
+        "AWS_LWA_PORT": str(port),
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "FEED_TABLE": "feed",
+        "ISSUER": URL,
+        "AUDIENCES": AUDIENCE,
+        "STREAM_SECONDS": "870",
+    }
+    with subprocess.Popen([ROOT / "lambdas" / "sse.sh"], env=told, cwd="/") as server:
+        try:
+            until = time.monotonic() + 3 * PATIENCE
+            while True:
+                try:
+                    answer = httpx.get(f"http://127.0.0.1:{port}/events/stream", trust_env=False)
+                    break
+                except httpx.ConnectError:
+                    assert server.poll() is None and time.monotonic() < until
+                    time.sleep(0.05)
+        finally:
+            server.terminate()
+    assert answer.status_code == 401
+    assert answer.json()["type"] == "urn:recourse:problem:unauthorized"

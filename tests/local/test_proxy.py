@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.types import Receive, Scope, Send
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.http11 import Request, Response
 from websockets.sync.client import connect
@@ -193,3 +194,21 @@ def test_a_refused_handshake_is_refused_as_the_api_does_it(echo: str, proxy: Pro
 
 def test_before_there_is_a_stream_it_says_so(proxy: Proxy) -> None:
     assert httpx.get(f"{proxy.url}/events/stream").status_code == 503
+
+
+def test_an_open_stream_ends_in_order_when_the_proxy_stops(
+    proxy: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"begun\n", "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    proxy.stream = endless
+    with httpx.stream("GET", f"{proxy.url}/events/stream", timeout=10) as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == "begun"
+        proxy.stop()
+        assert list(lines) == []
+    assert not caplog.records

@@ -26,7 +26,6 @@ os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "ground")
 os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 
 import lambdas.api
-import recourse.feed
 from lambdas import kit, webhook_deliver, webhook_dispatch
 from recourse.aws import client
 from recourse.events import event
@@ -325,7 +324,7 @@ def ground() -> Iterator[Ground]:
         kit.wake.cache_clear()
         made = Ground()
         stack.enter_context(replaced(sqs_models, "unix_time_millis", lambda *_: made.now * 1000))
-        stack.enter_context(mock.patch.object(recourse.feed.time, "time", lambda: made.now))
+        stack.enter_context(mock.patch("recourse.feed.time.time", lambda: made.now))
         played = {"webhooks": made.webhooks, "feed": made.feed, "ledger": made.ledger}
         for name, value in played.items():
             stack.enter_context(mock.patch.object(kit, name, lambda value=value: value))

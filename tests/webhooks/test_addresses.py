@@ -152,12 +152,16 @@ def test_a_name_that_cannot_be_found_and_one_that_hangs() -> None:
     def missing(*_: object) -> list[str]:
         raise socket.gaierror("no such name")
 
+    def hang(*_: object) -> list[str]:
+        hanging.wait()
+        return []
+
     hanging = threading.Event()
     to = endpoint("https://a.example/")
     with pytest.raises(UnresolvedError, match="no such name"):
         checked(to, resolver=missing)
     with pytest.raises(UnresolvedError, match="no answer within"):
-        checked(to, resolver=lambda *_: hanging.wait() and [], seconds=0.01)
+        checked(to, resolver=hang, seconds=0.01)
     hanging.set()
     with pytest.raises(UnresolvedError):
         checked(to, resolver=lambda *_: [])

@@ -230,9 +230,7 @@ def test_a_range_of_time_is_replayed_in_order_and_no_more(hooks: Ground) -> None
         hooks.run()
         hooks.now += 60
     assert len(hooks.endpoints.posts) == 5
-    times = [
-        entry.event["time"] for entry in hooks.feed.read("asha", 0) if "a." in entry.event["id"]
-    ]
+    times = [told["time"] for told in hooks.ledger["a"].entered]
     answer = hooks.do(made, "replay", {"from": times[1], "to": times[3]})
     assert answer.status == 202
     hooks.run()

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from recourse.webhooks import sending
+from recourse.webhooks.addresses import checked, endpoint
 from recourse.webhooks.sending import EXCERPT, MOST_READ, Answer, Sender
 
 BODY = b'{"type":"recourse.order.started"}'
@@ -199,9 +199,9 @@ def test_a_name_is_checked_at_every_attempt_for_it_may_mean_another_address_by_t
     with server(lambda _: reached.append(True)) as port:
         answers = iter([["93.184.216.34"], ["127.0.0.1"], ["10.0.0.1", "93.184.216.34"]])
         sender = Sender(resolver=lambda *_: next(answers), deadline=5)
-        assert sending.checked(
-            sending.endpoint(f"https://a.example:{port}/"), resolver=sender.resolver
-        ) == ["93.184.216.34"]
+        assert checked(endpoint(f"https://a.example:{port}/"), resolver=sender.resolver) == [
+            "93.184.216.34"
+        ]
         for _ in range(2):
             answer = sender.post(f"https://a.example:{port}/", {}, BODY)
             assert answer.status is None

@@ -340,9 +340,7 @@ class Worker:
             self._taken += len(got)
             for held in got:
                 self._held.add(held)
-                if self._stopping.is_set():
-                    self._give_back(held)
-                elif held.lane is None:
+                if held.lane is None:
                     self._ready.put(held)
                 elif held.lane in self._lanes:
                     self._lanes[held.lane].append(held)

@@ -255,6 +255,23 @@ def test_a_replay_that_is_interrupted_goes_on_and_repeats_nothing(
     assert hooks.endpoints.got() == [f"a{number}" for number in range(1, 8)]
 
 
+def test_a_replay_that_there_is_no_room_for_waits_for_it(
+    hooks: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = hooks.register()
+    for saga in "abc":
+        hooks.tell(saga, 1)
+    hooks.run()
+    monkeypatch.setattr(webhooks, "MOST_BUSY", 1)
+    hooks.do(made, "replay", {"from": "2020-01-01", "to": "2100-01-01"})
+    for _ in range(3):
+        hooks.take(OWNERS, hooks.records(OWNERS))
+        assert hooks.waiting(OWNERS) == hooks.waiting() == 1
+    hooks.run()
+    assert hooks.endpoints.got() == ["a1", "b1", "c1", "a1", "b1", "c1"]
+    assert hooks.waiting(OWNERS) == 0
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [

@@ -125,12 +125,13 @@ def webhooks() -> Webhooks:
 
 
 @cache
-def wake(url: str) -> Callable[..., None]:
-    """What sends a message to a queue: its fields, as the body and as attributes."""
+def wake(url: str, delay: int = 0) -> Callable[..., None]:
+    """What sends a message to a queue, after some seconds: its fields, as body and attributes."""
 
     def send(**fields: str) -> None:
         client("sqs").send_message(
             QueueUrl=url,
+            DelaySeconds=delay,
             MessageBody=json.dumps(fields),
             MessageAttributes={
                 name: {"DataType": "String", "StringValue": value} for name, value in fields.items()

@@ -79,7 +79,7 @@ def test_cognitos_access_tokens_name_a_client_and_prefix_their_scopes(issuer: Is
         {"but": ("iss",)},
         {"but": ("aud",)},
     ],
-    ids=str,
+    ids=lambda claims: "-".join(claims),
 )
 def test_a_token_that_is_not_for_us_or_not_now_does_not_count(
     issuer: Issuer, bearers: Bearers, claims: dict[str, Any]

@@ -12,6 +12,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, Literal, Protocol
 
 from botocore.exceptions import ClientError, EndpointConnectionError
@@ -37,6 +38,8 @@ from tests.moto.patching import replaced
 from tests.push.bed import OWNER, RECEIVES, Application, Bed, FailedError
 
 FAILURES = (FailedError, Killed)
+IN_TIME: Any = SimpleNamespace(get_remaining_time_in_millis=lambda: 30_000)
+"""The context of a function that has all of its time."""
 AGAIN = 5
 """How often the client of a feed tries an event before it sets it aside."""
 
@@ -224,7 +227,7 @@ class SqsToLambda:
         if self.bed.is_down or not (records := self.bed.batch(self.url)):
             return False
         try:
-            answer = handle_each(self._handle, records, self.bed.source)
+            answer = handle_each(self._handle, records, self.bed.source, IN_TIME)
         except Killed:
             return True  # nothing was answered: all of it comes again
         self.bed.settle(self.url, records, answer)
@@ -296,7 +299,9 @@ class Webhook:
 
     def deliver(self) -> bool:
         woken = self.bed.batch(self._owners)
-        self.bed.settle(self._owners, woken, webhook_dispatch.take(self._dispatcher, woken))
+        later = kit.wake(self._owners)
+        answer = webhook_dispatch.take(self._dispatcher, woken, later)
+        self.bed.settle(self._owners, woken, answer)
         lanes = self.bed.batch(self._lanes)
         wake = kit.wake(self._lanes)
         answer = webhook_deliver.take(self._deliverer, lanes, self.bed.source, wake)

@@ -12,7 +12,7 @@ from recourse.message import Message
 from tests.moto.handlers import Killed
 from tests.push import test_conformance as suite
 from tests.push.bed import Application, Bed
-from tests.push.channels import Pull, SqsToLambda, Webhook
+from tests.push.channels import IN_TIME, Pull, SqsToLambda, Webhook
 
 
 class DeletesFirst(SqsToLambda):
@@ -23,7 +23,7 @@ class DeletesFirst(SqsToLambda):
             return False
         self.bed.settle(self.url, records, {"batchItemFailures": []})
         try:
-            handle_each(self._handle, records, self.bed.source)
+            handle_each(self._handle, records, self.bed.source, IN_TIME)
         except Killed:
             return True
         return True

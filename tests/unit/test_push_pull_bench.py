@@ -55,7 +55,8 @@ def test_events_that_are_late_keep_the_moment_at_which_they_were_meant() -> None
     begin = time.time_ns()
     due = load.send([0.0, 0.001, 0.002, 0.003], 1, append, begin=begin)
     assert [one.at - begin for one in due] == [0, 1_000_000, 2_000_000, 3_000_000]
-    assert sent == [(0, [0]), (0, [1, 2, 3])]
+    assert [number for _, numbers in sent for number in numbers] == [0, 1, 2, 3]
+    assert len(sent) <= 2
 
 
 def test_lanes_are_sent_independently_and_in_order() -> None:

@@ -46,8 +46,8 @@ class Charged:
 
 CHARGED = {
     "sns-lambda": Charged(event={"SNS publishes": 1, "Lambda requests": 1}, hour={}),
-    # Counted, as for the WebSocket, at the clients in the conformance suite's bed. A webhook's event
-    # goes into the owner's queue and out, into its lane and out, and into the delivery log.
+    # Counted at the clients on the conformance suite's bed, as the WebSocket's: into the owner's
+    # queue and out, into a lane and out, and into the delivery log.
     "webhook": Charged(
         event={
             "SNS publishes": 1,
@@ -350,40 +350,57 @@ class Report:
             for path, one in self._measured
             if path != NOTHING and len(one.highest) > 1 and one.highest.get(1)
         }
-        said = [f"{name} {ratio:.1f} times" for name, ratio in grown.items()]
-        lost = [
-            f"{path.name} {sum(math.isinf(x) for x in one.latencies['burst'])}"
-            for path, one in self._measured
-            if path != NOTHING
-        ]
+        push, pull = (sum(map(_lost_in_a_burst, self._results(kind))) for kind in ("push", "pull"))
+        verdict = "confirmed" if push and not pull else "conditional" if push else "refuted"
+        said = ", ".join(f"{name} {ratio:.1f} times" for name, ratio in grown.items())
         most = max(self.sizes.consumers)
         return (
-            "conditional",
-            f"rate with {most} consumers against one: {', '.join(said) or 'not measured'}; lost in "
-            f"a burst of ten times: {', '.join(lost)}; what all of them share is the feed and its "
-            "relay, on two cores",
+            verdict,
+            f"in bursts of ten times, push lost {push} and pull {pull}; the rate with {most} "
+            f"consumers against one: {said or 'not measured'} (they share two cores, the feed and "
+            "its relay)",
         )
 
     def _flow(self) -> tuple[str, str]:
-        overtaken = {path.name: one.overtaken for path, one in self._measured if path != NOTHING}
-        stopped = [
-            f"{path.name} {one.backlog['waiting']:.0f} waited, {one.backlog['lost']:.0f} lost"
-            for path, one in self._measured
-            if one.backlog
-        ]
-        said = ", ".join(f"{name} {100 * share:.0f} %" for name, share in overtaken.items())
+        drained = {
+            kind: {
+                path.name: one.backlog["drained in"] for path, one in self._of(kind) if one.backlog
+            }
+            for kind in ("push", "pull")
+        }
+        if not drained["push"] or not drained["pull"]:
+            return "not measured", ""
+        is_slower = max(drained["push"].values()) > max(drained["pull"].values())
+        both = drained["push"] | drained["pull"]
+        said = ", ".join(
+            f"{name} {'later' if math.isinf(took) else f'{took:.1f} s'}"
+            for name, took in both.items()
+        )
         return (
-            "conditional",
-            f"with the consumer away: {', '.join(stopped)}; overtaken within a saga: {said}",
+            "confirmed" if is_slower else "conditional",
+            f"what waited for a consumer that was away has come, once it is back, after: {said}",
         )
 
     def _on_use(self) -> tuple[str, str]:
+        quickest = {
+            kind: min((self._p50(path.key) for path, _ in self._of(kind)), default=math.nan)
+            for kind in ("push", "pull")
+        }
+        is_apart = quickest["pull"] > 2 * quickest["push"]
         listed = [
             f"{path.name} ${_million(path):,.2f} and ${_month(path):,.2f}"
             for path, _ in self._measured
             if path != NOTHING
         ]
-        return "conditional", f"a million events, and an idle month: {', '.join(listed)}"
+        return (
+            "confirmed" if is_apart else "conditional",
+            f"idle p50 of the quickest push {milliseconds(quickest['push'])} ms, of the quickest "
+            f"pull {milliseconds(quickest['pull'])} ms; a million events and an idle month cost: "
+            + ", ".join(listed),
+        )
+
+    def _results(self, kind: str) -> list[Results]:
+        return [one for _, one in self._of(kind)]
 
     # The plots.
 
@@ -409,6 +426,10 @@ class Report:
             ),
             "push-and-pull-idle.svg": plots.bars("Requests in an idle hour", "", requests),
         }
+
+
+def _lost_in_a_burst(one: Results) -> int:
+    return sum(math.isinf(latency) for latency in one.latencies["burst"])
 
 
 def _million(path: Path) -> float:

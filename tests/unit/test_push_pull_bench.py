@@ -14,7 +14,9 @@ import httpx
 import pytest
 
 from bench.push_pull import load, plots, prices, report, template
+from bench.push_pull.measure import QUICK, Results, as_json, from_json
 from bench.push_pull.stats import Latencies, percentile
+from bench.push_pull.tables import Report
 from bench.push_pull.wire import CountingProxy
 
 
@@ -167,3 +169,35 @@ def test_plots_are_well_formed_and_what_is_beyond_the_scale_says_so() -> None:
     said = [one.text for one in ElementTree.fromstring(drawn).iter() if one.text]
     assert "a <b>" in said and "beyond" in said and "1000 ms" in said
     ElementTree.fromstring(plots.bars("Requests", "an hour", [("a", "push", 0), ("b", "pull", 9)]))
+
+
+def test_results_come_back_from_their_text_as_they_were() -> None:
+    made = Results(highest={1: 16.0, 4: 32.0}, latencies={"idle": [0.1, math.inf]})
+    assert from_json(as_json({"sse": made})) == {"sse": made}
+
+
+def test_what_the_notes_say_is_judged_by_the_figures() -> None:
+    verdicts = judged(push_ms=20, poll_ms=500, wait_ms=600, lost_in_a_burst=0)
+    assert (verdicts["latency"], verdicts["scalability"]) == ("confirmed", "refuted")
+    verdicts = judged(push_ms=100, poll_ms=500, wait_ms=60, lost_in_a_burst=1)
+    assert (verdicts["latency"], verdicts["scalability"]) == ("conditional", "confirmed")
+    assert judged(push_ms=900, poll_ms=500, wait_ms=60, lost_in_a_burst=0)["latency"] == "refuted"
+
+
+def judged(*, push_ms: int, poll_ms: int, wait_ms: int, lost_in_a_burst: int) -> dict[str, str]:
+    """The verdict on each of the notes' rows."""
+
+    def results(milliseconds: int, lost: int = 0) -> Results:
+        some = [milliseconds / 1000] * 20
+        burst = [*some, *[math.inf] * lost]
+        loads = {"idle": some, "50 %": some, "90 %": some, "burst": burst}
+        return Results(highest={1: 16.0}, latencies=loads)
+
+    found = {
+        "sns-lambda": results(push_ms, lost_in_a_burst),
+        "worker": results(wait_ms),
+        "poll": results(poll_ms),
+    }
+    text = Report(found, QUICK, "here", "today", 60, None).text
+    lines = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    return {line[0].removeprefix("| "): line[2] for line in lines if len(line) == 4}

@@ -97,10 +97,9 @@ class Results:
     Attributes:
         highest: The highest rate that holds the SLO, by number of consumers.
         latencies: Seconds, by load.
-        duplicates: Beyond what was injected, over all runs without a fault.
         overtaken: The share of events that were committed after a later one of their saga.
         wire: Bytes and requests an event, and in an idle hour.
-        calls: Calls an event at the highest load.
+        calls: Calls of the consumer an event, by load.
         backlog: Events that waited after the stop, the seconds to drain them, the peak of memory.
         faults: Events, losses, duplicates and the slowest event, by fault.
         not_measured: Why something could not be measured.

@@ -137,10 +137,6 @@ class Runner:
             raise ClockError("the clock of this machine was set during a run")
         return _result(due, rows, len(owners))
 
-    def committed(self, run: Run) -> int:
-        """How many events of a run had their effect."""
-        return len(run.latencies) - run.lost
-
     def _again(self, owner: str, events: Sequence[Mapping[str, Any]]) -> None:
         self._place.feed.append(owner, events)
         head = self._place.feed.head(owner)

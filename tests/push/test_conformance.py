@@ -67,6 +67,18 @@ def test_nothing_is_lost_and_each_has_one_effect_in_order_where_that_is_promised
         assert ground.now >= NOW + DOWN
 
 
+def test_nothing_is_lost_where_the_consumer_is_away_for_almost_as_long_as_it_may(
+    make: Make, ground: Bed
+) -> None:
+    app = Application(ground)
+    channel, told = make(ground, app), story(2, 2)
+    ground.down_until = NOW + 0.9 * channel.promises.outlasts
+    come_to_rest(ground, channel, told)
+    assert channel.set_aside() == []
+    assert sorted(ids(app.effects)) == sorted(ids(told))
+    assert ground.now >= ground.down_until
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("make", UNORDERED.values(), ids=list(UNORDERED))
 def test_a_consumer_restores_the_order_by_sequence(make: Make, ground: Bed, fault: Fault) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -24,15 +23,12 @@ def run(
         list[str] | None, typer.Argument(metavar="[PATH]...", help=f"Of {', '.join(BY_KEY)}.")
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Small sizes; docs stay as they are.")
+        bool, typer.Option("--quick", help="Small sizes, and docs stay as they are.")
     ] = False,
-    write: Annotated[
-        bool, typer.Option(help="Put the tables and plots into docs/push-and-pull.md.")
-    ] = True,
 ) -> None:
     """Measure every path from the feed to an effect, and print the table of push against pull.
 
-    On a local cloud of its own; or, where RECOURSE_API and RECOURSE_TOKEN name one and AWS's
+    All of them at full size also go into docs/push-and-pull.md. It runs on a local cloud of its own; or, where RECOURSE_API and RECOURSE_TOKEN name one and AWS's
     credentials are in the environment, on a stage that was deployed with the context probe=on.
     """
     wanted = [BY_KEY[key] for key in paths] if paths else list(PATHS)
@@ -43,18 +39,18 @@ def run(
         made = Report(
             measurement.results,
             sizes,
-            where.machine,
+            f"{where.machine}, at {measurement.busy}",
             f"{datetime.now(UTC):%-d %B %Y}",
             measurement.seconds,
             where.assembly,
         )
         text = made.text
     print(text)
-    if write and not quick and not paths:
+    if not quick and not paths:
         report.put(PAGE, text)
         for name, drawn in made.plots().items():
             (PAGE.parent / name).write_text(drawn)
-        say(f"written into {PAGE.relative_to(ROOT)}; load of the machine {os.getloadavg()[0]:.1f}")
+        say(f"written into {PAGE.relative_to(ROOT)}")
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -133,6 +134,7 @@ class Measurement:
         self._runner = Runner(place)
         self._paths = list(paths)
         self._began = time.monotonic()
+        self._busy: list[float] = []
         self.results = {path.key: Results() for path in paths}
 
     def all(self) -> None:
@@ -159,7 +161,13 @@ class Measurement:
         FOLDER.mkdir(parents=True, exist_ok=True)
         (FOLDER / "results.json").write_text(as_json(self.results))
 
+    @property
+    def busy(self) -> str:
+        """How busy the machine was meanwhile, by its own work and others', in words."""
+        return f"a load of {min(self._busy):.0f} to {max(self._busy):.0f}"
+
     def _say(self, text: str) -> None:
+        self._busy.append(os.getloadavg()[0])
         say(f"{self.seconds:5.0f} s  {text}")
 
     def _reach(self) -> None:

@@ -28,8 +28,9 @@ def run(
 ) -> None:
     """Measure every path from the feed to an effect, and print the table of push against pull.
 
-    All of them at full size also go into docs/push-and-pull.md. It runs on a local cloud of its own; or, where RECOURSE_API and RECOURSE_TOKEN name one and AWS's
-    credentials are in the environment, on a stage that was deployed with the context probe=on.
+    All of them at full size also go into docs/push-and-pull.md. It runs on a local cloud of its
+    own; or, where RECOURSE_API and RECOURSE_TOKEN name one and AWS's credentials are in the
+    environment, on a stage that was deployed with the context probe=on.
     """
     wanted = [BY_KEY[key] for key in paths] if paths else list(PATHS)
     sizes = QUICK if quick else FULL

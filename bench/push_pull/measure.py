@@ -97,6 +97,7 @@ class Results:
 
     Attributes:
         highest: The highest rate that holds the SLO, by number of consumers.
+        rates: Events a second, by load.
         latencies: Seconds, by load.
         overtaken: The share of events that were committed after a later one of their saga.
         wire: Bytes and requests an event, and in an idle hour.
@@ -107,6 +108,7 @@ class Results:
     """
 
     highest: dict[int, float] = field(default_factory=dict)
+    rates: dict[str, float] = field(default_factory=dict)
     latencies: dict[str, list[float]] = field(default_factory=dict)
     overtaken: float = 0.0
     wire: dict[str, float] = field(default_factory=dict)
@@ -284,11 +286,13 @@ class Measurement:
             for number in range(int(self._sizes.idle / IDLE_EVERY))
         ]
         half = highest / 2
+        result.rates = {"idle": 1 / IDLE_EVERY, "50 %": half, "90 %": 0.9 * highest}
+        result.rates["burst"] = 10 * half
         loads: dict[str, Sequence[float]] = {
             "idle": sparse,
-            "50 %": poisson(half, self._sizes.load, seed=repeat),
-            "90 %": poisson(0.9 * highest, self._sizes.load, seed=repeat + 100),
-            "burst": poisson(10 * half, self._sizes.burst, seed=repeat + 200),
+            "50 %": poisson(result.rates["50 %"], self._sizes.load, seed=repeat),
+            "90 %": poisson(result.rates["90 %"], self._sizes.load, seed=repeat + 100),
+            "burst": poisson(result.rates["burst"], self._sizes.burst, seed=repeat + 200),
         }
         sent = overtaken = 0
         for name, moments in loads.items():

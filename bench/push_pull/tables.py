@@ -175,7 +175,11 @@ class Report:
             row = [path.name]
             for load in LOADS:
                 some = Latencies(tuple(one.latencies.get(load, ())))
-                row += [some.said(50), f"{some.said(99)} (worst {some.worst})"]
+                rate = one.rates.get(load)
+                row += [
+                    some.said(50) + (f" at {rate:.3g}/s" if rate and load != "idle" else ""),
+                    f"{some.said(99)} (worst {some.worst})",
+                ]
             every = Latencies(tuple(x for load in LOADS[:3] for x in one.latencies.get(load, ())))
             row += [every.said(99.9), f"{100 * one.overtaken:.1f} %"]
             rows.append(row)

@@ -241,7 +241,7 @@ class Report:
             row: list[object] = [path.name]
             for fault in FAULTS:
                 came = one.faults[fault]
-                said = f"{came['lost']:.0f} lost, {came['duplicates']:.0f} twice"
+                said = f"{came['lost']:.0f} missing, {came['duplicates']:.0f} twice"
                 if not math.isinf(came["slowest"]):
                     said += f", slowest {milliseconds(came['slowest'])} ms"
                 row.append(said)
@@ -253,7 +253,8 @@ class Report:
             "random failures": "a quarter fail once",
         }
         head = [f"{fault}: {explained[fault]}" for fault in FAULTS]
-        return table([f"path, {self.sizes.faulty} events each", *head], rows)
+        missing = f"Missing is what had no effect within {self.sizes.faults_patience:g} s."
+        return table([f"path, {self.sizes.faulty} events each", *head], rows) + f"\n\n{missing}"
 
     def _complexity(self) -> str:
         rows: list[Sequence[object]] = []

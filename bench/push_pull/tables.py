@@ -225,13 +225,14 @@ class Report:
                 ]
             )
         head = ["path", "requests an event", "bytes an event", "calls of the consumer an event"]
-        return table([*head, "requests in an idle hour", "bytes in an idle hour"], rows)
+        return table(
+            [*head, "requests in an idle hour, within AWS too", "bytes in an idle hour"], rows
+        )
 
     def _idle_requests(self, path: Path, one: Results) -> float:
-        """What was counted; within AWS, what is documented."""
-        if "idle requests an hour" in one.wire:
-            return one.wire["idle requests an hour"]
-        return CHARGED[path.key].hour.get("SQS requests", 0.0)
+        """What was counted; and within AWS, where queues are polled too, what is documented."""
+        within = 0.0 if path.key == "worker" else CHARGED[path.key].hour.get("SQS requests", 0.0)
+        return one.wire.get("idle requests an hour", 0.0) + within
 
     def _faults(self) -> str:
         rows = []

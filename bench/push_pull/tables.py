@@ -201,7 +201,7 @@ class Report:
             elif back:
                 drained = f"{back['waiting']:.0f} in {back['drained in']:.1f} s"
             lost = f"{back['lost']:.0f}" if back else ""
-            peak = f"{back['peak']:.0f} MB" if back else ""
+            peak = f"{back['peak']:.0f} MB" if "peak" in back else ""
             rows.append([path.name, *rates, drained, lost, peak])
         head = ["path", *(f"events/s with {n}" for n in counts)]
         stop = f"drained after {self.sizes.stop:g} s without the consumer"

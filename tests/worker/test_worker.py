@@ -495,7 +495,7 @@ def test_what_a_receive_brings_after_the_stop_is_given_back(work: Work) -> None:
 
     queue.refuse = refuse
     queue.put("one")
-    sent, begun = queue.find("one"), []
+    sent, begun = queue.find("one"), list[Message]()
     running = work(queue, begun.append)
     assert polling.wait(10)
     running.tell_to_stop()

@@ -70,7 +70,8 @@ def connections() -> Connections:
 @cache
 def pusher() -> Pusher:
     """What sends to them."""
-    gateway = client("apigatewaymanagementapi", endpoint=settings.required("CONNECTIONS_URL"))
+    url = settings.required("CONNECTIONS_URL")
+    gateway = client("apigatewaymanagementapi", read_timeout=2, endpoint=url)
     return Pusher(connections(), feed(), gateway)
 
 
@@ -125,12 +126,13 @@ def webhooks() -> Webhooks:
 
 
 @cache
-def wake(url: str) -> Callable[..., None]:
-    """What sends a message to a queue: its fields, as the body and as attributes."""
+def wake(url: str, delay: int = 0) -> Callable[..., None]:
+    """What sends a message to a queue, after some seconds: its fields, as body and attributes."""
 
     def send(**fields: str) -> None:
         client("sqs").send_message(
             QueueUrl=url,
+            DelaySeconds=delay,
             MessageBody=json.dumps(fields),
             MessageAttributes={
                 name: {"DataType": "String", "StringValue": value} for name, value in fields.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -13,51 +13,61 @@ from lambdas import kit, settings
 from recourse.webhooks.dispatch import Dispatcher
 
 ENOUGH = 20
-"""Seconds after which no other page is begun; what is left comes again."""
+"""Seconds after which no other page is begun; another wake-up goes on with the rest."""
+PAUSE = 10
+"""Seconds until then."""
 logger = Logger()
 
 
 @cache
 def dispatcher() -> Dispatcher:
     """What sorts feeds into lanes."""
-    lanes = settings.required("WEBHOOK_LANES")
-    return Dispatcher(kit.feed(), kit.webhooks(), kit.wake(lanes))
+    return Dispatcher(kit.feed(), kit.webhooks(), kit.wake(settings.required("WEBHOOK_LANES")))
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Take a batch of wake-ups, one look at each owner's feed whatever their number."""
-    return take(dispatcher(), event["Records"])
+    later = kit.wake(settings.required("WEBHOOK_OWNERS"), delay=PAUSE)
+    return take(dispatcher(), event["Records"], later)
 
 
-def take(into: Dispatcher, records: list[dict[str, Any]]) -> dict[str, Any]:
-    """Take a batch of wake-ups, and say which of them have to come again."""
+def take(
+    into: Dispatcher, records: list[dict[str, Any]], later: Callable[..., None]
+) -> dict[str, Any]:
+    """Take a batch of wake-ups, and say which of them have to come again.
+
+    Args:
+        into: Sorts feeds into lanes.
+        records: The wake-ups.
+        later: Sends another one, for what there was no time or no room for.
+    """
     until = time.monotonic() + ENOUGH
-    wanted: dict[tuple[str, ...], list[str]] = {}
-    for record in records:
-        wanted.setdefault(_work(record["messageAttributes"]), []).append(record["messageId"])
+    wanted: dict[tuple[tuple[str, str], ...], list[str]] = {}
     again: list[str] = []
+    for record in records:
+        told = record["messageAttributes"]
+        names = ("webhook_id", "replay_id") if "replay_id" in told else ("owner",)
+        try:
+            work = tuple((name, told[name]["stringValue"]) for name in names)
+        except KeyError:
+            logger.error("whose it is is not said", extra={"message_id": record["messageId"]})
+            again.append(record["messageId"])
+        else:
+            wanted.setdefault(work, []).append(record["messageId"])
     for work, messages in wanted.items():
         try:
-            if not _do(into, work, until):
-                again += messages
+            if not _do(into, dict(work), until):
+                later(**dict(work))
         except Exception:
-            logger.exception("not sorted", extra={"work": work})
+            logger.exception("not sorted", extra=dict(work))
             again += messages
     return {"batchItemFailures": [{"itemIdentifier": one} for one in again]}
 
 
-def _work(attributes: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a message asks for: an owner's feed, or a replay of a webhook's."""
-    if "replay_id" in attributes:
-        return tuple(attributes[name]["stringValue"] for name in ("webhook_id", "replay_id"))
-    return (attributes["owner"]["stringValue"],)
-
-
-def _do(into: Dispatcher, work: tuple[str, ...], until: float) -> bool:
+def _do(into: Dispatcher, work: dict[str, str], until: float) -> bool:
     def is_time() -> bool:
         return time.monotonic() < until
 
-    if len(work) == 1:
-        return into.dispatch(work[0], is_time)
-    webhook_id, replay_id = work
-    return into.replay(webhook_id, replay_id, is_time)
+    if "owner" in work:
+        return into.dispatch(work["owner"], is_time)
+    return into.replay(work["webhook_id"], work["replay_id"], is_time)

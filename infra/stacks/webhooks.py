@@ -7,6 +7,7 @@ from typing import cast
 from aws_cdk import Duration, Stack
 from aws_cdk.aws_kms import Key
 from aws_cdk.aws_lambda import CfnFunction
+from aws_cdk.aws_sqs import Queue
 from constructs import Construct
 
 from infra.components.function import HandlerFunction
@@ -75,10 +76,9 @@ class WebhooksStack(Stack):
         use_table(events.feed_table, delivers, *READ, "dynamodb:PutItem", "dynamodb:Query")
         for function in (dispatches, delivers):
             use_table(self.table, function, *CHANGES)
-            function.add_environment("WEBHOOK_LANES", self._lanes.queue.queue_url)
-            allow(function, "sqs:SendMessage", self._lanes.queue.queue_arn)
-        delivers.add_environment("WEBHOOK_OWNERS", self._owners.queue.queue_url)
-        allow(delivers, "sqs:SendMessage", self._owners.queue.queue_arn)
+            for name, queue in self._queues.items():
+                function.add_environment(name, queue.queue_url)
+                allow(function, "sqs:SendMessage", queue.queue_arn)
         self.deadletters = [self._owners.deadletters, self._lanes.deadletters]
 
     @property
@@ -87,16 +87,20 @@ class WebhooksStack(Stack):
         return {
             "WEBHOOKS_TABLE": self.table.table_name,
             "WEBHOOK_LOOPBACK": self._loopback,
-            "WEBHOOK_LANES": self._lanes.queue.queue_url,
-            "WEBHOOK_OWNERS": self._owners.queue.queue_url,
+            **{name: queue.queue_url for name, queue in self._queues.items()},
         }
 
     def let_register(self, function: HandlerFunction) -> None:
         """Let a function register webhooks, see what was attempted, and have events delivered."""
         use_table(self.table, function, *CHANGES, indexes=list(WEBHOOK_INDEXES))
         use_key(self._events.key, function)
-        for queue in (self._lanes.queue, self._owners.queue):
+        for queue in self._queues.values():
             allow(function, "sqs:SendMessage", queue.queue_arn)
+
+    @property
+    def _queues(self) -> dict[str, Queue]:
+        """The queues, by the variables that say where they are."""
+        return {"WEBHOOK_LANES": self._lanes.queue, "WEBHOOK_OWNERS": self._owners.queue}
 
     @property
     def _loopback(self) -> str:

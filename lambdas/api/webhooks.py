@@ -166,7 +166,7 @@ def _put(webhook: Webhook, lane: str, told: dict[str, Any]) -> None:
 
     entry = {"position": 1, "id": told["id"], "type": told["type"], "event": body_of(told)}
     try:
-        kit.webhooks().append(webhook, lane, [entry])
+        kit.webhooks().append(webhook, lane, entry)
     except FullError:
         raise ProblemError("try-again", "too much waits for this webhook already") from None
     except UnknownWebhookError:

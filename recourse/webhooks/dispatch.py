@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from recourse.feed import Entry, ExpiredCursorError, Feed
 from recourse.webhooks.errors import FullError, UnknownWebhookError
@@ -81,10 +80,11 @@ class Dispatcher:
                 for entry in page
                 if planned["since"] <= entry.event["time"] <= planned["until"]
             ]
-            if self._sort(webhook, wanted, behind=f"#{replay_id}") is not None:
-                return False
-            after = page[-1].position
+            full = self._sort(webhook, wanted, behind=f"#{replay_id}")
+            after = page[-1].position if full is None else full - 1
             self.webhooks.come(webhook_id, replay_id, after)
+            if full is not None:
+                return False
         return True
 
     def _catch_up(self, webhook: Webhook, is_time: Callable[[], bool]) -> bool:
@@ -111,21 +111,14 @@ class Dispatcher:
 
     def _sort(self, webhook: Webhook, page: Iterable[Entry], *, behind: str = "") -> int | None:
         """Put what a webhook wants into its lanes; the position for which there was no room."""
-        lanes: dict[str, list[dict[str, Any]]] = {}
         for entry in page:
-            if webhook.wants(entry.event["type"]):
-                lane = f"{entry.event['subject']}{behind}"
-                lanes.setdefault(lane, []).append(
-                    {
-                        "position": entry.position,
-                        "id": entry.event["id"],
-                        "type": entry.event["type"],
-                    }
-                )
-        for lane, entries in lanes.items():
-            try:
-                if self.webhooks.append(webhook, lane, entries):
-                    self.wake(webhook_id=webhook.webhook_id, lane=lane)
-            except FullError:
-                return int(entries[0]["position"])
+            told = entry.event
+            if webhook.wants(told["type"]):
+                lane = f"{told['subject']}{behind}"
+                one = {"position": entry.position, "id": told["id"], "type": told["type"]}
+                try:
+                    if self.webhooks.append(webhook, lane, one):
+                        self.wake(webhook_id=webhook.webhook_id, lane=lane)
+                except FullError:
+                    return entry.position
         return None

@@ -21,7 +21,7 @@ import re
 import secrets
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -395,13 +395,13 @@ class Webhooks:
 
     # What is to be delivered.
 
-    def append(self, webhook: Webhook, lane: str, entries: Iterable[Mapping[str, Any]]) -> bool:
-        """Put entries into a lane, each once.
+    def append(self, webhook: Webhook, lane: str, entry: Mapping[str, Any]) -> bool:
+        """Put an entry into a lane, once.
 
         Args:
             webhook: For whom.
             lane: The lane's name.
-            entries: In the order of their positions.
+            entry: Its position is beyond those of all that were put in before.
 
         Returns:
             Whether a message has to be sent for the lane. Where none has to, there is one.
@@ -410,12 +410,10 @@ class Webhooks:
             FullError: The lane was empty, and as many others as may have something in them.
             UnknownWebhookError: It was deleted meanwhile.
         """
-        wanted = [dict(one) for one in entries]
         for _ in range(TRIES):
             now = self.lane(webhook.webhook_id, lane)
-            new = [one for one in wanted if one["position"] > now.last]
-            if not new:
-                # Whoever put them in may not have come to sending the message.
+            if entry["position"] <= now.last:
+                # Whoever put it in may not have come to sending the message.
                 return bool(now.entries)
             writes = [
                 self._change(
@@ -423,8 +421,8 @@ class Webhooks:
                     "SET #entries = :entries, #last = :last, #version = :next, #expires_at = :gone",
                     when="attribute_not_exists(#version) OR #version = :version",
                     values={
-                        ":entries": now.entries + new,
-                        ":last": new[-1]["position"],
+                        ":entries": [*now.entries, dict(entry)],
+                        ":last": entry["position"],
                         ":version": now.version,
                         ":next": now.version + 1,
                         ":gone": self._expiry(),

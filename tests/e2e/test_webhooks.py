@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socket import create_server
 from typing import Any
 
 import pytest
@@ -73,13 +74,22 @@ def receiver() -> Iterator[Receiver]:
         thread.join()
 
 
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The URL of an endpoint that is connected to and says nothing."""
+    with create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+
+
 def test_a_trip_is_told_to_a_webhook_signed_and_in_order(
-    orchestrated: Trip, cloud: LocalCloud, receiver: Receiver
+    orchestrated: Trip, cloud: LocalCloud, receiver: Receiver, silent: str
 ) -> None:
+    """Another webhook of the same owner never answers, and delays nothing."""
     api = orchestrated.api
     asked = {"url": receiver.url, "events": ["recourse.travel-booking.*"]}
     webhook = api.call("POST", "/webhooks", json=asked).json()
     path = f"/webhooks/{webhook['webhook_id']}"
+    hanging = api.call("POST", "/webhooks", json=asked | {"url": silent}).json()
     try:
         saga_id = orchestrated.start()
         orchestrated.ended(saga_id, "SUCCEEDED")
@@ -95,7 +105,8 @@ def test_a_trip_is_told_to_a_webhook_signed_and_in_order(
         assert {one["outcome"] for one in log} == {"delivered"}
         assert log[0]["event_id"] == test["event_id"]
     finally:
-        api.call("DELETE", path)
+        for one in (webhook, hanging):
+            api.call("DELETE", f"/webhooks/{one['webhook_id']}")
 
 
 def test_what_fails_is_tried_again_and_what_was_told_is_replayed(

@@ -240,7 +240,7 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
         "WebhookDispatch": {
             HOOKS: HOOKS_WRITES,
             FEED: {"dynamodb:GetItem", "dynamodb:Query"},
-            "<WebhookOwners/Queue.Arn>": TAKE,
+            "<WebhookOwners/Queue.Arn>": TAKE | {"sqs:SendMessage"},
             "<WebhookOwners/Deadletters.Arn>": PUT,
             "<WebhookLanes/Queue.Arn>": {"sqs:SendMessage"},
         },

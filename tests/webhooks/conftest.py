@@ -264,7 +264,7 @@ class Ground:
     def take(self, queue: str, records: list[dict[str, Any]], *, lost: bool = False) -> None:
         """Let a function take a batch; what it does not want again is deleted, unless it dies."""
         if queue == OWNERS:
-            answer = webhook_dispatch.take(self.dispatcher, records)
+            answer = webhook_dispatch.take(self.dispatcher, records, kit.wake(self.urls[OWNERS]))
         else:
             answer = webhook_deliver.take(
                 self.deliverer,

@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-import schemathesis
-from hypothesis import HealthCheck, settings
-from schemathesis import Case
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
-from lambdas.api import VERSION
-from lambdas.api.openapi import document
 from recourse.webhooks import addresses, webhooks
 from recourse.webhooks.addresses import ForbiddenAddressError
 from recourse.webhooks.sending import Answer
@@ -63,34 +51,6 @@ def test_one_sees_and_touches_ones_own_webhooks_only(hooks: Ground) -> None:
     problem(hooks.call("GET", path, scope="sagas:write"), 403, "forbidden")
     problem(hooks.call("GET", path, subject=None), 401, "unauthorized")
     assert hooks.show(made)["status"] == "ENABLED"
-
-
-@pytest.mark.parametrize(
-    ("body", "status", "kind", "field"),
-    [
-        (b"{", 400, "malformed", None),
-        (b"[]", 422, "invalid", ""),
-        ({}, 422, "invalid", "url"),
-        ({"url": 1}, 422, "invalid", "url"),
-        ({"url": "http://a.example/"}, 422, "invalid", "url"),
-        ({"url": "https://u:p@a.example/"}, 422, "invalid", "url"),
-        ({"url": URL, "secret": "x"}, 422, "invalid", "secret"),
-        ({"url": URL, "events": []}, 422, "invalid", "events"),
-        ({"url": URL, "events": ["*"] * 21}, 422, "invalid", "events"),
-        ({"url": URL, "events": ["Recourse.Order"]}, 422, "invalid", "events.0"),
-        ({"url": URL, "events": ["[a-z]*"]}, 422, "invalid", "events.0"),
-        ({"url": URL, "events": ["******"]}, 422, "invalid", "events.0"),
-        ({"url": URL, "events": "*"}, 422, "invalid", "events"),
-    ],
-)
-def test_what_cannot_be_registered_is_refused_with_the_field(
-    hooks: Ground, body: Any, status: int, kind: str, field: str | None
-) -> None:
-    found = problem(hooks.call("POST", "/webhooks", body), status, kind)
-    assert [error["field"] for error in found.get("errors", [])] == (
-        [] if field is None else [field]
-    )
-    assert hooks.call("GET", "/webhooks").json["items"] == []
 
 
 def test_a_forbidden_address_is_named_as_such(
@@ -255,24 +215,21 @@ def test_a_replay_that_is_interrupted_goes_on_and_repeats_nothing(
     assert hooks.endpoints.got() == [f"a{number}" for number in range(1, 8)]
 
 
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        ({}, "event_id"),
-        ({"event_id": "a.1", "from": "2026-01-01"}, "event_id"),
-        ({"from": "2026-01-01"}, "event_id"),
-        ({"from": "soon", "to": "2026-01-01"}, "from"),
-        ({"from": "2026-01-02", "to": "x"}, "to"),
-        ({"from": "2026-01-02", "to": "2026-01-01"}, "to"),
-        ({"event_id": 1}, "event_id"),
-        ({"event_id": "a.1", "more": 1}, "more"),
-    ],
-)
-def test_what_cannot_be_replayed_is_refused_with_the_field(
-    hooks: Ground, body: Any, field: str
+def test_a_replay_that_there_is_no_room_for_waits_for_it(
+    hooks: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = problem(hooks.do(hooks.register(), "replay", body), 422, "invalid")
-    assert found["errors"][0]["field"] == field
+    made = hooks.register()
+    for saga in "abc":
+        hooks.tell(saga, 1)
+    hooks.run()
+    monkeypatch.setattr(webhooks, "MOST_BUSY", 1)
+    hooks.do(made, "replay", {"from": "2020-01-01", "to": "2100-01-01"})
+    for _ in range(3):
+        hooks.take(OWNERS, hooks.records(OWNERS))
+        assert hooks.waiting(OWNERS) == hooks.waiting() == 1
+    hooks.run()
+    assert hooks.endpoints.got() == ["a1", "b1", "c1", "a1", "b1", "c1"]
+    assert hooks.waiting(OWNERS) == 0
 
 
 def test_an_event_that_is_not_ones_own_cannot_be_replayed(hooks: Ground) -> None:
@@ -295,58 +252,3 @@ def test_too_much_that_waits_is_said_to_be(hooks: Ground, monkeypatch: pytest.Mo
     made = hooks.register()
     assert hooks.do(made, "test").status == 202
     problem(hooks.do(made, "test"), 503, "try-again")
-
-
-# What is described.
-
-
-standing: list[Ground] = []
-
-
-def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-    """The API as a WSGI application, on the ground that stands."""
-    length = int(environ.get("CONTENT_LENGTH") or 0)
-    path = environ["PATH_INFO"].encode("latin-1").decode(errors="replace")
-    answer = standing[-1].call(
-        environ["REQUEST_METHOD"],
-        f"{path}?{environ['QUERY_STRING']}".rstrip("?"),
-        environ["wsgi.input"].read(length) if length else None,
-        content_type=environ.get("CONTENT_TYPE") or "application/json",
-    )
-    start_response(f"{answer.status} -", list(answer.headers.items()))
-    return [answer.text.encode()]
-
-
-described = schemathesis.openapi.from_dict(document(VERSION))
-described.app = wsgi
-schema = described.include(path_regex=r"^/webhooks")
-
-
-@schema.parametrize()
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
-def test_every_answer_is_as_described(hooks: Ground, case: Case[Any]) -> None:
-    standing.append(hooks)
-    case.call_and_validate(
-        checks=[
-            not_a_server_error,
-            status_code_conformance,
-            content_type_conformance,
-            response_schema_conformance,
-        ]
-    )
-
-
-def test_a_webhooks_whole_life_is_as_described(hooks: Ground) -> None:
-    """Those answers that no generated request comes by."""
-    schemas = document(VERSION)["components"]["schemas"]
-    made = hooks.register()
-    hooks.do(made, "test")
-    hooks.run()
-    for name, answer in (
-        ("WebhookWithSecret", made),
-        ("WebhookWithSecret", hooks.do(made, "rotate").json),
-        ("Webhook", hooks.do(made, "enable").json),
-        ("Webhook", hooks.show(made)),
-        ("Delivery", hooks.log(made)[0]),
-    ):
-        assert set(answer) == set(schemas[name]["properties"]), name

@@ -1,0 +1,128 @@
+"""What the API refuses about webhooks, and what the description says of its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis import Case
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from lambdas.api import VERSION
+from lambdas.api.openapi import document
+from tests.webhooks.conftest import URL, Ground, ground, problem
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Ground]:
+    """A ground for what leaves no trace on it."""
+    with ground() as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "kind", "field"),
+    [
+        (b"{", 400, "malformed", None),
+        (b"[]", 422, "invalid", ""),
+        ({}, 422, "invalid", "url"),
+        ({"url": 1}, 422, "invalid", "url"),
+        ({"url": "http://a.example/"}, 422, "invalid", "url"),
+        ({"url": "https://u:p@a.example/"}, 422, "invalid", "url"),
+        ({"url": URL, "secret": "x"}, 422, "invalid", "secret"),
+        ({"url": URL, "events": []}, 422, "invalid", "events"),
+        ({"url": URL, "events": ["*"] * 21}, 422, "invalid", "events"),
+        ({"url": URL, "events": ["Recourse.Order"]}, 422, "invalid", "events.0"),
+        ({"url": URL, "events": ["[a-z]*"]}, 422, "invalid", "events.0"),
+        ({"url": URL, "events": ["******"]}, 422, "invalid", "events.0"),
+        ({"url": URL, "events": "*"}, 422, "invalid", "events"),
+    ],
+)
+def test_what_cannot_be_registered_is_refused_with_the_field(
+    shared: Ground, body: Any, status: int, kind: str, field: str | None
+) -> None:
+    found = problem(shared.call("POST", "/webhooks", body, subject="olga"), status, kind)
+    assert [error["field"] for error in found.get("errors", [])] == (
+        [] if field is None else [field]
+    )
+    assert shared.call("GET", "/webhooks", subject="olga").json["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "event_id"),
+        ({"event_id": "a.1", "from": "2026-01-01"}, "event_id"),
+        ({"from": "2026-01-01"}, "event_id"),
+        ({"from": "soon", "to": "2026-01-01"}, "from"),
+        ({"from": "2026-01-02", "to": "x"}, "to"),
+        ({"from": "2026-01-02", "to": "2026-01-01"}, "to"),
+        ({"event_id": 1}, "event_id"),
+        ({"event_id": "a.1", "more": 1}, "more"),
+    ],
+)
+def test_what_cannot_be_replayed_is_refused_with_the_field(
+    shared: Ground, body: Any, field: str
+) -> None:
+    found = problem(shared.do(shared.register(), "replay", body), 422, "invalid")
+    assert found["errors"][0]["field"] == field
+
+
+standing: list[Ground] = []
+
+
+def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+    """The API as a WSGI application, on the ground that stands."""
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    path = environ["PATH_INFO"].encode("latin-1").decode(errors="replace")
+    answer = standing[-1].call(
+        environ["REQUEST_METHOD"],
+        f"{path}?{environ['QUERY_STRING']}".rstrip("?"),
+        environ["wsgi.input"].read(length) if length else None,
+        content_type=environ.get("CONTENT_TYPE") or "application/json",
+    )
+    start_response(f"{answer.status} -", list(answer.headers.items()))
+    return [answer.text.encode()]
+
+
+described = schemathesis.openapi.from_dict(document(VERSION))
+described.app = wsgi
+schema = described.include(path_regex=r"^/webhooks")
+
+
+@schema.parametrize()
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+def test_every_answer_is_as_described(shared: Ground, case: Case[Any]) -> None:
+    standing.append(shared)
+    case.call_and_validate(
+        checks=[
+            not_a_server_error,
+            status_code_conformance,
+            content_type_conformance,
+            response_schema_conformance,
+        ]
+    )
+
+
+def test_a_webhooks_whole_life_is_as_described(shared: Ground) -> None:
+    """Those answers that no generated request comes by."""
+    schemas = document(VERSION)["components"]["schemas"]
+    made = shared.register()
+    shared.do(made, "test")
+    shared.run()
+    for name, answer in (
+        ("WebhookWithSecret", made),
+        ("WebhookWithSecret", shared.do(made, "rotate").json),
+        ("Webhook", shared.do(made, "enable").json),
+        ("Webhook", shared.show(made)),
+        ("Delivery", shared.log(made)[0]),
+    ):
+        assert set(answer) == set(schemas[name]["properties"]), name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger
 
@@ -14,6 +14,12 @@ from recourse.message import Handler, Message, PoisonError
 from recourse.queues import SourceQueue, backoff, words
 from recourse.saga import Saga
 from recourse.step import TransientError
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+LAST_START = 10_000
+"""Milliseconds that have to be left for another message: those of a transaction, and more."""
 
 logger = Logger()
 Record = Mapping[str, Any]
@@ -86,22 +92,30 @@ class Batch:
 
 
 def handle_each(
-    handle: Handler, records: Sequence[Record], queue: Callable[[str], SourceQueue]
+    handle: Handler,
+    records: Sequence[Record],
+    queue: Callable[[str], SourceQueue],
+    context: LambdaContext,
 ) -> dict[str, Any]:
     """Give each message of a batch to a handler, as `recourse worker` does.
 
-    What fails comes again after a back-off; what is poison is set aside at once.
+    What fails comes again after a back-off; what is poison is set aside at once. What there is no
+    more time for comes again at once: a function that is cut off answers for none of its batch.
 
     Args:
         handle: The handler.
         records: The records.
         queue: Finds the queue that messages come from, by its ARN.
+        context: Knows how much time the function has left.
 
     Returns:
         Which messages have to come again, as Lambda wants to hear it.
     """
     batch = Batch(records, {}, queue)
     for record in batch.messages():
+        if context.get_remaining_time_in_millis() < LAST_START:
+            batch.again(record, 0)
+            continue
         message = Message.of(record)
         try:
             handle(message)

@@ -70,7 +70,8 @@ def connections() -> Connections:
 @cache
 def pusher() -> Pusher:
     """What sends to them."""
-    gateway = client("apigatewaymanagementapi", endpoint=settings.required("CONNECTIONS_URL"))
+    url = settings.required("CONNECTIONS_URL")
+    gateway = client("apigatewaymanagementapi", read_timeout=2, endpoint=url)
     return Pusher(connections(), feed(), gateway)
 
 

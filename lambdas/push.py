@@ -15,7 +15,8 @@ from recourse.queues import SourceQueue, words
 from recourse.step import TransientError
 
 SECONDS = 5
-"""How long a batch is worked on before what is left is left to the next; half the timeout."""
+"""How long a batch is worked on before the rest is left to the next: a third of the timeout, for
+what is being sent then may have to be tried again."""
 AT_ONCE = 10
 """As many as botocore keeps connections for."""
 LONGEST_PAUSE = 60
@@ -53,7 +54,8 @@ def take(
         """Look after one connection; the wake-up that has to come again, if it has."""
         wake, name, wanted = work
         try:
-            if not pusher.push(wake[0], name, wanted, until=until):
+            is_late = pusher.connections.clock() > until
+            if is_late or not pusher.push(wake[0], name, wanted, until=until):
                 wakes.send(wake[0], name)
         except TransientError as problem:
             logger.info("later: %s", problem)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lambdas import kit, settings
 from lambdas.batch import handle_each
@@ -12,6 +12,9 @@ from recourse.message import Message
 from recourse.tally import Tally
 from statemachines import SAGAS
 
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
 
 @cache
 def tally() -> Tally:
@@ -19,9 +22,9 @@ def tally() -> Tally:
     return Tally(kit.dynamodb(), settings.required("TALLY_TABLE"))
 
 
-def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Count the events of a batch, and say which messages have to come again."""
-    return handle_each(handle, event["Records"], kit.queue)
+    return handle_each(handle, event["Records"], kit.queue, context)
 
 
 def handle(message: Message) -> None:

@@ -19,8 +19,9 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -215,7 +216,7 @@ class Worker:
         savers = [self._thread("deletes", self._delete_each) for _ in range(polls)]
         savers.append(self._thread("visibility", self._keep))
         for number in range(polls):
-            self._thread("receives", lambda first=number == 0: self._receive_each(first=first))
+            self._thread("receives", partial(self._receive_each, first=number == 0))
         logger.info("started", extra={"queue": self._url, "in_flight": self._in_flight})
         told = time.monotonic()
         try:
@@ -252,7 +253,7 @@ class Worker:
         receives = policy.get("maxReceiveCount")
         return found["QueueArn"], int(receives) if receives else None
 
-    def _thread(self, name: str, run: Any) -> threading.Thread:
+    def _thread(self, name: str, run: Callable[[], None]) -> threading.Thread:
         """A thread that a hanging handler cannot make the process wait for."""
         made = threading.Thread(target=run, name=f"worker {name}", daemon=True)
         made.start()
@@ -340,9 +341,7 @@ class Worker:
             self._taken += len(got)
             for held in got:
                 self._held.add(held)
-                if self._stopping.is_set():
-                    self._give_back(held)
-                elif held.lane is None:
+                if held.lane is None:
                     self._ready.put(held)
                 elif held.lane in self._lanes:
                     self._lanes[held.lane].append(held)

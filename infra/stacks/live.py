@@ -125,7 +125,7 @@ class LiveStack(Stack):
             stage=self._stage,
             handler=handler,
             environment=self._feed | {"CONNECTIONS_TABLE": self.connections.table_name},
-            timeout=Duration.seconds(10),
+            timeout=Duration.seconds(15),
         )
         self._let_read_feed(function)
         changes = "dynamodb:DeleteItem", "dynamodb:UpdateItem"

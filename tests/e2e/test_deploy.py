@@ -32,7 +32,8 @@ def test_the_app_is_created_updated_and_destroyed(tmp_path: Path) -> None:
     with LocalCloud(
         port=0, aws_port=0, state_dir=tmp_path, timescale=0.1, seed_file=None, say=said.append
     ) as cloud:
-        assert len(stacks(cloud)) == 7
+        synthesised = list((tmp_path / "cdk.out").glob("*.template.json"))
+        assert stacks(cloud) == {file.name.split(".")[0] for file in synthesised} != set()
         assert max(timeouts(cloud)) == 3
         with Api(cloud.api_url, cloud.token("asha", EVERY_SCOPE)) as api:
             trip = Trip(api).stocked()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +18,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from cli.api import Api
+from local import ROOT
 from local.cloud import LocalCloud
 from tests.e2e.conftest import Trip
 
@@ -157,3 +162,53 @@ def test_another_sees_nothing_of_it(
     )
     assert refused.status_code == 400
     assert refused.json()["type"] == "urn:recourse:problem:foreign-cursor"
+
+
+PAGE = """
+const health = {{events: {live}}};
+const token = {token};
+const show = (event) => console.log("websocket", event.id);
+{socket}
+ws.onopen = () => console.log("open", ws.protocol);
+{stream}
+listen(health.events.sse, () => token, (event) => console.log("stream", event.id));
+"""
+
+
+def test_a_page_hears_it_as_the_guide_says(
+    orchestrated: Trip, live: dict[str, str], token: str, tmp_path: Path
+) -> None:
+    """Node's `fetch` and `WebSocket` are those of browsers."""
+    socket_code, stream_code = re.findall(
+        r"```js\n(.*?)```", (ROOT / "docs" / "live.md").read_text(), re.DOTALL
+    )
+    page = tmp_path / "page.mjs"
+    page.write_text(
+        PAGE.format(
+            live=json.dumps(live),
+            token=json.dumps(token),
+            socket=socket_code,
+            stream=stream_code,
+        )
+    )
+    node = Path(sys.executable).with_name("node")
+    with (
+        stream(live["sse"], token) as own,
+        subprocess.Popen([node, page], stdout=subprocess.PIPE, text=True) as browser,
+    ):
+        try:
+            next(own)
+            assert browser.stdout
+            assert browser.stdout.readline() == "open recourse.v1\n"
+            told = until_the_end((event for _, event in own), orchestrated.start())
+            heard: dict[str, list[str]] = {"websocket": [], "stream": []}
+            wanted = [event["id"] for event in told]
+            while not all(wanted[-1] in ids for ids in heard.values()):
+                way, name = browser.stdout.readline().split()
+                heard[way].append(name)
+        finally:
+            browser.kill()
+    own_ids = {way: [name for name in ids if name in wanted] for way, ids in heard.items()}
+    assert own_ids["websocket"] == wanted
+    # It says when the WebSocket is open; the stream may be a moment later.
+    assert own_ids["stream"] == wanted[-len(own_ids["stream"]) :]

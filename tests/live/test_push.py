@@ -452,15 +452,28 @@ def test_one_connection_that_fails_keeps_its_message_and_not_the_others(
 
 
 def test_what_the_time_does_not_allow_is_left_to_a_further_wake_up(
-    pusher: Pusher, feed: Feed, gateway: Gateway, owner: str, opened: Open
+    pusher: Pusher, feed: Feed, gateway: Gateway, owner: str, opened: Open, clock: Clock
 ) -> None:
-    name = opened()
+    first, second = sorted((opened(), opened()))
     append(feed, owner, 2 * PAGE)
-    failed, _, wakes = take(pusher, record(1, owner=owner, position="1"), seconds=-1)
-    assert (failed, wakes.sent) == ([], [(owner, name)])
-    assert gateway.positions(name) == list(range(1, PAGE + 1))
-    failed, _, wakes = take(pusher, record(1, owner=owner, connection=name, position="0"))
-    assert gateway.positions(name) == list(range(1, 2 * PAGE + 1))
+
+    def take_long(name: str, message: Any) -> None:
+        clock.now += 1
+
+    gateway.before = take_long
+    with mock.patch.object(push_function, "AT_ONCE", 1):
+        failed, _, wakes = take(pusher, record(1, owner=owner, position="1"), seconds=5)
+    assert (failed, wakes.sent) == ([], [(owner, first), (owner, second)])
+    assert gateway.positions(first) == list(range(1, PAGE + 1))
+    assert gateway.positions(second) == []
+    again = [
+        record(n, owner=owner, connection=name, position="0")
+        for n, (_, name) in enumerate(wakes.sent)
+    ]
+    take(pusher, *again)
+    assert [gateway.positions(name) for name in (first, second)] == [
+        list(range(1, 2 * PAGE + 1))
+    ] * 2
 
 
 def test_a_message_that_names_no_owner_is_set_aside(pusher: Pusher) -> None:

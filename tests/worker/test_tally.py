@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from aws_lambda_powertools.utilities.typing import LambdaContext
 from moto import mock_aws
 
 from lambdas import tally as function
@@ -61,6 +63,12 @@ def record(number: int, body: str) -> dict[str, Any]:
         "attributes": attributes,
         "eventSourceARN": ARN,
     }
+
+
+def context(*remaining: int) -> LambdaContext:
+    """A function that has so much time left, each time it looks; then always the last."""
+    looks = iter([*remaining, *[remaining[-1]] * 10])
+    return cast(LambdaContext, SimpleNamespace(get_remaining_time_in_millis=lambda: next(looks)))
 
 
 def counted() -> dict[str, dict[str, int]]:
@@ -131,7 +139,17 @@ def test_in_a_batch_poison_is_set_aside_and_what_fails_comes_again(
     bodies = [json.dumps(told("a", "started")), "{", json.dumps(told("b", "started"))]
     queue = Puts()
     records = [record(number, body) for number, body in enumerate(bodies)]
-    answer = handle_each(function.handle, records, lambda arn: queue)
+    answer = handle_each(function.handle, records, lambda arn: queue, context(30_000))
     assert answer == {"batchItemFailures": [{"itemIdentifier": "2"}]}
     assert (queue.aside, queue.off) == (["1"], ["2"])
+    assert counted() == {"tally#2026-11-24#travel-booking": {"started": 1}}
+
+
+def test_what_a_function_has_no_more_time_for_comes_again_at_once(tally: Tally) -> None:
+    bodies = [json.dumps(told(saga, "started")) for saga in "abc"]
+    queue = Puts()
+    records = [record(number, body) for number, body in enumerate(bodies)]
+    answer = handle_each(function.handle, records, lambda arn: queue, context(12_000, 9_000))
+    assert [one["itemIdentifier"] for one in answer["batchItemFailures"]] == ["1", "2"]
+    assert queue.off == ["1", "2"]
     assert counted() == {"tally#2026-11-24#travel-booking": {"started": 1}}

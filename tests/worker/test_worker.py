@@ -461,7 +461,8 @@ def test_told_to_stop_it_ends_what_has_begun_and_gives_back_what_has_not(
     gate.open()
     running.join()
     assert gate.begun == ["a1"]
-    assert queue.messages == [a2] and a2.changes == [0]
+    # The receive that was under way may have brought it again.
+    assert queue.messages == [a2] and set(a2.changes) == {0}
     asked = len(queue.asked)
     queue.put("late", group="b")
     assert len(queue.asked) == asked

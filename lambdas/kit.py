@@ -1,4 +1,7 @@
-"""The kit as a function's environment describes it, made when first needed."""
+"""The kit as a function's environment describes it, made when first needed.
+
+What few functions need is imported where it is made: every import is paid for at every cold start.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,13 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from lambdas import settings
-from lambdas.bearer import Bearers, fetched
 from recourse.aws import client, credentials
-from recourse.connections import Connections, Pusher, Wakes
 from recourse.deadletters import DeadletterQueue
 from recourse.feed import Feed
 from recourse.ledger import Ledger
 from recourse.queues import SourceQueue
 from recourse.runs import Runs
-from recourse.valet.commit import Committer
-from recourse.valet.issue import Issuer
 from recourse.valet.keys import Keys
-from recourse.valet.token import KmsSigner
 from statemachines import SAGAS
 
 if TYPE_CHECKING:
@@ -27,6 +25,10 @@ if TYPE_CHECKING:
 
     from types_boto3_dynamodb import DynamoDBClient
 
+    from lambdas.bearer import Bearers
+    from recourse.connections import Connections, Pusher, Wakes
+    from recourse.valet.commit import Committer
+    from recourse.valet.issue import Issuer
     from recourse.webhooks.webhooks import Webhooks
 
 
@@ -52,6 +54,8 @@ def feed() -> Feed:
 @cache
 def bearers() -> Bearers:
     """What verifies bearer tokens where no gateway does."""
+    from lambdas.bearer import Bearers, fetched
+
     issuer = settings.required("ISSUER")
     return Bearers(
         issuer,
@@ -64,12 +68,16 @@ def bearers() -> Bearers:
 @cache
 def connections() -> Connections:
     """Every open WebSocket connection."""
+    from recourse.connections import Connections
+
     return Connections(dynamodb(), settings.required("CONNECTIONS_TABLE"))
 
 
 @cache
 def pusher() -> Pusher:
     """What sends to them."""
+    from recourse.connections import Pusher
+
     url = settings.required("CONNECTIONS_URL")
     gateway = client("apigatewaymanagementapi", read_timeout=2, endpoint=url)
     return Pusher(connections(), feed(), gateway)
@@ -78,6 +86,8 @@ def pusher() -> Pusher:
 @cache
 def wakes() -> Wakes:
     """The queue of those who send to them."""
+    from recourse.connections import Wakes
+
     return Wakes(client("sqs"), settings.required("PUSH_QUEUE_URL"))
 
 
@@ -151,6 +161,9 @@ def valet_keys() -> Keys:
 @cache
 def valet_issuer() -> Issuer:
     """What issues valet keys."""
+    from recourse.valet.issue import Issuer
+    from recourse.valet.token import KmsSigner
+
     return Issuer(
         valet_keys(),
         client("s3"),
@@ -176,5 +189,7 @@ def stored(key: str) -> dict[str, str]:
 @cache
 def valet_committer() -> Committer:
     """What makes of uploads what they become."""
+    from recourse.valet.commit import Committer
+
     s3 = client("s3", read_timeout=60)
     return Committer(valet_keys(), s3, settings.required("VALET_BUCKET"))

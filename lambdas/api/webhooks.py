@@ -17,6 +17,7 @@ from lambdas import kit, settings
 from lambdas.api import http
 from lambdas.api.problems import ProblemError
 from recourse.cursors import BadCursorError
+from recourse.projection import is_hidden
 
 if TYPE_CHECKING:
     from recourse.webhooks.webhooks import Webhook
@@ -202,7 +203,7 @@ def _told(owner: str, event_id: str) -> dict[str, Any]:
     record = kit.ledger().get(saga_id) if 0 < len(saga_id) <= LONGEST_ID else None
     if record is not None and record.owner == owner:
         for told in record.entered:
-            if told["id"] == event_id:
+            if told["id"] == event_id and not is_hidden(told):
                 return dict(told)
     raise ProblemError("not-found", f"there is no event {event_id!r} of yours")
 

@@ -7,7 +7,7 @@ where each webhook has come to. So no order and no single message of the topic m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recourse.feed import Entry, ExpiredCursorError, Feed
 from recourse.webhooks.errors import FullError, UnknownWebhookError
@@ -102,9 +102,12 @@ class Dispatcher:
                 moved = self.webhooks.move(webhook, to, held=full is not None)
                 if moved and full is not None:
                     return True  # whoever empties a lane has it go on
-                webhook = self.webhooks.get(webhook.webhook_id)
-                if webhook.status != "ENABLED":
-                    return True
+                if moved:
+                    webhook = replace(webhook, dispatched=to)
+                else:
+                    webhook = self.webhooks.get(webhook.webhook_id)
+                    if webhook.status != "ENABLED":
+                        return True
         except UnknownWebhookError:
             return True
         return False

@@ -153,6 +153,16 @@ def test_a_queue_that_waits_too_long_raises_an_alarm(each: Assembly) -> None:
     assert LANES in watched(each, "ApproximateNumberOfMessagesVisible", "QueueName")
 
 
+def test_sorting_and_delivering_may_wake_each_other_as_long_as_a_backlog_lasts(
+    each: Assembly,
+) -> None:
+    loops = {
+        one.name: one.properties.get("RecursiveLoop") for one in each.every("AWS::Lambda::Function")
+    }
+    allowed = {name for name, loop in loops.items() if loop == "Allow"}
+    assert allowed == {"WebhookDispatch", "WebhookDeliver"}
+
+
 def test_a_lane_of_webhooks_never_waits_for_another_in_its_batch(each: Assembly) -> None:
     (batch,) = [
         mapping.properties["BatchSize"]

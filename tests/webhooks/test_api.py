@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from recourse.events import event
 from recourse.webhooks import addresses, webhooks
 from recourse.webhooks.addresses import ForbiddenAddressError
 from recourse.webhooks.sending import Answer
@@ -235,7 +237,9 @@ def test_a_replay_that_there_is_no_room_for_waits_for_it(
 def test_an_event_that_is_not_ones_own_cannot_be_replayed(hooks: Ground) -> None:
     made = hooks.register()
     hooks.tell("r", 1, owner="ravi")
-    for event_id in ("r.1", "a.1", ".", "x" * 900):
+    hidden = event("a", "order", "undone", step="payment", outcome="empty") | {"id": "a.1"}
+    hooks.ledger["a"] = SimpleNamespace(owner="asha", entered=[hidden])
+    for event_id in ("r.1", "a.1", "b.1", ".", "x" * 900):
         problem(hooks.do(made, "replay", {"event_id": event_id}), 404, "not-found")
 
 

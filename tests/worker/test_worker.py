@@ -217,6 +217,23 @@ def test_a_heartbeat_that_is_late_does_not_overwrite_a_backoff(
     assert sent.changes[-1] == 50 and sent.visible_at == 50
 
 
+def test_what_is_put_off_has_no_heartbeat_any_more(
+    work: Work, gate: Gate, whole_backoff: None
+) -> None:
+    queue = Queue()
+    queue.put("bad", "long")
+    bad, long = queue.find("bad"), queue.find("long")
+
+    def handle(message: Message) -> None:
+        if message.body == "bad":
+            raise RuntimeError("not now")
+        gate.wait(message.body)
+
+    work(queue, handle, visibility=2, first=1)
+    queue.until(lambda: long.changes)
+    assert bad.changes == [1], "it would be renewed sooner than what is taken"
+
+
 def test_a_handler_that_hangs_loses_its_message_and_nothing_is_done_to_it_again(
     work: Work, gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -478,14 +495,14 @@ def test_what_a_receive_brings_after_the_stop_is_given_back(work: Work) -> None:
 
     queue.refuse = refuse
     queue.put("one")
-    sent = queue.find("one")
-    running = work(queue, lambda message: pytest.fail("it has begun"))
+    sent, begun = queue.find("one"), list[Message]()
+    running = work(queue, begun.append)
     assert polling.wait(10)
     running.tell_to_stop()
     assert running.worker._stopping.wait(10)
     answer.set()
     running.join()
-    assert running.problem is None
+    assert running.problem is None and not begun
     assert sent.receives == 1 and sent.changes == [0]
 
 

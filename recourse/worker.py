@@ -184,6 +184,8 @@ class Worker:
         self._quiet = threading.Condition(self._lock)
         self._stopping = threading.Event()
         self._over = False
+        self._given_up = threading.Event()
+        self._noise = random.Random()
         self._held: set[_Held] = set()
         self._lanes: dict[str, deque[_Held]] = {}
         self._ready: SimpleQueue[_Held | None] = SimpleQueue()
@@ -236,6 +238,9 @@ class Worker:
             until = time.monotonic() + LAST_FLUSH
             for saver in savers:
                 saver.join(max(0.0, until - time.monotonic()))
+            self._given_up.set()
+            for saver in savers:
+                saver.join(max(0.0, until + 1 - time.monotonic()))
             self._report("ended")
         if stuck:
             raise StuckError(f"all of {self._in_flight} handlers hang, for {self._limit:g} s now")
@@ -274,7 +279,7 @@ class Worker:
             self._take(room, got)
             if failures:
                 most = min(SLOWEST_POLL, 0.1 * 2 ** min(failures, 10))
-                self._stopping.wait(random.uniform(most / 2, most))
+                self._stopping.wait(self._noise.uniform(most / 2, most))
 
     def _reserve(self, *, first: bool) -> int:
         """Wait until handlers have time; for how many messages. None when the worker stops.
@@ -537,11 +542,11 @@ class Worker:
 
     def _delete_each(self) -> None:
         failures = 0
-        while batch := self._to_delete():
+        while not self._given_up.is_set() and (batch := self._to_delete()):
             failed = self._delete(batch)
             failures = failures + 1 if failed else 0
             if failed:
-                time.sleep(random.uniform(0, min(1, 0.05 * 2 ** min(failures, 10))))
+                self._given_up.wait(self._noise.uniform(0, min(1, 0.05 * 2 ** min(failures, 10))))
                 with self._lock:
                     self._done.extend(failed)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +15,8 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook as Verifier
 
-from local.cloud import LocalCloud
+from cli.api import Api
+from local.cloud import EVERY_SCOPE, LocalCloud
 from tests.e2e.conftest import Trip
 
 PATIENCE = 30
@@ -47,6 +49,13 @@ class Receiver:
     @property
     def events(self) -> list[dict[str, Any]]:
         return [json.loads(body) for _, body in self.got]
+
+
+@pytest.fixture
+def orchestrated(cloud: LocalCloud) -> Iterator[Trip]:
+    """A trip of somebody to whom nothing else happens."""
+    with Api(cloud.api_url, cloud.token(uuid.uuid4().hex, EVERY_SCOPE)) as api:
+        yield Trip(api).stocked()
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ demo: setup  ## book one trip and undo another, before your eyes, on a cloud of 
 	@python -m cli.demo
 
 test: setup  ## run the whole test suite
-	@python -m pytest --quiet -n 2 --dist loadgroup
+	@python -m pytest --quiet -n 3 --dist loadgroup
 
 check: setup  ## style, types, architecture, compiled machines, synthesis with cdk-nag, cfn-lint
 	@ruff check .

@@ -67,8 +67,8 @@ def main() -> int:
         "booked: its holds became bookings and the money moved. The other was declined\n"
         "at its payment and undone: every count is what it was before. A passport went up\n"
         "and an invoice came down by valet keys, and one that was revoked opens nothing.\n"
-        "What happened to a trip arrived by stream, WebSocket and webhook, and was read from\n"
-        "the feed: the same events, in the same order.\n\n"
+        "What happened to a trip arrived by stream, WebSocket and webhook, and was read\n"
+        "from the feed: the same events, in the same order.\n\n"
         "Next: `make up`, and look at README.md."
     )
     return 0

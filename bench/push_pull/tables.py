@@ -177,7 +177,7 @@ class Report:
                 some = Latencies(tuple(one.latencies.get(load, ())))
                 rate = one.rates.get(load)
                 row += [
-                    some.said(50) + (f" at {rate:.3g}/s" if rate and load != "idle" else ""),
+                    some.said(50) + (f" at {_rate(rate)}/s" if rate and load != "idle" else ""),
                     f"{some.said(99)} (worst {some.worst})",
                 ]
             every = Latencies(tuple(x for load in LOADS[:3] for x in one.latencies.get(load, ())))
@@ -191,7 +191,7 @@ class Report:
         counts = self.sizes.consumers
         rows = []
         for path, one in self._measured:
-            rates = [f"{one.highest[n]:.3g}" if n in one.highest else "" for n in counts]
+            rates = [_rate(one.highest[n]) if n in one.highest else "" for n in counts]
             if not path.scales:
                 rates[1:] = ["the platform's"] * (len(counts) - 1)
             back = one.backlog
@@ -466,3 +466,8 @@ def _number(value: float | None, absent: str) -> str:
     if value is None:
         return absent
     return f"{value:,.0f}" if value >= 10 or value == 0 else f"{value:.2f}"
+
+
+def _rate(events: float) -> str:
+    """Events a second, to three digits."""
+    return f"{events:,.0f}" if events >= 100 else f"{events:.3g}"

@@ -11,13 +11,14 @@ import threading
 import time
 
 GAPS = (
+    "bounded_workers",
     "branch_context",
-    "cold_starts",
     "retry_delays",
     "runtime_api_delay",
     "state_machine_versions",
     "stream_records",
     "versioned_reads",
+    "warm_workers",
     "websocket_subprotocol",
     "websocket_unauthorized",
 )

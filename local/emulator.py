@@ -25,12 +25,19 @@ class Emulator:
     """A ministack of our own, on loopback, that keeps its state in ``folder`` between runs."""
 
     def __init__(
-        self, *, port: int, folder: Path, timescale: float = 1.0, gaps: Iterable[str] = GAPS
+        self,
+        *,
+        port: int,
+        folder: Path,
+        timescale: float = 1.0,
+        gaps: Iterable[str] = GAPS,
+        checkout: Path = ROOT,
     ) -> None:
         """Name where it listens and keeps its state; nothing starts yet.
 
         ``timescale`` multiplies what state machines wait before a retry: a compiled machine cannot
-        say less than a second. ``gaps`` names the files of ``local.gaps`` that are closed.
+        say less than a second. ``gaps`` names the files of ``local.gaps`` that are closed,
+        ``checkout`` the code that functions run.
         """
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
@@ -38,6 +45,7 @@ class Emulator:
         self.log = folder / "emulator.log"
         self._timescale = timescale
         self._gaps = tuple(gaps)
+        self._checkout = checkout
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -109,9 +117,11 @@ class Emulator:
             "S3_DATA_DIR": str(self.folder / "s3"),
             "TMPDIR": str(self.folder / "tmp"),
             "SFN_WAIT_SCALE": str(self._timescale),
+            # As on AWS, not as many as memory allows: those beyond our bound wait.
+            "LAMBDA_ACCOUNT_CONCURRENCY": "1000",
             # For local/runtime/bootstrap.
             "RECOURSE_PYTHON": sys.executable,
-            "RECOURSE_CHECKOUT": str(ROOT),
+            "RECOURSE_CHECKOUT": str(self._checkout),
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
         }

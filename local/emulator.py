@@ -32,12 +32,14 @@ class Emulator:
         timescale: float = 1.0,
         gaps: Iterable[str] = GAPS,
         checkout: Path = ROOT,
+        workers: int | None = None,
     ) -> None:
         """Name where it listens and keeps its state; nothing starts yet.
 
         ``timescale`` multiplies what state machines wait before a retry: a compiled machine cannot
         say less than a second. ``gaps`` names the files of ``local.gaps`` that are closed,
-        ``checkout`` the code that functions run.
+        ``checkout`` the code that functions run. ``workers`` is how many of them there may be,
+        where memory is not to decide (``RECOURSE_WORKERS`` in the environment does the same).
         """
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
@@ -46,6 +48,7 @@ class Emulator:
         self._timescale = timescale
         self._gaps = tuple(gaps)
         self._checkout = checkout
+        self._workers = workers
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -70,6 +73,12 @@ class Emulator:
     def is_running(self) -> bool:
         """Whether its process lives."""
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Its process, which must have been started."""
+        assert self._process is not None
+        return self._process.pid
 
     def stop(self) -> None:
         """End it in order, so that it saves its state, and then whatever processes it left."""
@@ -124,4 +133,5 @@ class Emulator:
             "RECOURSE_CHECKOUT": str(self._checkout),
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
+            **({"RECOURSE_WORKERS": str(self._workers)} if self._workers else {}),
         }

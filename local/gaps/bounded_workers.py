@@ -32,8 +32,8 @@ FEWEST, MOST = 16, 64
 """Workers in all, however small or large the memory is."""
 IDLE = float(os.environ.get("LAMBDA_WARM_TTL_SECONDS", "60"))
 """Seconds after which a worker that is idle ends."""
-STANDSTILL = 0.5
-"""Seconds in which no worker turns idle, after which one more than allowed starts."""
+STANDSTILL = 2.0
+"""Seconds without a worker that starts or turns idle, after which one more than allowed starts."""
 LOOK = 1.0
 """Seconds between two looks at what is idle, and at the checkout."""
 
@@ -89,6 +89,7 @@ class Pool:
         finally:
             with self._changed:
                 self._starting -= 1
+                self._moved = time.monotonic()
                 self._grant()
 
     def release(self, worker: Any) -> None:
@@ -115,7 +116,7 @@ class Pool:
             self._outdated = {one for some in self._workers.values() for one in some}
 
     def _grant(self) -> None:
-        """Let those go on for whom there is a worker, or room for one: the longest waiting first."""
+        """Let calls go on for which there is a worker, or room for one: first come, first served."""
         for call in list(self._calls):
             worker = next((one for one in self._workers.get(call.key, ()) if not one.in_use), None)
             if worker:
@@ -124,6 +125,7 @@ class Pool:
             elif self._starting < STARTS and self._has_room(call.key):
                 self._starting += 1
                 self._to_come += 1
+                self._moved = time.monotonic()
             else:
                 continue
             self._calls.remove(call)
@@ -135,10 +137,7 @@ class Pool:
         if idle := sorted(self._idle(), key=lambda worker: worker.last_used):
             self._drop(idle[:1])
             return True
-        if self._workers.get(key) and time.monotonic() - self._moved < STANDSTILL:
-            return False
-        self._moved = time.monotonic()
-        return True
+        return not self._workers.get(key) or time.monotonic() - self._moved >= STANDSTILL
 
     def _idle(self) -> Iterator[Any]:
         return (one for some in self._workers.values() for one in some if not one.in_use)
@@ -190,8 +189,8 @@ def _watch(pool: Pool, code: Files) -> None:
 
 def close() -> None:
     """Bound the workers, end those that nobody needs, and those whose code is no longer there."""
-    memory = lambda_svc._memory_budget_bytes()
-    pool = Pool(max(FEWEST, min(MOST, memory // SHARE // WORKER)))
+    fit = lambda_svc._memory_budget_bytes() // SHARE // WORKER
+    pool = Pool(int(os.environ.get("RECOURSE_WORKERS") or max(FEWEST, min(MOST, fit))))
     for module in (lambda_runtime, lambda_svc):
         module.acquire_worker, module.release_worker = pool.acquire, pool.release
     # As they are now, before anything has been loaded of them.

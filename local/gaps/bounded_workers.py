@@ -79,9 +79,11 @@ class Pool:
         if call.worker:
             return call.worker, "reused"
         try:
-            worker, reason = acquire(name, config, code, qualifier, **options)
-            with self._changed:
-                self._to_come -= 1
+            try:
+                worker, reason = acquire(name, config, code, qualifier, **options)
+            finally:
+                with self._changed:
+                    self._to_come -= 1
             # If it fails, the invocation starts it again and reports what is wrong with it.
             with suppress(Exception):
                 lambda_runtime.ensure_spawned(worker)
@@ -122,7 +124,7 @@ class Pool:
             if worker:
                 worker.in_use, worker.last_used = True, time.time()
                 call.worker = worker
-            elif self._starting < STARTS and self._has_room(call.key):
+            elif self._may_start(call.key):
                 self._starting += 1
                 self._to_come += 1
                 self._moved = time.monotonic()
@@ -131,13 +133,16 @@ class Pool:
             self._calls.remove(call)
             self._changed.notify_all()
 
-    def _has_room(self, key: str) -> bool:
+    def _may_start(self, key: str) -> bool:
+        is_standstill = time.monotonic() - self._moved >= STANDSTILL
+        if self._starting >= STARTS and not is_standstill:
+            return False
         if sum(map(len, self._workers.values())) + self._to_come < self._most:
             return True
         if idle := sorted(self._idle(), key=lambda worker: worker.last_used):
             self._drop(idle[:1])
             return True
-        return not self._workers.get(key) or time.monotonic() - self._moved >= STANDSTILL
+        return is_standstill or not self._workers.get(key)
 
     def _idle(self) -> Iterator[Any]:
         return (one for some in self._workers.values() for one in some if not one.in_use)

@@ -227,7 +227,7 @@ def processes_of_a_burst(emulator: Emulator, invocations: int) -> int:
 def test_a_burst_does_not_start_a_process_for_every_invocation_at_once(start: Start) -> None:
     burst = 4 + 2 * (os.cpu_count() or 2)
     assert processes_of_a_burst(start(), burst) == burst
-    assert processes_of_a_burst(start("cold_starts", folder="closed"), burst) < burst
+    assert processes_of_a_burst(start("bounded_workers", folder="closed"), burst) < burst
 
 
 def fastest_invocation(emulator: Emulator) -> float:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -225,9 +226,18 @@ def test_errors_keep_their_class_and_logs_their_lines(functions: Functions) -> N
 
 
 def test_a_time_out_ends_all_that_the_handler_has_started(
-    functions: Functions, tmp_path: Path
+    start: Start, checkout: Path, tmp_path: Path
 ) -> None:
-    name = functions.add("handlers.leave", timeout=1)
+    shipped = Functions(start(folder="shipped"), checkout)
+    name = shipped.add("handlers.leave", timeout=1)
+    shipped.error(name, {"file": str(tmp_path / "survivors"), "seconds": 600})
+    _, *survivors = pids(tmp_path / "survivors")
+    assert all(map(is_alive, survivors)), "ministack has closed the gap"
+    for pid in survivors:
+        os.kill(pid, signal.SIGKILL)
+
+    functions = Functions(start(*GAPS), checkout)
+    assert functions.add("handlers.leave", timeout=1) == name
     said = functions.error(name, {"file": str(tmp_path / "pids"), "seconds": 600})
     assert said["errorType"] == "Sandbox.Timedout"
     until(lambda: not any(map(is_alive, pids(tmp_path / "pids"))))
@@ -399,3 +409,35 @@ def test_the_emulator_is_restarted_under_load(functions: Functions) -> None:
         over.set()
         assert all(one.result() for one in calls)
     until(lambda: not any(is_alive(one["pid"]) or is_alive(one["parent"]) for one in before))
+
+
+READS = """
+import os, sys, threading
+from local import forkserver
+
+reads = []
+
+class Watched(os._Environ):
+    def __getitem__(self, name):
+        frame = sys._getframe(1)
+        while frame:
+            if frame.f_code.co_filename.startswith(sys.argv[1]) and frame.f_globals is not vars(
+                forkserver
+            ):
+                reads.append((frame.f_code.co_filename, name))
+                break
+            frame = frame.f_back
+        return super().__getitem__(name)
+
+os.environ.__class__ = Watched
+forkserver.load()
+mine = [name for name in sys.modules if name.split(".")[0] in forkserver.PACKAGES]
+print(reads, threading.active_count(), len(mine) > 50, "lambdas" in sys.modules)
+"""
+
+
+def test_what_is_shared_reads_no_environment_and_starts_no_thread() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", READS, f"{ROOT}/"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (done.stdout.strip(), done.stderr) == ("[] 1 True False", "")

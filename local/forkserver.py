@@ -49,6 +49,11 @@ MODULES = (
 SERVICES = ("apigatewaymanagementapi", "dynamodb", "kms", "lambda", "s3", "sns", "sqs")
 SERVICES += ("stepfunctions",)
 """Whose models of AWS they share."""
+READ_AT_START = ("DYLD_", "LANG", "LC_", "LD_", "MALLOC_", "PYTHON", "_PYTHON")
+READ_AT_START += ("AWS_EXECUTION_ENV", "AWS_LAMBDA_INITIALIZATION_TYPE")
+READ_AT_START += ("POWERTOOLS_DEBUG", "POWERTOOLS_TRACE_MIDDLEWARES")
+"""How the variables begin that are read when an interpreter starts or what is shared is imported:
+a function that sets one of them otherwise than this process has it cannot be forked from it."""
 
 
 def load() -> None:

@@ -118,7 +118,7 @@ class Pool:
             self._outdated = {one for some in self._workers.values() for one in some}
 
     def _grant(self) -> None:
-        """Let calls go on for which there is a worker, or room for one: first come, first served."""
+        """Let calls go on for which there is a worker, or room for one; the oldest comes first."""
         for call in list(self._calls):
             worker = next((one for one in self._workers.get(call.key, ()) if not one.in_use), None)
             if worker:

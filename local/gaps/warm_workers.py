@@ -19,11 +19,10 @@ from typing import Any
 from ministack.core import lambda_runtime
 
 from local import ROOT
+from local.forkserver import READ_AT_START
 from local.gaps import bounded_workers
 
 BOOTSTRAP = (ROOT / "local" / "runtime" / "bootstrap").read_bytes()
-READ_AT_START = ("DYLD_", "LANG", "LC_", "LD_", "MALLOC_", "PYTHON")
-"""What begins the names of variables that are read when an interpreter starts, and not again."""
 TRIES = 3
 PATIENCE = 60
 """Seconds that a fork may take, the warm process's own start included."""

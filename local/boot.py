@@ -16,6 +16,7 @@ GAPS = (
     "retry_delays",
     "runtime_api_delay",
     "state_machine_versions",
+    "stream_memory",
     "stream_records",
     "versioned_reads",
     "warm_workers",

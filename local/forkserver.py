@@ -34,14 +34,18 @@ from contextlib import suppress
 PACKAGES = ("recourse", "services", "statemachines")
 """What functions share of the checkout."""
 MODULES = (
-    "aws_lambda_powertools.event_handler",
+    "aws_lambda_powertools.event_handler.router",
     "aws_lambda_powertools.logging",
     "aws_lambda_powertools.metrics",
     "aws_lambda_powertools.utilities.batch",
+    "encodings.idna",
+    "fpdf",
     "http.client",
     "jwt",
-    "pydantic",
+    "pydantic.dataclasses",
+    "pydantic.fields",
     "pydantic.networks",
+    "pydantic.types",
     "simplejson",
     "snapshot_restore_py",
 )
@@ -51,7 +55,7 @@ SERVICES += ("stepfunctions",)
 """Whose models of AWS they share."""
 READ_AT_START = ("DYLD_", "LANG", "LC_", "LD_", "MALLOC_", "PYTHON", "_PYTHON")
 READ_AT_START += ("AWS_EXECUTION_ENV", "AWS_LAMBDA_INITIALIZATION_TYPE")
-READ_AT_START += ("POWERTOOLS_DEBUG", "POWERTOOLS_TRACE_MIDDLEWARES")
+READ_AT_START += ("PILLOW_", "POWERTOOLS_DEBUG", "POWERTOOLS_TRACE_MIDDLEWARES")
 """How the variables begin that are read when an interpreter starts or what is shared is imported:
 a function that sets one of them otherwise than this process has it cannot be forked from it."""
 

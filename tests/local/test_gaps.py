@@ -182,6 +182,60 @@ def test_a_stream_keeps_its_records_over_a_restart(start: Start) -> None:
     assert records_after_a_restart(start("stream_records", folder="closed")) == 1
 
 
+READER = """
+def handler(event, context):
+    return len(event["Records"])
+"""
+
+
+def stream_that_was_read(emulator: Emulator, written: int) -> str:
+    dynamodb, functions = client("dynamodb", emulator.url), client("lambda", emulator.url)
+    arn = dynamodb.create_table(
+        TableName="things",
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"},
+    )["TableDescription"]["LatestStreamArn"]
+    create_function(emulator, READER)
+    mapping = functions.create_event_source_mapping(
+        EventSourceArn=arn, FunctionName="pid", StartingPosition="TRIM_HORIZON", BatchSize=1000
+    )["UUID"]
+    functions.update_event_source_mapping(UUID=mapping, Enabled=False)
+    for number in range(written):
+        dynamodb.put_item(TableName="things", Item={"pk": {"S": str(number)}})
+    assert kept(emulator, arn) == written, "what was not read is kept"
+    functions.update_event_source_mapping(UUID=mapping, Enabled=True)
+    while not functions.get_event_source_mapping(UUID=mapping)["LastProcessingResult"].startswith(
+        "OK"
+    ):
+        time.sleep(0.1)
+    return arn
+
+
+def kept(emulator: Emulator, stream: str) -> int:
+    streams = client("dynamodbstreams", emulator.url)
+    shard = streams.describe_stream(StreamArn=stream)["StreamDescription"]["Shards"][0]
+    iterator = streams.get_shard_iterator(
+        StreamArn=stream, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+    )["ShardIterator"]
+    found = 0
+    while records := (page := streams.get_records(ShardIterator=iterator))["Records"]:
+        found += len(records)
+        iterator = page["NextShardIterator"]
+    return found
+
+
+def test_a_stream_keeps_of_what_was_read_the_latest_only(start: Start) -> None:
+    shipped, closed = start(), start("stream_memory", folder="closed")
+    assert kept(shipped, stream_that_was_read(shipped, 510)) == 510
+    stream = stream_that_was_read(closed, 510)
+    until = time.monotonic() + 60
+    while (left := kept(closed, stream)) != 500 and time.monotonic() < until:
+        time.sleep(0.1)
+    assert left == 500
+
+
 BOOTSTRAP = """#!/bin/sh
 cd "$LAMBDA_TASK_ROOT" && exec "$RECOURSE_PYTHON" -m awslambdaric "$_HANDLER"
 """
@@ -195,12 +249,12 @@ def handler(seconds, context):
 """
 
 
-def create_function(emulator: Emulator) -> Any:
-    """A function that logs a line, sleeps and answers with its process's id."""
+def create_function(emulator: Emulator, handler: str = HANDLER) -> Any:
+    """A function; it logs a line, sleeps and answers with its process's id."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as package:
         package.writestr("bootstrap", BOOTSTRAP)
-        package.writestr("pid.py", HANDLER)
+        package.writestr("pid.py", handler)
     functions = client("lambda", emulator.url)
     functions.create_function(
         FunctionName="pid",

@@ -11,12 +11,12 @@ import threading
 import time
 
 GAPS = (
+    "bounded_memory",
     "bounded_workers",
     "branch_context",
     "retry_delays",
     "runtime_api_delay",
     "state_machine_versions",
-    "stream_memory",
     "stream_records",
     "versioned_reads",
     "warm_workers",

@@ -227,13 +227,27 @@ def kept(emulator: Emulator, stream: str) -> int:
 
 
 def test_a_stream_keeps_of_what_was_read_the_latest_only(start: Start) -> None:
-    shipped, closed = start(), start("stream_memory", folder="closed")
+    shipped, closed = start(), start("bounded_memory", folder="closed")
     assert kept(shipped, stream_that_was_read(shipped, 510)) == 510
     stream = stream_that_was_read(closed, 510)
     until = time.monotonic() + 60
     while (left := kept(closed, stream)) != 500 and time.monotonic() < until:
         time.sleep(0.1)
     assert left == 500
+
+
+def log_streams(emulator: Emulator, invocations: int) -> int:
+    functions = create_function(emulator)
+    for _ in range(invocations):
+        functions.invoke(FunctionName="pid", Payload=b"0")
+    pages = client("logs", emulator.url).get_paginator("describe_log_streams")
+    return sum(len(page["logStreams"]) for page in pages.paginate(logGroupName="/aws/lambda/pid"))
+
+
+def test_the_latest_log_streams_are_kept(start: Start) -> None:
+    assert log_streams(start(), 105) == 105
+    closed = start("bounded_memory", "runtime_api_delay", folder="closed")
+    assert log_streams(closed, 105) == 100
 
 
 BOOTSTRAP = """#!/bin/sh

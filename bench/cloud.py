@@ -124,7 +124,9 @@ def _checked_out(ref: str) -> Iterator[Path]:
     """Another commit, with what this one has installed."""
     checkout = LOCAL / "bench" / "before"
     git = ["git", "-C", str(ROOT), "worktree"]
-    subprocess.run([*git, "add", "--quiet", "--force", "--detach", checkout, ref], check=True)
+    if checkout.exists():  # a run before was killed
+        subprocess.run([*git, "remove", "--force", checkout], check=True)
+    subprocess.run([*git, "add", "--quiet", "--detach", checkout, ref], check=True)
     try:
         (checkout / ".local").mkdir()
         (checkout / ".local" / "ministack").symlink_to((LOCAL / "ministack").resolve())

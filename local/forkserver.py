@@ -65,7 +65,7 @@ def load() -> None:
     for name in MODULES:
         _load(name)
     for package in PACKAGES:
-        for module in pkgutil.walk_packages([package], f"{package}.", onerror=print):
+        for module in pkgutil.walk_packages([package], f"{package}.", onerror=lambda _: None):
             _load(module.name)
     _load_models()
     gc.collect()

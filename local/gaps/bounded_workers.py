@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,11 @@ FEWEST, MOST = 16, 32
 """Workers in all, however small or large the memory is."""
 IDLE = float(os.environ.get("LAMBDA_WARM_TTL_SECONDS", "60"))
 """Seconds after which a worker that is idle ends."""
+SHORT = 0.1
+"""Seconds that a call waits for a worker of its function, where there is one, before one more is
+started: most calls take less, and a start does not."""
+UNUSED = 5.0
+"""Seconds that a worker has been idle before one more of another function takes its place."""
 STANDSTILL = 2.0
 """Seconds without a worker that starts or turns idle, after which one more than allowed starts."""
 LOOK = 1.0
@@ -47,6 +52,7 @@ class Call:
 
     key: str
     worker: Any = None
+    since: float = field(default_factory=time.monotonic)
 
 
 class Pool:
@@ -61,7 +67,8 @@ class Pool:
         self._workers: dict[str, list[Any]] = lambda_runtime._workers
         self._changed = threading.Condition(lambda_runtime._lock)
         self._calls: list[Call] = []
-        self._starting = self._to_come = 0
+        self._starting = 0
+        self._to_come: list[str] = []
         self._moved = time.monotonic()
         self._outdated: set[Any] = set()
 
@@ -74,7 +81,7 @@ class Pool:
             self._calls.append(call)
             self._grant()
             while call in self._calls:
-                self._changed.wait(STANDSTILL)
+                self._changed.wait(SHORT)
                 self._grant()
         if call.worker:
             return call.worker, "reused"
@@ -83,7 +90,7 @@ class Pool:
                 worker, reason = acquire(name, config, code, qualifier, **options)
             finally:
                 with self._changed:
-                    self._to_come -= 1
+                    self._to_come.remove(call.key)
             # If it fails, the invocation starts it again and reports what is wrong with it.
             with suppress(Exception):
                 lambda_runtime.ensure_spawned(worker)
@@ -124,25 +131,29 @@ class Pool:
             if worker:
                 worker.in_use, worker.last_used = True, time.time()
                 call.worker = worker
-            elif self._may_start(call.key):
+            elif self._may_start(call):
                 self._starting += 1
-                self._to_come += 1
+                self._to_come.append(call.key)
                 self._moved = time.monotonic()
             else:
                 continue
             self._calls.remove(call)
             self._changed.notify_all()
 
-    def _may_start(self, key: str) -> bool:
-        is_standstill = time.monotonic() - self._moved >= STANDSTILL
-        if self._starting >= STARTS and not is_standstill:
+    def _may_start(self, call: Call) -> bool:
+        now = time.monotonic()
+        is_standstill = now - self._moved >= STANDSTILL
+        is_first = not self._workers.get(call.key) and call.key not in self._to_come
+        if not is_standstill and (
+            self._starting >= STARTS or (not is_first and now - call.since < SHORT)
+        ):
             return False
-        if sum(map(len, self._workers.values())) + self._to_come < self._most:
+        if sum(map(len, self._workers.values())) + len(self._to_come) < self._most:
             return True
-        if idle := sorted(self._idle(), key=lambda worker: worker.last_used):
-            self._drop(idle[:1])
-            return True
-        return is_standstill or not self._workers.get(key)
+        unused = [one for one in self._idle() if is_first or one.last_used < time.time() - UNUSED]
+        if unused:
+            self._drop([min(unused, key=lambda worker: worker.last_used)])
+        return bool(unused) or is_first or is_standstill
 
     def _idle(self) -> Iterator[Any]:
         return (one for some in self._workers.values() for one in some if not one.in_use)

@@ -291,21 +291,27 @@ class Ground:
             twice: The same batch two times.
             lost: The function's process dies after its work: nothing of the batch is deleted.
         """
-        url = self.queues[name]
-        got = self.sqs.receive_message(
-            QueueUrl=url, MaxNumberOfMessages=most, AttributeNames=["All"]
+        # What polls a queue is played, not called: a call through moto takes longer than all else.
+        queue = self._backend[name]
+        messages = sqs_backends[handlers.ACCOUNT]["us-east-1"].receive_message(
+            name, most, 0, queue.visibility_timeout
         )
-        messages = got.get("Messages", [])
         if not messages:
             return 0
         if shuffle:
             shuffle.shuffle(messages)
         records = [
             {
-                "messageId": message["MessageId"],
-                "receiptHandle": message["ReceiptHandle"],
-                "body": message["Body"],
-                "attributes": message["Attributes"],
+                "messageId": message.id,
+                "receiptHandle": message.receipt_handle,
+                "body": message.body,
+                "attributes": {
+                    "ApproximateFirstReceiveTimestamp": str(
+                        message.approximate_first_receive_timestamp
+                    ),
+                    "ApproximateReceiveCount": str(message.approximate_receive_count),
+                    "SentTimestamp": str(message.sent_timestamp),
+                },
                 "eventSourceARN": f"arn:aws:sqs:us-east-1:{handlers.ACCOUNT}:{name}",
             }
             for message in messages
@@ -318,8 +324,8 @@ class Ground:
             except handlers.Killed:
                 lost = True
         for message in messages:
-            if message["MessageId"] not in failed and not lost:
-                self.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+            if message.id not in failed and not lost:
+                queue.delete_message(message.receipt_handle)
         return len(messages)
 
     def set_aside(self, name: str) -> list[dict[str, Any]]:

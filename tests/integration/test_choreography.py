@@ -174,6 +174,26 @@ class Deliveries(RuleBasedStateMachine):
             self.ground.deliver(name)
             self.ground.mishap = before
 
+    @rule(
+        which=st.integers(0, 20),
+        other=st.none() | st.integers(0, 20),
+        most=st.integers(1, 3),
+        writes=st.integers(0, 3),
+    )
+    def meet(self, which: int, other: int | None, most: int, writes: int) -> None:
+        """Another delivery comes between what one has read and what it writes.
+
+        Mostly of the same queue: an undo between what its action has read and what it writes.
+        """
+
+        def come() -> None:
+            if second := name if other is None else self._queue(other):
+                self.ground.deliver(second, most)
+
+        if name := self._queue(which):
+            with self.ground.before_a_write(writes, come):
+                self.ground.deliver(name, 1)
+
     @rule(which=st.integers(0, 20))
     def lose(self, which: int) -> None:
         """A message never comes; the ledger's rest in its dead-letter queue instead."""

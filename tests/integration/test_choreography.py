@@ -6,7 +6,6 @@ import itertools
 import json
 import random
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -29,6 +28,7 @@ from tests.integration import test_every_saga as every
 from tests.integration.test_every_saga import bring_to_rest, must_be_as_told, sample
 from tests.moto.ground import Ground
 from tests.moto.handlers import Killed
+from tests.patience import PATIENCE, until
 
 TRAVEL = SAGAS["travel-booking"]
 stocked = every.stocked
@@ -383,7 +383,7 @@ def test_a_try_that_hangs_is_put_back_in_time_and_the_others_of_its_batch_are_do
 
     def hangs(function: str, task: dict[str, Any], run: Any) -> Any:
         if task["saga"]["id"] == hanging and function == "HotelsHold" and task["attempt"] == 0:
-            let_go.wait(20)
+            let_go.wait(PATIENCE)
         return run()
 
     stocked.mishap = hangs
@@ -413,7 +413,7 @@ def test_a_step_that_hangs_every_time_is_given_up_and_what_it_does_later_is_refu
 
     def hangs(function: str, task: dict[str, Any], run: Any) -> Any:
         if function == "HotelsHold" and task["phase"] == "action":
-            let_go.wait(20)
+            let_go.wait(PATIENCE)
             hung.append(task)
             with pytest.raises(StepCancelledError):
                 run()
@@ -425,10 +425,7 @@ def test_a_step_that_hangs_every_time_is_given_up_and_what_it_does_later_is_refu
     assert must_be_as_told(stocked, TRAVEL, saga_id) == "COMPENSATED"
     assert stocked.view(saga_id)["reason"]["error"] == "StepTimedOutError"
     let_go.set()
-    until = time.monotonic() + 10
-    while len(hung) < 4 and time.monotonic() < until:
-        time.sleep(0.01)
-    assert len(hung) == 4
+    until(lambda: len(hung) == 4, "the end of what hung")
     assert must_be_as_told(stocked, TRAVEL, saga_id) == "COMPENSATED"
 
 

@@ -27,9 +27,9 @@ from recourse.live import PROBLEMS
 from recourse.watch import PAGE, Watch
 from tests.live.conftest import append
 from tests.live.test_push import expire
+from tests.patience import PATIENCE, until
 
 URL = "https://issuer.example"
-PATIENCE = 10
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ class Answer:
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(work, 3 * PATIENCE))
+    asyncio.run(asyncio.wait_for(work, PATIENCE))
 
 
 @pytest.fixture
@@ -397,16 +397,19 @@ def test_the_start_script_serves_the_app_as_the_web_adapter_asks_for_it(issuer: 
         "AUDIENCES": AUDIENCE,
         "STREAM_SECONDS": "870",
     }
+
+    def ask() -> httpx.Response | None:
+        assert server.poll() is None
+        try:
+            return httpx.get(
+                f"http://127.0.0.1:{port}/events/stream", trust_env=False, timeout=PATIENCE
+            )
+        except httpx.ConnectError:
+            return None
+
     with subprocess.Popen([ROOT / "lambdas" / "sse.sh"], env=told, cwd="/") as server:
         try:
-            until = time.monotonic() + 3 * PATIENCE
-            while True:
-                try:
-                    answer = httpx.get(f"http://127.0.0.1:{port}/events/stream", trust_env=False)
-                    break
-                except httpx.ConnectError:
-                    assert server.poll() is None and time.monotonic() < until
-                    time.sleep(0.05)
+            answer = until(ask, "an answer of the start script's server")
         finally:
             server.terminate()
     assert answer.status_code == 401

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from cli.api import Api
 from local.cloud import LocalCloud
 from tests.e2e.conftest import Trip
@@ -15,10 +17,8 @@ def test_a_trip_is_counted_when_it_begins_and_when_it_ends(api: Api, cloud: Loca
     dynamodb, table = cloud.client("dynamodb"), cloud.outputs["TallyTableName"]
     for what in ("started", "succeeded"):
         key = {"pk": {"S": f"inbox#{saga_id}.{what}"}}
-        until(
-            lambda key=key: dynamodb.get_item(TableName=table, Key=key).get("Item"),
-            f"that {what} is counted",
-        )
+        look = partial(dynamodb.get_item, TableName=table, Key=key)
+        until(look, f"that {what} is counted", lambda seen: "Item" in seen)
     day = api.get(f"/sagas/{saga_id}")["started_at"][:10]
     row = dynamodb.get_item(
         TableName=table, Key={"pk": {"S": f"tally#{day}#travel-booking"}}, ConsistentRead=True

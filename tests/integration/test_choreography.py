@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -29,6 +28,7 @@ from tests.integration.test_every_saga import bring_to_rest, must_be_as_told, sa
 from tests.moto.ground import Ground
 from tests.moto.handlers import Killed
 from tests.patience import PATIENCE, until
+from tests.profile import examples
 
 TRAVEL = SAGAS["travel-booking"]
 stocked = every.stocked
@@ -249,13 +249,7 @@ def test_any_delivery_comes_to_a_good_end(stocked: Ground, monkeypatch: pytest.M
     Deliveries.one = {saga: of_one(stocked, saga) for saga in SAGAS}
     run_state_machine_as_test(
         Deliveries,
-        settings=settings(
-            max_examples=500,
-            stateful_step_count=20,
-            deadline=None,
-            derandomize=True,
-            suppress_health_check=list(HealthCheck),
-        ),
+        settings=examples(500, steps=20),
     )
 
 

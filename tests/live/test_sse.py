@@ -412,5 +412,5 @@ def test_the_start_script_serves_the_app_as_the_web_adapter_asks_for_it(issuer: 
             answer = until(ask, "an answer of the start script's server")
         finally:
             server.terminate()
-    assert answer.status_code == 401
+    assert answer and answer.status_code == 401
     assert answer.json()["type"] == "urn:recourse:problem:unauthorized"

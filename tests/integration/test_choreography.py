@@ -228,6 +228,7 @@ class Deliveries(RuleBasedStateMachine):
         )
         for saga, saga_id in self.begun:
             must_be_as_told(self.ground, SAGAS[saga], saga_id)
+            self._must_have_heard_all(saga_id)
         expected: dict[Any, Counter[str]] = {}
         for saga, times in succeeded.items():
             for key, moved in self.one[saga].items():
@@ -236,6 +237,19 @@ class Deliveries(RuleBasedStateMachine):
         assert change(self.before, counts(self.ground)) == {
             key: dict(moved) for key, moved in expected.items()
         }
+
+    def _must_have_heard_all(self, saga_id: str) -> None:
+        """The ledger has every event: it is told twice and late, and never not at all."""
+        told = [
+            json.loads(row["event"])
+            for table in (*self.ground.services, "ledger")
+            for row in self.ground.rows(table, f"outbox#{saga_id}.")
+        ]
+        record = self.ground.ledger.get(saga_id)
+        assert told and record is not None
+        # A claim on the pivot that came to nothing is forgotten where the saga was over.
+        heard = {one["id"] for one in record.entered}
+        assert {one["id"] for one in told if not one["data"].get("early")} <= heard
 
     def _queue(self, which: int) -> str | None:
         """One of the queues that have something to deliver."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -170,6 +171,17 @@ def test_a_worker_that_is_told_twice_ends_at_once(url: str, start: Callable[...,
     assert process.wait(PATIENCE) == -signal.SIGTERM
 
 
+@pytest.fixture
+def restored_log() -> Iterator[None]:
+    """The command sets the log up for its process, to an output that ends with the command."""
+    logger = logging.getLogger("recourse")
+    handlers, level, propagate = logger.handlers, logger.level, logger.propagate
+    yield
+    logger.handlers, logger.propagate = handlers, propagate
+    logger.setLevel(level)
+
+
+@pytest.mark.usefixtures("restored_log")
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -63,6 +63,7 @@ from tests.moto import (
     keeping,
     naming,
     parsing,
+    signing,
     stopping,
     streams,
     transactions,
@@ -575,6 +576,7 @@ def ground(sagas: Mapping[str, Saga] = SAGAS) -> Iterator[Ground]:
         stack.enter_context(stopping.quietly())
         stack.enter_context(attributes.plain())
         stack.enter_context(naming.once())
+        stack.enter_context(signing.none())
         stack.enter_context(transactions.true())
         stream = stack.enter_context(streams.collected())
         stack.enter_context(_quiet("moto"))

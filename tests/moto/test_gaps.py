@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from botocore.auth import SigV4Auth
 from botocore.exceptions import ClientError
 from moto import mock_aws
 from moto.awslambda.models import LambdaBackend
@@ -38,6 +39,7 @@ from tests.moto import (
     keeping,
     naming,
     parsing,
+    signing,
     stopping,
     streams,
     transactions,
@@ -438,6 +440,19 @@ def test_a_name_is_worked_out_at_each_call() -> None:
     twice = letters_looked_at()
     with naming.once():
         assert letters_looked_at() == twice / 2
+
+
+def signatures_of_a_call() -> int:
+    signed: list[Any] = []
+    with replaced(SigV4Auth, "add_auth", lambda _, request: signed.append(request)):
+        assert client("dynamodb").list_tables()["TableNames"] == []
+    return len(signed)
+
+
+def test_a_call_is_signed_though_nobody_looks() -> None:
+    assert signatures_of_a_call() == 1
+    with signing.none():
+        assert signatures_of_a_call() == 0
 
 
 def test_every_model_that_was_made_is_kept() -> None:

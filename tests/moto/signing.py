@@ -14,12 +14,12 @@ from botocore.signers import RequestSigner
 from tests.moto.patching import replaced
 
 
-def _unsigned(_: RequestSigner, **__: Any) -> None:
+def _unsigned(_: RequestSigner, *__: Any) -> None:
     return
 
 
 @contextmanager
 def none() -> Iterator[None]:
     """Sign no call."""
-    with replaced(RequestSigner, "handler", _unsigned):
+    with replaced(RequestSigner, "sign", _unsigned):
         yield

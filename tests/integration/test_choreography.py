@@ -384,7 +384,7 @@ def test_a_message_that_cannot_even_be_given_up_is_set_aside_with_its_reason(
 def test_a_try_that_hangs_is_put_back_in_time_and_the_others_of_its_batch_are_done(
     stocked: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stocked.listeners["HotelsHold"], "_budget", 0.3)
+    monkeypatch.setattr(stocked.listeners["HotelsHold"], "_budget", 3)
     hanging, fine = begin(stocked), begin(stocked)
     deliver_until(stocked, "HotelsHold")
     let_go = threading.Event()
@@ -414,7 +414,7 @@ def test_a_try_that_hangs_is_put_back_in_time_and_the_others_of_its_batch_are_do
 def test_a_step_that_hangs_every_time_is_given_up_and_what_it_does_later_is_refused(
     stocked: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stocked.listeners["HotelsHold"], "_budget", 0.05)
+    monkeypatch.setattr(stocked.listeners["HotelsHold"], "_budget", 1)
     saga_id = begin(stocked)
     let_go = threading.Event()
     hung: list[Any] = []

@@ -255,7 +255,7 @@ def test_silence_is_filled_with_comments_and_it_ends_when_its_time_is_up(
     feed: Feed, issuer: Issuer, token: str
 ) -> None:
     async def work() -> None:
-        async with App(feed, issuer, seconds=0.2, heartbeat=0.05).get(token) as answer:
+        async with App(feed, issuer, seconds=1, heartbeat=0.05).get(token) as answer:
             await answer.opened()
             frames = []
             while (frame := await answer.frame()) is not None:

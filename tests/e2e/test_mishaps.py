@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from local.cloud import LocalCloud
 from tests.e2e.conftest import Trip, machine_of_trips
 from tests.e2e.test_trips import must_be_booked, must_be_untouched
+from tests.patience import until
 
 
 def workers(cloud: LocalCloud, function: str) -> Iterator[int]:
@@ -30,26 +28,25 @@ def workers(cloud: LocalCloud, function: str) -> Iterator[int]:
 
 def wait_for_step(trip: Trip, saga_id: str, step: str) -> None:
     """Wait until a step that never answers has acted."""
-    for _ in range(300):
-        saga = trip.api.get(f"/sagas/{saga_id}")
-        if next(s for s in saga["steps"] if s["name"] == step)["status"] == "DONE":
-            return
-        time.sleep(0.05)
-    pytest.fail(f"{step} does not act")
+
+    def has_acted() -> bool:
+        steps = trip.api.get(f"/sagas/{saga_id}")["steps"]
+        return bool(next(one for one in steps if one["name"] == step)["status"] == "DONE")
+
+    until(has_acted, f"that {step} acts")
 
 
 def test_a_worker_that_is_killed_midway_changes_nothing(trip: Trip, cloud: LocalCloud) -> None:
     saga_id = trip.start("payment=timeout:1")
     wait_for_step(trip, saga_id, "payment")
-    killed = 0
-    for _ in range(100):
-        for process in workers(cloud, "PaymentsAuthorise"):
+
+    def killed() -> int:
+        found = list(workers(cloud, "PaymentsAuthorise"))
+        for process in found:
             os.kill(process, signal.SIGKILL)
-            killed += 1
-        if killed:
-            break
-        time.sleep(0.02)
-    assert killed, "no worker was found"
+        return len(found)
+
+    until(killed, "a worker to kill", pause=0.02)
     saga = trip.ended(saga_id, "SUCCEEDED")
     assert next(s for s in saga["steps"] if s["name"] == "payment")["attempts"] >= 1
     must_be_booked(trip)
@@ -58,7 +55,7 @@ def test_a_worker_that_is_killed_midway_changes_nothing(trip: Trip, cloud: Local
 def test_an_execution_that_is_aborted_comes_to_its_end(
     orchestrated: Trip, cloud: LocalCloud
 ) -> None:
-    saga_id = orchestrated.start("payment=timeout:1")
+    saga_id = orchestrated.start("payment=timeout:3")
     wait_for_step(orchestrated, saga_id, "payment")
     sfn = cloud.client("stepfunctions")
     machine = machine_of_trips(cloud)

@@ -335,7 +335,7 @@ def test_a_conflict_that_lasts_is_a_transient_error(bench: Bench) -> None:
 
     bench.runner = StepRunner(bench.dynamodb, TABLE, never, sleep=bench.naps.append)
     with pytest.raises(TransientError, match="changed since it was read"):
-        bench.ask(timeout=0.5)
+        bench.ask(timeout=1)
     assert bench.free == 5
     assert len(bench.naps) > 3
 

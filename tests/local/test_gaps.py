@@ -20,6 +20,7 @@ from websockets.typing import Subprotocol
 from local.aws import client
 from local.emulator import Emulator
 from tests.local.conftest import Start
+from tests.patience import PATIENCE
 
 ROLE = "arn:aws:iam::000000000000:role/any"
 
@@ -396,6 +397,7 @@ def agreed_subprotocol(emulator: Emulator) -> str | None:
         additional_headers={"authorization": "right"},
         subprotocols=[Subprotocol("v1"), Subprotocol("more")],
         proxy=None,
+        open_timeout=PATIENCE,
     ) as opened:
         return opened.subprotocol
 
@@ -406,7 +408,10 @@ def test_a_websocket_is_opened_with_the_subprotocol_that_is_agreed_to(start: Sta
 
 
 def status_of_a_refusal(emulator: Emulator) -> int:
-    with pytest.raises(InvalidStatus) as refused, connect(websocket_api(emulator), proxy=None):
+    with (
+        pytest.raises(InvalidStatus) as refused,
+        connect(websocket_api(emulator), proxy=None, open_timeout=PATIENCE),
+    ):
         pytest.fail("it was opened")
     status: int = refused.value.response.status_code
     return status

@@ -39,8 +39,8 @@ class Result:
 
     Attributes:
         mutant: The mutant.
-        verdict: `KILLED` where a test failed or had no end; `SURVIVED` where all passed; `STALE`
-            where the entry does not fit the code; `ERROR` where the tests did not run.
+        verdict: `KILLED` where a test failed; `SURVIVED` where all passed; `STALE` where the entry
+            does not fit the code; `ERROR` where the tests did not run, or not to their end.
         detail: The test that killed it, or what went wrong.
         seconds: How long it took.
     """
@@ -128,7 +128,7 @@ def _verdict(tree: Path, tests: Sequence[str], timeout: float) -> tuple[Verdict,
         child.kill()
     child.join()
     if not has_ended:
-        return "KILLED", f"no end within {timeout:g} s"
+        return "ERROR", f"no end within {timeout:g} s"
     if child.exitcode == _PASSED:
         return "SURVIVED", ""
     text = said.read_text()

@@ -117,6 +117,7 @@ def _verdict(tree: Path, tests: Sequence[str], timeout: float) -> tuple[Verdict,
     forks = multiprocessing.get_context("forkserver")
     forks.set_forkserver_preload(IMPORTED_ONCE)
     said = tree.with_suffix(".log")
+    said.write_text("")
     child = forks.Process(target=_pytest, args=(tree, tests, said))
     child.start()
     child.join(timeout)

@@ -263,7 +263,7 @@ def test_any_delivery_comes_to_a_good_end(stocked: Ground, monkeypatch: pytest.M
     Deliveries.one = {saga: of_one(stocked, saga) for saga in SAGAS}
     run_state_machine_as_test(
         Deliveries,
-        settings=examples(500, steps=20),
+        settings=examples(150, steps=20),  # each half a second of a core
     )
 
 

@@ -118,6 +118,11 @@ class LocalCloud:
         return client(service, self.aws_endpoint)
 
     @property
+    def log(self) -> Path:
+        """What the emulator says, and which process is whose worker."""
+        return self._folder / "emulator" / "emulator.log"
+
+    @property
     def deployment(self) -> Deployment:
         """The app as the emulator has it, to deploy again or destroy."""
         return Deployment(endpoint=self.aws_endpoint, folder=self._folder, root=self._root)

@@ -30,6 +30,7 @@ import sys
 import time
 import traceback
 from contextlib import suppress
+from typing import Any
 
 PACKAGES = ("recourse", "services", "statemachines")
 """What functions share of the checkout."""
@@ -50,12 +51,16 @@ MODULES = (
     "snapshot_restore_py",
 )
 """What they share of others' packages, beside what those of the checkout import."""
-SERVICES = ("apigatewaymanagementapi", "dynamodb", "kms", "lambda", "s3", "sns", "sqs")
-SERVICES += ("stepfunctions",)
+SERVICES = (
+    "apigatewaymanagementapi",
+    *("dynamodb", "kms", "lambda", "s3", "sns", "sqs", "stepfunctions"),
+)
 """Whose models of AWS they share."""
-READ_AT_START = ("DYLD_", "LANG", "LC_", "LD_", "MALLOC_", "PYTHON", "_PYTHON")
-READ_AT_START += ("AWS_EXECUTION_ENV", "AWS_LAMBDA_INITIALIZATION_TYPE")
-READ_AT_START += ("PILLOW_", "POWERTOOLS_DEBUG", "POWERTOOLS_TRACE_MIDDLEWARES")
+READ_AT_START = (
+    *("DYLD_", "LANG", "LC_", "LD_", "MALLOC_", "PYTHON", "_PYTHON"),
+    *("AWS_EXECUTION_ENV", "AWS_LAMBDA_INITIALIZATION_TYPE"),
+    *("PILLOW_", "POWERTOOLS_DEBUG", "POWERTOOLS_TRACE_MIDDLEWARES"),
+)
 """How the variables begin that are read when an interpreter starts or what is shared is imported:
 a function that sets one of them otherwise than this process has it cannot be forked from it."""
 
@@ -89,7 +94,11 @@ def _load_models() -> None:
             service, region_name="us-east-1", aws_access_key_id="-", aws_secret_access_key="-"
         )
     loader, create_loader = session.get_component("data_loader"), botocore.session.create_loader
-    botocore.session.create_loader = lambda path=None: create_loader(path) if path else loader
+
+    def shared_loader(search_path_string: str | None = None) -> Any:
+        return create_loader(search_path_string) if search_path_string else loader
+
+    botocore.session.create_loader = shared_loader
 
 
 def serve(control: socket.socket) -> tuple[socket.socket, int] | None:

@@ -134,6 +134,8 @@ class ForkServer:
                 pipe.write(json.dumps(environment).encode())
             try:
                 worker.begin()
+                name = environment.get("AWS_LAMBDA_FUNCTION_NAME")
+                lambda_runtime.logger.info("process %d is a worker of %s", worker.pid, name)
                 return worker
             except Gone as how:
                 if not how.args[0]:  # nobody could say how it ended

@@ -191,7 +191,7 @@ def handler(event, context):
 
 def stream_that_was_read(emulator: Emulator, written: int) -> str:
     dynamodb, functions = client("dynamodb", emulator.url), client("lambda", emulator.url)
-    arn = dynamodb.create_table(
+    arn: str = dynamodb.create_table(
         TableName="things",
         KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
         AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],

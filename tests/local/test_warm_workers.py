@@ -403,7 +403,8 @@ def test_the_emulator_is_restarted_under_load(functions: Functions) -> None:
         calls = [pool.submit(call, name) for name in names]
         until(lambda: len(seen) > 20)
         functions.emulator.stop()
-        before, _ = list(seen), seen.clear()
+        before = list(seen)
+        seen.clear()
         functions.emulator.start()
         until(lambda: len(seen) > 20)
         over.set()

@@ -93,7 +93,7 @@ class Apart:
 
 
 @contextmanager
-def _running(checkout: Path, folder: Path) -> Iterator[Apart]:
+def running(checkout: Path, folder: Path) -> Iterator[Apart]:
     """The local cloud of a checkout, with plenty of what trips need, as ready as `make up` is."""
     folder.mkdir(parents=True, exist_ok=True)
     kinds: dict[str, dict[str, Any]] = {}
@@ -120,7 +120,7 @@ def _running(checkout: Path, folder: Path) -> Iterator[Apart]:
 
 
 @contextmanager
-def _checked_out(ref: str) -> Iterator[Path]:
+def checked_out(ref: str) -> Iterator[Path]:
     """Another commit, with what this one has installed."""
     checkout = LOCAL / "bench" / "before"
     git = ["git", "-C", str(ROOT), "worktree"]
@@ -196,7 +196,7 @@ def measure() -> list[Figure]:
         cloud, ours, figures = ends.enter_context(_begun("these functions", ROOT))
         if ref := os.environ.get("BENCH_BEFORE"):
             with (
-                _checked_out(ref) as checkout,
+                checked_out(ref) as checkout,
                 _begun(ref, checkout) as (_, before, figures_before),
             ):
                 figures += figures_before
@@ -212,7 +212,7 @@ def measure() -> list[Figure]:
 def _begun(whose: str, checkout: Path) -> Iterator[tuple[Apart, Side, list[Figure]]]:
     """A local cloud that has run its first trip, and what that took."""
     with (
-        _running(checkout, LOCAL / "bench" / "cloud" / checkout.name) as cloud,
+        running(checkout, LOCAL / "bench" / "cloud" / checkout.name) as cloud,
         Api(cloud.api_url, cloud.token) as api,
     ):
         side = trips(cloud, api, "orchestration")

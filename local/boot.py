@@ -11,9 +11,12 @@ import threading
 import time
 
 GAPS = (
+    "batches_of_streams",
     "bounded_memory",
     "bounded_workers",
     "branch_context",
+    "execution_starts",
+    "http_answers",
     "retry_delays",
     "runtime_api_delay",
     "state_machine_versions",
@@ -37,7 +40,7 @@ def main() -> None:
     threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
     gaps, sys.argv[1:] = sys.argv[1:], []
     for gap in gaps:
-        importlib.import_module(f"local.gaps.{gap}").close()
+        importlib.import_module(gap if "." in gap else f"local.gaps.{gap}").close()
     from ministack import app
 
     app.main()

@@ -10,6 +10,8 @@ from typing import Any
 from ministack.core.arn import parse_arn
 from ministack.services import cloudwatch_logs, dynamodb, lambda_svc
 
+from local.gaps.batches_of_streams import COUNTED
+
 RECORDS = 500
 """Records of a table that are kept, for whoever reads its stream by hand."""
 LOGS = 100
@@ -27,12 +29,13 @@ def _drop_read() -> None:
             )
             read[account, region, table].append(position)
     for of_table, positions in read.items():
-        records = dynamodb._stream_records.get_scoped(*of_table) or []
-        dropped = dynamodb._stream_trimmed.get_scoped(*of_table) or 0
-        more = min(min(positions) - dropped, len(records) - RECORDS)
-        if more > 0:
-            del records[:more]
-            dynamodb._stream_trimmed.set_scoped(*of_table, dropped + more)
+        with COUNTED:
+            records = dynamodb._stream_records.get_scoped(*of_table) or []
+            dropped = dynamodb._stream_trimmed.get_scoped(*of_table) or 0
+            more = min(min(positions) - dropped, len(records) - RECORDS)
+            if more > 0:
+                del records[:more]
+                dynamodb._stream_trimmed.set_scoped(*of_table, dropped + more)
 
 
 def _drop_logs(function: dict[str, Any]) -> None:

@@ -1,6 +1,9 @@
 import json
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -225,3 +228,16 @@ def test_an_open_stream_ends_in_order_when_the_proxy_stops(
         proxy.stop()
         assert list(lines) == []
     assert not caplog.records
+
+
+def test_a_connection_that_was_idle_for_a_while_is_still_open(proxy: Proxy) -> None:
+    # Clients keep theirs for 5 s or longer (httpx: 5, the web's common servers: 60 and more).
+    idle = 6
+    with closing(HTTPConnection("127.0.0.1", int(proxy.url.rpartition(":")[2]))) as connection:
+        connection.request("GET", "/_issuer/jwks.json")
+        connection.getresponse().read()
+        first = connection.sock
+        time.sleep(idle)
+        connection.request("GET", "/_issuer/jwks.json")
+        assert connection.getresponse().status == 200
+        assert connection.sock is first

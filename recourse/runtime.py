@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 
 from recourse import chaos, events
 from recourse.barrier import Barrier, MarkerFound
-from recourse.saga import Role
 from recourse.step import (
     Action,
     Call,
@@ -43,6 +42,8 @@ from recourse.step import (
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
+
+    from recourse.saga import Role
 
 CRASHES = {"Lambda.Unknown", "Runtime.ExitError", "Runtime.ExitedError", "Runtime.Unknown"}
 TIMEOUTS = {"States.Timeout", "Sandbox.Timedout", "Lambda.ClientExecutionTimeoutException"}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from recourse.asl import compile_saga
-from recourse.saga import Saga, Step, request_model
+from recourse.saga import DeclarationError, Saga, Step, request_model
 from services import flights, payments
 from statemachines import SAGAS
 from tests.infra.assembly import Assembly, synthesise
@@ -172,15 +172,15 @@ def test_another_saga_needs_no_edit_of_the_infrastructure(tmp_path: Path) -> Non
     assert "recourse.seat-only.capture.done" in confirms.properties["FilterPolicy"]["type"]
 
 
-def test_one_function_cannot_pair_an_action_with_two_undos(tmp_path: Path) -> None:
+def test_one_function_cannot_serve_an_action_in_two_ways(tmp_path: Path) -> None:
     other = Saga(
         "seat-only",
         request=SeatRequest,
         business_key="seat_id",
         steps=[
-            Step("flight", flights.hold, undo=payments.void, takes=["flight"]),
+            Step("seat", flights.hold, undo=flights.release, takes=["flight"], timeout=60),
             Step("capture", payments.capture, pivot=True),
         ],
     )
-    with pytest.raises(Exception, match="FlightsHold serves steps"):
+    with pytest.raises(DeclarationError, match=r"'seat' of 'seat-only'.*FlightsHold serves step"):
         synthesise(tmp_path, {}, SAGAS | {other.name: other})

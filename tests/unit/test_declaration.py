@@ -623,10 +623,9 @@ def steps(draw: st.DrawFn) -> Any:
         deadline=60,
         contact="customer",
     ),
-    st.booleans(),
 )
 def test_whatever_is_declared_is_a_saga_that_compiles_or_a_declaration_error(
-    before: list[Any], given: dict[str, Any], sound: bool
+    before: list[Any], given: dict[str, Any]
 ) -> None:
     if given["steps"] is None:
         given["steps"] = [*before, PAY]

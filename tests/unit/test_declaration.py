@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NewType
 
 import pytest
 from annotated_types import Len
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recourse.asl import compile_saga
@@ -235,7 +235,7 @@ def charge_later(call: Call) -> Decision:
         ([step(5), PAY], "step 5 of 'shop'.*lower case"),
         ([step(None), PAY], "step None of 'shop'.*lower case"),
         ([step(["hold"]), PAY], r"step \['hold'\] of 'shop'.*lower case"),
-        ([step("a" * 74), PAY], "'aaa.*at most 73"),
+        ([step("a" * 70), PAY], "'aaa.*at most 69"),
         (
             [Together(*(step(f"seat_{n}_a") for n in range(8))), PAY],
             r"'seat_0_a', 'seat_1_a'.*of 'shop'.*at most 80 characters, got 85",
@@ -612,6 +612,7 @@ def steps(draw: st.DrawFn) -> Any:
     )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(steps(), max_size=3),
     given_or_junk(
@@ -646,6 +647,7 @@ def taken_back(call: Call) -> Decision:
     return Decision()
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     given_or_junk(reads=lambda call: [], refuses=[], documents=False, external=True, find=None),
     given_or_junk(reads=lambda call: [], external=True),

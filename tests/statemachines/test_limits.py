@@ -105,8 +105,7 @@ def test_a_run_stays_within_its_history_however_often_everything_is_tried(
         ]
         try:
             accepted = declare(*steps, Step("pivot", decide, pivot=True, retry=retry))
-        except DeclarationError as refused:
-            assert "events of history" in str(refused)
+        except DeclarationError:
             break
     else:
         pytest.fail("nothing was refused")

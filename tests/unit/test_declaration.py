@@ -332,7 +332,7 @@ def charge_later(call: Call) -> Decision:
         ),
         ([step(retry=5), PAY], "'grab'.*retry must be a Retry.*got 5"),
         (
-            [*(step(f"s{n}", retry=Retry(attempts=100)) for n in range(60)), PAY],
+            [*(step(f"s{n}", retry=Retry(attempts=100)) for n in range(30)), PAY],
             "at most 25000 events of history",
         ),
         # The list of steps.

@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING, Any
 
 from recourse import chaos, events
 from recourse.barrier import Barrier, MarkerFound
-from recourse.saga import Role
 from recourse.step import (
+    Action,
     Call,
+    Confirm,
     Decision,
-    Deed,
     Document,
     Item,
     Refusal,
@@ -37,10 +37,13 @@ from recourse.step import (
     StepCrashedError,
     StepTimedOutError,
     TransientError,
+    Undo,
 )
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
+
+    from recourse.saga import Role
 
 CRASHES = {"Lambda.Unknown", "Runtime.ExitError", "Runtime.ExitedError", "Runtime.Unknown"}
 TIMEOUTS = {"States.Timeout", "Sandbox.Timedout", "Lambda.ClientExecutionTimeoutException"}
@@ -187,9 +190,9 @@ class StepRunner:
         self,
         dynamodb: DynamoDBClient,
         table: str,
-        action: Deed,
-        undo: Deed | None = None,
-        confirm: Deed | None = None,
+        action: Action,
+        undo: Undo | None = None,
+        confirm: Confirm | None = None,
         *,
         store: Callable[[Document], None] | None = None,
         faults: bool = False,
@@ -462,7 +465,7 @@ class StepRunner:
         def refuse(call: Call) -> Decision:
             raise no
 
-        refusing = Deed(refuse, lambda call: (), self._action.refuses)
+        refusing = Action(refuse, refuses=self._action.refuses)
         runner = StepRunner(
             self._dynamodb, self._table, refusing, timescale=self._timescale, sleep=self._sleep
         )

@@ -12,7 +12,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from lambdas import settings
 from recourse.aws import client
 from recourse.runtime import StepRunner
-from recourse.step import Document
+from recourse.step import Action, Document, Undo
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -24,14 +24,14 @@ metrics = Metrics()
 @cache
 def runner() -> StepRunner:
     """The step that this function serves, by its environment."""
-    action = settings.deed("ACTION")
+    action = settings.declared("ACTION", Action)
     if action is None:
         raise RuntimeError("the environment variable ACTION is not set")
     return StepRunner(
         client("dynamodb"),
         settings.required("TABLE_NAME"),
         action,
-        settings.deed("UNDO"),
+        settings.declared("UNDO", Undo),
         store=store if action.documents else None,
         faults=settings.chaos(),
         timescale=settings.timescale(),

@@ -28,9 +28,10 @@ from recourse import chaos, events
 from recourse.barrier import Barrier, MarkerFound, Side, millis
 from recourse.saga import Role
 from recourse.step import (
+    Action,
     Call,
+    Confirm,
     Decision,
-    Deed,
     Document,
     Item,
     Refusal,
@@ -38,6 +39,7 @@ from recourse.step import (
     StepCrashedError,
     StepTimedOutError,
     TransientError,
+    Undo,
 )
 
 if TYPE_CHECKING:
@@ -191,9 +193,9 @@ class StepRunner:
         self,
         dynamodb: DynamoDBClient,
         table: str,
-        action: Deed,
-        undo: Deed | None = None,
-        confirm: Deed | None = None,
+        action: Action,
+        undo: Undo | None = None,
+        confirm: Confirm | None = None,
         *,
         store: Callable[[Document], None] | None = None,
         faults: bool = False,
@@ -573,7 +575,7 @@ class StepRunner:
         def refuse(call: Call) -> Decision:
             raise no
 
-        refusing = Deed(refuse, lambda call: (), self._action.refuses)
+        refusing = Action(refuse, refuses=self._action.refuses)
         runner = StepRunner(
             self._dynamodb, self._table, refusing, timescale=self._timescale, sleep=self._sleep
         )

@@ -30,7 +30,8 @@ from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from functools import cached_property
 from typing import Any, Literal, TypeVar, dataclass_transform
 
-from recourse.step import Deed, Refusal
+from recourse.step import Action, Confirm, Refusal, Undo
+from recourse.step import DeclarationError as DeclarationError
 
 Coordination = Literal["orchestration", "choreography"]
 Role = Literal["compensable", "pivot", "retriable"]
@@ -38,10 +39,6 @@ Role = Literal["compensable", "pivot", "retriable"]
 T = TypeVar("T")
 _SAGA_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _STEP_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-
-
-class DeclarationError(ValueError):
-    """A saga that could not keep its guarantees; the message names the step and says why."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -94,9 +91,9 @@ class Step:
     """
 
     name: str
-    action: Deed
-    undo: Deed | None = None
-    confirm: Deed | None = None
+    action: Action
+    undo: Undo | None = None
+    confirm: Confirm | None = None
     takes: Sequence[str] = ()
     after: Sequence[str] = ()
     pivot: bool = False

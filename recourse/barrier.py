@@ -98,7 +98,7 @@ class Barrier:
         self._table = table
         self._saga_id = saga_id
         self._step = step
-        self._until = time.monotonic() + budget
+        self._until = clock() + budget
         self._budget = budget
         self._sleep = sleep
         self._clock = clock
@@ -142,7 +142,7 @@ class Barrier:
         Raises:
             TransientError: The budget ended first.
         """
-        return until_settled(attempt, until=self._until, sleep=self._sleep)
+        return until_settled(attempt, until=self._until, sleep=self._sleep, clock=self._clock)
 
     def begin(self, until: float) -> bool:
         """Say that this try of an external action may call its provider until a moment.
@@ -275,14 +275,19 @@ def millis(moment: float) -> int:
 
 
 def until_settled(
-    attempt: Callable[[], T], *, until: float, sleep: Callable[[float], None] = time.sleep
+    attempt: Callable[[], T],
+    *,
+    until: float,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.time,
 ) -> T:
     """Attempt until it comes to something else than a conflict.
 
     Args:
         attempt: Reads, decides and writes; what it returns is returned.
-        until: When conflicts and throttles are no longer retried, by the monotonic clock.
+        until: When conflicts and throttles are no longer retried, by the clock.
         sleep: How to wait between tries.
+        clock: Seconds of the epoch.
 
     Raises:
         TransientError: The time ended first.
@@ -292,7 +297,7 @@ def until_settled(
         try:
             return attempt()
         except _ChangedError as problem:
-            if time.monotonic() + pause > until:
+            if clock() + pause > until:
                 raise TransientError(f"{problem}, for as long as this try may take") from None
             sleep(random.uniform(0, pause))
             pause = min(pause * 2, 1.0)

@@ -46,7 +46,7 @@ def forgetful(bench: Bench) -> Bench:
         action()(once(lambda call: Decision(result="held"))),
         undo()(once(lambda call: Decision())),
         confirm()(once(lambda call: Decision())),
-        sleep=bench.naps.append,
+        **bench.time,
     )
     return bench
 
@@ -76,7 +76,7 @@ def test_what_an_author_reads_is_not_asked_for_once_there_is_a_marker(bench: Ben
     def rename(call: Call) -> Decision:
         return Decision(result="renamed")
 
-    bench.runner = StepRunner(bench.dynamodb, TABLE, rename, sleep=bench.naps.append)
+    bench.runner = StepRunner(bench.dynamodb, TABLE, rename, **bench.time)
     assert bench.ask() == "renamed"
     bench.dynamodb.delete_item(TableName=TABLE, Key={"pk": {"S": "thing#1"}})
     assert bench.ask() == "renamed"
@@ -105,7 +105,7 @@ def test_a_delivery_that_meets_another_one_is_answered_as_that_one_was(
         "undo": runner._undo,
         "confirm": runner._confirm,
     } | {phase: made()(overtaken)}
-    meeting = StepRunner(bench.dynamodb, TABLE, **sides, sleep=bench.naps.append)
+    meeting = StepRunner(bench.dynamodb, TABLE, **sides, **bench.time)
     answer = {"wanted": 2} if phase == "action" else {"outcome": "done"}
     assert bench.ask(phase, runner=meeting) == bench.ask(phase) == answer
     assert bench.free == (5 if phase == "undo" else 3)
@@ -116,7 +116,7 @@ def test_an_error_without_a_marker_goes_out_as_it_is(bench: Bench) -> None:
     def broken(call: Call) -> Decision:
         raise LookupError("a defect")
 
-    bench.runner = StepRunner(bench.dynamodb, TABLE, broken, sleep=bench.naps.append)
+    bench.runner = StepRunner(bench.dynamodb, TABLE, broken, **bench.time)
     with pytest.raises(LookupError, match="a defect"):
         bench.ask()
 
@@ -214,10 +214,10 @@ def test_the_marker_comes_with_the_rows_in_one_consistent_read(
 
     monkeypatch.setattr(Barrier, "read", noted)
     bench.ask()
-    bench.ask("confirm")
     bench.ask("undo")
+    bench.ask("confirm", saga_id="s2")
     assert [[key.rpartition("#")[2] for key in keys] for keys in asked] == [
         ["action", "1"],
-        ["confirm", "action", "s1"],
         ["undo", "action", "s1"],
+        ["confirm", "action", "s2"],
     ]

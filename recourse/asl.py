@@ -69,8 +69,9 @@ class _Compiler:
                 self._states[names[rank]] = self._together(rank, group, follower)
         self._settle(names)
         compensable = [s for s in saga.all if saga.role(s.name) == "compensable"]
-        for step, earlier in zip(reversed(compensable), [*compensable[-2::-1], None], strict=True):
-            self._undo(step, _undo_name(earlier) if earlier else "Undone?")
+        followers = ["Undone?", *(_undo_name(step) for step in compensable)]
+        for step, follower in [*zip(compensable, followers, strict=False)][::-1]:
+            self._undo(step, follower)
         self._ends(can_be_blind=bool(compensable))
         return {
             "Comment": f"{saga.name}: compiled from its declaration, not edited by hand",

@@ -31,10 +31,6 @@ class Refusal(Exception):
     """
 
 
-class DeclarationError(ValueError):
-    """A saga that could not keep its guarantees; the message names the saga, the step and why."""
-
-
 class TransientError(Exception):
     """It did not work now and may work later: a conflict, a throttle, a provider that is down."""
 

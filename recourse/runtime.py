@@ -472,7 +472,8 @@ class StepRunner:
 
     def _deadline(self, task: Task) -> datetime:
         """The moment after which a try that starts now may not call a provider any more."""
-        return datetime.fromtimestamp(self._clock() + task.timeout * self._timescale, UTC)
+        seconds = max(1, math.ceil(task.timeout * self._timescale))
+        return datetime.fromtimestamp(self._clock() + seconds, UTC)
 
     def _barrier(self, task: Task) -> Barrier:
         return Barrier(

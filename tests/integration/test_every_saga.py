@@ -92,6 +92,26 @@ def must_add_up(ground: Ground) -> None:
         assert sum(movement["postings"].values()) == 0, movement
 
 
+BOOKED = {"VOIDED": "CANCELLED"}
+"""What the payment provider calls a status of our row, where it is another word."""
+
+
+def must_be_in_the_books(ground: Ground, saga: Saga, saga_id: str, status: str) -> None:
+    """The payment provider has done what the saga's end says, and our row says the same."""
+    booked = ground.books.payments.get(saga_id, {"status": None})["status"]
+    for row in ground.rows("cards", f"payment#{saga_id}"):
+        assert BOOKED.get(row["status"], row["status"]) == booked
+    skipped = any(
+        outcome(ground, saga_id, step.name, step.service, "undo") == "skipped"
+        for step in saga.all
+        if step.action.external
+    )
+    if status == "COMPENSATED" and not skipped:
+        assert booked in (None, "CANCELLED", "REFUNDED")
+    elif status == "SUCCEEDED":
+        assert booked in (None, "CAPTURED")
+
+
 def must_be_as_told(ground: Ground, saga: Saga, saga_id: str) -> str:
     """The markers, which are the effects, agree with the status; the status."""
     must_add_up(ground)
@@ -117,7 +137,10 @@ def must_be_as_told(ground: Ground, saga: Saga, saga_id: str) -> str:
                 assert undone in ("done", "skipped"), step.name
                 assert shown[step.name] == ("UNDONE" if undone == "done" else "SKIPPED")
         if undone == "done":
-            assert acted == "done", "only what was done is undone"
+            begun = step.action.external and acted == "cancelled"
+            assert acted == "done" or begun, "only what was done, or had begun, is undone"
+    if view["status"] in ("SUCCEEDED", "COMPENSATED"):
+        must_be_in_the_books(ground, saga, saga_id, view["status"])
     return str(view["status"])
 
 

@@ -208,13 +208,13 @@ class Barrier:
         """Wait for a moment, milliseconds of the epoch: no try that had begun calls after it.
 
         Raises:
-            TransientError: It comes later than this try may wait.
+            TransientError: It comes later than this try may wait; the next one waits on.
         """
         ahead = until / 1000 - self._clock()
-        if ahead > self._budget:
-            raise TransientError(f"a try of {self._step!r} may call for {ahead:.0f} s more")
         if ahead > 0:
-            self._sleep(ahead)
+            self._sleep(min(ahead, self._budget))
+        if ahead > self._budget:
+            raise TransientError(f"an earlier try of {self._step!r} may still call its provider")
 
     def commit(
         self,

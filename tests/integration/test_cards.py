@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections import Counter
@@ -28,19 +29,37 @@ COORDINATIONS: tuple[Coordination, ...] = get_args(Coordination)
 each_coordination = pytest.mark.parametrize("coordination", COORDINATIONS)
 
 
-@pytest.fixture
-def stocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
-    """A ground with what the sample needs, and a client that soon stops waiting."""
-    monkeypatch.setattr(cards, "LONGEST", 0.15)
+keys = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def cards_only() -> Iterator[Ground]:
+    """A ground with a thousand times what the sample needs."""
     with ground({SAGA.name: SAGA}) as made:
         for sku, body in json.loads((SAMPLES / "seed.json").read_text())["stock"].items():
-            made.put("stock", sku, body)
+            made.put("stock", sku, body | {"total": 1000 * body["total"]})
         yield made
 
 
-def start(ground: Ground, coordination: Coordination, **faults: str) -> str:
-    named = {target.replace("_", "."): fault for target, fault in faults.items()}
-    return ground.start(SAGA.name, ORDER, key="one", faults=named, coordination=coordination)
+@pytest.fixture
+def stocked(cards_only: Ground, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
+    """That ground, with a provider that works, and a client that soon stops waiting."""
+    monkeypatch.setattr(cards, "LONGEST", 0.15)
+    monkeypatch.setattr(cards_only, "mishap", cards_only.mishap)
+    yield cards_only
+    be_quiet(cards_only)
+    cards_only.books.recover()
+    cards_only.books.journal.clear()
+
+
+def start(
+    ground: Ground,
+    coordination: Coordination,
+    body: dict[str, Any] = ORDER,
+    faults: dict[str, str] | None = None,
+) -> str:
+    key = f"card-{next(keys)}"
+    return ground.start(SAGA.name, body, key=key, faults=faults, coordination=coordination)
 
 
 def be_quiet(ground: Ground) -> None:
@@ -73,12 +92,12 @@ def test_a_declined_card_compensates_and_the_provider_is_asked_nothing_more(
     stocked: Ground, coordination: Coordination
 ) -> None:
     body = ORDER | {"card": {"token": "tok_declined"}}
-    saga = stocked.start(SAGA.name, body, key="declined", coordination=coordination)
+    saga = start(stocked, coordination, body)
     stocked.settle()
     assert must_be_as_told(stocked, SAGA, saga) == "COMPENSATED"
     reason = stocked.view(saga)["reason"]
     assert (reason["step"], reason["error"]) == ("card", "CardDeclinedError")
-    assert stocked.books.payments == {}
+    assert saga not in stocked.books.payments
 
 
 @each_coordination
@@ -89,7 +108,8 @@ def test_the_books_agree_whatever_the_provider_does(
     stocked: Ground, operation: str, fault: str, times: int, coordination: Coordination
 ) -> None:
     stocked.books.ask_for(operation, fault, times=times, seconds=0.3)
-    saga = start(stocked, coordination, **({"capture": "reject"} if operation == "cancel" else {}))
+    faults = {"capture": "reject"} if operation == "cancel" else {}
+    saga = start(stocked, coordination, faults=faults)
     stocked.settle()
     if times == ALWAYS and fault == "before":
         stocked.books.recover()

@@ -172,7 +172,8 @@ class Barrier:
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except self._dynamodb.exceptions.ConditionalCheckFailedException as there:
-            marker = decode_item(there.response["Item"])
+            found: Any = there.response
+            marker = decode_item(found["Item"])
             if marker["outcome"] != "begun":
                 raise MarkerFound(marker) from None
             return False

@@ -166,7 +166,7 @@ def test_a_process_that_dies_after_each_capture_goes_forward(
 def test_a_deadline_that_meets_a_capture_under_way_cancels_nothing(
     stocked: Ground, coordination: Coordination
 ) -> None:
-    swept = []
+    swept: list[bool] = []
 
     def sweep(function: str, task: dict[str, Any], run: Callable[[], Any]) -> Any:
         if (task.get("step"), task.get("phase")) == ("capture", "action") and not swept:

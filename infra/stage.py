@@ -140,5 +140,8 @@ class Stage:
         return RemovalPolicy.RETAIN if self.keeps_data else RemovalPolicy.DESTROY
 
     def step_timeout(self, seconds: float) -> Duration:
-        """The timeout of a step's function: more than its task's, which so decides first."""
-        return Duration.seconds(max(1, math.ceil(seconds * self.timescale)) + 5)
+        """The timeout of a step's function: more than its task's, which so decides first.
+
+        Lambda has no more than 900 seconds; there the two end together.
+        """
+        return Duration.seconds(min(900, max(1, math.ceil(seconds * self.timescale)) + 5))

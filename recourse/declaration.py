@@ -13,15 +13,15 @@ from types import FunctionType
 from typing import Any, get_args
 
 from recourse import request
-from recourse.saga import FORWARD, Coordination, DeclarationError, Retry, Role, Saga, Step, Together
+from recourse.saga import Coordination, DeclarationError, Retry, Role, Saga, Step, Together
 from recourse.step import Action, Confirm, Refusal, Undo, ref, resolve
 
 _SAGA_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _STEP_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
-LONGEST_NAME = 73
-"""Of a step: a state's name has at most 80 characters, and its longest are `<step>.settle`,
-`<step>.caught` and `<step>.failed`."""
+LONGEST_NAME = 69
+"""Of a step: a state's name has at most 80 characters, and a step's states are named for it, with
+up to eleven more."""
 
 LONGEST_GROUP = 80
 """Of the names of steps that run together, joined by ` | `: the name of their state."""
@@ -33,6 +33,10 @@ LONGEST_TIMEOUT = 900
 
 LONGEST_DEADLINE = 365 * 24 * 3600
 """What a run of a state machine may take."""
+
+FOREIGN_TRIES = 76
+"""Of a task, beyond its step's own attempts: while its function is throttled, and where an error
+that may pass is waited out for minutes."""
 
 MOST_HISTORY = 25_000
 """Events in the history of a run; at the next one Step Functions ends it, undone or not."""
@@ -426,12 +430,14 @@ def _check_side_by_side(steps: Iterable[tuple[Saga, Step]]) -> None:
 def _history(saga: Saga) -> int:
     """How many events of history a run may have at the most.
 
-    A task takes two, and three for each try; a step has at most two tasks (an undo is tried as
-    often as its action, and as a step after the pivot), two for where to go on, and where it runs
-    together with others four more for its branch and its group.
+    A step has at most two tasks, an action and an undo; three more undo first what failed, settle
+    and park. A task takes two events and three for each try: its own attempts for errors that may
+    pass, as many for others, and those that are none of its own (`FOREIGN_TRIES`). Choices, groups
+    and their branches take the rest.
     """
-    tries = sum(saga.retry(step).attempts + FORWARD.attempts for step in saga.all)
-    return 2 * 3 * tries + 10 * len(saga.all) + 50
+    attempts = [saga.retry(step).attempts for step in saga.all]
+    tasks = [*attempts, *attempts, *[max(attempts)] * 3]
+    return sum(2 + 3 * (2 * tries + FOREIGN_TRIES) for tries in tasks) + 8 * len(attempts) + 10
 
 
 def _refusing(whose: str) -> Callable[[str], DeclarationError]:

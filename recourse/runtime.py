@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from recourse import chaos, events
 from recourse.barrier import Barrier, MarkerFound, Side, millis
-from recourse.saga import Role
 from recourse.step import (
     Action,
     Call,
@@ -44,6 +43,8 @@ from recourse.step import (
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
+
+    from recourse.saga import Role
 
 T = TypeVar("T")
 

@@ -66,7 +66,7 @@ class Step:
     """One step: what it does, how it is undone, what it takes and how long it may take.
 
     Args:
-        name: Unique in its saga, lower case with underscores, at most 73 characters.
+        name: Unique in its saga, lower case with underscores, at most 69 characters.
         action: What it does.
         undo: What takes its effect back; required before the pivot, refused from the pivot on.
         confirm: How its hold becomes a booking once the pivot has acted; optional.

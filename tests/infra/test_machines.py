@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from recourse.asl import compile_saga
-from recourse.saga import Saga, Step, request_model
+from recourse.declaration import LONGEST_TIMEOUT
+from recourse.saga import DeclarationError, Saga, Step, request_model
+from recourse.step import Call, Decision, action, undo
 from services import flights, payments
 from statemachines import SAGAS
 from tests.infra.assembly import Assembly, synthesise
@@ -140,6 +142,17 @@ class SeatRequest:
     payment: str
 
 
+@action()
+def survey(call: Call) -> Decision:
+    """Takes as long as a step may."""
+    return Decision()
+
+
+@undo()
+def forget(call: Call) -> Decision:
+    return Decision()
+
+
 def test_another_saga_needs_no_edit_of_the_infrastructure(tmp_path: Path) -> None:
     seat = Saga(
         "seat-only",
@@ -153,12 +166,14 @@ def test_another_saga_needs_no_edit_of_the_infrastructure(tmp_path: Path) -> Non
                 confirm=flights.book,
                 takes=["flight"],
             ),
+            Step("survey", survey, undo=forget, timeout=LONGEST_TIMEOUT),
             Step("capture", payments.capture, pivot=True),
         ],
     )
     found = synthesise(tmp_path, {}, SAGAS | {seat.name: seat})
     assert found.findings() == []
     found.one("AWS::StepFunctions::StateMachine", "SeatOnly/Machine")
+    assert all(f.properties["Timeout"] <= 900 for f in found.every("AWS::Lambda::Function"))
     told = found.environment(found.one("AWS::Lambda::Function", "Api"))
     assert set(json.loads(told["STATE_MACHINES"])) == {*SAGAS, "seat-only"}
     confirms = found.one(
@@ -172,15 +187,15 @@ def test_another_saga_needs_no_edit_of_the_infrastructure(tmp_path: Path) -> Non
     assert "recourse.seat-only.capture.done" in confirms.properties["FilterPolicy"]["type"]
 
 
-def test_one_function_cannot_pair_an_action_with_two_undos(tmp_path: Path) -> None:
+def test_one_function_cannot_serve_an_action_in_two_ways(tmp_path: Path) -> None:
     other = Saga(
         "seat-only",
         request=SeatRequest,
         business_key="seat_id",
         steps=[
-            Step("flight", flights.hold, undo=payments.void, takes=["flight"]),
+            Step("seat", flights.hold, undo=flights.release, takes=["flight"], timeout=60),
             Step("capture", payments.capture, pivot=True),
         ],
     )
-    with pytest.raises(Exception, match="FlightsHold serves steps"):
+    with pytest.raises(DeclarationError, match=r"'seat' of 'seat-only'.*FlightsHold serves step"):
         synthesise(tmp_path, {}, SAGAS | {other.name: other})

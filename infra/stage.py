@@ -34,6 +34,8 @@ class Stage:
         streams: How many server-sent event streams may be open at once: each holds a function.
         sender: The address, verified in SES, from which people are told how their saga ended; empty
             where nobody is.
+        payment_provider: The address of the provider that card payments are made with; where it is
+            empty they are refused.
         malware_scan: Whether GuardDuty scans uploads: then nothing is downloaded before it is found
             clean.
         probe: Whether there is something on the channels to measure them by.
@@ -51,6 +53,7 @@ class Stage:
     connections_url: str = ""
     streams: int = 50
     sender: str = ""
+    payment_provider: str = ""
     malware_scan: bool = False
     probe: bool = False
     fargate: bool = False
@@ -75,6 +78,9 @@ class Stage:
                 raise ContextError(f"context {switch}={text(switch)!r}: on or off")
         if text("public_url") and not re.fullmatch(r"https?://[^/?#\s]+", text("public_url")):
             raise ContextError(f"context public_url={text('public_url')!r}: a scheme and a host")
+        provider = text("payment_provider")
+        if provider and not re.fullmatch(r"https?://[^?#\s]+", provider):
+            raise ContextError(f"context payment_provider={provider!r}: an http or https address")
         if text("sender") and not re.fullmatch(r"[^@\s/*]+@[^@\s/*]+", text("sender")):
             raise ContextError(f"context sender={text('sender')!r}: a mail address")
         if "*" in text("cors_origins"):
@@ -106,6 +112,7 @@ class Stage:
             connections_url=text("connections_url"),
             streams=int(text("streams") or cls.streams),
             sender=text("sender"),
+            payment_provider=provider,
             malware_scan=text("malware_scan") == "on",
             probe=text("probe") == "on",
             fargate=text("workers") == "fargate",

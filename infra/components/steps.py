@@ -53,6 +53,8 @@ class StepFunction(HandlerFunction):
         }
         if step.action.documents:
             told["DOCUMENTS_BUCKET"] = documents.bucket_name
+        if step.action.external:
+            told["PAYMENT_PROVIDER"] = stage.payment_provider
         super().__init__(
             scope,
             name,

@@ -89,8 +89,26 @@ def must_add_up(ground: Ground) -> None:
             assert (booked["HELD"], booked["CONFIRMED"]) == (shown["held"], shown["confirmed"])
         else:
             assert shown["balance"] == shown["available"] + shown["held"]
-    for movement in ground.rows("payments", "movement#"):
-        assert sum(movement["postings"].values()) == 0, movement
+    for service in ground.services:
+        for movement in ground.rows(service, "movement#"):
+            assert sum(movement["postings"].values()) == 0, movement
+
+
+BOOKED = {"VOIDED": "CANCELLED"}
+"""What the payment provider calls a status of our row, where it is another word."""
+
+
+def must_be_in_the_books(ground: Ground, saga: Saga, saga_id: str, status: str) -> None:
+    """The payment provider has done what the saga's end says, and our row says the same."""
+    external = [step for step in saga.all if step.action.external]
+    if any(outcome(ground, saga_id, s.name, s.service, "undo") == "skipped" for s in external):
+        return
+    booked = ground.books.payments.get(saga_id, {"status": None})["status"]
+    for service in {step.service for step in external}:
+        for row in ground.rows(service, f"payment#{saga_id}"):
+            assert BOOKED.get(row["status"], row["status"]) == booked
+    good = {"SUCCEEDED": ("CAPTURED",), "COMPENSATED": ("CANCELLED", "REFUNDED")}[status]
+    assert booked in (None, *good)
 
 
 def must_be_as_told(ground: Ground, saga: Saga, saga_id: str) -> str:
@@ -118,7 +136,10 @@ def must_be_as_told(ground: Ground, saga: Saga, saga_id: str) -> str:
                 assert undone in ("done", "skipped"), step.name
                 assert shown[step.name] == ("UNDONE" if undone == "done" else "SKIPPED")
         if undone == "done":
-            assert acted == "done", "only what was done is undone"
+            begun = step.action.external and acted == "cancelled"
+            assert acted == "done" or begun, "only what was done, or had begun, is undone"
+    if view["status"] in ("SUCCEEDED", "COMPENSATED"):
+        must_be_in_the_books(ground, saga, saga_id, view["status"])
     return str(view["status"])
 
 

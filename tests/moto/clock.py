@@ -24,6 +24,10 @@ class Clock:
         """Milliseconds of the epoch."""
         return time.time() * 1000 + self._ahead
 
+    def move_on(self, seconds: float) -> None:
+        """Let some time pass."""
+        self._ahead += seconds * 1000
+
     def skip(self, moments: Iterable[float]) -> bool:
         """Move on to the first of these moments that is still to come; whether there is one."""
         now = self.millis()

@@ -37,6 +37,7 @@ os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 from lambdas import confirm as confirm_function
 from lambdas import ledger as ledger_function
 from lambdas import step_queue as queue_function
+from local.provider import Books
 from recourse import events
 from recourse.asl import compile_saga
 from recourse.aws import client
@@ -59,6 +60,7 @@ from statemachines import SAGAS
 from tests.moto import (
     attributes,
     clock,
+    elsewhere,
     handlers,
     keeping,
     naming,
@@ -77,25 +79,11 @@ ENVIRONMENT = {
     "AWS_DEFAULT_REGION": "us-east-1",
 }
 RECEIVES = FORWARD.attempts + 2 * GRACE
-PATIENCE = 5
-"""A nap longer than this plays a step that answers after its task's timeout."""
-
 Mishap = Callable[[str, dict[str, Any], Callable[[], Any]], Any]
 
 
 def _no_mishap(function: str, task: dict[str, Any], run: Callable[[], Any]) -> Any:
     return run()
-
-
-def nap(seconds: float) -> None:
-    """Wait a moment; a long wait is a step that answers too late.
-
-    Raises:
-        TimeoutError: The task has timed out meanwhile.
-    """
-    if seconds > PATIENCE:
-        raise TimeoutError
-    time.sleep(min(seconds, 0.002))
 
 
 @dataclass(repr=False)
@@ -108,6 +96,7 @@ class Ground:
         naps: What retries would have waited.
         clock: The clock of the queues.
         mishap: Wraps every call of a step's function: a test may kill it, delay it, repeat it.
+        books: Those of the payment provider.
         documents: What steps have stored.
         stock: What was put last, by kind and id.
     """
@@ -116,6 +105,7 @@ class Ground:
     stream: streams.Stream
     naps: list[float]
     clock: clock.Clock
+    books: Books
     mishap: Mishap = _no_mishap
     documents: dict[str, Document] = field(default_factory=dict)
     stock: dict[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
@@ -453,8 +443,16 @@ class Ground:
             step.undo,
             store=self._store if step.action.documents else None,
             faults=True,
-            sleep=nap,
+            sleep=partial(self._nap, step),
+            clock=lambda: self.clock.millis() / 1000 + sum(self.naps),
         )
+
+    def _nap(self, step: Step, seconds: float) -> None:
+        """Let a step wait; a wait beyond its task's timeout is a step that answers too late."""
+        if seconds > step.timeout:
+            raise TimeoutError
+        self.clock.move_on(seconds)
+        time.sleep(min(seconds, 0.002))
 
     def _listener(self, name: str, step: Step) -> Listener:
         heard = _Heard(self, name, self._runner(step))
@@ -578,8 +576,10 @@ def ground(sagas: Mapping[str, Saga] = SAGAS) -> Iterator[Ground]:
         stack.enter_context(naming.once())
         stack.enter_context(signing.none())
         stack.enter_context(transactions.true())
+        books = Books()
+        stack.enter_context(elsewhere.provider(books))
         stream = stack.enter_context(streams.collected())
         stack.enter_context(_quiet("moto"))
-        made = Ground(sagas, stream, naps, stack.enter_context(clock.virtual()))
+        made = Ground(sagas, stream, naps, stack.enter_context(clock.virtual()), books)
         stack.enter_context(handlers.registered(made.functions))
         yield made

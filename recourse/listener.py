@@ -165,7 +165,9 @@ class Listener:
             role = saga.role(step.name)
             forgiving = cue.side == "undo" or role == "retriable"
             if isinstance(problem, Refusal) and not forgiving:
-                return self._refused(task, problem)
+                # Its marker has told of it, but where another try of an external action had begun.
+                self._give_up(saga, step, task, _caught(problem))
+                return words(problem)
             may_pass = forgiving or isinstance(problem, TransientError | TimeoutError)
             if may_pass and task["attempt"] + 1 < tries:
                 raise AgainError(_backoff(saga, step, task["attempt"]), problem) from problem
@@ -227,12 +229,6 @@ class Listener:
         }
 
     # What does not work.
-
-    def _refused(self, task: Mapping[str, Any], no: Refusal) -> str:
-        """The refusal is told of; what is left is to tell that there is nothing to undo."""
-        if task["role"] == "compensable":
-            self._runner.run({**task, "phase": "give_up"})
-        return words(no)
 
     def _give_up(
         self, saga: Saga, step: Step, task: Mapping[str, Any], caught: Mapping[str, str]

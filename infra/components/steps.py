@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from aws_cdk import Duration
 from aws_cdk.aws_iam import PolicyStatement
 from aws_cdk.aws_kms import Key
 from aws_cdk.aws_s3 import Bucket
@@ -29,6 +30,7 @@ class StepFunction(HandlerFunction):
         documents: The bucket, where the action stores documents under its service's own prefix.
         key: What both are encrypted with.
         environment: What the handler reads besides.
+        timeout: Its own; that of its step's task where it is absent.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class StepFunction(HandlerFunction):
         documents: Bucket,
         key: Key,
         environment: Mapping[str, str] | None = None,
+        timeout: Duration | None = None,
     ) -> None:
         told = {
             "ACTION": step.action.ref,
@@ -61,7 +64,7 @@ class StepFunction(HandlerFunction):
             stage=stage,
             handler=handler,
             environment=told | dict(environment or {}),
-            timeout=stage.step_timeout(step.timeout),
+            timeout=timeout or stage.step_timeout(step.timeout),
         )
         use_table(table, self, *READ, *WRITE)
         if step.action.documents:

@@ -47,6 +47,7 @@ class ChoreographyStack(Stack):
                 documents=services.documents,
                 key=services.key,
                 environment={"FUNCTION": function},
+                timeout=stage.batch_timeout(max(one.timeout for _, one in served)),
             )
             consumer = PullConsumer(
                 self,

@@ -148,6 +148,6 @@ class Stage:
         return Duration.seconds(min(LONGEST, max(1, math.ceil(seconds * self.timescale))))
 
     def batch_timeout(self, seconds: float) -> Duration:
-        """The timeout of a function that has a step's time for a batch, and some to answer for it."""
+        """The timeout of a function that has a step's time for a batch, and some to answer."""
         whole = self.step_timeout(seconds).to_seconds() + 10
         return Duration.seconds(min(LONGEST, whole))

@@ -13,6 +13,7 @@ from typing import Any, get_args
 import pytest
 
 from recourse.saga import Coordination
+from recourse.step import TransientError
 from recourse.sweeper import Sweeper
 from services import cards
 from statemachines import SAGAS
@@ -141,6 +142,28 @@ def test_a_process_that_dies_after_each_charge_leaves_nobody_charged(
     assert len(dead) >= 4
     assert stocked.books.payments[saga]["status"] == "CANCELLED"
     must_have_one_effect(stocked)
+
+
+@each_coordination
+def test_a_refusal_after_an_answer_that_was_lost_is_undone_with_its_reason(
+    stocked: Ground, coordination: Coordination
+) -> None:
+    authorise, tries = cards.authorise.decide, []
+
+    def changes_its_mind(call: Any) -> Any:
+        tries.append(call)
+        if len(tries) > 1:
+            raise cards.CardDeclinedError("no longer")
+        authorise(call)
+        raise TransientError("the answer was lost")
+
+    stocked.mishap = _with(stocked, "card", "action", changes_its_mind)
+    saga = start(stocked, coordination)
+    stocked.settle()
+    assert bring_to_rest(stocked, SAGA, saga) == "COMPENSATED"
+    reason = stocked.view(saga)["reason"]
+    assert (len(tries), reason["step"], reason["error"]) == (2, "card", "CardDeclinedError")
+    assert stocked.books.payments[saga]["status"] == "CANCELLED"
 
 
 @each_coordination

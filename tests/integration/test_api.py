@@ -33,7 +33,6 @@ from lambdas import kit
 from lambdas.api import problems
 from lambdas.api.openapi import document as describe
 from recourse.ledger import Ledger
-from recourse.sweeper import Sweeper
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
 from tests.integration.lending import URL, lending
@@ -365,8 +364,8 @@ def test_a_start_that_step_functions_does_not_take_is_left_to_the_sweeper(
     assert asha.get(saga).json["status"] == "RUNNING"
     record = stuck.ledger.get(saga)
     assert record is not None
-    assert stuck.runs.state(record) == ("ABSENT", None)
-    Sweeper(stuck.ledger, stuck.runs, SAGAS, timescale=0).sweep()
+    assert stuck.runs.describe(record).state == "ABSENT"
+    stuck.sweep(0)
     stuck.settle()
     assert asha.get(saga).json["status"] == "SUCCEEDED"
 
@@ -751,7 +750,7 @@ def test_a_decision_that_could_not_be_run_is_left_to_the_sweeper(stuck: Ground) 
     stuck.settle()
     answer = resolve(saga, "invoice", action="retry")
     assert (answer.status, answer.json["status"]) == (202, "RUNNING")
-    Sweeper(stuck.ledger, stuck.runs, SAGAS, timescale=0).sweep()
+    stuck.sweep(0)
     stuck.settle()
     assert must_agree(stuck, saga) == "SUCCEEDED"
 

@@ -24,6 +24,14 @@ class Clock:
         """Milliseconds of the epoch."""
         return time.time() * 1000 + self._ahead
 
+    def seconds(self) -> float:
+        """Seconds of the epoch."""
+        return self.millis() / 1000
+
+    def sleep(self, seconds: float) -> None:
+        """Move on by so much."""
+        self._ahead += seconds * 1000
+
     def skip(self, moments: Iterable[float]) -> bool:
         """Move on to the first of these moments that is still to come; whether there is one."""
         now = self.millis()

@@ -67,8 +67,8 @@ class Lease:
 
     def _write(self, condition: str, seconds: float, **kept: str | None) -> dict[str, Any] | None:
         now = self._clock()
-        self._until = now + seconds
-        changes = {"holder": self._holder, "ends": round(self._until * 1000), **kept}
+        ends = now + seconds
+        changes = {"holder": self._holder, "ends": round(ends * 1000), **kept}
         values = {f":{name}": encode(value) for name, value in changes.items()}
         if ":now" in condition:
             values[":now"] = encode(round(now * 1000))
@@ -84,4 +84,5 @@ class Lease:
             )
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
             return None
+        self._until = ends
         return decode_item(written["Attributes"])

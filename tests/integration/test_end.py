@@ -1,4 +1,4 @@
-"""The end is the end: nothing enters ledger or feed after the terminal event, and all come to it."""
+"""The end is the end: nothing enters ledger or feed after the terminal event; all come to one."""
 
 from __future__ import annotations
 

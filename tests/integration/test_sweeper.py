@@ -40,6 +40,7 @@ def at_rest(made: Ground) -> Iterator[None]:
     """Each test leaves no saga behind that the next one would meet."""
     well = made.mishap
     made.alarms.clear()
+    made.clock.reset()
     yield
     made.mishap = well
     for row in made.rows(LEDGER, ""):
@@ -263,7 +264,8 @@ def test_a_round_that_is_not_finished_goes_on_where_it_stopped(
     for _ in range(4):
         rounds.append([])
         made.sweep()
-    assert sum(rounds[:3], []) == sagas, "none twice before the youngest had its turn"
+    first_three = list(itertools.chain(*rounds[:3]))
+    assert first_three == sagas, "none twice before the youngest had its turn"
     assert rounds[3] == sagas[: len(rounds[3])] != []
 
 

@@ -32,6 +32,10 @@ class Clock:
         """Move on by so much."""
         self._ahead += seconds * 1000
 
+    def reset(self) -> None:
+        """Go by the machine's clock again."""
+        self._ahead = 0.0
+
     def skip(self, moments: Iterable[float]) -> bool:
         """Move on to the first of these moments that is still to come; whether there is one."""
         now = self.millis()

@@ -59,6 +59,7 @@ from services.holdings import HOLDINGS
 from statemachines import SAGAS
 from tests.moto import (
     attributes,
+    backwards,
     clock,
     handlers,
     keeping,
@@ -581,6 +582,7 @@ def ground(sagas: Mapping[str, Saga] = SAGAS) -> Iterator[Ground]:
         stack.enter_context(stopping.quietly())
         stack.enter_context(attributes.plain())
         stack.enter_context(naming.once())
+        stack.enter_context(backwards.told())
         stack.enter_context(transactions.true())
         stream = stack.enter_context(streams.collected())
         stack.enter_context(_quiet("moto"))

@@ -41,12 +41,12 @@ class Lease:
         self._seconds = seconds
         self._clock = clock
         self._holder = uuid.uuid4().hex
-        self._until = 0.0
+        self._ends = 0.0
         self.position: str | None = None
 
     def take(self) -> bool:
         """Take it, and learn how far the last holder has come; False where another has it."""
-        row = self._write("attribute_not_exists(pk) OR #ends <= :now", self._seconds)
+        row = self._write("attribute_not_exists(pk) OR #ends <= :now", self._lasting)
         if row is None:
             return False
         self.position = row.get("position")
@@ -54,24 +54,26 @@ class Lease:
 
     def renew(self) -> bool:
         """Keep it, where half of its time is over; False where another has taken it by then."""
-        if self._clock() < self._until - self._seconds / 2:
+        if self._clock() < self._ends - self._seconds / 2:
             return True
-        return self._keep(self._seconds)
+        return self._keep(self._lasting)
 
     def release(self) -> None:
         """Give it back; where another has taken it by now, that one keeps it."""
         self._keep(0)
 
-    def _keep(self, seconds: float) -> bool:
-        return self._write("#holder = :holder", seconds, position=self.position) is not None
+    @property
+    def _lasting(self) -> float:
+        return self._clock() + self._seconds
 
-    def _write(self, condition: str, seconds: float, **kept: str | None) -> dict[str, Any] | None:
-        now = self._clock()
-        ends = now + seconds
+    def _keep(self, ends: float) -> bool:
+        return self._write("#holder = :holder", ends, position=self.position) is not None
+
+    def _write(self, condition: str, ends: float, **kept: str | None) -> dict[str, Any] | None:
         changes = {"holder": self._holder, "ends": round(ends * 1000), **kept}
         values = {f":{name}": encode(value) for name, value in changes.items()}
         if ":now" in condition:
-            values[":now"] = encode(round(now * 1000))
+            values[":now"] = encode(round(self._clock() * 1000))
         try:
             written = self._dynamodb.update_item(
                 TableName=self._table,
@@ -84,5 +86,5 @@ class Lease:
             )
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
             return None
-        self._until = ends
+        self._ends = ends
         return decode_item(written["Attributes"])

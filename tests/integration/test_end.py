@@ -55,7 +55,7 @@ def late(saga_id: str) -> list[dict[str, Any]]:
     """Whatever may still be told of a saga at rest."""
     stuck = {"outcome": "parked", "run": 0, "attempts": 4, "entered_at": None, "error": OOPS}
     plain = {"run": 0, "attempts": 1, "entered_at": None}
-    told = [
+    told: list[tuple[str, str, str, dict[str, Any]]] = [
         ("failed", "invoice", "r0", stuck),
         ("undo_failed", "payment", "r0", stuck),
         ("undo_failed", "flight", "r1", {**stuck, "run": 1, "early": True}),

@@ -13,8 +13,9 @@ import pytest
 
 from recourse import events
 from recourse import sweeper as sweeper_module
+from recourse.lease import Lease
 from recourse.ledger import Record
-from recourse.runs import Run, Runs, run_name
+from recourse.runs import Run, Runs
 from recourse.saga import Coordination
 from recourse.step import TransientError
 from recourse.sweeper import GRACE, HEALING, LEASE, LONGEST_DELAY, RECOVERIES
@@ -43,6 +44,7 @@ def at_rest(made: Ground) -> Iterator[None]:
     made.clock.reset()
     yield
     made.mishap = well
+    made.dynamodb.delete_item(TableName=LEDGER, Key={"pk": {"S": "lease#sweeper"}})
     for row in made.rows(LEDGER, ""):
         if row.get("status") in ("RUNNING", "COMPENSATING", "COMPENSATION_FAILED"):
             made.dynamodb.delete_item(TableName=LEDGER, Key={"pk": {"S": row["pk"]}})
@@ -154,7 +156,7 @@ def test_what_is_parked_is_passed_over(made: Ground, looks: list[tuple[str, floa
     "fault", [{"invoice": "error"}, {"capture": "reject", "car__undo": "reject"}]
 )
 def test_the_end_of_a_parked_run_starts_no_recovery(made: Ground, fault: dict[str, str]) -> None:
-    saga_id = start(made, **fault)
+    saga_id = start(made, "orchestration", **fault)
     assert made.execution(saga_id)["error"] == "Parked"
     assert made.hear_of_end(saga_id) == {}, "nobody has told the ledger yet"
     made.clock.sleep(SOON)
@@ -184,7 +186,7 @@ def test_what_the_end_of_a_run_does_not_say_is_left_to_the_next_round(made: Grou
 def test_a_second_sweeper_goes_away_at_once(made: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     unstarted(made, 2)
     met: list[dict[str, str]] = []
-    lease = replace_lease(made)
+    lease = another(made)
 
     def describe(runs: Runs, record: Record) -> Run:
         met.append(replace(made.sweeper, lease=lease).sweep())
@@ -197,15 +199,13 @@ def test_a_second_sweeper_goes_away_at_once(made: Ground, monkeypatch: pytest.Mo
     lease.release()
 
 
-def replace_lease(made: Ground) -> Any:
+def another(made: Ground) -> Lease:
     """The lease of another process."""
-    from recourse.lease import Lease
-
     return Lease(made.dynamodb, LEDGER, "lease#sweeper", seconds=LEASE, clock=made.clock.seconds)
 
 
 def test_a_sweeper_that_died_is_followed_when_its_lease_has_ended(made: Ground) -> None:
-    dead, next_one = replace_lease(made), replace_lease(made)
+    dead, next_one = another(made), another(made)
     assert dead.take()
     made.clock.sleep(LEASE - 1)
     assert not next_one.take()
@@ -218,7 +218,7 @@ def test_a_sweeper_that_died_is_followed_when_its_lease_has_ended(made: Ground) 
 
 
 def test_a_lease_that_is_renewed_goes_on(made: Ground) -> None:
-    holder, other = replace_lease(made), replace_lease(made)
+    holder, other = another(made), another(made)
     assert holder.take()
     for _ in range(5):
         made.clock.sleep(LEASE * 0.6)
@@ -234,7 +234,7 @@ def test_a_sweeper_whose_lease_was_taken_stops(
 ) -> None:
     sagas = unstarted(made, 3)
     met: list[str] = []
-    other = replace_lease(made)
+    other = another(made)
 
     def describe(runs: Runs, record: Record) -> Run:
         met.append(record.saga_id)
@@ -257,7 +257,7 @@ def test_a_round_that_is_not_finished_goes_on_where_it_stopped(
 
     def describe(runs: Runs, record: Record) -> Run:
         rounds[-1].append(record.saga_id)
-        made.clock.sleep(sweeper_module.ROUND / 3)
+        made.clock.sleep(sweeper_module.ROUND / 3.5)
         return Run("RUNNING")
 
     monkeypatch.setattr(Runs, "describe", describe)
@@ -371,7 +371,7 @@ def test_a_run_cut_off_before_the_undo_of_its_failing_step_keeps_its_reason(
     made: Ground, step: str, fault: str
 ) -> None:
     aborted_at(made, "car", "undo")
-    saga_id = start(made, **{step: fault})
+    saga_id = start(made, "orchestration", **{step: fault})
     assert made.execution(saga_id)["status"] == "ABORTED"
     made.mishap = well
     made.settle()
@@ -451,7 +451,7 @@ def test_a_run_that_has_ended_is_told_again_where_events_of_it_were_lost(
 ) -> None:
     if expired and status in ("RUNNING", "COMPENSATION_FAILED"):
         pytest.skip("no marker says that an operator is needed; see the alarm below")
-    saga_id = start(made, **faults)
+    saga_id = start(made, "orchestration", **faults)
     lose(made, saga_id, *lost)
     made.settle()
     assert made.view(saga_id)["status"] in ("RUNNING", "COMPENSATING")
@@ -608,11 +608,12 @@ def test_two_batches_of_one_saga_at_once_lose_nothing_of_each_other(
         for row in made.rows(table, f"outbox#{saga_id}")
     ]
     first, second = told[::2], told[1::2]
-    put, met = made.dynamodb.put_item, []
+    put = made.dynamodb.put_item
+    met: list[str] = []
 
     def overtaken(**asked: Any) -> Any:
         if not met:
-            met.append(made.ledger)
+            met.append(saga_id)
             made.ledger.take(saga_id, second)
         return put(**asked)
 
@@ -640,4 +641,3 @@ def test_a_paid_hold_is_booked_though_its_table_was_throttled(
         patch.setattr(made.dynamodb, "batch_get_item", throttled)
         made.settle()
     assert must_agree(made, saga_id) == "SUCCEEDED"
-    assert run_name(saga_id, 0) == saga_id

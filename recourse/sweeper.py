@@ -33,7 +33,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from recourse import events
-from recourse.asl import BLIND
+from recourse.asl import BLIND, PARKED
 from recourse.deadletters import RestingQueue
 from recourse.events import UnreadableError
 from recourse.lease import Lease
@@ -248,7 +248,8 @@ class Sweeper:
         else:
             stuck = self._not_undone(record) if cancelled else self._next_forward(record)
         told = [self._stuck(record, step, what, why) for step, what in stuck]
-        self._heal(record, told, why)
+        if self._is_due(self._tell(record, told)):
+            self._raise_alarm(record, f"{why}, and it could not be parked")
         return {record.saga_id: f"parked: {why}"}
 
     def _not_undone(self, record: Record) -> list[tuple[str, str]]:
@@ -286,22 +287,19 @@ class Sweeper:
         """See to it that the ledger hears of a run that has come to its end."""
         if run.ended_at is not None and self._now - run.ended_at < HEALING * self.timescale:
             return {}
-        why = f"run {record.run} ended {run}, and what its markers say is no such end"
-        if self._heal(record, [], why):
+        told = self._tell(record, [])
+        if not self._is_due(told):
             return {record.saga_id: "told again what the ledger had not heard"}
+        if run.error == PARKED:
+            # What it parked has been done since, or nobody can say any more what that was.
+            return self._recover(told, run)
+        why = f"run {record.run} ended {run}, and what its markers say is no such end"
+        self._raise_alarm(record, why)
         return {record.saga_id: f"not healed: {why}"}
 
-    def _heal(self, record: Record, told: Sequence[Told], why: str) -> bool:
-        """Tell the ledger what it has not heard, by the markers, and these events besides.
-
-        Returns:
-            Whether the saga is now at rest, or an operator's; else an alarm was raised.
-        """
-        if not self._is_due(self._tell(record, told)):
-            return True
+    def _raise_alarm(self, record: Record, why: str) -> None:
         self.alarm(record.saga_id, why)
         self.ledger.put_off(record.saga_id, not_before=self._from_now(ALARMING))
-        return False
 
     def _silent(self, record: Record) -> dict[str, str]:
         """Move on a choreography that nothing has been heard of, and no operator is asked about."""

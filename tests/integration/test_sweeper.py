@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 import pytest
 
+from bench.recovery import recover
 from recourse import events
 from recourse import sweeper as sweeper_module
 from recourse.lease import Lease
@@ -408,6 +409,14 @@ def test_a_run_whose_history_cannot_be_had_is_recovered_all_the_same(
     made.settle()
     assert must_agree(made, saga_id) == "COMPENSATED"
     assert made.view(saga_id)["reason"]["step"] == "capture"
+
+
+def test_many_that_are_aborted_at_once_are_at_rest_within_minutes_at_its_pace(made: Ground) -> None:
+    """`python -m bench recovery` does so with a thousand."""
+    found = recover(made, 25)
+    assert (found.left, found.most_in_a_second <= 10) == (0, True)
+    assert found.seconds <= 2 * 60
+    assert len(found.asked) == 25
 
 
 # What was lost on its way to the ledger is told again.

@@ -15,14 +15,22 @@ from tests.moto.patching import replaced
 
 
 class Clock:
-    """A clock that runs with the machine's and can be moved on."""
+    """A clock that runs with the machine's, or stands still, and can be moved on."""
 
     def __init__(self) -> None:
         self._ahead = 0.0
+        self._stands_at: float | None = None
 
     def millis(self) -> float:
         """Milliseconds of the epoch."""
-        return time.time() * 1000 + self._ahead
+        return (self._stands_at or time.time() * 1000) + self._ahead
+
+    @contextmanager
+    def standing(self) -> Iterator[None]:
+        """Stand still but for what it is moved on, for the length of a block."""
+        self._stands_at = time.time() * 1000
+        yield
+        self._stands_at = None
 
     def seconds(self) -> float:
         """Seconds of the epoch."""

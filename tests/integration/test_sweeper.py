@@ -12,6 +12,8 @@ from typing import Any, get_args
 import pytest
 
 from bench.recovery import recover
+from lambdas import kit
+from lambdas import sweeper as sweeper_function
 from recourse import events
 from recourse import sweeper as sweeper_module
 from recourse.lease import Lease
@@ -23,6 +25,7 @@ from recourse.sweeper import GRACE, HEALING, LEASE, LONGEST_DELAY, RECOVERIES
 from statemachines import SAGAS
 from tests.integration.trips import HOLDS, TRIP, must_agree, stock
 from tests.moto.ground import LEDGER, Ground, ground
+from tests.moto.handlers import ACCOUNT
 
 SAGA = SAGAS["travel-booking"]
 SOON, LATE = GRACE.total_seconds() + 1, HEALING.total_seconds() + 1
@@ -532,6 +535,49 @@ def test_what_cannot_be_healed_raises_an_alarm_that_names_the_saga_once_a_day(
     made.clock.sleep(timedelta(days=1).total_seconds())
     made.sweep()
     assert [saga for saga, _ in made.alarms] == [saga_id] * 2
+
+
+def test_the_function_tells_the_topic_of_alarms_and_looks_after_what_it_is_told_of(
+    made: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = made.sns.create_topic(Name="alarms")["TopicArn"]
+    queue = made.sqs.create_queue(QueueName="on-call")["QueueUrl"]
+    arn = f"arn:aws:sqs:us-east-1:{ACCOUNT}:on-call"
+    made.sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+    told = {
+        "LEDGER_TABLE": LEDGER,
+        "SERVICE_TABLES": json.dumps({name: name for name in made.services}),
+        "OPERATORS_QUEUES": json.dumps({"prefix": "", "names": ["parked"]}),
+        "STATE_MACHINES": json.dumps(made.runs.machines),
+        "PIVOTS": json.dumps(made.runs.pivots),
+        "ALARMS_TOPIC_ARN": topic,
+    }
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    for made_once in (kit.sweeper, kit.ledger, kit.runs, kit.dynamodb, kit.service_tables):
+        made_once.cache_clear()
+    try:
+        aborted_at(made, "payment")
+        saga_id = start(made)
+        made.mishap = well
+        made.settle()
+        detail = {"name": saga_id, "status": "ABORTED", "error": None}
+        assert sweeper_function.handler({"detail": detail}, None) == {
+            saga_id: "run 0 ended ABORTED: recovery 1"
+        }
+        made.settle()
+        assert must_agree(made, saga_id) == "COMPENSATED"
+        ended = {"name": saga_id, "status": "FAILED", "error": "Compensated"}
+        assert sweeper_function.handler({"detail": ended}, None) == {}
+        monkeypatch.setattr(kit.sweeper(sweeper_function.alarm), "clock", made.clock.seconds)
+        saga_id = unhealable(made)
+        done = sweeper_function.handler({"detail-type": "Scheduled Event", "detail": {}}, None)
+        assert done[saga_id].startswith("not healed")
+    finally:
+        for made_once in (kit.sweeper, kit.ledger, kit.runs, kit.dynamodb, kit.service_tables):
+            made_once.cache_clear()
+    (message,) = made.sqs.receive_message(QueueUrl=queue)["Messages"]
+    assert saga_id in json.loads(message["Body"])["Message"]
 
 
 def test_an_alarm_that_could_not_be_raised_is_raised_in_the_next_round(

@@ -14,6 +14,7 @@ from bench import (
     cloud,
     ground,
     live,
+    recovery,
     runtime,
     startup,
     states,
@@ -36,6 +37,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "valet": valet.measure,
     "worker": worker.measure,
     "live": live.measure,
+    "recovery": recovery.measure,
     "up": up.measure,
 }
 """Every benchmark there is: one file each, and one line here."""

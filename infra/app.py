@@ -53,6 +53,7 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
         stage=stage,
         sagas=declared,
         functions=services.functions,
+        tables=services.tables,
         events=events,
     )
     subscribers = SubscribersStack(

@@ -11,7 +11,7 @@ import hashlib
 import heapq
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -30,11 +30,15 @@ TRIES = 20
 
 
 class KeyReusedError(Exception):
-    """The Idempotency-Key was used before, with another body."""
+    """The Idempotency-Key was used before, for something else: the message says what differs."""
 
 
 class NothingToResolveError(Exception):
     """The step is not stuck, so there is nothing for an operator to decide."""
+
+
+class PivotSkippedError(Exception):
+    """A stuck pivot cannot be skipped: only its marker says whether it has acted."""
 
 
 class UnknownSagaError(LookupError):
@@ -63,6 +67,10 @@ class Record:
         waiting: Those whose causes have not arrived yet.
         skips: What operators have skipped: reasons by target.
         resolutions: What operators have decided, in order.
+        failure: What a run that was cut off had caught and not told of, by step or group.
+        recoveries: How many the sweeper has opened in a row.
+        not_before: Until when the sweeper leaves it alone.
+        retold_at: When its events were last told again.
     """
 
     saga_id: str
@@ -82,6 +90,10 @@ class Record:
     waiting: Sequence[Told] = ()
     skips: Mapping[str, str] = field(default_factory=dict)
     resolutions: Sequence[Mapping[str, str]] = ()
+    failure: Mapping[str, Any] = field(default_factory=dict)
+    recoveries: int = 0
+    not_before: str | None = None
+    retold_at: str | None = None
 
     @property
     def is_choreographed(self) -> bool:
@@ -108,7 +120,7 @@ class Record:
             },
             "request": absent | dict(self.request),
             "results": {},
-            "failure": {},
+            "failure": dict(self.failure),
         }
 
     def story(self, saga: Saga) -> Story:
@@ -163,17 +175,19 @@ class Ledger:
         self._table = table
         self.sagas = sagas
 
-    def start(self, record: Record) -> tuple[Record, bool]:
+    def start(self, record: Record, *, any_coordination: bool = True) -> tuple[Record, bool]:
         """Record a start, once, and tell of it; in a choreography that is what begins it.
 
         Args:
             record: The saga; its `entered` is filled here.
+            any_coordination: Whether the caller left the coordination to the declaration, so that
+                the saga is the same in either.
 
         Returns:
             The saga as it is now, and whether this call recorded it.
 
         Raises:
-            KeyReusedError: It was recorded before with another body.
+            KeyReusedError: It was recorded before with another body or coordination.
         """
         data: dict[str, Any] = {
             "business_key": record.business_key,
@@ -194,7 +208,9 @@ class Ledger:
             if found is None:
                 raise
             if found.body != record.body:
-                raise KeyReusedError(record.saga_id) from None
+                raise KeyReusedError("another request") from None
+            if not any_coordination and found.coordination != record.coordination:
+                raise KeyReusedError(f"a saga by {found.coordination}") from None
             return found, False
 
     def get(self, saga_id: str) -> Record | None:
@@ -205,8 +221,13 @@ class Ledger:
         item = got.get("Item")
         return _record(decode_item(item)) if item and "saga" in item else None
 
-    def take(self, saga_id: str, told: Iterable[Told]) -> Record:
+    def take(self, saga_id: str, told: Iterable[Told], *, retold_at: str | None = None) -> Record:
         """Take events of one saga in, as far as their causes allow.
+
+        Args:
+            saga_id: The saga.
+            told: The events.
+            retold_at: When they were told again, where they were.
 
         Raises:
             UnknownSagaError: The ledger has no such saga.
@@ -218,9 +239,13 @@ class Ledger:
             entered, waiting = enter(
                 saga, saga_id, record.request, record.entered, [*record.waiting, *arrived]
             )
-            if len(entered) == len(record.entered) and len(waiting) == len(record.waiting):
-                return None
-            return {"entered": entered, "waiting": waiting}
+            changes = {
+                "entered": entered,
+                "waiting": waiting,
+                "retold_at": retold_at or record.retold_at,
+            }
+            same = all(value == getattr(record, name) for name, value in changes.items())
+            return None if same else changes
 
         return self._change(saga_id, change)
 
@@ -236,6 +261,7 @@ class Ledger:
 
         Raises:
             NothingToResolveError: The step is not stuck.
+            PivotSkippedError: The step is the pivot, and was to be left as it is.
             UnknownSagaError: The ledger has no such saga.
         """
 
@@ -243,32 +269,73 @@ class Ledger:
             found = self.trouble(record, step)
             if found is None:
                 raise NothingToResolveError(step)
+            if skip and self.sagas[record.saga].role(step) == "pivot":
+                raise PivotSkippedError(step)
             action = "skip" if skip else "retry"
             decided = {"step": step, "action": action, "reason": reason, "by": by}
             return {
                 "run": record.run + 1,
+                "recoveries": 0,
+                "not_before": None,
                 "skips": {**record.skips, found.target: reason} if skip else record.skips,
                 "resolutions": [*record.resolutions, decided | {"at": events.now()}],
             }
 
         return self._change(saga_id, change)
 
-    def recover(self, saga_id: str, after: int) -> Record:
+    def recover(
+        self, saga_id: str, after: int, *, not_before: str, failure: Mapping[str, Any]
+    ) -> Record:
         """Open a recovery of a saga whose run `after` has ended without coming to an end of its.
 
         A recovery that somebody has opened since then is left as it is.
+
+        Args:
+            saga_id: The saga.
+            after: The run that has ended.
+            not_before: When the next recovery may follow, if this one comes to no end either.
+            failure: What the run had caught, if anything.
         """
 
         def change(record: Record) -> dict[str, Any] | None:
-            return {"run": after + 1} if record.run == after else None
+            if record.run != after:
+                return None
+            return {
+                "run": after + 1,
+                "recoveries": record.recoveries + 1,
+                "not_before": not_before,
+                "failure": failure or record.failure,
+            }
 
         return self._change(saga_id, change)
+
+    def put_off(self, saga_id: str, *, not_before: str) -> Record:
+        """Have the sweeper leave a saga alone for some time."""
+        return self._change(saga_id, lambda record: {"not_before": not_before})
+
+    def tell_again(self, saga_id: str, told: Sequence[Told]) -> Record:
+        """Tell events again that somebody has missed, and take those in that the ledger has.
+
+        They go through the outbox, in rows of their own, to whoever listens, for the ledger is not
+        the only one who may have missed them; to all others they are duplicates.
+        """
+        now = events.now()
+        for one in told:
+            row = events.outbox_row(one)
+            row["pk"] += f"#{now}"
+            self._dynamodb.put_item(TableName=self._table, Item=encode_item(row))
+        return self.take(saga_id, told, retold_at=now)
 
     def trouble(self, record: Record, step: str) -> Trouble | None:
         """What there is to resolve of a step."""
         views = record.story(self.sagas[record.saga]).steps(record.run)
         view = next((view for view in views if view["name"] == step), None)
         return trouble(view, record.status) if view else None
+
+    def is_parked(self, record: Record) -> bool:
+        """Whether a saga waits for an operator."""
+        views = record.story(self.sagas[record.saga]).steps(record.run)
+        return any(trouble(view, record.status) for view in views)
 
     def page(
         self,
@@ -313,10 +380,36 @@ class Ledger:
         more = len(page) > limit
         return page[:limit], cursor_after(_started(page[limit - 1])) if more else None
 
-    def unfinished(self, started_before: str) -> Iterable[Record]:
-        """The sagas that started before a moment and are not at rest, for the sweeper."""
-        for status in ("RUNNING", "COMPENSATING"):
-            yield from self._query("by-status", "status", status, started_before)
+    def unfinished(self, before: str, after: str | None = None) -> Iterable[str]:
+        """The sagas that are not at rest and not COMPENSATION_FAILED, for the sweeper.
+
+        Args:
+            before: Only those that started before this moment.
+            after: Go on from one that was looked after, by what was yielded for it.
+
+        Yields:
+            The moment of its start, a number sign and its id; the oldest first.
+        """
+        each = [self._oldest(status, before, after) for status in ("RUNNING", "COMPENSATING")]
+        return heapq.merge(*each)
+
+    def _oldest(self, status: Status, before: str, after: str | None) -> Iterator[str]:
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._table,
+            IndexName="by-status",
+            KeyConditionExpression="#status = :status AND started BETWEEN :after AND :before",
+            ProjectionExpression="started",
+            ExpressionAttributeNames={"#status": "status"},
+            ExpressionAttributeValues={
+                ":status": encode(status),
+                # What comes after a key is what begins with it and goes on.
+                ":after": encode(f"{after} " if after else "0"),
+                ":before": encode(before),
+            },
+        )
+        for page in pages:
+            for item in page["Items"]:
+                yield item["started"]["S"]
 
     def _query(
         self, index: str, attribute: str, value: str, before: str | None

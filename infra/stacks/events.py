@@ -13,7 +13,7 @@ from aws_cdk.aws_kms import Key
 from aws_cdk.aws_lambda import FilterCriteria, FilterRule, StartingPosition
 from aws_cdk.aws_lambda_event_sources import DynamoEventSource, SqsDlq
 from aws_cdk.aws_sns import Topic
-from aws_cdk.aws_sqs import DeadLetterQueue, Queue, QueueEncryption
+from aws_cdk.aws_sqs import Queue, QueueEncryption
 from constructs import Construct
 
 from infra.components.function import HandlerFunction
@@ -24,7 +24,15 @@ from infra.components.queues import (
     queue_called,
     subscribe,
 )
-from infra.components.rights import READ, WRITE, allow, explain_setting_aside, use_key, use_table
+from infra.components.rights import (
+    READ,
+    WRITE,
+    allow,
+    explain,
+    explain_setting_aside,
+    use_key,
+    use_table,
+)
 from infra.components.tables import KeptTable, LedgerTable, OutboxTable
 from infra.stage import Stage
 from recourse.saga import Saga
@@ -241,7 +249,10 @@ class EventsStack(Stack):
         self.deadletters.append(consumer.deadletters)
 
     def _parked(self) -> None:
-        """What needs an operator, for a person or a tool of theirs to pull from."""
+        """What needs an operator, for a person or a tool of theirs to pull from.
+
+        However often it is looked at, a notice stays until its saga is at rest.
+        """
         lost = Deadletters(
             self,
             "ParkedDeadletters",
@@ -259,7 +270,11 @@ class EventsStack(Stack):
             encryption_master_key=self.key,
             enforce_ssl=True,
             retention_period=Duration.days(14),
-            dead_letter_queue=DeadLetterQueue(queue=lost, max_receive_count=1000),
+        )
+        explain(
+            parked,
+            "AwsSolutions-SQS3",
+            reason="what it holds is due however often it is looked at, until its saga is at rest",
         )
         subscribe(self.topic, parked, lost, only={"outcome": ["parked"]})
         alarm_above(

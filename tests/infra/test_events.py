@@ -74,6 +74,10 @@ def test_every_queue_has_deadletters_or_is_where_they_rest(each: Assembly) -> No
     resting = deadletters(each)
     for queue in each.every("AWS::SQS::Queue"):
         has_its_own = "RedrivePolicy" in queue.properties
+        if queue.name == "Parked":
+            # A notice is due however often it is looked at; only SNS sets some aside for it.
+            assert not has_its_own
+            continue
         assert has_its_own != (f"<{queue.name}.Arn>" in resting), queue.name
 
 

@@ -125,6 +125,28 @@ def test_the_sweeper_comes_every_minute_and_when_one_of_our_runs_went_wrong(
         assert each.plain("Sagas", target["Arn"]) == "<Sweeper.Arn>"
 
 
+def test_the_sweeper_clears_the_queues_that_ask_for_an_operator_and_no_others(
+    each: Assembly,
+) -> None:
+    told = json.loads(
+        each.environment(each.one("AWS::Lambda::Function", "Sweeper"))["OPERATORS_QUEUES"]
+    )
+    cleared = {told["prefix"] + name for name in told["names"]}
+    there = {one.properties["QueueName"] for one in each.every("AWS::SQS::Queue")}
+    assert cleared <= there
+    steps = {step.function for saga in SAGAS.values() for step in saga.all}
+    lost = {f"{name}-deadletters" for name in {*steps, "Ledger", "Parked", "Sweeper"}}
+    # What confirms holds, counts and notifies acts on a saga's end: that is still to be done.
+    assert {name.removeprefix(told["prefix"]) for name in cleared} == {"Parked", *lost}
+
+
+def test_the_sweeper_knows_every_services_table_and_the_topic_of_alarms(each: Assembly) -> None:
+    told = each.environment(each.one("AWS::Lambda::Function", "Sweeper"))
+    services = {step.service for saga in SAGAS.values() for step in saga.all}
+    assert json.loads(told["SERVICE_TABLES"]).keys() == services
+    assert told["ALARMS_TOPIC_ARN"] == "<Alarms>"
+
+
 def test_a_sweeper_that_fails_raises_an_alarm(each: Assembly) -> None:
     alarm = each.one("AWS::CloudWatch::Alarm", "SweeperErrors").properties
     assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/Lambda", "Errors")

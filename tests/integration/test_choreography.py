@@ -23,7 +23,6 @@ from hypothesis.stateful import (
 )
 
 from recourse.step import StepCancelledError
-from recourse.sweeper import Sweeper
 from statemachines import SAGAS
 from tests.integration import test_every_saga as every
 from tests.integration.test_every_saga import bring_to_rest, must_be_as_told, sample
@@ -92,7 +91,7 @@ def of_one(ground: Ground, saga: str) -> dict[Any, dict[str, int]]:
 
 def passes(ground: Ground) -> dict[str, str]:
     """Every deadline passes, and the sweeper goes round."""
-    return Sweeper(ground.ledger, ground.runs, ground.sagas, timescale=1e-9).sweep()
+    return ground.sweep(1e-9)
 
 
 # Any delivery.

@@ -24,13 +24,13 @@ from recourse import sweeper as sweeper_module
 from recourse.chaos import FAULTS, UnknownFaultError, parse
 from recourse.runs import run_name
 from recourse.saga import Coordination, Saga
-from recourse.sweeper import Sweeper
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
 from tests.moto.ground import Ground, Mishap
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 PLENTY = 1000
+PAST_EVERY_DEADLINE = 1e-9
 keys = itertools.count()
 
 
@@ -161,9 +161,9 @@ def bring_to_rest(ground: Ground, saga: Saga, saga_id: str) -> str:
         if waiting := stuck(ground, saga, saga_id):
             ground.resolve(saga_id, waiting[0], skip=attempt > 1)
         else:
-            ground.sweeper.after(run_name(saga_id, record.run))
-            # Past every deadline.
-            Sweeper(ground.ledger, ground.runs, ground.sagas, timescale=1e-9).sweep()
+            if not record.is_choreographed:
+                ground.hear_of_end(saga_id, record.run)
+            ground.sweep(PAST_EVERY_DEADLINE)
     raise AssertionError(f"not at rest: {json.dumps(ground.view(saga_id), indent=1)}")
 
 

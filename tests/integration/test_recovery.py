@@ -22,7 +22,6 @@ from recourse.ledger import KeyReusedError, NothingToResolveError, Record, Unkno
 from recourse.relay import PublishError, relay
 from recourse.runs import Runs, run_name
 from recourse.step import StepCancelledError, TransientError
-from recourse.sweeper import Sweeper
 from statemachines import SAGAS
 from tests.integration.trips import HOLDS, PRICE, TRIP, must_agree, must_be_gone, must_hold
 from tests.moto.ground import LEDGER, Ground
@@ -84,7 +83,7 @@ def sweep_until_at_rest(ground: Ground, saga: str) -> str:
         assert record is not None
         if record.status in ("SUCCEEDED", "COMPENSATED"):
             break
-        ground.sweeper.after(run_name(saga, record.run))
+        ground.hear_of_end(saga, record.run)
         ground.settle()
     return must_agree(ground, saga)
 
@@ -143,9 +142,9 @@ def test_a_recovery_that_cannot_look_up_undoes_nothing_and_is_followed_by_anothe
         return run()
 
     shared.mishap = blind
-    assert saga in shared.sweeper.after(saga)
+    assert saga in shared.hear_of_end(saga)
     assert shared.execution(saga, 1)["error"] == "Blind"
-    assert shared.sweeper.after(run_name(saga, 1)) == {}, "not at once"
+    assert shared.hear_of_end(saga, 1) == {}, "not at once"
     shared.settle()
     must_hold(shared)
     for step, kind in HOLDS.items():
@@ -176,7 +175,7 @@ def test_a_saga_that_cannot_be_looked_after_keeps_no_other_from_it(
     shared.settle()
     assert [must_agree(shared, saga) for saga in lost] == ["SUCCEEDED", "RUNNING", "SUCCEEDED"]
     monkeypatch.undo()
-    Sweeper(shared.ledger, shared.runs, SAGAS, timescale=0).sweep()
+    shared.sweep(0)
     shared.settle()
     assert must_agree(shared, lost[1]) == "SUCCEEDED"
 
@@ -260,9 +259,7 @@ def test_a_saga_past_its_deadline_is_cancelled(shared: Ground) -> None:
 
     def sweep(task: dict[str, Any]) -> None:
         shared.settle()
-        shared.sweeper._timescale = 0
-        swept.append(shared.sweeper.after(task["saga"]["id"]))
-        shared.sweeper._timescale = 1
+        swept.append(shared.sweep(0))
 
     shared.mishap = at("payment", "action", sweep, after=True)
     saga = shared.start("travel-booking", TRIP, key=key())

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from recourse.saga import Saga, Step, Together, request_model
+from recourse.saga import Coordination, Saga, Step, Together, request_model
 from services import cars, flights, hotels, invoices, payments
 from tests.integration.test_every_saga import must_be_as_told
 from tests.integration.trips import TRIP, stock
@@ -53,9 +53,33 @@ TOUR = Saga(
 )
 
 
+@request_model
+class StayRequest:
+    """A flight and a car, and a room that decides."""
+
+    stay_id: str
+    flight: dict[str, Any]
+    car: dict[str, Any]
+    hotel: dict[str, Any]
+
+
+STAY = Saga(
+    "stay",
+    request=StayRequest,
+    business_key="stay_id",
+    steps=[
+        Together(
+            Step("flight", flights.hold, undo=flights.release, takes=["flight"]),
+            Step("car", cars.hold, undo=cars.release, takes=["car"]),
+        ),
+        Step("hotel", hotels.hold, takes=["hotel"], pivot=True),
+    ],
+)
+
+
 @pytest.fixture(scope="module")
 def tours() -> Iterator[Ground]:
-    with ground({"tour": TOUR}) as made:
+    with ground({"tour": TOUR, "stay": STAY}) as made:
         stock(made)
         yield made
 
@@ -75,3 +99,17 @@ def test_groups_that_follow_steps_and_steps_left_out(
     tours.settle(shuffle=random.Random(seed), twice=bool(seed % 2))
     status = must_be_as_told(tours, TOUR, saga_id)
     assert status == ("SUCCEEDED" if fault in (None, *without) else "COMPENSATED")
+
+
+@pytest.mark.parametrize("coordination", get_args(Coordination))
+@pytest.mark.parametrize("fault", ["reject", "error", "late"])
+def test_a_group_right_before_the_pivot_is_undone_whole(
+    tours: Ground, coordination: Coordination, fault: str
+) -> None:
+    body = {"stay_id": "s", **{name: TRIP[name] for name in ("flight", "car", "hotel")}}
+    saga_id = tours.start(
+        "stay", body, key=f"{next(keys)}", faults={"hotel": fault}, coordination=coordination
+    )
+    tours.settle()
+    assert must_be_as_told(tours, STAY, saga_id) == "COMPENSATED"
+    assert tours.statuses(saga_id) == {"flight": "UNDONE", "car": "UNDONE", "hotel": "FAILED"}

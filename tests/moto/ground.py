@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from io import BytesIO
 from typing import Any
@@ -41,10 +41,12 @@ from recourse import events
 from recourse.asl import compile_saga
 from recourse.aws import client
 from recourse.choreography import listeners
-from recourse.deadletters import DeadletterQueue, deadletters_of
+from recourse.deadletters import DeadletterQueue, RestingQueue, deadletters_of
 from recourse.items import decode_item, request
+from recourse.lease import Lease
 from recourse.ledger import Ledger, Record, digest, saga_id
 from recourse.listener import GRACE, Listener
+from recourse.markers import Markers
 from recourse.park import park
 from recourse.projection import AT_REST
 from recourse.queues import SourceQueue
@@ -53,11 +55,12 @@ from recourse.runs import Runs, parse_name, run_name
 from recourse.runtime import StepRunner
 from recourse.saga import FORWARD, Coordination, Saga, Step
 from recourse.step import Document
-from recourse.sweeper import Sweeper
+from recourse.sweeper import LEASE, Sweeper
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
 from tests.moto import (
     attributes,
+    backwards,
     clock,
     elsewhere,
     handlers,
@@ -71,6 +74,7 @@ from tests.moto import (
 )
 
 LEDGER = "ledger"
+PARKED = "parked"
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",
@@ -97,6 +101,9 @@ class Ground:
         books: Those of the payment provider.
         documents: What steps have stored.
         stock: What was put last, by kind and id.
+        operators_queues: Those that the sweeper clears, where a test gives them to it: looking into
+            an empty one takes a second.
+        alarms: What the sweeper has told whoever is on call, by saga.
     """
 
     sagas: Mapping[str, Saga]
@@ -137,6 +144,10 @@ class Ground:
         for function, types in listeners(self.sagas.values()).items():
             only = {"coordination": ["choreography"], "type": types}
             self.queues[function] = self._queue(function, only)
+        self._made_queue(deadletters_of(PARKED), {})
+        self._subscribe(self._made_queue(PARKED, {})[1], {"outcome": ["parked"]})
+        lost = [deadletters_of(name) for name in (PARKED, LEDGER, *self.steps)]
+        self.operators_queues = [RestingQueue(self.sqs, name) for name in (PARKED, *lost)]
         self.deadletters = {
             name: DeadletterQueue(self.sqs, name, name) for name in sorted(self.queues)
         }
@@ -144,7 +155,18 @@ class Ground:
         self.ledger = Ledger(self.dynamodb, LEDGER, self.sagas)
         pivots = {name: saga.pivot.function for name, saga in self.sagas.items()}
         self.runs = Runs(self.sfn, _Invoker(self.functions), self.sagas, machines, pivots)  # type: ignore[arg-type]
-        self.sweeper = Sweeper(self.ledger, self.runs, self.sagas)
+        self.alarms: list[tuple[str, str]] = []
+        now = self.clock.seconds
+        tables = {service: service for service in self.services}
+        self.sweeper = Sweeper(
+            ledger=self.ledger,
+            runs=self.runs,
+            markers=Markers(self.dynamodb, LEDGER, tables, self.sagas),
+            lease=Lease(self.dynamodb, LEDGER, "lease#sweeper", seconds=LEASE, clock=now),
+            alarm=lambda saga, why: self.alarms.append((saga, why)),
+            clock=now,
+            sleep=self.clock.sleep,
+        )
 
     # What a caller does.
 
@@ -210,6 +232,17 @@ class Ground:
         return holding.show(row)
 
     # What runs by itself.
+
+    def sweep(self, timescale: float = 1) -> dict[str, str]:
+        """Let the sweeper go round; a timescale near 0 lets every deadline pass."""
+        return replace(self.sweeper, timescale=timescale).sweep()
+
+    def hear_of_end(self, saga: str, run: int = 0) -> dict[str, str]:
+        """Tell the sweeper how a run has ended, as the execution-status event does, if badly."""
+        ended = self.execution(saga, run)
+        if ended["status"] in ("RUNNING", "SUCCEEDED"):
+            return {}
+        return self.sweeper.after(ended["name"], ended["status"], ended.get("error"))
 
     def settle(self, *, shuffle: random.Random | None = None, twice: bool = False) -> None:
         """Deliver everything that is told, until all is quiet and nothing is put off.
@@ -480,6 +513,10 @@ class Ground:
         lost = self._made_queue(deadletters_of(name), {})
         redrive = {"deadLetterTargetArn": lost[1], "maxReceiveCount": RECEIVES}
         url, arn = self._made_queue(name, {"RedrivePolicy": json.dumps(redrive)})
+        self._subscribe(arn, only)
+        return url
+
+    def _subscribe(self, arn: str, only: Mapping[str, list[str]] | None) -> None:
         self.sns.subscribe(
             TopicArn=self.topic,
             Protocol="sqs",
@@ -487,7 +524,6 @@ class Ground:
             Attributes={"RawMessageDelivery": "true"}
             | ({"FilterPolicy": json.dumps(only)} if only else {}),
         )
-        return url
 
     def _made_queue(self, name: str, attributes: Mapping[str, str]) -> tuple[str, str]:
         made = self.sqs.create_queue(
@@ -544,6 +580,7 @@ def ground(sagas: Mapping[str, Saga] = SAGAS) -> Iterator[Ground]:
         stack.enter_context(stopping.quietly())
         stack.enter_context(attributes.plain())
         stack.enter_context(naming.once())
+        stack.enter_context(backwards.told())
         stack.enter_context(transactions.true())
         books = Books()
         stack.enter_context(elsewhere.provider(books))

@@ -34,6 +34,7 @@ from moto.stepfunctions.parser.utils import TMP_THREADS
 from recourse.aws import client
 from tests.moto import (
     attributes,
+    backwards,
     handlers,
     keeping,
     naming,
@@ -438,6 +439,21 @@ def test_a_name_is_worked_out_at_each_call() -> None:
     twice = letters_looked_at()
     with naming.once():
         assert letters_looked_at() == twice / 2
+
+
+def test_a_history_is_told_from_its_beginning_though_its_end_was_asked_for() -> None:
+    run = Run(machine({"pass": {"Type": "Pass", "End": True}})).start()
+    run.end()
+
+    def ids() -> list[int]:
+        sfn = client("stepfunctions")
+        asked = sfn.get_execution_history(executionArn=run.arn, reverseOrder=True)
+        return [event["id"] for event in asked["events"]]
+
+    forwards = ids()
+    assert forwards == sorted(forwards) != []
+    with backwards.told():
+        assert ids() == forwards[::-1]
 
 
 def test_every_model_that_was_made_is_kept() -> None:

@@ -11,9 +11,10 @@ from constructs import Construct
 from infra.components.function import HandlerFunction
 from infra.components.machine import SagaMachine
 from infra.components.queues import Deadletters, alarm_above
-from infra.components.rights import allow, explain, use_table, wildcard
+from infra.components.rights import READ, allow, explain, use_table, wildcard
 from infra.stacks.events import EventsStack
 from infra.stage import Stage
+from recourse.listing import BY_STATUS
 from recourse.saga import Saga
 
 
@@ -108,9 +109,9 @@ class SagasStack(Stack):
         use_table(
             self._events.ledger,
             function,
-            "dynamodb:GetItem",
+            *READ,
             "dynamodb:PutItem",
-            indexes=["by-status"],
+            indexes=[BY_STATUS.name],
         )
         self.let_run(function)
         for machine in self.machines.values():

@@ -17,9 +17,10 @@ STORES = (
 )
 INDEXES = {
     "LedgerTable": {
-        "by-owner": ["owner", "started"],
-        "by-status": ["status", "started"],
-        "by-business-key": ["business_key", "started"],
+        "listed-by-status": ["listed_status", "started"],
+        "listed-by-owner": ["owner", "started"],
+        "listed-by-owner-key": ["listed_owner_key", "started"],
+        "listed-by-key": ["listed_key", "started"],
     },
     "ValetTable": {"by-owner": ["owner", "started"], "by-key": ["key_id", "started"]},
     "WebhooksTable": {"by-webhook": ["webhook_id", "started"]},

@@ -139,8 +139,9 @@ def test_a_step_that_listens_may_besides_take_from_its_queue_and_set_aside(
 
 def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> None:
     index = {
-        name: f"{LEDGER}/index/{name}" for name in ("by-owner", "by-status", "by-business-key")
+        name: f"{LEDGER}/index/listed-by-{name}" for name in ("status", "owner", "owner-key", "key")
     }
+    read = {"dynamodb:GetItem", "dynamodb:BatchGetItem"}
     pivots = {f"<{saga.pivot.function}.Arn>": {"lambda:InvokeFunction"} for saga in SAGAS.values()}
     starts = {machine(saga): {START} for saga in SAGAS}
     tables = {step.service: f"<{step.service.title()}Table" for step in STEPS.values()}
@@ -205,8 +206,8 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             **SENDS,
         },
         "Sweeper": {
-            LEDGER: {"dynamodb:GetItem", "dynamodb:PutItem"},
-            index["by-status"]: {"dynamodb:Query"},
+            LEDGER: read | {"dynamodb:PutItem"},
+            index["status"]: {"dynamodb:Query"},
             **starts,
             **pivots,
             **{
@@ -216,7 +217,7 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             },
         },
         "Api": {
-            LEDGER: {"dynamodb:GetItem", "dynamodb:PutItem"},
+            LEDGER: read | {"dynamodb:PutItem"},
             FEED: {"dynamodb:GetItem", "dynamodb:Query"},
             HOOKS: HOOKS_WRITES,
             f"{HOOKS}/index/by-webhook": {"dynamodb:Query"},

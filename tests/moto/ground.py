@@ -44,6 +44,7 @@ from recourse.deadletters import DeadletterQueue, deadletters_of
 from recourse.items import decode_item, request
 from recourse.ledger import Ledger, Record, digest, saga_id
 from recourse.listener import GRACE, Listener
+from recourse.listing import INDEXES
 from recourse.park import park
 from recourse.projection import AT_REST
 from recourse.queues import SourceQueue
@@ -451,21 +452,23 @@ class Ground:
         return str(made["stateMachineArn"])
 
     def _table(self, name: str) -> None:
-        indexes = {"by-owner": "owner", "by-status": "status", "by-business-key": "business_key"}
         attributes = ["pk"]
         options: dict[str, Any] = {}
         if name == LEDGER:
-            attributes += ["started", *indexes.values()]
+            attributes += ["started", *(index.attribute for index in INDEXES)]
             options["GlobalSecondaryIndexes"] = [
                 {
-                    "IndexName": index,
+                    "IndexName": index.name,
                     "KeySchema": [
-                        {"AttributeName": attribute, "KeyType": "HASH"},
+                        {"AttributeName": index.attribute, "KeyType": "HASH"},
                         {"AttributeName": "started", "KeyType": "RANGE"},
                     ],
-                    "Projection": {"ProjectionType": "ALL"},
+                    "Projection": {
+                        "ProjectionType": "INCLUDE",
+                        "NonKeyAttributes": list(index.includes),
+                    },
                 }
-                for index, attribute in indexes.items()
+                for index in INDEXES
             ]
         self.dynamodb.create_table(
             TableName=name,

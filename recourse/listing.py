@@ -58,9 +58,14 @@ Entry = Mapping[str, Any]
 """What an index holds of a saga: `pk`, `started`, its partition key and what the index includes."""
 
 
+def shard_of(saga_id: str, shards: int) -> int:
+    """Which of so many shards a saga belongs to, for ever."""
+    return zlib.crc32(saga_id.encode()) % shards
+
+
 def attributes(saga_id: str, owner: str, business_key: str, status: str) -> dict[str, str]:
     """The attributes of a saga's row that only the indexes need."""
-    shard = zlib.crc32(saga_id.encode()) % SHARDS
+    shard = shard_of(saga_id, SHARDS)
     return {
         BY_STATUS.attribute: f"{status}#{shard}",
         BY_OWNER_KEY.attribute: _digest(owner, business_key),

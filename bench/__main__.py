@@ -15,6 +15,7 @@ from bench import (
     ground,
     live,
     runtime,
+    scale,
     startup,
     states,
     up,
@@ -28,6 +29,7 @@ WIDTH = 140
 BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "calls": calls.measure,
     "states": states.measure,
+    "scale": scale.measure,
     "startup": startup.measure,
     "runtime": runtime.measure,
     "ground": ground.measure,

@@ -55,12 +55,13 @@ class Meter:
 
     Attributes:
         of: Whose work it is that is counted now.
-        records: What the streams of tables had to carry, by table: every change of a row.
+        records: Every change of a row, as streams carry it, by table and what it is: INSERT or
+            MODIFY, and what the row's key has before its first number sign, if it has one.
     """
 
     def __init__(self) -> None:
         self.of = ""
-        self.records: Counter[str] = Counter()
+        self.records: Counter[tuple[str, str]] = Counter()
         self._writes: Counter[Partition] = Counter()
         self._reads: Counter[Partition] = Counter()
         self._by: dict[Partition, set[str]] = defaultdict(set)
@@ -113,7 +114,8 @@ class Meter:
         self._count(self._writes, Partition(table.name, "", key), factor * units)
         if before == after:
             return
-        self.records[table.name] += 1
+        kind = key.partition("#")[0] if "#" in key else ""
+        self.records[table.name, f"{'MODIFY' if before else 'INSERT'} {kind}"] += 1
         for index in table.global_indexes:
             self._indexed(table, index, before, after)
 

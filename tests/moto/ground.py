@@ -168,14 +168,15 @@ class Ground:
         faults: Mapping[str, str] | None = None,
         coordination: Coordination = "orchestration",
         run: bool = True,
+        owner: str = "asha",
     ) -> str:
         """Start a saga as the API does, and run it to its end; the saga's id."""
         declared = self.sagas[saga]
         record, _ = self.ledger.start(
             Record(
-                saga_id=saga_id(saga, "asha", key),
+                saga_id=saga_id(saga, owner, key),
                 saga=saga,
-                owner="asha",
+                owner=owner,
                 business_key=body[declared.business_key],
                 coordination=coordination,
                 request=body,

@@ -13,17 +13,22 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
+import subprocess
+import sys
+import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from bench.apart import apart
 from bench.figures import Figure, say
 from bench.samples import sample, things
-from infra.components.queues import AT_ONCE, AT_ONCE_OF_EVERY_EVENT
+from local import ROOT
 from recourse.saga import Coordination
 from recourse.tally import OUTCOMES, Tally
 from statemachines.travel_booking import TRAVEL_BOOKING
@@ -249,8 +254,8 @@ def _quota(what: str, taken: str, use: float, default: float, unit: str) -> Figu
 
 def _round(use: float) -> float:
     """A quota to ask for: a fifth above the use, on two digits."""
-    step = 10 ** max(0, math.floor(math.log10(use)) - 1)
-    return math.ceil(use * 1.2 / step) * step
+    step: int = 10 ** max(0, math.floor(math.log10(use)) - 1)
+    return float(math.ceil(use * 1.2 / step) * step)
 
 
 def _size() -> str:
@@ -436,45 +441,67 @@ def _topics(counts: Mapping[str, Counts]) -> list[Figure]:
 
 
 def _queues(counts: Mapping[str, Counts]) -> list[Figure]:
-    """Every queue: what its function may take at once, and what is in flight."""
-    names = sorted({name for one in counts.values() for name in one.messages})
-    figures = []
-    rates = {name: _worst(counts, partial(_messages, name)) for name in names}
-    for group, at_once in (
-        ([n for n in names if n in (LEDGER, EVERY_EVENT)], AT_ONCE_OF_EVERY_EVENT),
-        ([n for n in names if n not in (LEDGER, EVERY_EVENT)], AT_ONCE),
-    ):
-        name = max(group, key=lambda one: rates[one][1])
-        kind, messages = rates[name]
-        figures.append(
-            _hard(
-                f"batches at once of the busiest of {_listed(group)}: {name}",
-                f" of 10, {BATCH_SECONDS:g} s each: {messages:,.0f} messages/s{kind}",
-                messages / 10 * BATCH_SECONDS,
-                at_once,
-                "batches",
-            )
-        )
-    name = max(names, key=lambda one: rates[one][1])
-    figures.append(
+    """Every queue: what its function may take at once, as it is deployed, and what is in flight."""
+    allowed = _at_once()
+    rates = {
+        called: _worst(counts, partial(_messages, name))
+        for name in sorted({name for one in counts.values() for name in one.messages})
+        for called in _called(name)
+    }
+    batches = {name: rate / 10 * BATCH_SECONDS for name, (_, rate) in rates.items()}
+    fullest = max(rates, key=lambda name: batches[name] / allowed[name])
+    busiest = max(rates, key=lambda name: rates[name][1])
+    return [
         _hard(
-            f"messages in flight of the busiest queue, {name}",
-            "",
-            rates[name][1] * BATCH_SECONDS,
+            f"batches at once of the fullest of {len(rates)} queues, {fullest}",
+            f" of 10, {BATCH_SECONDS:g} s each{rates[fullest][0]}",
+            batches[fullest],
+            allowed[fullest],
+            "batches",
+        ),
+        _hard(
+            f"messages in flight of the busiest queue, {busiest}",
+            f" ({rates[busiest][1]:,.0f} messages/s)",
+            rates[busiest][1] * BATCH_SECONDS,
             IN_FLIGHT,
             "messages",
+        ),
+    ]
+
+
+def _called(name: str) -> list[str]:
+    """What operators call the queues that have so many messages as one of the ground's."""
+    service, is_confirm, _ = name.partition("-confirm")
+    if is_confirm:
+        return [f"{service.title()}Confirm"]
+    return {EVERY_EVENT: ["WebhookOwners", "Push"], LEDGER: ["Ledger"]}.get(name, [name])
+
+
+def _at_once() -> dict[str, int]:
+    """How many batches of each queue a function may take at once, by the app's own templates."""
+    with tempfile.TemporaryDirectory() as folder:
+        context = {"runtime": "local", "aws:cdk:enable-path-metadata": True}
+        subprocess.run(
+            [sys.executable, "app.py"],
+            cwd=ROOT,
+            env={**os.environ, "CDK_OUTDIR": folder, "CDK_CONTEXT_JSON": json.dumps(context)},
+            check=True,
+            stdout=subprocess.DEVNULL,
         )
-    )
-    return figures
+        found = {}
+        for file in Path(folder).glob("*.template.json"):
+            resources = json.loads(file.read_text())["Resources"]
+            for one in resources.values():
+                scaling = one.get("Properties", {}).get("ScalingConfig")
+                if one["Type"] == "AWS::Lambda::EventSourceMapping" and scaling:
+                    queue = resources[one["Properties"]["EventSourceArn"]["Fn::GetAtt"][0]]
+                    name = queue["Properties"]["QueueName"].rpartition("-")[2]
+                    found[name] = int(scaling["MaximumConcurrency"])
+    return found
 
 
 def _messages(name: str, counts: Counts) -> int:
     return counts.messages[name]
-
-
-def _listed(names: Iterable[str]) -> str:
-    found = list(names)
-    return ", ".join(found) if len(found) < 4 else f"{len(found)} queues"
 
 
 def _ones(counts: Mapping[str, Counts]) -> list[Figure]:

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recourse import ledger as ledger_module
+from recourse import reindex
 from recourse.items import encode, encode_item
 from recourse.ledger import UNDER_WAY, Ledger, Record, _row
-from recourse.listing import BY_STATUS, INDEXES, SHARDS
+from recourse.listing import BY_STATUS, SHARDS
 from recourse.projection import STATUSES
 from tests.integration.trips import TRIP, stock
 from tests.moto.capacity import Meter, metered
@@ -206,20 +207,44 @@ def test_rows_that_a_throttled_table_leaves_out_are_asked_for_again(
         ledger.page(owner="asha")
 
 
-def test_what_was_written_before_these_indexes_is_put_into_them(place: Ground) -> None:
+def test_what_was_written_before_these_indexes_is_put_into_them(
+    place: Ground, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     old, new = some_running(2)
     ledger = filled(place, [new])
-    former = {k: v for k, v in _row(old).items() if k not in {one.attribute for one in INDEXES}}
-    former |= {"owner": old.owner}
+    former = {k: v for k, v in _row(old).items() if not k.startswith("listed_")}
     place.dynamodb.put_item(TableName=LEDGER, Item=encode_item(former))
     place.dynamodb.put_item(TableName=LEDGER, Item={"pk": encode("outbox#1"), "event": encode("")})
     assert list(ledger.unfinished("2027")) == [new]
-    assert list(ledger.reindex()) == [old.saga_id]
+    monkeypatch.setattr("sys.argv", ["reindex", LEDGER])
+    reindex.main()
+    assert capsys.readouterr().out.startswith("1 sagas ")
     assert list(ledger.unfinished("2027")) == [old, new]
     assert [len(ledger.page(business_key=key)[0]) for key in (None, "t-1")] == [2, 2]
     assert ledger.page(owner="asha", business_key="t-1")[0] == [new, old]
     assert ledger.get(old.saga_id) == old
     assert list(ledger.reindex()) == []
+
+
+def test_a_saga_that_moves_on_while_it_is_indexed_is_left_to_whoever_moved_it(
+    place: Ground,
+) -> None:
+    (old,) = some_running(1)
+    ledger = filled(place, [])
+    former = {k: v for k, v in _row(old).items() if not k.startswith("listed_")}
+    place.dynamodb.put_item(TableName=LEDGER, Item=encode_item(former))
+    update = place.dynamodb.update_item
+
+    def overtaken(**asked: Any) -> Any:
+        moved = _row(replace(old, status="SUCCEEDED", version=2))
+        place.dynamodb.put_item(TableName=LEDGER, Item=encode_item(moved))
+        return update(**asked)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(place.dynamodb, "update_item", overtaken)
+        assert list(ledger.reindex()) == [old.saga_id]
+    assert list(ledger.unfinished("2027")) == []
+    assert [one.status for one in ledger.page(status="SUCCEEDED")[0]] == ["SUCCEEDED"]
 
 
 # What a saga costs an index, and where.

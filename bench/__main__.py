@@ -16,6 +16,7 @@ from bench import (
     live,
     recovery,
     runtime,
+    scale,
     startup,
     states,
     up,
@@ -29,6 +30,7 @@ WIDTH = 140
 BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "calls": calls.measure,
     "states": states.measure,
+    "scale": scale.measure,
     "startup": startup.measure,
     "runtime": runtime.measure,
     "ground": ground.measure,

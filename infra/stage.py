@@ -40,6 +40,8 @@ class Stage:
             clean.
         probe: Whether there is something on the channels to measure them by.
         fargate: Whether consumers that can be workers are: services on Fargate, and no functions.
+        index_step: How many deploys a ledger that has the former indexes is on its way to these;
+            None where it has these, or is made now.
         local: Whether functions run on the checkout's own interpreter, under the local cloud.
     """
 
@@ -57,6 +59,7 @@ class Stage:
     malware_scan: bool = False
     probe: bool = False
     fargate: bool = False
+    index_step: int | None = None
     local: bool = False
 
     @classmethod
@@ -101,6 +104,8 @@ class Stage:
             raise ContextError(f"context timescale={timescale:g}: above 0, at most 100")
         if text("streams") and not (text("streams").isdecimal() and int(text("streams"))):
             raise ContextError(f"context streams={text('streams')!r}: a number, at least 1")
+        if text("index_step") not in ("", *"123456"):
+            raise ContextError(f"context index_step={text('index_step')!r}: 1 to 6, or nothing")
         return cls(
             base=base,
             chaos=text("chaos") == "on",
@@ -116,6 +121,7 @@ class Stage:
             malware_scan=text("malware_scan") == "on",
             probe=text("probe") == "on",
             fargate=text("workers") == "fargate",
+            index_step=int(text("index_step")) if text("index_step") else None,
             local=text("runtime") == "local",
         )
 

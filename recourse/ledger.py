@@ -8,17 +8,28 @@ Writes are conditional on the row's version; a duplicate or a late event changes
 from __future__ import annotations
 
 import hashlib
-import heapq
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from recourse import events
-from recourse.cursors import cursor_after, listed, started_of
+from recourse.cursors import cursor_after, started_of
 from recourse.items import decode_item, encode, encode_item, put_if_absent
+from recourse.listing import (
+    BY_KEY,
+    BY_OWNER,
+    BY_OWNER_KEY,
+    BY_STATUS,
+    attributes,
+    entries,
+    in_statuses,
+    with_key,
+    with_owner_key,
+)
 from recourse.projection import STATUSES, Status, Story, Told, Trouble, enter, trouble
 from recourse.saga import Coordination, Saga
 
@@ -27,6 +38,12 @@ if TYPE_CHECKING:
 
 TRIES = 20
 """How often a write is tried again that another one has overtaken."""
+UNDER_WAY: tuple[Status, ...] = ("RUNNING", "COMPENSATING")
+"""The statuses of sagas that go on by themselves, so long as somebody looks after them."""
+MOST_EXAMINED = 1000
+"""How many sagas one page looks at: where few match, it is short, and its cursor goes on."""
+UNFINISHED_AT_ONCE = 25
+"""How many unfinished sagas are read at once; whoever looks after them takes a while for each."""
 
 
 class KeyReusedError(Exception):
@@ -94,6 +111,11 @@ class Record:
     recoveries: int = 0
     not_before: str | None = None
     retold_at: str | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it stands in every list."""
+        return f"{self.started_at}#{self.saga_id}"
 
     @property
     def is_choreographed(self) -> bool:
@@ -355,73 +377,124 @@ class Ledger:
             status: Only those in this status.
             business_key: Only those with this business key.
             cursor: Where the page before ended.
-            limit: How many at most.
+            limit: How many at most, 100 or fewer.
+
+        Returns:
+            The sagas, and the cursor where there may be more. One page looks at `MOST_EXAMINED`
+            sagas; where few of them match it is short, or empty, and has a cursor all the same.
 
         Raises:
             BadCursorError: The cursor is none of ours.
+            TimeoutError: The table is throttled.
         """
         before = started_of(cursor)
+        index, partitions = BY_STATUS, in_statuses([status] if status else STATUSES)
         if business_key is not None:
-            found = self._query("by-business-key", "business_key", business_key, before)
-        elif owner is not None:
-            found = self._query("by-owner", "owner", owner, before)
-        else:
-            statuses = [status] if status else STATUSES
-            each = [self._query("by-status", "status", value, before) for value in statuses]
-            found = _newest_first(each)
-        wanted = (
-            record
-            for record in found
-            if (owner is None or record.owner == owner)
-            and (saga is None or record.saga == saga)
-            and (status is None or record.status == status)
-        )
-        page = list(islice(wanted, limit + 1))
-        more = len(page) > limit
-        return page[:limit], cursor_after(_started(page[limit - 1])) if more else None
+            index, partitions = BY_KEY, with_key(business_key)
+        if owner is not None:
+            index, partitions = BY_OWNER, [owner]
+        if owner is not None and business_key is not None:
+            index, partitions = BY_OWNER_KEY, with_owner_key(owner, business_key)
 
-    def unfinished(self, before: str, after: str | None = None) -> Iterable[str]:
-        """The sagas that are not at rest and not COMPENSATION_FAILED, for the sweeper.
+        def wanted(one: Mapping[str, Any]) -> bool:
+            """Whether an entry or a row is asked for; in an index by status, all entries are."""
+            return saga in (None, one["saga"]) and status in (None, one.get("status", status))
+
+        few = saga is None and status is None
+        walk = entries(
+            self._dynamodb,
+            self._table,
+            index,
+            partitions,
+            before=before,
+            newest_first=True,
+            size=limit + 1 if few else max(limit + 1, MOST_EXAMINED // len(partitions)),
+        )
+        found: list[Record] = []
+        unread: list[str] = []
+        place = ""
+        examined = 0
+        for entry in islice(walk, MOST_EXAMINED):
+            if wanted(entry):
+                if len(found) == limit:
+                    return found, cursor_after(place)
+                unread.append(entry["pk"])
+            examined, place = examined + 1, entry["started"]
+            if len(found) + len(unread) == limit:
+                # The row decides: an index may be a moment behind.
+                found += [one for one in self._rows(unread) if wanted(one.__dict__)]
+                unread = []
+        found += [one for one in self._rows(unread) if wanted(one.__dict__)]
+        return found, cursor_after(place) if examined == MOST_EXAMINED else None
+
+    def unfinished(self, started_before: str, after: str | None = None) -> Iterator[Record]:
+        """The sagas that started before a moment and are under way, the oldest first.
 
         Args:
-            before: Only those that started before this moment.
-            after: Go on from one that was looked after, by what was yielded for it.
-
-        Yields:
-            The moment of its start, a number sign and its id; the oldest first.
+            started_before: The moment.
+            after: Only those after this one's `place`, to go on where another round stopped.
         """
-        each = [self._oldest(status, before, after) for status in ("RUNNING", "COMPENSATING")]
-        return heapq.merge(*each)
+        walk = entries(
+            self._dynamodb,
+            self._table,
+            BY_STATUS,
+            in_statuses(UNDER_WAY),
+            after=after,
+            before=started_before,
+            newest_first=False,
+            size=UNFINISHED_AT_ONCE,
+        )
+        while ids := [entry["pk"] for entry in islice(walk, UNFINISHED_AT_ONCE)]:
+            yield from (one for one in self._rows(ids) if one.status in UNDER_WAY)
 
-    def _oldest(self, status: Status, before: str, after: str | None) -> Iterator[str]:
-        pages = self._dynamodb.get_paginator("query").paginate(
+    def reindex(self) -> Iterator[str]:
+        """Put into the indexes what was written before there were these; the id of each.
+
+        It reads the whole table. It changes nothing else of a row, and may run again at any time.
+        """
+        pages = self._dynamodb.get_paginator("scan").paginate(
             TableName=self._table,
-            IndexName="by-status",
-            KeyConditionExpression="#status = :status AND started BETWEEN :after AND :before",
-            ProjectionExpression="started",
-            ExpressionAttributeNames={"#status": "status"},
-            ExpressionAttributeValues={
-                ":status": encode(status),
-                # What comes after a key is what begins with it and goes on.
-                ":after": encode(f"{after} " if after else "0"),
-                ":before": encode(before),
-            },
+            FilterExpression="attribute_exists(saga) AND attribute_not_exists(#status)",
+            ExpressionAttributeNames={"#status": BY_STATUS.attribute},
         )
         for page in pages:
-            for item in page["Items"]:
-                yield item["started"]["S"]
+            for record in (_record(decode_item(item)) for item in page["Items"]):
+                added = attributes(record.saga_id, record.owner, record.business_key, record.status)
+                # Where the row is another by now, that write has put it into the indexes.
+                with suppress(self._dynamodb.exceptions.ConditionalCheckFailedException):
+                    self._dynamodb.update_item(
+                        TableName=self._table,
+                        Key={"pk": {"S": record.saga_id}},
+                        UpdateExpression="SET " + ", ".join(f"{n} = :{n}" for n in added),
+                        ConditionExpression="version = :version",
+                        ExpressionAttributeValues={
+                            ":version": encode(record.version),
+                            **{f":{name}": encode(value) for name, value in added.items()},
+                        },
+                    )
+                yield record.saga_id
 
-    def _query(
-        self, index: str, attribute: str, value: str, before: str | None
-    ) -> Iterable[Record]:
-        pages = self._dynamodb.get_paginator("query").paginate(
-            **listed(self._table, index, attribute, value, before),
-            ScanIndexForward=False,
-            PaginationConfig={"PageSize": 100},
-        )
-        for page in pages:
-            for item in page["Items"]:
-                yield _record(decode_item(item))
+    def _rows(self, ids: Sequence[str]) -> list[Record]:
+        """The rows of these ids, as many as DynamoDB reads at once, consistently and in order.
+
+        Raises:
+            TimeoutError: The table is throttled.
+        """
+        keys: Any = [{"pk": {"S": one}} for one in ids]
+        found: dict[str, Record] = {}
+        for attempt in range(TRIES):
+            if not keys:
+                return [found[one] for one in ids if one in found]
+            got = self._dynamodb.batch_get_item(
+                RequestItems={self._table: {"Keys": keys, "ConsistentRead": True}}
+            )
+            come = [_record(decode_item(item)) for item in got["Responses"].get(self._table, [])]
+            found |= {record.saga_id: record for record in come}
+            left: Any = got.get("UnprocessedKeys", {})
+            keys = left.get(self._table, {}).get("Keys")
+            if keys and not come:
+                time.sleep(min(0.01 * 2**attempt, 1))
+        raise TimeoutError(f"{len(keys)} rows of the ledger could not be read in {TRIES} tries")
 
     def _change(self, saga_id: str, change: Callable[[Record], Mapping[str, Any] | None]) -> Record:
         """Change a row from what it is now; try again where another change came first."""
@@ -452,19 +525,15 @@ class Ledger:
 
 def _row(record: Record) -> dict[str, Any]:
     """A record as its row; `started` orders the indexes, and no two sagas share it."""
-    row = {"pk": record.saga_id, "started": _started(record)} | record.__dict__
+    indexed = attributes(record.saga_id, record.owner, record.business_key, record.status)
+    row = {"pk": record.saga_id, "started": record.place} | indexed | record.__dict__
     del row["saga_id"]
     return row
 
 
 def _record(row: Mapping[str, Any]) -> Record:
-    fields = {name: value for name, value in row.items() if name not in ("pk", "started")}
+    fields = {name: value for name, value in row.items() if name not in _NOT_OF_THE_RECORD}
     return Record(saga_id=row["pk"], **fields)
 
 
-def _started(record: Record) -> str:
-    return f"{record.started_at}#{record.saga_id}"
-
-
-def _newest_first(queries: Sequence[Iterable[Record]]) -> Iterable[Record]:
-    return heapq.merge(*queries, key=_started, reverse=True)
+_NOT_OF_THE_RECORD = {"pk", "started", *attributes("", "", "", "")}

@@ -135,15 +135,15 @@ class Sweeper:
             until = self.clock() + ROUND
             self._clear(problems)
             before = self._from_now(-GRACE * self.timescale)
-            for started in self.ledger.unfinished(before, self.lease.position):
+            for found in self.ledger.unfinished(before, self.lease.position):
                 if self.clock() > until or not self.lease.renew():
                     break
                 try:
-                    done |= self._look_at(started.rpartition("#")[2])
+                    done |= self._look_at(found.saga_id)
                 except Exception as problem:
-                    problem.add_note(f"saga {started.rpartition('#')[2]}")
+                    problem.add_note(f"saga {found.saga_id}")
                     problems.append(problem)
-                self.lease.position = started
+                self.lease.position = found.place
             else:
                 self.lease.position = None
         finally:

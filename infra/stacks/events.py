@@ -18,6 +18,7 @@ from constructs import Construct
 
 from infra.components.function import HandlerFunction
 from infra.components.queues import (
+    AT_ONCE_OF_EVERY_EVENT,
     Deadletters,
     PullConsumer,
     alarm_above,
@@ -220,7 +221,7 @@ class EventsStack(Stack):
             topic=self.topic,
             key=self.key,
             alarm=self.alarm,
-            at_once=50,
+            at_once=AT_ONCE_OF_EVERY_EVENT,
         )
         self.deadletters.append(consumer.deadletters)
 

@@ -20,6 +20,7 @@ from infra.stacks.events import EventsStack
 from infra.stage import Stage
 from recourse.choreography import listeners
 from recourse.deadletters import deadletters_of
+from recourse.listing import BY_STATUS
 from recourse.saga import Saga
 
 
@@ -126,7 +127,7 @@ class SagasStack(Stack):
             *READ,
             "dynamodb:PutItem",
             "dynamodb:UpdateItem",
-            indexes=["by-status"],
+            indexes=[BY_STATUS.name],
         )
         for table in self._tables.values():
             use_table(table, function, "dynamodb:BatchGetItem")

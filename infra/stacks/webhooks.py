@@ -11,7 +11,7 @@ from aws_cdk.aws_sqs import Queue
 from constructs import Construct
 
 from infra.components.function import HandlerFunction
-from infra.components.queues import PullConsumer
+from infra.components.queues import AT_ONCE_OF_EVERY_EVENT, PullConsumer
 from infra.components.rights import READ, WRITE, allow, use_key, use_table
 from infra.components.tables import WEBHOOK_INDEXES, ListedTable
 from infra.stacks.events import EventsStack
@@ -55,6 +55,7 @@ class WebhooksStack(Stack):
             topic=events.feed,
             key=events.key,
             alarm=events.alarm,
+            at_once=AT_ONCE_OF_EVERY_EVENT,
         )
         # One message a batch: whoever shares one with a slow endpoint would wait for it.
         self._lanes = PullConsumer(

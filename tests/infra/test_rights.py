@@ -142,8 +142,9 @@ def test_a_step_that_listens_may_besides_take_from_its_queue_and_set_aside(
 
 def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> None:
     index = {
-        name: f"{LEDGER}/index/{name}" for name in ("by-owner", "by-status", "by-business-key")
+        name: f"{LEDGER}/index/listed-by-{name}" for name in ("status", "owner", "owner-key", "key")
     }
+    read = {"dynamodb:GetItem", "dynamodb:BatchGetItem"}
     pivots = {f"<{saga.pivot.function}.Arn>": {"lambda:InvokeFunction"} for saga in SAGAS.values()}
     starts = {machine(saga): {START} for saga in SAGAS}
     tables = {step.service: f"<{step.service.title()}Table" for step in STEPS.values()}
@@ -210,7 +211,7 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
         },
         "Sweeper": {
             LEDGER: EVERYTHING - {"dynamodb:ConditionCheckItem"},
-            index["by-status"]: {"dynamodb:Query"},
+            index["status"]: {"dynamodb:Query"},
             **{f"{table}.Arn>": {"dynamodb:BatchGetItem"} for table in tables.values()},
             "<Alarms>": {"sns:Publish"},
             **{f"{BY_NAME}{one}": CLEAR for one in ("Parked", *operators)},
@@ -223,7 +224,7 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             },
         },
         "Api": {
-            LEDGER: {"dynamodb:GetItem", "dynamodb:PutItem"},
+            LEDGER: read | {"dynamodb:PutItem"},
             FEED: {"dynamodb:GetItem", "dynamodb:Query"},
             HOOKS: HOOKS_WRITES,
             f"{HOOKS}/index/by-webhook": {"dynamodb:Query"},

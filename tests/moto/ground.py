@@ -47,6 +47,7 @@ from recourse.lease import Lease
 from recourse.ledger import Ledger, Record, digest, saga_id
 from recourse.listener import GRACE, Listener
 from recourse.markers import Markers
+from recourse.listing import INDEXES
 from recourse.park import park
 from recourse.projection import AT_REST
 from recourse.queues import SourceQueue
@@ -179,14 +180,15 @@ class Ground:
         faults: Mapping[str, str] | None = None,
         coordination: Coordination = "orchestration",
         run: bool = True,
+        owner: str = "asha",
     ) -> str:
         """Start a saga as the API does, and run it to its end; the saga's id."""
         declared = self.sagas[saga]
         record, _ = self.ledger.start(
             Record(
-                saga_id=saga_id(saga, "asha", key),
+                saga_id=saga_id(saga, owner, key),
                 saga=saga,
-                owner="asha",
+                owner=owner,
                 business_key=body[declared.business_key],
                 coordination=coordination,
                 request=body,
@@ -482,21 +484,23 @@ class Ground:
         return str(made["stateMachineArn"])
 
     def _table(self, name: str) -> None:
-        indexes = {"by-owner": "owner", "by-status": "status", "by-business-key": "business_key"}
         attributes = ["pk"]
         options: dict[str, Any] = {}
         if name == LEDGER:
-            attributes += ["started", *indexes.values()]
+            attributes += ["started", *(index.attribute for index in INDEXES)]
             options["GlobalSecondaryIndexes"] = [
                 {
-                    "IndexName": index,
+                    "IndexName": index.name,
                     "KeySchema": [
-                        {"AttributeName": attribute, "KeyType": "HASH"},
+                        {"AttributeName": index.attribute, "KeyType": "HASH"},
                         {"AttributeName": "started", "KeyType": "RANGE"},
                     ],
-                    "Projection": {"ProjectionType": "ALL"},
+                    "Projection": {
+                        "ProjectionType": "INCLUDE",
+                        "NonKeyAttributes": list(index.includes),
+                    },
                 }
-                for index, attribute in indexes.items()
+                for index in INDEXES
             ]
         self.dynamodb.create_table(
             TableName=name,

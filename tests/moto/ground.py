@@ -46,8 +46,8 @@ from recourse.items import decode_item, request
 from recourse.lease import Lease
 from recourse.ledger import Ledger, Record, digest, saga_id
 from recourse.listener import GRACE, Listener
-from recourse.markers import Markers
 from recourse.listing import INDEXES
+from recourse.markers import Markers
 from recourse.park import park
 from recourse.projection import AT_REST
 from recourse.queues import SourceQueue

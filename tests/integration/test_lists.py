@@ -303,7 +303,7 @@ def test_sagas_share_no_partition_but_shards_and_what_is_their_owner_s(
 ) -> None:
     place, counts = meter
     counts.forget()
-    sagas = 48
+    sagas = 20
     for number in range(sagas):
         run(place, counts, f"shared-{number}")
     mine = {"listed-by-owner"}
@@ -313,5 +313,5 @@ def test_sagas_share_no_partition_but_shards_and_what_is_their_owner_s(
         if partition.table == LEDGER and partition.within not in mine and len(use.by) > 1
     }
     assert {partition.within for partition in shared} == {"listed-by-status"}
-    assert len(shared) == 2 * SHARDS, "running, and succeeded"
-    assert max(use.writes for use in shared.values()) <= 2 * sagas / SHARDS * 2.5
+    assert len(shared) > SHARDS, "running, and succeeded; some have one saga of so few"
+    assert max(use.writes for use in shared.values()) <= 2 * sagas / 4

@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from recourse.runtime import TRANSIENT
+from recourse.failures import TRANSIENT
 from recourse.saga import FORWARD, Retry, Saga, Step
 
 COMPENSATED = "Compensated"
@@ -199,6 +199,7 @@ class _Compiler:
                 "attempt.$": "$$.State.RetryCount",
                 "entered_at.$": "$$.State.EnteredTime",
                 "timeout": step.timeout,
+                "result_bytes": self._saga.shares[step.name],
             }
             | extra,
             "TimeoutSeconds": self._seconds(step.timeout),

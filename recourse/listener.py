@@ -178,28 +178,41 @@ class Listener:
         What has been heard is kept in the step's inbox, one row a side, so that it may come in any
         order and any number of times.
         """
-        results = told["data"]["carried"]["results"]
+        data = told["data"]
+        results = dict(data["carried"]["results"])
+        if told["type"].endswith(".done"):
+            results[data["step"]] = data.get("result")
         if len(cue.sources) < 2:
-            return dict(results)
-        heard = self._dynamodb.update_item(
-            TableName=self._table,
-            Key={"pk": {"S": f"inbox#{told['subject']}#{step.name}#{cue.side}"}},
-            UpdateExpression="SET #source = :results, expires_at = :expires_at",
-            ExpressionAttributeNames={"#source": f"from#{told['data']['step']}"},
-            ExpressionAttributeValues={
-                ":results": encode(results),
-                ":expires_at": encode(events.expiry()),
-            },
-            ReturnValues="ALL_NEW",
+            return results
+        # Results that several bring are the same, so the row holds each of them once.
+        named = {"#source": f"from#{data['step']}", "#expires_at": "expires_at"}
+        values = {":source": True, ":expires_at": events.expiry()}
+        for number, (name, result) in enumerate(results.items()):
+            named[f"#{number}"], values[f":{number}"] = f"result#{name}", result
+        row = self._note(
+            told,
+            step,
+            cue,
+            UpdateExpression="SET " + ", ".join(f"{name} = :{name[1:]}" for name in named),
+            ExpressionAttributeNames=named,
+            ExpressionAttributeValues={name: encode(value) for name, value in values.items()},
         )
-        row = decode_item(heard["Attributes"])
         if any(f"from#{source}" not in row for source in cue.sources):
             return None
-        return {
-            name: result
-            for source in sorted(cue.sources)
-            for name, result in row[f"from#{source}"].items()
-        }
+        brought = ((name.partition("#"), value) for name, value in sorted(row.items()))
+        return {name: value for (kind, _, name), value in brought if kind == "result"}
+
+    def _note(
+        self, told: Mapping[str, Any], step: Step, cue: Cue, **change: Any
+    ) -> Mapping[str, Any]:
+        """Change the row in which a step keeps what it has heard of a saga; the row then."""
+        noted = self._dynamodb.update_item(
+            TableName=self._table,
+            Key={"pk": {"S": f"inbox#{told['subject']}#{step.name}#{cue.side}"}},
+            ReturnValues="ALL_NEW",
+            **change,
+        )
+        return decode_item(noted["Attributes"])
 
     def _task(
         self,
@@ -223,6 +236,7 @@ class Listener:
             "attempt": int(attributes["ApproximateReceiveCount"]) - 1,
             "entered_at": events.moment(datetime.fromtimestamp(first, UTC)),
             "timeout": step.timeout,
+            "result_bytes": saga.shares[step.name],
             "carried": {**carried, "results": results},
         }
 

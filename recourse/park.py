@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from recourse import events
+from recourse.failures import TRANSIENT, own_failure, understand
 from recourse.items import encode_item
-from recourse.runtime import TRANSIENT, own_failure, understand
 from recourse.saga import Saga, Step
 
 if TYPE_CHECKING:

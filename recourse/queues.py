@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from recourse.deadletters import place
+from recourse.limits import cut
 from recourse.step import TransientError
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
     from types_boto3_sqs.type_defs import MessageAttributeValueTypeDef
 
-LONGEST_REASON = 500
 FIRST, CAP = 1.0, 300.0
 """Seconds before a message that has failed comes again: at first, and in the end."""
 
 
 def words(problem: BaseException) -> str:
-    """A failure as a reason: its class name and its text."""
-    return f"{type(problem).__name__}: {problem}"
+    """A failure as a reason: its class name and its text, cut where it is long."""
+    return cut(f"{type(problem).__name__}: {problem}")
 
 
 def backoff(receives: int, first: float = FIRST, cap: float = CAP) -> int:
@@ -36,6 +36,41 @@ def backoff(receives: int, first: float = FIRST, cap: float = CAP) -> int:
         cap: The most that it ever is.
     """
     return round(random.uniform(0, min(cap, first * 2 ** min(receives - 1, 30))))
+
+
+def set_aside_record(
+    sqs: Callable[[], SQSClient], deadletters: str, record: Mapping[str, Any], reason: str
+) -> None:
+    """Set aside where a record of a table's stream is, and whose, with the reason.
+
+    The row itself stays in its table, which keeps it for longer than the stream.
+
+    Args:
+        sqs: Makes an SQS client.
+        deadletters: The dead-letter queue's address.
+        record: The record.
+        reason: Why nothing can be done with it.
+
+    Raises:
+        TransientError: SQS did not take it.
+    """
+    keys = {name: next(iter(key.values())) for name, key in record["dynamodb"]["Keys"].items()}
+    image = record["dynamodb"].get("NewImage", {})
+    saga_id = image.get("saga_id", {}).get("S") or keys["pk"].partition("#")[2].partition(".")[0]
+    place = {
+        "subject": saga_id or keys["pk"],
+        "keys": keys,
+        "stream": record.get("eventSourceARN"),
+        "sequence_number": record["dynamodb"].get("SequenceNumber"),
+    }
+    try:
+        sqs().send_message(
+            QueueUrl=deadletters,
+            MessageBody=json.dumps(place),
+            MessageAttributes={"reason": {"DataType": "String", "StringValue": cut(reason)}},
+        )
+    except (ClientError, BotoCoreError) as problem:
+        raise TransientError(f"the record was not set aside: {problem}") from problem
 
 
 class SourceQueue:
@@ -88,7 +123,7 @@ class SourceQueue:
                 QueueUrl=deadletters,
                 MessageBody=record["body"],
                 MessageAttributes=attributes
-                | {"reason": {"DataType": "String", "StringValue": reason[:LONGEST_REASON]}},
+                | {"reason": {"DataType": "String", "StringValue": cut(reason)}},
                 **place(deadletters, record["messageId"], group),
             )
         except (ClientError, BotoCoreError) as problem:

@@ -14,7 +14,6 @@ that it asks for:
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -23,8 +22,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from recourse import chaos, events
+from recourse import chaos, events, limits
 from recourse.barrier import Barrier, MarkerFound
+from recourse.failures import own_failure, understand
 from recourse.saga import Role
 from recourse.step import (
     Call,
@@ -32,6 +32,7 @@ from recourse.step import (
     Deed,
     Document,
     Item,
+    Put,
     Refusal,
     StepCancelledError,
     StepCrashedError,
@@ -41,21 +42,6 @@ from recourse.step import (
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
-
-CRASHES = {"Lambda.Unknown", "Runtime.ExitError", "Runtime.ExitedError", "Runtime.Unknown"}
-TIMEOUTS = {"States.Timeout", "Sandbox.Timedout", "Lambda.ClientExecutionTimeoutException"}
-TRANSIENT = (
-    TransientError.__name__,
-    StepTimedOutError.__name__,
-    StepCrashedError.__name__,
-    *sorted(CRASHES),
-    *sorted(TIMEOUTS),
-    "Lambda.ServiceException",
-    "Lambda.AWSLambdaException",
-    "Lambda.SdkClientException",
-    "Lambda.TooManyRequestsException",
-)
-"""The errors of a task that may pass by themselves; a retry in the state machine names them all."""
 
 BUDGET = 0.6
 """The part of a step's timeout for which conflicts are retried within one attempt."""
@@ -79,6 +65,7 @@ class Task:
         entered_at: When the run came to this step.
         failure: The errors caught so far, by step or group.
         timeout: Seconds that one attempt may take.
+        result_bytes: What the result may have.
         carried: In a choreography, what its events carry on: `saga`, `request`, `results` so far.
     """
 
@@ -93,6 +80,7 @@ class Task:
     entered_at: str | None = None
     failure: Mapping[str, Any] | None = None
     timeout: float = 30
+    result_bytes: int = limits.REQUEST
     carried: Mapping[str, Any] | None = None
 
     @property
@@ -131,41 +119,6 @@ def refusal(kind: str, message: str) -> Refusal:
     """A refusal of this class name, as it was recorded; what the state machine sees is the name."""
     made: Refusal = type(kind, (Refusal,), {})(message)
     return made
-
-
-def own_failure(step: str, failure: Mapping[str, Any]) -> Mapping[str, str] | None:
-    """What a state machine caught of this very step's action, `Error` and `Cause`, if anything.
-
-    A step's own catch files it under the step. That of a group files the failing branch's, whose
-    `Error` is the step's name and whose `Cause` is the error itself.
-    """
-    if step in failure:
-        own: Mapping[str, str] = failure[step]
-        return own
-    for caught in failure.values():
-        if caught.get("Error") == step:
-            inner: Mapping[str, str] = json.loads(caught["Cause"])
-            return inner
-    return None
-
-
-def understand(failure: Mapping[str, str], timeout: float) -> dict[str, str]:
-    """The error of a failed task as every surface shows it.
-
-    Args:
-        failure: `Error` and `Cause` as the state machine caught them.
-        timeout: Seconds that the step had.
-    """
-    kind, cause = failure.get("Error", "TransientError"), failure.get("Cause") or ""
-    if kind in TIMEOUTS:
-        return events.error(StepTimedOutError.__name__, f"no answer within {timeout:g} seconds")
-    if kind in CRASHES:
-        return events.error(StepCrashedError.__name__, "the process ended without an answer")
-    try:
-        said = json.loads(cause)
-        return events.error(kind, str(said["errorMessage"]))
-    except (ValueError, TypeError, KeyError):
-        return events.error(kind, cause[:500])
 
 
 class StepRunner:
@@ -259,7 +212,7 @@ class StepRunner:
             if task.target in task.saga.get("skips", {}):
                 return self._tell(task, barrier, "done", outcome="skipped")
             call = replace(call, items=barrier.read(self._action.reads(call)))
-            decision = self._action.decide(call)
+            decision = _measured(task, self._action.decide(call))
             for document in decision.documents:
                 self._keep(document)
             return self._tell(task, barrier, "done", decision=decision)
@@ -298,7 +251,7 @@ class StepRunner:
             outcome, decision = "skipped", Decision(result={"reason": reason})
         elif acted is not None and done:
             given = replace(call, items=items, result=acted["result"])
-            outcome, decision = "done", self._undo.decide(given)
+            outcome, decision = "done", _measured(task, self._undo.decide(given))
         else:
             outcome, decision = "empty", Decision()
         told = self._event(task, "undone", outcome=None if outcome == "done" else outcome)
@@ -353,7 +306,7 @@ class StepRunner:
             held, *items = barrier.read([barrier.key("action"), *confirm.reads(task.call)])
             if held is None or held["outcome"] != "done":
                 return {"outcome": "empty"}
-            decision = confirm.decide(replace(task.call, items=items))
+            decision = _measured(task, confirm.decide(replace(task.call, items=items)))
             return barrier.commit("confirm", {"outcome": "done", "at": events.now()}, decision)
 
         try:
@@ -382,9 +335,8 @@ class StepRunner:
     def _event(self, task: Task, what: str, **data: Any) -> dict[str, Any]:
         data = {key: value for key, value in data.items() if value is not None}
         if task.carried:
-            results = {}
-            if what == "done":
-                results = {**task.carried["results"], task.step: data.get("result")}
+            # Its own result is in the event as it is, so whoever hears it adds that.
+            results = task.carried["results"] if what == "done" else {}
             request = task.carried["request"]
             data["carried"] = {"saga": task.saga, "request": request, "results": results}
         return events.event(
@@ -488,6 +440,17 @@ class RejectedError(Refusal):
 
 
 _CANCELLED = (StepCancelledError.__name__, "the saga was cancelled before this step")
+
+
+def _measured(task: Task, decision: Decision) -> Decision:
+    """What a step has decided, where it fits into its event, the saga's state and its rows.
+
+    Raises:
+        ResultTooLargeError: It does not; nothing is committed.
+    """
+    limits.check_result(task.step, decision.result, task.result_bytes)
+    limits.check_rows(task.step, (one.item for one in decision.writes if isinstance(one, Put)))
+    return decision
 
 
 def _answer(marker: Item) -> Any:

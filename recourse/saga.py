@@ -30,6 +30,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from functools import cached_property
 from typing import Any, Literal, TypeVar, dataclass_transform
 
+from recourse import limits
 from recourse.step import Deed, Refusal
 
 Coordination = Literal["orchestration", "choreography"]
@@ -91,6 +92,8 @@ class Step:
         pivot: Whether it decides the saga: before it everything is undone, after it nothing.
         timeout: Seconds one attempt may take.
         retry: How it is tried again.
+        result_bytes: What its result may have, in bytes (`recourse.limits.size`); an equal part of
+            what is left for those that do not say.
     """
 
     name: str
@@ -102,6 +105,7 @@ class Step:
     pivot: bool = False
     timeout: float = 30
     retry: Retry | None = None
+    result_bytes: int | None = None
 
     @property
     def service(self) -> str:
@@ -171,6 +175,12 @@ class Saga:
         return {step.name: step for step in self.all}
 
     @cached_property
+    def shares(self) -> dict[str, int]:
+        """The bytes that the result of each step may have."""
+        shares = limits.shares([step.result_bytes for step in self.all])
+        return dict(zip(self.by_name, shares, strict=True))
+
+    @cached_property
     def pivot(self) -> Step:
         """The step that decides the saga."""
         return next(step for step in self.all if step.pivot)
@@ -237,6 +247,18 @@ def _check(saga: Saga) -> None:
             seen.add(step.name)
             _check_step(saga, step, alone=len(group) == 1, known=known, earlier=earlier)
         earlier |= {step.name for step in group}
+    _check_shares(saga)
+
+
+def _check_shares(saga: Saga) -> None:
+    most, taken = limits.results(len(saga.all)), sum(saga.shares.values())
+    for name, share in saga.shares.items():
+        if share < limits.LEAST or taken > most:
+            raise DeclarationError(
+                f"step {name!r} of {saga.name!r}: its result would have {share} bytes of the "
+                f"{most} that {len(saga.all)} steps have together; each needs {limits.LEAST}: "
+                "declare a smaller result_bytes, or fewer steps"
+            )
 
 
 def _check_step(

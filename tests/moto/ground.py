@@ -41,12 +41,13 @@ from recourse.asl import compile_saga
 from recourse.aws import client
 from recourse.choreography import listeners
 from recourse.deadletters import DeadletterQueue, deadletters_of
+from recourse.failures import reported
 from recourse.items import decode_item, request
 from recourse.ledger import Ledger, Record, digest, saga_id
 from recourse.listener import GRACE, Listener
 from recourse.park import park
 from recourse.projection import AT_REST
-from recourse.queues import SourceQueue
+from recourse.queues import SourceQueue, set_aside_record
 from recourse.relay import relay
 from recourse.runs import Runs, parse_name, run_name
 from recourse.runtime import StepRunner
@@ -135,6 +136,7 @@ class Ground:
         self.functions["Park"] = self._park
         machines = {name: self._machine(saga) for name, saga in self.sagas.items()}
         self.topic = self.sns.create_topic(Name="events")["TopicArn"]
+        self.lost = self._made_queue("streams-deadletters", {})[0]
         decided = sorted(
             f"recourse.{saga.name}.{saga.pivot.name}.done" for saga in self.sagas.values()
         )
@@ -270,8 +272,12 @@ class Ground:
         now, later = records[:most], records[most:]
         self.stream.give_back(later)
         for _ in range(1 + twice):
-            relay(self.sns, self.topic, now)
+            relay(self.sns, self.topic, now, self.lose_record)
         return len(now)
+
+    def lose_record(self, record: Mapping[str, Any], reason: str) -> None:
+        """Set aside a record that can never be relayed."""
+        set_aside_record(lambda: self.sqs, self.lost, record, reason)
 
     def deliver(
         self,
@@ -437,7 +443,12 @@ class Ground:
         self.documents[document.key] = document
 
     def _step(self, name: str, runner: StepRunner, task: dict[str, Any]) -> Any:
-        return self.mishap(name, task, lambda: runner.run(task))
+        try:
+            return self.mishap(name, task, lambda: runner.run(task))
+        except TimeoutError:
+            raise
+        except Exception as problem:
+            raise reported(problem) from None
 
     def _park(self, task: dict[str, Any]) -> list[str]:
         return park(self.dynamodb, LEDGER, self.sagas[task["saga"]["name"]], task, 1)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from recourse.asl import compile_saga
-from recourse.runtime import TRANSIENT
+from recourse.failures import TRANSIENT
 from recourse.saga import Saga
 from statemachines import SAGAS
 

@@ -133,5 +133,13 @@ class Stage:
         return RemovalPolicy.RETAIN if self.keeps_data else RemovalPolicy.DESTROY
 
     def step_timeout(self, seconds: float) -> Duration:
-        """The timeout of a step's function: more than its task's, which so decides first."""
-        return Duration.seconds(max(1, math.ceil(seconds * self.timescale)) + 5)
+        """The timeout of a step's function: its task's, so no try outlives what waits for it."""
+        return Duration.seconds(max(1, math.ceil(seconds * self.timescale)))
+
+    def batch_timeout(self, seconds: float) -> Duration:
+        """The timeout of a function that has a step's time for a batch, and some to answer for it.
+
+        What is still at work when the step's time is up ends with the function's process
+        (`recourse.listener`).
+        """
+        return self.step_timeout(seconds).plus(Duration.seconds(10))

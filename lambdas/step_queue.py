@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -35,11 +38,30 @@ def listener() -> Listener:
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Take a batch, and say which messages have to come again."""
-    heard = listener().take(event["Records"])
+    return take(listener(), event["Records"], _end)
+
+
+def take(
+    by: Listener, records: Sequence[Mapping[str, Any]], end: Callable[[], None]
+) -> dict[str, Any]:
+    """Take a batch, and say which messages have to come again; end the process where one hangs.
+
+    Lambda freezes a process between two batches. A thread left in it would go on within the next
+    one, when somebody else may be at its message already.
+    """
+    heard = by.take(records)
     for outcome, count in Counter(one.outcome for one in heard).items():
         metrics.add_metric(name=f"heard.{outcome}", unit=MetricUnit.Count, value=count)
     metrics.flush_metrics()
-    return answer(heard)
+    answered = answer(heard)
+    if any(one.hangs for one in heard):
+        end()
+    return answered
+
+
+def _end() -> None:
+    sys.stdout.flush()
+    os._exit(1)
 
 
 def answer(heard: list[Heard]) -> dict[str, Any]:

@@ -85,6 +85,7 @@ class SourceQueue:
         self._sqs = sqs
         self._name = arn.rpartition(":")[2]
         self._url = cache(self._find_url)
+        self._policy = cache(self._find_policy)
         self._deadletters = cache(self._find_deadletters)
 
     def later(self, record: Mapping[str, Any], seconds: int) -> None:
@@ -101,6 +102,19 @@ class SourceQueue:
             )
         except (ClientError, BotoCoreError) as problem:
             raise TransientError(f"the message was not put off: {problem}") from problem
+
+    def delete(self, record: Mapping[str, Any]) -> None:
+        """Delete a message, where the batch's own answer will not come.
+
+        Raises:
+            TransientError: SQS did not do it; the message comes again.
+        """
+        try:
+            self._sqs().delete_message(
+                QueueUrl=self._url(self._name), ReceiptHandle=record["receiptHandle"]
+            )
+        except (ClientError, BotoCoreError) as problem:
+            raise TransientError(f"the message was not deleted: {problem}") from problem
 
     def set_aside(self, record: Mapping[str, Any], reason: str) -> None:
         """Put a copy of a message into the dead-letter queue, with its reason.
@@ -132,9 +146,25 @@ class SourceQueue:
     def _find_url(self, name: str) -> str:
         return self._sqs().get_queue_url(QueueName=name)["QueueUrl"]
 
+    def is_last(self, record: Mapping[str, Any]) -> bool:
+        """Whether a message is not delivered again, but dropped into the dead-letter queue.
+
+        Raises:
+            TransientError: SQS did not say.
+        """
+        try:
+            most = int(self._policy()["maxReceiveCount"])
+        except (ClientError, BotoCoreError) as problem:
+            raise TransientError(f"the queue's policy is not known: {problem}") from problem
+        return int(record["attributes"]["ApproximateReceiveCount"]) >= most
+
     def _find_deadletters(self) -> str:
+        target: str = self._policy()["deadLetterTargetArn"]
+        return self._url(target.rpartition(":")[2])
+
+    def _find_policy(self) -> dict[str, Any]:
         found = self._sqs().get_queue_attributes(
             QueueUrl=self._url(self._name), AttributeNames=["RedrivePolicy"]
         )
-        target: str = json.loads(found["Attributes"]["RedrivePolicy"])["deadLetterTargetArn"]
-        return self._url(target.rpartition(":")[2])
+        policy: dict[str, Any] = json.loads(found["Attributes"]["RedrivePolicy"])
+        return policy

@@ -75,6 +75,11 @@ class Retry:
 
 FORWARD = Retry(attempts=8, interval=1, cap=60)
 """After the pivot there is no way back, so a step is tried for longer before it is parked."""
+PASSING = Retry(attempts=16, interval=1, cap=60)
+"""An error that may pass is waited out, for minutes, where nothing is left but to ask an operator:
+by an undo, by what settles a pivot, and by a step after it."""
+THROTTLED = Retry(attempts=60, interval=1, cap=60)
+"""A function that could not even be called is called again for half an hour; that is no try."""
 
 
 @dataclass(frozen=True)
@@ -210,6 +215,10 @@ class Saga:
     def retry(self, step: Step) -> Retry:
         """How the step is tried again."""
         return step.retry or (FORWARD if self.role(step.name) == "retriable" else Retry())
+
+    def patience(self, step: Step) -> Retry:
+        """How it is tried again after an error that may pass, where there is no way back."""
+        return max(PASSING, self.retry(step), key=lambda retry: retry.attempts)
 
 
 def _check(saga: Saga) -> None:

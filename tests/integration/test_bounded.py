@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
 import pytest
+from botocore.exceptions import ClientError
 
-from recourse import limits
+from lambdas import feed as feed_function
+from recourse import events, limits
+from recourse.feed import NeverFedError
+from recourse.items import encode_item
+from recourse.relay import PublishError, relay
 from recourse.saga import Coordination
+from recourse.step import TransientError
 from tests.integration.large import BEFORE, LARGE, STEPS, asked
 from tests.moto.ground import LEDGER, Ground, ground
 
@@ -144,3 +150,150 @@ def test_the_text_of_any_error_is_cut(
     assert (reason["step"], reason["error"]) == ("middle", kind.__name__)
     assert reason["message"].endswith(limits.MARK)
     assert len(json.dumps(reason["message"], ensure_ascii=False).encode()) <= limits.TEXT
+
+
+# What can never be told stops nobody.
+
+
+def outbox(occasion: str, text: str) -> dict[str, Any]:
+    """The record of an outbox row that an earlier release may have committed."""
+    told = events.event("s", "large", "done", step="left", occasion=occasion, result=text)
+    return record(told["id"], json.dumps(told))
+
+
+def record(name: str, text: str) -> dict[str, Any]:
+    row = encode_item({"pk": f"outbox#{name}", "event": text})
+    keys = {"pk": row["pk"]}
+    return {"eventName": "INSERT", "dynamodb": {"Keys": keys, "NewImage": row}}
+
+
+class Topic:
+    """A topic that answers for each event as the test says."""
+
+    def __init__(self, answer: Callable[[list[dict[str, Any]]], dict[str, Any]]) -> None:
+        self._answer = answer
+        self.taken: list[str] = []
+
+    def publish_batch(self, **asked: Any) -> Any:
+        entries = asked["PublishBatchRequestEntries"]
+        answer = self._answer(entries)
+        failed = {failure["Id"] for failure in answer.get("Failed", ())}
+        self.taken += [
+            json.loads(one["Message"])["id"] for one in entries if one["Id"] not in failed
+        ]
+        return answer
+
+
+def refuse(kind: str) -> ClientError:
+    return ClientError({"Error": {"Code": kind, "Message": kind}}, "PublishBatch")
+
+
+def refuse_one(code: str) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
+    return lambda entries: {
+        "Failed": [{"Id": one["Id"], "Code": code} for one in entries if ".b" in one["Message"]]
+    }
+
+
+def refuse_all(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    if any(".b" in one["Message"] for one in entries):
+        raise refuse("InvalidParameter")
+    return {}
+
+
+@pytest.mark.parametrize("answer", [refuse_one("InvalidParameter"), refuse_all])
+def test_an_event_that_sns_will_never_take_is_set_aside_and_the_others_go_on(answer: Any) -> None:
+    topic, lost = Topic(answer), []
+    records = [outbox(name, "x") for name in ("a", "b", "c")]
+    assert relay(topic, "topic", records, lambda *one: lost.append(one), patience=0) == 3  # type: ignore[arg-type]
+    assert topic.taken == ["s.left.done.a", "s.left.done.c"]
+    ((of, reason),) = lost
+    assert of is records[1] and "InvalidParameter" in reason
+
+
+def test_an_event_that_is_too_large_or_none_is_set_aside_before_sns_is_asked() -> None:
+    topic, lost = Topic(lambda entries: {}), []
+    records = [record("z", "no JSON"), outbox("a", "x"), outbox("b", "x" * 300_000)]
+    relay(topic, "topic", records, lambda *one: lost.append(one), patience=0)  # type: ignore[arg-type]
+    assert topic.taken == ["s.left.done.a"]
+    assert [of for of, _ in lost] == [records[0], records[2]]
+    assert "no event" in lost[0][1] and "must be at most 262144 bytes" in lost[1][1]
+
+
+def test_what_sns_does_not_take_now_is_tried_again_after_all_others() -> None:
+    answers = iter([refuse_one("InternalError"), refuse_one("ThrottledException")])
+    topic = Topic(lambda entries: next(answers, lambda _: {})(entries))
+    naps: list[float] = []
+    records = [outbox(name, "x") for name in ("a", "b", "c")]
+    relay(topic, "topic", records, never_lost, sleep=naps.append)  # type: ignore[arg-type]
+    assert topic.taken == ["s.left.done.a", "s.left.done.c", "s.left.done.b"]
+    assert len(naps) == 2
+    topic = Topic(refuse_one("InternalError"))
+    with pytest.raises(PublishError, match="1 of 3 events, the first: InternalError"):
+        relay(topic, "topic", records, never_lost, patience=0)  # type: ignore[arg-type]
+
+
+def never_lost(_: Any, reason: str) -> None:
+    raise AssertionError(reason)
+
+
+def test_an_event_that_could_not_even_be_set_aside_comes_again() -> None:
+    def down(_: Any, reason: str) -> None:
+        raise TransientError("no queue")
+
+    with pytest.raises(PublishError, match="no queue"):
+        relay(Topic(lambda _: {}), "t", [record("z", "?")], down, patience=0)  # type: ignore[arg-type]
+
+
+def test_a_large_event_of_an_earlier_release_holds_up_nobody(place: Ground) -> None:
+    place.stream.add(outbox("b", "x" * 300_000))
+    saga_id = run(place, "orchestration")
+    assert place.view(saga_id)["status"] == "SUCCEEDED"
+    (lost,) = place.sqs.receive_message(
+        QueueUrl=place.lost, MessageAttributeNames=["All"], MaxNumberOfMessages=10
+    )["Messages"]
+    body = json.loads(lost["Body"])
+    assert (body["subject"], body["keys"]) == ("s", {"pk": "outbox#s.left.done.b"})
+    assert "bytes" in lost["MessageAttributes"]["reason"]["StringValue"]
+
+
+class Feeds:
+    """Feeds of which one takes nothing of one saga."""
+
+    def __init__(self, problem: Exception, times: int = 1000) -> None:
+        self._problem = problem
+        self._times = times
+        self.fed: set[str] = set()
+
+    def append(self, owner: str, told: list[dict[str, Any]]) -> int:
+        if any(one["subject"] == "bad" for one in told) and self._times:
+            self._times -= 1
+            raise self._problem
+        self.fed |= {one["subject"] for one in told}
+        return len(told)
+
+
+def entered(saga_id: str, owner: str) -> dict[str, Any]:
+    told = events.event(saga_id, "large", "started") | {"sequence": 1}
+    row = encode_item({"pk": saga_id, "owner": owner, "entered": [told]})
+    return {"eventName": "MODIFY", "dynamodb": {"Keys": {"pk": row["pk"]}, "NewImage": row}}
+
+
+ROWS = [entered("good", "asha"), entered("bad", "asha"), entered("other", "ravi")]
+
+
+def test_a_saga_that_can_never_be_fed_is_set_aside_and_the_others_are_fed() -> None:
+    feeds, lost = Feeds(NeverFedError("too large")), []
+    take = feed_function.take
+    take(feeds, ROWS, lambda *one: lost.append(one), patience=0)  # type: ignore[arg-type]
+    assert feeds.fed == {"good", "other"}
+    assert lost == [(ROWS[1], "NeverFedError: too large")]
+
+
+def test_a_saga_that_cannot_be_fed_now_is_tried_again_after_the_others() -> None:
+    feeds, naps = Feeds(TimeoutError("others"), times=3), []
+    feed_function.take(feeds, ROWS, never_lost, sleep=naps.append)  # type: ignore[arg-type]
+    assert feeds.fed == {"good", "other", "bad"} and len(naps) == 1
+    feeds = Feeds(TimeoutError("others"))
+    with pytest.raises(ExceptionGroup):
+        feed_function.take(feeds, ROWS, never_lost, patience=0)  # type: ignore[arg-type]
+    assert feeds.fed == {"good", "other"}

@@ -451,7 +451,7 @@ def test_what_is_parked_is_left_to_the_operator(stocked: Ground) -> None:
 
 
 def test_an_undo_that_fails_for_good_lets_the_others_run_and_is_resolved(stocked: Ground) -> None:
-    saga_id = begin(stocked, capture="reject", payment__undo="error:6")
+    saga_id = begin(stocked, capture="reject", payment__undo="reject:6")
     stocked.settle()
     view = stocked.view(saga_id)
     assert view["status"] == "COMPENSATION_FAILED"

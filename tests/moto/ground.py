@@ -44,14 +44,14 @@ from recourse.deadletters import DeadletterQueue, deadletters_of
 from recourse.failures import reported
 from recourse.items import decode_item, request
 from recourse.ledger import Ledger, Record, digest, saga_id
-from recourse.listener import GRACE, Listener
+from recourse.listener import RECEIVES, Listener
 from recourse.park import park
 from recourse.projection import AT_REST
 from recourse.queues import SourceQueue, set_aside_record
 from recourse.relay import relay
 from recourse.runs import Runs, parse_name, run_name
 from recourse.runtime import StepRunner
-from recourse.saga import FORWARD, Coordination, Saga, Step
+from recourse.saga import Coordination, Saga, Step
 from recourse.step import Document
 from recourse.sweeper import Sweeper
 from services.holdings import HOLDINGS
@@ -75,7 +75,6 @@ ENVIRONMENT = {
     "AWS_SECRET_ACCESS_KEY": "testing",
     "AWS_DEFAULT_REGION": "us-east-1",
 }
-RECEIVES = FORWARD.attempts + 2 * GRACE
 PATIENCE = 5
 """A nap longer than this plays a step that answers after its task's timeout."""
 

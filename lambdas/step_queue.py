@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -38,39 +38,35 @@ def listener() -> Listener:
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Take a batch, and say which messages have to come again."""
-    return take(listener(), event["Records"], _end)
-
-
-def take(
-    by: Listener, records: Sequence[Mapping[str, Any]], end: Callable[[], None]
-) -> dict[str, Any]:
-    """Take a batch, and say which messages have to come again; end the process where one hangs.
-
-    Lambda freezes a process between two batches. A thread left in it would go on within the next
-    one, when somebody else may be at its message already.
-    """
-    heard = by.take(records)
+    heard = listener().take(event["Records"])
     for outcome, count in Counter(one.outcome for one in heard).items():
         metrics.add_metric(name=f"heard.{outcome}", unit=MetricUnit.Count, value=count)
     metrics.flush_metrics()
-    answered = answer(heard)
-    if any(one.hangs for one in heard):
-        end()
-    return answered
+    return answer(heard, _end)
 
 
-def _end() -> None:
-    sys.stdout.flush()
-    os._exit(1)
+def answer(heard: list[Heard], end: Callable[[], None]) -> dict[str, Any]:
+    """Log how a batch went, and say which messages have to come again.
 
+    Lambda freezes a process between two batches. A thread that hangs would go on within the next
+    one, when somebody else may be at its message already.
 
-def answer(heard: list[Heard]) -> dict[str, Any]:
-    """Log how a batch went, and say which messages have to come again."""
+    Args:
+        heard: How each message went.
+        end: Ends the process, which then answers for nothing; called where a thread hangs.
+    """
     for one in heard:
         about = {"message_id": one.message_id, "saga_id": one.saga_id, "outcome": one.outcome}
         if one.error:
             logger.warning(one.error, extra=about)
         else:
             logger.info("heard", extra=about)
+    if any(one.hangs for one in heard):
+        end()
     again = [one.message_id for one in heard if one.outcome == "again"]
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in again]}
+
+
+def _end() -> None:
+    sys.stdout.flush()
+    os._exit(1)

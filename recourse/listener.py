@@ -309,8 +309,10 @@ class Listener:
         try:
             budget = self._budget - (time.monotonic() - begun)
             return result.result(timeout=max(0.0, budget))
-        except (UnreadableError, HopelessError) as problem:
+        except UnreadableError as problem:
             return self._set_aside(record, words(problem))
+        except HopelessError as problem:
+            return self._set_aside(record, str(problem))
         except AgainError as again:
             return self._again(record, again.seconds, words(again.problem))
         except TimeoutError as problem:

@@ -715,7 +715,7 @@ def resolve(saga: str, step: str, **body: Any) -> Answer:
 
 
 def test_a_failed_undo_is_retried_by_an_operator(shared: Ground) -> None:
-    ended = settled(shared, asha.start(Recourse_Chaos="capture=reject, hotel.undo=error:4"))
+    ended = settled(shared, asha.start(Recourse_Chaos="capture=reject, hotel.undo=error:16"))
     saga = ended["saga_id"]
     assert ended["status"] == "COMPENSATION_FAILED"
     stuck_step = next(step for step in ended["steps"] if step["name"] == "hotel")
@@ -747,7 +747,7 @@ def test_a_step_after_the_pivot_is_skipped_by_an_operator(shared: Ground) -> Non
 
 
 def test_a_decision_that_could_not_be_run_is_left_to_the_sweeper(stuck: Ground) -> None:
-    saga = stuck.start("travel-booking", TRIP, key="left", faults={"invoice": "error:8"})
+    saga = stuck.start("travel-booking", TRIP, key="left", faults={"invoice": "error:16"})
     stuck.settle()
     answer = resolve(saga, "invoice", action="retry")
     assert (answer.status, answer.json["status"]) == (202, "RUNNING")

@@ -98,7 +98,7 @@ def test_what_an_undo_returns_is_measured_too(place: Ground, coordination: Coord
 def test_every_share_used_to_the_full_fits_wherever_it_is_carried(
     place: Ground, coordination: Coordination
 ) -> None:
-    full = {name: {"result": SHARE - QUOTES} for name in STEPS}
+    full: dict[str, Any] = {name: {"result": SHARE - QUOTES} for name in STEPS}
     full["left"]["more"] = "x" * (limits.REQUEST - limits.size(asked(**full)) - 100)
     assert limits.REQUEST - 200 < limits.size(asked(**full)) <= limits.REQUEST
     saga_id = run(place, coordination, **full)
@@ -290,7 +290,8 @@ def test_a_saga_that_can_never_be_fed_is_set_aside_and_the_others_are_fed() -> N
 
 
 def test_a_saga_that_cannot_be_fed_now_is_tried_again_after_the_others() -> None:
-    feeds, naps = Feeds(TimeoutError("others"), times=3), []
+    naps: list[float] = []
+    feeds = Feeds(TimeoutError("others"), times=3)
     feed_function.take(feeds, ROWS, never_lost, sleep=naps.append)  # type: ignore[arg-type]
     assert feeds.fed == {"good", "other", "bad"} and len(naps) == 1
     feeds = Feeds(TimeoutError("others"))

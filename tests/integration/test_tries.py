@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
 import pytest
-from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 
 from recourse.saga import PASSING, Coordination
 from recourse.step import TransientError
@@ -96,7 +95,10 @@ def test_a_transient_error_that_stays_keeps_its_own_name_and_text(
 @each_coordination
 @pytest.mark.parametrize(
     ("step", "phase", "fails"),
-    [("middle", "undo", {"decide": {"refusal": 1}}), ("after", "action", {})],
+    [
+        ("middle", "undo", {"decide": {"refusal": 1}}),
+        ("after", "action", {}),
+    ],
 )
 def test_what_may_pass_is_waited_out_where_there_is_no_way_back(
     place: Ground, step: str, phase: str, fails: Any, coordination: Coordination
@@ -131,12 +133,6 @@ def test_a_defect_of_an_action_is_not_tried_again(
     saga_id = run(place, coordination, failing)
     assert place.view(saga_id)["reason"]["error"] == "KeyError"
     assert failing.calls["middle", "action"] == 1
-
-
-def throttled() -> BaseException:
-    return lambda_eval_utils.LambdaFunctionErrorException(
-        "Lambda.TooManyRequestsException", '{"errorMessage": "Rate Exceeded."}'
-    )
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,10 @@ def _no_mishap(function: str, task: dict[str, Any], run: Callable[[], Any]) -> A
     return run()
 
 
+def _no_end() -> None:
+    return
+
+
 def nap(seconds: float) -> None:
     """Wait a moment; a long wait is a step that answers too late.
 
@@ -108,6 +112,7 @@ class Ground:
         mishap: Wraps every call of a step's function: a test may kill it, delay it, repeat it.
         documents: What steps have stored.
         stock: What was put last, by kind and id.
+        end: Ends the process of a step's queue function, where a thread of it hangs.
     """
 
     sagas: Mapping[str, Saga]
@@ -117,6 +122,7 @@ class Ground:
     mishap: Mishap = _no_mishap
     documents: dict[str, Document] = field(default_factory=dict)
     stock: dict[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+    end: Callable[[], None] = _no_end
 
     def __post_init__(self) -> None:
         self.dynamodb = client("dynamodb")
@@ -341,7 +347,7 @@ class Ground:
         if name == LEDGER:
             return ledger_function.take(self.ledger, records, self._source)
         if name in self.listeners:
-            return queue_function.answer(self.listeners[name].take(records))
+            return queue_function.answer(self.listeners[name].take(records), self.end)
         service = name.removesuffix("-confirm")
         return self._confirm(service, records)
 

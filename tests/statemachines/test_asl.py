@@ -92,7 +92,7 @@ def longest(retry: dict[str, Any]) -> float:
         min(retry["MaxDelaySeconds"], retry["IntervalSeconds"] * retry["BackoffRate"] ** n)
         for n in range(retry["MaxAttempts"])
     )
-    return sum(pauses)
+    return float(sum(pauses))
 
 
 @every_saga

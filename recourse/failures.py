@@ -104,9 +104,8 @@ def _field(text: str, name: str) -> str | None:
         return str(json.loads(text)[name])
     except (ValueError, LookupError, TypeError, RecursionError):
         pass
-    found = re.search(rf'"{name}"\s*:\s*"((?:[^"\\]|\\.)*)', text, re.DOTALL)
+    # Whole escapes only: one may be cut off at the end, or half of a surrogate pair.
+    found = re.search(rf'"{name}"\s*:\s*"((?:[^"\\]|\\u[0-9a-fA-F]{{4}}|\\[^u])*)', text)
     if found is None:
         return None
-    # An escape, or half of a surrogate pair, may be cut off at the end.
-    whole = re.sub(r"\\u[0-9a-fA-F]{0,3}$", "", found[1])
-    return str(json.loads(f'"{whole}"', strict=False)).encode(errors="ignore").decode()
+    return str(json.loads(f'"{found[1]}"', strict=False)).encode(errors="ignore").decode()

@@ -1,5 +1,6 @@
 """A declaration that could lose money is refused when it is built, with the step's name."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -120,3 +121,9 @@ def test_a_step_is_left_out_when_the_request_has_none_of_what_it_takes() -> None
 def test_the_function_is_named_for_what_it_does() -> None:
     assert HOLD.function == "TestDeclarationHold"
     assert HOLD.action.ref.endswith("test_declaration:hold")
+
+
+@pytest.mark.parametrize("share", [0, 500 * 1024])
+def test_results_that_would_not_fit_together_are_refused_with_the_steps_name(share: int) -> None:
+    with pytest.raises(DeclarationError, match=r"step '\w+' of 'shop': its result would have"):
+        declare(replace(HOLD, result_bytes=share), PAY)

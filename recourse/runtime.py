@@ -53,7 +53,8 @@ class Task:
 
     Attributes:
         saga: Of the run: `id`, `name`, `owner`, `business_key`, `started_at`, `chaos` (faults by
-            target), `recover` (0, or which recovery this is), `skips` (reasons by step or
+            target), `recover` (0, or which recovery this is), `forward` (of a
+            recovery: whether the pivot had acted), `skips` (reasons by step or
             `step.undo`), `attempts` (tries in earlier runs, by the same).
         step: The step's name.
         phase: What is asked for.
@@ -196,6 +197,8 @@ class StepRunner:
         barrier = self._barrier(task)
         if task.saga.get("recover"):
             if task.role == "compensable":
+                if not task.saga.get("forward", True):
+                    return None
                 key = barrier.key("action")
                 return barrier.until_settled(lambda: barrier.read([key])[0] or {}).get("result")
             if task.role == "pivot":

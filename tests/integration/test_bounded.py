@@ -18,6 +18,7 @@ from recourse.relay import PublishError, relay
 from recourse.saga import Coordination
 from recourse.step import TransientError
 from tests.integration.large import BEFORE, LARGE, STEPS, asked
+from tests.integration.test_every_saga import from_outside
 from tests.moto.ground import LEDGER, Ground, ground
 
 SHARE = min(LARGE.shares.values())
@@ -298,3 +299,27 @@ def test_a_saga_that_cannot_be_fed_now_is_tried_again_after_the_others() -> None
     with pytest.raises(ExceptionGroup):
         feed_function.take(feeds, ROWS, never_lost, patience=0)  # type: ignore[arg-type]
     assert feeds.fed == {"good", "other"}
+
+
+@pytest.mark.parametrize("acted", [False, True], ids=["back", "forward"])
+def test_a_recovery_carries_results_only_where_it_goes_forward(place: Ground, acted: bool) -> None:
+    before = place.mishap
+    place.mishap = from_outside(
+        place, "abort", "decide" if acted else "middle", "action", after=True
+    )
+    try:
+        saga_id = run(place, "orchestration", left={"result": 5000}, middle={"result": 5000})
+    finally:
+        place.mishap = before
+    assert place.view(saga_id)["status"] == "RUNNING"
+    place.sweeper.after(saga_id)
+    place.settle()
+    assert place.view(saga_id)["status"] == ("SUCCEEDED" if acted else "COMPENSATED")
+    assert effects(place, saga_id) == (set(STEPS) if acted else set())
+    carried = json.dumps(
+        place.sfn.get_execution_history(
+            executionArn=place.execution(saga_id, run=1)["executionArn"], maxResults=1000
+        )["events"],
+        default=str,
+    )
+    assert ("x" * 5000 in carried) is acted

@@ -16,18 +16,20 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
 from typing import Any
 from unittest import mock
 
+from botocore.exceptions import ReadTimeoutError
 from moto import mock_aws
 from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
+from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "ground")
@@ -52,7 +54,7 @@ from recourse.relay import relay
 from recourse.runs import Runs, parse_name, run_name
 from recourse.runtime import StepRunner
 from recourse.saga import Coordination, Saga, Step
-from recourse.step import Document
+from recourse.step import Document, TransientError
 from recourse.sweeper import Sweeper
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
@@ -196,7 +198,9 @@ class Ground:
 
     def resolve(self, saga: str, step: str, *, skip: bool) -> None:
         """Decide on a stuck step as an operator."""
-        self.runs.start(self.ledger.resolve(saga, step, skip=skip, reason="a test", by="operator"))
+        opened = self.ledger.resolve(saga, step, skip=skip, reason="a test", by="operator")
+        with suppress(TransientError):  # it is left to the sweeper, as by the API
+            self.runs.start(opened)
 
     def view(self, saga: str) -> dict[str, Any]:
         """The saga as the API shows it."""
@@ -533,7 +537,12 @@ class _Invoker:
         self._functions = functions
 
     def invoke(self, *, FunctionName: str, Payload: str) -> dict[str, Any]:
-        answer = handlers.call(self._functions[FunctionName], Payload)
+        try:
+            answer = handlers.call(self._functions[FunctionName], Payload)
+        except TimeoutError as problem:
+            raise ReadTimeoutError(endpoint_url=FunctionName) from problem
+        except lambda_eval_utils.LambdaFunctionErrorException as problem:
+            return {"Payload": BytesIO(problem.payload.encode()), "FunctionError": "Unhandled"}
         return {"Payload": BytesIO(json.dumps(answer).encode())}
 
 

@@ -166,7 +166,7 @@ class Bed:
                 "body": one["Body"],
                 "attributes": one["Attributes"],
                 "messageAttributes": {
-                    name: {"stringValue": value["StringValue"]}
+                    name: {"dataType": value["DataType"], "stringValue": value["StringValue"]}
                     for name, value in one.get("MessageAttributes", {}).items()
                 },
                 "eventSourceARN": _arn(url),

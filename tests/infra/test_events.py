@@ -295,7 +295,7 @@ def test_a_step_is_tried_as_often_as_it_is_declared_before_its_queue_sets_a_mess
         for step in saga.all:
             queue = queues[f"{step.function}Events/Queue"]
             receives = queue.properties["RedrivePolicy"]["maxReceiveCount"]
-            assert receives > saga.retry(step).attempts + GRACE, queue.name
+            assert receives > saga.patience(step).attempts + GRACE, queue.name
 
 
 @pytest.fixture

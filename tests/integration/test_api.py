@@ -32,7 +32,8 @@ import lambdas.api as api_module
 from lambdas import kit
 from lambdas.api import problems
 from lambdas.api.openapi import document as describe
-from recourse.ledger import Ledger
+from recourse import limits
+from recourse.ledger import Ledger, saga_id
 from recourse.sweeper import Sweeper
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
@@ -342,6 +343,15 @@ def test_a_body_of_another_type_is_a_415(shared: Ground) -> None:
 
 def test_a_body_that_is_too_large_is_a_413(shared: Ground) -> None:
     problem(asha.start(TRIP | {"trip_id": "t" * 70_000}), 413, "too-large")
+
+
+def test_a_request_that_has_grown_too_large_by_its_defaults_is_a_413(
+    shared: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "REQUEST", limits.size(TRIP))
+    found = problem(asha.start(TRIP, key="grown"), 413, "too-large")
+    assert "a request must be at most" in found["detail"]
+    assert not shared.ledger.get(saga_id("travel-booking", "asha", "grown"))
 
 
 @pytest.mark.parametrize("asked", ["", "both", "Orchestration"])

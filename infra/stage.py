@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from constructs import Node
 
 
+LONGEST = 900
+"""Seconds that a function may take."""
+
+
 class ContextError(ValueError):
     """The CDK context cannot be deployed; the message names the key."""
 
@@ -146,8 +150,14 @@ class Stage:
         return RemovalPolicy.RETAIN if self.keeps_data else RemovalPolicy.DESTROY
 
     def step_timeout(self, seconds: float) -> Duration:
-        """The timeout of a step's function: more than its task's, which so decides first.
+        """The timeout of a step's function: its task's, so no try outlives what waits for it."""
+        return Duration.seconds(min(LONGEST, max(1, math.ceil(seconds * self.timescale))))
 
-        Lambda has no more than 900 seconds; there the two end together.
+    def batch_timeout(self, seconds: float) -> Duration:
+        """The timeout of a function that has a step's time for a batch, and some to answer for it.
+
+        What is still at work when the step's time is up ends with the function's process
+        (`recourse.listener`).
         """
-        return Duration.seconds(min(900, max(1, math.ceil(seconds * self.timescale)) + 5))
+        whole = self.step_timeout(seconds).to_seconds() + 10
+        return Duration.seconds(min(LONGEST, whole))

@@ -11,6 +11,8 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from lambdas import settings
 from recourse.aws import client
+from recourse.failures import reported
+from recourse.limits import cut
 from recourse.runtime import StepRunner
 from recourse.step import Action, Document, Undo
 
@@ -54,7 +56,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Any:
 
 
 def run(step: StepRunner, task: dict[str, Any]) -> Any:
-    """Run a task; its errors go on to the state machine, under their class names."""
+    """Run a task; its errors go on to the state machine, under names that it knows."""
     about = {
         "saga_id": task["saga"]["id"],
         "saga": task["saga"]["name"],
@@ -67,9 +69,9 @@ def run(step: StepRunner, task: dict[str, Any]) -> Any:
     try:
         answer = step.run(task)
     except Exception as problem:
-        logger.warning(str(problem), extra=about | {"outcome": type(problem).__name__})
+        logger.warning(cut(str(problem)), extra=about | {"outcome": type(problem).__name__})
         metrics.add_metric(name=f"{task['phase']}.failed", unit=MetricUnit.Count, value=1)
-        raise
+        raise reported(problem) from None
     else:
         logger.info(f"{task['step']}: {task['phase']}", extra=about | {"outcome": "done"})
         metrics.add_metric(name=f"{task['phase']}.done", unit=MetricUnit.Count, value=1)

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 from botocore.exceptions import BotoCoreError, ClientError
 
 from recourse.items import decode_item, encode, encode_item, put, put_if_absent, request
+from recourse.limits import ResultTooLargeError
 from recourse.step import Decision, Item, TransientError
 
 if TYPE_CHECKING:
@@ -329,6 +330,9 @@ def _explain(reasons: Sequence[Any]) -> NoReturn:
     codes = [reason.get("Code", "None") for reason in reasons]
     if codes[0] == _FAILED and "Item" in reasons[0]:
         raise MarkerFound(decode_item(reasons[0]["Item"]))
+    if "ValidationError" in codes:
+        why = reasons[codes.index("ValidationError")].get("Message")
+        raise ResultTooLargeError(f"DynamoDB does not take a row: {why}")
     if any(code in _PASSING for code in codes):
         raise _ChangedError("another transaction was in the way")
     if _FAILED in codes:

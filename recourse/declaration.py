@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType
 from typing import Any, get_args
 
-from recourse import request
+from recourse import limits, request
 from recourse.saga import Coordination, DeclarationError, Retry, Role, Saga, Step, Together
 from recourse.step import Action, Confirm, Refusal, Undo, ref, resolve
 
@@ -200,12 +200,25 @@ def _check_steps(saga: Saga) -> None:
                 "run at the same time"
             )
         earlier |= {step.name for step in group}
+    _check_shares(saga)
     _check_side_by_side((saga, step) for step in saga.all)
     if (history := _history(saga)) > MOST_HISTORY:
         raise DeclarationError(
             f"saga {saga.name!r}: a run must be at most {MOST_HISTORY} events of history, and its "
             f"{len(saga.all)} steps could take {history}: fewer steps, or fewer attempts"
         )
+
+
+def _check_shares(saga: Saga) -> None:
+    """What all results have together fits what a run may carry."""
+    most, taken = limits.results(len(saga.all)), sum(saga.shares.values())
+    for name, share in saga.shares.items():
+        if share < limits.LEAST or taken > most:
+            raise DeclarationError(
+                f"step {name!r} of {saga.name!r}: its result would have {share} bytes of the "
+                f"{most} that {len(saga.all)} steps have together; each needs {limits.LEAST}: "
+                "declare a smaller result_bytes, or fewer steps"
+            )
 
 
 def _check_step(step: Step, refuse: Callable[[str], DeclarationError]) -> None:
@@ -237,6 +250,12 @@ def _check_step(step: Step, refuse: Callable[[str], DeclarationError]) -> None:
         raise refuse(f"pivot must be True or False, got {_shown(step.pivot)}")
     if not _is_within(step.timeout, 1, LONGEST_TIMEOUT):
         raise refuse(f"timeout must be 1 to {LONGEST_TIMEOUT} seconds, got {_shown(step.timeout)}")
+    if step.result_bytes is not None and (
+        isinstance(step.result_bytes, bool) or not isinstance(step.result_bytes, int)
+    ):
+        raise refuse(
+            f"result_bytes must be a whole number of bytes, got {_shown(step.result_bytes)}"
+        )
     if step.retry is not None:
         _check_retry(step.retry, refuse)
 

@@ -13,8 +13,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from recourse.asl import ENDS
 from recourse.aws import is_passing
 from recourse.ledger import Record
+from recourse.limits import cut
 from recourse.saga import Saga
-from recourse.step import TransientError
+from recourse.step import StepCancelledError, TransientError
 
 if TYPE_CHECKING:
     from types_boto3_lambda import LambdaClient
@@ -83,18 +84,23 @@ class Runs:
     def start(self, record: Record) -> None:
         """Start the run that the record is at; one that is started already is left alone.
 
-        The first run of a choreography has no execution: its `started` event begins it.
+        The first run of a choreography has no execution: its `started` event begins it. A recovery
+        first settles the pivot: only where that had acted does it look up results, and carry them.
 
         Raises:
-            TransientError: Step Functions did not take it.
+            TransientError: Step Functions did not take it, or the pivot could not be settled.
         """
         if record.is_choreographed:
             return
+        saga = self.sagas[record.saga]
+        given = record.input(saga)
+        if record.run:
+            given["saga"]["forward"] = self._settle(saga, given)
         try:
             self.sfn.start_execution(
                 stateMachineArn=self.machines[record.saga],
                 name=run_name(record.saga_id, record.run),
-                input=json.dumps(record.input(self.sagas[record.saga])),
+                input=json.dumps(given, ensure_ascii=False),
             )
         except self.sfn.exceptions.ExecutionAlreadyExists:
             return
@@ -173,13 +179,40 @@ class Runs:
         }
         if record.is_choreographed or undo_by_events:
             task["carried"] = given
+        said, failed = self._ask(task)
+        if failed:
+            raise TransientError(f"the pivot could not be claimed: {cut(str(said))}")
+        return bool(said["cancelled"])
+
+    def _settle(self, saga: Saga, given: Mapping[str, Any]) -> bool:
+        """Whether the pivot had acted; if not, it never will."""
+        pivot = saga.pivot
+        said, failed = self._ask(
+            {
+                "saga": given["saga"],
+                "step": pivot.name,
+                "phase": "settle",
+                "role": "pivot",
+                "request": {name: given["request"].get(name) for name in pivot.takes},
+                "results": {},
+                "failure": {},
+                "timeout": pivot.timeout,
+            }
+        )
+        if failed and said.get("errorType") != StepCancelledError.__name__:
+            raise TransientError(f"the pivot could not be settled: {cut(str(said))}")
+        return not failed
+
+    def _ask(self, task: Mapping[str, Any]) -> tuple[Any, bool]:
+        """What the pivot's function answers to a task, and whether that is an error.
+
+        Raises:
+            TransientError: It could not be called.
+        """
         try:
             answer = self.functions.invoke(
-                FunctionName=self.pivots[record.saga], Payload=json.dumps(task)
+                FunctionName=self.pivots[task["saga"]["name"]], Payload=json.dumps(task)
             )
         except (ClientError, BotoCoreError) as problem:
             raise TransientError(f"the pivot could not be claimed: {problem}") from problem
-        said = json.loads(answer["Payload"].read())
-        if "FunctionError" in answer:
-            raise TransientError(f"the pivot could not be claimed: {said}")
-        return bool(said["cancelled"])
+        return json.loads(answer["Payload"].read()), "FunctionError" in answer

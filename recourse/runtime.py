@@ -14,7 +14,6 @@ that it asks for:
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -24,8 +23,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from recourse import chaos, events
+from recourse import chaos, events, limits
 from recourse.barrier import Barrier, MarkerFound, Side, millis
+from recourse.failures import own_failure, understand
 from recourse.step import (
     Action,
     Call,
@@ -33,6 +33,7 @@ from recourse.step import (
     Decision,
     Document,
     Item,
+    Put,
     Refusal,
     StepCancelledError,
     StepCrashedError,
@@ -48,21 +49,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CRASHES = {"Lambda.Unknown", "Runtime.ExitError", "Runtime.ExitedError", "Runtime.Unknown"}
-TIMEOUTS = {"States.Timeout", "Sandbox.Timedout", "Lambda.ClientExecutionTimeoutException"}
-TRANSIENT = (
-    TransientError.__name__,
-    StepTimedOutError.__name__,
-    StepCrashedError.__name__,
-    *sorted(CRASHES),
-    *sorted(TIMEOUTS),
-    "Lambda.ServiceException",
-    "Lambda.AWSLambdaException",
-    "Lambda.SdkClientException",
-    "Lambda.TooManyRequestsException",
-)
-"""The errors of a task that may pass by themselves; a retry in the state machine names them all."""
-
 BUDGET = 0.6
 """The part of a step's timeout for which conflicts are retried within one attempt."""
 
@@ -73,7 +59,8 @@ class Task:
 
     Attributes:
         saga: Of the run: `id`, `name`, `owner`, `business_key`, `started_at`, `chaos` (faults by
-            target), `recover` (0, or which recovery this is), `skips` (reasons by step or
+            target), `recover` (0, or which recovery this is), `forward` (of a
+            recovery: whether the pivot had acted), `skips` (reasons by step or
             `step.undo`), `attempts` (tries in earlier runs, by the same).
         step: The step's name.
         phase: What is asked for.
@@ -85,6 +72,7 @@ class Task:
         entered_at: When the run came to this step.
         failure: The errors caught so far, by step or group.
         timeout: Seconds that one attempt may take.
+        result_bytes: What the result may have.
         carried: In a choreography, what its events carry on: `saga`, `request`, `results` so far.
     """
 
@@ -99,6 +87,7 @@ class Task:
     entered_at: str | None = None
     failure: Mapping[str, Any] | None = None
     timeout: float = 30
+    result_bytes: int = limits.REQUEST
     carried: Mapping[str, Any] | None = None
 
     @property
@@ -137,41 +126,6 @@ def refusal(kind: str, message: str) -> Refusal:
     """A refusal of this class name, as it was recorded; what the state machine sees is the name."""
     made: Refusal = type(kind, (Refusal,), {})(message)
     return made
-
-
-def own_failure(step: str, failure: Mapping[str, Any]) -> Mapping[str, str] | None:
-    """What a state machine caught of this very step's action, `Error` and `Cause`, if anything.
-
-    A step's own catch files it under the step. That of a group files the failing branch's, whose
-    `Error` is the step's name and whose `Cause` is the error itself.
-    """
-    if step in failure:
-        own: Mapping[str, str] = failure[step]
-        return own
-    for caught in failure.values():
-        if caught.get("Error") == step:
-            inner: Mapping[str, str] = json.loads(caught["Cause"])
-            return inner
-    return None
-
-
-def understand(failure: Mapping[str, str], timeout: float) -> dict[str, str]:
-    """The error of a failed task as every surface shows it.
-
-    Args:
-        failure: `Error` and `Cause` as the state machine caught them.
-        timeout: Seconds that the step had.
-    """
-    kind, cause = failure.get("Error", "TransientError"), failure.get("Cause") or ""
-    if kind in TIMEOUTS:
-        return events.error(StepTimedOutError.__name__, f"no answer within {timeout:g} seconds")
-    if kind in CRASHES:
-        return events.error(StepCrashedError.__name__, "the process ended without an answer")
-    try:
-        said = json.loads(cause)
-        return events.error(kind, str(said["errorMessage"]))
-    except (ValueError, TypeError, KeyError):
-        return events.error(kind, cause[:500])
 
 
 class StepRunner:
@@ -252,6 +206,8 @@ class StepRunner:
         barrier = self._barrier(task)
         if task.saga.get("recover"):
             if task.role == "compensable":
+                if not task.saga.get("forward", True):
+                    return None
                 key = barrier.key("action")
                 return barrier.until_settled(lambda: barrier.read([key])[0] or {}).get("result")
             if task.role == "pivot":
@@ -278,7 +234,8 @@ class StepRunner:
             if deadline or acted:
                 replaces = {"outcome": "begun"}
             given = replace(call, items=items)
-            decision = self._asked(barrier, "action", lambda: self._action.decide(given))
+            decided = self._asked(barrier, "action", lambda: self._action.decide(given))
+            decision = _measured(task, decided)
         except Refusal as no:
             if deadline and replaces:
                 replaces["until"] = millis(deadline.timestamp())
@@ -357,8 +314,8 @@ class StepRunner:
                 barrier.wait(acted["until"])
             deadline = self._deadline(task) if undo.external else None
             given = replace(call, items=items, result=acted.get("result"), deadline=deadline)
-            decision = self._asked(barrier, "undo", lambda: undo.decide(given))
-            outcome = "done"
+            decided = self._asked(barrier, "undo", lambda: undo.decide(given))
+            outcome, decision = "done", _measured(task, decided)
         else:
             outcome, decision = "empty", Decision()
         told = self._event(task, "undone", outcome=None if outcome == "done" else outcome)
@@ -405,10 +362,10 @@ class StepRunner:
             acted = barrier.entomb(acted)
         barrier.wait(acted["until"])
         call = replace(call, items=items, deadline=self._deadline(task))
-        decision = self._asked(barrier, "action", lambda: find(call))
+        found = self._asked(barrier, "action", lambda: find(call))
         replaces = {name: acted[name] for name in ("outcome", "until")}
-        if decision is not None:
-            acting = replace(task, attempt=task.tries - 1)
+        if found is not None:
+            acting, decision = replace(task, attempt=task.tries - 1), _measured(task, found)
             return self._tell(acting, barrier, "done", decision=decision, replaces=replaces)
         marker, rows = self._tombstone(task, error, early=early)
         return barrier.commit("action", marker, Decision(), outbox=rows, replaces=replaces)
@@ -450,7 +407,8 @@ class StepRunner:
             if held is None or held["outcome"] != "done":
                 return {"outcome": "empty"}
             given = replace(call, items=items)
-            decision = self._asked(barrier, "confirm", lambda: confirm.decide(given))
+            decided = self._asked(barrier, "confirm", lambda: confirm.decide(given))
+            decision = _measured(task, decided)
             return barrier.commit("confirm", {"outcome": "done", "at": events.now()}, decision)
 
         return {"outcome": _found(barrier, attempt)["outcome"]}
@@ -495,9 +453,8 @@ class StepRunner:
     def _event(self, task: Task, what: str, **data: Any) -> dict[str, Any]:
         data = {key: value for key, value in data.items() if value is not None}
         if task.carried:
-            results = {}
-            if what == "done":
-                results = {**task.carried["results"], task.step: data.get("result")}
+            # Its own result is in the event as it is, so whoever hears it adds that.
+            results = task.carried["results"] if what == "done" else {}
             request = task.carried["request"]
             data["carried"] = {"saga": task.saga, "request": request, "results": results}
         return events.event(
@@ -631,6 +588,17 @@ def _is_open(marker: Item) -> bool:
 
 
 _CANCELLED = (StepCancelledError.__name__, "the saga was cancelled before this step")
+
+
+def _measured(task: Task, decision: Decision) -> Decision:
+    """What a step has decided, where it fits into its event, the saga's state and its rows.
+
+    Raises:
+        ResultTooLargeError: It does not; nothing is committed.
+    """
+    limits.check_result(task.step, decision.result, task.result_bytes)
+    limits.check_rows(task.step, (one.item for one in decision.writes if isinstance(one, Put)))
+    return decision
 
 
 def _answer(marker: Item) -> Any:

@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from recourse import limits
 from recourse.request import may_be_none, types_of
 from recourse.request import request_model as request_model
 from recourse.step import Action, Confirm, Undo
@@ -59,6 +60,11 @@ class Retry:
 
 FORWARD = Retry(attempts=8, interval=1, cap=60)
 """After the pivot there is no way back, so a step is tried for longer before it is parked."""
+PASSING = Retry(attempts=16, interval=1, cap=60)
+"""An error that may pass is waited out, for minutes, where nothing is left but to ask an operator:
+by an undo, by what settles a pivot, and by a step after it."""
+THROTTLED = Retry(attempts=60, interval=1, cap=60)
+"""A function that could not even be called is called again for half an hour; that is no try."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,8 @@ class Step:
         pivot: Whether it decides the saga: before it everything is undone, after it nothing.
         timeout: Seconds one attempt may take, 1 to 900.
         retry: How it is tried again.
+        result_bytes: What its result may have, in bytes (`recourse.limits.size`); an equal part of
+            what is left for those that do not say.
     """
 
     name: str
@@ -87,6 +95,7 @@ class Step:
     pivot: bool = False
     timeout: float = 30
     retry: Retry | None = None
+    result_bytes: int | None = None
 
     @property
     def service(self) -> str:
@@ -158,6 +167,12 @@ class Saga:
         return {step.name: step for step in self.all}
 
     @cached_property
+    def shares(self) -> dict[str, int]:
+        """The bytes that the result of each step may have."""
+        shares = limits.shares([step.result_bytes for step in self.all])
+        return dict(zip(self.by_name, shares, strict=True))
+
+    @cached_property
     def pivot(self) -> Step:
         """The step that decides the saga."""
         return next(step for step in self.all if step.pivot)
@@ -191,6 +206,10 @@ class Saga:
     def retry(self, step: Step) -> Retry:
         """How the step is tried again."""
         return step.retry or (FORWARD if self.role(step.name) == "retriable" else Retry())
+
+    def patience(self, step: Step) -> Retry:
+        """How it is tried again after an error that may pass, where there is no way back."""
+        return max(PASSING, self.retry(step), key=lambda retry: retry.attempts)
 
 
 def collect(*sagas: Saga) -> dict[str, Saga]:

@@ -38,6 +38,11 @@ from infra.components.tables import KeptTable, LedgerTable, OutboxTable
 from infra.stage import Stage
 from recourse.saga import Saga
 
+ATTEMPTS = 100
+"""How often a batch of a stream is tried, which goes on for 20 s by itself each time (`PATIENCE` in
+`recourse.relay`): half an hour at the least, but for a batch that ends the function at once. What
+can never be taken is set aside by the function, at the first."""
+
 
 class EventsStack(Stack):
     """The relay, the events topic and everything that listens to it.
@@ -124,7 +129,7 @@ class EventsStack(Stack):
             stage=self._stage,
             handler="lambdas.relay.handler",
             environment={"TOPIC_ARN": topic.topic_arn},
-            timeout=Duration.seconds(30),
+            timeout=Duration.minutes(1),
         )
         allow(function, "sns:Publish", topic.topic_arn)
         use_key(self.key, function)
@@ -146,7 +151,7 @@ class EventsStack(Stack):
             stage=self._stage,
             handler="lambdas.feed.handler",
             environment={"FEED_TABLE": self.feed_table.table_name},
-            timeout=Duration.seconds(30),
+            timeout=Duration.minutes(1),
         )
         use_table(
             self.feed_table,
@@ -182,12 +187,13 @@ class EventsStack(Stack):
             f"{name}Deadletters",
             stage=self._stage,
             called=name,
-            why_not="it holds places in a stream and no events: docs/operations.md says where "
-            "they are, and how to bring them again",
+            why_not="it holds places of events and no events: docs/operations.md says where they "
+            "are, and how to bring them again",
             key=self.key,
             alarm=self.alarm,
         )
         self.deadletters.append(lost)
+        function.add_environment("LOST_URL", lost.queue_url)
         for table in tables:
             function.add_event_source(
                 DynamoEventSource(
@@ -195,6 +201,7 @@ class EventsStack(Stack):
                     starting_position=StartingPosition.TRIM_HORIZON,
                     batch_size=100,
                     bisect_batch_on_error=True,
+                    retry_attempts=ATTEMPTS,
                     max_record_age=Duration.hours(24),
                     on_failure=SqsDlq(lost),
                     filters=[FilterCriteria.filter(only)],

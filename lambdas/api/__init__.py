@@ -15,7 +15,7 @@ from lambdas.api import events as feed
 from lambdas.api import http, valet, webhooks
 from lambdas.api.models import Redrive, Resolution
 from lambdas.api.problems import ProblemError, refused
-from recourse import chaos, events
+from recourse import chaos, events, limits
 from recourse.aws import is_passing
 from recourse.cursors import BadCursorError
 from recourse.items import decode_item, request
@@ -111,6 +111,9 @@ def start(name: str) -> Response[str]:
     asked = event.query_string_parameters.get("coordination")
     coordination = _coordination(asked, saga)
     body = http.body(event, saga.request)
+    if (found := limits.size(body)) > limits.REQUEST:
+        detail = f"a request must be at most {limits.REQUEST} bytes, got {found}"
+        raise ProblemError("too-large", detail)
     wanted = Record(
         saga_id=saga_id(saga.name, who.subject, key),
         saga=saga.name,

@@ -32,7 +32,8 @@ import lambdas.api as api_module
 from lambdas import kit
 from lambdas.api import problems
 from lambdas.api.openapi import document as describe
-from recourse.ledger import Ledger
+from recourse import limits
+from recourse.ledger import Ledger, saga_id
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
 from tests.integration.lending import URL, lending
@@ -341,6 +342,15 @@ def test_a_body_of_another_type_is_a_415(shared: Ground) -> None:
 
 def test_a_body_that_is_too_large_is_a_413(shared: Ground) -> None:
     problem(asha.start(TRIP | {"trip_id": "t" * 70_000}), 413, "too-large")
+
+
+def test_a_request_that_has_grown_too_large_by_its_defaults_is_a_413(
+    shared: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "REQUEST", limits.size(TRIP))
+    found = problem(asha.start(TRIP, key="grown"), 413, "too-large")
+    assert "a request must be at most" in found["detail"]
+    assert not shared.ledger.get(saga_id("travel-booking", "asha", "grown"))
 
 
 @pytest.mark.parametrize("asked", ["", "both", "Orchestration"])
@@ -732,7 +742,7 @@ def resolve(saga: str, step: str, **body: Any) -> Answer:
 
 
 def test_a_failed_undo_is_retried_by_an_operator(shared: Ground) -> None:
-    ended = settled(shared, asha.start(Recourse_Chaos="capture=reject, hotel.undo=error:4"))
+    ended = settled(shared, asha.start(Recourse_Chaos="capture=reject, hotel.undo=error:16"))
     saga = ended["saga_id"]
     assert ended["status"] == "COMPENSATION_FAILED"
     stuck_step = next(step for step in ended["steps"] if step["name"] == "hotel")
@@ -764,7 +774,7 @@ def test_a_step_after_the_pivot_is_skipped_by_an_operator(shared: Ground) -> Non
 
 
 def test_a_decision_that_could_not_be_run_is_left_to_the_sweeper(stuck: Ground) -> None:
-    saga = stuck.start("travel-booking", TRIP, key="left", faults={"invoice": "error:8"})
+    saga = stuck.start("travel-booking", TRIP, key="left", faults={"invoice": "error:16"})
     stuck.settle()
     answer = resolve(saga, "invoice", action="retry")
     assert (answer.status, answer.json["status"]) == (202, "RUNNING")

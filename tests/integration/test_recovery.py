@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from recourse import events
 from recourse import sweeper as sweeper_module
@@ -293,10 +294,11 @@ def test_a_relay_that_was_down_tells_all_of_it_later(shared: Ground) -> None:
 
     class Down:
         def publish_batch(self, **_: Any) -> Any:
-            raise ConnectionError("no topic")
+            raise EndpointConnectionError(endpoint_url="no topic")
 
-    with pytest.raises(ConnectionError):
-        relay(Down(), "topic", records)  # type: ignore[arg-type]
+    down: Any = Down()
+    with pytest.raises(PublishError, match="no topic"):
+        relay(down, "topic", records, shared.lose_record, patience=0)
     assert shared.view(saga)["status"] == "RUNNING"
     for record in records:
         shared.stream.add(record)
@@ -425,7 +427,7 @@ def test_an_event_that_the_topic_did_not_take_is_told_again(shared: Ground) -> N
             return {"Failed": [{"Id": entries[0]["Id"], "Code": "InternalError"}]}
 
     with pytest.raises(PublishError):
-        relay(Picky(), shared.topic, records)  # type: ignore[arg-type]
+        relay(Picky(), shared.topic, records, shared.lose_record, patience=0)  # type: ignore[arg-type]
     for record in records:
         shared.stream.add(record)
     shared.settle()
@@ -473,6 +475,10 @@ class _Sns:
         return {}
 
 
+def _nothing_is_lost(record: Mapping[str, Any], reason: str) -> None:
+    raise AssertionError(reason)
+
+
 def test_large_events_are_relayed_in_batches_that_sns_takes() -> None:
     sizes = [60_000, 60_000, 100_000, 60_000, 250_000, *[100] * 12]
     told = [
@@ -486,7 +492,7 @@ def test_large_events_are_relayed_in_batches_that_sns_takes() -> None:
         for one in told
     ]
     sns: Any = _Sns()
-    assert relay(sns, "topic", records) == len(sizes)
+    assert relay(sns, "topic", records, _nothing_is_lost) == len(sizes)
     sent = [json.loads(one["Message"]) for batch in sns.batches for one in batch]
     assert sent == told
     assert [len(batch) for batch in sns.batches] == [3, 1, 10, 3]

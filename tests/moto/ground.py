@@ -16,18 +16,20 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from io import BytesIO
 from typing import Any
 from unittest import mock
 
+from botocore.exceptions import ReadTimeoutError
 from moto import mock_aws
 from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
+from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "ground")
@@ -42,20 +44,21 @@ from recourse.asl import compile_saga
 from recourse.aws import client
 from recourse.choreography import listeners
 from recourse.deadletters import DeadletterQueue, RestingQueue, deadletters_of
+from recourse.failures import reported
 from recourse.items import decode_item, request
 from recourse.lease import Lease
 from recourse.ledger import Ledger, Record, digest, saga_id
-from recourse.listener import GRACE, Listener
+from recourse.listener import RECEIVES, Listener
 from recourse.listing import INDEXES
 from recourse.markers import Markers
 from recourse.park import park
 from recourse.projection import AT_REST
-from recourse.queues import SourceQueue
+from recourse.queues import SourceQueue, set_aside_record
 from recourse.relay import relay
 from recourse.runs import Runs, parse_name, run_name
 from recourse.runtime import StepRunner
-from recourse.saga import FORWARD, Coordination, Saga, Step
-from recourse.step import Document
+from recourse.saga import Coordination, Saga, Step
+from recourse.step import Document, TransientError
 from recourse.sweeper import LEASE, Sweeper
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
@@ -81,12 +84,15 @@ ENVIRONMENT = {
     "AWS_SECRET_ACCESS_KEY": "testing",
     "AWS_DEFAULT_REGION": "us-east-1",
 }
-RECEIVES = FORWARD.attempts + 2 * GRACE
 Mishap = Callable[[str, dict[str, Any], Callable[[], Any]], Any]
 
 
 def _no_mishap(function: str, task: dict[str, Any], run: Callable[[], Any]) -> Any:
     return run()
+
+
+def _no_end() -> None:
+    return
 
 
 @dataclass(repr=False)
@@ -105,6 +111,7 @@ class Ground:
         operators_queues: Those that the sweeper clears, where a test gives them to it: looking into
             an empty one takes a second.
         alarms: What the sweeper has told whoever is on call, by saga.
+        end: Ends the process of a step's queue function, where a thread of it hangs.
     """
 
     sagas: Mapping[str, Saga]
@@ -115,6 +122,7 @@ class Ground:
     mishap: Mishap = _no_mishap
     documents: dict[str, Document] = field(default_factory=dict)
     stock: dict[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+    end: Callable[[], None] = _no_end
 
     def __post_init__(self) -> None:
         self.dynamodb = client("dynamodb")
@@ -133,6 +141,7 @@ class Ground:
         self.functions["Park"] = self._park
         machines = {name: self._machine(saga) for name, saga in self.sagas.items()}
         self.topic = self.sns.create_topic(Name="events")["TopicArn"]
+        self.lost = self._made_queue("streams-deadletters", {})[0]
         decided = sorted(
             f"recourse.{saga.name}.{saga.pivot.name}.done" for saga in self.sagas.values()
         )
@@ -203,7 +212,9 @@ class Ground:
 
     def resolve(self, saga: str, step: str, *, skip: bool) -> None:
         """Decide on a stuck step as an operator."""
-        self.runs.start(self.ledger.resolve(saga, step, skip=skip, reason="a test", by="operator"))
+        opened = self.ledger.resolve(saga, step, skip=skip, reason="a test", by="operator")
+        with suppress(TransientError):  # it is left to the sweeper, as by the API
+            self.runs.start(opened)
 
     def view(self, saga: str) -> dict[str, Any]:
         """The saga as the API shows it."""
@@ -295,8 +306,12 @@ class Ground:
         now, later = records[:most], records[most:]
         self.stream.give_back(later)
         for _ in range(1 + twice):
-            relay(self.sns, self.topic, now)
+            relay(self.sns, self.topic, now, self.lose_record)
         return len(now)
+
+    def lose_record(self, record: Mapping[str, Any], reason: str) -> None:
+        """Set aside a record that can never be relayed."""
+        set_aside_record(lambda: self.sqs, self.lost, record, reason)
 
     def deliver(
         self,
@@ -361,7 +376,7 @@ class Ground:
         if name == LEDGER:
             return ledger_function.take(self.ledger, records, self._source)
         if name in self.listeners:
-            return queue_function.answer(self.listeners[name].take(records))
+            return queue_function.answer(self.listeners[name].take(records), self.end)
         service = name.removesuffix("-confirm")
         return self._confirm(service, records)
 
@@ -470,7 +485,12 @@ class Ground:
         self.documents[document.key] = document
 
     def _step(self, name: str, runner: StepRunner, task: dict[str, Any]) -> Any:
-        return self.mishap(name, task, lambda: runner.run(task))
+        try:
+            return self.mishap(name, task, lambda: runner.run(task))
+        except TimeoutError:
+            raise
+        except Exception as problem:
+            raise reported(problem) from None
 
     def _park(self, task: dict[str, Any]) -> list[str]:
         return park(self.dynamodb, LEDGER, self.sagas[task["saga"]["name"]], task, 1)
@@ -555,7 +575,12 @@ class _Invoker:
         self._functions = functions
 
     def invoke(self, *, FunctionName: str, Payload: str) -> dict[str, Any]:
-        answer = handlers.call(self._functions[FunctionName], Payload)
+        try:
+            answer = handlers.call(self._functions[FunctionName], Payload)
+        except TimeoutError as problem:
+            raise ReadTimeoutError(endpoint_url=FunctionName) from problem
+        except lambda_eval_utils.LambdaFunctionErrorException as problem:
+            return {"Payload": BytesIO(problem.payload.encode()), "FunctionError": "Unhandled"}
         return {"Payload": BytesIO(json.dumps(answer).encode())}
 
 

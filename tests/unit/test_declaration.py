@@ -7,6 +7,7 @@ import json
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType
 from typing import Annotated, Any, Literal, NewType
 
@@ -678,3 +679,9 @@ def test_whatever_an_action_says_of_itself_is_taken_or_a_declaration_error(
             assert "'grab' of 'shop'" in str(refused)
             return
     assert compile_saga(saga)["States"]
+
+
+@pytest.mark.parametrize("share", [0, 500 * 1024])
+def test_results_that_would_not_fit_together_are_refused_with_the_steps_name(share: int) -> None:
+    with pytest.raises(DeclarationError, match=r"step '\w+' of 'shop': its result would have"):
+        declare(replace(HOLD, result_bytes=share), PAY)

@@ -139,6 +139,9 @@ class Puts(SourceQueue):
     def set_aside(self, record: Any, reason: str) -> None:
         self.aside.append(record["messageId"])
 
+    def is_last(self, record: Any) -> bool:
+        return False
+
     def later(self, record: Any, seconds: int) -> None:
         self.off.append(record["messageId"])
 

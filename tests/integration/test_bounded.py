@@ -312,7 +312,7 @@ def test_a_recovery_carries_results_only_where_it_goes_forward(place: Ground, ac
     finally:
         place.mishap = before
     assert place.view(saga_id)["status"] == "RUNNING"
-    place.sweeper.after(saga_id)
+    place.hear_of_end(saga_id)
     place.settle()
     assert place.view(saga_id)["status"] == ("SUCCEEDED" if acted else "COMPENSATED")
     assert effects(place, saga_id) == (set(STEPS) if acted else set())

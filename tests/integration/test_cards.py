@@ -13,7 +13,6 @@ from typing import Any, get_args
 import pytest
 
 from recourse.saga import Coordination
-from recourse.sweeper import Sweeper
 from services import cards
 from statemachines import SAGAS
 from tests.integration.test_every_saga import bring_to_rest, must_be_as_told
@@ -186,7 +185,7 @@ def test_a_deadline_that_meets_a_capture_under_way_cancels_nothing(
     stocked.mishap = sweep
     saga = start(stocked, coordination)
     stocked.settle()
-    Sweeper(stocked.ledger, stocked.runs, stocked.sagas, timescale=1e-9).sweep()
+    stocked.sweep(1e-9)
     stocked.settle()
     assert swept == [False]
     assert must_be_as_told(stocked, SAGA, saga) == "SUCCEEDED"

@@ -35,9 +35,9 @@ def run_name(saga_id: str, run: int) -> str:
 
 
 def parse_name(name: str) -> tuple[str, int]:
-    """The saga id and the run that an execution's name stands for."""
+    """The saga id and the run that an execution's name stands for; one of others is no saga's."""
     saga_id, _, run = name.partition("-r")
-    return saga_id, int(run or 0)
+    return saga_id, int(run) if run.isdecimal() else 0
 
 
 @dataclass(frozen=True)

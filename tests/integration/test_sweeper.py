@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
 import pytest
+from aws_lambda_powertools import Metrics
 
 from bench.recovery import recover
 from lambdas import kit
@@ -555,6 +556,7 @@ def test_the_function_tells_the_topic_of_alarms_and_looks_after_what_it_is_told_
     }
     for name, value in told.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sweeper_function, "metrics", Metrics(namespace="Recourse"))
     for made_once in (kit.sweeper, kit.ledger, kit.runs, kit.dynamodb, kit.service_tables):
         made_once.cache_clear()
     try:

@@ -17,19 +17,9 @@ from aws_cdk.aws_dynamodb import (
 from aws_cdk.aws_kms import IKey
 from constructs import Construct
 
+from infra.components.indexes import FORMER_INDEXES, INDEX_STEPS
 from infra.stage import Stage
 from recourse.listing import INDEXES
-
-VALET_INDEXES = {"by-owner": "owner", "by-key": "key_id"}
-WEBHOOK_INDEXES = {"by-webhook": "webhook_id"}
-FORMER_INDEXES = {
-    "by-status": "status",
-    "by-owner": "owner",
-    "by-business-key": "business_key",
-}
-"""The ledger's indexes before there were `recourse.listing.INDEXES`; whole rows are in them."""
-INDEX_STEPS = len(INDEXES) + len(FORMER_INDEXES)
-"""How many deploys it takes from those to these: CloudFormation makes or drops one at a time."""
 
 
 class KeptTable(Table):

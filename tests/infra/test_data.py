@@ -9,7 +9,8 @@ from aws_cdk import App, Stack
 from aws_cdk.assertions import Template
 from aws_cdk.aws_kms import Key
 
-from infra.components.tables import INDEX_STEPS, LedgerTable
+from infra.components.indexes import INDEX_STEPS
+from infra.components.tables import LedgerTable
 from infra.stage import Stage
 from tests.infra.assembly import Assembly
 

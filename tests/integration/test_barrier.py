@@ -226,7 +226,7 @@ def test_a_conflict_that_lasts_is_a_transient_error(bench: Bench) -> None:
     with pytest.raises(TransientError, match="changed since it was read"):
         bench.ask(timeout=30)
     assert bench.free == 5
-    assert 10 < sum(bench.naps) < 18
+    assert 15 < sum(bench.naps) <= 18, "of 30 seconds some are left to say so"
 
 
 @pytest.mark.parametrize("fault", ["crash", "timeout", "duplicate"])

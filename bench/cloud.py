@@ -1,25 +1,34 @@
-"""Sagas on the local cloud, beside a machine of four tasks that do nothing on the same emulator."""
+"""Sagas on the local cloud, beside a machine of four tasks that do nothing on the same emulator.
+
+With a commit in `BENCH_BEFORE` (`BENCH_BEFORE=main~3 python -m bench cloud`) it also runs that
+one's local cloud in the same run, and says how many times its trips a second these are.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import queue
+import subprocess
+import sys
 import threading
 import time
 import uuid
 import zipfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from bench import memory
 from bench.figures import Figure, alternated, say
 from bench.samples import sample, things
 from cli.api import Api
 from local import LOCAL, ROOT
-from local.aws import ACCOUNT
-from local.cloud import EVERY_SCOPE, LocalCloud
+from local.aws import ACCOUNT, client
 from recourse.saga import Coordination
 from statemachines.travel_booking import TRAVEL_BOOKING
 
@@ -31,9 +40,100 @@ TASKS = 4
 LOOK = 0.05
 """Seconds between two looks at what has ended."""
 PATIENCE = 120
+FIRST = 2
+"""Seconds that the first trip after `make up` may take."""
+AFTER_ONE, AFTER_MANY = 600, 1200
+"""MB that the local cloud may take after one trip, and after many."""
+FASTER = 1.5
+"""How many times the trips a second of the commit before there should be, 8 at once."""
+FOREGROUND = """
+import json, sys
+from pathlib import Path
+from local.cloud import EVERY_SCOPE, LocalCloud
+say = lambda text: print(" ", text, file=sys.stderr, flush=True)
+folder, seed = map(Path, sys.argv[1:])
+with LocalCloud(
+    port=0, aws_port=0, state_dir=folder, fresh=True, seed_file=seed, say=say
+) as cloud:
+    print(json.dumps({
+        "api_url": cloud.api_url,
+        "aws_endpoint": cloud.aws_endpoint,
+        "outputs": cloud.outputs,
+        "token": cloud.token("asha", EVERY_SCOPE),
+    }), flush=True)
+    sys.stdin.read()
+"""
 
 Start = Callable[[], str]
 Ended = Callable[[Collection[str]], Collection[str]]
+
+
+class Cloud(Protocol):
+    """A local cloud that runs, in this process or another."""
+
+    outputs: dict[str, str]
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of its emulator."""
+
+
+@dataclass
+class Apart:
+    """The local cloud of a checkout, in a process of its own."""
+
+    pid: int
+    api_url: str
+    aws_endpoint: str
+    outputs: dict[str, str]
+    token: str
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of its emulator."""
+        return client(service, self.aws_endpoint)
+
+
+@contextmanager
+def running(checkout: Path, folder: Path) -> Iterator[Apart]:
+    """The local cloud of a checkout, with plenty of what trips need, as ready as `make up` is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kinds: dict[str, dict[str, Any]] = {}
+    for (kind, thing), body in things().items():
+        kinds.setdefault(kind, {})[thing] = body
+    seed = folder / "seed.json"
+    seed.write_text(json.dumps(kinds))
+    process = subprocess.Popen(
+        [sys.executable, "-c", FOREGROUND, str(folder), str(seed)],
+        cwd=checkout,
+        env=os.environ | {"PYTHONPATH": str(checkout)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with process:
+        assert process.stdin and process.stdout
+        said = process.stdout.readline()
+        if not said:
+            raise RuntimeError(f"the local cloud of {checkout} has not started")
+        yield Apart(process.pid, **json.loads(said))
+        process.stdin.close()
+
+
+@contextmanager
+def checked_out(ref: str) -> Iterator[Path]:
+    """Another commit, with what this one has installed."""
+    checkout = LOCAL / "bench" / "before"
+    git = ["git", "-C", str(ROOT), "worktree"]
+    if checkout.exists():  # a run before was killed
+        subprocess.run([*git, "remove", "--force", checkout], check=True)
+    subprocess.run([*git, "add", "--quiet", "--detach", checkout, ref], check=True)
+    try:
+        (checkout / ".local").mkdir()
+        (checkout / ".local" / "ministack").symlink_to((LOCAL / "ministack").resolve())
+        (checkout / "node_modules").symlink_to((ROOT / "node_modules").resolve())
+        yield checkout
+    finally:
+        subprocess.run([*git, "remove", "--force", checkout], check=True)
 
 
 class Side:
@@ -92,20 +192,77 @@ class Side:
 
 def measure() -> list[Figure]:
     """Run trips on the local cloud, and the same number of bare machines on its emulator."""
-    folder = LOCAL / "bench" / "cloud"
-    with (
-        LocalCloud(
-            port=0, aws_port=0, state_dir=folder, fresh=True, seed_file=None, say=say
-        ) as cloud,
-        Api(cloud.api_url, cloud.token("asha", EVERY_SCOPE)) as api,
-    ):
-        for (kind, thing), body in things().items():
-            api.call("PUT", f"/{kind}/{thing}", json=body)
-        ours, bare = trips(cloud, api, "orchestration"), _bare(cloud)
+    with ExitStack() as ends:
+        cloud, ours, figures = ends.enter_context(_begun("these functions", ROOT))
+        if ref := os.environ.get("BENCH_BEFORE"):
+            with (
+                checked_out(ref) as checkout,
+                _begun(ref, checkout) as (_, before, figures_before),
+            ):
+                figures += figures_before
+                figures.append(_against(ours, before, ref))
+        bare = _bare(cloud)
         for side in (ours, bare):
             side.run(2 * MANY_AT_ONCE, MANY_AT_ONCE)
-        figures = [_rates(ours, bare, at_once, count) for at_once, count in SIZES.items()]
-        return figures + _many(ours, bare)
+        figures += [_rates(ours, bare, at_once, count) for at_once, count in SIZES.items()]
+        return figures + _many(cloud, ours, bare)
+
+
+@contextmanager
+def _begun(whose: str, checkout: Path) -> Iterator[tuple[Apart, Side, list[Figure]]]:
+    """A local cloud that has run its first trip, and what that took."""
+    with (
+        running(checkout, LOCAL / "bench" / "cloud" / checkout.name) as cloud,
+        Api(cloud.api_url, cloud.token) as api,
+    ):
+        side = trips(cloud, api, "orchestration")
+        first = side.run(1, 1)
+        held, processes = memory.below(cloud.pid)
+        own = checkout == ROOT
+        yield (
+            cloud,
+            side,
+            [
+                Figure(
+                    what=f"first trip after `make up`, {whose}",
+                    size="1 trip",
+                    figure=f"{first:.2f} s",
+                    alternative=f"{FIRST} s",
+                    ratio=first / FIRST,
+                    most=1 if own else None,
+                ),
+                Figure(
+                    what=f"memory after it, {whose}",
+                    size="1 trip",
+                    figure=f"{held:.0f} MB in {processes} processes",
+                    alternative=f"{AFTER_ONE} MB",
+                    ratio=held / AFTER_ONE,
+                    most=1 if own else None,
+                ),
+            ],
+        )
+
+
+def _against(ours: Side, before: Side, ref: str) -> Figure:
+    count = SIZES[MANY_AT_ONCE]
+    say(f"{count} of each, {MANY_AT_ONCE} at once, against {ref}")
+    part = count // ROUNDS
+    now, then = alternated(
+        [
+            lambda: part / ours.run(part, MANY_AT_ONCE),
+            lambda: part / before.run(part, MANY_AT_ONCE),
+        ],
+        rounds=ROUNDS,
+        warmups=1,
+    )
+    return Figure(
+        what=f"trips a second, {MANY_AT_ONCE} at once, against the commit before",
+        size=f"{count} of each, in {ROUNDS} rounds",
+        figure=f"{now:.2f} trips/s",
+        alternative=f"{ref}: {then:.2f} trips/s",
+        ratio=now / then,
+        least=FASTER,
+    )
 
 
 def _rates(sagas: Side, bare: Side, at_once: int, count: int) -> Figure:
@@ -124,15 +281,15 @@ def _rates(sagas: Side, bare: Side, at_once: int, count: int) -> Figure:
     )
 
 
-def _many(sagas: Side, bare: Side) -> list[Figure]:
+def _many(cloud: Apart, sagas: Side, bare: Side) -> list[Figure]:
     took, held = [], []
     for name, side in (("trips", sagas), ("bare runs", bare)):
-        before, _ = memory.below()
+        before, _ = memory.below(cloud.pid)
         took.append(0.0)
         for done in range(0, MANY, MANY // 10):
             took[-1] += side.run(MANY // 10, MANY_AT_ONCE)
             say(f"{done + MANY // 10} of {MANY} {name} after {took[-1]:.0f} s")
-        after, processes = memory.below()
+        after, processes = memory.below(cloud.pid)
         held.append((before, after, processes))
     size = f"{MANY} of each, {MANY_AT_ONCE} at once"
     (_, our_end, our_count), (_, their_end, their_count) = held
@@ -146,6 +303,14 @@ def _many(sagas: Side, bare: Side) -> list[Figure]:
             ratio=took[0] / took[1],
         ),
         Figure(
+            what=f"memory after {MANY} trips",
+            size=size,
+            figure=f"{our_end:.0f} MB in {our_count} processes",
+            alternative=f"{AFTER_MANY} MB",
+            ratio=our_end / AFTER_MANY,
+            most=1,
+        ),
+        Figure(
             what="memory of the emulator and its workers that they added",
             size=size,
             figure=f"{our_growth:+.0f} MB, to {our_end:.0f} MB in {our_count} processes",
@@ -156,7 +321,7 @@ def _many(sagas: Side, bare: Side) -> list[Figure]:
     ]
 
 
-def trips(cloud: LocalCloud, api: Api, coordination: Coordination) -> Side:
+def trips(cloud: Cloud, api: Api, coordination: Coordination) -> Side:
     """Trips, started by the API, and ended when the ledger says so."""
     request = sample(TRAVEL_BOOKING)
     dynamodb, table = cloud.client("dynamodb"), cloud.outputs["LedgerTableName"]
@@ -184,7 +349,7 @@ def trips(cloud: LocalCloud, api: Api, coordination: Coordination) -> Side:
 _ON_THE_WAY = ("RUNNING", "SUCCEEDED")
 
 
-def _bare(cloud: LocalCloud) -> Side:
+def _bare(cloud: Cloud) -> Side:
     """A machine of four tasks, each a function of its own that passes on what comes in."""
     functions, sfn = cloud.client("lambda"), cloud.client("stepfunctions")
     role = f"arn:aws:iam::{ACCOUNT}:role/bare"

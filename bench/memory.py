@@ -1,4 +1,4 @@
-"""Resident memory of processes, as the operating system has it."""
+"""Memory of processes, as the operating system has it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,31 @@ def own() -> float:
     return sum(size for pid, _, size in _processes() if pid == os.getpid())
 
 
-def below() -> tuple[float, int]:
-    """MB that all processes below this one hold together, and how many they are."""
+def below(root: int) -> tuple[float, int]:
+    """MB that all processes below one hold together, and how many they are.
+
+    What they share is divided among those that share it (PSS), where the operating system is
+    Linux; elsewhere it counts for each of them.
+    """
     children: dict[int, list[tuple[int, float]]] = defaultdict(list)
     for pid, parent, size in _processes():
         children[parent].append((pid, size))
-    total, count, parents = 0.0, 0, [os.getpid()]
+    total, count, parents = 0.0, 0, [root]
     while parents:
         for pid, size in children[parents.pop()]:
-            total, count = total + size, count + 1
+            total, count = total + (_proportional(pid) or size), count + 1
             parents.append(pid)
     return total, count
+
+
+def _proportional(pid: int) -> float | None:
+    """A process's share of memory in MB, where the operating system says so."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return None
+    found = [line.split()[1] for line in lines if line.startswith("Pss:")]
+    return int(found[0]) / 1024 if found else None
 
 
 def _processes() -> list[tuple[int, int, float]]:

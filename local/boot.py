@@ -11,13 +11,18 @@ import threading
 import time
 
 GAPS = (
+    "batches_of_streams",
+    "bounded_memory",
+    "bounded_workers",
     "branch_context",
-    "cold_starts",
+    "execution_starts",
+    "http_answers",
     "retry_delays",
     "runtime_api_delay",
     "state_machine_versions",
     "stream_records",
     "versioned_reads",
+    "warm_workers",
     "websocket_subprotocol",
     "websocket_unauthorized",
 )
@@ -35,7 +40,7 @@ def main() -> None:
     threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
     gaps, sys.argv[1:] = sys.argv[1:], []
     for gap in gaps:
-        importlib.import_module(f"local.gaps.{gap}").close()
+        importlib.import_module(gap if "." in gap else f"local.gaps.{gap}").close()
     from ministack import app
 
     app.main()

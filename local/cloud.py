@@ -6,7 +6,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -15,6 +15,7 @@ from lambdas.bearer import Bearers
 from lambdas.sse import Stream
 from local import LOCAL, ROOT
 from local.aws import client
+from local.boot import GAPS
 from local.deploy import Deployment
 from local.emulator import Emulator
 from local.issuer import AUDIENCE, Issuer, issuer_of
@@ -58,6 +59,7 @@ class LocalCloud:
         seed_file: Path | None = SEED,
         root: Path = ROOT,
         context: Mapping[str, str] | None = None,
+        gaps: Iterable[str] = GAPS,
         say: Callable[[str], None] = print,
     ) -> None:
         """Take note; entering the context starts it."""
@@ -68,6 +70,7 @@ class LocalCloud:
         self._seed_file = seed_file
         self._root = root
         self._more_context = dict(context or {})
+        self._gaps = tuple(gaps)
         self._say = say
         self._lock: IO[str] | None = None
         self._emulator: Emulator | None = None
@@ -118,6 +121,11 @@ class LocalCloud:
         return client(service, self.aws_endpoint)
 
     @property
+    def log(self) -> Path:
+        """What the emulator says, and which process is whose worker."""
+        return self._folder / "emulator" / "emulator.log"
+
+    @property
     def deployment(self) -> Deployment:
         """The app as the emulator has it, to deploy again or destroy."""
         return Deployment(endpoint=self.aws_endpoint, folder=self._folder, root=self._root)
@@ -146,7 +154,10 @@ class LocalCloud:
         self._proxy.start()
         self._say(f"starting ministack, an AWS of your own, on {self.aws_endpoint}")
         self._emulator = Emulator(
-            port=ports["aws_port"], folder=self._folder / "emulator", timescale=self._timescale
+            port=ports["aws_port"],
+            folder=self._folder / "emulator",
+            timescale=self._timescale,
+            gaps=self._gaps,
         )
         self._emulator.start()
         self._deploy()

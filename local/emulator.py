@@ -25,12 +25,21 @@ class Emulator:
     """A ministack of our own, on loopback, that keeps its state in ``folder`` between runs."""
 
     def __init__(
-        self, *, port: int, folder: Path, timescale: float = 1.0, gaps: Iterable[str] = GAPS
+        self,
+        *,
+        port: int,
+        folder: Path,
+        timescale: float = 1.0,
+        gaps: Iterable[str] = GAPS,
+        checkout: Path = ROOT,
+        workers: int | None = None,
     ) -> None:
         """Name where it listens and keeps its state; nothing starts yet.
 
         ``timescale`` multiplies what state machines wait before a retry: a compiled machine cannot
-        say less than a second. ``gaps`` names the files of ``local.gaps`` that are closed.
+        say less than a second. ``gaps`` names the files of ``local.gaps`` that are closed,
+        ``checkout`` the code that functions run. ``workers`` is how many of them there may be,
+        where memory is not to decide (``RECOURSE_WORKERS`` in the environment does the same).
         """
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
@@ -38,6 +47,8 @@ class Emulator:
         self.log = folder / "emulator.log"
         self._timescale = timescale
         self._gaps = tuple(gaps)
+        self._checkout = checkout
+        self._workers = workers
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -62,6 +73,12 @@ class Emulator:
     def is_running(self) -> bool:
         """Whether its process lives."""
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Its process, which must have been started."""
+        assert self._process is not None
+        return self._process.pid
 
     def stop(self) -> None:
         """End it in order, so that it saves its state, and then whatever processes it left."""
@@ -109,9 +126,12 @@ class Emulator:
             "S3_DATA_DIR": str(self.folder / "s3"),
             "TMPDIR": str(self.folder / "tmp"),
             "SFN_WAIT_SCALE": str(self._timescale),
+            # As on AWS, not as many as memory allows: those beyond our bound wait.
+            "LAMBDA_ACCOUNT_CONCURRENCY": "1000",
             # For local/runtime/bootstrap.
             "RECOURSE_PYTHON": sys.executable,
-            "RECOURSE_CHECKOUT": str(ROOT),
+            "RECOURSE_CHECKOUT": str(self._checkout),
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
+            **({"RECOURSE_WORKERS": str(self._workers)} if self._workers else {}),
         }

@@ -71,6 +71,8 @@ class Proxy:
                 server_header=False,
                 date_header=False,
                 ws_ping_interval=None,
+                # Longer than clients keep theirs, or one is closed just as its next call is sent.
+                timeout_keep_alive=75,
                 timeout_graceful_shutdown=1,
             )
         )

@@ -16,15 +16,8 @@ from aws_cdk.aws_dynamodb import (
 from aws_cdk.aws_kms import IKey
 from constructs import Construct
 
+from infra.components.indexes import LEDGER_INDEXES
 from infra.stage import Stage
-
-VALET_INDEXES = {"by-owner": "owner", "by-key": "key_id"}
-WEBHOOK_INDEXES = {"by-webhook": "webhook_id"}
-LEDGER_INDEXES = {
-    "by-owner": "owner",
-    "by-status": "status",
-    "by-business-key": "business_key",
-}
 
 
 class KeptTable(Table):

@@ -11,9 +11,10 @@ from constructs import Construct
 
 from infra.components.function import HandlerFunction
 from infra.components.http_api import JwtApi
+from infra.components.indexes import LEDGER_INDEXES
 from infra.components.queues import Deadletters, queue_called
 from infra.components.rights import use_key, use_table
-from infra.components.tables import LEDGER_INDEXES, OutboxTable
+from infra.components.tables import OutboxTable
 from infra.stacks.events import EventsStack
 from infra.stacks.issuer import Issuer
 from infra.stacks.live import LiveStack

@@ -9,9 +9,10 @@ from aws_cdk.aws_kms import Key, KeySpec, KeyUsage
 from constructs import Construct
 
 from infra.components.function import HandlerFunction
+from infra.components.indexes import VALET_INDEXES
 from infra.components.queues import Deadletters, alarm_above
 from infra.components.rights import allow, explain, use_key, use_table, wildcard
-from infra.components.tables import VALET_INDEXES, ListedTable
+from infra.components.tables import ListedTable
 from infra.components.valet_bucket import ValetBucket
 from infra.stacks.events import EventsStack
 from infra.stacks.services import ServicesStack

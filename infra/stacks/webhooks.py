@@ -11,9 +11,10 @@ from aws_cdk.aws_sqs import Queue
 from constructs import Construct
 
 from infra.components.function import HandlerFunction
+from infra.components.indexes import WEBHOOK_INDEXES
 from infra.components.queues import PullConsumer
 from infra.components.rights import READ, WRITE, allow, use_key, use_table
-from infra.components.tables import WEBHOOK_INDEXES, ListedTable
+from infra.components.tables import ListedTable
 from infra.stacks.events import EventsStack
 from infra.stage import Stage
 

@@ -30,11 +30,11 @@ def stacks(cloud: LocalCloud) -> set[str]:
 def test_the_app_is_created_updated_and_destroyed(tmp_path: Path) -> None:
     said: list[str] = []
     with LocalCloud(
-        port=0, aws_port=0, state_dir=tmp_path, timescale=0.1, seed_file=None, say=said.append
+        port=0, aws_port=0, state_dir=tmp_path, timescale=1, seed_file=None, say=said.append
     ) as cloud:
         synthesised = list((tmp_path / "cdk.out").glob("*.template.json"))
         assert stacks(cloud) == {file.name.split(".")[0] for file in synthesised} != set()
-        assert max(timeouts(cloud)) == 3
+        assert max(timeouts(cloud)) == 30
         with Api(cloud.api_url, cloud.token("asha", EVERY_SCOPE)) as api:
             trip = Trip(api).stocked()
             trip.ended(trip.start(key="first"), "SUCCEEDED")
@@ -44,9 +44,9 @@ def test_the_app_is_created_updated_and_destroyed(tmp_path: Path) -> None:
     # Started again with a longer timescale it is updated, and knows what it knew.
     said.clear()
     with LocalCloud(
-        port=0, aws_port=0, state_dir=tmp_path, timescale=0.2, seed_file=None, say=said.append
+        port=0, aws_port=0, state_dir=tmp_path, timescale=2, seed_file=None, say=said.append
     ) as cloud:
-        assert max(timeouts(cloud)) == 6
+        assert max(timeouts(cloud)) == 60
         with Api(cloud.api_url, cloud.token("asha", EVERY_SCOPE)) as api:
             again = replace(trip, api=api)
             must_be_booked(again)
@@ -58,7 +58,7 @@ def test_the_app_is_created_updated_and_destroyed(tmp_path: Path) -> None:
     # A third time there is nothing to do.
     said.clear()
     with LocalCloud(
-        port=0, aws_port=0, state_dir=tmp_path, timescale=0.2, seed_file=None, say=said.append
+        port=0, aws_port=0, state_dir=tmp_path, timescale=2, seed_file=None, say=said.append
     ) as cloud:
         assert "nothing changed" in "".join(said)
         cloud.deployment.destroy()

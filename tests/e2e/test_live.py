@@ -21,8 +21,9 @@ from cli.api import Api
 from local import ROOT
 from local.cloud import LocalCloud
 from tests.e2e.conftest import Trip
+from tests.patience import PATIENCE
 
-PATIENCE = 60
+OPENING: Any = {"proxy": None, "open_timeout": PATIENCE}
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def frames(lines: Iterator[str]) -> Iterator[tuple[str, Any]]:
 @contextmanager
 def socket(url: str, token: str) -> Iterator[ClientConnection]:
     """A WebSocket as a browser opens it."""
-    with connect(url, subprotocols=["recourse.v1", f"bearer.{token}"], proxy=None) as made:  # type: ignore[list-item]
+    with connect(url, subprotocols=["recourse.v1", f"bearer.{token}"], **OPENING) as made:  # type: ignore[list-item]
         assert made.subprotocol == "recourse.v1"
         yield made
 
@@ -118,8 +119,8 @@ def test_a_trip_arrives_by_both_in_order_and_can_be_resumed(
 
 
 def test_nobody_gets_in_without_a_token(live: dict[str, str]) -> None:
-    assert httpx.get(live["sse"], trust_env=False).status_code == 401
-    with pytest.raises(InvalidStatus) as refused, connect(live["ws"], proxy=None):
+    assert httpx.get(live["sse"], trust_env=False, timeout=PATIENCE).status_code == 401
+    with pytest.raises(InvalidStatus) as refused, connect(live["ws"], **OPENING):
         pass
     assert refused.value.response.status_code == 401
 
@@ -128,7 +129,7 @@ def test_a_header_opens_a_websocket_too_and_what_is_wrong_is_said(
     live: dict[str, str], token: str
 ) -> None:
     headers = {"Authorization": f"Bearer {token}"}
-    with connect(f"{live['ws']}", additional_headers=headers, proxy=None) as ws:
+    with connect(live["ws"], additional_headers=headers, **OPENING) as ws:
         for said, kind in (
             ("{", "malformed"),
             ('{"action": "dance"}', "malformed"),
@@ -158,7 +159,11 @@ def test_another_sees_nothing_of_it(
     with stream(live["sse"], ravi, last_event_id=foreign) as sse:
         assert next(sse) == (foreign, None)  # where it began is still the end
     refused = httpx.get(
-        live["sse"], params={"after": cursor}, headers={"Authorization": f"Bearer {ravi}"}
+        live["sse"],
+        params={"after": cursor},
+        headers={"Authorization": f"Bearer {ravi}"},
+        trust_env=False,
+        timeout=PATIENCE,
     )
     assert refused.status_code == 400
     assert refused.json()["type"] == "urn:recourse:problem:foreign-cursor"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 from typer.testing import CliRunner
@@ -12,6 +11,7 @@ from cli import main
 from local.cloud import LocalCloud
 from tests.e2e.conftest import Trip
 from tests.e2e.test_trips import must_be_booked
+from tests.patience import until
 
 
 def recourse_redrive(cloud: LocalCloud, *arguments: str) -> dict[str, Any]:
@@ -41,11 +41,11 @@ def test_what_the_ledger_set_aside_is_redriven_by_saga(trip: Trip, cloud: LocalC
     ledger = sqs.get_queue_url(QueueName=f"{prefix}-Ledger")["QueueUrl"]
     sqs.send_message(QueueUrl=ledger, MessageBody=json.dumps(told))
     sqs.send_message(QueueUrl=ledger, MessageBody="{not json")
-    until = time.monotonic() + 60
-    seen = recourse_redrive(cloud, "Ledger", "--dry-run")
-    while waiting(seen, "Ledger") < 2 and time.monotonic() < until:
-        time.sleep(0.2)
-        seen = recourse_redrive(cloud, "Ledger", "--dry-run")
+    seen = until(
+        lambda: recourse_redrive(cloud, "Ledger", "--dry-run"),
+        "both among the ledger's dead letters",
+        lambda seen: waiting(seen, "Ledger") >= 2,
+    )
     (dry,) = seen["redriven"]
     assert (dry["matched"], dry["moved"], dry["left"]) == (2, 0, 2)
     assert all("UnreadableError" in one["reason"] for one in dry["reasons"])
@@ -54,9 +54,11 @@ def test_what_the_ledger_set_aside_is_redriven_by_saga(trip: Trip, cloud: LocalC
     (done,) = recourse_redrive(cloud, "Ledger", "--saga", saga_id)["redriven"]
     assert (done["looked_at"], done["matched"], done["moved"], done["left"]) == (2, 1, 1, 1)
     # It is no event still, so it is set aside again, and an operator takes it out.
-    while waiting(seen := recourse_redrive(cloud, "--dry-run"), "Ledger") < 2:
-        assert time.monotonic() < until, seen
-        time.sleep(0.2)
+    until(
+        lambda: recourse_redrive(cloud, "--dry-run"),
+        "both among the ledger's dead letters again",
+        lambda seen: waiting(seen, "Ledger") >= 2,
+    )
     lost = sqs.get_queue_url(QueueName=f"{prefix}-Ledger-deadletters")["QueueUrl"]
     sqs.purge_queue(QueueUrl=lost)
     assert waiting(recourse_redrive(cloud, "--dry-run"), "Ledger") == 0

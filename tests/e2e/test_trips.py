@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import get_args
@@ -14,17 +13,18 @@ from cli.api import Api, ApiError
 from local.cloud import LocalCloud
 from recourse.saga import Coordination
 from tests.e2e.conftest import BALANCE, PRICES, Trip
+from tests.patience import PATIENCE, until
 
 QUANTITIES = {"flights": 2, "hotels": 1, "cars": 1}
 
 
 def must_be_booked(trip: Trip, times: int = 1) -> None:
     """The trip's effects are there so many times, and its holds soon are bookings."""
-    until = time.monotonic() + 30
-    counts = trip.counts()
-    while any(counts[kind]["held"] for kind in PRICES) and time.monotonic() < until:
-        time.sleep(0.2)
-        counts = trip.counts()
+    counts = until(
+        trip.counts,
+        "that what is held is booked",
+        lambda seen: not any(seen[kind]["held"] for kind in PRICES),
+    )
     for kind, quantity in QUANTITIES.items():
         assert (counts[kind]["confirmed"], counts[kind]["held"]) == (quantity * times, 0)
     assert counts["accounts"]["balance"] == BALANCE - trip.price * times
@@ -162,11 +162,11 @@ def test_an_order_is_reserved_whole_or_not_at_all(
     assert saga["status"] == ("SUCCEEDED" if booked else "COMPENSATED")
     if not booked:
         assert saga["reason"]["error"] == "StockUnavailableError"
-    until = time.monotonic() + 30
-    shown = [api.get(f"/stock/{name}-{one}") for one in "ab"]
-    while any(one["held"] for one in shown) and time.monotonic() < until:
-        time.sleep(0.2)
-        shown = [api.get(f"/stock/{name}-{one}") for one in "ab"]
+    shown = until(
+        lambda: [api.get(f"/stock/{name}-{one}") for one in "ab"],
+        "that nothing is held any more",
+        lambda seen: not any(one["held"] for one in seen),
+    )
     assert [one["confirmed"] for one in shown] == ([3, quantity] if booked else [0, 0])
     paid = BALANCE - api.get(f"/accounts/{name}")["balance"]
     assert paid == (100 * (3 + quantity) if booked else 0)
@@ -184,7 +184,7 @@ def test_the_trips_of_a_page_are_ones_own(trip: Trip, cloud: LocalCloud) -> None
 
 
 def test_only_the_open_paths_answer_without_a_token(url: str) -> None:
-    with httpx.Client(base_url=url, trust_env=False) as anybody:
+    with httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE) as anybody:
         assert anybody.get("/health").status_code == 200
         assert anybody.get("/openapi.json").status_code == 200
         assert anybody.get("/docs").status_code == 200

@@ -20,6 +20,7 @@ from cli.api import Api
 from local.cloud import LocalCloud
 from recourse.valet.objects import URL_LIFE
 from recourse.valet.token import AUDIENCE
+from tests.patience import PATIENCE, until
 
 PDF = b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\ntrailer\n<<>>\n%%EOF\n"
 SKEW = 5
@@ -28,7 +29,7 @@ SKEW = 5
 @pytest.fixture(scope="module")
 def open_http() -> Iterator[httpx.Client]:
     """A client without a bearer, as whoever holds a token or a URL has."""
-    with httpx.Client(timeout=30, trust_env=False) as made:
+    with httpx.Client(timeout=PATIENCE, trust_env=False) as made:
         yield made
 
 
@@ -113,10 +114,10 @@ def test_a_document_goes_up_and_comes_down(caller: Caller) -> None:
 
 def test_an_upload_is_committed_by_s3s_event_where_nobody_completes_it(caller: Caller) -> None:
     key = caller.put()
-    until = time.monotonic() + 30
-    while caller.api.get(f"/valet-keys/{key['key_id']}")["status"] != "COMPLETED":
-        assert time.monotonic() < until, "S3's event has committed nothing"
-        time.sleep(0.2)
+    until(
+        lambda: caller.api.get(f"/valet-keys/{key['key_id']}")["status"] == "COMPLETED",
+        "what S3's event commits",
+    )
     audit = caller.api.get(f"/valet-keys/{key['key_id']}")["audit"]
     assert Counter(row["action"] for row in audit)["complete"] == 1
     assert [row["caller"] for row in audit if row["action"] == "complete"] == ["s3"]

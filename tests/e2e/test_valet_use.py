@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ import pytest
 from cli.api import Api
 from local import ROOT
 from tests.e2e.conftest import Trip
+from tests.patience import PATIENCE, until
 
 MIB = 2**20
 SECTION = "## Documents by valet key"
@@ -75,17 +75,20 @@ class Put:
     def interrupted(self, how: signal.Signals) -> tuple[int, str]:
         """Interrupt it once some parts are up; its exit code, and what it said."""
         process = self.start()
-        until = time.monotonic() + 60
-        while not self.parts():
-            assert process.poll() is None and time.monotonic() < until, process.communicate()
-            time.sleep(0.01)
+
+        def sent() -> set[int]:
+            parts = self.parts()
+            assert parts or process.poll() is None, process.communicate()
+            return parts
+
+        until(sent, "parts that are remembered as sent", pause=0.01)
         process.send_signal(how)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=PATIENCE)
         return process.returncode, said
 
     def finished(self) -> dict[str, Any]:
         process = self.start()
-        told, said = process.communicate(timeout=120)
+        told, said = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, said
         done: dict[str, Any] = json.loads(told)
         return done
@@ -152,7 +155,7 @@ def test_an_invoice_comes_down_by_the_link_of_its_saga_until_it_is_revoked(trip:
     saga_id = trip.start()
     trip.ended(saga_id, "SUCCEEDED")
     link = trip.api.get(f"/sagas/{saga_id}")["links"]["invoice"]
-    with httpx.Client(trust_env=False, follow_redirects=True, timeout=30) as anybody:
+    with httpx.Client(trust_env=False, follow_redirects=True, timeout=PATIENCE) as anybody:
         got = anybody.get(link)
         assert got.status_code == 200, got.text
         assert got.content.startswith(b"%PDF-")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,8 +17,7 @@ from standardwebhooks import Webhook as Verifier
 from cli.api import Api
 from local.cloud import EVERY_SCOPE, LocalCloud
 from tests.e2e.conftest import Trip
-
-PATIENCE = 30
+from tests.patience import PATIENCE, until
 
 
 @dataclass
@@ -145,9 +143,9 @@ def test_what_fails_is_tried_again_and_what_was_told_is_replayed(
 
 def _log(api: Any, path: str, count: int) -> list[dict[str, Any]]:
     """The log once it has so many rows: a row is written when the answer has been read."""
-    until = time.monotonic() + PATIENCE
-    while len(items := api.get(f"{path}/deliveries?limit=100")["items"]) < count:
-        assert time.monotonic() < until, items
-        time.sleep(0.05)
-    found: list[dict[str, Any]] = items
-    return found
+
+    def look() -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = api.get(f"{path}/deliveries?limit=100")["items"]
+        return items
+
+    return until(look, f"{count} rows in the log", lambda items: len(items) >= count)

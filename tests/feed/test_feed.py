@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any, get_args
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recourse.cursors import BadCursorError
@@ -29,6 +29,7 @@ from recourse.saga import Coordination
 from tests.integration.trips import TRIP, stock
 from tests.moto.feeding import Feeding
 from tests.moto.ground import ground
+from tests.profile import examples
 
 owners = (f"owner-{number}" for number in count())
 
@@ -118,9 +119,7 @@ def test_appending_at_the_same_moment_leaves_no_gap_and_no_double(feed: Feed, ow
         assert mine == [1, 2, 3]
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@examples(25)  # each is up to twelve appends on moto
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 5)), max_size=12))
 def test_whatever_is_delivered_again_each_is_once_and_in_order(
     feed: Feed, batches: list[tuple[str, int]]

@@ -9,11 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from aws_cdk import App, Validations
-from cdk_nag import AwsSolutionsChecks
-
-from infra.app import build
-from infra.stage import Stage
 from recourse.saga import Saga
 
 ROOT = Path(__file__).parents[2]
@@ -183,6 +178,12 @@ def synthesise(
     folder: Path, context: Mapping[str, str], sagas: dict[str, Saga] | None = None
 ) -> Assembly:
     """Synthesise the app as the CLI would, with cdk.json's context and more."""
+    from aws_cdk import App, Validations
+    from cdk_nag import AwsSolutionsChecks
+
+    from infra.app import build
+    from infra.stage import Stage
+
     settings = json.loads((ROOT / "cdk.json").read_text())["context"]
     app = App(context=settings | CLI | context, outdir=str(folder), analytics_reporting=False)
     build(app, Stage.from_context(app.node), sagas)

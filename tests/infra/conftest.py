@@ -1,6 +1,7 @@
 """The assemblies that the tests read: each synthesised once a session.
 
-Loading the CDK takes longer than all of them together, so the modules here share one worker.
+Loading the CDK takes longer than all of them together, so the modules here share one worker, and
+import what loads it where a test of theirs runs: every worker collects them.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from infra.components.issuer import SCOPES
 from tests.infra.assembly import Assembly, Resource
 
 pytestmark = pytest.mark.xdist_group("infra")
@@ -78,6 +77,8 @@ def test_without_one_they_are_those_of_a_user_pool_of_ours(dev: Assembly) -> Non
 
 def test_a_token_with_scopes_can_be_had_from_the_user_pool(dev: Assembly) -> None:
     """Only a domain has the endpoint for it; a user pool by itself issues none."""
+    from infra.components.issuer import SCOPES
+
     domain = dev.one("AWS::Cognito::UserPoolDomain", "Users/Pool/Domain")
     assert dev.plain("Issuer", domain.properties) == {
         "Domain": "recourse-dev-<AWS::AccountId>",
@@ -91,6 +92,8 @@ def test_a_token_with_scopes_can_be_had_from_the_user_pool(dev: Assembly) -> Non
 
 
 def test_only_the_operators_client_may_ask_for_the_operators_scope(dev: Assembly) -> None:
+    from infra.components.issuer import SCOPES
+
     may = {
         client.name.rpartition("/")[2]: {
             scope.rpartition("/")[2]

@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_cdk import App, Stack, Validations
-from aws_cdk.aws_s3 import Bucket
-from cdk_nag import AwsSolutionsChecks
 
 from tests.infra.assembly import Assembly, synthesise
 from tests.infra.conftest import LOCAL
@@ -24,6 +21,10 @@ def test_cdk_nag_finds_nothing(each: Assembly) -> None:
 
 
 def test_cdk_nag_is_there_to_find_something(tmp_path: Path) -> None:
+    from aws_cdk import App, Stack, Validations
+    from aws_cdk.aws_s3 import Bucket
+    from cdk_nag import AwsSolutionsChecks
+
     app = App(outdir=str(tmp_path), analytics_reporting=False)
     Bucket(Stack(app, "Careless"), "Open")
     Validations.of(app).add_plugins(AwsSolutionsChecks())

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from aws_cdk import Duration, Stack
-from aws_cdk.assertions import Template
-from aws_cdk.aws_cloudwatch_actions import SnsAction
-from aws_cdk.aws_kms import Key
-from aws_cdk.aws_lambda import Code, Function, Runtime
-from aws_cdk.aws_sns import Topic
 
-from infra.components.queues import PullConsumer, UnsafeQueueError
-from infra.stage import Stage
 from recourse.choreography import listeners
 from recourse.listener import GRACE
 from statemachines import SAGAS
 from tests.infra.assembly import Assembly, Resource
+
+if TYPE_CHECKING:
+    from infra.components.queues import PullConsumer
 
 pytestmark = pytest.mark.xdist_group("infra")
 KEPT = ("Relay", "Feeder", "FeedRelay", "Sweeper", "ValetCommit", "Notifier")
@@ -274,10 +269,25 @@ def test_a_step_is_tried_as_often_as_it_is_declared_before_its_queue_sets_a_mess
 @pytest.fixture
 def consumer() -> Callable[..., PullConsumer]:
     """A consumer with settings of the test's own."""
+    from aws_cdk import Duration, Stack
+    from aws_cdk.aws_cloudwatch_actions import SnsAction
+    from aws_cdk.aws_kms import Key
+    from aws_cdk.aws_lambda import Code, Function, Runtime
+    from aws_cdk.aws_sns import Topic
+
+    from infra.components.queues import PullConsumer
+    from infra.stage import Stage
+
     stack = Stack()
     key, alarms = Key(stack, "Key"), Topic(stack, "Alarms")
 
-    def made(*, timeout: int = 30, reserved: int | None = None, **settings: Any) -> PullConsumer:
+    def made(
+        *,
+        timeout: int = 30,
+        reserved: int | None = None,
+        visibility: int | None = None,
+        **settings: Any,
+    ) -> PullConsumer:
         function = Function(
             stack,
             "Function",
@@ -295,6 +305,7 @@ def consumer() -> Callable[..., PullConsumer]:
             function=function,
             key=key,
             alarm=SnsAction(alarms),
+            visibility=None if visibility is None else Duration.seconds(visibility),
             **{"topic": Topic(stack, "Topic"), **settings},
         )
 
@@ -304,7 +315,7 @@ def consumer() -> Callable[..., PullConsumer]:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"visibility": Duration.seconds(179)}, "visibility of 179 s"),
+        ({"visibility": 179}, "visibility of 179 s"),
         ({"receives": 4}, "set aside after 4 receives"),
         ({"at_once": 1}, "1 batches at once"),
         ({"reserved": 5}, "10 batches at once, where 2 to 5 can be"),
@@ -314,6 +325,8 @@ def consumer() -> Callable[..., PullConsumer]:
 def test_a_consumer_that_would_lose_messages_is_refused_when_it_is_built(
     consumer: Callable[..., PullConsumer], settings: dict[str, Any], said: str
 ) -> None:
+    from infra.components.queues import UnsafeQueueError
+
     with pytest.raises(UnsafeQueueError, match=f"Consumer: .*{said}"):
         consumer(**settings)
 
@@ -321,12 +334,15 @@ def test_a_consumer_that_would_lose_messages_is_refused_when_it_is_built(
 def test_a_consumer_within_its_functions_concurrency_is_built(
     consumer: Callable[..., PullConsumer],
 ) -> None:
-    assert consumer(reserved=5, at_once=5, receives=5, visibility=Duration.seconds(180)).queue
+    assert consumer(reserved=5, at_once=5, receives=5, visibility=180).queue
 
 
 def test_a_consumer_that_keeps_order_has_fifo_queues_and_needs_no_topic(
     consumer: Callable[..., PullConsumer],
 ) -> None:
+    from aws_cdk import Stack
+    from aws_cdk.assertions import Template
+
     made = consumer(topic=None, fifo=True)
     template = Template.from_stack(Stack.of(made))
     template.resource_count_is("AWS::SNS::Subscription", 0)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from infra.components import code
 from lambdas import kit
 from statemachines import SAGAS
 from tests.infra.assembly import ROOT, Assembly, Resource
@@ -26,6 +25,8 @@ SETTINGS = ("POWERTOOLS_", "AWS_")
 
 
 def handled_by(function: Resource) -> tuple[str, str]:
+    from infra.components import code
+
     handler = function.properties["Handler"]
     if handler.endswith(".sh"):
         # What the Lambda Web Adapter starts, which names the app that it serves.
@@ -133,6 +134,8 @@ def test_all_functions_share_one_bundle(each: Assembly) -> None:
 
 
 def test_the_bundle_has_everything_that_a_function_imports_of_ours() -> None:
+    from infra.components import code
+
     carried = {path.relative_to(ROOT) for path in code.sources()}
     for package in code.PACKAGES:
         here = {path.relative_to(ROOT) for path in (ROOT / package).rglob("*.py")}
@@ -148,6 +151,8 @@ def test_the_bundle_has_everything_that_a_function_imports_of_ours() -> None:
 def test_the_bundle_follows_the_code_and_the_pins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from infra.components import code
+
     (tmp_path / "lambdas").mkdir()
     (tmp_path / "lambdas" / "relay.py").write_text("one = 1\n")
     (tmp_path / "lambdas" / "requirements.lock").write_text("one==1\n")
@@ -167,6 +172,8 @@ def pins(path: Path) -> dict[str, str]:
 
 
 def test_what_is_deployed_is_pinned_by_hash_at_the_versions_that_are_tested() -> None:
+    from infra.components import code
+
     deployed, tested = pins(code.REQUIREMENTS), pins(ROOT / "requirements.lock")
     assert deployed
     assert {name: tested.get(name) for name in deployed} == deployed
@@ -176,6 +183,8 @@ def test_what_is_deployed_is_pinned_by_hash_at_the_versions_that_are_tested() ->
 
 
 def test_the_lock_has_every_dependency_and_nothing_that_the_runtime_brings() -> None:
+    from infra.components import code
+
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     deployed = pins(code.REQUIREMENTS)
     for dependency in project["dependencies"]:

@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from infra.components.stream import ADAPTER
 from recourse.connections import LEASE
 from tests.infra.assembly import Assembly
 
@@ -46,6 +45,8 @@ def test_a_lease_outlives_its_holder(each: Assembly) -> None:
 
 
 def test_the_stream_is_served_by_the_web_adapter_as_it_comes(each: Assembly) -> None:
+    from infra.components.stream import ADAPTER
+
     function = each.one("AWS::Lambda::Function", "Stream")
     told = each.environment(function)
     assert told["AWS_LAMBDA_EXEC_WRAPPER"] == "/opt/bootstrap"

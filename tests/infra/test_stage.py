@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import pytest
-from aws_cdk import App
+from typing import TYPE_CHECKING
 
-from infra.stage import ContextError, Stage
+import pytest
+
+if TYPE_CHECKING:
+    from infra.stage import Stage
 
 pytestmark = pytest.mark.xdist_group("infra")
 
 
 def stage(**context: str) -> Stage:
+    from aws_cdk import App
+
+    from infra.stage import Stage
+
     return Stage.from_context(App(context=context, analytics_reporting=False).node)
 
 
 def test_without_a_word_it_is_dev_without_faults() -> None:
+    from infra.stage import Stage
+
     assert stage() == Stage()
     assert (Stage().name, Stage().keeps_data, Stage().chaos) == ("dev", False, False)
 
@@ -68,11 +76,15 @@ def test_so_many_streams_as_the_context_says() -> None:
     ],
 )
 def test_what_it_cannot_say_is_refused_by_name(context: dict[str, str], said: str) -> None:
+    from infra.stage import ContextError
+
     with pytest.raises(ContextError, match=said):
         stage(**context)
 
 
 def test_a_step_function_outlives_its_task_whatever_the_timescale() -> None:
+    from infra.stage import Stage
+
     assert Stage().step_timeout(30).to_seconds() == 35
     assert Stage(timescale=0.1).step_timeout(30).to_seconds() == 8
     assert Stage(timescale=0.01).step_timeout(30).to_seconds() == 6

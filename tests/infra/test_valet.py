@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from infra.components.valet_bucket import OLDEST_SIGNATURE
 from recourse.valet.objects import URL_LIFE
 from tests.infra.assembly import Assembly, listed
 
@@ -42,6 +41,8 @@ def test_the_bucket_denies_every_signature_but_version_4(each: Assembly) -> None
 
 
 def test_the_bucket_denies_signatures_older_than_a_url_lives(each: Assembly) -> None:
+    from infra.components.valet_bucket import OLDEST_SIGNATURE
+
     one = statements(each)["NoOldSignature"]
     assert one["Condition"] == {"NumericGreaterThan": {"s3:signatureAge": str(OLDEST_SIGNATURE)}}
     assert (one["Action"], one["Principal"]) == ("s3:*", {"AWS": "*"})

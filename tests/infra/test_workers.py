@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from infra.components.code import ROOT
 from recourse.worker import LAST_FLUSH
-from tests.infra.assembly import Assembly, Resource
+from tests.infra.assembly import ROOT, Assembly, Resource
 from tests.infra.test_functions import ASKS, pins, reads
 from tests.infra.test_rights import PUT, TAKE, functions
 

@@ -18,7 +18,6 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import pytest
 import schemathesis
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError
-from hypothesis import HealthCheck, settings
 from pydantic import TypeAdapter
 from schemathesis import Case
 from schemathesis.checks import not_a_server_error
@@ -39,6 +38,7 @@ from tests.integration.lending import URL, lending
 from tests.integration.trips import TRIP, must_agree, stock
 from tests.moto.feeding import Feeding
 from tests.moto.ground import LEDGER, Ground, ground
+from tests.profile import examples
 
 SAGA = SAGAS["travel-booking"]
 NAMES = [step.name for step in SAGA.all]
@@ -1164,7 +1164,7 @@ schema = described.exclude(path_regex=r"^/(valet-keys|v/|webhooks|\.well-known|e
 
 
 @schema.parametrize()
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(25)  # for each of the operations
 def test_every_answer_is_as_described(shared: Ground, case: Case[Any]) -> None:
     case.call_and_validate(
         checks=[

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
+
 ROOT = Path(__file__).parents[2]
 COPIED = (
     *("recourse", "services", "statemachines", "lambdas", "infra", "local", "cli", "samples"),
@@ -109,7 +111,7 @@ def run(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=2 * PATIENCE,
     )
 
 

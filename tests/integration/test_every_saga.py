@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recourse import sweeper as sweeper_module
@@ -27,6 +27,7 @@ from recourse.saga import Coordination, Saga
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
 from tests.moto.ground import Ground, Mishap
+from tests.profile import examples
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 PLENTY = 1000
@@ -267,12 +268,7 @@ def from_outside(ground: Ground, what: str, step: str, phase: str, after: bool) 
 
 
 @given(trouble=troubles())
-@settings(
-    max_examples=60,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@examples(60)  # each is some ten runs of a saga on moto
 def test_any_sequence_of_faults_is_brought_to_a_good_end(
     stocked: Ground, trouble: tuple[str, Coordination, dict[str, str], Any, int]
 ) -> None:

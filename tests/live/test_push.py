@@ -10,7 +10,7 @@ from unittest import mock
 
 import pytest
 from botocore.exceptions import ClientError
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lambdas import push as push_function
@@ -20,6 +20,7 @@ from recourse.events import KEPT
 from recourse.feed import Entry, Feed, cursor_of
 from recourse.step import TransientError
 from tests.live.conftest import Clock, Gateway, Killed, append, failure, owners
+from tests.profile import examples
 
 Open = Callable[..., str]
 names = (f"connection-{number}" for number in count())
@@ -285,11 +286,7 @@ class Told:
         return self.entries[after : after + limit]
 
 
-@settings(
-    max_examples=20,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@examples(20)  # each is dozens of calls of moto
 @given(data=st.data())
 def test_nothing_is_lost_doubled_or_overtaken_however_pushers_meet(
     data: st.DataObject, dynamodb: Any

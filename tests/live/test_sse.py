@@ -27,9 +27,9 @@ from recourse.live import PROBLEMS
 from recourse.watch import PAGE, Watch
 from tests.live.conftest import append
 from tests.live.test_push import expire
+from tests.patience import PATIENCE, until
 
 URL = "https://issuer.example"
-PATIENCE = 10
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ class Answer:
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(work, 3 * PATIENCE))
+    asyncio.run(asyncio.wait_for(work, PATIENCE))
 
 
 @pytest.fixture
@@ -255,7 +255,7 @@ def test_silence_is_filled_with_comments_and_it_ends_when_its_time_is_up(
     feed: Feed, issuer: Issuer, token: str
 ) -> None:
     async def work() -> None:
-        async with App(feed, issuer, seconds=0.2, heartbeat=0.05).get(token) as answer:
+        async with App(feed, issuer, seconds=1, heartbeat=0.05).get(token) as answer:
             await answer.opened()
             frames = []
             while (frame := await answer.frame()) is not None:
@@ -397,17 +397,20 @@ def test_the_start_script_serves_the_app_as_the_web_adapter_asks_for_it(issuer: 
         "AUDIENCES": AUDIENCE,
         "STREAM_SECONDS": "870",
     }
+
+    def ask() -> httpx.Response | None:
+        assert server.poll() is None
+        try:
+            return httpx.get(
+                f"http://127.0.0.1:{port}/events/stream", trust_env=False, timeout=PATIENCE
+            )
+        except httpx.ConnectError:
+            return None
+
     with subprocess.Popen([ROOT / "lambdas" / "sse.sh"], env=told, cwd="/") as server:
         try:
-            until = time.monotonic() + 3 * PATIENCE
-            while True:
-                try:
-                    answer = httpx.get(f"http://127.0.0.1:{port}/events/stream", trust_env=False)
-                    break
-                except httpx.ConnectError:
-                    assert server.poll() is None and time.monotonic() < until
-                    time.sleep(0.05)
+            answer = until(ask, "an answer of the start script's server")
         finally:
             server.terminate()
-    assert answer.status_code == 401
+    assert answer and answer.status_code == 401
     assert answer.json()["type"] == "urn:recourse:problem:unauthorized"

@@ -1,5 +1,6 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,9 +15,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Start an emulator with the gaps given closed; it stops after the test."""
     started: list[Emulator] = []
 
-    def start(*gaps: str, timescale: float = 1, folder: str = "emulator") -> Emulator:
+    def start(*gaps: str, folder: str = "emulator", **options: Any) -> Emulator:
         port = _free_port(0)
-        emulator = Emulator(port=port, folder=tmp_path / folder, timescale=timescale, gaps=gaps)
+        emulator = Emulator(port=port, folder=tmp_path / folder, gaps=gaps, **options)
         emulator.start()
         started.append(emulator)
         return emulator

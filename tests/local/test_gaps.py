@@ -6,9 +6,12 @@ Where the first half of a test fails, ministack has closed the gap: delete our f
 import io
 import json
 import os
+import re
+import socket
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +23,7 @@ from websockets.typing import Subprotocol
 from local.aws import client
 from local.emulator import Emulator
 from tests.local.conftest import Start
+from tests.patience import PATIENCE
 
 ROLE = "arn:aws:iam::000000000000:role/any"
 
@@ -182,6 +186,163 @@ def test_a_stream_keeps_its_records_over_a_restart(start: Start) -> None:
     assert records_after_a_restart(start("stream_records", folder="closed")) == 1
 
 
+READER = """
+def handler(event, context):
+    return len(event["Records"])
+"""
+
+
+def stream_that_was_read(emulator: Emulator, written: int) -> str:
+    dynamodb, functions = client("dynamodb", emulator.url), client("lambda", emulator.url)
+    arn: str = dynamodb.create_table(
+        TableName="things",
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"},
+    )["TableDescription"]["LatestStreamArn"]
+    create_function(emulator, READER)
+    mapping = functions.create_event_source_mapping(
+        EventSourceArn=arn, FunctionName="pid", StartingPosition="TRIM_HORIZON", BatchSize=1000
+    )["UUID"]
+    functions.update_event_source_mapping(UUID=mapping, Enabled=False)
+    for number in range(written):
+        dynamodb.put_item(TableName="things", Item={"pk": {"S": str(number)}})
+    assert kept(emulator, arn) == written, "what was not read is kept"
+    functions.update_event_source_mapping(UUID=mapping, Enabled=True)
+    while not functions.get_event_source_mapping(UUID=mapping)["LastProcessingResult"].startswith(
+        "OK"
+    ):
+        time.sleep(0.1)
+    return arn
+
+
+def kept(emulator: Emulator, stream: str) -> int:
+    streams = client("dynamodbstreams", emulator.url)
+    shard = streams.describe_stream(StreamArn=stream)["StreamDescription"]["Shards"][0]
+    iterator = streams.get_shard_iterator(
+        StreamArn=stream, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+    )["ShardIterator"]
+    found = 0
+    while records := (page := streams.get_records(ShardIterator=iterator))["Records"]:
+        found += len(records)
+        iterator = page["NextShardIterator"]
+    return found
+
+
+def test_a_stream_keeps_of_what_was_read_the_latest_only(start: Start) -> None:
+    shipped, closed = start(), start("bounded_memory", folder="closed")
+    assert kept(shipped, stream_that_was_read(shipped, 510)) == 510
+    stream = stream_that_was_read(closed, 510)
+    until = time.monotonic() + 60
+    while (left := kept(closed, stream)) != 500 and time.monotonic() < until:
+        time.sleep(0.1)
+    assert left == 500
+
+
+MEETING = """
+import pathlib, time
+
+def handler(event, context):
+    table = event["Records"][0]["eventSourceARN"].split("/")[1]
+    folder = pathlib.Path(FOLDER)
+    (folder / table).touch()
+    until = time.monotonic() + SECONDS
+    while (met := len(list(folder.iterdir())) > 1) is False and time.monotonic() < until:
+        time.sleep(0.01)
+    return met
+"""
+
+
+def streams_that_are_taken_at_once(emulator: Emulator, folder: Path, seconds: float) -> bool:
+    """Whether the function of one stream is called while that of another is at work."""
+    folder.mkdir()
+    dynamodb, functions = client("dynamodb", emulator.url), client("lambda", emulator.url)
+    code = MEETING.replace("FOLDER", repr(str(folder))).replace("SECONDS", str(seconds))
+    create_function(emulator, code)
+    mappings = []
+    for table in ("first", "second"):
+        arn = dynamodb.create_table(
+            TableName=table,
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+            StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"},
+        )["TableDescription"]["LatestStreamArn"]
+        made = functions.create_event_source_mapping(
+            EventSourceArn=arn, FunctionName="pid", StartingPosition="TRIM_HORIZON"
+        )
+        mappings.append(made["UUID"])
+        dynamodb.put_item(TableName=table, Item={"pk": {"S": "a"}})
+    first = folder / "first"
+    while not first.exists():
+        time.sleep(0.01)
+    first_result = functions.get_event_source_mapping(UUID=mappings[0])["LastProcessingResult"]
+    while not (folder / "second").exists():
+        result = functions.get_event_source_mapping(UUID=mappings[0])["LastProcessingResult"]
+        if result != first_result:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def test_a_stream_is_taken_while_the_function_of_another_is_at_work(
+    start: Start, tmp_path: Path
+) -> None:
+    shipped, closed = start(), start("batches_of_streams", folder="closed")
+    assert not streams_that_are_taken_at_once(shipped, tmp_path / "one-by-one", 2)
+    assert streams_that_are_taken_at_once(closed, tmp_path / "at-once", 18)
+
+
+def seconds_to_the_first_state(emulator: Emulator) -> float:
+    end = run(emulator, {"StartAt": "end", "States": {"end": {"Type": "Succeed"}}})
+    history = client("stepfunctions", emulator.url).get_execution_history(
+        executionArn=end["executionArn"]
+    )["events"]
+    seconds: float = (history[1]["timestamp"] - history[0]["timestamp"]).total_seconds()
+    return seconds
+
+
+def test_an_execution_enters_its_first_state_at_once(start: Start) -> None:
+    shipped, closed = start(), start("execution_starts", folder="closed")
+    assert min(seconds_to_the_first_state(shipped) for _ in range(3)) >= 0.15
+    assert min(seconds_to_the_first_state(closed) for _ in range(10)) < 0.15
+
+
+def log_streams(emulator: Emulator, invocations: int) -> int:
+    functions = create_function(emulator)
+    for _ in range(invocations):
+        functions.invoke(FunctionName="pid", Payload=b"0")
+    pages = client("logs", emulator.url).get_paginator("describe_log_streams")
+    return sum(len(page["logStreams"]) for page in pages.paginate(logGroupName="/aws/lambda/pid"))
+
+
+def test_the_latest_log_streams_are_kept(start: Start) -> None:
+    assert log_streams(start(), 105) == 105
+    closed = start("bounded_memory", "runtime_api_delay", folder="closed")
+    assert log_streams(closed, 105) == 100
+
+
+def pieces_of_answers(emulator: Emulator, calls: int) -> int:
+    """In how many pieces the answers to some calls on one connection come."""
+    pieces = 0
+    with socket.create_connection(("127.0.0.1", emulator.port)) as connection:
+        for _ in range(calls):
+            connection.sendall(b"GET /_ministack/ready HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            answer = b""
+            while not (
+                whole := re.search(rb"length: (\d+).*?\r\n\r\n(.*)", answer, re.S | re.I)
+            ) or (len(whole[2]) < int(whole[1])):
+                answer += connection.recv(65536)
+                pieces += 1
+    return pieces
+
+
+def test_an_answer_comes_in_one_piece(start: Start) -> None:
+    assert pieces_of_answers(start(), 50) > 50
+    assert pieces_of_answers(start("http_answers", folder="closed"), 50) == 50
+
+
 BOOTSTRAP = """#!/bin/sh
 cd "$LAMBDA_TASK_ROOT" && exec "$RECOURSE_PYTHON" -m awslambdaric "$_HANDLER"
 """
@@ -195,12 +356,12 @@ def handler(seconds, context):
 """
 
 
-def create_function(emulator: Emulator) -> Any:
-    """A function that logs a line, sleeps and answers with its process's id."""
+def create_function(emulator: Emulator, handler: str = HANDLER) -> Any:
+    """A function; it logs a line, sleeps and answers with its process's id."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as package:
         package.writestr("bootstrap", BOOTSTRAP)
-        package.writestr("pid.py", HANDLER)
+        package.writestr("pid.py", handler)
     functions = client("lambda", emulator.url)
     functions.create_function(
         FunctionName="pid",
@@ -227,7 +388,7 @@ def processes_of_a_burst(emulator: Emulator, invocations: int) -> int:
 def test_a_burst_does_not_start_a_process_for_every_invocation_at_once(start: Start) -> None:
     burst = 4 + 2 * (os.cpu_count() or 2)
     assert processes_of_a_burst(start(), burst) == burst
-    assert processes_of_a_burst(start("cold_starts", folder="closed"), burst) < burst
+    assert processes_of_a_burst(start("bounded_workers", folder="closed"), burst) < burst
 
 
 def fastest_invocation(emulator: Emulator) -> float:
@@ -328,6 +489,7 @@ def agreed_subprotocol(emulator: Emulator) -> str | None:
         additional_headers={"authorization": "right"},
         subprotocols=[Subprotocol("v1"), Subprotocol("more")],
         proxy=None,
+        open_timeout=PATIENCE,
     ) as opened:
         return opened.subprotocol
 
@@ -338,7 +500,10 @@ def test_a_websocket_is_opened_with_the_subprotocol_that_is_agreed_to(start: Sta
 
 
 def status_of_a_refusal(emulator: Emulator) -> int:
-    with pytest.raises(InvalidStatus) as refused, connect(websocket_api(emulator), proxy=None):
+    with (
+        pytest.raises(InvalidStatus) as refused,
+        connect(websocket_api(emulator), proxy=None, open_timeout=PATIENCE),
+    ):
         pytest.fail("it was opened")
     status: int = refused.value.response.status_code
     return status

@@ -1,6 +1,9 @@
 import json
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from websockets.typing import Subprotocol
 from local.cloud import _free_port
 from local.issuer import Issuer
 from local.proxy import Proxy
+from tests.patience import PATIENCE
 
 
 class Upstream(BaseHTTPRequestHandler):
@@ -73,7 +77,11 @@ def api(proxy: Proxy) -> Iterator[str]:
 def test_a_call_goes_through_untouched(api: str, method: str) -> None:
     headers = {"Authorization": "Bearer x", "Idempotency-Key": "k-1", "Prefer": "wait=20"}
     answer = httpx.request(
-        method, f"{api}/sagas/a%2Fb%20c?cursor=%3D&limit=2", headers=headers, content=b'{"a": 1}'
+        method,
+        f"{api}/sagas/a%2Fb%20c?cursor=%3D&limit=2",
+        headers=headers,
+        content=b'{"a": 1}',
+        timeout=PATIENCE,
     )
     said = answer.json()
     assert said["method"] == method
@@ -84,35 +92,40 @@ def test_a_call_goes_through_untouched(api: str, method: str) -> None:
 
 
 def test_an_answer_comes_back_untouched(api: str) -> None:
-    answer = httpx.get(f"{api}/sagas")
+    answer = httpx.get(f"{api}/sagas", timeout=PATIENCE)
     assert answer.status_code == 409
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["etag"] == 'W/"7"'
     assert answer.headers.get_list("set-cookie") == ["a=1", "b=2"]
-    assert httpx.head(f"{api}/sagas").headers["content-length"] != "0"
+    assert httpx.head(f"{api}/sagas", timeout=PATIENCE).headers["content-length"] != "0"
 
 
 def test_a_call_without_a_body_gets_none(api: str) -> None:
-    said = httpx.get(f"{api}/sagas").json()
+    said = httpx.get(f"{api}/sagas", timeout=PATIENCE).json()
     assert "content-length" not in dict(said["headers"])
     assert said["body"] == ""
 
 
 def test_before_the_api_is_there_it_says_so(proxy: Proxy) -> None:
-    answer = httpx.get(f"{proxy.url}/health")
+    answer = httpx.get(f"{proxy.url}/health", timeout=PATIENCE)
     assert answer.status_code == 503
     assert answer.headers["content-type"] == "application/problem+json"
 
 
 def test_when_the_api_is_gone_it_says_so(proxy: Proxy) -> None:
     proxy.target = f"http://127.0.0.1:{_free_port(0)}"
-    assert httpx.get(f"{proxy.url}/health").status_code == 502
+    assert httpx.get(f"{proxy.url}/health", timeout=PATIENCE).status_code == 502
 
 
 def test_it_serves_the_issuers_documents(proxy: Proxy) -> None:
-    discovery = httpx.get(f"{proxy.url}/_issuer/.well-known/openid-configuration").json()
+    discovery = httpx.get(
+        f"{proxy.url}/_issuer/.well-known/openid-configuration", timeout=PATIENCE
+    ).json()
     assert discovery["issuer"] == "http://127.0.0.1/_issuer"
-    assert httpx.get(f"{proxy.url}/_issuer/jwks.json").json()["keys"][0]["alg"] == "RS256"
+    assert (
+        httpx.get(f"{proxy.url}/_issuer/jwks.json", timeout=PATIENCE).json()["keys"][0]["alg"]
+        == "RS256"
+    )
 
 
 # WebSockets.
@@ -157,21 +170,24 @@ def test_a_websocket_goes_through_with_its_headers_query_and_subprotocol(echo: s
         additional_headers={"Authorization": "Bearer x"},
         subprotocols=[Subprotocol("v1"), Subprotocol("bearer.x")],
         proxy=None,
+        open_timeout=PATIENCE,
     ) as opened:
         assert opened.subprotocol == "v1"
-        said = json.loads(opened.recv(timeout=10))
+        said = json.loads(opened.recv(timeout=PATIENCE))
         assert said == {"path": "/stage?after=%3D", "authorization": "Bearer x"}
         for message in ("hello", b"bytes", "x" * 100_000):
             opened.send(message)
-            assert opened.recv(timeout=10) == message
+            assert opened.recv(timeout=PATIENCE) == message
 
 
 def test_a_websocket_is_closed_as_the_api_closes_it(echo: str) -> None:
-    with connect(echo, subprotocols=[Subprotocol("v1")], proxy=None) as opened:
-        opened.recv(timeout=10)
+    with connect(
+        echo, subprotocols=[Subprotocol("v1")], proxy=None, open_timeout=PATIENCE
+    ) as opened:
+        opened.recv(timeout=PATIENCE)
         opened.send("close")
         with pytest.raises(ConnectionClosed) as closed:
-            opened.recv(timeout=10)
+            opened.recv(timeout=PATIENCE)
     assert closed.value.rcvd
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4001, "as you say")
 
@@ -181,7 +197,7 @@ def test_a_refused_handshake_is_refused_as_the_api_does_it(echo: str, proxy: Pro
         headers = {"Authorization": "wrong"}
         with (
             pytest.raises(InvalidStatus) as refused,
-            connect(echo, additional_headers=headers, proxy=None),
+            connect(echo, additional_headers=headers, proxy=None, open_timeout=PATIENCE),
         ):
             pytest.fail("it was opened")
         status: int = refused.value.response.status_code
@@ -193,7 +209,7 @@ def test_a_refused_handshake_is_refused_as_the_api_does_it(echo: str, proxy: Pro
 
 
 def test_before_there_is_a_stream_it_says_so(proxy: Proxy) -> None:
-    assert httpx.get(f"{proxy.url}/events/stream").status_code == 503
+    assert httpx.get(f"{proxy.url}/events/stream", timeout=PATIENCE).status_code == 503
 
 
 def test_an_open_stream_ends_in_order_when_the_proxy_stops(
@@ -206,9 +222,22 @@ def test_an_open_stream_ends_in_order_when_the_proxy_stops(
             pass
 
     proxy.stream = endless
-    with httpx.stream("GET", f"{proxy.url}/events/stream", timeout=10) as answer:
+    with httpx.stream("GET", f"{proxy.url}/events/stream", timeout=PATIENCE) as answer:
         lines = answer.iter_lines()
         assert next(lines) == "begun"
         proxy.stop()
         assert list(lines) == []
     assert not caplog.records
+
+
+def test_a_connection_that_was_idle_for_a_while_is_still_open(proxy: Proxy) -> None:
+    # Clients keep theirs for 5 s or longer (httpx: 5, the web's common servers: 60 and more).
+    idle = 6
+    with closing(HTTPConnection("127.0.0.1", int(proxy.url.rpartition(":")[2]))) as connection:
+        connection.request("GET", "/_issuer/jwks.json")
+        connection.getresponse().read()
+        first = connection.sock
+        time.sleep(idle)
+        connection.request("GET", "/_issuer/jwks.json")
+        assert connection.getresponse().status == 200
+        assert connection.sock is first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from local.cloud import _free_port
 from local.emulator import Emulator
 from recourse.message import Message
 from recourse.worker import Worker
+from tests.patience import PATIENCE
 from tests.worker import handlers
 
 Process = subprocess.Popen[str]
@@ -126,7 +128,7 @@ def test_a_worker_that_is_killed_loses_nothing_and_does_nothing_twice(
         if seen.count("k20") and effects(url).keys() >= set(bodies):
             stop.set()
 
-    late = threading.Timer(20, stop.set)
+    late = threading.Timer(PATIENCE, stop.set)
     late.start()
     Worker(sqs, queue, count, in_flight=8, wait=1).run(stop)
     late.cancel()
@@ -151,7 +153,7 @@ def test_a_worker_that_is_told_to_stop_ends_in_order(
     process.stdin.write("\n")
     process.stdin.close()
     ended = line(process, "ended")
-    assert process.wait(30) == 0
+    assert process.wait(PATIENCE) == 0
     # The receive that was under way may have brought it again.
     assert (ended["done"], ended["deleted"]) == (1, 1) and ended["given_back"] >= 1
     (left,) = sqs.receive_message(QueueUrl=queue)["Messages"]
@@ -166,9 +168,20 @@ def test_a_worker_that_is_told_twice_ends_at_once(url: str, start: Callable[...,
     process.send_signal(signal.SIGTERM)
     line(process, "stopping")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == -signal.SIGTERM
+    assert process.wait(PATIENCE) == -signal.SIGTERM
 
 
+@pytest.fixture
+def restored_log() -> Iterator[None]:
+    """The command sets the log up for its process, to an output that ends with the command."""
+    logger = logging.getLogger("recourse")
+    handlers, level, propagate = logger.handlers, logger.level, logger.propagate
+    yield
+    logger.handlers, logger.propagate = handlers, propagate
+    logger.setLevel(level)
+
+
+@pytest.mark.usefixtures("restored_log")
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -8,6 +8,7 @@ delivered (`settle`).
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -65,6 +66,7 @@ from tests.moto import (
     keeping,
     naming,
     parsing,
+    signing,
     stopping,
     streams,
     transactions,
@@ -324,21 +326,27 @@ class Ground:
             twice: The same batch two times.
             lost: The function's process dies after its work: nothing of the batch is deleted.
         """
-        url = self.queues[name]
-        got = self.sqs.receive_message(
-            QueueUrl=url, MaxNumberOfMessages=most, AttributeNames=["All"]
+        # What polls a queue is played, not called: a call through moto takes longer than all else.
+        queue = self._backend[name]
+        messages = sqs_backends[handlers.ACCOUNT]["us-east-1"].receive_message(
+            name, most, 0, queue.visibility_timeout
         )
-        messages = got.get("Messages", [])
         if not messages:
             return 0
         if shuffle:
             shuffle.shuffle(messages)
         records = [
             {
-                "messageId": message["MessageId"],
-                "receiptHandle": message["ReceiptHandle"],
-                "body": message["Body"],
-                "attributes": message["Attributes"],
+                "messageId": message.id,
+                "receiptHandle": message.receipt_handle,
+                "body": message.body,
+                "attributes": {
+                    "ApproximateFirstReceiveTimestamp": str(
+                        message.approximate_first_receive_timestamp
+                    ),
+                    "ApproximateReceiveCount": str(message.approximate_receive_count),
+                    "SentTimestamp": str(message.sent_timestamp),
+                },
                 "eventSourceARN": f"arn:aws:sqs:us-east-1:{handlers.ACCOUNT}:{name}",
             }
             for message in messages
@@ -351,9 +359,31 @@ class Ground:
             except handlers.Killed:
                 lost = True
         for message in messages:
-            if message["MessageId"] not in failed and not lost:
-                self.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+            if message.id not in failed and not lost:
+                queue.delete_message(message.receipt_handle)
         return len(messages)
+
+    @contextmanager
+    def before_a_write(self, number: int, happen: Callable[[], Any]) -> Iterator[None]:
+        """Let something happen before a write to DynamoDB that has been decided on.
+
+        Args:
+            number: Before which of the writes; 0 is the first.
+            happen: What happens, once.
+        """
+        writes = itertools.count()
+
+        def look(model: Any, **_: Any) -> None:
+            written = model.name in ("PutItem", "UpdateItem", "TransactWriteItems")
+            if written and next(writes) == number:
+                happen()
+
+        calls = self.dynamodb.meta.events
+        calls.register("before-call.dynamodb", look)
+        try:
+            yield
+        finally:
+            calls.unregister("before-call.dynamodb", look)
 
     def set_aside(self, name: str) -> list[dict[str, Any]]:
         """What rests in the dead-letter queue of a queue."""
@@ -583,6 +613,7 @@ def ground(sagas: Mapping[str, Saga] = SAGAS) -> Iterator[Ground]:
         stack.enter_context(attributes.plain())
         stack.enter_context(naming.once())
         stack.enter_context(backwards.told())
+        stack.enter_context(signing.none())
         stack.enter_context(transactions.true())
         stream = stack.enter_context(streams.collected())
         stack.enter_context(_quiet("moto"))

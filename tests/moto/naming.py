@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 
 from moto.core import responses, utils
+from moto.sqs import models as queues
 
 from tests.moto.patching import replaced
 
@@ -20,7 +21,8 @@ def once() -> Iterator[None]:
     underscored = cache(utils.camelcase_to_underscores)
     methods = cache(utils.method_names_from_class)
     with ExitStack() as stack:
-        for module in (utils, responses):
+        for module in (utils, responses, queues):
             stack.enter_context(replaced(module, "camelcase_to_underscores", underscored))
+        for module in (utils, responses):
             stack.enter_context(replaced(module, "method_names_from_class", methods))
         yield

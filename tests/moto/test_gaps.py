@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from botocore.auth import SigV4Auth
 from botocore.exceptions import ClientError
 from moto import mock_aws
 from moto.awslambda.models import LambdaBackend
@@ -39,6 +40,7 @@ from tests.moto import (
     keeping,
     naming,
     parsing,
+    signing,
     stopping,
     streams,
     transactions,
@@ -46,10 +48,10 @@ from tests.moto import (
 )
 from tests.moto.ground import ENVIRONMENT
 from tests.moto.patching import replaced
+from tests.patience import PATIENCE
 
 ROLE = f"arn:aws:iam::{handlers.ACCOUNT}:role/any"
 TASK = {"Type": "Task", "Resource": handlers.arn("f")}
-AT_MOST = 10
 """Seconds to wait for what is there at once, so that a test ends where it is not."""
 
 
@@ -287,7 +289,7 @@ class Run:
 
     def end(self) -> dict[str, Any]:
         """How it ended; moto tells nobody, so it is looked at until then."""
-        pause, until = threading.Event(), time.monotonic() + AT_MOST
+        pause, until = threading.Event(), time.monotonic() + PATIENCE
         while (found := self.now())["status"] == "RUNNING" and time.monotonic() < until:
             pause.wait(0.005)
         return found
@@ -368,7 +370,7 @@ def stopped_while_branches_start() -> Iterator[tuple[Run, threading.Event]]:
 
     def start_in_turn(worker: Any) -> None:
         start(worker)
-        assert stopped.wait(AT_MOST)
+        assert stopped.wait(PATIENCE)
 
     branches: list[dict[str, Any]] = [
         {"StartAt": "task", "States": {"task": TASK | {"End": True}}},
@@ -385,7 +387,7 @@ def stopped_while_branches_start() -> Iterator[tuple[Run, threading.Event]]:
 
 def test_an_execution_that_is_stopped_while_its_branches_start_ends() -> None:
     with stopped_while_branches_start() as (run, died):
-        assert died.wait(AT_MOST)
+        assert died.wait(PATIENCE)
         assert run.now()["status"] == "RUNNING", "it waits for a branch that ended unheard"
     with stopping.quietly(), stopped_while_branches_start() as (run, died):
         assert run.end()["status"] == "ABORTED"
@@ -456,6 +458,19 @@ def test_a_history_is_told_from_its_beginning_though_its_end_was_asked_for() -> 
         assert ids() == forwards[::-1]
 
 
+def signatures_of_a_call() -> int:
+    signed: list[Any] = []
+    with replaced(SigV4Auth, "add_auth", lambda _, request: signed.append(request)):
+        assert client("dynamodb").list_tables()["TableNames"] == []
+    return len(signed)
+
+
+def test_a_call_is_signed_though_nobody_looks() -> None:
+    assert signatures_of_a_call() == 1
+    with signing.none():
+        assert signatures_of_a_call() == 0
+
+
 def test_every_model_that_was_made_is_kept() -> None:
     tracked: Any = Item
     kept = len(tracked.instances_tracked)
@@ -469,7 +484,7 @@ def test_every_model_that_was_made_is_kept() -> None:
 def test_an_execution_has_ended_when_it_has_been_started() -> None:
     answer = threading.Event()
     slow = machine({"task": TASK | {"End": True}})
-    with handlers.registered({"f": lambda _: answer.wait(AT_MOST)}):
+    with handlers.registered({"f": lambda _: answer.wait(PATIENCE)}):
         run = Run(slow).start()
         assert run.now()["status"] == "RUNNING"
         answer.set()

@@ -18,6 +18,7 @@ from bench.push_pull.measure import QUICK, Results, as_json, from_json
 from bench.push_pull.stats import Latencies, percentile
 from bench.push_pull.tables import Report
 from bench.push_pull.wire import CountingProxy
+from tests.patience import PATIENCE
 
 
 def test_a_percentile_is_a_sample_that_so_many_are_not_above() -> None:
@@ -63,7 +64,7 @@ def test_events_that_are_late_keep_the_moment_at_which_they_were_meant() -> None
 
 def test_lanes_are_sent_independently_and_in_order() -> None:
     sent: dict[int, list[int]] = {0: [], 1: []}
-    both = threading.Barrier(2, timeout=5)
+    both = threading.Barrier(2, timeout=PATIENCE)
 
     def append(lane: int, ready: list[load.Due]) -> None:
         if not sent[lane]:

@@ -27,7 +27,7 @@ os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 import lambdas.api
 import lambdas.valet
 import lambdas.valet_commit
-from infra.components.tables import VALET_INDEXES
+from infra.components.indexes import VALET_INDEXES
 from lambdas import kit
 from recourse.aws import client
 from recourse.valet.commit import Committer

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import schemathesis
-from hypothesis import HealthCheck, settings
 from schemathesis import Case
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -18,6 +17,7 @@ from schemathesis.specs.openapi.checks import (
 
 from lambdas.api import VERSION
 from lambdas.api.openapi import document
+from tests.profile import examples
 from tests.valet.conftest import Ground
 
 standing: list[Ground] = []
@@ -43,7 +43,7 @@ schema = described.include(path_regex=r"^/(valet-keys|v/|\.well-known)")
 
 
 @schema.parametrize()
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(25)  # for each of the operations
 def test_every_answer_is_as_described(valet: Ground, case: Case[Any]) -> None:
     standing.append(valet)
     case.call_and_validate(

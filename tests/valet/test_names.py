@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recourse.valet.errors import BadNameError
@@ -87,7 +87,6 @@ def test_a_name_that_could_mean_something_else_is_refused(name: str) -> None:
     assert refused.value.field == "object"
 
 
-@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_whatever_is_taken_stays_in_its_owners_space(name: str) -> None:
     try:
@@ -110,7 +109,6 @@ subjects = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(subjects, subjects)
 def test_no_owner_reaches_anothers_space(one: str, other: str) -> None:
     spaces = owner_space(one), owner_space(other)

@@ -13,7 +13,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recourse.valet import token as tokens
@@ -79,7 +79,6 @@ def test_kms_is_given_a_digest_and_its_der_becomes_raw() -> None:
     }
 
 
-@settings(deadline=None)
 @given(st.integers(0, len(TOKEN) - 1), st.sampled_from("AZaz09-_.=+/ é"))
 def test_no_character_of_a_token_can_be_changed(at: int, by: str) -> None:
     changed = TOKEN[:at] + by + TOKEN[at + 1 :]
@@ -88,7 +87,6 @@ def test_no_character_of_a_token_can_be_changed(at: int, by: str) -> None:
             verify(changed, issuer=ISSUER, key=known())
 
 
-@settings(deadline=None)
 @given(
     st.one_of(
         st.text(max_size=200),

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
 from schemathesis import Case
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -18,6 +17,7 @@ from schemathesis.specs.openapi.checks import (
 
 from lambdas.api import VERSION
 from lambdas.api.openapi import document
+from tests.profile import examples
 from tests.webhooks.conftest import URL, Ground, ground, problem
 
 
@@ -99,7 +99,7 @@ schema = described.include(path_regex=r"^/webhooks")
 
 
 @schema.parametrize()
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(12)  # for each of the operations
 def test_every_answer_is_as_described(shared: Ground, case: Case[Any]) -> None:
     standing.append(shared)
     case.call_and_validate(

@@ -20,6 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from recourse.webhooks.addresses import checked, endpoint
 from recourse.webhooks.sending import EXCERPT, MOST_READ, Answer, Sender
+from tests.patience import PATIENCE
 
 BODY = b'{"type":"recourse.order.started"}'
 Play = Callable[[socket], None]
@@ -59,7 +60,7 @@ def server(play: Play, context: ssl.SSLContext | None = None) -> Iterator[int]:
             thread.join()
 
 
-def post(play: Play, *, deadline: float = 5, path: str = "/in?x=1") -> Answer:
+def post(play: Play, *, deadline: float = PATIENCE, path: str = "/in?x=1") -> Answer:
     with server(play) as port:
         sender = Sender(loopback=True, deadline=deadline)
         return sender.post(f"http://127.0.0.1:{port}{path}", {"webhook-id": "e"}, BODY)
@@ -131,7 +132,7 @@ def test_any_other_status_is_a_failure_with_its_retry_after(status: int) -> None
     ],
 )
 def test_garbage_is_a_failure_and_no_crash(garbage: bytes) -> None:
-    answer = post(says(garbage), deadline=2)
+    answer = post(says(garbage))
     assert not answer.delivered
     assert answer.error or answer.status == 101
 
@@ -198,7 +199,7 @@ def test_a_name_is_checked_at_every_attempt_for_it_may_mean_another_address_by_t
     reached: list[bool] = []
     with server(lambda _: reached.append(True)) as port:
         answers = iter([["93.184.216.34"], ["127.0.0.1"], ["10.0.0.1", "93.184.216.34"]])
-        sender = Sender(resolver=lambda *_: next(answers), deadline=5)
+        sender = Sender(resolver=lambda *_: next(answers), deadline=PATIENCE)
         assert checked(endpoint(f"https://a.example:{port}/"), resolver=sender.resolver) == [
             "93.184.216.34"
         ]

@@ -11,7 +11,8 @@ import pytest
 
 from recourse.message import Handler
 from recourse.worker import Worker
-from tests.worker.queue import PATIENCE, Queue
+from tests.patience import PATIENCE
+from tests.worker.queue import Queue
 
 
 class Running:

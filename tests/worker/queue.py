@@ -10,8 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-PATIENCE = 20
-"""Seconds that a test waits for what has to happen."""
+from tests.patience import PATIENCE
 
 
 @dataclass(eq=False)

@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from recourse.message import Message, PoisonError
 from recourse.queues import backoff
 from recourse.worker import QueueUnavailableError, SettingError, StuckError, Worker
+from tests.patience import PATIENCE
 from tests.worker.conftest import Gate, Running
 from tests.worker.queue import Queue
 
@@ -114,7 +115,7 @@ def test_an_idle_queue_is_asked_by_one_receive_at_a_time(work: Work) -> None:
     queue.refuse = refuse
     work(queue, nothing, in_flight=40)
     for _ in range(6):
-        assert under_way.acquire(timeout=10)
+        assert under_way.acquire(timeout=PATIENCE)
     assert len(set(at_once)) == 1
 
 
@@ -198,7 +199,7 @@ def test_a_heartbeat_that_is_late_does_not_overwrite_a_backoff(
         changes = [one["VisibilityTimeout"] for one in about.get("Entries", ())]
         if name == "change_message_visibility_batch" and changes == [1]:
             beating.set()
-            assert answer.wait(10)
+            assert answer.wait(PATIENCE)
 
     def fail(message: Message) -> None:
         gate.wait(message.body)
@@ -208,7 +209,7 @@ def test_a_heartbeat_that_is_late_does_not_overwrite_a_backoff(
     queue.put("bad")
     sent = queue.find("bad")
     running = work(queue, fail, visibility=1, first=50)
-    assert beating.wait(10)
+    assert beating.wait(PATIENCE)
     gate.open()
     queue.until(lambda: running.worker.counts.failed)
     answer.set()
@@ -491,15 +492,15 @@ def test_what_a_receive_brings_after_the_stop_is_given_back(work: Work) -> None:
     def refuse(name: str, about: dict[str, Any]) -> None:
         if name == "receive_message":
             polling.set()
-            assert answer.wait(10)
+            assert answer.wait(PATIENCE)
 
     queue.refuse = refuse
     queue.put("one")
     sent, begun = queue.find("one"), list[Message]()
     running = work(queue, begun.append)
-    assert polling.wait(10)
+    assert polling.wait(PATIENCE)
     running.tell_to_stop()
-    assert running.worker._stopping.wait(10)
+    assert running.worker._stopping.wait(PATIENCE)
     answer.set()
     running.join()
     assert running.problem is None and not begun

@@ -1,0 +1,84 @@
+"""ministack takes the batches of all stream mappings one after another, in the thread that polls.
+
+While one function is at work no other stream is taken and no queue is polled; and it polls as soon
+as anything is written, so that a batch holds one record where ten are written within a moment. On
+AWS every shard has a taker of its own, which hands over one batch at a time and looks four times a
+second, and queues have theirs.
+"""
+
+import threading
+import time
+from contextvars import ContextVar
+from typing import Any
+
+from ministack.core.concurrency import esm_wake, spawn_background
+from ministack.core.responses import request_scope
+from ministack.services import dynamodb, lambda_svc
+
+Mapping = tuple[str, str, dict[str, Any]]
+
+PAUSE = 0.05
+"""Seconds between two looks that find something: what comes meanwhile is one batch."""
+COUNTED = threading.Lock()
+"""Held where positions are counted against records, and where records are dropped."""
+_own: ContextVar[Mapping | None] = ContextVar("own", default=None)
+_at_work: set[str] = set()
+_lock = threading.Lock()
+
+
+def _is_due(mapping: Mapping) -> bool:
+    """Whether it has something to take, and is not held back after a failure."""
+    account, region, esm = mapping
+    stream, name = esm.get("EventSourceArn", ""), esm["UUID"]
+    if ":dynamodb:" not in stream:
+        return False
+    with request_scope(account, region), COUNTED:
+        table = stream.split("/")[1]
+        held = lambda_svc._esm_backoff_until.get(name, 0) > time.time()
+        position = lambda_svc._dynamodb_stream_positions.get(name, -1)
+        first, end = dynamodb.stream_start_position(table), dynamodb.stream_end_position(table)
+        return not held and max(position, first) < end
+
+
+def close() -> None:
+    """Give every stream mapping that has something to take a thread until it has taken it."""
+    every, poll = lambda_svc._iter_all_esms, lambda_svc._poll_dynamodb_streams
+    read = dynamodb.stream_records_since
+
+    def those_to_poll() -> Any:
+        own = _own.get()
+        return every() if own is None else iter([own])
+
+    def take(mapping: Mapping) -> None:
+        _own.set(mapping)
+        try:
+            while poll():
+                time.sleep(PAUSE)
+        finally:
+            with _lock:
+                _at_work.discard(mapping[2]["UUID"])
+            # For what came after the last look.
+            esm_wake.set()
+
+    def poll_each() -> bool:
+        found = False
+        for mapping in every():
+            name = mapping[2]["UUID"]
+            # Only this thread adds, so that none is added twice.
+            if name not in _at_work and _is_due(mapping):
+                with _lock:
+                    _at_work.add(name)
+                spawn_background(take, mapping, thread_name="ministack-esm")
+                found = True
+        time.sleep(PAUSE)
+        return found
+
+    def read_whole(*args: Any, **named: Any) -> Any:
+        with COUNTED:
+            return read(*args, **named)
+
+    lambda_svc._iter_all_esms = those_to_poll
+    lambda_svc._poll_dynamodb_streams = poll_each
+    # This thread pauses in any case.
+    lambda_svc._ESM_IDLE_WAKE_GAP_SECONDS = 0
+    dynamodb.stream_records_since = read_whole

@@ -38,7 +38,7 @@ from tests.moto.ground import LEDGER, Ground, ground
 
 RATE = 1000
 """Sagas a second."""
-SAGAS, SHARING = 80, 12
+SAGAS, SHARING = 24, 6
 """Sagas of each kind: with everything of their own, and all sharing what there is."""
 KINDS: dict[str, tuple[Coordination, dict[str, str]]] = {
     "booked": ("orchestration", {}),

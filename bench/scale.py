@@ -38,7 +38,7 @@ from tests.moto.ground import LEDGER, Ground, ground
 
 RATE = 1000
 """Sagas a second."""
-SAGAS, SHARING = 24, 6
+SAGAS, SHARING = 48, 6
 """Sagas of each kind: with everything of their own, and all sharing what there is."""
 KINDS: dict[str, tuple[Coordination, dict[str, str]]] = {
     "booked": ("orchestration", {}),
@@ -402,30 +402,31 @@ def _step_functions(counts: Mapping[str, Counts]) -> list[Figure]:
 
 def _functions(counts: Mapping[str, Counts]) -> list[Figure]:
     """Functions at once, by the times that are taken for granted."""
-    orchestrated = {kind: one for kind, one in counts.items() if one.found["starts"]}
 
-    def at_once(one: Counts) -> float:
-        queued = sum(one.messages.values()) / 10 * BATCH_SECONDS
+    def batches(one: Counts) -> float:
         told = sum(_records(table, "INSERT outbox", one) for table in {t for t, _ in one.records})
         told += _records(LEDGER, "", one) + _records("feed", "INSERT feed", one)
-        streamed = told / 100 * BATCH_SECONDS
-        stepped = int(one.found["steps"]) if one.found["starts"] else 0
-        return float((one.sagas + stepped) * STEP_SECONDS + queued + streamed)
+        return sum(one.messages.values()) / 10 + told / 100
 
-    kind, functions = _worst(counts, at_once)
+    def requests(one: Counts) -> float:
+        return float(one.sagas + (one.found["steps"] if one.found["starts"] else 0))
+
+    kind, functions = _worst(
+        counts, lambda one: requests(one) * STEP_SECONDS + batches(one) * BATCH_SECONDS
+    )
+    calling, calls = _worst(counts, lambda one: requests(one) + batches(one))
     times = f"{STEP_SECONDS:g} s a step or request, {BATCH_SECONDS:g} s a batch"
-    kind_of_steps, steps = _worst(orchestrated, lambda one: one.found["steps"])
     return [
         _quota(f"Lambda functions at once, {times}", kind, functions, CONCURRENCY, "at once"),
         _quota(
-            "Lambda invocations of steps",
-            kind_of_steps,
-            steps,
+            "Lambda invocations, whose quota is ten times that",
+            calling,
+            calls,
             10 * CONCURRENCY,
             "a second",
         ),
         _hard(
-            "one function's own share of them: how many more may begin within 10 s",
+            "one step's function: how many more may begin within 10 s",
             "",
             RATE * STEP_SECONDS,
             PER_FUNCTION,

@@ -251,15 +251,15 @@ def test_a_saga_that_moves_on_while_it_is_indexed_is_left_to_whoever_moved_it(
 
 
 @pytest.fixture(scope="module")
-def meter() -> Iterator[tuple[Ground, Meter]]:
-    with ground() as made:
-        stock(made)
-        with metered(made.dynamodb) as counts:
-            yield made, counts
+def meter(place: Ground) -> Iterator[tuple[Ground, Meter]]:
+    stock(place)
+    with metered(place.dynamodb) as counts:
+        yield place, counts
 
 
 def run(place: Ground, meter: Meter, key: str, **options: Any) -> str:
     meter.of = key
+    place.stream.fetch()
     saga_id = place.start("travel-booking", TRIP | {"trip_id": key}, key=key, **options)
     one_by_one(place)
     return saga_id

@@ -303,7 +303,7 @@ def consumer() -> Callable[..., PullConsumer]:
         ({"visibility": Duration.seconds(179)}, "visibility of 179 s"),
         ({"receives": 4}, "set aside after 4 receives"),
         ({"at_once": 1}, "1 batches at once"),
-        ({"reserved": 5}, "10 batches at once, where 2 to 5 can be"),
+        ({"reserved": 5}, "150 batches at once, where 2 to 5 can be"),
         ({"fifo": True}, "a topic that keeps no order"),
     ],
 )

@@ -26,6 +26,7 @@ from moto.awslambda.models import LambdaBackend
 from moto.core import utils as moto_utils
 from moto.dynamodb.models import DynamoDBBackend, dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
+from moto.s3.models import s3_backends
 from moto.stepfunctions.parser.asl.component.state.exec.state_parallel.branch_worker import (
     BranchWorker,
 )
@@ -38,6 +39,7 @@ from tests.moto import (
     handlers,
     keeping,
     naming,
+    objects,
     parsing,
     signing,
     stopping,
@@ -463,6 +465,22 @@ def test_every_model_that_was_made_is_kept() -> None:
     with keeping.nothing():
         Item(DynamoType({"S": "a"}), None, {})
     assert len(tracked.instances_tracked) == kept + 1
+
+
+def test_an_object_that_is_deleted_while_it_is_copied_is_copied_whole() -> None:
+    s3 = client("s3")
+    s3.create_bucket(Bucket="bucket")
+
+    def deleted_meanwhile() -> str:
+        s3.put_object(Bucket="bucket", Key="from", Body=b"body")
+        (found,) = s3_backends[handlers.ACCOUNT]["aws"].get_bucket("bucket").keys.values()
+        s3.delete_object(Bucket="bucket", Key="from")
+        return bytes(found.value).decode()
+
+    with pytest.raises(ValueError, match="closed file"):
+        deleted_meanwhile()
+    with objects.whole():
+        assert deleted_meanwhile() == "body"
 
 
 def test_an_execution_has_ended_when_it_has_been_started() -> None:

@@ -37,7 +37,7 @@ from recourse.valet.objects import Bucket
 from recourse.valet.redeem import Redeemer
 from recourse.valet.sigv4 import Credentials
 from recourse.valet.token import LocalSigner
-from tests.moto import transactions
+from tests.moto import objects, transactions
 
 BUCKET, TABLE, REGION = "valet-bucket", "valet", "us-east-1"
 ISSUER = "urn:recourse:test"
@@ -233,7 +233,12 @@ def ground() -> Iterator[Ground]:
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_DEFAULT_REGION": REGION,
     }
-    with mock.patch.dict(os.environ, environment), mock_aws(), transactions.true():
+    with (
+        mock.patch.dict(os.environ, environment),
+        mock_aws(),
+        transactions.true(),
+        objects.whole(),
+    ):
         client.cache_clear()
         made = Ground()
         with (

@@ -14,7 +14,9 @@ from bench import (
     cloud,
     ground,
     live,
+    recovery,
     runtime,
+    scale,
     startup,
     states,
     trip,
@@ -29,6 +31,7 @@ WIDTH = 140
 BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "calls": calls.measure,
     "states": states.measure,
+    "scale": scale.measure,
     "startup": startup.measure,
     "runtime": runtime.measure,
     "ground": ground.measure,
@@ -38,6 +41,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "valet": valet.measure,
     "worker": worker.measure,
     "live": live.measure,
+    "recovery": recovery.measure,
     "up": up.measure,
 }
 """Every benchmark there is: one file each, and one line here."""

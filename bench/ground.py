@@ -23,6 +23,7 @@ from bench import memory
 from bench.apart import apart
 from bench.figures import Figure, alternated, say
 from bench.samples import sample, things
+from local.provider import Books
 from recourse.aws import client
 from statemachines import SAGAS
 from statemachines.travel_booking import TRAVEL_BOOKING
@@ -52,7 +53,7 @@ def shipped() -> Iterator[Ground]:
     config: Any = {"stepfunctions": {"execute_state_machine": True}}
     with mock.patch.dict(os.environ, ENVIRONMENT), mock_aws(config=config):
         client.cache_clear()
-        place = Ground(SAGAS, streams.Stream(), [], clock.Clock())
+        place = Ground(SAGAS, streams.Stream(), [], clock.Clock(), Books())
         with handlers.registered(place.functions):
             yield place
         client.cache_clear()

@@ -187,15 +187,20 @@ def list_sagas(
     as_json: AsJson = False,
 ) -> None:
     """List sagas, the newest first."""
+    page: dict[str, Any] = {"items": [], "cursor": cursor}
     with connected(api, token) as client:
-        page = client.get(
-            "/sagas",
-            saga=saga,
-            status=status,
-            business_key=business_key,
-            cursor=cursor,
-            limit=limit,
-        )
+        while True:  # a page may be short, or empty, where few sagas match
+            found = client.get(
+                "/sagas",
+                saga=saga,
+                status=status,
+                business_key=business_key,
+                cursor=page["cursor"],
+                limit=limit - len(page["items"]),
+            )
+            page = {"items": page["items"] + found["items"], "cursor": found["cursor"]}
+            if page["cursor"] is None or len(page["items"]) >= limit:
+                break
     if as_json:
         print(json.dumps(page))
         return

@@ -16,7 +16,7 @@ from infra.stacks.subscribers import SubscribersStack
 from infra.stacks.valet import ValetStack
 from infra.stacks.webhooks import WebhooksStack
 from infra.stage import Stage
-from recourse.saga import Saga
+from recourse.saga import Saga, collect
 from statemachines import SAGAS
 
 
@@ -28,7 +28,7 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
         stage: The deployment.
         sagas: The declarations; every one there is, unless a test says otherwise.
     """
-    declared = list((SAGAS if sagas is None else sagas).values())
+    declared = list(collect(*(SAGAS if sagas is None else sagas).values()).values())
     prefix = stage.prefix
     services = ServicesStack(app, f"{prefix}-Services", stage=stage, sagas=declared)
     events = EventsStack(
@@ -53,6 +53,7 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
         stage=stage,
         sagas=declared,
         functions=services.functions,
+        tables=services.tables,
         events=events,
     )
     subscribers = SubscribersStack(

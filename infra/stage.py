@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from constructs import Node
 
 
+LONGEST = 900
+"""Seconds that a function may take."""
+
+
 class ContextError(ValueError):
     """The CDK context cannot be deployed; the message names the key."""
 
@@ -34,10 +38,14 @@ class Stage:
         streams: How many server-sent event streams may be open at once: each holds a function.
         sender: The address, verified in SES, from which people are told how their saga ended; empty
             where nobody is.
+        payment_provider: The address of the provider that card payments are made with; where it is
+            empty they are refused.
         malware_scan: Whether GuardDuty scans uploads: then nothing is downloaded before it is found
             clean.
         probe: Whether there is something on the channels to measure them by.
         fargate: Whether consumers that can be workers are: services on Fargate, and no functions.
+        index_step: How many deploys a ledger that has the former indexes is on its way to these;
+            None where it has these, or is made now.
         local: Whether functions run on the checkout's own interpreter, under the local cloud.
     """
 
@@ -51,9 +59,11 @@ class Stage:
     connections_url: str = ""
     streams: int = 50
     sender: str = ""
+    payment_provider: str = ""
     malware_scan: bool = False
     probe: bool = False
     fargate: bool = False
+    index_step: int | None = None
     local: bool = False
 
     @classmethod
@@ -75,6 +85,9 @@ class Stage:
                 raise ContextError(f"context {switch}={text(switch)!r}: on or off")
         if text("public_url") and not re.fullmatch(r"https?://[^/?#\s]+", text("public_url")):
             raise ContextError(f"context public_url={text('public_url')!r}: a scheme and a host")
+        provider = text("payment_provider")
+        if provider and not re.fullmatch(r"https?://[^?#\s]+", provider):
+            raise ContextError(f"context payment_provider={provider!r}: an http or https address")
         if text("sender") and not re.fullmatch(r"[^@\s/*]+@[^@\s/*]+", text("sender")):
             raise ContextError(f"context sender={text('sender')!r}: a mail address")
         if "*" in text("cors_origins"):
@@ -95,6 +108,8 @@ class Stage:
             raise ContextError(f"context timescale={timescale:g}: above 0, at most 100")
         if text("streams") and not (text("streams").isdecimal() and int(text("streams"))):
             raise ContextError(f"context streams={text('streams')!r}: a number, at least 1")
+        if text("index_step") not in ("", *"123456"):
+            raise ContextError(f"context index_step={text('index_step')!r}: 1 to 6, or nothing")
         return cls(
             base=base,
             chaos=text("chaos") == "on",
@@ -106,9 +121,11 @@ class Stage:
             connections_url=text("connections_url"),
             streams=int(text("streams") or cls.streams),
             sender=text("sender"),
+            payment_provider=provider,
             malware_scan=text("malware_scan") == "on",
             probe=text("probe") == "on",
             fargate=text("workers") == "fargate",
+            index_step=int(text("index_step")) if text("index_step") else None,
             local=text("runtime") == "local",
         )
 
@@ -133,5 +150,14 @@ class Stage:
         return RemovalPolicy.RETAIN if self.keeps_data else RemovalPolicy.DESTROY
 
     def step_timeout(self, seconds: float) -> Duration:
-        """The timeout of a step's function: more than its task's, which so decides first."""
-        return Duration.seconds(max(1, math.ceil(seconds * self.timescale)) + 5)
+        """The timeout of a step's function: its task's, so no try outlives what waits for it."""
+        return Duration.seconds(min(LONGEST, max(1, math.ceil(seconds * self.timescale))))
+
+    def batch_timeout(self, seconds: float) -> Duration:
+        """The timeout of a function that has a step's time for a batch, and some to answer for it.
+
+        What is still at work when the step's time is up ends with the function's process
+        (`recourse.listener`).
+        """
+        whole = self.step_timeout(seconds).to_seconds() + 10
+        return Duration.seconds(min(LONGEST, whole))

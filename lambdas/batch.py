@@ -77,6 +77,20 @@ class Batch:
             logger.warning(str(another), extra=about)
             self.again(record)
 
+    def failed(self, record: Record, problem: Exception, seconds: int | None = None) -> None:
+        """Let a message come again that failed; at its last receive set it aside, with the reason.
+
+        Args:
+            record: The message.
+            problem: Why it failed.
+            seconds: After how many it comes; when its visibility ends where it is absent.
+        """
+        with suppress(TransientError):
+            if self._queue(record["eventSourceARN"]).is_last(record):
+                self.set_aside(record, problem)
+                return
+        self.again(record, seconds)
+
     def again(self, record: Record, seconds: int | None = None) -> None:
         """Let a message come again, after some seconds or else when its visibility ends."""
         self._again.append(record["messageId"])
@@ -121,9 +135,9 @@ def handle_each(
             handle(message)
         except PoisonError as problem:
             batch.set_aside(record, problem)
-        except Exception:
+        except Exception as problem:
             logger.exception("failed", extra={"message_id": message.id})
-            batch.again(record, backoff(message.receives))
+            batch.failed(record, problem, backoff(message.receives))
     return batch.answer()
 
 

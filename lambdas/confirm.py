@@ -44,9 +44,9 @@ def take(
             for step in sagas[told["type"].split(".")[1]].all:
                 if step.confirm and step.service == service:
                     _confirm(dynamodb, table, step, told)
-        except Exception:
+        except Exception as problem:
             logger.exception("not confirmed", extra={"message_id": record["messageId"]})
-            batch.again(record)
+            batch.failed(record, problem)
     return batch.answer()
 
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from functools import cache
 from typing import TYPE_CHECKING
 
 from lambdas import settings
 from recourse.aws import client, credentials
-from recourse.deadletters import DeadletterQueue
+from recourse.deadletters import DeadletterQueue, RestingQueue
 from recourse.feed import Feed
 from recourse.ledger import Ledger
 from recourse.queues import SourceQueue
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from lambdas.bearer import Bearers
     from recourse.connections import Connections, Pusher, Wakes
+    from recourse.sweeper import Sweeper
     from recourse.valet.commit import Committer
     from recourse.valet.issue import Issuer
     from recourse.webhooks.webhooks import Webhooks
@@ -100,6 +102,30 @@ def runs() -> Runs:
         SAGAS,
         json.loads(settings.required("STATE_MACHINES")),
         json.loads(settings.required("PIVOTS")),
+    )
+
+
+@cache
+def sweeper(alarm: Callable[[str, str], None]) -> Sweeper:
+    """The sweeper.
+
+    Args:
+        alarm: Tells whoever is on call of a saga, by its id, and what is wrong with it.
+    """
+    from recourse.lease import Lease
+    from recourse.markers import Markers
+    from recourse.sweeper import LEASE, Sweeper
+
+    table = settings.required("LEDGER_TABLE")
+    own = json.loads(settings.required("OPERATORS_QUEUES"))
+    return Sweeper(
+        ledger=ledger(),
+        runs=runs(),
+        markers=Markers(dynamodb(), table, service_tables(), SAGAS),
+        lease=Lease(dynamodb(), table, "lease#sweeper", seconds=LEASE, clock=time.time),
+        alarm=alarm,
+        queues=[RestingQueue(client("sqs"), own["prefix"] + name) for name in own["names"]],
+        timescale=settings.timescale(),
     )
 
 

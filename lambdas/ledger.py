@@ -35,8 +35,8 @@ def take(
         except UnknownSagaError as problem:
             for record, _ in messages:
                 batch.set_aside(record, problem)
-        except Exception:
+        except Exception as problem:
             logger.exception("the events were not taken", extra={"saga_id": saga_id})
             for record, _ in messages:
-                batch.again(record)
+                batch.failed(record, problem)
     return batch.answer()

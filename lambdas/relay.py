@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from aws_lambda_powertools import Logger
 
 from lambdas import settings
 from recourse.aws import client
+from recourse.queues import set_aside_record
 from recourse.relay import relay
 
 logger = Logger()
@@ -15,5 +17,6 @@ logger = Logger()
 
 def handler(event: dict[str, Any], context: object) -> None:
     """Publish what the rows say; raise where that failed, for the stream to come again."""
-    count = relay(client("sns"), settings.required("TOPIC_ARN"), event["Records"])
+    lost = partial(set_aside_record, partial(client, "sqs"), settings.required("LOST_URL"))
+    count = relay(client("sns"), settings.required("TOPIC_ARN"), event["Records"], lost)
     logger.info("relayed", extra={"events": count})

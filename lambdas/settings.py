@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from importlib import import_module
+from typing import TypeVar
 
-from recourse.step import Deed
+from recourse.step import Action, Undo, resolve
+
+Declared = TypeVar("Declared", Action, Undo)
 
 
 def required(name: str) -> str:
@@ -35,11 +37,16 @@ def loopback() -> bool:
     return os.environ.get("WEBHOOK_LOOPBACK") == "on"
 
 
-def deed(name: str) -> Deed | None:
-    """The action, undo or confirmation that a variable names, if it names one."""
+def declared(name: str, kind: type[Declared]) -> Declared | None:
+    """The action or the undo that a variable names, if it names one.
+
+    Raises:
+        RuntimeError: It names something else: the stack and the code disagree.
+    """
     ref = os.environ.get(name)
     if not ref:
         return None
-    module, _, attribute = ref.partition(":")
-    found: Deed = getattr(import_module(module), attribute)
+    found = resolve(ref)
+    if not isinstance(found, kind):
+        raise RuntimeError(f"the environment variable {name} must name an {kind.made_by}: {ref}")
     return found

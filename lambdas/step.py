@@ -11,8 +11,10 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from lambdas import settings
 from recourse.aws import client
+from recourse.failures import reported
+from recourse.limits import cut
 from recourse.runtime import StepRunner
-from recourse.step import Document
+from recourse.step import Action, Document, Undo
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -24,14 +26,14 @@ metrics = Metrics()
 @cache
 def runner() -> StepRunner:
     """The step that this function serves, by its environment."""
-    action = settings.deed("ACTION")
+    action = settings.declared("ACTION", Action)
     if action is None:
         raise RuntimeError("the environment variable ACTION is not set")
     return StepRunner(
         client("dynamodb"),
         settings.required("TABLE_NAME"),
         action,
-        settings.deed("UNDO"),
+        settings.declared("UNDO", Undo),
         store=store if action.documents else None,
         faults=settings.chaos(),
         timescale=settings.timescale(),
@@ -54,7 +56,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Any:
 
 
 def run(step: StepRunner, task: dict[str, Any]) -> Any:
-    """Run a task; its errors go on to the state machine, under their class names."""
+    """Run a task; its errors go on to the state machine, under names that it knows."""
     about = {
         "saga_id": task["saga"]["id"],
         "saga": task["saga"]["name"],
@@ -67,9 +69,9 @@ def run(step: StepRunner, task: dict[str, Any]) -> Any:
     try:
         answer = step.run(task)
     except Exception as problem:
-        logger.warning(str(problem), extra=about | {"outcome": type(problem).__name__})
+        logger.warning(cut(str(problem)), extra=about | {"outcome": type(problem).__name__})
         metrics.add_metric(name=f"{task['phase']}.failed", unit=MetricUnit.Count, value=1)
-        raise
+        raise reported(problem) from None
     else:
         logger.info(f"{task['step']}: {task['phase']}", extra=about | {"outcome": "done"})
         metrics.add_metric(name=f"{task['phase']}.done", unit=MetricUnit.Count, value=1)

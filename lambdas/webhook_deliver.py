@@ -11,8 +11,9 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from lambdas import kit, settings
+from lambdas.batch import Batch
+from recourse.message import PoisonError
 from recourse.queues import SourceQueue
-from recourse.step import TransientError
 from recourse.webhooks.deliver import Deliverer
 from recourse.webhooks.sending import Sender
 
@@ -54,13 +55,19 @@ def take(
     send: Callable[..., None],
 ) -> dict[str, Any]:
     """Deliver what is in lanes, and say which messages have to come again."""
-    again: list[str] = []
+    batch = Batch(records, {}, queue)
     for record in records:
         receives = int(record["attributes"]["ApproximateReceiveCount"])
         about = {"message_id": record["messageId"], "receives": receives}
         try:
             asked = json.loads(record["body"])
-            wait = by.deliver(asked["webhook_id"], asked["lane"], receives)
+            webhook, lane = asked["webhook_id"], asked["lane"]
+        except (ValueError, LookupError, TypeError, RecursionError) as problem:
+            poison = PoisonError(f"it does not say which lane it is about: {problem!r}")
+            batch.set_aside(record, poison)
+            continue
+        try:
+            wait = by.deliver(webhook, lane, receives)
             if wait is not None and _is_worn(record, receives, by.webhooks.clock(), wait):
                 send(**asked)
                 wait = None
@@ -68,12 +75,8 @@ def take(
             logger.exception("not delivered", extra=about)
             wait = min(AFTER_AN_ERROR, 2 ** min(receives, 10))
         if wait is not None:
-            again.append(record["messageId"])
-            try:
-                queue(record["eventSourceARN"]).later(record, math.ceil(min(wait, LONGEST)))
-            except TransientError as problem:
-                logger.warning(str(problem), extra=about)
-    return {"batchItemFailures": [{"itemIdentifier": one} for one in again]}
+            batch.again(record, math.ceil(min(wait, LONGEST)))
+    return batch.answer()
 
 
 def _is_worn(record: dict[str, Any], receives: int, now: float, wait: float) -> bool:

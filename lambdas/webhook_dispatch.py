@@ -10,6 +10,9 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from lambdas import kit, settings
+from lambdas.batch import Batch
+from recourse.message import PoisonError
+from recourse.queues import SourceQueue
 from recourse.webhooks.dispatch import Dispatcher
 
 ENOUGH = 20
@@ -28,11 +31,14 @@ def dispatcher() -> Dispatcher:
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Take a batch of wake-ups, one look at each owner's feed whatever their number."""
     later = kit.wake(settings.required("WEBHOOK_OWNERS"), delay=PAUSE)
-    return take(dispatcher(), event["Records"], later)
+    return take(dispatcher(), event["Records"], later, kit.queue)
 
 
 def take(
-    into: Dispatcher, records: list[dict[str, Any]], later: Callable[..., None]
+    into: Dispatcher,
+    records: list[dict[str, Any]],
+    later: Callable[..., None],
+    queue: Callable[[str], SourceQueue],
 ) -> dict[str, Any]:
     """Take a batch of wake-ups, and say which of them have to come again.
 
@@ -40,28 +46,29 @@ def take(
         into: Sorts feeds into lanes.
         records: The wake-ups.
         later: Sends another one, for what there was no time or no room for.
+        queue: Finds the queue that messages come from, by its ARN.
     """
     until = time.monotonic() + ENOUGH
-    wanted: dict[tuple[tuple[str, str], ...], list[str]] = {}
-    again: list[str] = []
+    wanted: dict[tuple[tuple[str, str], ...], list[dict[str, Any]]] = {}
+    batch = Batch(records, {}, queue)
     for record in records:
         told = record["messageAttributes"]
         names = ("webhook_id", "replay_id") if "replay_id" in told else ("owner",)
         try:
             work = tuple((name, told[name]["stringValue"]) for name in names)
         except KeyError:
-            logger.error("whose it is is not said", extra={"message_id": record["messageId"]})
-            again.append(record["messageId"])
+            batch.set_aside(record, PoisonError("it does not say whose feed it is about"))
         else:
-            wanted.setdefault(work, []).append(record["messageId"])
+            wanted.setdefault(work, []).append(record)
     for work, messages in wanted.items():
         try:
             if not _do(into, dict(work), until):
                 later(**dict(work))
-        except Exception:
+        except Exception as problem:
             logger.exception("not sorted", extra=dict(work))
-            again += messages
-    return {"batchItemFailures": [{"itemIdentifier": one} for one in again]}
+            for message in messages:
+                batch.failed(message, problem)
+    return batch.answer()
 
 
 def _do(into: Dispatcher, work: dict[str, str], until: float) -> bool:

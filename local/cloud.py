@@ -19,7 +19,7 @@ from local.boot import GAPS
 from local.deploy import Deployment
 from local.emulator import Emulator
 from local.issuer import AUDIENCE, Issuer, issuer_of
-from local.proxy import Proxy
+from local.proxy import PROVIDER_PATH, Proxy
 from local.seed import SEED, seed
 from recourse.feed import Feed
 from recourse.watch import Watch
@@ -139,6 +139,7 @@ class LocalCloud:
             "issuer": self.issuer.url,
             "audience": AUDIENCE,
             "public_url": self.api_url,
+            "payment_provider": f"{self.api_url}{PROVIDER_PATH}",
             "connections_url": f"{self.aws_endpoint}/_aws/execute-api/{{api}}/{{stage}}",
             **self._more_context,
         }

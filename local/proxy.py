@@ -1,5 +1,7 @@
 """The API on a plain address: a thin proxy to the emulator's, with the issuer's two documents.
 
+The payment provider of the local cloud (`local.provider`) is there too, under `/_provider`.
+
 Method, path, headers, body and status go through as they are, and so do long polls and WebSockets.
 The stream of server-sent events is served here: the emulator has no function that streams.
 """
@@ -15,11 +17,12 @@ import websockets
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.typing import Subprotocol
 
+from local import provider
 from local.issuer import Issuer
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -35,6 +38,7 @@ HOP_BY_HOP = {
     b"transfer-encoding",
     b"upgrade",
 }
+PROVIDER_PATH = "/_provider"
 ISSUER_PATHS = {
     "/_issuer/.well-known/openid-configuration": "discovery",
     "/_issuer/jwks.json": "jwks",
@@ -57,6 +61,7 @@ class Proxy:
         self._issuer = issuer
         routes = [
             *(Route(path, self._issue) for path in ISSUER_PATHS),
+            Mount(PROVIDER_PATH, provider.app(provider.Books())),
             Route("/events/stream", _App(self._stream)),
             WebSocketRoute("/events/ws", self._bridge),
             Route("/{path:path}", self._forward, methods=METHODS),

@@ -12,20 +12,25 @@ A marker's `outcome` is one of
 - `refused`: the business said no, and `error` says why; no effect;
 - `cancelled`: a tombstone; the action has not acted and never will;
 - `empty` (undo only): there was nothing to undo;
-- `skipped`: an operator took it upon himself.
+- `skipped`: an operator took it upon himself;
+- `begun` (external actions only): a try may be calling a provider until `until`, milliseconds of
+  the epoch. A tombstone in its place keeps `until`: whether the provider has acted is not known
+  before that moment, and is then found out (an undo, or the pivot's `find`).
 """
 
 from __future__ import annotations
 
+import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from recourse.items import decode_item, encode_item, put_if_absent, request
+from recourse.items import decode_item, encode, encode_item, put, put_if_absent, request
+from recourse.limits import ResultTooLargeError
 from recourse.step import Decision, Item, TransientError
 
 if TYPE_CHECKING:
@@ -76,6 +81,7 @@ class Barrier:
         step: The step.
         budget: Seconds for which conflicts and throttles are retried here before they are raised.
         sleep: How to wait between tries.
+        clock: Seconds of the epoch.
     """
 
     def __init__(
@@ -87,13 +93,16 @@ class Barrier:
         *,
         budget: float,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._dynamodb = dynamodb
         self._table = table
         self._saga_id = saga_id
         self._step = step
-        self._until = time.monotonic() + budget
+        self._until = clock() + budget
+        self._budget = budget
         self._sleep = sleep
+        self._clock = clock
 
     def key(self, side: Side) -> str:
         """The key of one of the step's markers."""
@@ -134,7 +143,80 @@ class Barrier:
         Raises:
             TransientError: The budget ended first.
         """
-        return until_settled(attempt, until=self._until, sleep=self._sleep)
+        return until_settled(attempt, until=self._until, sleep=self._sleep, clock=self._clock)
+
+    def begin(self, until: float) -> bool:
+        """Say that this try of an external action may call its provider until a moment.
+
+        Several tries may have begun; the marker holds the latest moment of them all.
+
+        Args:
+            until: Seconds of the epoch.
+
+        Returns:
+            Whether no other try had begun.
+
+        Raises:
+            MarkerFound: The step has acted, was refused, or was cancelled.
+            TransientError: DynamoDB could not do it now.
+        """
+        moment = millis(until)
+        row = {"pk": self.key("action"), "outcome": "begun", "until": moment}
+        try:
+            before = self._dynamodb.put_item(
+                TableName=self._table,
+                Item=encode_item(row),
+                ConditionExpression="attribute_not_exists(pk) OR outcome = :begun AND #u <= :until",
+                ExpressionAttributeNames={"#u": "until"},
+                ExpressionAttributeValues={":begun": {"S": "begun"}, ":until": encode(moment)},
+                ReturnValues="ALL_OLD",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except self._dynamodb.exceptions.ConditionalCheckFailedException as there:
+            found: Any = there.response
+            marker = decode_item(found["Item"])
+            if marker["outcome"] != "begun":
+                raise MarkerFound(marker) from None
+            return False
+        except (ClientError, BotoCoreError) as problem:
+            _raise(problem)
+        return "Attributes" not in before
+
+    def entomb(self, begun: Item) -> Item:
+        """Put a tombstone in the place of a `begun`: no try will commit any more; the tombstone.
+
+        Raises:
+            TransientError: DynamoDB could not do it now, or another try has begun.
+        """
+        tombstone = begun | {"outcome": "cancelled"}
+        try:
+            self._dynamodb.put_item(
+                TableName=self._table,
+                Item=encode_item(tombstone),
+                ConditionExpression="outcome = :begun AND #u = :until",
+                ExpressionAttributeNames={"#u": "until"},
+                ExpressionAttributeValues={
+                    ":begun": {"S": "begun"},
+                    ":until": encode(begun["until"]),
+                },
+            )
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            raise _ChangedError("another try has begun, or has come to its end") from None
+        except (ClientError, BotoCoreError) as problem:
+            _raise(problem)
+        return tombstone
+
+    def wait(self, until: int) -> None:
+        """Wait for a moment, milliseconds of the epoch: no try that had begun calls after it.
+
+        Raises:
+            TransientError: It comes later than this try may wait; the next one waits on.
+        """
+        ahead = until / 1000 - self._clock()
+        if ahead > 0:
+            self._sleep(min(ahead, self._budget))
+        if ahead > self._budget:
+            raise TransientError(f"an earlier try of {self._step!r} may still call its provider")
 
     def commit(
         self,
@@ -143,6 +225,7 @@ class Barrier:
         decision: Decision,
         *,
         outbox: Sequence[Item] = (),
+        replaces: Mapping[str, Any] | None = None,
         requires_action: bool = False,
         tombstone: bool = False,
     ) -> Item:
@@ -153,6 +236,7 @@ class Barrier:
             marker: Its outcome and result.
             decision: The step's own writes.
             outbox: What is told of it.
+            replaces: What the marker whose place it takes must hold; None where there must be none.
             requires_action: Also require that the action's marker holds a result.
             tombstone: Also leave a tombstone in the place of the action's marker.
 
@@ -160,11 +244,11 @@ class Barrier:
             The marker.
 
         Raises:
-            MarkerFound: It is there already. Nothing was written.
+            MarkerFound: Another one is there. Nothing was written.
             TransientError: DynamoDB could not do it now. Nothing is known.
         """
         row = {"pk": self.key(side)} | marker
-        requests: list[TransactWriteItemTypeDef] = [put_if_absent(self._table, row)]
+        requests: list[TransactWriteItemTypeDef] = [put(self._table, row, replaces)]
         if requires_action:
             requests.append(
                 {
@@ -187,15 +271,25 @@ class Barrier:
         return row
 
 
+def millis(moment: float) -> int:
+    """A moment in milliseconds, from seconds; never earlier than it is."""
+    return math.ceil(moment * 1000)
+
+
 def until_settled(
-    attempt: Callable[[], T], *, until: float, sleep: Callable[[float], None] = time.sleep
+    attempt: Callable[[], T],
+    *,
+    until: float,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.time,
 ) -> T:
     """Attempt until it comes to something else than a conflict.
 
     Args:
         attempt: Reads, decides and writes; what it returns is returned.
-        until: When conflicts and throttles are no longer retried, by the monotonic clock.
+        until: When conflicts and throttles are no longer retried, by the clock.
         sleep: How to wait between tries.
+        clock: Seconds of the epoch.
 
     Raises:
         TransientError: The time ended first.
@@ -205,7 +299,7 @@ def until_settled(
         try:
             return attempt()
         except _ChangedError as problem:
-            if time.monotonic() + pause > until:
+            if clock() + pause > until:
                 raise TransientError(f"{problem}, for as long as this try may take") from None
             sleep(random.uniform(0, pause))
             pause = min(pause * 2, 1.0)
@@ -234,8 +328,11 @@ def transact(dynamodb: DynamoDBClient, requests: Sequence[TransactWriteItemTypeD
 def _explain(reasons: Sequence[Any]) -> NoReturn:
     """Raise what a cancelled transaction means: a duplicate first, else a conflict."""
     codes = [reason.get("Code", "None") for reason in reasons]
-    if codes[0] == _FAILED:
+    if codes[0] == _FAILED and "Item" in reasons[0]:
         raise MarkerFound(decode_item(reasons[0]["Item"]))
+    if "ValidationError" in codes:
+        why = reasons[codes.index("ValidationError")].get("Message")
+        raise ResultTooLargeError(f"DynamoDB does not take a row: {why}")
     if any(code in _PASSING for code in codes):
         raise _ChangedError("another transaction was in the way")
     if _FAILED in codes:

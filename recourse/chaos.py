@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from recourse.saga import Saga
+if TYPE_CHECKING:
+    from recourse.saga import Saga
 
 FAULTS = ("reject", "error", "crash", "timeout", "late", "duplicate")
 _ENTRY = re.compile(r"([a-z0-9_]+)(\.undo)?\s*=\s*([a-z]+)(?::([1-9][0-9]{0,3}))?")

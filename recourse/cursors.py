@@ -37,7 +37,15 @@ def started_of(cursor: str | None) -> str | None:
     return text
 
 
-def listed(table: str, index: str, attribute: str, value: str, before: str | None) -> Any:
+def listed(
+    table: str,
+    index: str,
+    attribute: str,
+    value: str,
+    before: str | None,
+    *,
+    after: str | None = None,
+) -> Any:
     """The parameters of a Query of an index that is ordered by `started`.
 
     Args:
@@ -46,14 +54,24 @@ def listed(table: str, index: str, attribute: str, value: str, before: str | Non
         attribute: Its partition key.
         value: Whose rows are asked for.
         before: Only what started before; None for all.
+        after: Only what started after; None for all. Of both, DynamoDB knows no other range than
+            one that includes its ends.
     """
     names = {"#attribute": attribute}
     values = {":value": encode(value)}
     condition = "#attribute = :value"
-    if before is not None:
-        condition += " AND #started < :before"
+    if before is not None or after is not None:
         names["#started"] = "started"
+    if before is not None:
         values[":before"] = encode(before)
+    if after is not None:
+        values[":after"] = encode(after)
+    if before is not None and after is not None:
+        condition += " AND #started BETWEEN :after AND :before"
+    elif before is not None:
+        condition += " AND #started < :before"
+    elif after is not None:
+        condition += " AND #started > :after"
     return {
         "TableName": table,
         "IndexName": index,

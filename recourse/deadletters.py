@@ -1,4 +1,4 @@
-"""Dead-letter queues as an operator sees them: what rests in each, and its way back.
+"""Queues of operators: what rests in each, its way back, and what is over.
 
 A move task of SQS cannot choose, and SNS, streams and rules have no redrive at all, so messages go
 back one by one: sent first and deleted then. A message may so come twice, which every consumer's
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -22,7 +22,9 @@ SUFFIX = "-deadletters"
 FIFO = ".fifo"
 """What the name of a FIFO queue ends in."""
 MOST = 500
-"""How many messages one pass looks at, at the most."""
+"""How many messages one pass of a redrive looks at, at the most."""
+MOST_CLEARED = 5000
+"""How many messages are looked at, at the most, to take out what is over."""
 SECONDS = 15
 """How long one pass goes on; an answer is due within 29 s."""
 HIDDEN = 60
@@ -80,7 +82,88 @@ class Redriven:
     sagas: Counter[str | None] = field(default_factory=Counter)
 
 
-class DeadletterQueue:
+class RestingQueue:
+    """A queue whose messages rest until somebody decides.
+
+    Args:
+        sqs: An SQS client.
+        own: Its name in SQS.
+    """
+
+    def __init__(self, sqs: SQSClient, own: str) -> None:
+        self._sqs = sqs
+        self._own = own
+        self._url = cache(self._find_url)
+
+    def waiting(self) -> int:
+        """How many messages rest here, those included that somebody is looking at; roughly."""
+        found = self._sqs.get_queue_attributes(
+            QueueUrl=self._url(self._own),
+            AttributeNames=[
+                "ApproximateNumberOfMessages",
+                "ApproximateNumberOfMessagesNotVisible",
+            ],
+        )
+        return sum(int(count) for count in found["Attributes"].values())
+
+    def clear(self, is_over: Callable[[str], bool]) -> int:
+        """Take out the messages that nobody has to decide on any more; how many they were.
+
+        Args:
+            is_over: Whether that is so, by what was published; called once for each message.
+        """
+        messages = self._look(MOST_CLEARED, time.monotonic() + SECONDS)
+        gone: set[str] = set()
+        try:
+            for message in messages:
+                if is_over(_unwrapped(message["Body"])):
+                    self._sqs.delete_message(
+                        QueueUrl=self._url(self._own), ReceiptHandle=message["ReceiptHandle"]
+                    )
+                    gone.add(message["MessageId"])
+        finally:
+            self._put_back([one for one in messages if one["MessageId"] not in gone])
+        return len(gone)
+
+    def _look(self, most: int, until: float) -> list[Mapping[str, Any]]:
+        """Take messages in, no more than so many, each once."""
+        found: dict[str, Mapping[str, Any]] = {}
+        while len(found) < most and time.monotonic() < until:
+            got = self._sqs.receive_message(
+                QueueUrl=self._url(self._own),
+                MaxNumberOfMessages=min(10, most - len(found)),
+                MessageSystemAttributeNames=["MessageGroupId"],
+                MessageAttributeNames=["All"],
+                VisibilityTimeout=HIDDEN,
+                # A short poll asks some of the servers only, and may find nothing where there is.
+                WaitTimeSeconds=1,
+            )
+            before = len(found)
+            found |= {one["MessageId"]: one for one in got.get("Messages", [])}
+            if len(found) == before:
+                break
+        return list(found.values())
+
+    def _put_back(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        """Let messages be seen again; where that fails they are when their time is up."""
+        for first in range(0, len(messages), 10):
+            self._sqs.change_message_visibility_batch(
+                QueueUrl=self._url(self._own),
+                Entries=[
+                    {
+                        "Id": str(index),
+                        "ReceiptHandle": message["ReceiptHandle"],
+                        "VisibilityTimeout": 0,
+                    }
+                    for index, message in enumerate(messages[first : first + 10])
+                ],
+            )
+
+    def _find_url(self, name: str) -> str:
+        return self._sqs.get_queue_url(QueueName=name)["QueueUrl"]
+
+
+class DeadletterQueue(RestingQueue):
     """One dead-letter queue.
 
     Args:
@@ -96,23 +179,10 @@ class DeadletterQueue:
     def __init__(
         self, sqs: SQSClient, name: str, queue: str, *, why_not: str | None = None
     ) -> None:
-        self._sqs = sqs
+        super().__init__(sqs, deadletters_of(queue))
         self.name = name
         self.redrives_to = None if why_not else queue
         self.why_not = why_not
-        self._own = deadletters_of(queue)
-        self._url = cache(self._find_url)
-
-    def waiting(self) -> int:
-        """How many messages rest here, those included that somebody is looking at; roughly."""
-        found = self._sqs.get_queue_attributes(
-            QueueUrl=self._url(self._own),
-            AttributeNames=[
-                "ApproximateNumberOfMessages",
-                "ApproximateNumberOfMessagesNotVisible",
-            ],
-        )
-        return sum(int(count) for count in found["Attributes"].values())
 
     def redrive(self, *, saga_id: str | None = None, dry_run: bool = False) -> Redriven:
         """Go once through what rests here, and send it back.
@@ -151,25 +221,6 @@ class DeadletterQueue:
         left = max(waiting, len(messages)) - len(moved)
         return Redriven(looked_at, sagas.total(), len(moved), left, reasons, sagas)
 
-    def _look(self, most: int, until: float) -> list[Mapping[str, Any]]:
-        """Take messages in, no more than so many, each once."""
-        found: dict[str, Mapping[str, Any]] = {}
-        while len(found) < most and time.monotonic() < until:
-            got = self._sqs.receive_message(
-                QueueUrl=self._url(self._own),
-                MaxNumberOfMessages=min(10, most - len(found)),
-                MessageSystemAttributeNames=["MessageGroupId"],
-                MessageAttributeNames=["All"],
-                VisibilityTimeout=HIDDEN,
-                # A short poll asks some of the servers only, and may find nothing where there is.
-                WaitTimeSeconds=1,
-            )
-            before = len(found)
-            found |= {one["MessageId"]: one for one in got.get("Messages", [])}
-            if len(found) == before:
-                break
-        return list(found.values())
-
     def _send_back(self, message: Mapping[str, Any], body: str) -> None:
         assert self.redrives_to is not None
         attributes = {
@@ -187,24 +238,6 @@ class DeadletterQueue:
         self._sqs.delete_message(
             QueueUrl=self._url(self._own), ReceiptHandle=message["ReceiptHandle"]
         )
-
-    def _put_back(self, messages: Sequence[Mapping[str, Any]]) -> None:
-        """Let messages be seen again; where that fails they are when their time is up."""
-        for first in range(0, len(messages), 10):
-            self._sqs.change_message_visibility_batch(
-                QueueUrl=self._url(self._own),
-                Entries=[
-                    {
-                        "Id": str(index),
-                        "ReceiptHandle": message["ReceiptHandle"],
-                        "VisibilityTimeout": 0,
-                    }
-                    for index, message in enumerate(messages[first : first + 10])
-                ],
-            )
-
-    def _find_url(self, name: str) -> str:
-        return self._sqs.get_queue_url(QueueName=name)["QueueUrl"]
 
 
 def _unwrapped(body: str) -> str:

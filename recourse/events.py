@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from recourse.limits import EVENT, ResultTooLargeError, cut
 from recourse.message import PoisonError
 from recourse.step import Item
 
@@ -47,8 +48,11 @@ def expiry() -> int:
 
 
 def error(kind: str, message: str) -> dict[str, str]:
-    """An error as events and results show it: the class name of the typed error, and its text."""
-    return {"type": kind, "message": message}
+    """An error as events and results show it: the class name of the typed error, and its text.
+
+    A text that is too long is cut (`recourse.limits`).
+    """
+    return {"type": kind, "message": cut(message)}
 
 
 def event(
@@ -116,10 +120,20 @@ def public(told: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def outbox_row(told: Mapping[str, Any]) -> Item:
-    """The row that takes an event from a step's transaction to the relay."""
+    """The row that takes an event from a step's transaction to the relay.
+
+    Raises:
+        ResultTooLargeError: The event is larger than what can be published.
+    """
+    text = json.dumps(told, separators=(",", ":"), ensure_ascii=False)
+    if (found := len(text.encode())) > EVENT:
+        raise ResultTooLargeError(
+            f"step {told['data'].get('step')!r}: its event must be at most {EVENT} bytes, "
+            f"got {found}"
+        )
     return {
         "pk": f"outbox#{told['id']}",
-        "event": json.dumps(told, separators=(",", ":"), ensure_ascii=False),
+        "event": text,
         "expires_at": expiry(),
     }
 

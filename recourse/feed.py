@@ -19,7 +19,7 @@ import json
 import random
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,8 @@ TRIES = 20
 """How often events are appended again where others were appended at the same moment."""
 AT_ONCE = 40
 """How many events one transaction appends: with their sagas and the head, DynamoDB takes 100."""
+MOST_BYTES = 3 * 1024 * 1024
+"""How large these are together: DynamoDB takes 4 MB."""
 UNSETTLED = timedelta(minutes=1)
 """How long a position may be missing because its row is only just being written."""
 _CURSOR = re.compile(r"1:(\d{1,15}):([0-9a-f]{16})", re.ASCII)
@@ -43,6 +45,10 @@ _CURSOR = re.compile(r"1:(\d{1,15}):([0-9a-f]{16})", re.ASCII)
 
 class ForeignCursorError(ValueError):
     """The cursor is of somebody else's feed."""
+
+
+class NeverFedError(Exception):
+    """Events that DynamoDB will not take at any time."""
 
 
 class ExpiredCursorError(Exception):
@@ -169,11 +175,10 @@ class Feed:
             How many were new.
 
         Raises:
+            NeverFedError: DynamoDB will never take them.
             TimeoutError: Others appended to the same feed all the time.
         """
-        events = list(told)
-        batches = [events[start : start + AT_ONCE] for start in range(0, len(events), AT_ONCE)]
-        return sum(self._append(owner, batch) for batch in batches)
+        return sum(self._append(owner, batch) for batch in _batches(told))
 
     def _append(self, owner: str, told: Sequence[Mapping[str, Any]]) -> int:
         for attempt in range(TRIES):
@@ -191,7 +196,11 @@ class Feed:
             try:
                 self._dynamodb.transact_write_items(TransactItems=writes)
                 return len(new)
-            except self._dynamodb.exceptions.TransactionCanceledException:
+            except self._dynamodb.exceptions.TransactionCanceledException as cancelled:
+                reasons: list[Any] = cancelled.response["CancellationReasons"]
+                for reason in reasons:
+                    if reason.get("Code") == "ValidationError":
+                        raise NeverFedError(reason.get("Message")) from None
                 time.sleep(random.uniform(0, 0.01 * 2 ** min(attempt, 6)))
         raise TimeoutError(f"others appended to the same feed {TRIES} times in a row")
 
@@ -211,7 +220,7 @@ class Feed:
         row = {
             "pk": _key(owner),
             "position": position,
-            "event": json.dumps(told, separators=(",", ":"), ensure_ascii=False),
+            "event": _text(told),
             "owner": owner,
             "saga_id": told["subject"],
             "expires_at": expiry(),
@@ -255,6 +264,25 @@ class Feed:
             Limit=limit,
         )
         return [decode_item(item) for item in got["Items"]]
+
+
+def _batches(told: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    """Events as one transaction takes them."""
+    batch: list[Mapping[str, Any]] = []
+    size = 0
+    for one in told:
+        weight = len(_text(one).encode())
+        if batch and (len(batch) == AT_ONCE or size + weight > MOST_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(one)
+        size += weight
+    if batch:
+        yield batch
+
+
+def _text(told: Mapping[str, Any]) -> str:
+    return json.dumps(told, separators=(",", ":"), ensure_ascii=False)
 
 
 def _key(owner: str) -> str:

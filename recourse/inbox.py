@@ -50,9 +50,7 @@ class Inbox:
         row = {"pk": f"inbox#{event_id}", "expires_at": events.expiry()}
         requests = [put_if_absent(self._table, row), *effect]
         try:
-            until_settled(
-                lambda: transact(self._dynamodb, requests), until=time.monotonic() + BUDGET
-            )
+            until_settled(lambda: transact(self._dynamodb, requests), until=time.time() + BUDGET)
         except MarkerFound:
             return False
         return True

@@ -65,14 +65,29 @@ def decode_item(item: Mapping[str, Any]) -> Item:
 
 def put_if_absent(table: str, item: Item) -> TransactWriteItemTypeDef:
     """A request that puts a new row and, where it is there already, shows what is there."""
-    return {
-        "Put": {
-            "TableName": table,
-            "Item": encode_item(item),
-            "ConditionExpression": "attribute_not_exists(pk)",
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
+    return put(table, item, None)
+
+
+def put(table: str, item: Item, replaces: Mapping[str, Any] | None) -> TransactWriteItemTypeDef:
+    """A request that puts a row where there is none, or in the place of one that holds this.
+
+    Where its condition does not hold, it shows what is there.
+    """
+    request: dict[str, Any] = {
+        "TableName": table,
+        "Item": encode_item(item),
+        "ConditionExpression": "attribute_not_exists(pk)",
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }
+    if replaces is not None:
+        request |= {
+            "ConditionExpression": " AND ".join(f"#{at} = :{at}" for at in range(len(replaces))),
+            "ExpressionAttributeNames": {f"#{at}": name for at, name in enumerate(replaces)},
+            "ExpressionAttributeValues": {
+                f":{at}": encode(value) for at, value in enumerate(replaces.values())
+            },
+        }
+    return {"Put": request}  # type: ignore[typeddict-item]
 
 
 def request(table: str, write: Write) -> TransactWriteItemTypeDef:

@@ -8,17 +8,28 @@ Writes are conditional on the row's version; a duplicate or a late event changes
 from __future__ import annotations
 
 import hashlib
-import heapq
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from recourse import events
-from recourse.cursors import cursor_after, listed, started_of
+from recourse.cursors import cursor_after, started_of
 from recourse.items import decode_item, encode, encode_item, put_if_absent
+from recourse.listing import (
+    BY_KEY,
+    BY_OWNER,
+    BY_OWNER_KEY,
+    BY_STATUS,
+    attributes,
+    entries,
+    in_statuses,
+    with_key,
+    with_owner_key,
+)
 from recourse.projection import STATUSES, Status, Story, Told, Trouble, enter, trouble
 from recourse.saga import Coordination, Saga
 
@@ -27,14 +38,24 @@ if TYPE_CHECKING:
 
 TRIES = 20
 """How often a write is tried again that another one has overtaken."""
+UNDER_WAY: tuple[Status, ...] = ("RUNNING", "COMPENSATING")
+"""The statuses of sagas that go on by themselves, so long as somebody looks after them."""
+MOST_EXAMINED = 1000
+"""How many sagas one page looks at: where few match, it is short, and its cursor goes on."""
+UNFINISHED_AT_ONCE = 25
+"""How many unfinished sagas are read at once; whoever looks after them takes a while for each."""
 
 
 class KeyReusedError(Exception):
-    """The Idempotency-Key was used before, with another body."""
+    """The Idempotency-Key was used before, for something else: the message says what differs."""
 
 
 class NothingToResolveError(Exception):
     """The step is not stuck, so there is nothing for an operator to decide."""
+
+
+class PivotSkippedError(Exception):
+    """A stuck pivot cannot be skipped: only its marker says whether it has acted."""
 
 
 class UnknownSagaError(LookupError):
@@ -63,6 +84,10 @@ class Record:
         waiting: Those whose causes have not arrived yet.
         skips: What operators have skipped: reasons by target.
         resolutions: What operators have decided, in order.
+        failure: What a run that was cut off had caught and not told of, by step or group.
+        recoveries: How many the sweeper has opened in a row.
+        not_before: Until when the sweeper leaves it alone.
+        retold_at: When its events were last told again.
     """
 
     saga_id: str
@@ -82,6 +107,15 @@ class Record:
     waiting: Sequence[Told] = ()
     skips: Mapping[str, str] = field(default_factory=dict)
     resolutions: Sequence[Mapping[str, str]] = ()
+    failure: Mapping[str, Any] = field(default_factory=dict)
+    recoveries: int = 0
+    not_before: str | None = None
+    retold_at: str | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it stands in every list."""
+        return f"{self.started_at}#{self.saga_id}"
 
     @property
     def is_choreographed(self) -> bool:
@@ -108,7 +142,7 @@ class Record:
             },
             "request": absent | dict(self.request),
             "results": {},
-            "failure": {},
+            "failure": dict(self.failure),
         }
 
     def story(self, saga: Saga) -> Story:
@@ -163,17 +197,19 @@ class Ledger:
         self._table = table
         self.sagas = sagas
 
-    def start(self, record: Record) -> tuple[Record, bool]:
+    def start(self, record: Record, *, any_coordination: bool = True) -> tuple[Record, bool]:
         """Record a start, once, and tell of it; in a choreography that is what begins it.
 
         Args:
             record: The saga; its `entered` is filled here.
+            any_coordination: Whether the caller left the coordination to the declaration, so that
+                the saga is the same in either.
 
         Returns:
             The saga as it is now, and whether this call recorded it.
 
         Raises:
-            KeyReusedError: It was recorded before with another body.
+            KeyReusedError: It was recorded before with another body or coordination.
         """
         data: dict[str, Any] = {
             "business_key": record.business_key,
@@ -194,7 +230,9 @@ class Ledger:
             if found is None:
                 raise
             if found.body != record.body:
-                raise KeyReusedError(record.saga_id) from None
+                raise KeyReusedError("another request") from None
+            if not any_coordination and found.coordination != record.coordination:
+                raise KeyReusedError(f"a saga by {found.coordination}") from None
             return found, False
 
     def get(self, saga_id: str) -> Record | None:
@@ -205,8 +243,13 @@ class Ledger:
         item = got.get("Item")
         return _record(decode_item(item)) if item and "saga" in item else None
 
-    def take(self, saga_id: str, told: Iterable[Told]) -> Record:
+    def take(self, saga_id: str, told: Iterable[Told], *, retold_at: str | None = None) -> Record:
         """Take events of one saga in, as far as their causes allow.
+
+        Args:
+            saga_id: The saga.
+            told: The events.
+            retold_at: When they were told again, where they were.
 
         Raises:
             UnknownSagaError: The ledger has no such saga.
@@ -218,9 +261,13 @@ class Ledger:
             entered, waiting = enter(
                 saga, saga_id, record.request, record.entered, [*record.waiting, *arrived]
             )
-            if len(entered) == len(record.entered) and len(waiting) == len(record.waiting):
-                return None
-            return {"entered": entered, "waiting": waiting}
+            changes = {
+                "entered": entered,
+                "waiting": waiting,
+                "retold_at": retold_at or record.retold_at,
+            }
+            same = all(value == getattr(record, name) for name, value in changes.items())
+            return None if same else changes
 
         return self._change(saga_id, change)
 
@@ -236,6 +283,7 @@ class Ledger:
 
         Raises:
             NothingToResolveError: The step is not stuck.
+            PivotSkippedError: The step is the pivot, and was to be left as it is.
             UnknownSagaError: The ledger has no such saga.
         """
 
@@ -243,32 +291,73 @@ class Ledger:
             found = self.trouble(record, step)
             if found is None:
                 raise NothingToResolveError(step)
+            if skip and self.sagas[record.saga].role(step) == "pivot":
+                raise PivotSkippedError(step)
             action = "skip" if skip else "retry"
             decided = {"step": step, "action": action, "reason": reason, "by": by}
             return {
                 "run": record.run + 1,
+                "recoveries": 0,
+                "not_before": None,
                 "skips": {**record.skips, found.target: reason} if skip else record.skips,
                 "resolutions": [*record.resolutions, decided | {"at": events.now()}],
             }
 
         return self._change(saga_id, change)
 
-    def recover(self, saga_id: str, after: int) -> Record:
+    def recover(
+        self, saga_id: str, after: int, *, not_before: str, failure: Mapping[str, Any]
+    ) -> Record:
         """Open a recovery of a saga whose run `after` has ended without coming to an end of its.
 
         A recovery that somebody has opened since then is left as it is.
+
+        Args:
+            saga_id: The saga.
+            after: The run that has ended.
+            not_before: When the next recovery may follow, if this one comes to no end either.
+            failure: What the run had caught, if anything.
         """
 
         def change(record: Record) -> dict[str, Any] | None:
-            return {"run": after + 1} if record.run == after else None
+            if record.run != after:
+                return None
+            return {
+                "run": after + 1,
+                "recoveries": record.recoveries + 1,
+                "not_before": not_before,
+                "failure": failure or record.failure,
+            }
 
         return self._change(saga_id, change)
+
+    def put_off(self, saga_id: str, *, not_before: str) -> Record:
+        """Have the sweeper leave a saga alone for some time."""
+        return self._change(saga_id, lambda record: {"not_before": not_before})
+
+    def tell_again(self, saga_id: str, told: Sequence[Told]) -> Record:
+        """Tell events again that somebody has missed, and take those in that the ledger has.
+
+        They go through the outbox, in rows of their own, to whoever listens, for the ledger is not
+        the only one who may have missed them; to all others they are duplicates.
+        """
+        now = events.now()
+        for one in told:
+            row = events.outbox_row(one)
+            row["pk"] += f"#{now}"
+            self._dynamodb.put_item(TableName=self._table, Item=encode_item(row))
+        return self.take(saga_id, told, retold_at=now)
 
     def trouble(self, record: Record, step: str) -> Trouble | None:
         """What there is to resolve of a step."""
         views = record.story(self.sagas[record.saga]).steps(record.run)
         view = next((view for view in views if view["name"] == step), None)
         return trouble(view, record.status) if view else None
+
+    def is_parked(self, record: Record) -> bool:
+        """Whether a saga waits for an operator."""
+        views = record.story(self.sagas[record.saga]).steps(record.run)
+        return any(trouble(view, record.status) for view in views)
 
     def page(
         self,
@@ -288,47 +377,124 @@ class Ledger:
             status: Only those in this status.
             business_key: Only those with this business key.
             cursor: Where the page before ended.
-            limit: How many at most.
+            limit: How many at most, 100 or fewer.
+
+        Returns:
+            The sagas, and the cursor where there may be more. One page looks at `MOST_EXAMINED`
+            sagas; where few of them match it is short, or empty, and has a cursor all the same.
 
         Raises:
             BadCursorError: The cursor is none of ours.
+            TimeoutError: The table is throttled.
         """
         before = started_of(cursor)
+        index, partitions = BY_STATUS, in_statuses([status] if status else STATUSES)
         if business_key is not None:
-            found = self._query("by-business-key", "business_key", business_key, before)
-        elif owner is not None:
-            found = self._query("by-owner", "owner", owner, before)
-        else:
-            statuses = [status] if status else STATUSES
-            each = [self._query("by-status", "status", value, before) for value in statuses]
-            found = _newest_first(each)
-        wanted = (
-            record
-            for record in found
-            if (owner is None or record.owner == owner)
-            and (saga is None or record.saga == saga)
-            and (status is None or record.status == status)
+            index, partitions = BY_KEY, with_key(business_key)
+        if owner is not None:
+            index, partitions = BY_OWNER, [owner]
+        if owner is not None and business_key is not None:
+            index, partitions = BY_OWNER_KEY, with_owner_key(owner, business_key)
+
+        def wanted(one: Mapping[str, Any]) -> bool:
+            """Whether an entry or a row is asked for; in an index by status, all entries are."""
+            return saga in (None, one["saga"]) and status in (None, one.get("status", status))
+
+        few = saga is None and status is None
+        walk = entries(
+            self._dynamodb,
+            self._table,
+            index,
+            partitions,
+            before=before,
+            newest_first=True,
+            size=limit + 1 if few else max(limit + 1, MOST_EXAMINED // len(partitions)),
         )
-        page = list(islice(wanted, limit + 1))
-        more = len(page) > limit
-        return page[:limit], cursor_after(_started(page[limit - 1])) if more else None
+        found: list[Record] = []
+        unread: list[str] = []
+        place = ""
+        examined = 0
+        for entry in islice(walk, MOST_EXAMINED):
+            if wanted(entry):
+                if len(found) == limit:
+                    return found, cursor_after(place)
+                unread.append(entry["pk"])
+            examined, place = examined + 1, entry["started"]
+            if len(found) + len(unread) == limit:
+                # The row decides: an index may be a moment behind.
+                found += [one for one in self._rows(unread) if wanted(one.__dict__)]
+                unread = []
+        found += [one for one in self._rows(unread) if wanted(one.__dict__)]
+        return found, cursor_after(place) if examined == MOST_EXAMINED else None
 
-    def unfinished(self, started_before: str) -> Iterable[Record]:
-        """The sagas that started before a moment and are not at rest, for the sweeper."""
-        for status in ("RUNNING", "COMPENSATING"):
-            yield from self._query("by-status", "status", status, started_before)
+    def unfinished(self, started_before: str, after: str | None = None) -> Iterator[Record]:
+        """The sagas that started before a moment and are under way, the oldest first.
 
-    def _query(
-        self, index: str, attribute: str, value: str, before: str | None
-    ) -> Iterable[Record]:
-        pages = self._dynamodb.get_paginator("query").paginate(
-            **listed(self._table, index, attribute, value, before),
-            ScanIndexForward=False,
-            PaginationConfig={"PageSize": 100},
+        Args:
+            started_before: The moment.
+            after: Only those after this one's `place`, to go on where another round stopped.
+        """
+        walk = entries(
+            self._dynamodb,
+            self._table,
+            BY_STATUS,
+            in_statuses(UNDER_WAY),
+            after=after,
+            before=started_before,
+            newest_first=False,
+            size=UNFINISHED_AT_ONCE,
+        )
+        while ids := [entry["pk"] for entry in islice(walk, UNFINISHED_AT_ONCE)]:
+            yield from (one for one in self._rows(ids) if one.status in UNDER_WAY)
+
+    def reindex(self) -> Iterator[str]:
+        """Put into the indexes what was written before there were these; the id of each.
+
+        It reads the whole table. It changes nothing else of a row, and may run again at any time.
+        """
+        pages = self._dynamodb.get_paginator("scan").paginate(
+            TableName=self._table,
+            FilterExpression="attribute_exists(saga) AND attribute_not_exists(#status)",
+            ExpressionAttributeNames={"#status": BY_STATUS.attribute},
         )
         for page in pages:
-            for item in page["Items"]:
-                yield _record(decode_item(item))
+            for record in (_record(decode_item(item)) for item in page["Items"]):
+                added = attributes(record.saga_id, record.owner, record.business_key, record.status)
+                # Where the row is another by now, that write has put it into the indexes.
+                with suppress(self._dynamodb.exceptions.ConditionalCheckFailedException):
+                    self._dynamodb.update_item(
+                        TableName=self._table,
+                        Key={"pk": {"S": record.saga_id}},
+                        UpdateExpression="SET " + ", ".join(f"{n} = :{n}" for n in added),
+                        ConditionExpression="version = :version",
+                        ExpressionAttributeValues={
+                            ":version": encode(record.version),
+                            **{f":{name}": encode(value) for name, value in added.items()},
+                        },
+                    )
+                yield record.saga_id
+
+    def _rows(self, ids: Sequence[str]) -> list[Record]:
+        """The rows of these ids, as many as DynamoDB reads at once, consistently and in order.
+
+        Raises:
+            TimeoutError: The table is throttled.
+        """
+        keys: Any = [{"pk": {"S": one}} for one in ids]
+        found: dict[str, Record] = {}
+        for attempt in range(TRIES):
+            if not keys:
+                return [found[one] for one in ids if one in found]
+            got = self._dynamodb.batch_get_item(
+                RequestItems={self._table: {"Keys": keys, "ConsistentRead": True}}
+            )
+            come = [_record(decode_item(item)) for item in got["Responses"].get(self._table, [])]
+            found |= {record.saga_id: record for record in come}
+            left: Any = got.get("UnprocessedKeys", {})
+            keys = left.get(self._table, {}).get("Keys")
+            if keys and not come:
+                time.sleep(min(0.01 * 2**attempt, 1))
+        raise TimeoutError(f"{len(keys)} rows of the ledger could not be read in {TRIES} tries")
 
     def _change(self, saga_id: str, change: Callable[[Record], Mapping[str, Any] | None]) -> Record:
         """Change a row from what it is now; try again where another change came first."""
@@ -359,19 +525,15 @@ class Ledger:
 
 def _row(record: Record) -> dict[str, Any]:
     """A record as its row; `started` orders the indexes, and no two sagas share it."""
-    row = {"pk": record.saga_id, "started": _started(record)} | record.__dict__
+    indexed = attributes(record.saga_id, record.owner, record.business_key, record.status)
+    row = {"pk": record.saga_id, "started": record.place} | indexed | record.__dict__
     del row["saga_id"]
     return row
 
 
 def _record(row: Mapping[str, Any]) -> Record:
-    fields = {name: value for name, value in row.items() if name not in ("pk", "started")}
+    fields = {name: value for name, value in row.items() if name not in _NOT_OF_THE_RECORD}
     return Record(saga_id=row["pk"], **fields)
 
 
-def _started(record: Record) -> str:
-    return f"{record.started_at}#{record.saga_id}"
-
-
-def _newest_first(queries: Sequence[Iterable[Record]]) -> Iterable[Record]:
-    return heapq.merge(*queries, key=_started, reverse=True)
+_NOT_OF_THE_RECORD = {"pk", "started", *attributes("", "", "", "")}

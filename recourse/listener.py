@@ -10,7 +10,12 @@ full jitter; what has failed as often as its declaration allows is given up:
 
 So an action fails only where it never acted, and the steps before it may undo at once. A message
 that is no event, or that cannot even be given up, is set aside in the dead-letter queue, with its
-reason. The tries are the message's receives: a process that dies has had its try.
+reason. No thread outlives its batch: where one hangs when its time is up, the others are answered
+for, and the process ends.
+
+A try is one that ran and failed: it is counted in the step's inbox when it fails, and once more
+when a message that was delivered before begins, for its process may have died. A delivery that was
+throttled on its way, or that nobody took, is none.
 """
 
 from __future__ import annotations
@@ -21,7 +26,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +34,9 @@ from recourse import events
 from recourse.choreography import Cue, cue
 from recourse.events import UnreadableError
 from recourse.items import decode_item, encode
+from recourse.limits import cut
 from recourse.park import park
-from recourse.queues import SourceQueue, words
+from recourse.queues import SourceQueue, backoff, words
 from recourse.runtime import StepRunner
 from recourse.saga import Saga, Step
 from recourse.step import Refusal, StepCancelledError, TransientError
@@ -40,6 +46,8 @@ if TYPE_CHECKING:
 
 GRACE = 4
 """How often giving up is tried again before the message is set aside."""
+RECEIVES = 100
+"""How often a step's queue delivers a message at the least: most of them may never arrive."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +59,14 @@ class Heard:
         outcome: `done`, `again` (it will be delivered again), `given up` or `set aside`.
         saga_id: The saga, where it is an event of one.
         error: Why it was not done, by class name and text.
+        hangs: Whether its thread is still at work: the process has to end.
     """
 
     message_id: str
     outcome: str
     saga_id: str | None = None
     error: str | None = None
+    hangs: bool = False
 
 
 class Listener:
@@ -92,7 +102,6 @@ class Listener:
         self._timescale = timescale
         own = [(saga, s) for saga in sagas.values() for s in saga.all if s.function == function]
         self._budget = max(step.timeout for _, step in own) * timescale
-        self._last = max(saga.retry(step).attempts for saga, step in own) + GRACE
 
     def take(self, records: Sequence[Mapping[str, Any]]) -> list[Heard]:
         """Take a batch.
@@ -101,15 +110,24 @@ class Listener:
             records: SQS records, as Lambda gets them.
 
         Returns:
-            How each message went; those that are to come `again` must not be deleted.
+            How each message went; those that are to come `again` must not be deleted. Where one
+            `hangs`, what is done with is deleted already: the caller has to end its process, which
+            then answers for nothing.
         """
         pool = ThreadPoolExecutor(len(records))
         begun = time.monotonic()
         tries = [(record, pool.submit(self._hear, record)) for record in records]
         heard = [self._outcome(record, result, begun) for record, result in tries]
-        # A thread that hangs is left behind: the barrier makes what it may still do harmless.
         pool.shutdown(wait=False)
-        return heard
+        hanging = {record["messageId"] for record, result in tries if not result.done()}
+        if not hanging:
+            return heard
+        for record, one in zip(records, heard, strict=True):
+            # What could not be deleted comes again, and is answered as before.
+            if one.outcome != "again":
+                with suppress(TransientError):
+                    self._queue(record["eventSourceARN"]).delete(record)
+        return [replace(one, hangs=one.message_id in hanging) for one in heard]
 
     # One message.
 
@@ -152,25 +170,48 @@ class Listener:
         results = self._joined(step, told, cue)
         if results is None:
             return None
-        task = self._task(record, saga, step, told, cue, results)
-        tries = saga.retry(step).attempts
-        if task["attempt"] >= tries:
-            # Every try had its turn, and the last one died before it could give up.
-            return self._give_up(saga, step, task, _caught(TimeoutError()))
+        # What was delivered before may have begun; what is delivered at first is counted if it
+        # fails, so that what works costs nothing more.
+        again = _receives(record) > 1
+        before = self._count(told, step, cue) - 1 if again else 0
+        most = _most(saga, step, cue)
+        task = self._task(record, saga, step, told, cue, results, min(before, most - 1))
         try:
-            self._runner.run(task)
+            if before < most:
+                self._runner.run(task)
+                return None
+            # Every try had its turn, and the last one ended without a word.
+            problem: Exception = TimeoutError()
         except StepCancelledError:
             return None
-        except Exception as problem:
-            role = saga.role(step.name)
-            forgiving = cue.side == "undo" or role == "retriable"
-            if isinstance(problem, Refusal) and not forgiving:
+        except Exception as caught:
+            problem = caught
+            if not again:
+                self._count(told, step, cue)
+            if before + 1 < _tries(saga, step, cue, problem):
+                raise AgainError(_backoff(saga, step, before), problem) from problem
+        try:
+            if isinstance(problem, Refusal) and not _forgiving(saga, step, cue):
                 return self._refused(task, problem)
-            may_pass = forgiving or isinstance(problem, TransientError | TimeoutError)
-            if may_pass and task["attempt"] + 1 < tries:
-                raise AgainError(_backoff(saga, step, task["attempt"]), problem) from problem
             return self._give_up(saga, step, task, _caught(problem))
-        return None
+        except Exception as another:
+            if before + 1 >= most + GRACE:
+                raise HopelessError(words(another)) from another
+            raise AgainError(min(2.0**before, 60), another) from another
+
+    def _count(self, told: Mapping[str, Any], step: Step, cue: Cue) -> int:
+        """Count a try that has begun or failed; how many that makes."""
+        row = self._note(
+            told,
+            step,
+            cue,
+            UpdateExpression="ADD tries :one SET expires_at = :expires_at",
+            ExpressionAttributeValues={
+                ":one": encode(1),
+                ":expires_at": encode(events.expiry()),
+            },
+        )
+        return int(row["tries"])
 
     def _joined(self, step: Step, told: Mapping[str, Any], cue: Cue) -> Mapping[str, Any] | None:
         """The results of all the steps that a step waits for; None while one is not heard of.
@@ -178,28 +219,41 @@ class Listener:
         What has been heard is kept in the step's inbox, one row a side, so that it may come in any
         order and any number of times.
         """
-        results = told["data"]["carried"]["results"]
+        data = told["data"]
+        results = dict(data["carried"]["results"])
+        if told["type"].endswith(".done"):
+            results[data["step"]] = data.get("result")
         if len(cue.sources) < 2:
-            return dict(results)
-        heard = self._dynamodb.update_item(
-            TableName=self._table,
-            Key={"pk": {"S": f"inbox#{told['subject']}#{step.name}#{cue.side}"}},
-            UpdateExpression="SET #source = :results, expires_at = :expires_at",
-            ExpressionAttributeNames={"#source": f"from#{told['data']['step']}"},
-            ExpressionAttributeValues={
-                ":results": encode(results),
-                ":expires_at": encode(events.expiry()),
-            },
-            ReturnValues="ALL_NEW",
+            return results
+        # Results that several bring are the same, so the row holds each of them once.
+        named = {"#source": f"from#{data['step']}", "#expires_at": "expires_at"}
+        values = {":source": True, ":expires_at": events.expiry()}
+        for number, (name, result) in enumerate(results.items()):
+            named[f"#{number}"], values[f":{number}"] = f"result#{name}", result
+        row = self._note(
+            told,
+            step,
+            cue,
+            UpdateExpression="SET " + ", ".join(f"{name} = :{name[1:]}" for name in named),
+            ExpressionAttributeNames=named,
+            ExpressionAttributeValues={name: encode(value) for name, value in values.items()},
         )
-        row = decode_item(heard["Attributes"])
         if any(f"from#{source}" not in row for source in cue.sources):
             return None
-        return {
-            name: result
-            for source in sorted(cue.sources)
-            for name, result in row[f"from#{source}"].items()
-        }
+        brought = ((name.partition("#"), value) for name, value in sorted(row.items()))
+        return {name: value for (kind, _, name), value in brought if kind == "result"}
+
+    def _note(
+        self, told: Mapping[str, Any], step: Step, cue: Cue, **change: Any
+    ) -> Mapping[str, Any]:
+        """Change the row in which a step keeps what it has heard of a saga; the row then."""
+        noted = self._dynamodb.update_item(
+            TableName=self._table,
+            Key={"pk": {"S": f"inbox#{told['subject']}#{step.name}#{cue.side}"}},
+            ReturnValues="ALL_NEW",
+            **change,
+        )
+        return decode_item(noted["Attributes"])
 
     def _task(
         self,
@@ -209,6 +263,7 @@ class Listener:
         told: Mapping[str, Any],
         cue: Cue,
         results: Mapping[str, Any],
+        before: int,
     ) -> dict[str, Any]:
         carried = told["data"]["carried"]
         attributes = record["attributes"]
@@ -220,9 +275,10 @@ class Listener:
             "role": saga.role(step.name),
             "request": {name: carried["request"].get(name) for name in step.takes},
             "results": {name: results.get(name) for name in step.after},
-            "attempt": int(attributes["ApproximateReceiveCount"]) - 1,
+            "attempt": before,
             "entered_at": events.moment(datetime.fromtimestamp(first, UTC)),
             "timeout": step.timeout,
+            "result_bytes": saga.shares[step.name],
             "carried": {**carried, "results": results},
         }
 
@@ -243,10 +299,10 @@ class Listener:
             park(self._dynamodb, self._table, saga, parked, self._timescale)
         else:
             phase = "settle" if task["role"] == "pivot" else "give_up"
-            tries = min(task["attempt"] + 1, saga.retry(step).attempts)
+            tries = task["attempt"] + 1
             with suppress(StepCancelledError):
                 self._runner.run({**task, "phase": phase, "failure": failure, "tries": tries})
-        return f"{caught['Error']}: {caught['Cause']}"
+        return cut(f"{caught['Error']}: {caught['Cause']}")
 
     def _outcome(self, record: Mapping[str, Any], result: Future[Heard], begun: float) -> Heard:
         """Wait for a message's thread, as long as its step may take, and see to what failed."""
@@ -254,48 +310,47 @@ class Listener:
             budget = self._budget - (time.monotonic() - begun)
             return result.result(timeout=max(0.0, budget))
         except UnreadableError as problem:
-            return self._set_aside(record, problem)
+            return self._set_aside(record, words(problem))
+        except HopelessError as problem:
+            return self._set_aside(record, str(problem))
         except AgainError as again:
-            return self._again(record, again.seconds, again.problem)
+            return self._again(record, again.seconds, words(again.problem))
         except TimeoutError as problem:
             return self._late(record, problem)
         except Exception as problem:
-            return self._unforeseen(record, problem)
+            # The inbox did not work.
+            return self._again(record, backoff(_receives(record), cap=60), words(problem))
 
     def _late(self, record: Mapping[str, Any], problem: TimeoutError) -> Heard:
-        """A try that is still under way when its time is up; the last one is given up here."""
-        given_up = None
+        """A try that is still under way when its time is up has failed."""
         try:
-            for saga, step, told, moved in self._moves(record):
-                task = self._task(record, saga, step, told, moved, {})
-                if task["attempt"] + 1 >= saga.retry(step).attempts:
-                    given_up = self._give_up(saga, step, task, _caught(problem))
+            if _receives(record) == 1:
+                for _, step, told, moved in self._moves(record):
+                    self._count(told, step, moved)
         except Exception as another:
-            return self._unforeseen(record, another)
-        if given_up:
-            return Heard(record["messageId"], "given up", _saga_id(record), given_up)
-        return self._again(record, 0, problem)
+            return self._again(record, 0, words(another))
+        return self._again(record, 0, words(problem))
 
-    def _unforeseen(self, record: Mapping[str, Any], problem: Exception) -> Heard:
-        """The inbox, or giving up, did not work: try again, and in the end set it aside."""
-        received = int(record["attributes"]["ApproximateReceiveCount"])
-        if received >= self._last:
-            return self._set_aside(record, problem)
-        return self._again(record, min(2.0**received, 60), problem)
-
-    def _again(self, record: Mapping[str, Any], seconds: float, problem: BaseException) -> Heard:
-        pause = round(seconds * self._timescale)
-        # Where even that does not work, it comes again when its visibility ends.
+    def _again(self, record: Mapping[str, Any], seconds: float, why: str) -> Heard:
+        """Let a message come again; what its queue would not deliver again is set aside."""
+        queue = self._queue(record["eventSourceARN"])
+        # Where that does not work, it comes again when its visibility ends.
         with suppress(TransientError):
-            self._queue(record["eventSourceARN"]).later(record, pause)
-        return Heard(record["messageId"], "again", _saga_id(record), words(problem))
+            if queue.is_last(record):
+                return self._set_aside(record, why)
+            queue.later(record, round(seconds * self._timescale))
+        return Heard(record["messageId"], "again", _saga_id(record), why)
 
-    def _set_aside(self, record: Mapping[str, Any], problem: Exception) -> Heard:
+    def _set_aside(self, record: Mapping[str, Any], why: str) -> Heard:
         try:
-            self._queue(record["eventSourceARN"]).set_aside(record, words(problem))
+            self._queue(record["eventSourceARN"]).set_aside(record, why)
         except TransientError as another:
             return Heard(record["messageId"], "again", _saga_id(record), words(another))
-        return Heard(record["messageId"], "set aside", _saga_id(record), words(problem))
+        return Heard(record["messageId"], "set aside", _saga_id(record), why)
+
+
+class HopelessError(Exception):
+    """A message that could not even be given up, as often as that is tried."""
 
 
 class AgainError(Exception):
@@ -307,11 +362,33 @@ class AgainError(Exception):
         self.problem = problem
 
 
+def _receives(record: Mapping[str, Any]) -> int:
+    """How often a message has been delivered, whether or not it reached a function."""
+    return int(record["attributes"]["ApproximateReceiveCount"])
+
+
 def _saga_id(record: Mapping[str, Any]) -> str | None:
     """The saga that a message is about, where it says so."""
     with suppress(ValueError, TypeError, LookupError, RecursionError):
         return str(json.loads(record["body"])["subject"])
     return None
+
+
+def _forgiving(saga: Saga, step: Step, cue: Cue) -> bool:
+    """Whether nothing is left but to try again, or to ask an operator."""
+    return cue.side == "undo" or saga.role(step.name) == "retriable"
+
+
+def _most(saga: Saga, step: Step, cue: Cue) -> int:
+    """How often a step is tried at the most."""
+    return (saga.patience(step) if _forgiving(saga, step, cue) else saga.retry(step)).attempts
+
+
+def _tries(saga: Saga, step: Step, cue: Cue, problem: Exception) -> int:
+    """How often a step is tried that fails so."""
+    if isinstance(problem, TransientError | TimeoutError):
+        return _most(saga, step, cue)
+    return saga.retry(step).attempts if _forgiving(saga, step, cue) else 1
 
 
 def _backoff(saga: Saga, step: Step, attempt: int) -> float:

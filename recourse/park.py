@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from recourse import events
+from recourse.failures import own_failure, passes, understand
 from recourse.items import encode_item
-from recourse.runtime import TRANSIENT, own_failure, understand
 from recourse.saga import Saga, Step
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ def park(
         saga: The declaration.
         task: `saga` as in every task, `parked`: what was caught of what is stuck, and `failure`:
             what was caught of the actions before, both by step or group; `carried` in a
-            choreography, where the undos before a stuck one go on by this event.
+            choreography, where the undos before a stuck one go on by this event; and `attempt`
+            there, the tries before the last.
         timescale: What multiplies time-outs.
 
     Returns:
@@ -50,18 +51,19 @@ def _told(saga: Saga, task: Mapping[str, Any], timescale: float) -> Iterator[dic
         undone = saga.role(name) == "compensable"
         if undone and (why := own_failure(name, task["failure"])) and not _has_refused(step, why):
             # Its undo would have told of it.
+            acted = saga.retry(step).attempts if passes(why) else 1
             yield events.event(
                 run["id"],
                 saga.name,
                 "failed",
                 step=name,
                 error=understand(why, step.timeout * timescale),
-                attempts=_tries(saga, step, why) + run["attempts"].get(name, 0),
+                attempts=acted + run["attempts"].get(name, 0),
                 entered_at=None,
                 run=run["recover"],
             )
         target = f"{name}.undo" if undone else name
-        tries = saga.retry(step).attempts if undone else _tries(saga, step, failure)
+        tries = task.get("attempt", _tries(saga, step, failure) - 1) + 1
         yield events.event(
             run["id"],
             saga.name,
@@ -83,6 +85,5 @@ def _has_refused(step: Step, failure: Mapping[str, str]) -> bool:
 
 
 def _tries(saga: Saga, step: Step, failure: Mapping[str, str]) -> int:
-    """How often an action was tried in this run."""
-    again = failure["Error"] in TRANSIENT or saga.role(step.name) == "retriable"
-    return saga.retry(step).attempts if again else 1
+    """How often a state machine has tried what is stuck, in this run."""
+    return (saga.patience(step) if passes(failure) else saga.retry(step)).attempts

@@ -6,7 +6,11 @@ and however often, its events arrive. An event enters only after those that caus
 - `done` and `failed` after every step of the groups before is done;
 - `undone` and `undo_failed` after the failure, after the step's own `done` or `failed`, and after
   every later step that ran has come to the end of its undo;
-- the terminal event when nothing is left to come, so it is the last.
+- the terminal event when nothing is left to come, so it is the last: what arrives later is dropped,
+  whatever it is.
+
+What has been overtaken is dropped as well: a parked action or undo that was done after all, or that
+has been parked again since.
 
 An undo that found nothing, or was skipped, enters too, for others wait for it; it is `hidden`: it
 has no sequence and nobody is told.
@@ -62,22 +66,20 @@ def enter(
     story = Story(saga, request, entered)
     known = {told["id"] for told in entered}
     waiting: dict[str, Told] = {told["id"]: told for told in arrived if told["id"] not in known}
-    if story.is_over:
-        # A claim on the pivot that came to nothing: the saga was being undone already.
-        waiting = {key: told for key, told in waiting.items() if not told["data"].get("early")}
+    story.end(saga_id)
     moved = True
-    while moved:
+    while moved and not story.is_over:
         moved = False
-        for told in list(waiting.values()):
-            if story.may_enter(told):
-                story.add(waiting.pop(told["id"]))
-                moved = True
-    if ending := story.ending():
-        what, occasion = ending
-        told = events.event(saga_id, saga.name, what, occasion=occasion)
-        if told["id"] not in {old["id"] for old in story.entered}:
-            story.add(told)
-    return story.entered, list(waiting.values())
+        # What is parked comes last: what was done after all is then no trouble any more.
+        for told in sorted(waiting.values(), key=_is_parked):
+            if story.is_over or not (story.may_enter(told) or story.has_overtaken(told)):
+                continue
+            del waiting[told["id"]]
+            moved = True
+            if not story.has_overtaken(told):
+                story.add(told)
+                story.end(saga_id)
+    return story.entered, [] if story.is_over else list(waiting.values())
 
 
 class Story:
@@ -139,17 +141,38 @@ class Story:
             )
         )
 
-    def ending(self) -> tuple[str, str] | None:
-        """The terminal event that is due, and its occasion."""
+    def has_overtaken(self, told: Told) -> bool:
+        """Whether an event that says that a step is stuck is no news any more."""
+        if not _is_parked(told):
+            return False
+        what, seen = _what(told), self._by_step[told["data"]["step"]]
+        if "undone" in seen or (what == "failed" and "done" in seen):
+            return True
+        known = seen.get(what)
+        return known is not None and (
+            not _is_parked(known) or known["data"]["run"] >= told["data"]["run"]
+        )
+
+    def end(self, saga_id: str) -> None:
+        """Let the event enter that says how the saga has ended, where it has."""
+        if ending := self._ending():
+            what, occasion = ending
+            told = events.event(saga_id, self._saga.name, what, occasion=occasion)
+            if told["id"] not in {old["id"] for old in self.entered}:
+                self.add(told)
+
+    def _ending(self) -> tuple[str, str] | None:
+        """What is due of `succeeded`, `compensated` and `compensation_failed`; its occasion."""
         if all(self._is_done(step) for step in self._plays):
             return "succeeded", ""
         back = [step for step in self._plays if self._rank(step) <= self._turned]
         if not self._failures or not all(self._is_settled(step) for step in back):
             return None
-        lost = [self._lost(step) for step in back]
-        if any(lost):
-            return "compensation_failed", str(max(t["data"]["run"] for t in lost if t))
-        return "compensated", ""
+        runs = {told["data"]["run"] for step in back if (told := self._lost(step))}
+        if not runs:
+            return "compensated", ""
+        # A recovery tries every failed undo again: while some are of an older run, it is not done.
+        return ("compensation_failed", str(*runs)) if len(runs) == 1 else None
 
     def status(self, run: int) -> Status:
         """The saga's status, by what has entered.
@@ -162,15 +185,21 @@ class Story:
         if "compensated" in self._of_saga:
             return "COMPENSATED"
         lost = [told for step in self._plays if (told := self._lost(step))]
-        if "compensation_failed" in self._of_saga and any(t["data"]["run"] >= run for t in lost):
+        resting = bool(lost) and all(t["data"]["run"] >= run for t in lost)
+        if resting and "compensation_failed" in self._of_saga:
             return "COMPENSATION_FAILED"
         return "COMPENSATING" if self._failures else "RUNNING"
 
     @property
     def failure(self) -> Told | None:
-        """The first failure, the reason why the saga is undone; or what it is parked for."""
+        """The first failure, the reason why the saga is undone; or what it is parked for.
+
+        That a recovery claimed the pivot is the reason only where nothing had failed before: what
+        had is told by its undo, and so after the claim.
+        """
         if self._failures:
-            return self._failures[0]
+            own = (t for t in self._failures if not (t["data"].get("early") and t["data"]["run"]))
+            return next(own, self._failures[0])
         parked = (self._by_step[step.name].get("failed") for step in self._plays)
         return next((t for t in parked if t and not self._later_done(t)), None)
 

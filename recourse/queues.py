@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from recourse.deadletters import place
+from recourse.limits import cut
 from recourse.step import TransientError
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
     from types_boto3_sqs.type_defs import MessageAttributeValueTypeDef
 
-LONGEST_REASON = 500
 FIRST, CAP = 1.0, 300.0
 """Seconds before a message that has failed comes again: at first, and in the end."""
 
 
 def words(problem: BaseException) -> str:
-    """A failure as a reason: its class name and its text."""
-    return f"{type(problem).__name__}: {problem}"
+    """A failure as a reason: its class name and its text, cut where it is long."""
+    return cut(f"{type(problem).__name__}: {problem}")
 
 
 def backoff(receives: int, first: float = FIRST, cap: float = CAP) -> int:
@@ -36,6 +36,41 @@ def backoff(receives: int, first: float = FIRST, cap: float = CAP) -> int:
         cap: The most that it ever is.
     """
     return round(random.uniform(0, min(cap, first * 2 ** min(receives - 1, 30))))
+
+
+def set_aside_record(
+    sqs: Callable[[], SQSClient], deadletters: str, record: Mapping[str, Any], reason: str
+) -> None:
+    """Set aside where a record of a table's stream is, and whose, with the reason.
+
+    The row itself stays in its table, which keeps it for longer than the stream.
+
+    Args:
+        sqs: Makes an SQS client.
+        deadletters: The dead-letter queue's address.
+        record: The record.
+        reason: Why nothing can be done with it.
+
+    Raises:
+        TransientError: SQS did not take it.
+    """
+    keys = {name: next(iter(key.values())) for name, key in record["dynamodb"]["Keys"].items()}
+    image = record["dynamodb"].get("NewImage", {})
+    saga_id = image.get("saga_id", {}).get("S") or keys["pk"].partition("#")[2].partition(".")[0]
+    place = {
+        "subject": saga_id or keys["pk"],
+        "keys": keys,
+        "stream": record.get("eventSourceARN"),
+        "sequence_number": record["dynamodb"].get("SequenceNumber"),
+    }
+    try:
+        sqs().send_message(
+            QueueUrl=deadletters,
+            MessageBody=json.dumps(place),
+            MessageAttributes={"reason": {"DataType": "String", "StringValue": cut(reason)}},
+        )
+    except (ClientError, BotoCoreError) as problem:
+        raise TransientError(f"the record was not set aside: {problem}") from problem
 
 
 class SourceQueue:
@@ -50,6 +85,7 @@ class SourceQueue:
         self._sqs = sqs
         self._name = arn.rpartition(":")[2]
         self._url = cache(self._find_url)
+        self._policy = cache(self._find_policy)
         self._deadletters = cache(self._find_deadletters)
 
     def later(self, record: Mapping[str, Any], seconds: int) -> None:
@@ -66,6 +102,19 @@ class SourceQueue:
             )
         except (ClientError, BotoCoreError) as problem:
             raise TransientError(f"the message was not put off: {problem}") from problem
+
+    def delete(self, record: Mapping[str, Any]) -> None:
+        """Delete a message, where the batch's own answer will not come.
+
+        Raises:
+            TransientError: SQS did not do it; the message comes again.
+        """
+        try:
+            self._sqs().delete_message(
+                QueueUrl=self._url(self._name), ReceiptHandle=record["receiptHandle"]
+            )
+        except (ClientError, BotoCoreError) as problem:
+            raise TransientError(f"the message was not deleted: {problem}") from problem
 
     def set_aside(self, record: Mapping[str, Any], reason: str) -> None:
         """Put a copy of a message into the dead-letter queue, with its reason.
@@ -88,7 +137,7 @@ class SourceQueue:
                 QueueUrl=deadletters,
                 MessageBody=record["body"],
                 MessageAttributes=attributes
-                | {"reason": {"DataType": "String", "StringValue": reason[:LONGEST_REASON]}},
+                | {"reason": {"DataType": "String", "StringValue": cut(reason)}},
                 **place(deadletters, record["messageId"], group),
             )
         except (ClientError, BotoCoreError) as problem:
@@ -97,9 +146,25 @@ class SourceQueue:
     def _find_url(self, name: str) -> str:
         return self._sqs().get_queue_url(QueueName=name)["QueueUrl"]
 
+    def is_last(self, record: Mapping[str, Any]) -> bool:
+        """Whether a message is not delivered again, but dropped into the dead-letter queue.
+
+        Raises:
+            TransientError: SQS did not say.
+        """
+        try:
+            most = int(self._policy()["maxReceiveCount"])
+        except (ClientError, BotoCoreError) as problem:
+            raise TransientError(f"the queue's policy is not known: {problem}") from problem
+        return int(record["attributes"]["ApproximateReceiveCount"]) >= most
+
     def _find_deadletters(self) -> str:
+        target: str = self._policy()["deadLetterTargetArn"]
+        return self._url(target.rpartition(":")[2])
+
+    def _find_policy(self) -> dict[str, Any]:
         found = self._sqs().get_queue_attributes(
             QueueUrl=self._url(self._name), AttributeNames=["RedrivePolicy"]
         )
-        target: str = json.loads(found["Attributes"]["RedrivePolicy"])["deadLetterTargetArn"]
-        return self._url(target.rpartition(":")[2])
+        policy: dict[str, Any] = json.loads(found["Attributes"]["RedrivePolicy"])
+        return policy

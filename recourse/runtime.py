@@ -14,48 +14,40 @@ that it asks for:
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from recourse import chaos, events
-from recourse.barrier import Barrier, MarkerFound
-from recourse.saga import Role
+from recourse import chaos, events, limits
+from recourse.barrier import Barrier, MarkerFound, Side, millis
+from recourse.failures import own_failure, understand
 from recourse.step import (
+    Action,
     Call,
+    Confirm,
     Decision,
-    Deed,
     Document,
     Item,
+    Put,
     Refusal,
     StepCancelledError,
     StepCrashedError,
     StepTimedOutError,
     TransientError,
+    Undo,
 )
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
-CRASHES = {"Lambda.Unknown", "Runtime.ExitError", "Runtime.ExitedError", "Runtime.Unknown"}
-TIMEOUTS = {"States.Timeout", "Sandbox.Timedout", "Lambda.ClientExecutionTimeoutException"}
-TRANSIENT = (
-    TransientError.__name__,
-    StepTimedOutError.__name__,
-    StepCrashedError.__name__,
-    *sorted(CRASHES),
-    *sorted(TIMEOUTS),
-    "Lambda.ServiceException",
-    "Lambda.AWSLambdaException",
-    "Lambda.SdkClientException",
-    "Lambda.TooManyRequestsException",
-)
-"""The errors of a task that may pass by themselves; a retry in the state machine names them all."""
+    from recourse.saga import Role
+
+T = TypeVar("T")
 
 BUDGET = 0.6
 """The part of a step's timeout for which conflicts are retried within one attempt."""
@@ -67,7 +59,8 @@ class Task:
 
     Attributes:
         saga: Of the run: `id`, `name`, `owner`, `business_key`, `started_at`, `chaos` (faults by
-            target), `recover` (0, or which recovery this is), `skips` (reasons by step or
+            target), `recover` (0, or which recovery this is), `forward` (of a
+            recovery: whether the pivot had acted), `skips` (reasons by step or
             `step.undo`), `attempts` (tries in earlier runs, by the same).
         step: The step's name.
         phase: What is asked for.
@@ -79,6 +72,7 @@ class Task:
         entered_at: When the run came to this step.
         failure: The errors caught so far, by step or group.
         timeout: Seconds that one attempt may take.
+        result_bytes: What the result may have.
         carried: In a choreography, what its events carry on: `saga`, `request`, `results` so far.
     """
 
@@ -93,6 +87,7 @@ class Task:
     entered_at: str | None = None
     failure: Mapping[str, Any] | None = None
     timeout: float = 30
+    result_bytes: int = limits.REQUEST
     carried: Mapping[str, Any] | None = None
 
     @property
@@ -133,41 +128,6 @@ def refusal(kind: str, message: str) -> Refusal:
     return made
 
 
-def own_failure(step: str, failure: Mapping[str, Any]) -> Mapping[str, str] | None:
-    """What a state machine caught of this very step's action, `Error` and `Cause`, if anything.
-
-    A step's own catch files it under the step. That of a group files the failing branch's, whose
-    `Error` is the step's name and whose `Cause` is the error itself.
-    """
-    if step in failure:
-        own: Mapping[str, str] = failure[step]
-        return own
-    for caught in failure.values():
-        if caught.get("Error") == step:
-            inner: Mapping[str, str] = json.loads(caught["Cause"])
-            return inner
-    return None
-
-
-def understand(failure: Mapping[str, str], timeout: float) -> dict[str, str]:
-    """The error of a failed task as every surface shows it.
-
-    Args:
-        failure: `Error` and `Cause` as the state machine caught them.
-        timeout: Seconds that the step had.
-    """
-    kind, cause = failure.get("Error", "TransientError"), failure.get("Cause") or ""
-    if kind in TIMEOUTS:
-        return events.error(StepTimedOutError.__name__, f"no answer within {timeout:g} seconds")
-    if kind in CRASHES:
-        return events.error(StepCrashedError.__name__, "the process ended without an answer")
-    try:
-        said = json.loads(cause)
-        return events.error(kind, str(said["errorMessage"]))
-    except (ValueError, TypeError, KeyError):
-        return events.error(kind, cause[:500])
-
-
 class StepRunner:
     """Runs one step of a service: its action, and what takes it back.
 
@@ -181,20 +141,22 @@ class StepRunner:
         faults: Whether faults on demand are switched on here.
         timescale: What multiplies time-outs.
         sleep: How to wait.
+        clock: Seconds of the epoch.
     """
 
     def __init__(
         self,
         dynamodb: DynamoDBClient,
         table: str,
-        action: Deed,
-        undo: Deed | None = None,
-        confirm: Deed | None = None,
+        action: Action,
+        undo: Undo | None = None,
+        confirm: Confirm | None = None,
         *,
         store: Callable[[Document], None] | None = None,
         faults: bool = False,
         timescale: float = 1,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._dynamodb = dynamodb
         self._table = table
@@ -205,6 +167,7 @@ class StepRunner:
         self._faults = faults
         self._timescale = timescale
         self._sleep = sleep
+        self._clock = clock
 
     def run(self, payload: Mapping[str, Any]) -> Any:
         """Do what a task asks for.
@@ -243,48 +206,95 @@ class StepRunner:
         barrier = self._barrier(task)
         if task.saga.get("recover"):
             if task.role == "compensable":
+                if not task.saga.get("forward", True):
+                    return None
                 key = barrier.key("action")
                 return barrier.until_settled(lambda: barrier.read([key])[0] or {}).get("result")
             if task.role == "pivot":
                 return self._settle(task)
-        try:
-            marker = barrier.until_settled(lambda: self._try_action(task, barrier))
-        except MarkerFound as found:
-            marker = found.marker
-        return _answer(marker)
+        deadline = self._deadline(task) if self._action.external else None
+        return _answer(_found(barrier, lambda: self._try_action(task, barrier, deadline)))
 
-    def _try_action(self, task: Task, barrier: Barrier) -> Item:
-        call = task.call
+    def _try_action(self, task: Task, barrier: Barrier, deadline: datetime | None) -> Item:
+        call = replace(task.call, deadline=deadline)
+        if task.target in task.saga.get("skips", {}):
+            acted = barrier.read([barrier.key("action")])[0]
+            begun = {"outcome": "begun"} if acted and acted["outcome"] == "begun" else None
+            return self._tell(task, barrier, "done", outcome="skipped", replaces=begun)
+        replaces: dict[str, Any] | None = None
+        alone = True
         try:
-            if task.target in task.saga.get("skips", {}):
-                return self._tell(task, barrier, "done", outcome="skipped")
-            call = replace(call, items=barrier.read(self._action.reads(call)))
-            decision = self._action.decide(call)
-            for document in decision.documents:
-                self._keep(document)
-            return self._tell(task, barrier, "done", decision=decision)
+            keys = self._asked(barrier, "action", lambda: self._action.reads(call))
+            acted, *items = barrier.read([barrier.key("action"), *keys])
+            if acted and acted["outcome"] != "begun":
+                raise MarkerFound(acted)
+            alone = acted is None
+            if deadline:
+                alone = barrier.begin(deadline.timestamp()) and alone
+            if deadline or acted:
+                replaces = {"outcome": "begun"}
+            given = replace(call, items=items)
+            decided = self._asked(barrier, "action", lambda: self._action.decide(given))
+            decision = _measured(task, decided)
         except Refusal as no:
-            if task.role == "retriable":
-                raise
-            why = events.error(type(no).__name__, str(no))
-            return self._tell(task, barrier, "failed", outcome="refused", error=why)
+            if deadline and replaces:
+                replaces["until"] = millis(deadline.timestamp())
+            if task.role != "retriable" and alone:
+                with suppress(_BegunError):
+                    return self._refuse(task, barrier, no, replaces)
+            # Where another try has begun, only the undo, or `find`, can tell what came of it.
+            _answer_if_found(barrier, "action")
+            raise
+        for document in decision.documents:
+            self._keep(document)
+        try:
+            return self._tell(task, barrier, "done", decision=decision, replaces=replaces)
+        except MarkerFound as found:
+            if deadline and found.marker["outcome"] == "cancelled":
+                self._take_own_effect_back(task, barrier, decision)
+            raise
+
+    def _refuse(
+        self, task: Task, barrier: Barrier, no: Refusal, replaces: Mapping[str, Any] | None
+    ) -> Item:
+        why = events.error(type(no).__name__, str(no))
+        try:
+            return self._tell(
+                task, barrier, "failed", outcome="refused", error=why, replaces=replaces
+            )
+        except MarkerFound as found:
+            if found.marker["outcome"] == "begun":
+                raise _BegunError from None
+            raise
+
+    def _take_own_effect_back(self, task: Task, barrier: Barrier, decision: Decision) -> None:
+        """Undo what a provider did for an action that was undone meanwhile.
+
+        What the undo would write is not written: there is nothing of this action in the table. A
+        pivot has no undo; who settles it finds what it did.
+        """
+        undo = self._undo
+        if undo is not None:
+            items = barrier.read(list(undo.reads(task.call)))
+            undo.decide(replace(task.call, items=items, result=decision.result))
 
     def _take_back(self, task: Task) -> dict[str, Any]:
         barrier = self._barrier(task)
-        try:
-            marker = barrier.until_settled(lambda: self._try_undo(task, barrier))
-        except MarkerFound as found:
-            marker = found.marker
+        marker = _found(barrier, lambda: self._try_undo(task, barrier))
         if self._faults and chaos.fault(task.saga.get("chaos", {}), task.step, 1) == "late":
             self._arrive_late(task)
         return {"outcome": marker["outcome"]}
 
     def _try_undo(self, task: Task, barrier: Barrier) -> Item:
-        if self._undo is None:
+        undo = self._undo
+        if undo is None:
             raise TypeError(f"step {task.step!r} has no undo")
         failed = self._own_failure(task)
         call = task.call
-        acted, *items = barrier.read([barrier.key("action"), *self._undo.reads(call)])
+        keys = self._asked(barrier, "undo", lambda: undo.reads(call))
+        found, acted, *items = barrier.read([barrier.key("undo"), barrier.key("action"), *keys])
+        if found:
+            raise MarkerFound(found)
         done = acted is not None and acted["outcome"] == "done"
         if acted is not None and done and task.phase == "give_up":
             return acted
@@ -293,12 +303,19 @@ class StepRunner:
             told = self._event(task, "failed", error=failed)
             told["data"] |= {"attempts": self._tries(task), "entered_at": None}
             outbox.append(told)
+        begun = acted is not None and "until" in acted and not done
+        if acted is not None and begun and acted["outcome"] == "begun":
+            acted = barrier.entomb(acted)
         if task.target in task.saga.get("skips", {}):
             reason = task.saga["skips"][task.target]
             outcome, decision = "skipped", Decision(result={"reason": reason})
-        elif acted is not None and done:
-            given = replace(call, items=items, result=acted["result"])
-            outcome, decision = "done", self._undo.decide(given)
+        elif acted is not None and (done or begun):
+            if begun:
+                barrier.wait(acted["until"])
+            deadline = self._deadline(task) if undo.external else None
+            given = replace(call, items=items, result=acted.get("result"), deadline=deadline)
+            decided = self._asked(barrier, "undo", lambda: undo.decide(given))
+            outcome, decision = "done", _measured(task, decided)
         else:
             outcome, decision = "empty", Decision()
         told = self._event(task, "undone", outcome=None if outcome == "done" else outcome)
@@ -317,31 +334,62 @@ class StepRunner:
 
     def _settle(self, task: Task) -> Any:
         caught = self._own_failure(task)
-        marker = self._claim(task, caught or events.error(*_CANCELLED), early=caught is None)
+        error, early = caught or events.error(*_CANCELLED), caught is None
+        marker = self._claim(task, error, early=early)
+        if _is_open(marker):
+            barrier = self._barrier(task)
+            marker = _found(barrier, lambda: self._find_out(task, barrier, error, early=early))
         if self._faults and chaos.fault(task.saga.get("chaos", {}), task.step, 1) == "late":
             self._arrive_late(task)
         if marker["outcome"] in ("done", "skipped"):
             return marker["result"]
         raise StepCancelledError("the step had not acted, and now it never will")
 
+    def _find_out(
+        self, task: Task, barrier: Barrier, error: Mapping[str, str], *, early: bool
+    ) -> Item:
+        """Ask the provider what came of a pivot that had begun, once no try can call it."""
+        find = self._action.find
+        if find is None:
+            raise TypeError(f"step {task.step!r} had begun and has no `find`")
+        call = task.call
+        keys = self._asked(barrier, "action", lambda: self._action.reads(call))
+        acted, *items = barrier.read([barrier.key("action"), *keys])
+        assert acted is not None, "the claim put it"
+        if not _is_open(acted):
+            raise MarkerFound(acted)
+        if acted["outcome"] == "begun":
+            acted = barrier.entomb(acted)
+        barrier.wait(acted["until"])
+        call = replace(call, items=items, deadline=self._deadline(task))
+        found = self._asked(barrier, "action", lambda: find(call))
+        replaces = {name: acted[name] for name in ("outcome", "until")}
+        if found is not None:
+            acting, decision = replace(task, attempt=task.tries - 1), _measured(task, found)
+            return self._tell(acting, barrier, "done", decision=decision, replaces=replaces)
+        marker, rows = self._tombstone(task, error, early=early)
+        return barrier.commit("action", marker, Decision(), outbox=rows, replaces=replaces)
+
     def _cancel(self, task: Task) -> dict[str, bool]:
         marker = self._claim(task, events.error(*_CANCELLED), early=True)
-        return {"cancelled": marker["outcome"] not in ("done", "skipped")}
+        acted = marker["outcome"] in ("done", "skipped") or _is_open(marker)
+        return {"cancelled": not acted}
 
     def _claim(self, task: Task, error: Mapping[str, str], *, early: bool) -> Item:
         """Put the pivot's marker as a tombstone; what it holds then, its own or another's."""
         barrier = self._barrier(task)
+        marker, rows = self._tombstone(task, error, early=early)
+        return _found(barrier, lambda: barrier.commit("action", marker, Decision(), outbox=rows))
+
+    def _tombstone(
+        self, task: Task, error: Mapping[str, str], *, early: bool
+    ) -> tuple[Item, list[Item]]:
+        """The marker of a pivot that never acts, and the row that tells of it."""
         told = self._event(task, "failed", error=error, early=early or None)
         tries = self._tries(task) if task.phase == "settle" else 0
         told["data"] |= {"attempts": tries, "entered_at": None}
         marker = {"outcome": "cancelled", "at": told["time"], "error": error}
-        rows = [events.outbox_row(told)]
-        try:
-            return barrier.until_settled(
-                lambda: barrier.commit("action", marker, Decision(), outbox=rows)
-            )
-        except MarkerFound as found:
-            return found.marker
+        return marker, [events.outbox_row(told)]
 
     def _book(self, task: Task) -> dict[str, Any]:
         confirm = self._confirm
@@ -350,19 +398,41 @@ class StepRunner:
         barrier = self._barrier(task)
 
         def attempt() -> Item:
-            held, *items = barrier.read([barrier.key("action"), *confirm.reads(task.call)])
+            call = task.call
+            keys = self._asked(barrier, "confirm", lambda: confirm.reads(call))
+            sides = barrier.key("confirm"), barrier.key("action")
+            booked, held, *items = barrier.read([*sides, *keys])
+            if booked:
+                raise MarkerFound(booked)
             if held is None or held["outcome"] != "done":
                 return {"outcome": "empty"}
-            decision = confirm.decide(replace(task.call, items=items))
+            given = replace(call, items=items)
+            decided = self._asked(barrier, "confirm", lambda: confirm.decide(given))
+            decision = _measured(task, decided)
             return barrier.commit("confirm", {"outcome": "done", "at": events.now()}, decision)
 
-        try:
-            marker = barrier.until_settled(attempt)
-        except MarkerFound as found:
-            marker = found.marker
-        return {"outcome": marker["outcome"]}
+        return {"outcome": _found(barrier, attempt)["outcome"]}
 
     # What they share.
+
+    @staticmethod
+    def _asked(barrier: Barrier, side: Side, ask: Callable[[], T]) -> T:
+        """Ask the author's function; where it raises, another delivery may have been first.
+
+        Raises:
+            MarkerFound: It was: what its marker holds is the answer.
+        """
+        try:
+            return ask()
+        except Exception as problem:
+            if side != "action" or not isinstance(problem, Refusal):
+                _answer_if_found(barrier, side)
+            raise
+
+    def _deadline(self, task: Task) -> datetime:
+        """The moment after which a try that starts now may not call a provider any more."""
+        seconds = max(1, math.ceil(task.timeout * self._timescale))
+        return datetime.fromtimestamp(self._clock() + seconds, UTC)
 
     def _barrier(self, task: Task) -> Barrier:
         return Barrier(
@@ -372,6 +442,7 @@ class StepRunner:
             task.step,
             budget=task.timeout * self._timescale * BUDGET,
             sleep=self._sleep,
+            clock=self._clock,
         )
 
     def _keep(self, document: Document) -> None:
@@ -382,9 +453,8 @@ class StepRunner:
     def _event(self, task: Task, what: str, **data: Any) -> dict[str, Any]:
         data = {key: value for key, value in data.items() if value is not None}
         if task.carried:
-            results = {}
-            if what == "done":
-                results = {**task.carried["results"], task.step: data.get("result")}
+            # Its own result is in the event as it is, so whoever hears it adds that.
+            results = task.carried["results"] if what == "done" else {}
             request = task.carried["request"]
             data["carried"] = {"saga": task.saga, "request": request, "results": results}
         return events.event(
@@ -407,13 +477,15 @@ class StepRunner:
         outcome: str = "done",
         decision: Decision | None = None,
         error: Mapping[str, str] | None = None,
+        replaces: Mapping[str, Any] | None = None,
     ) -> Item:
         """Commit an action's marker with what it decided and what is told of it."""
         decision = decision or Decision()
         content: dict[str, Any] = {"error": error} if error else {"result": decision.result}
         told = self._event(task, what, outcome=outcome if outcome == "skipped" else None, **content)
         marker: Item = {"outcome": outcome, "at": told["time"]} | content
-        return barrier.commit("action", marker, decision, outbox=[events.outbox_row(told)])
+        rows = [events.outbox_row(told)]
+        return barrier.commit("action", marker, decision, outbox=rows, replaces=replaces)
 
     def _own_failure(self, task: Task) -> dict[str, str] | None:
         caught = own_failure(task.step, task.failure or {})
@@ -462,7 +534,7 @@ class StepRunner:
         def refuse(call: Call) -> Decision:
             raise no
 
-        refusing = Deed(refuse, lambda call: (), self._action.refuses)
+        refusing = Action(refuse, refuses=self._action.refuses)
         runner = StepRunner(
             self._dynamodb, self._table, refusing, timescale=self._timescale, sleep=self._sleep
         )
@@ -487,7 +559,46 @@ class RejectedError(Refusal):
     """The refusal that a fault asks for where the step declares none of its own."""
 
 
+class _BegunError(Exception):
+    """Another try of an external action has begun meanwhile, so a refusal does not settle it."""
+
+
+def _found(barrier: Barrier, attempt: Callable[[], Item]) -> Item:
+    """The marker that an attempt puts, or that it finds."""
+    try:
+        return barrier.until_settled(attempt)
+    except MarkerFound as found:
+        return found.marker
+
+
+def _answer_if_found(barrier: Barrier, side: Side) -> None:
+    """Look whether another delivery has put the marker meanwhile.
+
+    Raises:
+        MarkerFound: It has.
+    """
+    marker = barrier.read([barrier.key(side)])[0]
+    if marker and not _is_open(marker):
+        raise MarkerFound(marker)
+
+
+def _is_open(marker: Item) -> bool:
+    """Whether a provider may have been called, and nobody has found out yet what came of it."""
+    return marker["outcome"] in ("begun", "cancelled") and "until" in marker
+
+
 _CANCELLED = (StepCancelledError.__name__, "the saga was cancelled before this step")
+
+
+def _measured(task: Task, decision: Decision) -> Decision:
+    """What a step has decided, where it fits into its event, the saga's state and its rows.
+
+    Raises:
+        ResultTooLargeError: It does not; nothing is committed.
+    """
+    limits.check_result(task.step, decision.result, task.result_bytes)
+    limits.check_rows(task.step, (one.item for one in decision.writes if isinstance(one, Put)))
+    return decision
 
 
 def _answer(marker: Item) -> Any:

@@ -13,9 +13,12 @@ transaction with the barrier's marker and the outbox row, so an author sees neit
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import UTC, datetime
+from importlib import import_module
+from typing import Any, ClassVar
 
 Item = dict[str, Any]
 """A row of a table as plain Python: str, int, bool, None, list and dict; never a float."""
@@ -131,8 +134,11 @@ class Call:
         started_at: When the saga started, ISO 8601 in UTC.
         request: Those fields of the start request that the step takes.
         results: The results of those earlier steps that it takes; None where one was left out.
-        result: What the action returned; only an undo has it, and an undo always has it.
+        result: What the action returned; only an undo has it. None too where an external action
+            began and never committed.
         items: The current rows named by `reads`, in that order; None where there is no such row.
+        deadline: The moment, in UTC, after which this try must not call a provider any more; set
+            only where the action or the undo is `external`.
     """
 
     saga_id: str
@@ -145,38 +151,100 @@ class Call:
     results: Mapping[str, Any]
     result: Any = None
     items: Sequence[Item | None] = ()
+    deadline: datetime | None = None
 
     @property
     def item(self) -> Item | None:
         """The first of the rows read."""
         return self.items[0]
 
+    def remaining(self) -> float:
+        """Seconds until the deadline, never below 0; infinite where there is none.
+
+        What a provider is called with as its time-out: `min(call.remaining(), 10)`.
+        """
+        if self.deadline is None:
+            return math.inf
+        return max(0.0, (self.deadline - datetime.now(UTC)).total_seconds())
+
 
 Decide = Callable[[Call], Decision]
 Reads = Callable[[Call], Sequence[str]]
+Find = Callable[[Call], Decision | None]
 
 
 def _reads_nothing(call: Call) -> Sequence[str]:
     return ()
 
 
-@dataclass(frozen=True)
-class Deed:
-    """One side of a step: the function that decides, and what the runtime must know of it."""
+def ref(function: Callable[..., Any]) -> str:
+    """Where a function is: `package.module:function`."""
+    return f"{function.__module__}:{function.__name__}"
+
+
+def resolve(ref: str) -> object:
+    """What is at `package.module:function`: how a step's own function finds what it runs.
+
+    Raises:
+        ImportError: There is no such module.
+        AttributeError: The module has no such name.
+    """
+    module, _, name = ref.partition(":")
+    return getattr(import_module(module), name)
+
+
+@dataclass(frozen=True, eq=False)
+class _Decider:
+    """What an action, an undo and a confirmation have in common; each is its one self."""
 
     decide: Decide
-    reads: Reads
-    refuses: tuple[type[Refusal], ...] = ()
-    documents: bool = False
+    reads: Reads = _reads_nothing
+    made_by: ClassVar[str]
+    """The decorator that makes it."""
 
     @property
     def ref(self) -> str:
-        """Where it is: `package.module:function`."""
-        return f"{self.decide.__module__}:{self.decide.__name__}"
+        """Where it is, for `resolve`: `package.module:function`."""
+        return ref(self.decide)
 
     def __call__(self, call: Call) -> Decision:
         """Decide; for tests, which need nothing else."""
         return self.decide(call)
+
+
+@dataclass(frozen=True, eq=False)
+class Action(_Decider):
+    """What a step does: the function that decides it, and what the runtime must know of it.
+
+    Attributes:
+        decide: What it writes and answers.
+        reads: The keys of the rows that it decides by.
+        refuses: Every refusal that it may raise.
+        documents: Whether it stores documents.
+        external: Whether it acts outside DynamoDB too.
+        find: Asks the provider, by key, what an external pivot has done.
+    """
+
+    refuses: Sequence[type[Refusal]] = ()
+    documents: bool = False
+    external: bool = False
+    find: Find | None = None
+    made_by: ClassVar[str] = "@action"
+
+
+@dataclass(frozen=True, eq=False)
+class Undo(_Decider):
+    """What takes an action's effect back; `external` where that is outside DynamoDB too."""
+
+    external: bool = False
+    made_by: ClassVar[str] = "@undo"
+
+
+@dataclass(frozen=True, eq=False)
+class Confirm(_Decider):
+    """How a hold becomes a booking."""
+
+    made_by: ClassVar[str] = "@confirm"
 
 
 def action(
@@ -184,7 +252,9 @@ def action(
     reads: Reads = _reads_nothing,
     refuses: Sequence[type[Refusal]] = (),
     documents: bool = False,
-) -> Callable[[Decide], Deed]:
+    external: bool = False,
+    find: Find | None = None,
+) -> Callable[[Decide], Action]:
     """Declare the action of a step.
 
     Args:
@@ -192,15 +262,26 @@ def action(
             may refuse what has too many.
         refuses: Every refusal it may raise.
         documents: Whether it stores documents; only then does its function get the right to.
+        external: Whether it acts outside DynamoDB: it calls a provider, with a key made from the
+            saga id and the step as the provider's idempotency key, and not past `call.deadline`.
+            Its undo must be external too.
+        find: For an external pivot, which has no undo: asks the provider, by that key, what was
+            done, and decides as the action would have; None where nothing was done.
     """
-    return lambda decide: Deed(decide, reads, tuple(refuses), documents)
+    return lambda decide: Action(decide, reads, refuses, documents, external, find)
 
 
-def undo(*, reads: Reads = _reads_nothing) -> Callable[[Decide], Deed]:
-    """Declare the undo of a step. It is called only where the action has acted, at most once."""
-    return lambda decide: Deed(decide, reads)
+def undo(*, reads: Reads = _reads_nothing, external: bool = False) -> Callable[[Decide], Undo]:
+    """Declare the undo of a step. It is called only where the action has acted, at most once.
+
+    Args:
+        reads: The keys of the rows that the decision needs.
+        external: Whether it takes back an effect outside DynamoDB. It is called too, with
+            `result=None`, where the action began and never committed: nothing may have happened.
+    """
+    return lambda decide: Undo(decide, reads, external)
 
 
-def confirm(*, reads: Reads = _reads_nothing) -> Callable[[Decide], Deed]:
+def confirm(*, reads: Reads = _reads_nothing) -> Callable[[Decide], Confirm]:
     """Declare how a hold becomes a booking, once the saga's pivot has acted."""
-    return lambda decide: Deed(decide, reads)
+    return lambda decide: Confirm(decide, reads)

@@ -1,9 +1,9 @@
 """The tally: how many sagas began and ended, by day, saga and outcome; an operator's read model.
 
-A day and a saga have one row, `tally#2026-11-24#travel-booking`, with a number for each outcome:
-`started`, `succeeded`, `compensated`, `compensation_failed`. The day is that of the event, in UTC.
-Each event is counted once. A saga that an operator has resolved has ended twice, and is counted as
-both.
+A day and a saga have `SHARDS` rows, `tally#2026-11-24#travel-booking#0` and so on, with a number
+for each outcome: `started`, `succeeded`, `compensated`, `compensation_failed`; the tally is their
+sum. The day is that of the event, in UTC. Each event is counted once. A saga that an operator has
+resolved has ended twice, and is counted as both.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from recourse.inbox import Inbox
+from recourse.listing import shard_of
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
+SHARDS = 64
+"""How many rows share a day's counts of a saga, so that few writes at once meet in one; they may
+become more, up to the 100 that DynamoDB reads in one call, and never fewer."""
 OUTCOMES = ("started", "succeeded", "compensated", "compensation_failed")
 
 
@@ -40,12 +44,13 @@ class Tally:
         _, saga, *path = told["type"].split(".")
         if len(path) != 1 or path[0] not in OUTCOMES:
             return False
+        shard = shard_of(told["subject"], SHARDS)
         return self._inbox.once(
             told["id"],
             {
                 "Update": {
                     "TableName": self._table,
-                    "Key": {"pk": {"S": f"tally#{told['time'][:10]}#{saga}"}},
+                    "Key": {"pk": {"S": f"tally#{told['time'][:10]}#{saga}#{shard}"}},
                     "UpdateExpression": "ADD #outcome :one",
                     "ExpressionAttributeNames": {"#outcome": path[0]},
                     "ExpressionAttributeValues": {":one": {"N": "1"}},

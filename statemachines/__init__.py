@@ -1,13 +1,12 @@
 """Every saga there is: one declaration a file, listed here, beside what it compiles to."""
 
-from recourse.saga import Saga
+from recourse.saga import collect
+from statemachines.card_order import CARD_ORDER
 from statemachines.order import ORDER
 from statemachines.travel_booking import TRAVEL_BOOKING
 
-SAGAS: dict[str, Saga] = {
-    saga.name: saga
-    for saga in (
-        TRAVEL_BOOKING,
-        ORDER,
-    )
-}
+SAGAS = collect(
+    TRAVEL_BOOKING,
+    ORDER,
+    CARD_ORDER,
+)

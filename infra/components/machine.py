@@ -79,9 +79,8 @@ class SagaMachine(Construct):
             "Machine",
             definition_body=DefinitionBody.from_string(definition),
             definition_substitutions={key: f.function_arn for key, f in used.items()},
-            state_machine_type=(
-                StateMachineType.EXPRESS if saga.express else StateMachineType.STANDARD
-            ),
+            # Express starts at least once and cannot be looked up.
+            state_machine_type=StateMachineType.STANDARD,
             role=role,
             tracing_enabled=True,
             # Data stays out of the logs: requests hold names and addresses.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from aws_cdk import Duration
 from aws_cdk.aws_iam import PolicyStatement
 from aws_cdk.aws_kms import Key
 from aws_cdk.aws_s3 import Bucket
@@ -28,6 +29,7 @@ class StepFunction(HandlerFunction):
         table: The service's table.
         documents: The bucket, where the action stores documents under its service's own prefix.
         key: What both are encrypted with.
+        timeout: Its own; that of its step's task where it is absent.
         environment: What the handler reads besides.
     """
 
@@ -42,6 +44,7 @@ class StepFunction(HandlerFunction):
         table: OutboxTable,
         documents: Bucket,
         key: Key,
+        timeout: Duration | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         told = {
@@ -53,13 +56,15 @@ class StepFunction(HandlerFunction):
         }
         if step.action.documents:
             told["DOCUMENTS_BUCKET"] = documents.bucket_name
+        if step.action.external:
+            told["PAYMENT_PROVIDER"] = stage.payment_provider
         super().__init__(
             scope,
             name,
             stage=stage,
             handler=handler,
             environment=told | dict(environment or {}),
-            timeout=stage.step_timeout(step.timeout),
+            timeout=timeout or stage.step_timeout(step.timeout),
         )
         use_table(table, self, *READ, *WRITE)
         if step.action.documents:

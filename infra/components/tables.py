@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from aws_cdk.aws_dynamodb import (
     Attribute,
     AttributeType,
     BillingMode,
     PointInTimeRecoverySpecification,
+    ProjectionType,
     StreamViewType,
     Table,
     TableEncryption,
@@ -16,8 +17,9 @@ from aws_cdk.aws_dynamodb import (
 from aws_cdk.aws_kms import IKey
 from constructs import Construct
 
-from infra.components.indexes import LEDGER_INDEXES
+from infra.components.indexes import FORMER_INDEXES, INDEX_STEPS
 from infra.stage import Stage
+from recourse.listing import INDEXES
 
 
 class KeptTable(Table):
@@ -103,13 +105,26 @@ class ListedTable(KeptTable):
 
 
 class LedgerTable(OutboxTable):
-    """The ledger's table, with the indexes that lists and the sweeper read."""
+    """The ledger's table, with the indexes that lists and the sweeper read.
+
+    A table that has the former indexes gets these, and then loses those, in as many deploys as
+    `stage.index_step` counts.
+    """
 
     def __init__(self, scope: Construct, name: str, *, stage: Stage, key: IKey) -> None:
         super().__init__(scope, name, stage=stage, key=key)
-        for index, attribute in LEDGER_INDEXES.items():
-            self.add_global_secondary_index(
-                index_name=index,
-                partition_key=Attribute(name=attribute, type=AttributeType.STRING),
-                sort_key=Attribute(name="started", type=AttributeType.STRING),
-            )
+        step = INDEX_STEPS if stage.index_step is None else stage.index_step
+        dropped = max(0, step - len(INDEXES))
+        for index, attribute in list(FORMER_INDEXES.items())[dropped:]:
+            self._index(index, attribute)
+        for one in INDEXES[:step]:
+            self._index(one.name, one.attribute, one.includes)
+
+    def _index(self, name: str, attribute: str, includes: Sequence[str] = ()) -> None:
+        self.add_global_secondary_index(
+            index_name=name,
+            partition_key=Attribute(name=attribute, type=AttributeType.STRING),
+            sort_key=Attribute(name="started", type=AttributeType.STRING),
+            projection_type=ProjectionType.INCLUDE if includes else ProjectionType.ALL,
+            non_key_attributes=list(includes) or None,
+        )

@@ -11,9 +11,8 @@ from constructs import Construct
 
 from infra.components.function import HandlerFunction
 from infra.components.http_api import JwtApi
-from infra.components.indexes import LEDGER_INDEXES
 from infra.components.queues import Deadletters, queue_called
-from infra.components.rights import use_key, use_table
+from infra.components.rights import READ, use_key, use_table
 from infra.components.tables import OutboxTable
 from infra.stacks.events import EventsStack
 from infra.stacks.issuer import Issuer
@@ -23,6 +22,7 @@ from infra.stacks.valet import ValetStack
 from infra.stacks.webhooks import WebhooksStack
 from infra.stage import Stage
 from recourse.deadletters import deadletters_of
+from recourse.listing import INDEXES
 from services.holdings import HOLDINGS
 
 
@@ -79,9 +79,9 @@ class ApiStack(Stack):
         use_table(
             events.ledger,
             function,
-            "dynamodb:GetItem",
+            *READ,
             "dynamodb:PutItem",
-            indexes=list(LEDGER_INDEXES),
+            indexes=[index.name for index in INDEXES],
         )
         use_table(events.feed_table, function, "dynamodb:GetItem", "dynamodb:Query")
         for table in shown.values():

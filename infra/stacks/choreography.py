@@ -11,7 +11,7 @@ from infra.stacks.events import EventsStack
 from infra.stacks.services import ServicesStack
 from infra.stage import Stage
 from recourse.choreography import listeners
-from recourse.listener import GRACE
+from recourse.listener import GRACE, RECEIVES
 from recourse.saga import Saga
 
 
@@ -47,7 +47,9 @@ class ChoreographyStack(Stack):
                 documents=services.documents,
                 key=services.key,
                 environment={"FUNCTION": function},
+                timeout=stage.batch_timeout(max(one.timeout for _, one in served)),
             )
+            tries = max(saga.patience(one).attempts for saga, one in served)
             consumer = PullConsumer(
                 self,
                 f"{function}Events",
@@ -59,6 +61,6 @@ class ChoreographyStack(Stack):
                 key=events.key,
                 alarm=events.alarm,
                 # The listener gives a message up by itself; the queue only what kills the listener.
-                receives=max(saga.retry(s).attempts for saga, s in served) + 2 * GRACE,
+                receives=max(RECEIVES, tries + 2 * GRACE),
             )
             self.deadletters.append(consumer.deadletters)

@@ -13,21 +13,35 @@ from aws_cdk.aws_kms import Key
 from aws_cdk.aws_lambda import FilterCriteria, FilterRule, StartingPosition
 from aws_cdk.aws_lambda_event_sources import DynamoEventSource, SqsDlq
 from aws_cdk.aws_sns import Topic
-from aws_cdk.aws_sqs import DeadLetterQueue, Queue, QueueEncryption
+from aws_cdk.aws_sqs import Queue, QueueEncryption
 from constructs import Construct
 
 from infra.components.function import HandlerFunction
 from infra.components.queues import (
+    AT_ONCE_OF_EVERY_EVENT,
     Deadletters,
     PullConsumer,
     alarm_above,
     queue_called,
     subscribe,
 )
-from infra.components.rights import READ, WRITE, allow, explain_setting_aside, use_key, use_table
+from infra.components.rights import (
+    READ,
+    WRITE,
+    allow,
+    explain,
+    explain_setting_aside,
+    use_key,
+    use_table,
+)
 from infra.components.tables import KeptTable, LedgerTable, OutboxTable
 from infra.stage import Stage
 from recourse.saga import Saga
+
+ATTEMPTS = 100
+"""How often a batch of a stream is tried, which goes on for 20 s by itself each time (`PATIENCE` in
+`recourse.relay`): half an hour at the least, but for a batch that ends the function at once. What
+can never be taken is set aside by the function, at the first."""
 
 
 class EventsStack(Stack):
@@ -115,7 +129,7 @@ class EventsStack(Stack):
             stage=self._stage,
             handler="lambdas.relay.handler",
             environment={"TOPIC_ARN": topic.topic_arn},
-            timeout=Duration.seconds(30),
+            timeout=Duration.minutes(1),
         )
         allow(function, "sns:Publish", topic.topic_arn)
         use_key(self.key, function)
@@ -137,7 +151,7 @@ class EventsStack(Stack):
             stage=self._stage,
             handler="lambdas.feed.handler",
             environment={"FEED_TABLE": self.feed_table.table_name},
-            timeout=Duration.seconds(30),
+            timeout=Duration.minutes(1),
         )
         use_table(
             self.feed_table,
@@ -173,12 +187,13 @@ class EventsStack(Stack):
             f"{name}Deadletters",
             stage=self._stage,
             called=name,
-            why_not="it holds places in a stream and no events: docs/operations.md says where "
-            "they are, and how to bring them again",
+            why_not="it holds places of events and no events: docs/operations.md says where they "
+            "are, and how to bring them again",
             key=self.key,
             alarm=self.alarm,
         )
         self.deadletters.append(lost)
+        function.add_environment("LOST_URL", lost.queue_url)
         for table in tables:
             function.add_event_source(
                 DynamoEventSource(
@@ -186,6 +201,7 @@ class EventsStack(Stack):
                     starting_position=StartingPosition.TRIM_HORIZON,
                     batch_size=100,
                     bisect_batch_on_error=True,
+                    retry_attempts=ATTEMPTS,
                     max_record_age=Duration.hours(24),
                     on_failure=SqsDlq(lost),
                     filters=[FilterCriteria.filter(only)],
@@ -212,7 +228,7 @@ class EventsStack(Stack):
             topic=self.topic,
             key=self.key,
             alarm=self.alarm,
-            at_once=50,
+            at_once=AT_ONCE_OF_EVERY_EVENT,
         )
         self.deadletters.append(consumer.deadletters)
 
@@ -241,7 +257,10 @@ class EventsStack(Stack):
         self.deadletters.append(consumer.deadletters)
 
     def _parked(self) -> None:
-        """What needs an operator, for a person or a tool of theirs to pull from."""
+        """What needs an operator, for a person or a tool of theirs to pull from.
+
+        However often it is looked at, a notice stays until its saga is at rest.
+        """
         lost = Deadletters(
             self,
             "ParkedDeadletters",
@@ -259,7 +278,11 @@ class EventsStack(Stack):
             encryption_master_key=self.key,
             enforce_ssl=True,
             retention_period=Duration.days(14),
-            dead_letter_queue=DeadLetterQueue(queue=lost, max_receive_count=1000),
+        )
+        explain(
+            parked,
+            "AwsSolutions-SQS3",
+            reason="what it holds is due however often it is looked at, until its saga is at rest",
         )
         subscribe(self.topic, parked, lost, only={"outcome": ["parked"]})
         alarm_above(

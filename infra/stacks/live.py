@@ -6,7 +6,7 @@ from aws_cdk import CfnOutput, Duration, Stack
 from constructs import Construct
 
 from infra.components.function import HandlerFunction
-from infra.components.queues import PullConsumer, alarm_above
+from infra.components.queues import AT_ONCE_OF_EVERY_EVENT, PullConsumer, alarm_above
 from infra.components.rights import allow, use_table
 from infra.components.stream import StreamFunction
 from infra.components.tables import KeptTable
@@ -64,6 +64,7 @@ class LiveStack(Stack):
             topic=events.feed,
             key=events.key,
             alarm=events.alarm,
+            at_once=AT_ONCE_OF_EVERY_EVENT,
             receives=RECEIVES,
         )
         self.deadletters = [consumer.deadletters]

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aws_cdk import ArnFormat, Duration, Stack
 from aws_cdk.aws_events import EventPattern, Rule, Schedule
 from aws_cdk.aws_events_targets import LambdaFunction
+from aws_cdk.aws_iam import ManagedPolicy, PolicyStatement
 from aws_cdk.aws_lambda import Function
 from constructs import Construct
 
 from infra.components.function import HandlerFunction
 from infra.components.machine import SagaMachine
-from infra.components.queues import Deadletters, alarm_above
-from infra.components.rights import allow, explain, use_table, wildcard
+from infra.components.queues import Deadletters, alarm_above, queue_called
+from infra.components.rights import READ, allow, explain, use_key, use_table, wildcard
+from infra.components.tables import OutboxTable
 from infra.stacks.events import EventsStack
 from infra.stage import Stage
+from recourse.choreography import listeners
+from recourse.deadletters import deadletters_of
+from recourse.listing import BY_STATUS
 from recourse.saga import Saga
 
 
@@ -34,11 +41,13 @@ class SagasStack(Stack):
         stage: Stage,
         sagas: list[Saga],
         functions: dict[str, HandlerFunction],
+        tables: dict[str, OutboxTable],
         events: EventsStack,
     ) -> None:
         super().__init__(scope, name)
         self._stage = stage
         self._events = events
+        self._tables = tables
         park = self._park()
         self.machines = {
             saga.name: SagaMachine(
@@ -52,7 +61,7 @@ class SagasStack(Stack):
             for saga in sagas
         }
         self.pivots = {saga.name: functions[saga.pivot.function] for saga in sagas}
-        self.deadletters = [self._sweeper()]
+        self.deadletters = [self._sweeper(sagas)]
 
     @property
     def environment_of_runs(self) -> dict[str, str]:
@@ -92,7 +101,9 @@ class SagasStack(Stack):
         use_table(self._events.ledger, function, "dynamodb:PutItem")
         return function
 
-    def _sweeper(self) -> Deadletters:
+    def _sweeper(self, sagas: list[Saga]) -> Deadletters:
+        tables = {name: table.table_name for name, table in self._tables.items()}
+        queues = _operators_queues(sagas)
         function = HandlerFunction(
             self,
             "Sweeper",
@@ -101,6 +112,11 @@ class SagasStack(Stack):
             environment=self.environment_of_runs
             | {
                 "LEDGER_TABLE": self._events.ledger.table_name,
+                "SERVICE_TABLES": self.to_json_string(tables),
+                "OPERATORS_QUEUES": self.to_json_string(
+                    {"prefix": queue_called(self._stage, ""), "names": queues}
+                ),
+                "ALARMS_TOPIC_ARN": self._events.alarms.topic_arn,
                 "TIMESCALE": str(self._stage.timescale),
             },
             timeout=Duration.minutes(5),
@@ -108,13 +124,20 @@ class SagasStack(Stack):
         use_table(
             self._events.ledger,
             function,
-            "dynamodb:GetItem",
+            *READ,
             "dynamodb:PutItem",
-            indexes=["by-status"],
+            "dynamodb:UpdateItem",
+            indexes=[BY_STATUS.name],
         )
+        for table in self._tables.values():
+            use_table(table, function, "dynamodb:BatchGetItem")
+        allow(function, "sns:Publish", self._events.alarms.topic_arn)
+        use_key(self._events.key, function)
+        self._let_clear(function, queues)
         self.let_run(function)
         for machine in self.machines.values():
-            allow(function, "states:DescribeExecution", self._executions(machine))
+            for action in ("states:DescribeExecution", "states:GetExecutionHistory"):
+                allow(function, action, self._executions(machine))
             explain(
                 function.own_role,
                 wildcard(
@@ -161,6 +184,35 @@ class SagasStack(Stack):
         )
         return lost
 
+    def _let_clear(self, function: HandlerFunction, queues: Sequence[str]) -> None:
+        """Let a function take messages out of operators' queues.
+
+        The rights go by the queues' names, and in a policy of their own, as the API's do.
+        """
+        ManagedPolicy(
+            self,
+            "Clear",
+            roles=[function.own_role],
+            statements=[
+                PolicyStatement(
+                    actions=[
+                        "sqs:GetQueueUrl",
+                        "sqs:ReceiveMessage",
+                        "sqs:DeleteMessage",
+                        "sqs:ChangeMessageVisibility",
+                    ],
+                    resources=[
+                        self.format_arn(
+                            service="sqs",
+                            resource=queue_called(self._stage, name),
+                            arn_format=ArnFormat.NO_RESOURCE_NAME,
+                        )
+                        for name in queues
+                    ],
+                )
+            ],
+        )
+
     def _executions(self, machine: SagaMachine) -> str:
         return self.format_arn(
             service="states",
@@ -168,3 +220,13 @@ class SagasStack(Stack):
             resource_name=f"{machine.machine.state_machine_name}:*",
             arn_format=ArnFormat.COLON_RESOURCE_NAME,
         )
+
+
+def _operators_queues(sagas: list[Saga]) -> list[str]:
+    """The queues whose messages ask an operator to bring a saga on.
+
+    What a consumer that acts on a saga's end could not take is not among them: that the saga is at
+    rest is why it has to be taken.
+    """
+    lost = [*sorted(listeners(sagas)), "Ledger", "Parked", "Sweeper"]
+    return ["Parked", *(deadletters_of(name) for name in lost)]

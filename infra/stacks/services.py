@@ -19,7 +19,7 @@ from infra.components.steps import StepFunction
 from infra.components.tables import OutboxTable
 from infra.components.valet_bucket import only_fresh_signatures
 from infra.stage import Stage
-from recourse.saga import Saga, Step
+from recourse.saga import Saga
 
 
 class ServicesStack(Stack):
@@ -37,9 +37,6 @@ class ServicesStack(Stack):
         self._stage = stage
         self.key = Key(self, "Key", enable_key_rotation=True, removal_policy=stage.removal)
         steps = {step.function: step for saga in sagas for step in saga.all}
-        for saga in sagas:
-            for step in saga.all:
-                _same_pair(step, steps[step.function])
         self.documents = self._bucket()
         storing = {step.service for step in steps.values() if step.action.documents}
         self.lent = [f"{service}/*" for service in sorted(storing)]
@@ -82,16 +79,3 @@ class ServicesStack(Stack):
             bucket, "AwsSolutions-S1", reason="the audit of documents is CloudTrail's data events"
         )
         return bucket
-
-
-def _same_pair(step: Step, other: Step) -> None:
-    """One function serves an action with one undo, whichever saga calls it.
-
-    Raises:
-        ValueError: Two steps pair the same action with different undos or timeouts.
-    """
-    if (step.action, step.undo, step.timeout) != (other.action, other.undo, other.timeout):
-        raise ValueError(
-            f"{step.function} serves steps {step.name!r} and {other.name!r}, "
-            "which pair it with different undos or timeouts"
-        )

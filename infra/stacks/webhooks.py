@@ -12,7 +12,7 @@ from constructs import Construct
 
 from infra.components.function import HandlerFunction
 from infra.components.indexes import WEBHOOK_INDEXES
-from infra.components.queues import PullConsumer
+from infra.components.queues import AT_ONCE_OF_EVERY_EVENT, PullConsumer
 from infra.components.rights import READ, WRITE, allow, use_key, use_table
 from infra.components.tables import ListedTable
 from infra.stacks.events import EventsStack
@@ -56,6 +56,7 @@ class WebhooksStack(Stack):
             topic=events.feed,
             key=events.key,
             alarm=events.alarm,
+            at_once=AT_ONCE_OF_EVERY_EVENT,
         )
         # One message a batch: whoever shares one with a slow endpoint would wait for it.
         self._lanes = PullConsumer(

@@ -15,13 +15,14 @@ from lambdas.api import events as feed
 from lambdas.api import http, valet, webhooks
 from lambdas.api.models import Redrive, Resolution
 from lambdas.api.problems import ProblemError, refused
-from recourse import chaos, events
+from recourse import chaos, events, limits
 from recourse.aws import is_passing
 from recourse.cursors import BadCursorError
 from recourse.items import decode_item, request
 from recourse.ledger import (
     KeyReusedError,
     NothingToResolveError,
+    PivotSkippedError,
     Record,
     digest,
     saga_id,
@@ -107,8 +108,12 @@ def start(name: str) -> Response[str]:
             "idempotency-key-missing", "send 1 to 255 printable characters, the same for a retry"
         )
     faults = _faults(event.headers.get("recourse-chaos"), saga)
-    coordination = _coordination(event.query_string_parameters.get("coordination"), saga)
+    asked = event.query_string_parameters.get("coordination")
+    coordination = _coordination(asked, saga)
     body = http.body(event, saga.request)
+    if (found := limits.size(body)) > limits.REQUEST:
+        detail = f"a request must be at most {limits.REQUEST} bytes, got {found}"
+        raise ProblemError("too-large", detail)
     wanted = Record(
         saga_id=saga_id(saga.name, who.subject, key),
         saga=saga.name,
@@ -123,10 +128,11 @@ def start(name: str) -> Response[str]:
     if body.get("documents") and kit.ledger().get(wanted.saga_id) is None:
         _must_be_there(who.subject, body["documents"])
     try:
-        record, _ = kit.ledger().start(wanted)
-    except KeyReusedError:
+        record, _ = kit.ledger().start(wanted, any_coordination=asked is None)
+    except KeyReusedError as problem:
         raise ProblemError(
-            "idempotency-key-reused", "use a new Idempotency-Key for a new request"
+            "idempotency-key-reused",
+            f"it stands for {problem}: use a new Idempotency-Key for a new request",
         ) from None
     if len(record.entered) == 1:
         _run(record)
@@ -218,8 +224,25 @@ def resolve(saga_id: str, step: str) -> Response[str]:
         )
     except NothingToResolveError:
         raise ProblemError("nothing-to-resolve", f"the step {step!r} is not stuck") from None
+    except PivotSkippedError:
+        raise ProblemError("pivot-not-skipped", _of_the_pivot(SAGAS[record.saga])) from None
     _run(record)
     return http.answer(202, _view(record))
+
+
+def _of_the_pivot(saga: Saga) -> str:
+    """What becomes of a saga whose pivot is stuck, for the operator who wanted to skip it."""
+    rank = saga.rank(saga.pivot.name)
+    before, after = (
+        ", ".join(step.name for group in groups for step in group)
+        for groups in (reversed(saga.groups[:rank]), saga.groups[rank + 1 :])
+    )
+    forward = f"goes forward to {after}" if after else "has succeeded"
+    back = f"is undone ({before})" if before else "has come to nothing"
+    return (
+        f"the step {saga.pivot.name!r} decides the saga, so it cannot be left as it is. Retry it: "
+        f"if it has acted, the saga {forward}; if not, it never will, and the saga {back}"
+    )
 
 
 def _must_be_there(owner: str, documents: Mapping[str, str]) -> None:

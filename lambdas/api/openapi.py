@@ -381,7 +381,8 @@ def _saga_paths() -> Schema:
                     _object(
                         {"items": {"type": "array", "items": _ref("Saga")}, "cursor": MAYBE_TEXT}
                     ),
-                    "a page, and the cursor of the next",
+                    "a page, and the cursor of the next; where few sagas match it may be short, or "
+                    "empty, and the cursor goes on",
                 )
             }
             | _problems(400, 422),

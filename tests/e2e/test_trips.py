@@ -79,7 +79,7 @@ def test_under_faults_a_trip_is_booked_whole_or_undone_whole(trip: Trip, chaos: 
 
 
 def test_an_undo_that_fails_is_seen_and_resolved(trip: Trip) -> None:
-    stuck = trip.ended(trip.start("capture=reject, hotel.undo=error:5"), "COMPENSATION_FAILED")
+    stuck = trip.ended(trip.start("capture=reject, hotel.undo=reject:5"), "COMPENSATION_FAILED")
     hotel = next(step for step in stuck["steps"] if step["name"] == "hotel")
     assert (hotel["status"], hotel["undo_attempts"]) == ("UNDO_FAILED", 4)
     assert trip.counts()["flights"]["held"] == 0, "the others are undone"

@@ -84,6 +84,7 @@ DIFFERENCES = {
         ("AWS::Logs::LogGroup", "LogGroupName"),
         ("AWS::SQS::Queue", "QueueName"),
         ("AWS::Lambda::Function", "Environment.Variables.DEADLETTERS"),
+        ("AWS::Lambda::Function", "Environment.Variables.OPERATORS_QUEUES"),
         ("AWS::IAM::ManagedPolicy", "PolicyDocument.Statement[].Resource[]"),
         ("AWS::SQS::QueuePolicy", "PolicyDocument.Statement[].Sid"),
     },

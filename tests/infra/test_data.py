@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+import itertools
 
+import pytest
+from aws_cdk import App, Stack
+from aws_cdk.assertions import Template
+from aws_cdk.aws_kms import Key
+
+from infra.components.indexes import INDEX_STEPS
+from infra.components.tables import LedgerTable
+from infra.stage import Stage
 from tests.infra.assembly import Assembly
 
 pytestmark = pytest.mark.xdist_group("infra")
@@ -17,9 +25,10 @@ STORES = (
 )
 INDEXES = {
     "LedgerTable": {
-        "by-owner": ["owner", "started"],
-        "by-status": ["status", "started"],
-        "by-business-key": ["business_key", "started"],
+        "listed-by-status": ["listed_status", "started"],
+        "listed-by-owner": ["owner", "started"],
+        "listed-by-owner-key": ["listed_owner_key", "started"],
+        "listed-by-key": ["listed_key", "started"],
     },
     "ValetTable": {"by-owner": ["owner", "started"], "by-key": ["key_id", "started"]},
     "WebhooksTable": {"by-webhook": ["webhook_id", "started"]},
@@ -51,6 +60,43 @@ def test_only_what_is_listed_has_indexes(each: Assembly) -> None:
             for index in table.properties.get("GlobalSecondaryIndexes", [])
         }
         assert indexes == INDEXES.get(table.name, {}), table.name
+
+
+def test_an_index_of_the_ledger_holds_keys_and_what_lists_filter_by(dev: Assembly) -> None:
+    """What changes at each event is in none: a whole row was rewritten in each of three."""
+    table = dev.one("AWS::DynamoDB::Table", "LedgerTable").properties
+    held = {i["IndexName"]: i["Projection"] for i in table["GlobalSecondaryIndexes"]}
+    assert {name: set(one.get("NonKeyAttributes", [])) for name, one in held.items()} == {
+        "listed-by-status": {"saga"},
+        "listed-by-owner": {"saga", "status"},
+        "listed-by-owner-key": {"saga", "status"},
+        "listed-by-key": {"saga", "status"},
+    }
+    assert {one["ProjectionType"] for one in held.values()} == {"INCLUDE"}
+
+
+def test_a_ledger_gets_its_indexes_and_loses_the_former_ones_one_a_deploy() -> None:
+    """CloudFormation makes or drops one index of a table in a deploy."""
+
+    def indexes(step: int | None) -> dict[str, object]:
+        stack = Stack(App(analytics_reporting=False), "S")
+        LedgerTable(stack, "T", stage=Stage(index_step=step), key=Key(stack, "K"))
+        (table,) = (
+            body["Properties"]
+            for body in Template.from_stack(stack).to_json()["Resources"].values()
+            if body["Type"] == "AWS::DynamoDB::Table"
+        )
+        return {one["IndexName"]: one for one in table["GlobalSecondaryIndexes"]}
+
+    steps = [indexes(step) for step in (*range(INDEX_STEPS), None)]
+    former = {f"by-{name}" for name in ("owner", "status", "business-key")}
+    assert set(steps[0]) == former
+    assert not former & set(steps[-1])
+    for one, following in itertools.pairwise(steps):
+        assert len(set(one) ^ set(following)) == 1
+        assert all(one[name] == following[name] for name in set(one) & set(following))
+    assert "listed-by-status" in steps[1], "the sweeper's comes first"
+    assert former <= set(steps[4]), "nothing goes before all of them are there"
 
 
 def test_every_store_queue_and_topic_is_encrypted_with_a_rotating_key_of_ours(

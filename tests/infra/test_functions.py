@@ -18,7 +18,7 @@ from tests.infra.assembly import ROOT, Assembly, Resource
 pytestmark = pytest.mark.xdist_group("infra")
 
 STEPS = {step.function: step for saga in SAGAS.values() for step in saga.all}
-ASKS = re.compile(r"""(?:required\(|deed\(|environ\[|environ\.get\()"([A-Z_]+)\"""")
+ASKS = re.compile(r"""(?:required\(|declared\(|environ\[|environ\.get\()"([A-Z_]+)\"""")
 
 SETTINGS = ("POWERTOOLS_", "AWS_")
 """What libraries read, and the Lambda Web Adapter."""

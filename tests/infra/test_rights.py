@@ -29,6 +29,8 @@ BY_NAME = "arn:<AWS::Partition>:sqs:<AWS::Region>:<AWS::AccountId>:Recourse-dev-
 PUT = {"sqs:SendMessage", "sqs:GetQueueUrl"}
 COUNT = {"sqs:GetQueueAttributes", "sqs:GetQueueUrl"}
 EMPTY = COUNT | {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"}
+CLEAR = EMPTY - {"sqs:GetQueueAttributes"}
+LOOK = {"states:DescribeExecution", "states:GetExecutionHistory"}
 START = 'states:StartExecution?{"StringEquals": {"states:StateMachineQualifier": "live"}}'
 TAKE = {
     "sqs:ReceiveMessage",
@@ -89,9 +91,10 @@ WILD = {
         (
             "arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:execution:"
             f"<{name.title().replace('-', '')}/Machine.Name>:*",
-            "states:DescribeExecution",
+            action,
         )
         for name in SAGAS
+        for action in LOOK
     ),
 }
 
@@ -139,8 +142,9 @@ def test_a_step_that_listens_may_besides_take_from_its_queue_and_set_aside(
 
 def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> None:
     index = {
-        name: f"{LEDGER}/index/{name}" for name in ("by-owner", "by-status", "by-business-key")
+        name: f"{LEDGER}/index/listed-by-{name}" for name in ("status", "owner", "owner-key", "key")
     }
+    read = {"dynamodb:GetItem", "dynamodb:BatchGetItem"}
     pivots = {f"<{saga.pivot.function}.Arn>": {"lambda:InvokeFunction"} for saga in SAGAS.values()}
     starts = {machine(saga): {START} for saga in SAGAS}
     tables = {step.service: f"<{step.service.title()}Table" for step in STEPS.values()}
@@ -149,6 +153,7 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
     confirmers = {f"{service.title()}Confirm" for service in confirming}
     redriven = {*STEPS, *confirmers, "Ledger", "Parked", "Push", "Tally"}
     redriven |= {"WebhookOwners", "WebhookLanes"}
+    operators = {f"{one}-deadletters" for one in (*STEPS, "Ledger", "Parked", "Sweeper")}
     expected: dict[str, dict[str, set[str]]] = {
         "Relay": {
             "*": {"dynamodb:ListStreams"},
@@ -205,18 +210,21 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             **SENDS,
         },
         "Sweeper": {
-            LEDGER: {"dynamodb:GetItem", "dynamodb:PutItem"},
-            index["by-status"]: {"dynamodb:Query"},
+            LEDGER: EVERYTHING - {"dynamodb:ConditionCheckItem"},
+            index["status"]: {"dynamodb:Query"},
+            **{f"{table}.Arn>": {"dynamodb:BatchGetItem"} for table in tables.values()},
+            "<Alarms>": {"sns:Publish"},
+            **{f"{BY_NAME}{one}": CLEAR for one in ("Parked", *operators)},
             **starts,
             **pivots,
             **{
                 "arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:execution:"
-                f"{machine(saga)[:-1]}.Name>:*": {"states:DescribeExecution"}
+                f"{machine(saga)[:-1]}.Name>:*": LOOK
                 for saga in SAGAS
             },
         },
         "Api": {
-            LEDGER: {"dynamodb:GetItem", "dynamodb:PutItem"},
+            LEDGER: read | {"dynamodb:PutItem"},
             FEED: {"dynamodb:GetItem", "dynamodb:Query"},
             HOOKS: HOOKS_WRITES,
             f"{HOOKS}/index/by-webhook": {"dynamodb:Query"},
@@ -282,14 +290,17 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
         assert business(dev, name) == rights, name
 
 
-def test_the_apis_function_stays_within_what_it_can_be_told_and_its_policies_can_hold(
-    each: Assembly,
+@pytest.mark.parametrize(("name", "policy"), [("Api", "Redrive"), ("Sweeper", "Clear")])
+def test_a_function_stays_within_what_it_can_be_told_and_its_policies_can_hold(
+    each: Assembly, name: str, policy: str
 ) -> None:
     """4 KB of environment, 6,144 characters of a managed policy; names have 80 at the most."""
-    function = functions(each)["Api"]
+    function = functions(each)[name]
     assert len(json.dumps(each.environment(function))) < 4096 * 0.8
-    (policy,) = each.every("AWS::IAM::ManagedPolicy")
-    assert len(json.dumps(each.plain(policy.stack, policy.properties["PolicyDocument"]))) < 6144
+    names = {one.name for one in each.every("AWS::IAM::ManagedPolicy")}
+    assert names == {"Redrive", "Clear"}
+    managed = each.one("AWS::IAM::ManagedPolicy", policy)
+    assert len(json.dumps(each.plain(managed.stack, managed.properties["PolicyDocument"]))) < 6144
 
 
 def test_a_machine_may_call_its_own_steps_and_the_parking_function(dev: Assembly) -> None:

@@ -46,6 +46,10 @@ def test_origins_are_separated_by_spaces_or_commas() -> None:
     )
 
 
+def test_a_ledger_may_be_on_its_way_to_its_indexes() -> None:
+    assert (stage().index_step, stage(index_step="3").index_step) == (None, 3)
+
+
 def test_so_many_streams_as_the_context_says() -> None:
     assert (stage().streams, stage(streams="200").streams) == (50, 200)
 
@@ -56,6 +60,8 @@ def test_so_many_streams_as_the_context_says() -> None:
         ({"stage": "Prod"}, "stage='Prod'"),
         ({"stage": "my-stage"}, "stage='my-stage'"),
         ({"chaos": "yes"}, "chaos='yes'"),
+        ({"index_step": "0"}, "index_step='0'"),
+        ({"index_step": "7"}, "index_step='7'"),
         ({"runtime": "docker"}, "runtime='docker'"),
         ({"timescale": "fast"}, "timescale='fast'"),
         ({"timescale": "0"}, "timescale=0"),

@@ -2,6 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.integration import bench as benches
 from tests.integration.trips import stock
 from tests.moto.ground import Ground, ground
 
@@ -25,4 +26,11 @@ def fresh() -> Iterator[Ground]:
     """A ground of one's own."""
     with ground() as made:
         stock(made)
+        yield made
+
+
+@pytest.fixture
+def bench() -> Iterator[benches.Bench]:
+    """A step on its own."""
+    with benches.bench() as made:
         yield made

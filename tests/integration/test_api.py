@@ -31,8 +31,8 @@ import lambdas.api as api_module
 from lambdas import kit
 from lambdas.api import problems
 from lambdas.api.openapi import document as describe
-from recourse.ledger import Ledger
-from recourse.sweeper import Sweeper
+from recourse import limits
+from recourse.ledger import Ledger, saga_id
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
 from tests.integration.lending import URL, lending
@@ -344,10 +344,37 @@ def test_a_body_that_is_too_large_is_a_413(shared: Ground) -> None:
     problem(asha.start(TRIP | {"trip_id": "t" * 70_000}), 413, "too-large")
 
 
+def test_a_request_that_has_grown_too_large_by_its_defaults_is_a_413(
+    shared: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "REQUEST", limits.size(TRIP))
+    found = problem(asha.start(TRIP, key="grown"), 413, "too-large")
+    assert "a request must be at most" in found["detail"]
+    assert not shared.ledger.get(saga_id("travel-booking", "asha", "grown"))
+
+
 @pytest.mark.parametrize("asked", ["", "both", "Orchestration"])
 def test_a_coordination_that_there_is_not_is_a_422(shared: Ground, asked: str) -> None:
     answer = asha("POST", f"{PATH}?coordination={asked}", TRIP, Idempotency_Key="k")
     problem(answer, 422, "unknown-coordination")
+
+
+def test_the_same_key_with_another_coordination_is_a_409(shared: Ground) -> None:
+    key = "both"
+    first = asha.start(key=key).json["saga_id"]
+
+    def again(query: str) -> Answer:
+        return asha("POST", f"{PATH}{query}", TRIP, Idempotency_Key=key)
+
+    refused = problem(again("?coordination=choreography"), 409, "idempotency-key-reused")
+    assert "a saga by orchestration" in refused["detail"]
+    for query in ("", "?coordination=orchestration"):
+        assert (again(query).status, again(query).json["saga_id"]) == (202, first)
+    key = "told"
+    first = again("?coordination=choreography").json["saga_id"]
+    assert again("").json["saga_id"] == first, "what is left out is not compared"
+    problem(again("?coordination=orchestration"), 409, "idempotency-key-reused")
+    shared.settle()
 
 
 def test_a_coordination_may_be_asked_for(shared: Ground) -> None:
@@ -365,8 +392,8 @@ def test_a_start_that_step_functions_does_not_take_is_left_to_the_sweeper(
     assert asha.get(saga).json["status"] == "RUNNING"
     record = stuck.ledger.get(saga)
     assert record is not None
-    assert stuck.runs.state(record) == ("ABSENT", None)
-    Sweeper(stuck.ledger, stuck.runs, SAGAS, timescale=0).sweep()
+    assert stuck.runs.describe(record).state == "ABSENT"
+    stuck.sweep(0)
     stuck.settle()
     assert asha.get(saga).json["status"] == "SUCCEEDED"
 
@@ -715,7 +742,7 @@ def resolve(saga: str, step: str, **body: Any) -> Answer:
 
 
 def test_a_failed_undo_is_retried_by_an_operator(shared: Ground) -> None:
-    ended = settled(shared, asha.start(Recourse_Chaos="capture=reject, hotel.undo=error:4"))
+    ended = settled(shared, asha.start(Recourse_Chaos="capture=reject, hotel.undo=error:16"))
     saga = ended["saga_id"]
     assert ended["status"] == "COMPENSATION_FAILED"
     stuck_step = next(step for step in ended["steps"] if step["name"] == "hotel")
@@ -747,11 +774,11 @@ def test_a_step_after_the_pivot_is_skipped_by_an_operator(shared: Ground) -> Non
 
 
 def test_a_decision_that_could_not_be_run_is_left_to_the_sweeper(stuck: Ground) -> None:
-    saga = stuck.start("travel-booking", TRIP, key="left", faults={"invoice": "error:8"})
+    saga = stuck.start("travel-booking", TRIP, key="left", faults={"invoice": "error:16"})
     stuck.settle()
     answer = resolve(saga, "invoice", action="retry")
     assert (answer.status, answer.json["status"]) == (202, "RUNNING")
-    Sweeper(stuck.ledger, stuck.runs, SAGAS, timescale=0).sweep()
+    stuck.sweep(0)
     stuck.settle()
     assert must_agree(stuck, saga) == "SUCCEEDED"
 
@@ -760,6 +787,57 @@ def test_where_nothing_is_stuck_there_is_nothing_to_resolve(stuck: Ground) -> No
     saga = asha.start().json["saga_id"]
     for step in NAMES:
         problem(resolve(saga, step, action="retry"), 409, "nothing-to-resolve")
+
+
+def test_while_undos_still_run_there_is_nothing_to_resolve(shared: Ground) -> None:
+    saga = asha.start(Recourse_Chaos="capture=reject, car.undo=error:4").json["saga_id"]
+    failed, last = f"outbox#{saga}.car.undo_failed.r0", f"outbox#{saga}.flight.undone"
+    records = shared.stream.fetch()
+    held = [r for r in records if r["dynamodb"]["NewImage"]["pk"]["S"] == last]
+    assert [r for r in records if r["dynamodb"]["NewImage"]["pk"]["S"] == failed]
+    shared.stream.give_back([r for r in records if r not in held])
+    shared.settle()
+    shown = asha.get(saga).json
+    assert shown["status"] == "COMPENSATING"
+    assert {s["name"]: s["status"] for s in shown["steps"]}["car"] == "UNDO_FAILED"
+    for action in ("retry", "skip"):
+        answer = resolve(saga, "car", action=action, reason="now")
+        problem(answer, 409, "nothing-to-resolve")
+    shared.stream.give_back(held)
+    shared.settle()
+    assert asha.get(saga).json["status"] == "COMPENSATION_FAILED"
+    assert resolve(saga, "car", action="retry").status == 202
+    shared.settle()
+    assert must_agree(shared, saga) == "COMPENSATED"
+
+
+def test_a_skip_of_the_pivot_says_what_a_retry_does_and_does_nothing(shared: Ground) -> None:
+    well = shared.mishap
+
+    def broken(function: str, task: dict[str, Any], run: Callable[[], Any]) -> Any:
+        if task.get("step") == "capture":
+            raise RuntimeError("the release is broken")
+        return run()
+
+    shared.mishap = broken
+    try:
+        saga = settled(shared, asha.start())["saga_id"]
+    finally:
+        shared.mishap = well
+    assert {s["name"]: s["status"] for s in asha.get(saga).json["steps"]}["capture"] == "FAILED"
+    before = shared.ledger.get(saga)
+    refused = problem(
+        resolve(saga, "capture", action="skip", reason="it was paid"), 409, "pivot-not-skipped"
+    )
+    assert refused["detail"] == (
+        "the step 'capture' decides the saga, so it cannot be left as it is. Retry it: if it has "
+        "acted, the saga goes forward to invoice; if not, it never will, and the saga is undone "
+        "(payment, flight, hotel, car)"
+    )
+    assert shared.ledger.get(saga) == before
+    assert resolve(saga, "capture", action="retry").status == 202
+    shared.settle()
+    assert must_agree(shared, saga) == "COMPENSATED"
 
 
 def test_an_unknown_step_or_saga_cannot_be_resolved(stuck: Ground) -> None:

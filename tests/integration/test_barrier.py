@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from types import SimpleNamespace
+from collections.abc import Sequence
 from typing import Any
 
-import botocore.session
 import pytest
-from moto import mock_aws
 
 from recourse.barrier import Barrier, _ChangedError, marker_key
-from recourse.items import decode_item, encode_item
+from recourse.items import encode_item
 from recourse.runtime import RejectedError, StepRunner
 from recourse.step import (
-    AtLeast,
     Call,
     Decision,
-    Put,
     Refusal,
     StepCancelledError,
     StepCrashedError,
@@ -27,121 +21,10 @@ from recourse.step import (
     TransientError,
     Update,
     action,
-    confirm,
-    undo,
 )
-from tests.moto import transactions
+from tests.integration.bench import TABLE, Bench, SoldOutError, book, hold, release
 
-TABLE = "things"
 TIMED_OUT = {"Error": "States.Timeout", "Cause": ""}
-
-
-class SoldOutError(Refusal):
-    pass
-
-
-@action(reads=lambda call: ["thing#1"], refuses=[SoldOutError])
-def hold(call: Call) -> Decision:
-    assert call.item is not None
-    wanted = call.request["wanted"]
-    if call.item["free"] < wanted:
-        raise SoldOutError(f"fewer than {wanted} are free")
-    return Decision(
-        result={"wanted": wanted},
-        writes=[
-            Update("thing#1", add={"free": -wanted}, when={"free": AtLeast(wanted)}),
-            Put({"pk": f"hold#{call.saga_id}", "wanted": wanted, "status": "HELD"}),
-        ],
-    )
-
-
-@undo(reads=lambda call: [f"hold#{call.saga_id}"])
-def release(call: Call) -> Decision:
-    assert call.item is not None and call.item["wanted"] == call.result["wanted"]
-    return Decision(
-        writes=[
-            Update(call.item["pk"], put={"status": "RELEASED"}, when={"status": "HELD"}),
-            Update("thing#1", add={"free": call.item["wanted"]}),
-        ]
-    )
-
-
-@confirm(reads=lambda call: [f"hold#{call.saga_id}"])
-def book(call: Call) -> Decision:
-    assert call.item is not None
-    return Decision(
-        writes=[Update(call.item["pk"], put={"status": "BOOKED"}, when={"status": "HELD"})]
-    )
-
-
-@dataclass
-class Bench:
-    """A step on its own, with what a test asks of it."""
-
-    dynamodb: Any
-    naps: list[float] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.runner = StepRunner(
-            self.dynamodb, TABLE, hold, release, book, faults=True, sleep=self.nap
-        )
-
-    def nap(self, seconds: float) -> None:
-        """Note how long would have been slept; what never ends fails here."""
-        self.naps.append(seconds)
-        assert len(self.naps) < 1000, "it is tried for ever"
-
-    def ask(self, phase: str = "action", saga_id: str = "s1", **changes: Any) -> Any:
-        of_saga = {"chaos", "recover", "skips", "attempts"}
-        saga = {
-            "id": saga_id,
-            "name": "shop",
-            "owner": "o",
-            "business_key": "b",
-            "started_at": "2026-01-01T00:00:00.000Z",
-        } | {name: value for name, value in changes.items() if name in of_saga}
-        task = {
-            "saga": saga,
-            "step": "hold",
-            "phase": phase,
-            "role": "compensable",
-            "request": {"wanted": 2},
-            "results": {},
-        }
-        return self.runner.run(task | {n: v for n, v in changes.items() if n not in of_saga})
-
-    def row(self, key: str) -> dict[str, Any] | None:
-        got = self.dynamodb.get_item(TableName=TABLE, Key={"pk": {"S": key}}, ConsistentRead=True)
-        return decode_item(got["Item"]) if "Item" in got else None
-
-    @property
-    def free(self) -> int:
-        found = self.row("thing#1")
-        assert found is not None
-        return int(found["free"])
-
-    def told(self) -> dict[str, dict[str, Any]]:
-        """The data of every event in the outbox, by the end of its id."""
-        rows = (decode_item(item) for item in self.dynamodb.scan(TableName=TABLE)["Items"])
-        found = (json.loads(row["event"]) for row in rows if row["pk"].startswith("outbox#"))
-        return {one["id"].partition(".")[2]: one["data"] for one in found}
-
-
-@pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    with mock_aws(), transactions.true():
-        dynamodb: Any = botocore.session.get_session().create_client("dynamodb")
-        dynamodb.create_table(
-            TableName=TABLE,
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
-            BillingMode="PAY_PER_REQUEST",
-        )
-        dynamodb.put_item(TableName=TABLE, Item=encode_item({"pk": "thing#1", "free": 5}))
-        yield Bench(dynamodb)
 
 
 def test_a_duplicate_action_answers_the_same_and_does_nothing(bench: Bench) -> None:
@@ -328,26 +211,22 @@ def test_a_row_that_changes_under_the_step_is_read_and_decided_again(bench: Benc
             result=seen, writes=[Update("thing#1", add={"free": -seen}, when={"free": seen})]
         )
 
-    bench.runner = StepRunner(bench.dynamodb, TABLE, greedy, release, sleep=bench.nap)
+    bench.runner = StepRunner(bench.dynamodb, TABLE, greedy, release, **bench.time)
     assert bench.ask() == 1
     assert decided == [5, 1]
     assert bench.free == 0
 
 
-def test_a_conflict_that_lasts_is_a_transient_error(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_conflict_that_lasts_is_a_transient_error(bench: Bench) -> None:
     @action()
     def never(call: Call) -> Decision:
         return Decision(writes=[Update("thing#1", put={"free": 0}, when={"free": 77})])
 
-    slept = SimpleNamespace(monotonic=lambda: sum(bench.naps))
-    monkeypatch.setattr("recourse.barrier.time", slept)
-    bench.runner = StepRunner(bench.dynamodb, TABLE, never, sleep=bench.nap)
+    bench.runner = StepRunner(bench.dynamodb, TABLE, never, **bench.time)
     with pytest.raises(TransientError, match="changed since it was read"):
         bench.ask(timeout=30)
     assert bench.free == 5
-    assert 17 < sum(bench.naps) <= 18, "of 30 seconds some are left to say so"
+    assert 15 < sum(bench.naps) <= 18, "of 30 seconds some are left to say so"
 
 
 @pytest.mark.parametrize("fault", ["crash", "timeout", "duplicate"])
@@ -412,7 +291,7 @@ def test_one_read_and_one_write_an_action_and_an_undo(bench: Bench) -> None:
         "before-call.dynamodb", lambda model, **_: calls.append(model.name)
     )
     bench.ask()
-    assert calls == ["GetItem", "TransactWriteItems"]
+    assert calls == ["BatchGetItem", "TransactWriteItems"]
     calls.clear()
     bench.ask("undo")
     assert calls == ["BatchGetItem", "TransactWriteItems"]

@@ -19,14 +19,14 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from moto.sqs.models import sqs_backends
 
-from recourse.step import StepCancelledError
-from recourse.sweeper import Sweeper
+from recourse.step import StepCancelledError, TransientError
 from statemachines import SAGAS
 from tests.integration import test_every_saga as every
 from tests.integration.test_every_saga import bring_to_rest, must_be_as_told, sample
 from tests.moto.ground import Ground
-from tests.moto.handlers import Killed
+from tests.moto.handlers import ACCOUNT, Killed
 from tests.patience import PATIENCE, until
 from tests.profile import examples
 
@@ -92,7 +92,7 @@ def of_one(ground: Ground, saga: str) -> dict[Any, dict[str, int]]:
 
 def passes(ground: Ground) -> dict[str, str]:
     """Every deadline passes, and the sweeper goes round."""
-    return Sweeper(ground.ledger, ground.runs, ground.sagas, timescale=1e-9).sweep()
+    return ground.sweep(1e-9)
 
 
 # Any delivery.
@@ -104,9 +104,9 @@ TROUBLE: Any = st.none() | st.sampled_from(
         {"capture": "reject"},
         {"capture": "crash"},
         {"capture": "late"},
-        {"capture": "error", "payment.undo": "error:5"},
+        {"capture": "error", "payment.undo": "reject:5"},
         {"payment": "crash:2", "capture": "timeout:1"},
-        {"invoice": "error:9"},
+        {"invoice": "reject:9"},
     ]
 )
 
@@ -458,7 +458,8 @@ def test_a_message_that_never_comes_is_made_up_for_at_the_deadline(
     stocked.lose(queue)
     stocked.settle()
     assert stocked.view(saga_id)["status"] in ("RUNNING", "COMPENSATING")
-    assert stocked.sweeper.sweep().get(saga_id) is None, "its deadline has not come"
+    stocked.clock.reset()
+    assert stocked.sweep().get(saga_id) is None, "its deadline has not come"
     for _ in range(2):
         passes(stocked)
         stocked.settle()
@@ -466,7 +467,7 @@ def test_a_message_that_never_comes_is_made_up_for_at_the_deadline(
 
 
 def test_what_is_parked_is_left_to_the_operator(stocked: Ground) -> None:
-    saga_id = begin(stocked, invoice="error:8")
+    saga_id = begin(stocked, invoice="error:16")
     stocked.settle()
     assert stocked.statuses(saga_id)["invoice"] == "FAILED"
     assert saga_id not in passes(stocked)
@@ -476,7 +477,7 @@ def test_what_is_parked_is_left_to_the_operator(stocked: Ground) -> None:
 
 
 def test_an_undo_that_fails_for_good_lets_the_others_run_and_is_resolved(stocked: Ground) -> None:
-    saga_id = begin(stocked, capture="reject", payment__undo="error:6")
+    saga_id = begin(stocked, capture="reject", payment__undo="reject:6")
     stocked.settle()
     view = stocked.view(saga_id)
     assert view["status"] == "COMPENSATION_FAILED"
@@ -516,3 +517,51 @@ def test_what_goes_from_step_to_step_stays_among_the_steps(stocked: Ground) -> N
     record = stocked.ledger.get(saga_id)
     assert record is not None
     assert all("carried" not in told["data"] for told in record.entered)
+
+
+def test_the_process_of_a_batch_with_a_hanging_thread_ends_when_all_is_answered_for(
+    stocked: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener = stocked.listeners["HotelsHold"]
+    monkeypatch.setattr(listener, "_budget", 0.3)
+    hanging, fine = begin(stocked), begin(stocked)
+    deliver_until(stocked, "HotelsHold")
+    let_go = threading.Event()
+
+    def hangs(function: str, task: dict[str, Any], run: Any) -> Any:
+        if task["saga"]["id"] == hanging and function == "HotelsHold" and not let_go.is_set():
+            let_go.wait(20)
+            raise TransientError("its process has ended")
+        return run()
+
+    class Ended(BaseException):
+        """The process ends here."""
+
+    left: list[int] = []
+
+    def end() -> None:
+        queue = sqs_backends[ACCOUNT]["us-east-1"].queues["HotelsHold"]
+        left.append(len(queue._messages))
+        raise Ended
+
+    stocked.mishap = hangs
+    with monkeypatch.context() as patched, pytest.raises(Ended):
+        patched.setattr(stocked, "end", end)
+        stocked.deliver("HotelsHold")
+    assert left == [1], "what is done is deleted before the process ends"
+    assert stocked.waiting("HotelsHold") == 1, "what is to come again is there at once"
+    let_go.set()
+    stocked.settle()
+    for saga_id in (hanging, fine):
+        assert must_be_as_told(stocked, TRAVEL, saga_id) == "SUCCEEDED"
+
+
+def test_a_batch_without_a_hanging_thread_ends_no_process(
+    stocked: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+    monkeypatch.setattr(stocked, "end", lambda: ended.append("ended"))
+    saga_id = begin(stocked, hotel="error:2")
+    stocked.settle()
+    assert must_be_as_told(stocked, TRAVEL, saga_id) == "SUCCEEDED"
+    assert not ended

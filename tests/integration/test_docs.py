@@ -82,8 +82,8 @@ def insert(file: Path, after: str, line: str) -> None:
 def list_saga(copy: Path, imported: str, name: str) -> None:
     """Add a saga to the list."""
     listed = copy / "statemachines/__init__.py"
-    insert(listed, "from recourse.saga import Saga", imported)
-    insert(listed, "    for saga in (", name)
+    insert(listed, "from recourse.saga import collect", imported)
+    insert(listed, "SAGAS = collect(", name)
 
 
 def add_saga(copy: Path, *, sample: bool) -> None:
@@ -158,7 +158,7 @@ def test_a_step_is_added_by_following_the_page(copy: Path) -> None:
     for path, text in written.items():
         (copy / path).write_text(text)
     (copy / "statemachines/lounge.py").write_text(LOUNGE)
-    list_saga(copy, "from statemachines.lounge import LOUNGE", "        LOUNGE,")
+    list_saga(copy, "from statemachines.lounge import LOUNGE", "    LOUNGE,")
     (copy / "samples/lounge.json").write_text(
         json.dumps({"order_id": "l-1", "lounge": {"id": "del-t3", "places": 2}})
     )

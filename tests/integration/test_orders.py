@@ -15,7 +15,7 @@ from services import inventory
 from services.inventory import MOST_SKUS
 from statemachines import SAGAS
 from tests.integration.test_every_saga import must_add_up
-from tests.moto.ground import Ground, nap
+from tests.moto.ground import Ground
 
 SAGA = SAGAS["order"]
 PRICE = {"amount": 100, "currency": "INR"}
@@ -101,7 +101,7 @@ def test_scarce_stock_is_never_oversold_nor_reserved_in_part(shop: Ground) -> No
         shop.put("stock", sku, {"total": total, "price": PRICE})
     pairs = [("red", "green"), ("green", "blue"), ("blue", "red"), ("green", "red", "blue")]
     runner = StepRunner(
-        shop.dynamodb, "inventory", inventory.reserve, inventory.release, inventory.book, sleep=nap
+        shop.dynamodb, "inventory", inventory.reserve, inventory.release, inventory.book
     )
 
     def ask(number: int) -> str:

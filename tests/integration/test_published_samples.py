@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from recourse.asl import compile_saga
+from recourse.failures import TRANSIENT
 from recourse.items import encode
 from recourse.ledger import saga_id
-from recourse.runtime import TRANSIENT
 from recourse.saga import Saga, Step, request_model
 from services import flights, hotels, invoices, payments
 from statemachines import SAGAS

@@ -329,6 +329,6 @@ def test_events_that_the_stream_gave_up_are_relayed_again_from_the_outbox(made: 
             ExpressionAttributeValues={":outbox": {"S": "outbox#"}, ":since": {"N": "0"}},
         )["Items"]
         records = [{"eventName": "INSERT", "dynamodb": {"NewImage": row}} for row in rows]
-        relay(made.sns, made.topic, records)
+        relay(made.sns, made.topic, records, made.lose_record)
     made.settle()
     assert must_agree(made, saga) == "SUCCEEDED"

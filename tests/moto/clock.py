@@ -15,14 +15,38 @@ from tests.moto.patching import replaced
 
 
 class Clock:
-    """A clock that runs with the machine's and can be moved on."""
+    """A clock that runs with the machine's, or stands still, and can be moved on."""
 
     def __init__(self) -> None:
         self._ahead = 0.0
+        self._stands_at: float | None = None
 
     def millis(self) -> float:
         """Milliseconds of the epoch."""
-        return time.time() * 1000 + self._ahead
+        return (self._stands_at or time.time() * 1000) + self._ahead
+
+    @contextmanager
+    def standing(self) -> Iterator[None]:
+        """Stand still but for what it is moved on, for the length of a block."""
+        self._stands_at = time.time() * 1000
+        yield
+        self._stands_at = None
+
+    def seconds(self) -> float:
+        """Seconds of the epoch."""
+        return self.millis() / 1000
+
+    def sleep(self, seconds: float) -> None:
+        """Move on by so much."""
+        self._ahead += seconds * 1000
+
+    def reset(self) -> None:
+        """Go by the machine's clock again."""
+        self._ahead = 0.0
+
+    def move_on(self, seconds: float) -> None:
+        """Let some time pass."""
+        self._ahead += seconds * 1000
 
     def skip(self, moments: Iterable[float]) -> bool:
         """Move on to the first of these moments that is still to come; whether there is one."""

@@ -17,18 +17,20 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from io import BytesIO
 from typing import Any
 from unittest import mock
 
+from botocore.exceptions import ReadTimeoutError
 from moto import mock_aws
 from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
+from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "ground")
@@ -37,28 +39,35 @@ os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 from lambdas import confirm as confirm_function
 from lambdas import ledger as ledger_function
 from lambdas import step_queue as queue_function
+from local.provider import Books
 from recourse import events
 from recourse.asl import compile_saga
 from recourse.aws import client
 from recourse.choreography import listeners
-from recourse.deadletters import DeadletterQueue, deadletters_of
+from recourse.deadletters import DeadletterQueue, RestingQueue, deadletters_of
+from recourse.failures import reported
 from recourse.items import decode_item, request
+from recourse.lease import Lease
 from recourse.ledger import Ledger, Record, digest, saga_id
-from recourse.listener import GRACE, Listener
+from recourse.listener import RECEIVES, Listener
+from recourse.listing import INDEXES
+from recourse.markers import Markers
 from recourse.park import park
 from recourse.projection import AT_REST
-from recourse.queues import SourceQueue
+from recourse.queues import SourceQueue, set_aside_record
 from recourse.relay import relay
 from recourse.runs import Runs, parse_name, run_name
 from recourse.runtime import StepRunner
-from recourse.saga import FORWARD, Coordination, Saga, Step
-from recourse.step import Document
-from recourse.sweeper import Sweeper
+from recourse.saga import Coordination, Saga, Step
+from recourse.step import Document, TransientError
+from recourse.sweeper import LEASE, Sweeper
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
 from tests.moto import (
     attributes,
+    backwards,
     clock,
+    elsewhere,
     handlers,
     keeping,
     naming,
@@ -71,15 +80,12 @@ from tests.moto import (
 )
 
 LEDGER = "ledger"
+PARKED = "parked"
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",
     "AWS_DEFAULT_REGION": "us-east-1",
 }
-RECEIVES = FORWARD.attempts + 2 * GRACE
-PATIENCE = 5
-"""A nap longer than this plays a step that answers after its task's timeout."""
-
 Mishap = Callable[[str, dict[str, Any], Callable[[], Any]], Any]
 
 
@@ -87,15 +93,8 @@ def _no_mishap(function: str, task: dict[str, Any], run: Callable[[], Any]) -> A
     return run()
 
 
-def nap(seconds: float) -> None:
-    """Wait a moment; a long wait is a step that answers too late.
-
-    Raises:
-        TimeoutError: The task has timed out meanwhile.
-    """
-    if seconds > PATIENCE:
-        raise TimeoutError
-    time.sleep(min(seconds, 0.002))
+def _no_end() -> None:
+    return
 
 
 @dataclass(repr=False)
@@ -108,17 +107,24 @@ class Ground:
         naps: What retries would have waited.
         clock: The clock of the queues.
         mishap: Wraps every call of a step's function: a test may kill it, delay it, repeat it.
+        books: Those of the payment provider.
         documents: What steps have stored.
         stock: What was put last, by kind and id.
+        operators_queues: Those that the sweeper clears, where a test gives them to it: looking into
+            an empty one takes a second.
+        alarms: What the sweeper has told whoever is on call, by saga.
+        end: Ends the process of a step's queue function, where a thread of it hangs.
     """
 
     sagas: Mapping[str, Saga]
     stream: streams.Stream
     naps: list[float]
     clock: clock.Clock
+    books: Books
     mishap: Mishap = _no_mishap
     documents: dict[str, Document] = field(default_factory=dict)
     stock: dict[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+    end: Callable[[], None] = _no_end
 
     def __post_init__(self) -> None:
         self.dynamodb = client("dynamodb")
@@ -137,6 +143,7 @@ class Ground:
         self.functions["Park"] = self._park
         machines = {name: self._machine(saga) for name, saga in self.sagas.items()}
         self.topic = self.sns.create_topic(Name="events")["TopicArn"]
+        self.lost = self._made_queue("streams-deadletters", {})[0]
         decided = sorted(
             f"recourse.{saga.name}.{saga.pivot.name}.done" for saga in self.sagas.values()
         )
@@ -149,6 +156,10 @@ class Ground:
         for function, types in listeners(self.sagas.values()).items():
             only = {"coordination": ["choreography"], "type": types}
             self.queues[function] = self._queue(function, only)
+        self._made_queue(deadletters_of(PARKED), {})
+        self._subscribe(self._made_queue(PARKED, {})[1], {"outcome": ["parked"]})
+        lost = [deadletters_of(name) for name in (PARKED, LEDGER, *self.steps)]
+        self.operators_queues = [RestingQueue(self.sqs, name) for name in (PARKED, *lost)]
         self.deadletters = {
             name: DeadletterQueue(self.sqs, name, name) for name in sorted(self.queues)
         }
@@ -156,7 +167,18 @@ class Ground:
         self.ledger = Ledger(self.dynamodb, LEDGER, self.sagas)
         pivots = {name: saga.pivot.function for name, saga in self.sagas.items()}
         self.runs = Runs(self.sfn, _Invoker(self.functions), self.sagas, machines, pivots)  # type: ignore[arg-type]
-        self.sweeper = Sweeper(self.ledger, self.runs, self.sagas)
+        self.alarms: list[tuple[str, str]] = []
+        now = self.clock.seconds
+        tables = {service: service for service in self.services}
+        self.sweeper = Sweeper(
+            ledger=self.ledger,
+            runs=self.runs,
+            markers=Markers(self.dynamodb, LEDGER, tables, self.sagas),
+            lease=Lease(self.dynamodb, LEDGER, "lease#sweeper", seconds=LEASE, clock=now),
+            alarm=lambda saga, why: self.alarms.append((saga, why)),
+            clock=now,
+            sleep=self.clock.sleep,
+        )
 
     # What a caller does.
 
@@ -169,14 +191,15 @@ class Ground:
         faults: Mapping[str, str] | None = None,
         coordination: Coordination = "orchestration",
         run: bool = True,
+        owner: str = "asha",
     ) -> str:
         """Start a saga as the API does, and run it to its end; the saga's id."""
         declared = self.sagas[saga]
         record, _ = self.ledger.start(
             Record(
-                saga_id=saga_id(saga, "asha", key),
+                saga_id=saga_id(saga, owner, key),
                 saga=saga,
-                owner="asha",
+                owner=owner,
                 business_key=body[declared.business_key],
                 coordination=coordination,
                 request=body,
@@ -191,7 +214,9 @@ class Ground:
 
     def resolve(self, saga: str, step: str, *, skip: bool) -> None:
         """Decide on a stuck step as an operator."""
-        self.runs.start(self.ledger.resolve(saga, step, skip=skip, reason="a test", by="operator"))
+        opened = self.ledger.resolve(saga, step, skip=skip, reason="a test", by="operator")
+        with suppress(TransientError):  # it is left to the sweeper, as by the API
+            self.runs.start(opened)
 
     def view(self, saga: str) -> dict[str, Any]:
         """The saga as the API shows it."""
@@ -222,6 +247,17 @@ class Ground:
         return holding.show(row)
 
     # What runs by itself.
+
+    def sweep(self, timescale: float = 1) -> dict[str, str]:
+        """Let the sweeper go round; a timescale near 0 lets every deadline pass."""
+        return replace(self.sweeper, timescale=timescale).sweep()
+
+    def hear_of_end(self, saga: str, run: int = 0) -> dict[str, str]:
+        """Tell the sweeper how a run has ended, as the execution-status event does, if badly."""
+        ended = self.execution(saga, run)
+        if ended["status"] in ("RUNNING", "SUCCEEDED"):
+            return {}
+        return self.sweeper.after(ended["name"], ended["status"], ended.get("error"))
 
     def settle(self, *, shuffle: random.Random | None = None, twice: bool = False) -> None:
         """Deliver everything that is told, until all is quiet and nothing is put off.
@@ -272,8 +308,12 @@ class Ground:
         now, later = records[:most], records[most:]
         self.stream.give_back(later)
         for _ in range(1 + twice):
-            relay(self.sns, self.topic, now)
+            relay(self.sns, self.topic, now, self.lose_record)
         return len(now)
+
+    def lose_record(self, record: Mapping[str, Any], reason: str) -> None:
+        """Set aside a record that can never be relayed."""
+        set_aside_record(lambda: self.sqs, self.lost, record, reason)
 
     def deliver(
         self,
@@ -366,7 +406,7 @@ class Ground:
         if name == LEDGER:
             return ledger_function.take(self.ledger, records, self._source)
         if name in self.listeners:
-            return queue_function.answer(self.listeners[name].take(records))
+            return queue_function.answer(self.listeners[name].take(records), self.end)
         service = name.removesuffix("-confirm")
         return self._confirm(service, records)
 
@@ -453,8 +493,16 @@ class Ground:
             step.undo,
             store=self._store if step.action.documents else None,
             faults=True,
-            sleep=nap,
+            sleep=partial(self._nap, step),
+            clock=lambda: self.clock.millis() / 1000 + sum(self.naps),
         )
+
+    def _nap(self, step: Step, seconds: float) -> None:
+        """Let a step wait; a wait beyond its task's timeout is a step that answers too late."""
+        if seconds > step.timeout:
+            raise TimeoutError
+        self.clock.move_on(seconds)
+        time.sleep(min(seconds, 0.002))
 
     def _listener(self, name: str, step: Step) -> Listener:
         heard = _Heard(self, name, self._runner(step))
@@ -467,7 +515,12 @@ class Ground:
         self.documents[document.key] = document
 
     def _step(self, name: str, runner: StepRunner, task: dict[str, Any]) -> Any:
-        return self.mishap(name, task, lambda: runner.run(task))
+        try:
+            return self.mishap(name, task, lambda: runner.run(task))
+        except TimeoutError:
+            raise
+        except Exception as problem:
+            raise reported(problem) from None
 
     def _park(self, task: dict[str, Any]) -> list[str]:
         return park(self.dynamodb, LEDGER, self.sagas[task["saga"]["name"]], task, 1)
@@ -481,21 +534,23 @@ class Ground:
         return str(made["stateMachineArn"])
 
     def _table(self, name: str) -> None:
-        indexes = {"by-owner": "owner", "by-status": "status", "by-business-key": "business_key"}
         attributes = ["pk"]
         options: dict[str, Any] = {}
         if name == LEDGER:
-            attributes += ["started", *indexes.values()]
+            attributes += ["started", *(index.attribute for index in INDEXES)]
             options["GlobalSecondaryIndexes"] = [
                 {
-                    "IndexName": index,
+                    "IndexName": index.name,
                     "KeySchema": [
-                        {"AttributeName": attribute, "KeyType": "HASH"},
+                        {"AttributeName": index.attribute, "KeyType": "HASH"},
                         {"AttributeName": "started", "KeyType": "RANGE"},
                     ],
-                    "Projection": {"ProjectionType": "ALL"},
+                    "Projection": {
+                        "ProjectionType": "INCLUDE",
+                        "NonKeyAttributes": list(index.includes),
+                    },
                 }
-                for index, attribute in indexes.items()
+                for index in INDEXES
             ]
         self.dynamodb.create_table(
             TableName=name,
@@ -512,6 +567,10 @@ class Ground:
         lost = self._made_queue(deadletters_of(name), {})
         redrive = {"deadLetterTargetArn": lost[1], "maxReceiveCount": RECEIVES}
         url, arn = self._made_queue(name, {"RedrivePolicy": json.dumps(redrive)})
+        self._subscribe(arn, only)
+        return url
+
+    def _subscribe(self, arn: str, only: Mapping[str, list[str]] | None) -> None:
         self.sns.subscribe(
             TopicArn=self.topic,
             Protocol="sqs",
@@ -519,7 +578,6 @@ class Ground:
             Attributes={"RawMessageDelivery": "true"}
             | ({"FilterPolicy": json.dumps(only)} if only else {}),
         )
-        return url
 
     def _made_queue(self, name: str, attributes: Mapping[str, str]) -> tuple[str, str]:
         made = self.sqs.create_queue(
@@ -547,7 +605,12 @@ class _Invoker:
         self._functions = functions
 
     def invoke(self, *, FunctionName: str, Payload: str) -> dict[str, Any]:
-        answer = handlers.call(self._functions[FunctionName], Payload)
+        try:
+            answer = handlers.call(self._functions[FunctionName], Payload)
+        except TimeoutError as problem:
+            raise ReadTimeoutError(endpoint_url=FunctionName) from problem
+        except lambda_eval_utils.LambdaFunctionErrorException as problem:
+            return {"Payload": BytesIO(problem.payload.encode()), "FunctionError": "Unhandled"}
         return {"Payload": BytesIO(json.dumps(answer).encode())}
 
 
@@ -576,10 +639,13 @@ def ground(sagas: Mapping[str, Saga] = SAGAS) -> Iterator[Ground]:
         stack.enter_context(stopping.quietly())
         stack.enter_context(attributes.plain())
         stack.enter_context(naming.once())
+        stack.enter_context(backwards.told())
         stack.enter_context(signing.none())
         stack.enter_context(transactions.true())
+        books = Books()
+        stack.enter_context(elsewhere.provider(books))
         stream = stack.enter_context(streams.collected())
         stack.enter_context(_quiet("moto"))
-        made = Ground(sagas, stream, naps, stack.enter_context(clock.virtual()))
+        made = Ground(sagas, stream, naps, stack.enter_context(clock.virtual()), books)
         stack.enter_context(handlers.registered(made.functions))
         yield made

@@ -36,6 +36,7 @@ from moto.stepfunctions.parser.utils import TMP_THREADS
 from recourse.aws import client
 from tests.moto import (
     attributes,
+    backwards,
     handlers,
     keeping,
     naming,
@@ -442,6 +443,21 @@ def test_a_name_is_worked_out_at_each_call() -> None:
     twice = letters_looked_at()
     with naming.once():
         assert letters_looked_at() == twice / 2
+
+
+def test_a_history_is_told_from_its_beginning_though_its_end_was_asked_for() -> None:
+    run = Run(machine({"pass": {"Type": "Pass", "End": True}})).start()
+    run.end()
+
+    def ids() -> list[int]:
+        sfn = client("stepfunctions")
+        asked = sfn.get_execution_history(executionArn=run.arn, reverseOrder=True)
+        return [event["id"] for event in asked["events"]]
+
+    forwards = ids()
+    assert forwards == sorted(forwards) != []
+    with backwards.told():
+        assert ids() == forwards[::-1]
 
 
 def signatures_of_a_call() -> int:

@@ -124,7 +124,7 @@ class Bed:
         fed, self._fed[:] = list(self._fed), []
         self.shuffle.shuffle(fed)
         for _ in range(1 + self.duplicates):
-            relay(self.sns, self.topic, fed)
+            relay(self.sns, self.topic, fed, _nothing_is_lost)
         return bool(fed)
 
     def queue(
@@ -166,7 +166,7 @@ class Bed:
                 "body": one["Body"],
                 "attributes": one["Attributes"],
                 "messageAttributes": {
-                    name: {"stringValue": value["StringValue"]}
+                    name: {"dataType": value["DataType"], "stringValue": value["StringValue"]}
                     for name, value in one.get("MessageAttributes", {}).items()
                 },
                 "eventSourceARN": _arn(url),
@@ -312,6 +312,10 @@ class _Time:
     def __init__(self, of: Bed) -> None:
         self.time = lambda: of.now
         self.sleep = time.sleep
+
+
+def _nothing_is_lost(record: Mapping[str, Any], reason: str) -> None:
+    raise AssertionError(reason)
 
 
 def _arn(url: str) -> str:

@@ -300,7 +300,7 @@ class Webhook:
     def deliver(self) -> bool:
         woken = self.bed.batch(self._owners)
         later = kit.wake(self._owners)
-        answer = webhook_dispatch.take(self._dispatcher, woken, later)
+        answer = webhook_dispatch.take(self._dispatcher, woken, later, self.bed.source)
         self.bed.settle(self._owners, woken, answer)
         lanes = self.bed.batch(self._lanes)
         wake = kit.wake(self._lanes)

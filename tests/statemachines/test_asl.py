@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from recourse.asl import compile_saga
-from recourse.runtime import TRANSIENT
+from recourse.failures import THROTTLES, TRANSIENT
 from recourse.saga import Saga
 from statemachines import SAGAS
 
@@ -70,12 +70,29 @@ def test_every_task_has_four_tries_with_backoff_full_jitter_and_a_cap(saga: Saga
 
 
 @every_saga
-def test_an_action_that_can_be_undone_is_retried_on_transient_errors_only(saga: Saga) -> None:
+def test_each_kind_of_error_is_retried_for_as_long_as_it_deserves(saga: Saga) -> None:
     for name, state in tasks(saga):
-        expected = ["States.ALL"]
-        if state["Parameters"].get("phase") == "action" and saga.role(name) != "retriable":
-            expected = list(TRANSIENT)
-        assert state["Retry"][-1]["ErrorEquals"] == expected, name
+        if name == "Park":
+            continue
+        step, phase = state["Parameters"]["step"], state["Parameters"]["phase"]
+        turns_back = phase == "action" and saga.role(step) != "retriable"
+        retries = [one for one in state["Retry"] if one["MaxAttempts"]]
+        kinds = [list(THROTTLES), list(TRANSIENT), ["States.ALL"]][: 2 if turns_back else 3]
+        assert [one["ErrorEquals"] for one in retries] == kinds, name
+        waits = [longest(one) for one in retries]
+        assert waits[0] > 30 * 60, "there was no room for it"
+        assert turns_back or waits[1] > 5 * 60, "it is waited out, for minutes"
+        if phase == "undo":
+            assert waits[2] < 10, "a defect does not pass"
+
+
+def longest(retry: dict[str, Any]) -> float:
+    """Seconds between the first and the last try, at the most."""
+    pauses = (
+        min(retry["MaxDelaySeconds"], retry["IntervalSeconds"] * retry["BackoffRate"] ** n)
+        for n in range(retry["MaxAttempts"])
+    )
+    return float(sum(pauses))
 
 
 @every_saga
@@ -87,7 +104,16 @@ def test_a_failing_step_is_undone_first_then_the_earlier_ones_in_reverse(saga: S
             continue
         name = " | ".join(step.name for step in group)
         caught = states[states[name]["Catch"][-1]["Next"]]
-        (recovering,) = caught["Choices"]
+        recovering, *firsts = caught["Choices"]
+        for member, choice in zip(group[:-1], firsts, strict=True):
+            assert choice["Variable"].endswith(".Error"), choice
+            assert choice["StringEquals"] == member.name
+            first = states[choice["Next"]]
+            assert (first["Parameters"]["step"], first["Parameters"]["phase"]) == (
+                member.name,
+                "undo",
+            )
+            assert first["Next"] == first["Catch"][-1]["Next"] == caught["Default"]
         assert recovering["Variable"] == "$.saga.recover"
         assert states[recovering["Next"]]["Type"] == "Fail", (
             "a recovery that is blind undoes nothing"
@@ -147,5 +173,5 @@ def test_the_timescale_multiplies_timeouts_and_backoffs_in_whole_seconds() -> No
     fast = compile_saga(saga, 0.1)["States"]["capture"]
     slow = compile_saga(saga)["States"]["capture"]
     assert (slow["TimeoutSeconds"], fast["TimeoutSeconds"]) == (30, 3)
-    assert slow["Retry"][0]["MaxDelaySeconds"] == 10
-    assert fast["Retry"][0]["IntervalSeconds"] == 1
+    assert slow["Retry"][1]["MaxDelaySeconds"] == 10
+    assert fast["Retry"][1]["IntervalSeconds"] == 1

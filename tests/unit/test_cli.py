@@ -79,6 +79,31 @@ def test_what_a_caller_has_named_is_shown_as_it_is(told: dict[str, Any], key: st
     assert key in run("list")
 
 
+def test_a_list_goes_on_from_pages_that_are_short_or_empty(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pages = {
+        None: ([], "c1"),
+        "c1": ([SAGA], "c2"),
+        "c2": ([], "c3"),
+        "c3": ([SAGA | {"saga_id": "other"}], "c4"),
+    }
+    asked: list[dict[str, str]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(dict(request.url.params))
+        items, cursor = pages[request.url.params.get("cursor")]
+        return httpx.Response(200, json={"items": items, "cursor": cursor})
+
+    transport = httpx.MockTransport(answer)
+    monkeypatch.setattr(command, "Api", lambda url, token: Api(url, token, transport=transport))
+    listed = json.loads(run("list", "--limit", "2", "--status", "COMPENSATED", "--json"))
+    assert [one["saga_id"] for one in listed["items"]] == ["5a9a1d", "other"]
+    assert listed["cursor"] == "c4"
+    assert [one["limit"] for one in asked] == ["2", "2", "1", "1"]
+    assert {one["status"] for one in asked} == {"COMPENSATED"}
+
+
 def test_a_timeline_tells_of_the_error_of_a_step() -> None:
     out = io.StringIO()
     print_timeline(Console(file=out, width=200), [SAGA])

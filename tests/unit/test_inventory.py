@@ -35,8 +35,8 @@ def reserve(rows: dict[str, Item], call: Call) -> Decision:
     return inventory.reserve(replace(call, items=[rows.get(key) for key in keys]))
 
 
-def turn(rows: dict[str, Item], deed: Any, call: Call) -> Decision:
-    decision: Decision = deed(replace(call, items=[rows[counted.booking_key(call)]]))
+def turn(rows: dict[str, Item], move: Any, call: Call) -> Decision:
+    decision: Decision = move(replace(call, items=[rows[counted.booking_key(call)]]))
     return decision
 
 
@@ -98,8 +98,8 @@ def test_as_many_skus_as_a_transaction_holds_are_reserved_and_one_more_is_refuse
     decision = reserve(rows, call)
     assert len(decision.writes) == MOST_WRITES
     apply(rows, decision)
-    for deed in (inventory.release, inventory.book):
-        assert len(turn(rows, deed, call).writes) == MOST_WRITES
+    for move in (inventory.release, inventory.book):
+        assert len(turn(rows, move, call).writes) == MOST_WRITES
     with pytest.raises(inventory.TooManyLinesError, match=r"96 different skus: .* at most 95"):
         inventory.reserve.reads(order(*((sku, 1) for sku in skus)))
     assert inventory.TooManyLinesError in inventory.reserve.refuses
@@ -113,23 +113,23 @@ def test_a_decision_that_no_transaction_holds_cannot_be_made() -> None:
 
 
 LINES = st.lists(st.tuples(st.sampled_from(SKUS), st.integers(1, 4)), min_size=1, max_size=5)
-DEEDS = st.lists(
+MOVES = st.lists(
     st.one_of(LINES, st.sampled_from([inventory.release, inventory.book])), max_size=15
 )
 
 
-@given(DEEDS, st.data())
+@given(MOVES, st.data())
 def test_any_mix_of_orders_releases_and_bookings_keeps_the_counts_right(
-    deeds: list[Any], data: Any
+    moves: list[Any], data: Any
 ) -> None:
     rows = stock(*(item(sku) for sku in SKUS))
     held: dict[str, dict[str, int]] = {}
     booked: dict[str, int] = dict.fromkeys(SKUS, 0)
-    for number, deed in enumerate(deeds):
-        if isinstance(deed, list):
-            wanted = {sku: sum(n for one, n in deed if one == sku) for sku, _ in deed}
+    for number, move in enumerate(moves):
+        if isinstance(move, list):
+            wanted = {sku: sum(n for one, n in move if one == sku) for sku, _ in move}
             free = {sku: rows[f"item#{sku}"]["available"] for sku in wanted}
-            call = order(*deed, saga_id=str(number))
+            call = order(*move, saga_id=str(number))
             if all(free[sku] >= quantity for sku, quantity in wanted.items()):
                 apply(rows, reserve(rows, call))
                 held[call.saga_id] = wanted
@@ -138,9 +138,9 @@ def test_any_mix_of_orders_releases_and_bookings_keeps_the_counts_right(
                     reserve(rows, call)
         elif held:
             saga_id = data.draw(st.sampled_from(sorted(held)))
-            apply(rows, turn(rows, deed, order(saga_id=saga_id)))
+            apply(rows, turn(rows, move, order(saga_id=saga_id)))
             gone = held.pop(saga_id)
-            if deed is inventory.book:
+            if move is inventory.book:
                 for sku, quantity in gone.items():
                     booked[sku] += quantity
         for sku in SKUS:

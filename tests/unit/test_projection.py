@@ -223,3 +223,93 @@ def test_the_first_failure_is_the_reason() -> None:
     assert story.failure is not None
     first = next(t for t in story.entered if t["type"].endswith(".failed"))
     assert story.failure["id"] == first["id"]
+
+
+LATE = [
+    *DONE.values(),
+    failed("invoice", outcome="parked"),
+    failed("capture", early=True),
+    failed("hotel"),
+    undo_failed("payment"),
+    undo_failed("flight", run=1),
+    undone("car"),
+    told("undone", "payment", outcome="skipped", follows=[]),
+]
+
+
+@pytest.mark.parametrize("name", ["booked", "declined", "cut off", "crashed", "cancelled"])
+@given(st.data())
+def test_nothing_enters_after_the_terminal_event_and_nothing_waits(name: str, data: Any) -> None:
+    happened, status = STORIES[name]
+    late = data.draw(st.lists(st.sampled_from([*LATE, *happened])))
+    ended = play([happened]).entered
+    assert enter(SAGA, "s1", TRIP, ended, late) == (list(ended), [])
+    assert play([happened, late]).status(0) == status
+
+
+def test_what_comes_in_one_batch_with_the_end_is_too_late_as_well() -> None:
+    story = play([[*BOOKED, failed("capture", early=True), undo_failed("flight")]])
+    assert story.entered[-1]["type"].endswith(".succeeded")
+    assert len(story.entered) == len(BOOKED) + 1
+
+
+@given(st.data())
+@pytest.mark.parametrize("name", STORIES)
+def test_what_comes_too_late_is_dropped_in_any_order(name: str, data: Any) -> None:
+    happened, _ = STORIES[name]
+    stale = [undo_failed("flight"), undo_failed("hotel"), failed("invoice", outcome="parked")]
+    batches = [[one] for one in data.draw(st.permutations([*happened[1:], *stale]))]
+    story = play([[STARTED], *batches])
+    kinds = [one["type"].rpartition(".")[2] for one in story.entered if not is_hidden(one)]
+    for ending in ("succeeded", "compensated"):
+        assert ending not in kinds[:-1]
+
+
+def test_a_step_that_was_done_or_undone_after_all_is_not_stuck_any_more() -> None:
+    parked = failed("invoice", outcome="parked")
+    running = [one for one in BOOKED if one["data"].get("step") != "capture"]
+    entered, waiting = enter(SAGA, "s1", TRIP, BOOKED[:-1], [])
+    after, waiting = enter(SAGA, "s1", TRIP, entered, [parked, DONE["invoice"]])
+    kinds = [one["type"].rpartition(".")[2] for one in after[len(entered) :]]
+    assert (kinds, waiting) == (["done", "succeeded"], [])
+    undone_hotel = [*DECLINED[:-2], undone("hotel")]
+    story, waiting = enter(SAGA, "s1", TRIP, play([undone_hotel]).entered, [undo_failed("hotel")])
+    assert (len(story), waiting) == (len(undone_hotel), [])
+    assert play([running]).status(0) == "RUNNING"
+
+
+def test_an_older_run_that_is_told_late_does_not_hide_the_newer_one() -> None:
+    newer = play([STUCK, [undo_failed("hotel", run=1)]])
+    again = play([[*newer.entered], [undo_failed("hotel", run=0) | {"id": "late"}]])
+    assert again.status(1) == "COMPENSATION_FAILED"
+    assert statuses(again, 1)["hotel"] == "UNDO_FAILED"
+    settled = play(
+        [[STARTED, failed("capture", early=True)], [failed("capture", outcome="parked")]]
+    )
+    assert settled.status(0) == "COMPENSATING"
+
+
+def test_while_undos_run_there_is_nothing_to_resolve() -> None:
+    running = play([STUCK[:-1]])
+    assert statuses(running)["hotel"] == "UNDO_FAILED"
+    assert running.status(0) == "COMPENSATING", "the flight is still to be undone"
+    two = [*DECLINED[:-2], undo_failed("hotel"), undo_failed("flight")]
+    one_again = play([two, [undo_failed("hotel", run=1)]])
+    assert one_again.status(1) == "COMPENSATING", "the recovery has still to come to the flight"
+    both = play([two, [undo_failed("hotel", run=1)], [undo_failed("flight", run=1)]])
+    assert both.status(1) == "COMPENSATION_FAILED"
+    ends = [t["id"] for t in both.entered if t["type"].endswith("compensation_failed")]
+    assert ends == ["s1.compensation_failed.0", "s1.compensation_failed.1"]
+    for story, run, stuck in ((running, 0, []), (one_again, 1, []), (both, 1, ["flight", "hotel"])):
+        views = story.steps(run)
+        assert [v["name"] for v in views if trouble(v, story.status(run))] == stuck
+
+
+def test_that_a_recovery_claimed_the_pivot_is_no_reason_where_a_step_had_failed() -> None:
+    claimed = failed("capture", early=True, run=1)
+    story = play([[STARTED, *(DONE[n] for n in HOLDS)], [claimed], [failed("payment", run=1)]])
+    assert story.failure is not None and story.failure["data"]["step"] == "payment"
+    alone = play([[STARTED], [claimed]])
+    assert alone.failure is not None and alone.failure["data"]["step"] == "capture"
+    cancelled = play([[STARTED, *(DONE[n] for n in HOLDS)], [CANCELLED[1]], [failed("payment")]])
+    assert cancelled.failure is not None and cancelled.failure["data"]["step"] == "capture"

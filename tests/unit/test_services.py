@@ -95,18 +95,18 @@ def test_too_few_and_unknown_are_refused() -> None:
 
 
 @given(st.lists(st.sampled_from(["hold", "release", "book"]), max_size=12), st.data())
-def test_a_counted_thing_always_adds_up(deeds: list[str], data: Any) -> None:
+def test_a_counted_thing_always_adds_up(moves: list[str], data: Any) -> None:
     rows = {TAJ["pk"]: dict(TAJ)}
     held: list[str] = []
-    for number, deed in enumerate(deeds):
-        if deed == "hold" and rows[TAJ["pk"]]["available"] >= 2:
+    for number, move in enumerate(moves):
+        if move == "hold" and rows[TAJ["pk"]]["available"] >= 2:
             call = replace(CALL, saga_id=str(number), items=[rows[TAJ["pk"]]])
             apply(rows, hotels.hold(call))
             held.append(str(number))
-        elif deed != "hold" and held:
+        elif move != "hold" and held:
             saga_id = held.pop(data.draw(st.integers(0, len(held) - 1)))
             call = replace(CALL, saga_id=saga_id)
-            turn = hotels.release if deed == "release" else hotels.book
+            turn = hotels.release if move == "release" else hotels.book
             apply(rows, turn(replace(call, items=[rows[counted.booking_key(call)]])))
         row = rows[TAJ["pk"]]
         assert row["total"] == row["available"] + row["held"] + row["confirmed"]
@@ -137,26 +137,26 @@ def test_a_payment_is_declined_for_the_business_s_reasons() -> None:
 
 
 @pytest.mark.parametrize(
-    ("deed", "status", "after"),
+    ("move", "status", "after"),
     [
         (payments.void, "AUTHORISED", {"balance": 9000, "available": 9000, "held": 0}),
         (payments.capture, "AUTHORISED", {"balance": 3000, "available": 3000, "held": 0}),
     ],
 )
 def test_what_was_set_aside_is_given_back_or_taken(
-    deed: Any, status: str, after: dict[str, int]
+    move: Any, status: str, after: dict[str, int]
 ) -> None:
     rows = {ACCOUNT["pk"]: dict(ACCOUNT)}
     apply(rows, payments.authorise(PAY))
-    apply(rows, deed(replace(PAY, items=[rows["payment#5a9a1d"]])))
+    apply(rows, move(replace(PAY, items=[rows["payment#5a9a1d"]])))
     assert {name: rows[ACCOUNT["pk"]][name] for name in after} == after
 
 
 def test_of_a_refunded_payment_nothing_is_left_to_void() -> None:
     rows = {ACCOUNT["pk"]: dict(ACCOUNT)}
     apply(rows, payments.authorise(PAY))
-    for deed in (payments.capture, payments.refund):
-        apply(rows, deed(replace(PAY, items=[rows["payment#5a9a1d"]])))
+    for move in (payments.capture, payments.refund):
+        apply(rows, move(replace(PAY, items=[rows["payment#5a9a1d"]])))
     assert payments.void(replace(PAY, items=[rows["payment#5a9a1d"]])).writes == ()
     for lost in (None, rows["payment#5a9a1d"] | {"status": "CAPTURED"}):
         with pytest.raises(payments.PaymentNotAuthorisedError):
@@ -169,8 +169,8 @@ def test_every_movement_sums_to_zero_and_the_account_is_the_sum_of_its_postings(
         assert isinstance(write, Put)
         rows[write.item["pk"]] = dict(write.item)
     apply(rows, payments.authorise(replace(PAY, items=[rows[ACCOUNT["pk"]]])))
-    for deed in (payments.capture, payments.refund):
-        apply(rows, deed(replace(PAY, items=[rows["payment#5a9a1d"]])))
+    for move in (payments.capture, payments.refund):
+        apply(rows, move(replace(PAY, items=[rows["payment#5a9a1d"]])))
     posted: Counter[str] = Counter()
     for key, row in rows.items():
         if key.startswith("movement#"):

@@ -253,7 +253,7 @@ class Ground:
                 "body": one["Body"],
                 "attributes": one["Attributes"],
                 "messageAttributes": {
-                    name: {"stringValue": value["StringValue"]}
+                    name: {"dataType": value["DataType"], "stringValue": value["StringValue"]}
                     for name, value in one.get("MessageAttributes", {}).items()
                 },
                 "eventSourceARN": f"arn:aws:sqs:us-east-1:{ACCOUNT}:{queue}",
@@ -264,13 +264,12 @@ class Ground:
     def take(self, queue: str, records: list[dict[str, Any]], *, lost: bool = False) -> None:
         """Let a function take a batch; what it does not want again is deleted, unless it dies."""
         if queue == OWNERS:
-            answer = webhook_dispatch.take(self.dispatcher, records, kit.wake(self.urls[OWNERS]))
+            answer = webhook_dispatch.take(
+                self.dispatcher, records, kit.wake(self.urls[OWNERS]), self._source
+            )
         else:
             answer = webhook_deliver.take(
-                self.deliverer,
-                records,
-                lambda arn: SourceQueue(lambda: self.sqs, arn),
-                kit.wake(self.urls[LANES]),
+                self.deliverer, records, self._source, kit.wake(self.urls[LANES])
             )
         again = {one["itemIdentifier"] for one in answer["batchItemFailures"]}
         for record in records:
@@ -278,6 +277,9 @@ class Ground:
                 self.sqs.delete_message(
                     QueueUrl=self.urls[queue], ReceiptHandle=record["receiptHandle"]
                 )
+
+    def _source(self, arn: str) -> SourceQueue:
+        return SourceQueue(lambda: self.sqs, arn)
 
     def run(self) -> None:
         """Let the functions take what there is now, and no more."""

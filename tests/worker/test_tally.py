@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from recourse.events import UnreadableError, event
 from recourse.items import decode_item
 from recourse.message import Message
 from recourse.queues import SourceQueue
-from recourse.tally import Tally
+from recourse.tally import SHARDS, Tally
 from tests.moto import transactions
 
 TABLE = "tally"
@@ -71,9 +72,26 @@ def context(*remaining: int) -> LambdaContext:
     return cast(LambdaContext, SimpleNamespace(get_remaining_time_in_millis=lambda: next(looks)))
 
 
-def counted() -> dict[str, dict[str, int]]:
+def counted() -> dict[str, Counter[str]]:
+    """The counts, by day and saga."""
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for item in client("dynamodb").scan(TableName=TABLE)["Items"]:
+        row = decode_item(item)
+        key, _, shard = row.pop("pk").rpartition("#")
+        if key.startswith("tally#"):
+            assert 0 <= int(shard) < SHARDS
+            found[key].update(row)
+    return found
+
+
+def test_no_row_counts_more_than_its_share(tally: Tally) -> None:
+    """All sagas of a day were counted in one row before."""
+    for number in range(4 * SHARDS):
+        tally.count(told(f"{number:032x}", "started"))
     rows = [decode_item(row) for row in client("dynamodb").scan(TableName=TABLE)["Items"]]
-    return {row.pop("pk"): row for row in rows if row["pk"].startswith("tally#")}
+    counts = [row["started"] for row in rows if row["pk"].startswith("tally#")]
+    assert sum(counts) == 4 * SHARDS
+    assert max(counts) <= 16 and len(counts) > SHARDS * 0.8
 
 
 def test_sagas_are_counted_by_day_and_outcome_whatever_comes_how_often(tally: Tally) -> None:
@@ -120,6 +138,9 @@ class Puts(SourceQueue):
 
     def set_aside(self, record: Any, reason: str) -> None:
         self.aside.append(record["messageId"])
+
+    def is_last(self, record: Any) -> bool:
+        return False
 
     def later(self, record: Any, seconds: int) -> None:
         self.off.append(record["messageId"])

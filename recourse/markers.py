@@ -1,0 +1,159 @@
+"""What the services' own rows say of a saga: the events that its markers stand for.
+
+A marker and the outbox row that tells of it are one transaction, so where a marker is, its event
+has been told, even if it never came to where it was to go. The event is taken from the outbox as it
+was told; where that row has expired, it is made from the marker.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from recourse import events
+from recourse.barrier import marker_key
+from recourse.items import decode_item
+from recourse.ledger import Record
+from recourse.saga import Saga, Step
+from recourse.step import Item, TransientError
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+AT_ONCE = 100
+"""How many rows DynamoDB reads in one call."""
+TRIES = 10
+"""How often what a throttled table has left out is asked for again."""
+DONE = ("done", "skipped")
+
+
+@dataclass(frozen=True)
+class Markers:
+    """The markers of every saga, and what was told of them.
+
+    Attributes:
+        dynamodb: A DynamoDB client.
+        ledger: The ledger's table: where a start, and what a run of the machine parks, is told.
+        tables: The table of each service, by its name.
+        sagas: Every declaration, by name.
+    """
+
+    dynamodb: DynamoDBClient
+    ledger: str
+    tables: Mapping[str, str]
+    sagas: Mapping[str, Saga]
+
+    def read(self, record: Record) -> Found:
+        """All that there is of a saga now, read consistently.
+
+        Raises:
+            TransientError: A table was throttled for longer than this waits.
+        """
+        saga = self.sagas[record.saga]
+        plays = [step for step in saga.all if not saga.left_out(step, record.request)]
+        keys: dict[str, set[str]] = defaultdict(set)
+        keys[self.ledger].add(f"outbox#{record.saga_id}.started")
+        for step in plays:
+            table = self.tables[step.service]
+            keys[table] |= {marker_key(record.saga_id, step.name, s) for s in ("action", "undo")}
+            for place in (table, self.ledger):
+                keys[place] |= set(_outbox_keys(record, step))
+        rows: dict[str, Item] = {}
+        for table, wanted in keys.items():
+            ordered = sorted(wanted)
+            for first in range(0, len(ordered), AT_ONCE):
+                rows |= self._rows(table, ordered[first : first + AT_ONCE])
+        return Found(saga, record, plays, rows)
+
+    def _rows(self, table: str, keys: list[str]) -> dict[str, Item]:
+        found: dict[str, Item] = {}
+        asked: Any = {table: {"Keys": [{"pk": {"S": key}} for key in keys], "ConsistentRead": True}}
+        for attempt in range(TRIES):
+            time.sleep(0.05 * attempt)
+            got = self.dynamodb.batch_get_item(RequestItems=asked)
+            for item in got["Responses"].get(table, []):
+                row = decode_item(item)
+                found[row["pk"]] = row
+            asked = got["UnprocessedKeys"]
+            if not asked:
+                return found
+        raise TransientError(f"{table} is throttled")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the services' rows say of a saga.
+
+    Attributes:
+        saga: The declaration.
+        record: The saga.
+        plays: The steps that its request does not leave out.
+        rows: Its markers and outbox rows, by key.
+    """
+
+    saga: Saga
+    record: Record
+    plays: list[Step]
+    rows: Mapping[str, Item]
+
+    def outcome(self, step: Step, side: str) -> str | None:
+        """What a marker says; None where there is none."""
+        marker = self._marker(step, side)
+        return marker["outcome"] if marker else None
+
+    def events(self) -> list[dict[str, Any]]:
+        """Every event that these rows stand for, as it was told where that is still there."""
+        found = {
+            told["id"]: told
+            for key, row in self.rows.items()
+            if key.startswith("outbox#") and (told := json.loads(row["event"]))
+        }
+        for step in self.plays:
+            for made in self._made(step, found):
+                found.setdefault(made["id"], made)
+        return list(found.values())
+
+    def _made(self, step: Step, told: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """What a step's markers stand for, made from them."""
+        action, undo = self._marker(step, "action"), self._marker(step, "undo")
+        follows = []
+        if action and action["outcome"] in DONE:
+            skipped = {"outcome": "skipped"} if action["outcome"] == "skipped" else {}
+            yield self._event(step, "done", action, result=action["result"], **skipped)
+            follows.append("done")
+        elif action and "error" in action:
+            # A claim on the pivot that nothing of its own had failed before.
+            early = {"early": True} if action["error"]["type"] == "StepCancelledError" else {}
+            yield self._event(step, "failed", action, error=action["error"], **early)
+        if f"{self.record.saga_id}.{step.name}.failed" in told or (action and "error" in action):
+            follows.append("failed")
+        if undo:
+            outcome = {} if undo["outcome"] == "done" else {"outcome": undo["outcome"]}
+            yield self._event(step, "undone", undo, follows=follows, **outcome)
+
+    def _event(self, step: Step, what: str, marker: Item, **data: Any) -> dict[str, Any]:
+        told = events.event(
+            self.record.saga_id,
+            self.saga.name,
+            what,
+            step=step.name,
+            attempts=1,
+            entered_at=None,
+            run=self.record.run,
+            **data,
+        )
+        return told | {"time": marker["at"]}
+
+    def _marker(self, step: Step, side: Any) -> Item | None:
+        return self.rows.get(marker_key(self.record.saga_id, step.name, side))
+
+
+def _outbox_keys(record: Record, step: Step) -> Iterator[str]:
+    """Where it is told of a step."""
+    run = f"r{record.run}"
+    for what in ("done", "failed", "undone", f"failed.{run}", f"undo_failed.{run}"):
+        yield f"outbox#{record.saga_id}.{step.name}.{what}"

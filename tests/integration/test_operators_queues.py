@@ -1,0 +1,117 @@
+"""Nobody is asked about a saga at rest: what operators' queues hold of it is taken out."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import pytest
+
+from recourse import events
+from recourse.deadletters import deadletters_of
+from recourse.saga import Coordination
+from tests.integration.trips import TRIP, must_agree, stock
+from tests.moto.ground import LEDGER, PARKED, Ground, ground
+
+keys = itertools.count()
+each_coordination = pytest.mark.parametrize("coordination", get_args(Coordination))
+
+
+def start(made: Ground, coordination: Coordination, **faults: str) -> str:
+    named = {name.replace("__", "."): fault for name, fault in faults.items()}
+    return made.start(
+        "travel-booking", TRIP, key=f"{next(keys)}", faults=named, coordination=coordination
+    )
+
+
+def resting(made: Ground, name: str) -> list[str]:
+    """What a queue of operators holds, and shows again at once."""
+    url = made.sqs.get_queue_url(QueueName=name)["QueueUrl"]
+    got = made.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=0)
+    return sorted(one["Body"] for one in got.get("Messages", []))
+
+
+def put(made: Ground, name: str, body: str) -> None:
+    url = made.sqs.get_queue_url(QueueName=name)["QueueUrl"]
+    made.sqs.send_message(QueueUrl=url, MessageBody=body)
+
+
+def subjects(bodies: list[str]) -> set[str]:
+    return {json.loads(body)["subject"] for body in bodies}
+
+
+@pytest.fixture
+def own() -> Iterator[Ground]:
+    """A ground of one's own, whose sweeper has the operators' queues."""
+    with ground() as made:
+        stock(made)
+        made.sweeper.queues = made.operators_queues
+        yield made
+
+
+@each_coordination
+def test_a_notice_of_a_parked_saga_is_gone_within_a_round_when_it_is_at_rest(
+    own: Ground, coordination: Coordination
+) -> None:
+    parked, resolved = (
+        start(own, coordination, capture="reject", payment__undo="reject:4") for _ in range(2)
+    )
+    own.settle()
+    assert subjects(resting(own, PARKED)) == {parked, resolved}
+    own.sweep()
+    assert subjects(resting(own, PARKED)) == {parked, resolved}, "both need an operator"
+    own.resolve(resolved, "payment", skip=False)
+    own.settle()
+    assert must_agree(own, resolved) == "COMPENSATED"
+    own.sweep()
+    assert subjects(resting(own, PARKED)) == {parked}
+
+
+def test_only_what_is_about_a_saga_at_rest_is_taken_out_of_operators_queues(own: Ground) -> None:
+    over, running = start(own, "orchestration"), start(own, "choreography")
+    own.deliver("FlightsHold")
+    while own.view(over)["status"] != "SUCCEEDED":
+        own.relay()
+        own.deliver(LEDGER)
+    hold = events.event(over, "travel-booking", "done", step="flight")
+    envelope = {"Type": "Notification", "TopicArn": "arn", "Message": json.dumps(hold)}
+    stays = [
+        "{not json",
+        json.dumps({"subject": over}),
+        json.dumps({"subject": over, "type": "recourse.nowhere.done"}),
+        json.dumps(events.event(running, "travel-booking", "done", step="flight")),
+        json.dumps(events.event("nobody", "travel-booking", "done", step="flight")),
+        json.dumps({"detail": {"name": running}}),
+        json.dumps({"detail": {}}),
+    ]
+    goes = [json.dumps(hold), json.dumps(envelope), json.dumps({"detail": {"name": f"{over}-r1"}})]
+    places = [deadletters_of(name) for name in (LEDGER, "FlightsHold", PARKED)]
+    for place in places:
+        for body in (*stays, *goes):
+            put(own, place, body)
+    kept = deadletters_of("flights-confirm")
+    put(own, kept, goes[0])
+    own.sweep()
+    for place in places:
+        assert resting(own, place) == sorted(stays)
+    assert resting(own, kept) == [goes[0]], "a hold that is still to be confirmed"
+
+
+def test_a_queue_that_cannot_be_cleared_keeps_no_saga_from_being_looked_after(
+    own: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saga_id = own.start("travel-booking", TRIP, key="late-start", run=False)
+    put(own, PARKED, "{not json")
+    own.clock.sleep(61)
+
+    def refuse(**_: Any) -> None:
+        raise ConnectionError("no queue")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(own.sqs, "receive_message", refuse)
+        with pytest.raises(ExceptionGroup):
+            own.sweep()
+    own.settle()
+    assert must_agree(own, saga_id) == "SUCCEEDED"

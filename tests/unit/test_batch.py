@@ -1,0 +1,115 @@
+"""What a batch does with a message that keeps failing: its last receive is set aside, with why."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lambdas import confirm, ledger, webhook_deliver, webhook_dispatch
+from lambdas.batch import handle_each
+from recourse.message import Message
+from recourse.step import TransientError
+from statemachines import SAGAS
+
+MOST = 5
+SENT = {"ApproximateReceiveCount": "1", "SentTimestamp": "0"}
+
+
+class Queue:
+    """A queue that says what was done with its messages."""
+
+    def __init__(self, *, is_down: bool = False) -> None:
+        self._is_down = is_down
+        self.aside: list[tuple[str, str]] = []
+        self.put_off: list[str] = []
+
+    def is_last(self, record: Any) -> bool:
+        if self._is_down:
+            raise TransientError("the queue does not say")
+        return int(record["attributes"]["ApproximateReceiveCount"]) >= MOST
+
+    def set_aside(self, record: Any, reason: str) -> None:
+        self.aside.append((record["messageId"], reason))
+
+    def later(self, record: Any, seconds: int) -> None:
+        self.put_off.append(record["messageId"])
+
+
+def message(name: str, body: str, receives: int) -> dict[str, Any]:
+    return {
+        "messageId": name,
+        "body": body,
+        "attributes": SENT | {"ApproximateReceiveCount": str(receives)},
+        "messageAttributes": {},
+        "eventSourceARN": "arn:aws:sqs:us-east-1:1:queue",
+    }
+
+
+def event(subject: str) -> str:
+    told = {"id": "e", "subject": subject, "time": "now", "data": {}}
+    return json.dumps(told | {"type": "recourse.order.started"})
+
+
+def batch(*receives: int) -> list[dict[str, Any]]:
+    return [message(f"m{at}", event(f"s{at}"), times) for at, times in enumerate(receives)]
+
+
+class Broken:
+    """A consumer that nothing works with."""
+
+    sagas = SAGAS
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError("it does not work")
+
+
+def by_handler(records: list[dict[str, Any]], queue: Queue) -> Any:
+    def handle(message: Message) -> None:
+        raise RuntimeError("it does not work")
+
+    context: Any = SimpleNamespace(get_remaining_time_in_millis=lambda: 30_000)
+    return handle_each(handle, records, lambda _: queue, context)  # type: ignore[arg-type, return-value]
+
+
+def by_ledger(records: list[dict[str, Any]], queue: Queue) -> Any:
+    return ledger.take(Broken(), records, lambda _: queue)  # type: ignore[arg-type, return-value]
+
+
+@pytest.mark.parametrize("take", [by_handler, by_ledger])
+def test_what_fails_at_its_last_receive_is_set_aside_with_its_reason(take: Any) -> None:
+    queue = Queue()
+    answer = take(batch(1, MOST, MOST - 1, MOST + 1), queue)
+    assert [one["itemIdentifier"] for one in answer["batchItemFailures"]] == ["m0", "m2"]
+    assert queue.aside == [(m, "RuntimeError: it does not work") for m in ("m1", "m3")]
+
+
+@pytest.mark.parametrize("take", [by_handler, by_ledger])
+def test_where_the_queue_does_not_say_which_receive_is_the_last_it_comes_again(take: Any) -> None:
+    answer = take(batch(MOST), Queue(is_down=True))
+    assert [one["itemIdentifier"] for one in answer["batchItemFailures"]] == ["m0"]
+
+
+def test_a_hold_that_cannot_be_confirmed_is_set_aside_at_its_last_receive() -> None:
+    queue = Queue()
+    broken: Any = {"order": SimpleNamespace(all=[SimpleNamespace(confirm=1, service="inventory")])}
+    sagas = {"order": SimpleNamespace(all=broken["order"].all, by_name={})}
+    source: Any = lambda _: queue  # noqa: E731
+    answer = confirm.take(None, "t", "inventory", sagas, batch(1, MOST), source)  # type: ignore[arg-type]
+    assert [one["itemIdentifier"] for one in answer["batchItemFailures"]] == ["m0"]
+    ((name, reason),) = queue.aside
+    assert name == "m1" and reason.startswith("AttributeError: ")
+
+
+def test_a_wake_up_that_says_nothing_is_set_aside_at_once() -> None:
+    queue = Queue()
+    source: Any = lambda _: queue  # noqa: E731
+    nothing: Any = Broken()
+    answer = webhook_dispatch.take(nothing, [message("m", "{}", 1)], nothing, source)
+    assert answer == {"batchItemFailures": []}
+    answer = webhook_deliver.take(nothing, [message("n", "[]", 1)], source, nothing)
+    assert answer == {"batchItemFailures": []}
+    assert [name for name, _ in queue.aside] == ["m", "n"]
+    assert all(reason.startswith("PoisonError: it does not say") for _, reason in queue.aside)

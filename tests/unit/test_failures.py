@@ -1,0 +1,123 @@
+"""What went wrong is understood however much of it is left."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recourse import limits
+from recourse.failures import TRANSIENT, own_failure, reported, understand
+from recourse.step import Refusal, StepCrashedError, TransientError
+
+LONGEST = 32_768
+"""Characters at which Step Functions cuts a cause."""
+
+
+class ProviderDownError(TransientError):
+    """A passing error of a service's own."""
+
+
+class SeatsGoneError(Refusal):
+    """A refusal."""
+
+
+def raised(problem: Exception) -> dict[str, str]:
+    """What a state machine catches of an error that a function raises."""
+    told = reported(problem)
+    said = {"errorMessage": str(told), "errorType": type(told).__name__, "stackTrace": []}
+    return {"Error": type(told).__name__, "Cause": json.dumps(said)[:LONGEST]}
+
+
+def in_a_group(step: str, caught: dict[str, str]) -> dict[str, Any]:
+    """The same as the branch of a group hands it on."""
+    return {"_together_0": {"Error": step, "Cause": json.dumps(caught)[:LONGEST]}}
+
+
+@pytest.mark.parametrize(
+    ("problem", "seen"),
+    [
+        (TransientError("busy"), "TransientError"),
+        (StepCrashedError("gone"), "StepCrashedError"),
+        (ProviderDownError("down"), "TransientError"),
+        (TimeoutError("late"), "TransientError"),
+        (TransientError('{"error": "no name of ours"}'), "TransientError"),
+        (SeatsGoneError("none left"), "SeatsGoneError"),
+        (KeyError("a mistake"), "KeyError"),
+    ],
+)
+def test_an_error_keeps_its_name_and_a_machine_retries_it_by_one_it_knows(
+    problem: Exception, seen: str
+) -> None:
+    caught = raised(problem)
+    assert caught["Error"] == seen
+    assert (seen in TRANSIENT) == isinstance(problem, TransientError | TimeoutError)
+    told = understand(caught, 30)
+    if not isinstance(problem, StepCrashedError):
+        assert told == {"type": type(problem).__name__, "message": str(problem)}
+    assert own_failure("seat", in_a_group("seat", caught)) == caught
+
+
+@given(st.text(max_size=3000), st.integers(1, 200))
+def test_a_text_is_cut_to_its_bytes_and_marked(text: str, most: int) -> None:
+    most += len(json.dumps(limits.MARK, ensure_ascii=False).encode())
+    found = limits.cut(text, most)
+    assert len(json.dumps(found, ensure_ascii=False).encode()) <= most
+    assert found == text or found.endswith(limits.MARK)
+    assert text.startswith(found.removesuffix(limits.MARK))
+
+
+TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=200).map(lambda one: one * 400)
+
+
+@given(TEXTS, st.integers(100, LONGEST), st.booleans())
+def test_a_cause_that_is_cut_anywhere_is_understood(text: str, end: int, ascii_only: bool) -> None:
+    """As a function's own error, and again as a group's, which escapes it once more."""
+    said = json.dumps({"errorMessage": text, "errorType": "E"}, ensure_ascii=ascii_only)
+    told = understand({"Error": "ValueError", "Cause": said[:end]}, 30)
+    assert told["type"] == "ValueError"
+    assert text.startswith(told["message"].removesuffix(limits.MARK))
+    inner = json.dumps({"Error": "ValueError", "Cause": said}, ensure_ascii=ascii_only)
+    failure = {"_together_0": {"Error": "seat", "Cause": inner[:end]}}
+    own = own_failure("seat", failure)
+    assert own is not None and own["Error"] == "ValueError"
+    told = understand(own, 30)
+    assert told["type"] == "ValueError"
+    assert text.startswith(told["message"].removesuffix(limits.MARK))
+
+
+def test_a_cause_that_says_nothing_is_shown_as_it_is() -> None:
+    assert understand({"Error": "Lambda.Strange", "Cause": "?"}, 1) == {
+        "type": "Lambda.Strange",
+        "message": "?",
+    }
+    assert own_failure("seat", {"other": {"Error": "x", "Cause": ""}}) is None
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.text(max_size=20),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=9), inner),
+        max_leaves=30,
+    )
+)
+def test_a_size_is_never_less_than_that_of_the_json(value: Any) -> None:
+    try:
+        text = json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return
+    assert limits.size(value) >= len(text)
+
+
+def test_a_step_shares_equally_what_others_do_not_declare() -> None:
+    most = limits.results(4)
+    assert limits.shares([None] * 4) == [most // 4] * 4
+    assert limits.shares([1000, None, None, 2000]) == [
+        1000,
+        (most - 3000) // 2,
+        (most - 3000) // 2,
+        2000,
+    ]

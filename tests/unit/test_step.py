@@ -1,0 +1,59 @@
+"""What the author of a step is given, and what a step's function loads for it."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lambdas import settings
+from recourse.step import Action, Call, Undo
+from services import flights
+
+CALL = Call("5a9a1d", "shop", "pay", "ann", "o-1", "2026-11-24T08:00:00Z", {}, {})
+
+
+def test_a_call_without_a_deadline_has_all_the_time_there_is() -> None:
+    assert CALL.remaining() == math.inf
+    assert min(CALL.remaining(), 10) == 10
+
+
+def test_a_call_says_how_long_a_provider_may_still_be_called() -> None:
+    now = datetime.now(UTC)
+    assert 0 < replace(CALL, deadline=now + timedelta(hours=1)).remaining() <= 3600
+    assert replace(CALL, deadline=now - timedelta(seconds=1)).remaining() == 0
+
+
+def test_a_function_finds_what_its_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACTION", flights.hold.ref)
+    monkeypatch.setenv("UNDO", "")
+    assert settings.declared("ACTION", Action) is flights.hold
+    assert settings.declared("UNDO", Undo) is None
+    monkeypatch.setenv("UNDO", flights.hold.ref)
+    with pytest.raises(RuntimeError, match=r"UNDO must name an @undo.*services\.flights:hold"):
+        settings.declared("UNDO", Undo)
+
+
+def test_the_function_of_a_step_loads_its_own_service_and_no_declaration() -> None:
+    """Every start of a function pays for what it loads."""
+    loads = (
+        "import sys, lambdas.step as step; step.settings.declared('ACTION', step.Action);"
+        "print(*(name for name in sys.modules if name.startswith(('recourse', 'services'))))"
+    )
+    environment = os.environ | {"ACTION": flights.hold.ref, "AWS_DEFAULT_REGION": "us-east-1"}
+    environment |= {"POWERTOOLS_METRICS_NAMESPACE": "t", "POWERTOOLS_SERVICE_NAME": "t"}
+    ran = subprocess.run(
+        [sys.executable, "-c", loads], env=environment, capture_output=True, text=True, check=True
+    )
+    loaded = set(ran.stdout.split())
+    assert {"recourse.step", "services.flights"} <= loaded
+    assert not loaded & {"recourse.saga", "recourse.request", "recourse.declaration"}
+    assert {name for name in loaded if name.startswith("services.")} == {
+        "services.flights",
+        "services.counted",
+    }

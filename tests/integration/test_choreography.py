@@ -25,6 +25,7 @@ from recourse.step import StepCancelledError, TransientError
 from statemachines import SAGAS
 from tests.integration import test_every_saga as every
 from tests.integration.test_every_saga import bring_to_rest, must_be_as_told, sample
+from tests.moto import calls
 from tests.moto.ground import Ground
 from tests.moto.handlers import ACCOUNT, Killed
 from tests.patience import PATIENCE, until
@@ -191,7 +192,7 @@ class Deliveries(RuleBasedStateMachine):
                 self.ground.deliver(second, most)
 
         if name := self._queue(which):
-            with self.ground.before_a_write(writes, come):
+            with calls.before(come, number=writes, sure=False):
                 self.ground.deliver(name, 1)
 
     @rule(which=st.integers(0, 20))

@@ -8,7 +8,6 @@ delivered (`settle`).
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import os
@@ -369,28 +368,6 @@ class Ground:
             if message.id not in failed and not lost:
                 queue.delete_message(message.receipt_handle)
         return len(messages)
-
-    @contextmanager
-    def before_a_write(self, number: int, happen: Callable[[], Any]) -> Iterator[None]:
-        """Let something happen before a write to DynamoDB that has been decided on.
-
-        Args:
-            number: Before which of the writes; 0 is the first.
-            happen: What happens, once.
-        """
-        writes = itertools.count()
-
-        def look(model: Any, **_: Any) -> None:
-            written = model.name in ("PutItem", "UpdateItem", "TransactWriteItems")
-            if written and next(writes) == number:
-                happen()
-
-        calls = self.dynamodb.meta.events
-        calls.register("before-call.dynamodb", look)
-        try:
-            yield
-        finally:
-            calls.unregister("before-call.dynamodb", look)
 
     def set_aside(self, name: str) -> list[dict[str, Any]]:
         """What rests in the dead-letter queue of a queue."""

@@ -25,6 +25,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -192,7 +193,13 @@ class Sweeper:
         try:
             self.runs.start(record)
         except TransientError as problem:
-            return self._end_without_run(record, problem)
+            if not record.run:
+                return self._end_without_run(record, problem)
+            # Of a recovery that does not even begin others follow, and they have an end.
+            with suppress(TransientError):
+                if ended := self._past_deadline(record, undo_by_events=True):
+                    return ended
+            return self._recover(record, f"before it began: {problem}")
         return {record.saga_id: f"started run {record.run}, which was recorded and not run"}
 
     def _end_without_run(self, record: Record, problem: Exception) -> dict[str, str]:
@@ -232,8 +239,12 @@ class Sweeper:
             not_before=self._from_now(delay),
             failure={} if record.is_choreographed else self.runs.failure(record),
         )
-        self.runs.start(opened)
-        return {record.saga_id: f"run {record.run} ended {ended}: recovery {opened.run}"}
+        opening = f"run {record.run} ended {ended}: recovery {opened.run}"
+        try:
+            self.runs.start(opened)
+        except TransientError as problem:
+            return {record.saga_id: f"{opening}, which did not begin: {problem}"}
+        return {record.saga_id: opening}
 
     def _park(self, record: Record, why: str) -> dict[str, str]:
         """Park a saga for an operator, where it can go neither forward nor back by itself.

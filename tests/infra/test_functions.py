@@ -81,6 +81,8 @@ def test_every_handler_is_told_what_it_reads_and_nothing_that_nobody_reads(
         step = STEPS.get(function.name.removesuffix("Queue"))
         if step and not step.action.documents:
             wanted -= {"DOCUMENTS_BUCKET"}
+        if step and step.action.external:
+            wanted |= {"PAYMENT_PROVIDER"}  # read by its service
         assert told == wanted, function.name
 
 

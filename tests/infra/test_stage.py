@@ -88,9 +88,9 @@ def test_what_it_cannot_say_is_refused_by_name(context: dict[str, str], said: st
         stage(**context)
 
 
-def test_a_step_function_outlives_its_task_whatever_the_timescale() -> None:
+def test_a_step_function_ends_with_its_task_at_the_latest_whatever_the_timescale() -> None:
     from infra.stage import Stage
 
-    assert Stage().step_timeout(30).to_seconds() == 35
-    assert Stage(timescale=0.1).step_timeout(30).to_seconds() == 8
-    assert Stage(timescale=0.01).step_timeout(30).to_seconds() == 6
+    assert Stage().step_timeout(30).to_seconds() == 30
+    assert Stage(timescale=0.1).step_timeout(30).to_seconds() == 3
+    assert Stage(timescale=0.01).step_timeout(30).to_seconds() == 1

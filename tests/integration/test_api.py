@@ -790,7 +790,7 @@ def test_where_nothing_is_stuck_there_is_nothing_to_resolve(stuck: Ground) -> No
 
 
 def test_while_undos_still_run_there_is_nothing_to_resolve(shared: Ground) -> None:
-    saga = asha.start(Recourse_Chaos="capture=reject, car.undo=error:4").json["saga_id"]
+    saga = asha.start(Recourse_Chaos="capture=reject, car.undo=reject:4").json["saga_id"]
     failed, last = f"outbox#{saga}.car.undo_failed.r0", f"outbox#{saga}.flight.undone"
     records = shared.stream.fetch()
     held = [r for r in records if r["dynamodb"]["NewImage"]["pk"]["S"] == last]

@@ -113,7 +113,7 @@ def test_nothing_enters_after_the_terminal_event_whatever_it_is(
 
 def test_compensation_failed_comes_before_compensated_and_is_not_the_end(feeding: Feeding) -> None:
     made = feeding.ground
-    saga_id = start(made, "orchestration", capture="reject", hotel__undo="error:4")
+    saga_id = start(made, "orchestration", capture="reject", hotel__undo="reject:4")
     made.settle()
     assert fed(feeding, saga_id)[-1] == "compensation_failed"
     made.resolve(saga_id, "hotel", skip=False)

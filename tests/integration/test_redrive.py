@@ -11,7 +11,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from lambdas import kit
 from recourse import deadletters
-from recourse.deadletters import NO_REASON, DeadletterQueue, deadletters_of
+from recourse.deadletters import DeadletterQueue, deadletters_of
 from recourse.relay import relay
 from recourse.saga import Coordination
 from tests.integration.test_api import PREFIX, asha, fields, nobody, operator, problem
@@ -180,7 +180,9 @@ def test_what_its_queue_set_aside_is_redriven_by_saga_and_the_rest_is_left_as_it
     seen = redrive(LEDGER, dry_run=True)
     counts = {saga["saga_id"]: saga["count"] for saga in seen["sagas"]}
     assert set(counts) == {one, other} and sum(counts.values()) == rested
-    assert seen["reasons"] == [{"reason": NO_REASON, "count": rested}]
+    assert seen["reasons"] == [
+        {"reason": "ConnectionError: the table cannot be reached", "count": rested}
+    ]
     done = redrive(LEDGER, saga_id=one)
     assert (done["looked_at"], done["matched"], done["moved"]) == (rested, counts[one], counts[one])
     assert done["left"] == waiting(LEDGER) == counts[other]

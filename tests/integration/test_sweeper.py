@@ -102,12 +102,15 @@ def unstarted(made: Ground, number: int) -> list[str]:
         saga_id = made.start("travel-booking", TRIP, key=key, run=False)
         row = made.row(LEDGER, saga_id)
         assert row is not None
-        moment = datetime.now(UTC) - timedelta(hours=1) + timedelta(seconds=index)
+        at = events.moment(datetime.now(UTC) - timedelta(hours=1) + timedelta(seconds=index))
         made.dynamodb.update_item(
             TableName=LEDGER,
             Key={"pk": {"S": saga_id}},
-            UpdateExpression="SET started = :started",
-            ExpressionAttributeValues={":started": {"S": f"{events.moment(moment)}#{saga_id}"}},
+            UpdateExpression="SET started = :started, started_at = :at",
+            ExpressionAttributeValues={
+                ":started": {"S": f"{at}#{saga_id}"},
+                ":at": {"S": at},
+            },
         )
         found.append(saga_id)
     made.settle()
@@ -372,12 +375,11 @@ def test_where_the_pivot_cannot_even_be_claimed_it_is_the_pivot_that_is_parked(
     saga_id = start(made)
     made.settle()
 
-    def refuse(runs: Runs, record: Record, **_: Any) -> bool:
+    def refuse(runs: Runs, task: Any) -> Any:
         raise TransientError("the function is gone")
 
-    monkeypatch.setattr(sweeper_module, "RECOVERIES", 1)
     with monkeypatch.context() as patch:
-        patch.setattr(Runs, "cancel", refuse)
+        patch.setattr(Runs, "_ask", refuse)
         swept_until_parked(made, saga_id)
     view = made.view(saga_id)
     assert view["status"] == "RUNNING"
@@ -454,7 +456,7 @@ def test_a_run_cut_off_before_the_undo_of_its_failing_step_keeps_its_reason(
 def test_a_run_whose_history_cannot_be_had_is_recovered_all_the_same(
     made: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    aborted_at(made, "car", "undo")
+    aborted_at(made, "hotel", "undo")
     saga_id = start(made, hotel="error")
     made.mishap = well
     made.settle()
@@ -612,15 +614,15 @@ def test_the_function_tells_the_topic_of_alarms_and_looks_after_what_it_is_told_
         "LEDGER_TABLE": LEDGER,
         "SERVICE_TABLES": json.dumps({name: name for name in made.services}),
         "OPERATORS_QUEUES": json.dumps({"prefix": "", "names": ["parked"]}),
-        "STATE_MACHINES": json.dumps(made.runs.machines),
-        "PIVOTS": json.dumps(made.runs.pivots),
         "ALARMS_TOPIC_ARN": topic,
     }
     for name, value in told.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sweeper_function, "metrics", Metrics(namespace="Recourse"))
-    for made_once in (kit.sweeper, kit.ledger, kit.runs, kit.dynamodb, kit.service_tables):
-        made_once.cache_clear()
+    monkeypatch.setattr(kit, "runs", lambda: made.runs)
+    made_once = (kit.sweeper, kit.ledger, kit.dynamodb, kit.service_tables)
+    for one in made_once:
+        one.cache_clear()
     try:
         aborted_at(made, "payment")
         saga_id = start(made)
@@ -639,8 +641,8 @@ def test_the_function_tells_the_topic_of_alarms_and_looks_after_what_it_is_told_
         done = sweeper_function.handler({"detail-type": "Scheduled Event", "detail": {}}, None)
         assert done[saga_id].startswith("not healed")
     finally:
-        for made_once in (kit.sweeper, kit.ledger, kit.runs, kit.dynamodb, kit.service_tables):
-            made_once.cache_clear()
+        for one in made_once:
+            one.cache_clear()
     (message,) = made.sqs.receive_message(QueueUrl=queue)["Messages"]
     assert saga_id in json.loads(message["Body"])["Message"]
 

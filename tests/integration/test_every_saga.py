@@ -35,13 +35,18 @@ PAST_EVERY_DEADLINE = 1e-9
 keys = itertools.count()
 
 
-@pytest.fixture(scope="module")
-def stocked(bare: Ground) -> Ground:
-    """A ground with a thousand times what the samples need."""
+def supply(ground: Ground) -> None:
+    """Put a thousand times what the samples need."""
     for kind, things in json.loads((SAMPLES / "seed.json").read_text()).items():
         for thing, body in things.items():
             more = {n: v * PLENTY for n, v in body.items() if n in ("total", "balance")}
-            bare.put(kind, thing, body | more)
+            ground.put(kind, thing, body | more)
+
+
+@pytest.fixture(scope="module")
+def stocked(bare: Ground) -> Ground:
+    """A ground with a thousand times what the samples need."""
+    supply(bare)
     return bare
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from moto.stepfunctions.parser.asl.component.common.path import result_path
@@ -22,6 +22,15 @@ def _key(component: Any) -> str:
     return str(id(component))
 
 
+_parse = AmazonStateLanguageParser.parse
+
+
+@lru_cache(maxsize=64)
+def _parsed(definition: str) -> Any:
+    """For the process: a saga's definition takes a second or two, and many grounds have the same."""
+    return _parse(definition)
+
+
 @contextmanager
 def once() -> Iterator[None]:
     """Parse each definition and each path once; every execution runs the same program.
@@ -29,14 +38,8 @@ def once() -> Iterator[None]:
     All that a run would change in a program are the keys under which it counts its retries, which
     moto makes up at their first use. Two runs at once would not agree on them, so here they stand.
     """
-    parse = AmazonStateLanguageParser.parse
-
-    @cache
-    def parsed(definition: str) -> Any:
-        return parse(definition)
-
     with (
-        replaced(AmazonStateLanguageParser, "parse", staticmethod(parsed)),
+        replaced(AmazonStateLanguageParser, "parse", staticmethod(_parsed)),
         replaced(EvalComponent, "heap_key", property(_key)),
         _cached(json_path),
         _cached(result_path),

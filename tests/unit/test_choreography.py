@@ -89,7 +89,7 @@ WHATS = ("done", "failed", "undone", "undo_failed")
 
 def test_a_subscription_has_nothing_that_never_moves_the_step() -> None:
     for saga in (*SAGAS.values(), TOUR):
-        taken = {name: {} for step in saga.all for name in step.takes}
+        taken: dict[str, Any] = {name: {} for step in saga.all for name in step.takes}
         requests = [
             WHOLE | taken | dict.fromkeys(out)
             for out in ((), ("car",), ("flight",), ("flight", "car"))

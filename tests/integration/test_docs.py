@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -23,7 +27,7 @@ COPIED = (
 
 LOUNGE = """
 from recourse.saga import Saga, Step, request_model
-from services import invoices, lounges
+from services import invoices, lounges, mails
 from statemachines.fields import Id
 
 
@@ -34,9 +38,15 @@ class Places:
 
 
 @request_model
+class Traveller:
+    email: str
+
+
+@request_model
 class LoungeRequest:
     order_id: Id
     lounge: Places
+    traveller: Traveller
 
 
 LOUNGE = Saga(
@@ -48,9 +58,40 @@ LOUNGE = Saga(
             "lounge", lounges.hold, undo=lounges.release, confirm=lounges.book, takes=["lounge"]
         ),
         Step("invoice", invoices.issue, after=["lounge"], pivot=True),
+        Step("mail", mails.send, takes=["traveller"]),
     ],
 )
 """
+
+
+class Mails(http.server.BaseHTTPRequestHandler):
+    """A provider of mails: it sends one for each key, however often it is asked."""
+
+    sent: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        """Take a mail."""
+        key = self.headers["Idempotency-Key"]
+        to = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        assert to == "asha@mail.test"
+        if key not in self.sent:
+            self.sent.append(key)
+        self.send_response(201)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def mails() -> Iterator[str]:
+    """The address of a provider of mails."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mails) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture
@@ -100,9 +141,9 @@ def add_saga(copy: Path, *, sample: bool) -> None:
             (copy / path).write_text(text)
 
 
-def run(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(copy: Path, *arguments: str, **told: str) -> subprocess.CompletedProcess[str]:
     # The project is installed as editable, so the copy goes before it.
-    environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", **told}
     for name in [name for name in environment if name.startswith("PYTEST")]:
         del environment[name]
     return subprocess.run(
@@ -151,16 +192,32 @@ def test_a_saga_without_a_sample_is_told_what_is_missing(copy: Path) -> None:
     assert "seat-on-account.json is missing" in tested.stdout
 
 
-def test_a_step_is_added_by_following_the_page(copy: Path) -> None:
+def test_a_step_is_added_by_following_the_page(copy: Path, mails: str) -> None:
     written = files("add-a-step.md")
-    assert written.keys() == {"services/lounges.py", "services/holdings.py"}
+    assert written.keys() == {
+        "services/lounges.py",
+        "services/holdings.py",
+        "services/mails.py",
+        "infra/components/steps.py",
+    }
     insert(copy / "services/holdings.py", "HOLDINGS = {", written.pop("services/holdings.py"))
+    insert(
+        copy / "infra/components/steps.py",
+        '            told["PAYMENT_PROVIDER"] = stage.payment_provider',
+        written.pop("infra/components/steps.py").rstrip("\n"),
+    )
     for path, text in written.items():
         (copy / path).write_text(text)
     (copy / "statemachines/lounge.py").write_text(LOUNGE)
     list_saga(copy, "from statemachines.lounge import LOUNGE", "    LOUNGE,")
     (copy / "samples/lounge.json").write_text(
-        json.dumps({"order_id": "l-1", "lounge": {"id": "del-t3", "places": 2}})
+        json.dumps(
+            {
+                "order_id": "l-1",
+                "lounge": {"id": "del-t3", "places": 2},
+                "traveller": {"email": "asha@mail.test"},
+            }
+        )
     )
     seed = copy / "samples/seed.json"
     places = {"del-t3": {"total": 9, "price": {"amount": 120000, "currency": "INR"}}}
@@ -173,7 +230,9 @@ def test_a_step_is_added_by_following_the_page(copy: Path) -> None:
         *("tests/integration/test_api.py", "tests/integration/test_samples.py"),
         "tests/integration/test_every_saga.py",
         *("-k", "lounge or test_rights or test_events or description"),
+        MAIL_PROVIDER=mails,
     )
     assert tested.returncode == 0, tested.stdout[-3000:] + tested.stderr[-3000:]
     ran = re.search(r"(\d+) passed", tested.stdout)
     assert ran and int(ran.group(1)) > 50
+    assert len(Mails.sent) > 10 and {key.partition("#")[2] for key in Mails.sent} == {"mail"}

@@ -27,7 +27,7 @@ _parse = AmazonStateLanguageParser.parse
 
 @lru_cache(maxsize=64)
 def _parsed(definition: str) -> Any:
-    """For the process: a saga's definition takes a second or two, and many grounds have the same."""
+    """For the process: one takes a second or two, and many grounds have the same."""
     return _parse(definition)
 
 

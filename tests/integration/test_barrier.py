@@ -122,6 +122,13 @@ def test_a_pivot_that_has_acted_cannot_be_claimed(bench: Bench) -> None:
     assert "hold.failed" not in bench.told()
 
 
+def test_a_pivot_that_has_refused_can_be_cancelled(bench: Bench) -> None:
+    with pytest.raises(Refusal):
+        bench.ask(role="pivot", request={"wanted": 9})
+    assert bench.ask("cancel", role="pivot") == {"cancelled": True}
+    assert bench.free == 5
+
+
 def test_settling_a_pivot_that_never_acted_tells_of_its_failure(bench: Bench) -> None:
     with pytest.raises(StepCancelledError):
         bench.ask("settle", role="pivot", failure={"hold": TIMED_OUT}, tries=4)

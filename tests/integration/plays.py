@@ -152,11 +152,24 @@ class Play:
             self.pass_time()
         raise AssertionError(f"{phase or self.scene.phase} never comes to an end")
 
-    def rival(self) -> Outcome:
-        """Let another saga take all that is left."""
-        self.taken = self._bench.free
-        assert self._bench.ask("action", f"{self.saga}-rival", request={"wanted": self.taken})
-        return "answered", {"wanted": self.taken}
+    def meet(self, other: str) -> Outcome | None:
+        """Let something else come, and answer how it came out.
+
+        Args:
+            other: A phase; or `rival`, another saga that takes all that is left; or `charged`,
+                another try that charges and is not heard.
+        """
+        if other == "rival":
+            self.taken = self._bench.free
+            rival = f"{self.saga}-rival"
+            assert self._bench.ask(saga_id=rival, request={"wanted": self.taken})
+        elif other == "charged":
+            charging, self.provider.charging = self.provider.charging, lambda: None
+            self._happen(other)
+            self.provider.charging = charging
+        else:
+            return self.ask(other)
+        return None
 
     def must_be_legal(self) -> None:
         """Bring to rest what is open; then there is one effect or none, and all say the same."""

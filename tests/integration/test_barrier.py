@@ -93,6 +93,15 @@ def test_the_undo_of_a_step_that_timed_out_tells_of_the_failure(bench: Bench) ->
     assert bench.free == 5
 
 
+def test_giving_up_a_step_that_has_acted_leaves_its_effect(bench: Bench) -> None:
+    bench.ask()
+    assert bench.ask("give_up", failure={"hold": TIMED_OUT}) == {"outcome": "done"}
+    with before(lambda: bench.ask(saga_id="s2")):
+        assert bench.ask("give_up", "s2", failure={"hold": TIMED_OUT}) == {"outcome": "done"}
+    assert bench.free == 1
+    assert bench.told().keys() == {"hold.done"}
+
+
 def test_a_failure_in_a_group_is_the_step_s_that_failed(bench: Bench) -> None:
     inner = {"Error": "TransientError", "Cause": json.dumps({"errorMessage": "throttled"})}
     caught = {"_together_0": {"Error": "hold", "Cause": json.dumps(inner)}}
@@ -156,6 +165,11 @@ def test_a_step_that_is_left_out_does_and_writes_nothing(bench: Bench) -> None:
     assert bench.ask(request={"wanted": None}) is None
     assert bench.ask("undo", request={"wanted": None}) is None
     assert bench.row(marker_key("s1", "hold", "action")) is None
+
+
+def test_a_step_that_is_asked_for_something_is_not_left_out(bench: Bench) -> None:
+    assert bench.ask(request={"wanted": 2, "note": None}) == {"wanted": 2}
+    assert bench.free == 3
 
 
 def test_a_recovery_only_looks_up_what_a_step_before_the_pivot_had_done(bench: Bench) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 import pytest
 
@@ -223,6 +224,7 @@ BEGINNINGS = [
         if phase != "cancel" or not past
     ),
     Scene(step="external", phase="undo", past=("action",)),
+    Scene(step="external", declines=True),
 ]
 
 
@@ -231,23 +233,23 @@ def test_whatever_comes_before_a_write_there_is_one_effect_or_none(
     stage: Stage, scene: Scene
 ) -> None:
     others = ("confirm",) if scene.phase == "confirm" else OTHERS[scene.role]
-    if scene.step == "local" and scene.phase == "action":
-        others = (*others, "rival")
+    if scene.phase == "action":
+        others = (*others, "rival" if scene.step == "local" else "charged")
     for other in others:
         for number in count():
-            came: list[Outcome] = []
+            came: list[Outcome | None] = []
             play = stage.play(scene)
 
-            def happen(play: Play = play, other: str = other, came: list[Outcome] = came) -> None:
-                came.append(play.rival() if other == "rival" else play.ask(other))
+            def meet(play: Play = play, other: str = other, came: Any = came) -> None:
+                came.append(play.meet(other))
 
-            with before(happen, number=number, sure=False):
+            with before(meet, number=number, sure=False):
                 outcome = play.ask()
             if not came:
                 assert number, "it writes"
                 break
             must_agree(play, scene.phase, outcome)
-            if other not in (scene.phase, "rival"):
+            if other != scene.phase and came[0]:
                 must_agree(play, other, came[0])
             play.must_be_legal()
 

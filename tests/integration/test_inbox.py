@@ -9,7 +9,7 @@ import pytest
 from recourse.inbox import Inbox
 from recourse.step import TransientError
 from tests.integration.bench import TABLE, Bench
-from tests.moto.calls import BROKEN, answered, before, passing
+from tests.moto.calls import BROKEN, answered, before, passing, recorded
 
 WRITE = "TransactWriteItems"
 TAKE: Any = {
@@ -44,3 +44,18 @@ def test_of_two_deliveries_that_meet_one_has_the_effect(bench: Bench) -> None:
     with before(lambda: first.append(inbox.once("e", TAKE)), WRITE):
         assert not inbox.once("e", TAKE)
     assert first == [True] and bench.free == 4
+
+
+def test_a_duplicate_is_one_though_its_effect_cannot_be_had_again(bench: Bench) -> None:
+    once: Any = {
+        "Update": TAKE["Update"]
+        | {
+            "UpdateExpression": "SET taken = :less ADD #left :less",
+            "ConditionExpression": "attribute_not_exists(taken)",
+        }
+    }
+    inbox = Inbox(bench.dynamodb, TABLE)
+    assert inbox.once("e", once)
+    with recorded() as calls:
+        assert not inbox.once("e", once)
+    assert len(calls) == 1 and bench.free == 4

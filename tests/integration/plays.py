@@ -106,15 +106,18 @@ class Play:
             case "long ago":
                 self.pass_time()
             case "charged":
-                self.provider.charged = no_answer
-                assert self.ask("action") == NOT_NOW
-                self.provider.charged = lambda: None
+                self._charge_unheard()
             case "unreached":
                 self.provider.charging = no_answer
                 assert self.ask("action") == NOT_NOW
                 self.provider.charging = lambda: None
             case phase:
                 self.finish(phase)
+
+    def _charge_unheard(self, **options: Any) -> None:
+        self.provider.charged = no_answer
+        assert self.ask("action", **options) == NOT_NOW
+        self.provider.charged = lambda: None
 
     def pass_time(self) -> None:
         """Let the time of every try pass."""
@@ -156,16 +159,16 @@ class Play:
         """Let something else come, and answer how it came out.
 
         Args:
-            other: A phase; or `rival`, another saga that takes all that is left; or `charged`,
-                another try that charges and is not heard.
+            other: A phase; or `rival`, another saga that takes all that is left; or `younger` or
+                `older`, another try that charges and is not heard, and was asked for later or sooner.
         """
         if other == "rival":
             self.taken = self._bench.free
             rival = f"{self.saga}-rival"
             assert self._bench.ask(saga_id=rival, request={"wanted": self.taken})
-        elif other == "charged":
+        elif other in ("younger", "older"):
             charging, self.provider.charging = self.provider.charging, lambda: None
-            self._happen(other)
+            self._charge_unheard(timeout=TIMEOUT if other == "younger" else TIMEOUT / 2)
             self.provider.charging = charging
         else:
             return self.ask(other)

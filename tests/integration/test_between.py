@@ -234,7 +234,7 @@ def test_whatever_comes_before_a_write_there_is_one_effect_or_none(
 ) -> None:
     others = ("confirm",) if scene.phase == "confirm" else OTHERS[scene.role]
     if scene.phase == "action":
-        others = (*others, "rival" if scene.step == "local" else "charged")
+        others = (*others, *(["rival"] if scene.step == "local" else ["younger", "older"]))
     for other in others:
         for number in count():
             came: list[Outcome | None] = []

@@ -160,7 +160,7 @@ class Play:
 
         Args:
             other: A phase; or `rival`, another saga that takes all that is left; or `younger` or
-                `older`, another try that charges and is not heard, and was asked for later or sooner.
+                `older`, another try, asked for later or sooner, that charges and is not heard.
         """
         if other == "rival":
             self.taken = self._bench.free

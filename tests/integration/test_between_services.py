@@ -16,9 +16,11 @@ from tests.integration.bench import bench as made_bench
 from tests.integration.shop import KINDS, PRICE, THINGS, Outcome, Shop
 from tests.integration.test_api import PREFIX, operator
 from tests.moto import elsewhere
-from tests.moto.calls import WRITES, before, disordered, recorded, stale
+from tests.moto.calls import WRITES, answered, before, disordered, passing, recorded, stale
 
 Deed = Callable[[Shop], Any]
+CANCELLED = ("TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded")
+"""What stands in the way of a transaction and is gone the next time."""
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +163,20 @@ def test_a_payment_is_captured_or_voided_and_never_both(
     MONEY["authorise"](shop)
     outcome, others = must_meet(shop, MONEY[first], MONEY[other])
     assert (outcome, others[0][0]) == (("raised", "PaymentNotAuthorisedError"), "answered")
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["without effect", "with its effect"])
+def test_a_put_is_done_or_asked_for_again_whatever_dynamodb_says(table: Bench, after: bool) -> None:
+    for kind, body in (("flights", thing(9)), ("accounts", account(9 * PRICE))):
+        for operation in ("GetItem", "TransactWriteItems"):
+            for name, answer in passing(operation).items():
+                shop = Shop(table)
+                with answered(answer, operation, after=after) as hit:
+                    found = operator("PUT", f"/{kind}/{shop.thing}", body)
+                assert hit and found.status in ((200,) if name in CANCELLED else (200, 503)), name
+                shop.must_add_up()
+                assert operator("PUT", f"/{kind}/{shop.thing}", body).status == 200
+                shop.must_add_up()
 
 
 # Cards: the provider's books agree with our rows.

@@ -148,7 +148,8 @@ class Barrier:
     def begin(self, until: float) -> bool:
         """Say that this try of an external action may call its provider until a moment.
 
-        Several tries may have begun; the marker holds the latest moment of them all.
+        Several tries may have begun. The marker holds a moment that is not before any of theirs,
+        and another one each time, so that whoever has begun sees that others have.
 
         Args:
             until: Seconds of the epoch.
@@ -166,7 +167,7 @@ class Barrier:
             before = self._dynamodb.put_item(
                 TableName=self._table,
                 Item=encode_item(row),
-                ConditionExpression="attribute_not_exists(pk) OR outcome = :begun AND #u <= :until",
+                ConditionExpression="attribute_not_exists(pk) OR outcome = :begun AND #u < :until",
                 ExpressionAttributeNames={"#u": "until"},
                 ExpressionAttributeValues={":begun": {"S": "begun"}, ":until": encode(moment)},
                 ReturnValues="ALL_OLD",
@@ -177,7 +178,7 @@ class Barrier:
             marker = decode_item(found["Item"])
             if marker["outcome"] != "begun":
                 raise MarkerFound(marker) from None
-            return False
+            return self.begin((marker["until"] + 1) / 1000)
         except (ClientError, BotoCoreError) as problem:
             _raise(problem)
         return "Attributes" not in before

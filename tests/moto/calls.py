@@ -11,8 +11,8 @@ that lasts are seen at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import local
 from typing import Any
@@ -121,6 +121,12 @@ def passing(operation: str) -> Mapping[str, Answer]:
     return {**THROTTLES, **BROKEN, **own}
 
 
+def in_turn(answers: Iterable[Answer]) -> Answer:
+    """Each of these answers, one a call."""
+    left = iter(answers)
+    return lambda call: next(left)(call)
+
+
 @contextmanager
 def around(hook: Callable[[Call, Callable[[], Any]], Any]) -> Iterator[None]:
     """Put a hook round every call of AWS.
@@ -223,7 +229,8 @@ def answered(
             return go()
         hit.append(call)
         if after:
-            go()
+            with suppress(ClientError):  # what it said is not heard either
+                go()
         raise answer(call)
 
     with around(hook):
@@ -250,3 +257,35 @@ def unread(times: int = 1) -> Iterator[list[Call]]:
 
     with around(hook):
         yield hit
+
+
+@contextmanager
+def disordered() -> Iterator[None]:
+    """Give the rows of every BatchGetItem in another order: DynamoDB promises none."""
+
+    def hook(call: Call, go: Callable[[], Any]) -> Any:
+        answer = go()
+        if call.operation == "BatchGetItem":
+            for rows in answer["Responses"].values():
+                rows.reverse()
+        return answer
+
+    with around(hook):
+        yield
+
+
+def stale(calls: Iterable[Call]) -> list[Call]:
+    """Those of some calls that read a table and may be answered with what was a moment ago."""
+    found = []
+    for call in calls:
+        if call.operation == "BatchGetItem":
+            asked = list(call.parameters["RequestItems"].values())
+        elif call.operation == "GetItem" or (
+            call.operation in ("Query", "Scan") and "IndexName" not in call.parameters
+        ):
+            asked = [call.parameters]
+        else:
+            asked = []
+        if not all(one.get("ConsistentRead") for one in asked):
+            found.append(call)
+    return found

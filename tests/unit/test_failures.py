@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recourse import limits
-from recourse.failures import TRANSIENT, own_failure, reported, understand
+from recourse.asl import compile_saga
+from recourse.failures import TRANSIENT, own_failure, passes, reported, understand
 from recourse.step import Refusal, StepCrashedError, TransientError
+from statemachines import SAGAS
 
 LONGEST = 32_768
 """Characters at which Step Functions cuts a cause."""
@@ -121,3 +124,38 @@ def test_a_step_shares_equally_what_others_do_not_declare() -> None:
         (most - 3000) // 2,
         2000,
     ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        # Of Lambda's own, as the developer guide of Step Functions tells to retry them:
+        "Lambda.ClientExecutionTimeoutException",
+        "Lambda.ServiceException",
+        "Lambda.AWSLambdaException",
+        "Lambda.SdkClientException",
+        "Lambda.TooManyRequestsException",
+        # Where there was no room for it, or no network:
+        "Lambda.EC2ThrottledException",
+        "Lambda.ENILimitReachedException",
+        "Lambda.ResourceNotReadyException",
+        # Of a process that ended, and of a time-out:
+        "Lambda.Unknown",
+        "Runtime.ExitError",
+        "Runtime.ExitedError",
+        "Sandbox.Timedout",
+        "States.Timeout",
+        # Ours:
+        "TransientError",
+        "StepCrashedError",
+        "StepTimedOutError",
+    ],
+)
+def test_what_aws_says_of_a_function_that_may_work_later_is_tried_again(name: str) -> None:
+    """The names are written out, for a list that is looked at by itself can lose any of them."""
+    assert passes({"Error": name})
+    for saga in SAGAS.values():
+        tried = re.findall(
+            rf'"ErrorEquals": \[[^\]]*"{re.escape(name)}"', json.dumps(compile_saga(saga))
+        )
+        assert len(tried) >= len(saga.all)

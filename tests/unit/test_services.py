@@ -125,6 +125,12 @@ def test_a_payment_is_the_sum_of_the_earlier_prices() -> None:
     assert payments.authorise(PAY).result["amount"] == money(6000, "INR")
 
 
+def test_a_payment_of_all_that_there_is_is_taken() -> None:
+    rows = {ACCOUNT["pk"]: ACCOUNT | {"available": 6000, "balance": 6000}}
+    apply(rows, payments.authorise(replace(PAY, items=[rows[ACCOUNT["pk"]]])))
+    assert (rows[ACCOUNT["pk"]]["available"], rows[ACCOUNT["pk"]]["held"]) == (0, 6000)
+
+
 def test_a_payment_is_declined_for_the_business_s_reasons() -> None:
     with pytest.raises(payments.PaymentDeclinedError):
         payments.authorise(replace(PAY, items=[ACCOUNT | {"available": 5999}]))

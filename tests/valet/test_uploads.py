@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from recourse.valet import commit as commit_module
 from recourse.valet import issue as issue_module
-from recourse.valet.commit import Committer
+from tests.moto.calls import before
 from tests.valet.conftest import BUCKET, PDF, Ground, problem, sha256
 
 MIB = 1024**2
@@ -72,36 +71,20 @@ def test_whoever_comes_first_commits_and_the_others_leave_no_copy(valet: Ground)
     assert valet.stored("incoming/") == []
 
 
-def between(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Any]) -> None:
-    """Something else happens between the copy and the transaction that decides."""
-    settle = Committer._settle
-
-    def late(self: Committer, *args: Any, **options: Any) -> Any:
-        monkeypatch.setattr(Committer, "_settle", settle)
-        act()
-        return settle(self, *args, **options)
-
-    monkeypatch.setattr(Committer, "_settle", late)
-
-
-def test_a_revocation_between_the_copy_and_the_decision_wins(
-    valet: Ground, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_revocation_between_the_copy_and_the_decision_wins(valet: Ground) -> None:
     key = valet.issue()["key_id"]
     valet.land(key)
-    between(monkeypatch, lambda: valet.revoke(key))
-    problem(valet.complete(key), 410, "key-revoked")
+    with before(lambda: valet.revoke(key)):
+        problem(valet.complete(key), 410, "key-revoked")
     assert valet.stored("") == []
     problem(valet.redeem(valet.issue("download")["token"]), 404, "object-not-found")
 
 
-def test_the_event_between_the_copy_and_the_decision_wins(
-    valet: Ground, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_event_between_the_copy_and_the_decision_wins(valet: Ground) -> None:
     key = valet.issue()["key_id"]
     valet.land(key)
-    between(monkeypatch, lambda: valet.tell(key))
-    done = valet.complete(key)
+    with before(lambda: valet.tell(key)):
+        done = valet.complete(key)
     assert (done.status, len(valet.stored("objects/"))) == (200, 1)
     assert valet.show(key).json["audit"][-1]["caller"] == "s3"
     (version,) = valet.s3.list_object_versions(Bucket=BUCKET, Prefix="objects/")["Versions"]
@@ -170,7 +153,12 @@ def test_what_is_of_another_type_is_quarantined(
 
 
 @pytest.mark.parametrize(
-    ("landed", "kind"), [(PDF + b"x", "wrong-length"), (PDF[:-1] + b"x", "wrong-hash")]
+    ("landed", "kind"),
+    [
+        (PDF + b"x", "wrong-length"),
+        (PDF[:-1], "wrong-length"),
+        (PDF[:-1] + b"x", "wrong-hash"),
+    ],
 )
 def test_what_has_another_length_or_hash_is_quarantined(
     valet: Ground, landed: bytes, kind: str
@@ -329,12 +317,13 @@ def test_parts_and_wholes_are_not_mixed(valet: Ground) -> None:
     problem(valet.redeem(valet.issue("download")["token"], part(BODY, 1)), 403, "out-of-scope")
 
 
-def test_parts_are_put_together_by_completing(valet: Ground) -> None:
-    key = valet.issue(body=BODY)
-    send(valet, key, 2)
+@pytest.mark.parametrize("first", [1, 2])
+def test_parts_are_put_together_by_completing(valet: Ground, first: int) -> None:
+    key, other = valet.issue(body=BODY), 3 - first
+    send(valet, key, first)
     found = problem(valet.complete(key["key_id"]), 409, "nothing-uploaded")
-    assert found["detail"] == "1 parts are missing: 1"
-    send(valet, key, 1)
+    assert found["detail"] == f"1 parts are missing: {other}"
+    send(valet, key, other)
     done = valet.complete(key["key_id"])
     assert done.status == 200, done
     assert done.json["sha256"] == sha256(BODY)

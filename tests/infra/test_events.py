@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from recourse import events
 from recourse.choreography import listeners
 from recourse.listener import GRACE
 from statemachines import SAGAS
@@ -125,6 +126,16 @@ def test_what_is_set_aside_rests_for_two_weeks_and_raises_an_alarm(each: Assembl
         assert queue.properties["MessageRetentionPeriod"] == 14 * 24 * 3600, queue.name
         if "RedrivePolicy" not in queue.properties:
             assert f"<{queue.name}.QueueName>" in seen, queue.name
+
+
+def test_an_event_is_kept_for_as_long_as_a_message_about_it(each: Assembly) -> None:
+    """What was set aside may come again on its last day: its outbox and inbox rows are there."""
+    longest = max(
+        queue.properties["MessageRetentionPeriod"]
+        for queue in each.every("AWS::SQS::Queue")
+        if "MessageRetentionPeriod" in queue.properties
+    )
+    assert events.KEPT.total_seconds() >= longest
 
 
 def test_a_batch_fails_in_part(each: Assembly) -> None:

@@ -21,6 +21,7 @@ from hypothesis.stateful import (
 )
 from moto.sqs.models import sqs_backends
 
+from recourse.listener import GRACE, RECEIVES, Listener
 from recourse.step import StepCancelledError, TransientError
 from statemachines import SAGAS
 from tests.integration import test_every_saga as every
@@ -363,9 +364,11 @@ def test_a_message_that_cannot_even_be_given_up_is_set_aside_with_its_reason(
     stocked: Ground,
 ) -> None:
     saga_id = begin(stocked)
+    asked = Counter[str]()
 
     def broken(function: str, task: dict[str, Any], run: Any) -> Any:
         if function == "HotelsHold":
+            asked[task["phase"]] += 1
             raise LookupError("there is no such table")
         return run()
 
@@ -374,11 +377,101 @@ def test_a_message_that_cannot_even_be_given_up_is_set_aside_with_its_reason(
     (message,) = stocked.set_aside("HotelsHold")
     reason = message["MessageAttributes"]["reason"]["StringValue"]
     assert reason == "LookupError: there is no such table"
+    tries = TRAVEL.retry(TRAVEL.by_name["hotel"]).attempts
+    assert asked == {"action": tries, "give_up": tries + GRACE}
     # Nobody has told of it, so the deadline finds it.
     assert stocked.view(saga_id)["status"] == "RUNNING"
     stocked.mishap = lambda function, task, run: run()
     assert "cancelled" in passes(stocked)[saga_id]
     stocked.settle()
+    assert must_be_as_told(stocked, TRAVEL, saga_id) == "COMPENSATED"
+
+
+@pytest.mark.parametrize("name", [*calls.THROTTLES, *calls.BROKEN])
+def test_a_message_that_cannot_be_set_aside_now_comes_again_and_is_set_aside_then(
+    stocked: Ground, name: str
+) -> None:
+    """Nobody else has it: what is deleted without having been set aside is lost."""
+    body = f"no event: {name}"
+    stocked.sqs.send_message(QueueUrl=stocked.queues["HotelsHold"], MessageBody=body)
+    refused = {**calls.THROTTLES, **calls.BROKEN}[name]
+    with calls.answered(refused, "SendMessage") as hit:
+        stocked.deliver("HotelsHold")
+    assert len(hit) == 1
+    assert body not in bodies(stocked, "HotelsHold-deadletters")
+    stocked.settle()
+    assert body in bodies(stocked, "HotelsHold-deadletters")
+
+
+@pytest.mark.parametrize("fails", [1, 3, 4])
+def test_what_nobody_foresaw_is_tried_until_its_last_delivery_and_then_set_aside_with_its_reason(
+    stocked: Ground, fails: int
+) -> None:
+    """The inbox does not work, so that not even the tries can be counted."""
+    few(stocked, "PaymentsAuthorise", 4)
+    saga_id = begin(stocked)
+    deliver_until(stocked, "PaymentsAuthorise")
+    waiting = stocked.waiting("PaymentsAuthorise")
+    with calls.answered(calls.error("NoSuchTable"), "UpdateItem", times=fails * waiting) as hit:
+        while len(hit) < fails * waiting and stocked.waiting("PaymentsAuthorise"):
+            stocked.deliver("PaymentsAuthorise")
+            stocked.clock.move_on(61)
+    stocked.settle()
+    few(stocked, "PaymentsAuthorise", RECEIVES)
+    lost = [body for body in bodies(stocked, "PaymentsAuthorise-deadletters") if saga_id in body]
+    if fails < 4:
+        assert lost == []
+        assert must_be_as_told(stocked, TRAVEL, saga_id) == "SUCCEEDED"
+        return
+    assert len(lost) == waiting
+    reasons = [
+        message["MessageAttributes"]["reason"]["StringValue"]
+        for message in stocked.set_aside("PaymentsAuthorise")
+        if saga_id in message["Body"]
+    ]
+    assert len(reasons) == waiting and all("NoSuchTable" in reason for reason in reasons)
+    assert stocked.view(saga_id)["status"] == "RUNNING"
+
+
+def few(ground: Ground, name: str, receives: int) -> None:
+    """Let a queue deliver its messages so often."""
+    arn = f"arn:aws:sqs:us-east-1:{ACCOUNT}:{name}-deadletters"
+    policy = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": receives})
+    ground.sqs.set_queue_attributes(
+        QueueUrl=ground.queues[name], Attributes={"RedrivePolicy": policy}
+    )
+
+
+def bodies(ground: Ground, name: str) -> list[str]:
+    """What the messages of a queue say, whoever looks at them just now."""
+    return [message.body for message in ground._backend[name]._messages]
+
+
+def test_an_action_that_comes_after_its_undo_is_done_with_at_once(
+    stocked: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no failure: it is not counted, not tried again, and nobody is told."""
+    saga_id = begin(stocked, hotel="reject")
+    deliver_until(stocked, "CarsHold")
+    queue = stocked._backend["CarsHold"]
+    (late,) = (one for one in queue._messages if f'"{saga_id}.started"' in one.body)
+    queue._messages.remove(late)
+    stocked.settle()
+    assert stocked.statuses(saga_id)["car"] == "SKIPPED"
+    listener = stocked.listeners["CarsHold"]
+    heard: list[str] = []
+
+    def take(records: Any) -> Any:
+        taken = Listener.take(listener, records)
+        heard.extend(one.outcome for one in taken)
+        return taken
+
+    monkeypatch.setattr(listener, "take", take)
+    queue._messages.append(late)
+    assert stocked.deliver("CarsHold") == 1
+    assert heard == ["done"]
+    assert not stocked.waiting("CarsHold") and not stocked.stream.fetch()
+    assert not any("tries" in row for row in stocked.rows("cars", f"inbox#{saga_id}"))
     assert must_be_as_told(stocked, TRAVEL, saga_id) == "COMPENSATED"
 
 
@@ -418,10 +511,13 @@ def test_a_step_that_hangs_every_time_is_given_up_and_what_it_does_later_is_refu
     monkeypatch.setattr(stocked.listeners["HotelsHold"], "_budget", 1)
     saga_id = begin(stocked)
     let_go = threading.Event()
+    begun = 0
     hung: list[Any] = []
 
     def hangs(function: str, task: dict[str, Any], run: Any) -> Any:
+        nonlocal begun
         if function == "HotelsHold" and task["phase"] == "action":
+            begun += 1
             let_go.wait(PATIENCE)
             hung.append(task)
             with pytest.raises(StepCancelledError):
@@ -433,6 +529,7 @@ def test_a_step_that_hangs_every_time_is_given_up_and_what_it_does_later_is_refu
     stocked.settle()
     assert must_be_as_told(stocked, TRAVEL, saga_id) == "COMPENSATED"
     assert stocked.view(saga_id)["reason"]["error"] == "StepTimedOutError"
+    assert begun == TRAVEL.retry(TRAVEL.by_name["hotel"]).attempts
     let_go.set()
     until(lambda: len(hung) == 4, "the end of what hung")
     assert must_be_as_told(stocked, TRAVEL, saga_id) == "COMPENSATED"

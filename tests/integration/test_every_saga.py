@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from recourse import sweeper as sweeper_module
 from recourse.chaos import FAULTS, UnknownFaultError, parse
+from recourse.deadletters import SUFFIX
 from recourse.runs import run_name
 from recourse.saga import Coordination, Saga
 from services.holdings import HOLDINGS
@@ -148,6 +149,12 @@ def must_be_as_told(ground: Ground, saga: Saga, saga_id: str) -> str:
     return str(view["status"])
 
 
+def set_aside(ground: Ground) -> dict[str, int]:
+    """How much rests in each dead-letter queue that holds anything."""
+    found = {name: len(queue._messages) for name, queue in ground._backend.items()}
+    return {name: count for name, count in found.items() if name.endswith(SUFFIX) and count}
+
+
 def stuck(ground: Ground, saga: Saga, saga_id: str) -> list[str]:
     """The steps that wait for an operator."""
     record = ground.ledger.get(saga_id)
@@ -233,6 +240,7 @@ def test_each_fault_ends_as_guaranteed(
         # Nobody has to hear of an effect whose event goes its own way.
         acted = role == "pivot" or coordination == "choreography"
     forward = not undo and (role == "retriable" or acted)
+    assert set_aside(stocked) == {}
     assert status == ("SUCCEEDED" if forward else "COMPENSATED")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
+from threading import Event
 from typing import Any, get_args
 
 import pytest
@@ -14,6 +15,7 @@ from recourse.step import TransientError
 from tests.integration.large import LARGE, asked
 from tests.moto.ground import Ground, ground
 from tests.moto.handlers import Killed
+from tests.patience import PATIENCE
 
 keys = itertools.count()
 each_coordination = pytest.mark.parametrize("coordination", get_args(Coordination))
@@ -200,6 +202,21 @@ def test_what_works_at_once_writes_nothing_to_count_it(place: Ground) -> None:
     assert rows and all("tries" not in row for row in rows)
 
 
+def test_the_tries_of_an_action_are_none_of_its_undo(place: Ground) -> None:
+    """Both wait for several steps or none, and each side keeps what it has heard for itself."""
+    tries = LARGE.retry(LARGE.by_name["middle"]).attempts - 1
+    acting = Failing("middle", "action", lambda: ProviderDownError("no answer"), tries)
+    undoing = Failing("middle", "undo", lambda: TypeError("a mistake"), tries)
+
+    def both(function: str, task: dict[str, Any], run_it: Callable[[], Any]) -> Any:
+        return acting(function, task, lambda: undoing(function, task, run_it))
+
+    saga_id = run(place, "choreography", both, decide={"refusal": 1})
+    assert place.view(saga_id)["status"] == "COMPENSATED"
+    (step,) = (one for one in place.view(saga_id)["steps"] if one["name"] == "middle")
+    assert (step["attempts"], step["undo_attempts"]) == (tries + 1, tries + 1)
+
+
 def test_a_step_whose_process_dies_at_every_try_is_given_up(place: Ground) -> None:
     saga_id = run(place, "choreography", Failing("middle", "action", Killed))
     view = place.view(saga_id)
@@ -242,7 +259,18 @@ def test_an_undo_of_a_group_that_fails_at_first_is_parked_once_and_only_if_it_st
     saga_id = run(place, "orchestration", failing, left={"refusal": 1})
     assert place.view(saga_id)["status"] == "COMPENSATED"
     stays = Failing("left", "undo", lambda: TypeError("a mistake"))
-    saga_id = run(place, "orchestration", stays, left={"refusal": 1})
+    right_has_acted = Event()
+
+    def after_right(function: str, task: dict[str, Any], run_it: Callable[[], Any]) -> Any:
+        """The branch of the right one might else be stopped before it begins."""
+        if task["phase"] == "action" and task["step"] == "left":
+            assert right_has_acted.wait(PATIENCE)
+        answer = stays(function, task, run_it)
+        if task["phase"] == "action" and task["step"] == "right":
+            right_has_acted.set()
+        return answer
+
+    saga_id = run(place, "orchestration", after_right, left={"refusal": 1})
     assert place.view(saga_id)["status"] == "COMPENSATION_FAILED"
     assert place.statuses(saga_id)["left"] == "UNDO_FAILED"
     assert place.statuses(saga_id)["right"] == "UNDONE"

@@ -1,4 +1,4 @@
-"""Every saga, in both coordinations, under every fault and any sequence of them.
+"""Every saga, in both coordinations, under every fault.
 
 What is checked are its own markers and rows, never its status alone.
 
@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import random
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from recourse import sweeper as sweeper_module
 from recourse.chaos import FAULTS, UnknownFaultError, parse
@@ -28,7 +25,6 @@ from recourse.saga import Coordination, Saga
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
 from tests.moto.ground import Ground, Mishap
-from tests.profile import examples
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 PLENTY = 1000
@@ -244,34 +240,16 @@ def test_each_fault_ends_as_guaranteed(
     assert status == ("SUCCEEDED" if forward else "COMPENSATED")
 
 
-@st.composite
-def troubles(draw: st.DrawFn) -> tuple[str, Coordination, dict[str, str], Any, int]:
-    """A saga, faults on any of its targets, and something from outside."""
-    saga = draw(st.sampled_from(list(SAGAS.values())))
-    coordination = draw(st.sampled_from(COORDINATIONS))
-    possible: dict[str, list[str]] = {}
-    for target, fault in targets(saga):
-        possible.setdefault(target, []).append(fault)
-    faults = {}
-    for target in draw(st.lists(st.sampled_from(list(possible)), max_size=5, unique=True)):
-        times = draw(st.one_of(st.just(""), st.integers(1, 6).map(lambda n: f":{n}")))
-        faults[target] = draw(st.sampled_from(possible[target])) + times
-    outside = draw(mishaps(saga))
-    return saga.name, coordination, faults, outside, draw(st.integers(0, 99))
-
-
-def mishaps(saga: Saga) -> st.SearchStrategy[Any]:
-    """Nothing, or what is done to the saga around one call of a step's function."""
-    return st.none() | st.tuples(
-        st.sampled_from(["abort", "cancel", "kill"]),
-        st.sampled_from([step.name for step in saga.all]),
-        st.sampled_from(["action", "undo", "settle"]),
-        st.booleans(),
-    )
-
-
 def from_outside(ground: Ground, what: str, step: str, phase: str, after: bool) -> Mishap:
-    """The mishap of `mishaps`, once."""
+    """What is done to a saga around one call of a step's function, once.
+
+    Args:
+        ground: Where it runs.
+        what: `abort` its run, `cancel` it, or `kill` the function.
+        step: At a call for this step
+        phase: in this phase.
+        after: Whether the call is made before.
+    """
     happened: list[str] = []
 
     def happen(task: dict[str, Any]) -> None:
@@ -299,21 +277,3 @@ def from_outside(ground: Ground, what: str, step: str, phase: str, after: bool) 
         return answer
 
     return mishap
-
-
-@given(trouble=troubles())
-@examples(60)  # each is some ten runs of a saga on moto
-def test_any_sequence_of_faults_is_brought_to_a_good_end(
-    stocked: Ground, trouble: tuple[str, Coordination, dict[str, str], Any, int]
-) -> None:
-    name, coordination, faults, outside, seed = trouble
-    saga = SAGAS[name]
-    before = stocked.mishap
-    if outside:
-        stocked.mishap = from_outside(stocked, *outside)
-    try:
-        saga_id = start(stocked, saga, faults, coordination)
-        stocked.settle(shuffle=random.Random(seed), twice=True)
-        bring_to_rest(stocked, saga, saga_id)
-    finally:
-        stocked.mishap = before

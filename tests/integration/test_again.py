@@ -8,12 +8,12 @@ from typing import Any, get_args
 
 import pytest
 
-from recourse.barrier import Barrier
 from recourse.runtime import StepRunner
 from recourse.saga import Coordination
 from recourse.step import Call, Decision, Refusal, TransientError, action, confirm, undo
 from tests.integration.bench import TABLE, Bench
 from tests.integration.trips import TRIP
+from tests.moto.calls import recorded, stale
 from tests.moto.ground import Ground
 
 COORDINATIONS: tuple[Coordination, ...] = get_args(Coordination)
@@ -203,21 +203,16 @@ def everything(ground: Ground) -> dict[str, list[dict[str, Any]]]:
     return {service: ground.rows(service, "") for service in ground.services}
 
 
-def test_the_marker_comes_with_the_rows_in_one_consistent_read(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read, asked = Barrier.read, []
-
-    def noted(barrier: Barrier, keys: Any) -> Any:
-        asked.append(list(keys))
-        return read(barrier, keys)
-
-    monkeypatch.setattr(Barrier, "read", noted)
-    bench.ask()
-    bench.ask("undo")
-    bench.ask("confirm", saga_id="s2")
-    assert [[key.rpartition("#")[2] for key in keys] for keys in asked] == [
+def test_the_marker_comes_with_the_rows_in_one_consistent_read(bench: Bench) -> None:
+    with recorded() as calls:
+        bench.ask()
+        bench.ask("undo")
+        bench.ask("confirm", saga_id="s2")
+    reads = [call for call in calls if call.operation == "BatchGetItem"]
+    asked = [call.parameters["RequestItems"][TABLE]["Keys"] for call in reads]
+    assert [[key["pk"]["S"].rpartition("#")[2] for key in keys] for keys in asked] == [
         ["action", "1"],
         ["undo", "action", "s1"],
         ["confirm", "action", "s2"],
     ]
+    assert not stale(calls)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
-from itertools import islice
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -37,6 +36,7 @@ from services.holdings import HOLDINGS
 from statemachines import SAGAS
 from tests.integration.lending import URL, lending
 from tests.integration.trips import TRIP, must_agree, stock
+from tests.moto.calls import before
 from tests.moto.feeding import Feeding
 from tests.moto.ground import LEDGER, Ground, ground
 from tests.profile import examples
@@ -920,29 +920,23 @@ def test_an_account_is_made_shown_and_changed_and_its_movements_sum_to_zero(
     problem(operator("PUT", path, {"currency": "USD", "balance": 500}), 409, "in-use")
 
 
-def test_a_put_that_others_overtake_is_tried_again(
-    shared: Ground, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_put_that_others_overtake_is_tried_again(shared: Ground) -> None:
     operator("PUT", "/cars/raced", FIFTY)
-    read = api_module._row
-    others = iter([3, 5])  # what they hold by then
 
-    def overtaken(kind: str, thing: str) -> Any:
-        row = read(kind, thing)
-        for held in islice(others, 1):
-            shared.dynamodb.update_item(
-                TableName="cars",
-                Key={"pk": {"S": "car#raced"}},
-                UpdateExpression="SET held = :held, available = :available",
-                ExpressionAttributeValues={
-                    ":held": {"N": str(held)},
-                    ":available": {"N": str(50 - held)},
-                },
-            )
-        return row
+    def hold(held: int) -> None:
+        shared.dynamodb.update_item(
+            TableName="cars",
+            Key={"pk": {"S": "car#raced"}},
+            UpdateExpression="SET held = :held, available = :available",
+            ExpressionAttributeValues={
+                ":held": {"N": str(held)},
+                ":available": {"N": str(50 - held)},
+            },
+        )
 
-    monkeypatch.setattr(api_module, "_row", overtaken)
-    answer = operator("PUT", "/cars/raced", FIFTY | {"total": 20})
+    write = "TransactWriteItems"
+    with before(partial(hold, 3), write), before(partial(hold, 5), write, number=1):
+        answer = operator("PUT", "/cars/raced", FIFTY | {"total": 20})
     assert (answer.status, answer.json["held"], answer.json["available"]) == (200, 5, 15)
 
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from recourse.barrier import Barrier, marker_key, millis
+from recourse.barrier import marker_key, millis
 from recourse.runtime import StepRunner
 from recourse.step import Call, Decision, Refusal, StepCancelledError, TransientError
 from tests.integration.bench import TABLE, Bench
 from tests.integration.charging import DeclinedError, Provider, decline, no_answer
+from tests.moto.calls import before
 
 LOST = {"Error": "States.Timeout", "Cause": ""}
 TIMEOUT = 30.0
@@ -205,27 +206,23 @@ def test_the_marker_holds_the_latest_moment_of_all_tries_and_changes_with_each(
 
 
 def test_an_undo_reads_again_where_another_try_begins_meanwhile(
-    bench: Bench, provider: Provider, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, provider: Provider
 ) -> None:
     provider.charged = no_answer
     with pytest.raises(TransientError):
         bench.ask()
-    entomb, seen = Barrier.entomb, []
 
-    def late(barrier: Barrier, begun: dict[str, Any]) -> Any:
-        seen.append(begun["until"])
-        if len(seen) == 1:
-            with pytest.raises(TransientError):
-                bench.ask(timeout=TIMEOUT + 5)
-        return entomb(barrier, begun)
+    def begin() -> None:
+        with pytest.raises(TransientError):
+            bench.ask(timeout=TIMEOUT + 5)
 
-    monkeypatch.setattr(Barrier, "entomb", late)
     bench.naps.append(TIMEOUT)
-    with pytest.raises(TransientError, match="may still call"):
+    with before(begin, "PutItem"), pytest.raises(TransientError, match="may still call"):
         bench.ask("undo")
     tombstone = marker(bench)
-    assert len(seen) == 2 and tombstone is not None
-    assert (tombstone["outcome"], tombstone["until"]) == ("cancelled", seen[1])
+    assert tombstone is not None and tombstone["outcome"] == "cancelled"
+    (_, latest) = provider.deadlines
+    assert latest is not None and tombstone["until"] == millis(latest.timestamp())
 
 
 def test_an_operator_may_skip_what_has_begun(bench: Bench, provider: Provider) -> None:

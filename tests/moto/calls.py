@@ -2,9 +2,9 @@
 
 A test that asks for a condition, or for what AWS says under load, does it here: something happens
 just before a call (`before`), a call is answered as AWS answers when it is throttled, breaks down
-or is not heard (`answered`), keys are left unread (`unread`), or the calls are only looked at
-(`recorded`). It works above botocore's own retries, so a condition that never holds and a throttle
-that lasts are seen at once.
+or is not heard (`answered`), keys are left unread (`unread`), rows come in another order
+(`disordered`), or the calls are only looked at (`recorded`, `stale`). It works above botocore's
+own retries, so a condition that never holds and a throttle that lasts are seen at once.
 
 `passing` is every way in which DynamoDB says that it is not now; a test goes through all of them.
 """

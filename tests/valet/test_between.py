@@ -25,6 +25,7 @@ from recourse.valet.errors import ValetError
 from recourse.valet.issue import LENT
 from recourse.valet.keys import By, key_of, key_pk, object_pk
 from tests.moto.calls import (
+    BROKEN,
     IN_THE_WAY,
     answered,
     before,
@@ -47,7 +48,7 @@ names = itertools.count()
 
 
 class Desk:
-    """An object of Asha's, the key by which it was or will be uploaded, and two to download it.
+    """An object of Asha's, the key by which it was or will be uploaded, and one to download it.
 
     They are all that is in the table and in the bucket.
 
@@ -55,7 +56,7 @@ class Desk:
         valet: The ground.
         name: The object's name.
         up: The key of the upload.
-        down: A key that may be used twice.
+        down: A key to download it. Either may be used twice.
         keys: The ids of all keys.
     """
 
@@ -67,7 +68,8 @@ class Desk:
         for key in [key for key in self._table.items if key.value != "jwks"]:
             del self._table.items[key]
         s3_backends[ACCOUNT]["aws"].buckets[BUCKET].keys.clear()
-        self.up, self.down = self.issue("upload"), self.issue("download", max_uses=2)
+        self.up = self.issue("upload", max_uses=2)
+        self.down = self.issue("download", max_uses=2)
         self.lent = hashlib.sha256(f"lent#{self.name}".encode()).hexdigest()[:32]
         if at == EXPIRED:
             assert self.lend()
@@ -292,6 +294,19 @@ def test_whatever_dynamodb_says_a_deed_is_done_or_asked_for_again(
                         found = outcome(made, DEEDS[first])
                     assert found in (plain, NOT_NOW), name
             made.must_be_true(interrupted=True)
+
+
+@each_first
+def test_a_write_whose_answer_was_lost_is_there_when_it_is_asked_for_again(
+    ground: Ground, plainly: Plainly, first: str, at: str
+) -> None:
+    plain, operations = plainly(first, at)
+    for number in range(operations.count(WRITE)):
+        made = Desk(ground, at)
+        with answered(BROKEN["an answer that was lost"], WRITE, number=number, after=True):
+            assert outcome(made, DEEDS[first]) == NOT_NOW
+        assert outcome(made, DEEDS[first]) == plain
+        made.must_be_true()
 
 
 @each_first

@@ -7,16 +7,19 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import count
 from typing import Any, get_args
 
 import pytest
+from botocore.exceptions import BotoCoreError, ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from recourse.cursors import BadCursorError
 from recourse.events import KEPT, event
 from recourse.feed import (
+    TRIES,
     UNSETTLED,
     ExpiredCursorError,
     Feed,
@@ -27,6 +30,7 @@ from recourse.feed import (
 from recourse.projection import AT_REST
 from recourse.saga import Coordination
 from tests.integration.trips import TRIP, stock
+from tests.moto import calls
 from tests.moto.feeding import Feeding
 from tests.moto.ground import ground
 from tests.profile import examples
@@ -59,6 +63,54 @@ def owner() -> str:
 def told(saga: str, *sequences: int) -> list[dict[str, Any]]:
     """Events of a saga."""
     return [event(saga, "order", "started", n=n) | {"sequence": n} for n in sequences]
+
+
+WAYS = [
+    (operation, name)
+    for operation in ("GetItem", "BatchGetItem", "TransactWriteItems")
+    for name in calls.passing(operation)
+]
+
+
+@pytest.mark.parametrize(("operation", "name"), WAYS)
+@pytest.mark.parametrize("after", [False, True], ids=["not made", "not heard"])
+def test_what_is_in_the_way_of_an_append_leaves_each_event_there_once(
+    feed: Feed, owner: str, operation: str, name: str, after: bool
+) -> None:
+    """Where it fails the stream brings the same events again."""
+    feed.append(owner, told(owner, 1))
+    refused = calls.passing(operation)[name]
+    with (
+        calls.answered(refused, operation, after=after) as hit,
+        suppress(ClientError, BotoCoreError),
+    ):
+        feed.append(owner, told(owner, 1, 2, 3))
+    assert len(hit) == 1
+    feed.append(owner, told(owner, 2, 3))
+    assert numbers(feed, owner) == [(owner, 1), (owner, 2), (owner, 3)]
+
+
+def test_a_saga_whose_place_was_not_read_is_asked_for_again(feed: Feed, owner: str) -> None:
+    feed.append(owner, told(owner, 1, 2))
+    with calls.unread() as hit:
+        assert feed.append(owner, told(owner, 1, 2, 3)) == 1
+    assert len(hit) == 1
+    assert numbers(feed, owner) == [(owner, 1), (owner, 2), (owner, 3)]
+
+
+def test_events_that_others_are_always_ahead_of_are_not_said_to_be_appended(
+    feed: Feed, owner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    naps: list[float] = []
+    monkeypatch.setattr("recourse.feed.time.sleep", naps.append)
+    overtaken = calls.cancelled("TransactionConflict")
+    with (
+        calls.answered(overtaken, "TransactWriteItems", times=TRIES) as hit,
+        pytest.raises(TimeoutError, match=f"{TRIES} times in a row"),
+    ):
+        feed.append(owner, told(owner, 1))
+    assert (len(hit), len(naps)) == (TRIES, TRIES)
+    assert numbers(feed, owner) == []
 
 
 def numbers(feed: Feed, owner: str, after: int | None = None, limit: int = 100) -> list[Any]:

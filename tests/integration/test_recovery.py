@@ -496,3 +496,17 @@ def test_large_events_are_relayed_in_batches_that_sns_takes() -> None:
     sent = [json.loads(one["Message"]) for batch in sns.batches for one in batch]
     assert sent == told
     assert [len(batch) for batch in sns.batches] == [3, 1, 10, 3]
+
+
+@pytest.mark.parametrize("change", ["MODIFY", "REMOVE"])
+def test_only_a_new_row_is_told_of(change: str) -> None:
+    """A row that is written again, or expires, says nothing that was not told."""
+    row = encode_item(events.outbox_row(events.event("s", "travel-booking", "started")))
+    sns: Any = _Sns()
+    assert relay(sns, "topic", [_changed(change, row)], _nothing_is_lost) == 0
+    assert sns.batches == []
+    assert relay(sns, "topic", [_changed("INSERT", row)], _nothing_is_lost) == 1
+
+
+def _changed(change: str, row: Any) -> dict[str, Any]:
+    return {"eventName": change, "dynamodb": {"NewImage": row}}

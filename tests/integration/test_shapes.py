@@ -1,16 +1,17 @@
-"""Choreographies of shapes that no saga in the list has: groups after steps, steps left out."""
+"""Shapes that no saga in the list has: groups after steps and the pivot, steps left out."""
 
 from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, get_args
 
 import pytest
 
-from recourse.saga import Saga, Step, Together, request_model
+from recourse.saga import Coordination, Saga, Step, Together, request_model
 from services import cars, flights, hotels, invoices, payments
+from tests.integration import large
 from tests.integration.test_every_saga import must_be_as_told
 from tests.integration.trips import TRIP, stock
 from tests.moto.ground import Ground, ground
@@ -51,6 +52,59 @@ TOUR = Saga(
         Step("invoice", invoices.issue, after=["flight", "hotel", "car"]),
     ],
 )
+
+
+@request_model
+class PartyRequest:
+    """What each step is asked for."""
+
+    party_id: str
+    hold: dict[str, Any]
+    decide: dict[str, Any]
+    cake: dict[str, Any]
+    music: dict[str, Any]
+
+
+PARTY = Saga(
+    "party",
+    request=PartyRequest,
+    business_key="party_id",
+    steps=[
+        Step("hold", large.middle, undo=large.take_back, takes=["hold"]),
+        Step("decide", large.after, pivot=True, takes=["decide"]),
+        Together(*(Step(name, large.after, takes=[name]) for name in ("cake", "music"))),
+    ],
+)
+
+
+@pytest.fixture(scope="module")
+def parties() -> Iterator[Ground]:
+    with ground({"party": PARTY}) as made:
+        yield made
+
+
+@pytest.mark.parametrize("coordination", get_args(Coordination))
+@pytest.mark.parametrize("stuck", ["cake", "music"])
+def test_a_step_of_a_group_after_the_pivot_is_parked_under_its_own_name(
+    parties: Ground, stuck: str, coordination: Coordination
+) -> None:
+    well = parties.mishap
+
+    def mishap(function: str, task: dict[str, Any], run: Callable[[], Any]) -> Any:
+        if task.get("step") == stuck:
+            raise TypeError("a mistake")
+        return run()
+
+    parties.mishap = mishap
+    body = {"party_id": "p", **{step.name: {} for step in PARTY.all}}
+    saga_id = parties.start("party", body, key=f"{next(keys)}", coordination=coordination)
+    parties.settle()
+    shown = {step["name"]: step["error"] for step in parties.view(saga_id)["steps"]}
+    assert shown == dict.fromkeys(shown, None) | {stuck: "TypeError"}
+    parties.mishap = well
+    parties.resolve(saga_id, stuck, skip=False)
+    parties.settle()
+    assert must_be_as_told(parties, PARTY, saga_id) == "SUCCEEDED"
 
 
 @pytest.fixture(scope="module")

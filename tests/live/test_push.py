@@ -20,6 +20,7 @@ from recourse.events import KEPT
 from recourse.feed import Entry, Feed, cursor_of
 from recourse.step import TransientError
 from tests.live.conftest import Clock, Gateway, Killed, append, failure, owners
+from tests.moto import calls
 from tests.profile import examples
 
 Open = Callable[..., str]
@@ -411,6 +412,16 @@ def test_every_connection_of_the_owner_is_woken_and_nobody_elses(
     assert (failed, wakes.sent) == ([], [])
     assert [gateway.positions(name) for name in mine] == [[1, 2], [1, 2], []]
     assert gateway.sent["theirs"] == []
+
+
+def test_every_connection_is_woken_where_they_are_more_than_a_page(
+    pusher: Pusher, feed: Feed, gateway: Gateway, owner: str, opened: Open
+) -> None:
+    mine = [opened() for _ in range(3)]
+    append(feed, owner, 1)
+    with calls.paged():
+        take(pusher, record(1, owner=owner, position="1"))
+    assert [gateway.positions(name) for name in mine] == [[1]] * 3
 
 
 def test_connections_at_the_same_place_share_one_read(

@@ -291,3 +291,11 @@ def test_one_that_leaves_is_forgotten(
     append(feed, owner, 1)
     deliver()
     assert client.heard == []
+
+
+def test_a_socket_is_open_until_its_token_ends(
+    client: Client, connections: Connections, clock: Clock
+) -> None:
+    client.connect()
+    held = connections.get(client.owner, client.name)
+    assert held is not None and held.until == int(clock.now) + 3600

@@ -238,6 +238,24 @@ def answered(
 
 
 @contextmanager
+def paged(limit: int = 1) -> Iterator[None]:
+    """Let a Query end after so many rows, as DynamoDB does after 1 MB.
+
+    Args:
+        limit: How many.
+    """
+
+    def hook(call: Call, go: Callable[[], Any]) -> Any:
+        if call.operation == "Query":
+            asked: Any = call.parameters
+            asked["Limit"] = min(limit, asked.get("Limit", limit))
+        return go()
+
+    with around(hook):
+        yield
+
+
+@contextmanager
 def unread(times: int = 1) -> Iterator[list[Call]]:
     """Leave all keys of the first BatchGetItem unread, as a throttled table does.
 

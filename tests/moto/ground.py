@@ -258,12 +258,19 @@ class Ground:
             return {}
         return self.sweeper.after(ended["name"], ended["status"], ended.get("error"))
 
-    def settle(self, *, shuffle: random.Random | None = None, twice: bool = False) -> None:
+    def settle(
+        self,
+        *,
+        shuffle: random.Random | None = None,
+        twice: bool = False,
+        without: str | None = None,
+    ) -> None:
         """Deliver everything that is told, until all is quiet and nothing is put off.
 
         Args:
             shuffle: In a random order.
             twice: Every message two times.
+            without: A queue that delivers nothing; no time passes then, so what is put off waits.
         """
         moved = True
         while moved:
@@ -272,9 +279,9 @@ class Ground:
             if shuffle:
                 shuffle.shuffle(names)
             for name in names:
-                if self.waiting(name):
+                if name != without and self.waiting(name):
                     moved = bool(self.deliver(name, shuffle=shuffle)) or moved
-            moved = moved or self.pass_time()
+            moved = moved or (without is None and self.pass_time())
 
     def pass_time(self) -> bool:
         """Move on until the next message comes that is put off or being taken; whether one does."""
@@ -328,19 +335,19 @@ class Ground:
         Args:
             name: The queue.
             most: No more than this.
-            shuffle: In a random order.
+            shuffle: Any of them, in a random order; else the oldest.
             twice: The same batch two times.
             lost: The function's process dies after its work: nothing of the batch is deleted.
         """
         # What polls a queue is played, not called: a call through moto takes longer than all else.
         queue = self._backend[name]
+        if shuffle:
+            shuffle.shuffle(queue._messages)
         messages = sqs_backends[handlers.ACCOUNT]["us-east-1"].receive_message(
             name, most, 0, queue.visibility_timeout
         )
         if not messages:
             return 0
-        if shuffle:
-            shuffle.shuffle(messages)
         records = [
             {
                 "messageId": message.id,

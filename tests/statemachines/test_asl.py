@@ -147,6 +147,27 @@ def test_the_pivot_is_settled_and_nothing_after_it_goes_back(saga: Saga) -> None
 
 
 @every_saga
+def test_a_groups_results_are_each_its_own_and_beside_those_of_the_steps_before(
+    saga: Saga,
+) -> None:
+    for rank, group in enumerate(saga.groups):
+        if len(group) == 1:
+            continue
+        state = compile_saga(saga)["States"][" | ".join(step.name for step in group)]
+        begins = [branch["StartAt"] for branch in state["Branches"]]
+        assert begins == [step.name for step in group]
+        assert state["ResultSelector"] == {f"{n}.$": f"$[{at}]" for at, n in enumerate(begins)}
+        assert state["ResultPath"] == f"$.results._together_{rank}"
+
+
+@every_saga
+def test_parking_is_tried_again_whatever_happens(saga: Saga) -> None:
+    retries = compile_saga(saga)["States"]["Park"]["Retry"]
+    assert [one["ErrorEquals"] for one in retries] == [list(THROTTLES), ["States.ALL"]]
+    assert longest(retries[-1]) > 5 * 60
+
+
+@every_saga
 def test_the_happy_path_has_no_choice_and_no_bookkeeping(saga: Saga) -> None:
     states = compile_saga(saga)["States"]
     entered, at = [], compile_saga(saga)["StartAt"]

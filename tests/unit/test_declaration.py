@@ -234,6 +234,7 @@ def charge_later(call: Call) -> Decision:
         ([HOLD, PAY, Step("odd", hold)], "'odd'.*SoldOutError.*nothing catches"),
         ([HOLD, PAY, Step("odd", pay, confirm=book)], "'odd'.*confirmed"),
         ([Together(HOLD, PAY)], "'hold'.*'pay' decides alone"),
+        ([HOLD, Together(Step("tell", pay), PAY)], "'tell'.*'pay' decides alone"),
         ([step(pivot="yes"), PAY], "'grab'.*pivot must be True or False, got 'yes'"),
         ([step(pivot=1), PAY], "'grab'.*pivot must be True or False, got 1"),
         # Names.

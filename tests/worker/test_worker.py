@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, cast
@@ -182,8 +183,11 @@ def test_what_is_being_handled_stays_hidden_until_it_is_done(work: Work, gate: G
     queue = Queue()
     queue.put("long")
     sent = queue.find("long")
+    begun = time.monotonic()
     running = work(queue, lambda message: gate.wait(message.body), visibility=1)
     queue.until(lambda: len(sent.changes) >= 3)
+    # One that is late is a slow machine's; three that are would let another one have it.
+    assert time.monotonic() - begun < 3 * 1, "each before the one before has ended"
     gate.open()
     queue.until(lambda: not queue.messages)
     running.end()

@@ -158,7 +158,8 @@ class Ground:
         self._made_queue(deadletters_of(PARKED), {})
         self._subscribe(self._made_queue(PARKED, {})[1], {"outcome": ["parked"]})
         lost = [deadletters_of(name) for name in (PARKED, LEDGER, *self.steps)]
-        self.operators_queues = [RestingQueue(self.sqs, name) for name in (PARKED, *lost)]
+        self._operators = [PARKED, *lost]
+        self.operators_queues = [RestingQueue(self.sqs, name) for name in self._operators]
         self.deadletters = {
             name: DeadletterQueue(self.sqs, name, name) for name in sorted(self.queues)
         }
@@ -385,6 +386,19 @@ class Ground:
         )
         found: list[dict[str, Any]] = got.get("Messages", [])
         return found
+
+    def asked(self) -> dict[str, list[str]]:
+        """What operators' queues hold, by queue, where there is something."""
+        held = {
+            name: [message.body for message in self._backend[name]._messages]
+            for name in self._operators
+        }
+        return {name: bodies for name, bodies in held.items() if bodies}
+
+    def clear(self) -> None:
+        """Let the sweeper go round and take out of operators' queues what it may."""
+        queues = [RestingQueue(self.sqs, name) for name in self.asked()]
+        replace(self.sweeper, queues=queues).sweep()
 
     def _take(self, name: str, records: list[dict[str, Any]]) -> dict[str, Any]:
         if name == LEDGER:

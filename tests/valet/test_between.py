@@ -197,13 +197,12 @@ def ground() -> Iterator[Ground]:
 
 
 FIRSTS = {
-    ("redeem", VISIBLE): ("revoke", "withdraw", "replace", "use up", "revoke the upload"),
-    ("follow", VISIBLE): ("revoke", "withdraw", "use up"),
+    ("redeem", VISIBLE): ("revoke", "withdraw", "replace", "use up"),
     ("redeem the upload", LANDED): ("revoke the upload", "complete"),
     ("complete", LANDED): ("hear of the upload", "upload again", "revoke the upload", "replace"),
     ("hear of the upload", LANDED): ("complete", "revoke the upload"),
     ("revoke the upload", LANDED): ("complete", "revoke the upload"),
-    ("revoke", VISIBLE): ("redeem", "revoke", "withdraw"),
+    ("revoke", VISIBLE): ("follow", "revoke", "withdraw"),
     ("withdraw", VISIBLE): ("replace", "redeem", "withdraw", "revoke the upload"),
     ("lend", EXPIRED): ("revoke the lent", "lend"),
 }

@@ -92,9 +92,11 @@ def test_what_is_in_the_way_of_an_append_leaves_each_event_there_once(
 
 def test_a_saga_whose_place_was_not_read_is_asked_for_again(feed: Feed, owner: str) -> None:
     feed.append(owner, told(owner, 1, 2))
-    with calls.unread() as hit:
+    with calls.recorded() as made, calls.unread() as hit:
         assert feed.append(owner, told(owner, 1, 2, 3)) == 1
     assert len(hit) == 1
+    writes = [call for call in made if call.operation == "TransactWriteItems"]
+    assert len(writes) == 1, "nothing is tried in vain"
     assert numbers(feed, owner) == [(owner, 1), (owner, 2), (owner, 3)]
 
 

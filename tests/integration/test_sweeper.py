@@ -102,12 +102,15 @@ def unstarted(made: Ground, number: int) -> list[str]:
         saga_id = made.start("travel-booking", TRIP, key=key, run=False)
         row = made.row(LEDGER, saga_id)
         assert row is not None
-        moment = datetime.now(UTC) - timedelta(hours=1) + timedelta(seconds=index)
+        moment = events.moment(datetime.now(UTC) - timedelta(minutes=5) + timedelta(seconds=index))
         made.dynamodb.update_item(
             TableName=LEDGER,
             Key={"pk": {"S": saga_id}},
-            UpdateExpression="SET started = :started",
-            ExpressionAttributeValues={":started": {"S": f"{events.moment(moment)}#{saga_id}"}},
+            UpdateExpression="SET started = :started, started_at = :at",
+            ExpressionAttributeValues={
+                ":started": {"S": f"{moment}#{saga_id}"},
+                ":at": {"S": moment},
+            },
         )
         found.append(saga_id)
     made.settle()

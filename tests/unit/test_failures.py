@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recourse import limits
-from recourse.failures import TRANSIENT, own_failure, reported, understand
+from recourse.failures import CRASHES, TIMEOUTS, TRANSIENT, own_failure, reported, understand
 from recourse.step import Refusal, StepCrashedError, TransientError
 
 LONGEST = 32_768
@@ -121,3 +121,22 @@ def test_a_step_shares_equally_what_others_do_not_declare() -> None:
         (most - 3000) // 2,
         2000,
     ]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "shown"), [(CRASHES, "StepCrashedError"), (TIMEOUTS, "StepTimedOutError")]
+)
+def test_every_name_that_aws_has_for_an_end_without_an_answer_is_ours(
+    kinds: set[str], shown: str
+) -> None:
+    assert len(kinds) > 1
+    for kind in kinds:
+        assert understand({"Error": kind, "Cause": "whatever"}, 30)["type"] == shown
+        assert kind in TRANSIENT
+
+
+@pytest.mark.parametrize("value", ["x" * 98, {"a": "é" * 40}, [1, 2, 3]])
+def test_a_result_has_its_whole_share_and_no_byte_more(value: Any) -> None:
+    limits.check_result("hold", value, limits.size(value))
+    with pytest.raises(limits.ResultTooLargeError, match="step 'hold'"):
+        limits.check_result("hold", value, limits.size(value) - 1)

@@ -120,7 +120,7 @@ def statuses(story: Story, run: int = 0) -> dict[str, str]:
 
 def is_end(one: dict[str, Any]) -> bool:
     """Whether an event is the end of an undo."""
-    return one["type"].endswith((".undone", ".undo_failed"))
+    return str(one["type"]).endswith((".undone", ".undo_failed"))
 
 
 @given(st.data())

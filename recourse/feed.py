@@ -176,7 +176,7 @@ class Feed:
 
         Raises:
             NeverFedError: DynamoDB will never take them.
-            TimeoutError: Others appended to the same feed all the time.
+            TimeoutError: Others appended to the same feed all the time, or its table is throttled.
         """
         return sum(self._append(owner, batch) for batch in _batches(told))
 
@@ -237,10 +237,14 @@ class Feed:
         return row.get("head", 0), row
 
     def _known(self, sagas: Iterable[str]) -> dict[str, int]:
-        """How many events of each saga are in the feed."""
+        """How many events of each saga are in the feed.
+
+        Raises:
+            TimeoutError: The table is throttled.
+        """
         found = dict.fromkeys(sorted(sagas), 0)
         keys: Any = [{"pk": {"S": _saga(saga)}, "position": {"N": "0"}} for saga in found]
-        while keys:
+        for attempt in range(TRIES):
             got = self._dynamodb.batch_get_item(
                 RequestItems={self._table: {"Keys": keys, "ConsistentRead": True}}
             )
@@ -249,7 +253,10 @@ class Feed:
                 found[row["pk"].removeprefix("saga#")] = row["head"]
             left: Any = got.get("UnprocessedKeys", {})
             keys = left.get(self._table, {}).get("Keys")
-        return found
+            if not keys:
+                return found
+            time.sleep(min(0.01 * 2**attempt, 1))
+        raise TimeoutError(f"{len(keys)} rows of the feed could not be read in {TRIES} tries")
 
     def _rows(self, owner: str, first: int, limit: int) -> list[dict[str, Any]]:
         got = self._dynamodb.query(

@@ -92,10 +92,22 @@ def test_what_is_in_the_way_of_an_append_leaves_each_event_there_once(
 
 def test_a_saga_whose_place_was_not_read_is_asked_for_again(feed: Feed, owner: str) -> None:
     feed.append(owner, told(owner, 1, 2))
-    with calls.unread() as hit:
+    with calls.recorded() as made, calls.unread() as hit:
         assert feed.append(owner, told(owner, 1, 2, 3)) == 1
     assert len(hit) == 1
+    writes = [call for call in made if call.operation == "TransactWriteItems"]
+    assert len(writes) == 1, "nothing is tried in vain"
     assert numbers(feed, owner) == [(owner, 1), (owner, 2), (owner, 3)]
+
+
+def test_a_table_that_stays_throttled_is_not_asked_for_ever(
+    feed: Feed, owner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    naps: list[float] = []
+    monkeypatch.setattr("recourse.feed.time.sleep", naps.append)
+    with calls.unread(TRIES + 1) as hit, pytest.raises(TimeoutError, match="could not be read"):
+        feed.append(owner, told(owner, 1))
+    assert len(hit) == len(naps) == TRIES
 
 
 def test_events_that_others_are_always_ahead_of_are_not_said_to_be_appended(

@@ -100,6 +100,12 @@ def passes(ground: Ground) -> dict[str, str]:
 
 
 # Any delivery.
+#
+# Measured, by the run in which each of four mistakes is found first (150 examples are some 200
+# runs, 80 s of a core): a tombstone put without its condition 25, the ledger's version not checked
+# 14, an account's condition without what is available 106 (by threads, so not each time), `give_up`
+# of a step that has acted undoing it 174. As many of 20 steps, with queues that deliver in order
+# and none of them slow, found none of the four.
 
 
 @st.composite

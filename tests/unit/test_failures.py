@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from recourse import limits
 from recourse.asl import compile_saga
-from recourse.failures import TRANSIENT, own_failure, passes, reported, understand
+from recourse.failures import (
+    CRASHES,
+    TIMEOUTS,
+    TRANSIENT,
+    own_failure,
+    passes,
+    reported,
+    understand,
+)
 from recourse.step import Refusal, StepCrashedError, TransientError
 from statemachines import SAGAS
 
@@ -159,3 +167,22 @@ def test_what_aws_says_of_a_function_that_may_work_later_is_tried_again(name: st
             rf'"ErrorEquals": \[[^\]]*"{re.escape(name)}"', json.dumps(compile_saga(saga))
         )
         assert len(tried) >= len(saga.all)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "shown"), [(CRASHES, "StepCrashedError"), (TIMEOUTS, "StepTimedOutError")]
+)
+def test_every_name_that_aws_has_for_an_end_without_an_answer_is_ours(
+    kinds: set[str], shown: str
+) -> None:
+    assert len(kinds) > 1
+    for kind in kinds:
+        assert understand({"Error": kind, "Cause": "whatever"}, 30)["type"] == shown
+        assert kind in TRANSIENT
+
+
+@pytest.mark.parametrize("value", ["x" * 98, {"a": "é" * 40}, [1, 2, 3]])
+def test_a_result_has_its_whole_share_and_no_byte_more(value: Any) -> None:
+    limits.check_result("hold", value, limits.size(value))
+    with pytest.raises(limits.ResultTooLargeError, match="step 'hold'"):
+        limits.check_result("hold", value, limits.size(value) - 1)

@@ -223,8 +223,12 @@ class Sweeper:
         settled = pivot["status"] in ("DONE", "FAILED")
         if settled or age < timedelta(seconds=saga.deadline * self.timescale):
             return {}
-        cancelled = self.runs.cancel(record, undo_by_events=undo_by_events)
-        return {record.saga_id: "cancelled, past its deadline"} if cancelled else {}
+        if not self.runs.cancel(record, undo_by_events=undo_by_events):
+            return {}
+        if record.is_choreographed or undo_by_events:
+            # The claim moves it by its event alone, and may be an older one whose event was lost.
+            self._tell(record, [])
+        return {record.saga_id: "cancelled, past its deadline"}
 
     # Recoveries.
 

@@ -240,11 +240,13 @@ def test_each_fault_ends_as_guaranteed(
     stocked.settle()
     status = must_be_as_told(stocked, saga, saga_id)
     assert status in AT_REST or stuck(stocked, saga, saga_id), "by itself"
-    assert stocked.asked() == asked or status not in AT_REST, "nobody is asked about what is over"
+    if ":" in fault:
+        assert status in AT_REST and stocked.asked() == asked, "nobody is needed"
     status = bring_to_rest(stocked, saga, saga_id)
     must_have_ended(stocked, saga_id, status)
-    stocked.clear()
-    assert stocked.asked() == asked
+    if stocked.asked() != asked:
+        stocked.clear()
+        assert stocked.asked() == asked, "nobody is asked about what is over"
     role = saga.role(name)
     acted = fault == "duplicate"
     if fault in ("crash", "timeout"):

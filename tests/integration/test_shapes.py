@@ -78,54 +78,48 @@ PARTY = Saga(
 
 
 @pytest.fixture(scope="module")
-def parties() -> Iterator[Ground]:
-    with ground({"party": PARTY}) as made:
+def shapes() -> Iterator[Ground]:
+    with ground({saga.name: saga for saga in (PARTY, TOUR)}) as made:
+        stock(made)
         yield made
 
 
 @pytest.mark.parametrize("coordination", get_args(Coordination))
 @pytest.mark.parametrize("stuck", ["cake", "music"])
 def test_a_step_of_a_group_after_the_pivot_is_parked_under_its_own_name(
-    parties: Ground, stuck: str, coordination: Coordination
+    shapes: Ground, stuck: str, coordination: Coordination
 ) -> None:
-    well = parties.mishap
+    well = shapes.mishap
 
     def mishap(function: str, task: dict[str, Any], run: Callable[[], Any]) -> Any:
         if task.get("step") == stuck:
             raise TypeError("a mistake")
         return run()
 
-    parties.mishap = mishap
+    shapes.mishap = mishap
     body = {"party_id": "p", **{step.name: {} for step in PARTY.all}}
-    saga_id = parties.start("party", body, key=f"{next(keys)}", coordination=coordination)
-    parties.settle()
-    shown = {step["name"]: step["error"] for step in parties.view(saga_id)["steps"]}
+    saga_id = shapes.start("party", body, key=f"{next(keys)}", coordination=coordination)
+    shapes.settle()
+    shown = {step["name"]: step["error"] for step in shapes.view(saga_id)["steps"]}
     assert shown == dict.fromkeys(shown, None) | {stuck: "TypeError"}
-    parties.mishap = well
-    parties.resolve(saga_id, stuck, skip=False)
-    parties.settle()
-    assert must_be_as_told(parties, PARTY, saga_id) == "SUCCEEDED"
-
-
-@pytest.fixture(scope="module")
-def tours() -> Iterator[Ground]:
-    with ground({"tour": TOUR}) as made:
-        stock(made)
-        yield made
+    shapes.mishap = well
+    shapes.resolve(saga_id, stuck, skip=False)
+    shapes.settle()
+    assert must_be_as_told(shapes, PARTY, saga_id) == "SUCCEEDED"
 
 
 @pytest.mark.parametrize("without", [(), ("car",), ("flight",), ("flight", "car")])
 @pytest.mark.parametrize("fault", [None, "hotel", "car", "payment", "capture"])
 @pytest.mark.parametrize("seed", range(3))
 def test_groups_that_follow_steps_and_steps_left_out(
-    tours: Ground, without: tuple[str, ...], fault: str | None, seed: int
+    shapes: Ground, without: tuple[str, ...], fault: str | None, seed: int
 ) -> None:
     body = {"tour_id": "t", **{name: TRIP[name] for name in ("hotel", "payment", "flight", "car")}}
     body |= dict.fromkeys(without)
     faults = {fault: "error"} if fault else {}
-    saga_id = tours.start(
+    saga_id = shapes.start(
         "tour", body, key=f"{next(keys)}", faults=faults, coordination="choreography"
     )
-    tours.settle(shuffle=random.Random(seed), twice=bool(seed % 2))
-    status = must_be_as_told(tours, TOUR, saga_id)
+    shapes.settle(shuffle=random.Random(seed), twice=bool(seed % 2))
+    status = must_be_as_told(shapes, TOUR, saga_id)
     assert status == ("SUCCEEDED" if fault in (None, *without) else "COMPENSATED")

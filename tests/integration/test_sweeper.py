@@ -720,6 +720,21 @@ def test_a_choreography_goes_on_where_an_event_was_lost(made: Ground, lost: str)
     assert record(made, saga_id).run == 0, "no recovery was needed"
 
 
+def test_a_claim_past_the_deadline_whose_event_was_lost_is_heard_of_all_the_same(
+    made: Ground,
+) -> None:
+    saga_id = start(made, "choreography")
+    made.relay(1)
+    made.deliver("HotelsHold")
+    assert made.runs.cancel(record(made, saga_id))
+    made.stream.fetch()
+    for name in made.queues:
+        made.lose(name)
+    assert made.sweep(1e-9)[saga_id] == "cancelled, past its deadline"
+    made.settle()
+    assert must_agree(made, saga_id) == "COMPENSATED"
+
+
 def test_a_choreography_that_is_undone_goes_on_where_an_event_was_lost(made: Ground) -> None:
     saga_id = start(made, "choreography", capture="reject")
     while not made.row("payments", f"marker#{saga_id}#payment#undo"):

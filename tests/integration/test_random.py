@@ -5,8 +5,8 @@ is done to some of them around one call (a run aborted, a process killed, a canc
 of any size; and what becomes of messages and records: late, twice, in any order, or lost. Then
 operators resolve what is stuck, and the sweeper goes round until all are at rest.
 
-`HYPOTHESIS_TIMES=20 pytest tests/integration/test_random.py` draws twenty times as many; that run
-and its figures are in docs/benchmarks.md.
+`HYPOTHESIS_TIMES=20 pytest tests/integration/test_random.py --junitxml FILE` draws twenty times as
+many, and leaves in the file what each batch was; the sums of such a run are in docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -65,12 +65,14 @@ class Batch:
         draw: What is random.
         begun: What was asked of each, by saga id, as a failing test says it.
         mishaps: What is done to some of them around a call, by saga id.
+        figures: How much there was of what.
     """
 
     ground: Ground
     draw: random.Random
     begun: dict[str, Any] = field(default_factory=dict)
     mishaps: dict[str, Mishap] = field(default_factory=dict)
+    figures: Counter[str] = field(default_factory=Counter)
 
     def begin(self) -> None:
         """Start one."""
@@ -99,12 +101,16 @@ class Batch:
         self.begun[saga_id] = (saga.name, coordination, faults, outside, body)
         if outside:
             self.mishaps[saga_id] = from_outside(self.ground, *outside)
+            self.figures[outside[0]] += 1
+        self.figures[coordination] += 1
+        self.figures["faults"] += len(faults)
         record = self.ground.ledger.get(saga_id)
         assert record is not None
         self.ground.runs.start(record)
 
     def _asked(self) -> dict[str, Any]:
         sizes = {name: self.draw.choice(SIZES) for name in STEPS if self.draw.random() < 0.15}
+        self.figures["sizes"] += len(sizes)
         after = sizes.get("after", {})
         # What comes after the pivot may not refuse, and what it says is not taken back.
         return asked(**sizes | {"after": {"result": after.get("result", 1)}})
@@ -127,7 +133,9 @@ class Batch:
         elif kind < 0.95:
             made.pass_time()
         elif lost := [name for name in waiting if name == LEDGER or name in made.listeners]:
-            made.lose(draw.choice(lost))
+            name = draw.choice(lost)
+            self.figures["lost"] += made.waiting(name)
+            made.lose(name)
 
     def bring_to_rest(self) -> None:
         """Sweep and resolve until all are at rest: each stuck step first by retry, then by skip."""
@@ -143,6 +151,7 @@ class Batch:
                 if waiting := stuck(self.ground, EVERY[record.saga], saga_id):
                     tries[saga_id, waiting[0]] += 1
                     skip = tries[saga_id, waiting[0]] > 2
+                    self.figures["skip" if skip else "retry"] += 1
                     self.ground.resolve(saga_id, waiting[0], skip=skip)
                 elif not record.is_choreographed:
                     self.ground.hear_of_end(saga_id, record.run)
@@ -170,7 +179,9 @@ def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("seed", range(BATCHES))
-def test_random_sagas_come_to_a_good_end_and_stay_there(seed: int) -> None:
+def test_random_sagas_come_to_a_good_end_and_stay_there(
+    seed: int, record_property: Callable[[str, object], None]
+) -> None:
     with ground(EVERY) as made:
         supply(made)
         batch = Batch(made, random.Random(seed))
@@ -189,3 +200,6 @@ def test_random_sagas_come_to_a_good_end_and_stay_there(seed: int) -> None:
         made.clear()
         assert made.asked() == {}, "of sagas at rest nobody is asked anything"
         batch.must_be_well()
+        ends = Counter(made.view(saga_id)["status"] for saga_id in batch.begun)
+        for what, times in (ends + batch.figures).items():
+            record_property(what, times)

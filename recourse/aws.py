@@ -42,7 +42,7 @@ def client(service: str, *, read_timeout: float = 10, endpoint: str | None = Non
         endpoint: Its address, where that is one of our own resources'.
         read_timeout: Seconds to wait for an answer. Tries are few, for steps are tried again.
     """
-    return _session().create_client(
+    made = _session().create_client(
         service,
         endpoint_url=endpoint,
         config=Config(
@@ -52,6 +52,10 @@ def client(service: str, *, read_timeout: float = 10, endpoint: str | None = Non
             parameter_validation=False,
         ),
     )
+    # Botocore makes a client's errors when they are first named. Two threads that do that at the
+    # same time have two classes of each, and catch only their own; so it is done here.
+    getattr(made, "exceptions")  # noqa: B009
+    return made
 
 
 def is_passing(error: ClientError) -> bool:

@@ -41,8 +41,8 @@ from tests.integration.test_every_saga import (
 from tests.moto.ground import LEDGER, Ground, Mishap, ground
 from tests.profile import TIMES
 
-BATCH = 25
-BATCHES = 20 * TIMES
+BATCH = 50
+BATCHES = 10 * TIMES
 EVERY = {**SAGAS, LARGE.name: LARGE}
 TARGETS = {name: targets(saga) for name, saga in EVERY.items()}
 SHARE = min(LARGE.shares.values())

@@ -76,6 +76,7 @@ from tests.moto import (
     streams,
     transactions,
     waiting,
+    wording,
 )
 
 LEDGER = "ledger"
@@ -639,6 +640,7 @@ def ground(sagas: Mapping[str, Saga] = SAGAS) -> Iterator[Ground]:
         stack.enter_context(naming.once())
         stack.enter_context(backwards.told())
         stack.enter_context(signing.none())
+        stack.enter_context(wording.once())
         stack.enter_context(transactions.true())
         books = Books()
         stack.enter_context(elsewhere.provider(books))

@@ -47,6 +47,7 @@ from tests.moto import (
     streams,
     transactions,
     waiting,
+    wording,
 )
 from tests.moto.ground import ENVIRONMENT
 from tests.moto.patching import replaced
@@ -471,6 +472,30 @@ def test_a_call_is_signed_though_nobody_looks() -> None:
     assert signatures_of_a_call() == 1
     with signing.none():
         assert signatures_of_a_call() == 0
+
+
+def test_where_a_call_goes_is_found_out_once() -> None:
+    dynamodb = client("dynamodb")
+    calls = 0
+
+    def count(frame: FrameType, event: str, _: Any) -> None:
+        nonlocal calls
+        calls += event == "call" and frame.f_code.co_name in ("to_string", "_get_provider_params")
+
+    def calls_of_another() -> int:
+        nonlocal calls
+        dynamodb.list_tables()
+        before, calls = sys.getprofile(), 0
+        sys.setprofile(count)
+        try:
+            dynamodb.list_tables()
+        finally:
+            sys.setprofile(before)
+        return calls
+
+    assert calls_of_another() > 10
+    with wording.once():
+        assert calls_of_another() == 0
 
 
 def test_every_model_that_was_made_is_kept() -> None:

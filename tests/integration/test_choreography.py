@@ -433,7 +433,7 @@ def test_what_nobody_foresaw_is_tried_until_its_last_delivery_and_then_set_aside
     with calls.answered(calls.error("NoSuchTable"), "UpdateItem", times=fails * waiting) as hit:
         while len(hit) < fails * waiting and stocked.waiting("PaymentsAuthorise"):
             stocked.deliver("PaymentsAuthorise")
-            stocked.clock.move_on(61)
+            stocked.clock.sleep(61)
     stocked.settle()
     few(stocked, "PaymentsAuthorise", RECEIVES)
     lost = [body for body in bodies(stocked, "PaymentsAuthorise-deadletters") if saga_id in body]

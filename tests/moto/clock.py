@@ -46,10 +46,6 @@ class Clock:
         """Go by the machine's clock again."""
         self._ahead = 0.0
 
-    def move_on(self, seconds: float) -> None:
-        """Let some time pass."""
-        self._ahead += seconds * 1000
-
     def skip(self, moments: Iterable[float]) -> bool:
         """Move on to the first of these moments that is still to come; whether there is one."""
         now = self.millis()

@@ -110,8 +110,7 @@ class Ground:
         books: Those of the payment provider.
         documents: What steps have stored.
         stock: What was put last, by kind and id.
-        operators_queues: Those that the sweeper clears, where a test gives them to it: looking into
-            an empty one takes a second.
+        operators_queues: Those that the sweeper clears, where a test gives them to it.
         alarms: What the sweeper has told whoever is on call, by saga.
         end: Ends the process of a step's queue function, where a thread of it hangs.
     """
@@ -500,7 +499,7 @@ class Ground:
         """Let a step wait; a wait beyond its task's timeout is a step that answers too late."""
         if seconds > step.timeout:
             raise TimeoutError
-        self.clock.move_on(seconds)
+        self.clock.sleep(seconds)
         time.sleep(min(seconds, 0.002))
 
     def _listener(self, name: str, step: Step) -> Listener:

@@ -48,7 +48,7 @@ START = "start by the API"
 ID = re.compile(
     r"(?<![0-9a-f])(?:[0-9a-f]{32,64}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?![0-9a-f])"
 )
-FUNCTION = re.compile(r"-([A-Za-z]+?)[0-9A-F]{8}")
+FUNCTION = re.compile(r"-([A-Za-z]+?)[0-9A-F]{8}-")
 """What a function is called in its stack, within its name."""
 OURS = "Credential=local/"
 """How the calls of this process are signed."""
@@ -225,7 +225,7 @@ def _bars(things: Sequence[Thing]) -> list[Bar]:
         if one["kind"] == "call":
             bars.append(Bar("AWS calls", "AWS call", began, ended))
             continue
-        lane = FUNCTION.findall(one["function"])[-1]
+        lane = FUNCTION.findall(one["function"])[0]
         if one["kind"] == "wait":
             where = "queue" if one["source"] == "sqs" else "stream"
             bars.append(Bar(lane, f"waits in a {where}", began, ended))

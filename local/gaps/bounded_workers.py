@@ -28,7 +28,7 @@ WORKER = 24 * 2**20
 """Bytes that a worker takes, what it shares with others left out."""
 SHARE = 8
 """What part of the memory all workers may take: this is what it is divided by."""
-FEWEST, MOST = 16, 28
+FEWEST, MOST = 16, 26
 """Workers in all, however small or large the memory is."""
 IDLE = float(os.environ.get("LAMBDA_WARM_TTL_SECONDS", "60"))
 """Seconds after which a worker that is idle ends."""

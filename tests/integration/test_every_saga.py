@@ -80,6 +80,7 @@ def outcome(ground: Ground, saga_id: str, step: str, service: str, side: str) ->
 
 def must_add_up(ground: Ground) -> None:
     """What is true of all services at any time."""
+    bookings = {service: ground.rows(service, "booking#") for service in ground.services}
     for (kind, thing), body in ground.stock.items():
         shown = ground.held(kind, thing)
         if "total" in body:
@@ -87,7 +88,7 @@ def must_add_up(ground: Ground) -> None:
             assert shown["total"] == shown["available"] + shown["held"] + shown["confirmed"]
             assert min(shown["available"], shown["held"], shown["confirmed"]) >= 0
             booked: Counter[str] = Counter()
-            for booking in ground.rows(HOLDINGS[kind].service, "booking#"):
+            for booking in bookings[HOLDINGS[kind].service]:
                 booked[booking["status"]] += booking["things"].get(HOLDINGS[kind].key(thing), 0)
             assert (booked["HELD"], booked["CONFIRMED"]) == (shown["held"], shown["confirmed"])
         else:

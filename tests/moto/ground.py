@@ -69,6 +69,7 @@ from tests.moto import (
     elsewhere,
     handlers,
     keeping,
+    measuring,
     naming,
     parsing,
     signing,
@@ -637,6 +638,7 @@ def ground(sagas: Mapping[str, Saga] = SAGAS) -> Iterator[Ground]:
         stack.enter_context(stopping.quietly())
         stack.enter_context(attributes.plain())
         stack.enter_context(naming.once())
+        stack.enter_context(measuring.once())
         stack.enter_context(backwards.told())
         stack.enter_context(signing.none())
         stack.enter_context(wording.once())

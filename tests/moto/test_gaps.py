@@ -24,6 +24,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 from moto.awslambda.models import LambdaBackend
 from moto.core import utils as moto_utils
+from moto.dynamodb.exceptions import ItemSizeTooLarge
 from moto.dynamodb.models import DynamoDBBackend, dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.s3.models import s3_backends
@@ -39,6 +40,7 @@ from tests.moto import (
     backwards,
     handlers,
     keeping,
+    measuring,
     naming,
     objects,
     parsing,
@@ -534,3 +536,51 @@ def test_an_execution_has_ended_when_it_has_been_started() -> None:
         run.end()
     with waiting.for_nothing(), handlers.registered({"f": lambda _: None}):
         assert Run(slow, "two").start().now()["status"] == "SUCCEEDED"
+
+
+def attributes_measured(number: int) -> int:
+    measured: list[DynamoType] = []
+    size = DynamoType.size
+
+    def noted(one: DynamoType) -> int:
+        measured.append(one)
+        return size(one)
+
+    with replaced(DynamoType, "size", noted):
+        Item(DynamoType({"S": "a"}), None, {f"n{at}": {"N": "1"} for at in range(number)})
+    return len(measured)
+
+
+def test_a_row_is_measured_anew_for_each_of_its_attributes() -> None:
+    assert attributes_measured(10) == 10 + sum(range(10))
+    with measuring.once():
+        assert attributes_measured(10) == 10
+
+
+def test_a_text_is_worked_out_whenever_it_is_compared() -> None:
+    worked_out: list[str] = []
+    shipped = DynamoType.__dict__["cast_value"]
+
+    def noted(one: DynamoType) -> Any:
+        worked_out.append(one.value)
+        return shipped.fget(one)
+
+    one, other = DynamoType({"S": "a"}), DynamoType({"S": "b"})
+    with replaced(DynamoType, "cast_value", property(noted)):
+        assert one < other and one != other
+        assert worked_out
+        worked_out.clear()
+        with measuring.once():
+            assert one < other and one != other and hash(one) == hash(DynamoType({"S": "a"}))
+            assert DynamoType({"N": "10"}) == DynamoType({"N": "10.0"})
+        assert worked_out == ["10", "10.0"]
+
+
+def test_a_row_has_a_largest_size_and_what_is_replaced_or_removed_does_not_count() -> None:
+    with measuring.once():
+        row = Item(DynamoType({"S": "a"}), None, {"a": {"S": "x" * 300_000}, "b": {"S": "b"}}).attrs
+        row["a"] = DynamoType({"S": "y" * 300_000})
+        with pytest.raises(ItemSizeTooLarge):
+            row["b"] = DynamoType({"S": "x" * 110_000})
+        del row["a"]
+        row["b"] = DynamoType({"S": "x" * 110_000})

@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check up deploy bench bench-push-pull clean
+.PHONY: help setup demo test check up deploy destroy bench bench-push-pull clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 17
@@ -62,7 +62,10 @@ up: setup  ## the local cloud in the foreground; PORT= and AWS_PORT= choose wher
 	@PORT=$(PORT) AWS_PORT=$(AWS_PORT) exec python -m local
 
 deploy: setup  ## cdk deploy to the account that the environment names; STAGE= chooses the stage
-	@node node_modules/aws-cdk/bin/cdk deploy --all --context stage=$(STAGE) $(ARGS)
+	@python -m infra.deploy deploy --context stage=$(STAGE) $(ARGS)
+
+destroy: setup  ## take a stage that keeps no data away from that account, with all it holds
+	@python -m infra.deploy destroy --context stage=$(STAGE) $(ARGS)
 
 bench: setup  ## the benchmarks, as tables
 	@python -m bench

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aws_cdk import Duration, RemovalPolicy
+from aws_cdk.region_info import RegionInfo
 
 if TYPE_CHECKING:
     from constructs import Node
@@ -35,7 +37,10 @@ class Stage:
         public_url: The API's address, where it is another than the gateway's own.
         connections_url: Where WebSocket connections are posted to, with `{api}` and `{stage}` for
             theirs; the gateway's own address where it is empty.
-        streams: How many server-sent event streams may be open at once: each holds a function.
+        streams: How many server-sent event streams may be open at once, each of which holds a
+            function: so many are reserved. None where they share with everything else.
+        cloudwatch_role: Whether the account is given the role by which API Gateway writes logs, one
+            for all its APIs; off where it has one.
         sender: The address, verified in SES, from which people are told how their saga ended; empty
             where nobody is.
         payment_provider: The address of the provider that card payments are made with; where it is
@@ -57,7 +62,8 @@ class Stage:
     cors_origins: tuple[str, ...] = ()
     public_url: str = ""
     connections_url: str = ""
-    streams: int = 50
+    streams: int | None = None
+    cloudwatch_role: bool = True
     sender: str = ""
     payment_provider: str = ""
     malware_scan: bool = False
@@ -68,11 +74,19 @@ class Stage:
 
     @classmethod
     def from_context(cls, node: Node) -> Stage:
-        """Read the context.
+        """Read the context, and the region that the CDK CLI has said it deploys to.
 
         Raises:
             ContextError: A value is not one that it can have.
         """
+        region = os.environ.get("CDK_DEFAULT_REGION", "")
+        partition = RegionInfo.get(region).partition or "aws"
+        if partition != "aws":
+            # Streams stand on a layer that is published in `aws` alone, and addresses of the user
+            # pool end otherwise elsewhere.
+            raise ContextError(
+                f"region {region!r} is in the partition {partition!r}: only 'aws' is supported"
+            )
 
         def text(name: str) -> str:
             return str(node.try_get_context(name) or "").strip()
@@ -80,7 +94,7 @@ class Stage:
         base = text("stage") or "dev"
         if not base.isalnum() or not base.islower():
             raise ContextError(f"context stage={base!r}: lower case letters and digits only")
-        for switch in ("chaos", "malware_scan", "probe"):
+        for switch in ("chaos", "cloudwatch_role", "malware_scan", "probe"):
             if text(switch) not in ("", "on", "off"):
                 raise ContextError(f"context {switch}={text(switch)!r}: on or off")
         if text("public_url") and not re.fullmatch(r"https?://[^/?#\s]+", text("public_url")):
@@ -119,7 +133,8 @@ class Stage:
             cors_origins=tuple(o for o in text("cors_origins").replace(",", " ").split() if o),
             public_url=text("public_url"),
             connections_url=text("connections_url"),
-            streams=int(text("streams") or cls.streams),
+            streams=int(text("streams")) if text("streams") else None,
+            cloudwatch_role=text("cloudwatch_role") != "off",
             sender=text("sender"),
             payment_provider=provider,
             malware_scan=text("malware_scan") == "on",
@@ -146,7 +161,17 @@ class Stage:
 
     @property
     def removal(self) -> RemovalPolicy:
-        """What happens to what is stored when its stack goes."""
+        """What happens to what is stored when its stack goes.
+
+        What a failed create leaves behind holds nothing, and goes.
+        """
+        return (
+            RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE if self.keeps_data else RemovalPolicy.DESTROY
+        )
+
+    @property
+    def removal_of_protected(self) -> RemovalPolicy:
+        """The same for what is protected from deletion: where nobody tries, nothing fails by it."""
         return RemovalPolicy.RETAIN if self.keeps_data else RemovalPolicy.DESTROY
 
     def step_timeout(self, seconds: float) -> Duration:

@@ -128,7 +128,9 @@ class LocalCloud:
     @property
     def deployment(self) -> Deployment:
         """The app as the emulator has it, to deploy again or destroy."""
-        return Deployment(endpoint=self.aws_endpoint, folder=self._folder, root=self._root)
+        return Deployment(
+            endpoint=self.aws_endpoint, folder=self._folder, root=self._root, say=self._say
+        )
 
     def context(self) -> dict[str, str]:
         """The CDK context in which the app runs locally."""

@@ -5,13 +5,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from infra.deploy import CLI, empty, lead
 from local import ROOT
 from local.aws import ACCOUNT, KEYS, REGION, client
 
-CLI = ROOT / "node_modules" / "aws-cdk" / "bin" / "cdk"
 # What a synthesis reads; what the handlers import is part of what AWS gets.
 SOURCES = (
     "app.py",
@@ -34,15 +34,26 @@ class DeployError(Exception):
 
 
 class Deployment:
-    """The app in the emulator at ``endpoint``; ``folder`` keeps the assembly and the CLI's log."""
+    """The app in the emulator at ``endpoint``; ``folder`` keeps the assembly and the CLI's log.
 
-    def __init__(self, *, endpoint: str, folder: Path, root: Path = ROOT) -> None:
+    ``say`` hears of what takes more than one step.
+    """
+
+    def __init__(
+        self,
+        *,
+        endpoint: str,
+        folder: Path,
+        root: Path = ROOT,
+        say: Callable[[str], None] = print,
+    ) -> None:
         """Name the places; nothing runs yet."""
         self._root = root
         self._endpoint = endpoint
         self._assembly = folder / "cdk.out"
         self._synthesised = folder / "cdk.out.fingerprint"
         self._folder = folder
+        self._say = say
         self.log = folder / "cdk.log"
 
     def fingerprint(self, context: Context) -> str:
@@ -74,25 +85,42 @@ class Deployment:
         self._synthesised.write_text(fingerprint)
 
     def deploy(self, fingerprint: str) -> None:
-        """`cdk bootstrap`, where that was not done, and `cdk deploy` of every stack."""
+        """`cdk bootstrap`, where that was not done, and `cdk deploy` of every stack.
+
+        It is led as a deploy to AWS is (`infra.deploy`): twice, where something was taken out.
+        """
         ssm = client("ssm", self._endpoint)
         if not self._has_toolkit():
             self._cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", cwd=self._folder)
-        self._cdk(
-            "deploy",
-            "--all",
-            "--app",
-            str(self._assembly),
-            "--method=direct",
-            "--require-approval=never",
-            cwd=self._folder,
+        lead(
+            self._assembly,
+            cloudformation=client("cloudformation", self._endpoint),
+            deploy=self._deploy,
+            say=self._say,
         )
         ssm.put_parameter(Name=FINGERPRINT, Value=fingerprint, Type="String", Overwrite=True)
 
     def destroy(self) -> None:
-        """`cdk destroy` of every stack."""
+        """Empty the buckets, and `cdk destroy` of every stack."""
+        empty(
+            self._assembly,
+            cloudformation=client("cloudformation", self._endpoint),
+            s3=client("s3", self._endpoint),
+            say=self._say,
+        )
         self._cdk("destroy", "--all", "--force", "--app", str(self._assembly), cwd=self._folder)
         client("ssm", self._endpoint).delete_parameter(Name=FINGERPRINT)
+
+    def _deploy(self, assembly: Path) -> None:
+        self._cdk(
+            "deploy",
+            "--all",
+            "--app",
+            str(assembly),
+            "--method=direct",
+            "--require-approval=never",
+            cwd=self._folder,
+        )
 
     def outputs(self) -> dict[str, str]:
         """The outputs of all of the app's stacks, by name."""

@@ -18,18 +18,43 @@ from botocore.exceptions import ClientError, NoCredentialsError
 
 from recourse.valet.sigv4 import Credentials
 
-PASSING = {
+THROTTLE_CODES = frozenset(
+    {
+        "BandwidthLimitExceeded",
+        "EC2ThrottledException",
+        "KMS.ThrottlingException",
+        "KMSThrottling",
+        "KMSThrottlingException",
+        "KmsThrottled",
+        "KmsThrottlingException",
+        "LimitExceededException",
+        "PriorRequestNotComplete",
+        "ProvisionedThroughputExceeded",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "SlowDown",
+        "Throttled",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingError",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+"""What AWS's services say when they are asked for more than they give."""
+PASSING = THROTTLE_CODES | {
     "InternalError",
+    "InternalServerError",
     "KMSInternalException",
-    "ProvisionedThroughputExceededException",
-    "RequestLimitExceeded",
-    "SlowDown",
-    "ThrottlingException",
-    "TransactionCanceledException",
+    "ServiceUnavailable",
+    "TransactionConflict",
     "TransactionConflictException",
     "TransactionInProgressException",
 }
-"""What AWS says when it is busy; a transaction that is given up met another one."""
+"""The same, and what they say when they are busy, or another write is in the way."""
+_LIMITED = 429
 _session = cache(botocore.session.get_session)
 
 
@@ -59,9 +84,18 @@ def client(service: str, *, read_timeout: float = 10, endpoint: str | None = Non
 
 
 def is_passing(error: ClientError) -> bool:
-    """Whether a call that AWS refused may work in a moment; else it was asked wrongly."""
-    status: int = error.response["ResponseMetadata"].get("HTTPStatusCode", 500)
-    return status >= 500 or error.response["Error"]["Code"] in PASSING
+    """Whether a call that AWS refused may work in a moment; else it was asked wrongly.
+
+    A transaction that was given up met another one.
+    """
+    code, answer = error.response["Error"]["Code"], error.response["ResponseMetadata"]
+    status: int = answer.get("HTTPStatusCode", 500)
+    return (
+        status >= 500
+        or status == _LIMITED
+        or code in PASSING
+        or code == "TransactionCanceledException"
+    )
 
 
 def credentials() -> Credentials:

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from recourse.aws import PASSING
 from recourse.items import decode_item, encode, encode_item, put, put_if_absent, request
 from recourse.limits import ResultTooLargeError
 from recourse.step import Decision, Item, TransientError
@@ -41,18 +42,6 @@ Side = Literal["action", "undo", "confirm"]
 T = TypeVar("T")
 
 _FAILED = "ConditionalCheckFailed"
-_PASSING = {
-    "TransactionConflict",
-    "ThrottlingError",
-    "ThrottlingException",
-    "ProvisionedThroughputExceeded",
-    "ProvisionedThroughputExceededException",
-    "RequestLimitExceeded",
-    "InternalServerError",
-    "ServiceUnavailable",
-    "TransactionInProgressException",
-    "TransactionConflictException",
-}
 
 
 class _ChangedError(Exception):
@@ -334,7 +323,7 @@ def _explain(reasons: Sequence[Any]) -> NoReturn:
     if "ValidationError" in codes:
         why = reasons[codes.index("ValidationError")].get("Message")
         raise ResultTooLargeError(f"DynamoDB does not take a row: {why}")
-    if any(code in _PASSING for code in codes):
+    if any(code in PASSING for code in codes):
         raise _ChangedError("another transaction was in the way")
     if _FAILED in codes:
         raise _ChangedError("a row has changed since it was read")
@@ -346,7 +335,7 @@ def _raise(problem: ClientError | BotoCoreError) -> NoReturn:
     if isinstance(problem, BotoCoreError):
         raise TransientError(f"DynamoDB did not answer: {problem}") from problem
     code = problem.response["Error"]["Code"]
-    if code in _PASSING:
+    if code in PASSING:
         raise _ChangedError(code) from problem
     if problem.response["ResponseMetadata"].get("HTTPStatusCode", 500) >= 500:
         raise TransientError(f"DynamoDB could not: {code}") from problem

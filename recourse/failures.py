@@ -12,7 +12,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from recourse import events, limits
+from recourse.aws import is_passing
 from recourse.step import StepCrashedError, StepTimedOutError, TransientError
 
 CRASHES = {"Lambda.Unknown", "Runtime.ExitError", "Runtime.ExitedError", "Runtime.Unknown"}
@@ -40,6 +43,13 @@ _TOLD = '{"error": '
 _MOST_NAME = 128
 
 
+def may_pass(problem: BaseException) -> bool:
+    """Whether what a step raised may pass by itself: it says so, or AWS was busy or not there."""
+    if isinstance(problem, ClientError):
+        return is_passing(problem)
+    return isinstance(problem, TransientError | TimeoutError | BotoCoreError)
+
+
 def reported(problem: Exception) -> Exception:
     """An error as a function raises it: of bounded size, under a name that the machine knows.
 
@@ -47,8 +57,7 @@ def reported(problem: Exception) -> Exception:
         problem: What happened. It is to be raised `from None`: its own traceback is for the log.
     """
     kind, text = type(problem).__name__[:_MOST_NAME], limits.cut(str(problem))
-    passes = isinstance(problem, TransientError | TimeoutError)
-    if passes and (kind not in TRANSIENT or text.startswith(_TOLD)):
+    if may_pass(problem) and (kind not in TRANSIENT or text.startswith(_TOLD)):
         return TransientError(json.dumps({"error": kind, "message": text}, ensure_ascii=False))
     made: Exception = type(kind, (Exception,), {})(text)
     return made

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 from recourse import events
 from recourse.choreography import Cue, cue
 from recourse.events import UnreadableError
+from recourse.failures import may_pass
 from recourse.items import decode_item, encode
 from recourse.limits import cut
 from recourse.park import park
@@ -386,7 +387,7 @@ def _most(saga: Saga, step: Step, cue: Cue) -> int:
 
 def _tries(saga: Saga, step: Step, cue: Cue, problem: Exception) -> int:
     """How often a step is tried that fails so."""
-    if isinstance(problem, TransientError | TimeoutError):
+    if may_pass(problem):
         return _most(saga, step, cue)
     return saga.retry(step).attempts if _forgiving(saga, step, cue) else 1
 

@@ -56,7 +56,7 @@ class UserPoolIssuer(Construct):
                 require_symbols=True,
             ),
             deletion_protection=stage.keeps_data,
-            removal_policy=stage.removal,
+            removal_policy=stage.removal_of_protected,
         )
         scopes = [
             ResourceServerScope(scope_name=scope, scope_description=text)

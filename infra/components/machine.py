@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from aws_cdk import CfnOutput, Duration
+from aws_cdk import Aws, CfnOutput, Duration, Fn
 from aws_cdk.aws_cloudwatch import IAlarmAction
 from aws_cdk.aws_iam import PolicyStatement, Role, ServicePrincipal
 from aws_cdk.aws_lambda import Function
@@ -60,10 +60,13 @@ class SagaMachine(Construct):
         super().__init__(scope, name)
         definition = json.dumps(compile_saga(saga, stage.timescale), indent=2)
         used = {key: f for key, f in functions.items() if f"${{{key}}}" in definition}
+        # A name that begins so keeps the policy of the account's log deliveries short. It ends in
+        # the stack's own id, for a log that outlives its stack would be in the way of the next.
+        called = f"recourse-{stage.name}-{saga.name}-{Fn.select(2, Fn.split('/', Aws.STACK_ID))}"
         logs = LogGroup(
             self,
             "Logs",
-            log_group_name=f"/aws/vendedlogs/states/recourse-{stage.name}-{saga.name}",
+            log_group_name=f"/aws/vendedlogs/states/{called}",
             retention=RetentionDays.ONE_YEAR if stage.keeps_data else RetentionDays.TWO_WEEKS,
             removal_policy=stage.removal,
         )

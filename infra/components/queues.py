@@ -22,6 +22,7 @@ from aws_cdk.aws_sqs import (
 )
 from constructs import Construct
 
+from infra.components.function import HandlerFunction
 from infra.components.rights import allow, explain, use_key
 from infra.components.worker import Worker
 from infra.stage import Stage
@@ -162,6 +163,8 @@ class PullConsumer(Construct):
         fifo: bool = False,
     ) -> None:
         super().__init__(scope, name)
+        self._function = function
+        self._key = key
         at_once = at_once or (AT_ONCE if isinstance(function, Function) else TASKS)
         if isinstance(function, Function):
             visibility = _safe_visibility(name, function, visibility)
@@ -209,6 +212,17 @@ class PullConsumer(Construct):
             threshold=BACKLOG if puts_off else 300,
             action=alarm,
         )
+
+    def let_send(self, function: HandlerFunction) -> None:
+        """Let a function send to the queue.
+
+        Where it is the one that takes from it, it calls itself for as long as there is something
+        left to do. Lambda takes that for a loop, and ends it after some 16 laps.
+        """
+        allow(function, "sqs:SendMessage", self.queue.queue_arn)
+        use_key(self._key, function)
+        if function is self._function:
+            cast("CfnFunction", function.node.default_child).recursive_loop = "Allow"
 
     def _taken_by(self, function: Function | Worker, at_once: int, batch: int) -> IGrantable:
         """Let a function or a worker take the messages; who then has the rights to."""

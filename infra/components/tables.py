@@ -64,7 +64,7 @@ class KeptTable(Table):
                 point_in_time_recovery_enabled=True
             ),
             deletion_protection=stage.keeps_data,
-            removal_policy=stage.removal,
+            removal_policy=stage.removal_of_protected,
         )
 
 

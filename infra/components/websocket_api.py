@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import cast
 
-from aws_cdk import CfnElement, Duration, Stack
+from aws_cdk import CfnElement, Duration, RemovalPolicy, Stack
+from aws_cdk.aws_apigateway import CfnAccount
 from aws_cdk.aws_apigatewayv2 import (
     CfnStage,
     ThrottleSettings,
@@ -16,6 +17,7 @@ from aws_cdk.aws_apigatewayv2 import (
 from aws_cdk.aws_apigatewayv2_authorizers import WebSocketLambdaAuthorizer
 from aws_cdk.aws_apigatewayv2_integrations import WebSocketLambdaIntegration
 from aws_cdk.aws_cloudwatch import IAlarmAction, Metric
+from aws_cdk.aws_iam import ManagedPolicy, Role, ServicePrincipal
 from aws_cdk.aws_lambda import Function
 from aws_cdk.aws_logs import LogGroup, RetentionDays
 from constructs import Construct
@@ -108,6 +110,8 @@ class WebSockets(Construct):
                 }
             ),
         )
+        if stage.cloudwatch_role:
+            live.node.add_dependency(self._may_log())
         alarm_above(
             self,
             "Failing",
@@ -125,6 +129,32 @@ class WebSockets(Construct):
         self.url = live.url
         local = stage.connections_url.replace("{api}", self._api.api_id).replace("{stage}", NAME)
         self.connections_url = local or live.callback_url
+
+    def _may_log(self) -> CfnAccount:
+        """Give the account its role for API Gateway's logs, without which no stage can have any.
+
+        It is one for every API of the account and region, so it is never taken away again.
+        """
+        role = Role(
+            self,
+            "LogsRole",
+            assumed_by=ServicePrincipal("apigateway.amazonaws.com"),
+            managed_policies=[
+                ManagedPolicy.from_aws_managed_policy_name(
+                    "service-role/AmazonAPIGatewayPushToCloudWatchLogs"
+                )
+            ],
+        )
+        explain(
+            role,
+            "AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/"
+            "AmazonAPIGatewayPushToCloudWatchLogs]",
+            reason="API Gateway takes no role that allows less, and it serves every API there is",
+        )
+        account = CfnAccount(self, "Account", cloud_watch_role_arn=role.role_arn)
+        for kept in (role, account):
+            kept.apply_removal_policy(RemovalPolicy.RETAIN)
+        return account
 
     def let_send(self, function: HandlerFunction) -> None:
         """Let a function send to this stage's connections and close them, and no other's."""

@@ -110,13 +110,18 @@ class EventsStack(Stack):
 
     def _key(self) -> Key:
         key = Key(self, "Key", enable_key_rotation=True, removal_policy=self._stage.removal)
-        for service in ("cloudwatch", "events"):
+        # EventBridge does not tell the key for whom it comes: by a condition on that, nothing that
+        # it sets aside would arrive. The queues' own policies let in this account's rules alone.
+        for service, conditions in (
+            ("cloudwatch", {"StringEquals": {"aws:SourceAccount": self.account}}),
+            ("events", None),
+        ):
             key.add_to_resource_policy(
                 PolicyStatement(
                     principals=[ServicePrincipal(f"{service}.amazonaws.com")],
                     actions=["kms:Decrypt", "kms:GenerateDataKey"],
                     resources=["*"],
-                    conditions={"StringEquals": {"aws:SourceAccount": self.account}},
+                    conditions=conditions,
                 )
             )
         return key

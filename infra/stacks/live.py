@@ -7,7 +7,7 @@ from constructs import Construct
 
 from infra.components.function import HandlerFunction
 from infra.components.queues import AT_ONCE_OF_EVERY_EVENT, PullConsumer, alarm_above
-from infra.components.rights import allow, use_table
+from infra.components.rights import use_table
 from infra.components.stream import StreamFunction
 from infra.components.tables import KeptTable
 from infra.components.websocket_api import WebSockets
@@ -79,7 +79,7 @@ class LiveStack(Stack):
         for function in (hears, pushes):
             function.add_environment("PUSH_QUEUE_URL", consumer.queue.queue_url)
             function.add_environment("CONNECTIONS_URL", sockets.connections_url)
-            allow(function, "sqs:SendMessage", consumer.queue.queue_arn)
+            consumer.let_send(function)
             sockets.let_send(function)
         own = f"{stage.public_url}/events" if stage.local else None
         self.sse_url = f"{own}/stream" if own else f"{stream.address}events/stream"

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from aws_cdk import Duration, Stack
 from aws_cdk.aws_kms import Key
-from aws_cdk.aws_lambda import CfnFunction
-from aws_cdk.aws_sqs import Queue
 from constructs import Construct
 
 from infra.components.function import HandlerFunction
 from infra.components.indexes import WEBHOOK_INDEXES
 from infra.components.queues import AT_ONCE_OF_EVERY_EVENT, PullConsumer
-from infra.components.rights import READ, WRITE, allow, use_key, use_table
+from infra.components.rights import READ, WRITE, use_table
 from infra.components.tables import ListedTable
 from infra.stacks.events import EventsStack
 from infra.stage import Stage
@@ -78,9 +74,10 @@ class WebhooksStack(Stack):
         use_table(events.feed_table, delivers, *READ, "dynamodb:PutItem", "dynamodb:Query")
         for function in (dispatches, delivers):
             use_table(self.table, function, *CHANGES)
-            for name, queue in self._queues.items():
-                function.add_environment(name, queue.queue_url)
-                allow(function, "sqs:SendMessage", queue.queue_arn)
+            # Each wakes itself and the other for as long as a backlog lasts.
+            for name, consumer in self._consumers.items():
+                function.add_environment(name, consumer.queue.queue_url)
+                consumer.let_send(function)
         self.deadletters = [self._owners.deadletters, self._lanes.deadletters]
 
     @property
@@ -89,20 +86,19 @@ class WebhooksStack(Stack):
         return {
             "WEBHOOKS_TABLE": self.table.table_name,
             "WEBHOOK_LOOPBACK": self._loopback,
-            **{name: queue.queue_url for name, queue in self._queues.items()},
+            **{name: one.queue.queue_url for name, one in self._consumers.items()},
         }
 
     def let_register(self, function: HandlerFunction) -> None:
         """Let a function register webhooks, see what was attempted, and have events delivered."""
         use_table(self.table, function, *CHANGES, indexes=list(WEBHOOK_INDEXES))
-        use_key(self._events.key, function)
-        for queue in self._queues.values():
-            allow(function, "sqs:SendMessage", queue.queue_arn)
+        for consumer in self._consumers.values():
+            consumer.let_send(function)
 
     @property
-    def _queues(self) -> dict[str, Queue]:
-        """The queues, by the variables that say where they are."""
-        return {"WEBHOOK_LANES": self._lanes.queue, "WEBHOOK_OWNERS": self._owners.queue}
+    def _consumers(self) -> dict[str, PullConsumer]:
+        """The consumers, by the variables that say where their queues are."""
+        return {"WEBHOOK_LANES": self._lanes, "WEBHOOK_OWNERS": self._owners}
 
     @property
     def _loopback(self) -> str:
@@ -110,7 +106,7 @@ class WebhooksStack(Stack):
         return "on" if self._stage.local else ""
 
     def _function(self, name: str, handler: str, **environment: str) -> HandlerFunction:
-        function = HandlerFunction(
+        return HandlerFunction(
             self,
             name,
             stage=self._stage,
@@ -122,7 +118,3 @@ class WebhooksStack(Stack):
             },
             timeout=Duration.seconds(30),
         )
-        # Sorting and delivering wake each other for as long as a backlog lasts; every lap takes
-        # something out of it, but Lambda would take it for a loop and stop it after 16.
-        cast("CfnFunction", function.node.default_child).recursive_loop = "Allow"
-        return function

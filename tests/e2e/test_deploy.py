@@ -27,6 +27,17 @@ def stacks(cloud: LocalCloud) -> set[str]:
     return {stack["StackName"] for stack in found} - {"CDKToolkit"}
 
 
+def documents(cloud: LocalCloud) -> list[str]:
+    """What the buckets hold, in any version."""
+    s3 = cloud.client("s3")
+    return [
+        version["Key"]
+        for bucket in s3.list_buckets()["Buckets"]
+        if "cdk-" not in bucket["Name"]
+        for version in s3.list_object_versions(Bucket=bucket["Name"]).get("Versions", [])
+    ]
+
+
 def test_the_app_is_created_updated_and_destroyed(tmp_path: Path) -> None:
     said: list[str] = []
     with LocalCloud(
@@ -61,6 +72,7 @@ def test_the_app_is_created_updated_and_destroyed(tmp_path: Path) -> None:
         port=0, aws_port=0, state_dir=tmp_path, timescale=2, seed_file=None, say=said.append
     ) as cloud:
         assert "nothing changed" in "".join(said)
+        assert documents(cloud)
         cloud.deployment.destroy()
         assert stacks(cloud) == set()
         functions = cloud.client("lambda").list_functions()["Functions"]

@@ -49,9 +49,12 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
 
 @pytest.fixture(scope="session")
 def fargate(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
-    """What AWS is asked for, of one saga, where workers are on Fargate and there is the probe."""
-    folder = tmp_path_factory.mktemp("fargate")
-    return synthesise(folder, {"workers": "fargate", "probe": "on"}, {"order": ORDER})
+    """What AWS is asked for, of one saga, where workers are on Fargate and there is the probe.
+
+    Streams have executions of their own, and the account has a role for API Gateway's logs.
+    """
+    context = {"workers": "fargate", "probe": "on", "streams": "20", "cloudwatch_role": "off"}
+    return synthesise(tmp_path_factory.mktemp("fargate"), context, {"order": ORDER})
 
 
 @pytest.fixture(scope="session", params=["dev", "prod", "local"])

@@ -138,10 +138,37 @@ def test_production_keeps_what_is_stored_and_others_take_it_with_them(
     dev: Assembly, prod: Assembly
 ) -> None:
     for kind in STORES:
-        for assembly, policy in ((dev, "Delete"), (prod, "Retain")):
+        # What is protected from deletion would only make the end of a failed create fail too.
+        kept = "Retain" if kind == "AWS::DynamoDB::Table" else "RetainExceptOnCreate"
+        for assembly, deleted, replaced in ((dev, "Delete", "Delete"), (prod, kept, "Retain")):
             for store in assembly.every(kind):
-                assert store.body["DeletionPolicy"] == policy, store.name
-                assert store.body["UpdateReplacePolicy"] == policy, store.name
+                assert store.body["DeletionPolicy"] == deleted, store.name
+                assert store.body["UpdateReplacePolicy"] == replaced, store.name
+
+
+def test_what_outlives_its_stack_is_not_in_the_way_of_the_next(prod: Assembly) -> None:
+    """A name of its own would be taken: it has none, or one with the stack's id in it."""
+    kept = [one for one in prod.resources if one.body.get("DeletionPolicy", "Delete") != "Delete"]
+    assert {one.type for one in kept} >= set(STORES)
+    named = {
+        f"{one.name}: {name}"
+        for one in kept
+        for name, value in one.properties.items()
+        if name.endswith("Name") and "AWS::StackId" not in str(value)
+    }
+    assert named == set()
+
+
+def test_what_is_protected_from_deletion_is_kept_whatever_fails(prod: Assembly) -> None:
+    """Else the end of a failed create would fail on it."""
+    protected = [
+        one
+        for one in prod.resources
+        if one.properties.get("DeletionProtectionEnabled") is True
+        or one.properties.get("DeletionProtection") == "ACTIVE"
+    ]
+    assert protected
+    assert {one.body["DeletionPolicy"] for one in protected} == {"Retain"}
 
 
 def test_production_protects_tables_and_users_from_deletion(dev: Assembly, prod: Assembly) -> None:

@@ -163,14 +163,56 @@ def test_a_queue_that_waits_too_long_raises_an_alarm(each: Assembly) -> None:
     assert LANES in watched(each, "ApproximateNumberOfMessagesVisible", "QueueName")
 
 
-def test_sorting_and_delivering_may_wake_each_other_as_long_as_a_backlog_lasts(
-    each: Assembly,
-) -> None:
-    loops = {
-        one.name: one.properties.get("RecursiveLoop") for one in each.every("AWS::Lambda::Function")
+def calls(assembly: Assembly) -> dict[str, set[str]]:
+    """Which functions each can have called: at once, by a queue that one takes from, by a topic."""
+    taken: dict[str, set[str]] = {}
+    for _, queue, function in consumers(assembly):
+        by_name = "arn:<AWS::Partition>:sqs:<AWS::Region>:<AWS::AccountId>:"
+        for arn in (f"<{queue.name}.Arn>", by_name + queue.properties["QueueName"]):
+            taken.setdefault(arn, set()).add(function.name)
+    invoked = {f"<{one.name}.Arn>": {one.name} for one in assembly.every("AWS::Lambda::Function")}
+    told: dict[str, set[str]] = {}
+    for one in assembly.every("AWS::SNS::Subscription"):
+        topic, hears = (
+            assembly.plain(one.stack, one.properties[name]) for name in ("TopicArn", "Endpoint")
+        )
+        told.setdefault(topic, set()).update((taken | invoked).get(hears, ()))
+    ways = {"sqs:SendMessage": taken, "sns:Publish": told, "lambda:InvokeFunction": invoked}
+    return {
+        function.name: {
+            called
+            for resource, actions in assembly.rights(function).items()
+            for action in actions & ways.keys()
+            for called in ways[action].get(resource, ())
+        }
+        for function in assembly.every("AWS::Lambda::Function")
     }
-    allowed = {name for name, loop in loops.items() if loop == "Allow"}
-    assert allowed == {"WebhookDispatch", "WebhookDeliver"}
+
+
+def test_a_function_that_comes_back_to_itself_may(each: Assembly) -> None:
+    """Lambda ends such a chain after some 16 laps, though every lap takes something out of it.
+
+    It follows calls, queues and topics; what comes by a table's stream or by EventBridge is a new
+    chain.
+    """
+    called = calls(each)
+    assert called["Relay"] > {"Ledger"} and called["FeedRelay"] > {"Notifier"}
+
+    def reached(name: str) -> set[str]:
+        found: set[str] = set()
+        ahead = called[name]
+        while ahead:
+            found |= ahead
+            ahead = set[str]().union(*(called[one] for one in ahead)) - found
+        return found
+
+    allowed = {
+        one.name
+        for one in each.every("AWS::Lambda::Function")
+        if one.properties.get("RecursiveLoop") == "Allow"
+    }
+    assert {name for name in called if name in reached(name)} == allowed
+    assert allowed == {"Push", "WebhookDispatch", "WebhookDeliver"}
 
 
 def test_a_lane_of_webhooks_never_waits_for_another_in_its_batch(each: Assembly) -> None:

@@ -64,9 +64,45 @@ def test_a_stream_ends_in_order_before_its_function_does(each: Assembly) -> None
     )
 
 
-def test_streams_cannot_take_all_the_functions_that_sagas_need(each: Assembly) -> None:
-    function = each.one("AWS::Lambda::Function", "Stream")
-    assert function.properties["ReservedConcurrentExecutions"] == 50
+def test_the_account_has_its_role_for_logs_before_the_stage_asks_for_them(each: Assembly) -> None:
+    """Else a fresh account refuses the stage: 'CloudWatch Logs role ARN must be set'."""
+    (stage,) = [one for one in each.every("AWS::ApiGatewayV2::Stage") if one.stack == "Live"]
+    before = {each.plain("Live", {"Ref": one}) for one in stage.body["DependsOn"]}
+    assert "<WebSockets/Account>" in before
+    account = each.one("AWS::ApiGateway::Account", "WebSockets/Account")
+    role = each.one("AWS::IAM::Role", "WebSockets/LogsRole")
+    assert each.plain("Live", account.properties["CloudWatchRoleArn"]) == f"<{role.name}.Arn>"
+    assert each.plain("Live", role.properties["ManagedPolicyArns"]) == [
+        "arn:<AWS::Partition>:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs"
+    ]
+    for kept in (account, role):
+        # It is there for every API of the account, whoever's.
+        assert kept.body["DeletionPolicy"] == kept.body["UpdateReplacePolicy"] == "Retain"
+
+
+def test_an_account_that_has_a_role_for_logs_keeps_it(fargate: Assembly) -> None:
+    assert [one for one in fargate.resources if one.type == "AWS::ApiGateway::Account"] == []
+
+
+def test_nothing_reserves_what_a_fresh_account_does_not_have(each: Assembly) -> None:
+    """It has ten executions at once, all of which must stay unreserved."""
+    reserving = {
+        one.name
+        for one in each.every("AWS::Lambda::Function")
+        if "ReservedConcurrentExecutions" in one.properties
+    }
+    assert reserving == set()
+
+
+def test_streams_are_kept_from_what_sagas_need_where_the_context_says_how_many(
+    fargate: Assembly,
+) -> None:
+    reserved = {
+        one.name: one.properties["ReservedConcurrentExecutions"]
+        for one in fargate.every("AWS::Lambda::Function")
+        if "ReservedConcurrentExecutions" in one.properties
+    }
+    assert reserved == {"Stream": 20}
 
 
 def test_browsers_may_read_it_from_the_origins_of_the_context_alone(

@@ -88,7 +88,8 @@ def test_machines_are_traced_and_logged_without_what_requests_hold(each: Assembl
     for log in each.every("AWS::Logs::LogGroup"):
         if log.stack == "Sagas" and log.name.endswith("/Logs"):
             # Elsewhere a log policy per group would soon be full.
-            assert log.properties["LogGroupName"].startswith("/aws/vendedlogs/states/")
+            name = each.plain(log.stack, log.properties["LogGroupName"])
+            assert name.startswith("/aws/vendedlogs/states/")
 
 
 @every_saga

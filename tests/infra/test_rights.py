@@ -342,9 +342,11 @@ def test_each_function_has_a_role_of_its_own_that_only_lambda_takes_on(each: Ass
     roles = [each.role_of(function) for function in each.every("AWS::Lambda::Function")]
     assert len(roles) == len(set(roles))
     for role in each.every("AWS::IAM::Role"):
-        assert "ManagedPolicyArns" not in role.properties
         (statement,) = role.properties["AssumeRolePolicyDocument"]["Statement"]
-        assert statement["Principal"]["Service"] in ("lambda.amazonaws.com", "states.amazonaws.com")
+        service = statement["Principal"]["Service"].removesuffix(".amazonaws.com")
+        assert service in ("lambda", "states", "apigateway")
+        # The one that the account's APIs write their logs by is AWS's own.
+        assert ("ManagedPolicyArns" in role.properties) == (service == "apigateway")
 
 
 def test_resource_policies_let_in_services_for_this_account_or_a_named_source_alone(
@@ -357,6 +359,52 @@ def test_resource_policies_let_in_services_for_this_account_or_a_named_source_al
                 if one["Effect"] == "Allow":
                     assert set(one["Principal"]) == {"Service"}, policy.name
                     assert re.search("aws:Source(Arn|Account)", json.dumps(one["Condition"]))
+
+
+def key_of(assembly: Assembly, queue: Resource) -> Resource:
+    """The key that a queue is encrypted with, whichever stack it is in."""
+    named = queue.properties["KmsMasterKeyId"]
+    exporting, _, _ = named.get("Fn::ImportValue", "").partition(":")
+    home = exporting.rpartition("-")[2] or queue.stack
+    name = assembly.plain(queue.stack, named)
+    (key,) = [
+        one
+        for one in assembly.every("AWS::KMS::Key")
+        if (one.stack, f"<{one.name}.Arn>") == (home, name)
+    ]
+    return key
+
+
+def test_what_eventbridge_sends_to_encrypted_queues_arrives(each: Assembly) -> None:
+    """It does not say to a queue's key for which account it comes: none may be asked for there.
+
+    Whose rule it is, is for the queue's own policy to ask.
+    """
+    queues = {f"<{one.name}.Arn>": one for one in each.every("AWS::SQS::Queue")}
+    let_in: set[tuple[str, str]] = set()
+    for policy in each.every("AWS::SQS::QueuePolicy"):
+        for one in each.plain(policy.stack, policy.properties["PolicyDocument"]["Statement"]):
+            if one["Principal"] == {"Service": "events.amazonaws.com"}:
+                ((how, source),) = one["Condition"].items()
+                assert (how, one["Action"]) == ("ArnEquals", "sqs:SendMessage")
+                let_in.add((one["Resource"], source["aws:SourceArn"]))
+    sent = {
+        (arn, f"<{rule.name}.Arn>")
+        for rule in each.every("AWS::Events::Rule")
+        for target in rule.properties["Targets"]
+        for place in (target["Arn"], target["DeadLetterConfig"]["Arn"])
+        if (arn := each.plain(rule.stack, place)) in queues
+    }
+    assert sent == let_in
+    for arn, _ in sent:
+        document = key_of(each, queues[arn]).properties["KeyPolicy"]
+        (statement,) = [
+            one
+            for one in document["Statement"]
+            if "events.amazonaws.com" in listed(one["Principal"].get("Service", []))
+        ]
+        assert "Condition" not in statement
+        assert set(statement["Action"]) >= {"kms:Decrypt", "kms:GenerateDataKey"}
 
 
 def test_alarms_may_be_published(each: Assembly) -> None:

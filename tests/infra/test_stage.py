@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.infra.assembly import Assembly
 
 if TYPE_CHECKING:
     from infra.stage import Stage
@@ -51,7 +54,12 @@ def test_a_ledger_may_be_on_its_way_to_its_indexes() -> None:
 
 
 def test_so_many_streams_as_the_context_says() -> None:
-    assert (stage().streams, stage(streams="200").streams) == (50, 200)
+    assert (stage().streams, stage(streams="200").streams) == (None, 200)
+
+
+def test_the_account_gets_its_role_for_logs_unless_the_context_says_that_it_has_one() -> None:
+    assert stage().cloudwatch_role and stage(cloudwatch_role="on").cloudwatch_role
+    assert not stage(cloudwatch_role="off").cloudwatch_role
 
 
 @pytest.mark.parametrize(
@@ -60,6 +68,7 @@ def test_so_many_streams_as_the_context_says() -> None:
         ({"stage": "Prod"}, "stage='Prod'"),
         ({"stage": "my-stage"}, "stage='my-stage'"),
         ({"chaos": "yes"}, "chaos='yes'"),
+        ({"cloudwatch_role": "mine"}, "cloudwatch_role='mine'"),
         ({"index_step": "0"}, "index_step='0'"),
         ({"index_step": "7"}, "index_step='7'"),
         ({"runtime": "docker"}, "runtime='docker'"),
@@ -86,6 +95,33 @@ def test_what_it_cannot_say_is_refused_by_name(context: dict[str, str], said: st
 
     with pytest.raises(ContextError, match=said):
         stage(**context)
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"),
+    [
+        ("cn-north-1", "aws-cn"),
+        ("us-gov-west-1", "aws-us-gov"),
+        ("us-iso-east-1", "aws-iso"),
+        ("eusc-de-east-1", "aws-eusc"),
+    ],
+)
+def test_a_region_of_another_partition_is_refused_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, region: str, partition: str
+) -> None:
+    from infra.stage import ContextError
+
+    monkeypatch.setenv("CDK_DEFAULT_REGION", region)
+    with pytest.raises(ContextError, match=f"{region}.*'{partition}'.*only 'aws'"):
+        stage()
+    monkeypatch.setenv("CDK_DEFAULT_REGION", "ap-south-1")
+    assert stage().name == "dev"
+
+
+def test_no_arn_names_a_partition(each: Assembly) -> None:
+    """Where another is refused, by name, is one place; it is not in the way of having more."""
+    for path in each.files:
+        assert not re.search(r"arn:aws[\w-]*:", path.read_text()), path.name
 
 
 def test_a_step_function_ends_with_its_task_at_the_latest_whatever_the_timescale() -> None:

@@ -31,6 +31,7 @@ from lambdas import kit
 from lambdas.api import problems
 from lambdas.api.openapi import document as describe
 from recourse import limits
+from recourse.aws import THROTTLE_CODES
 from recourse.ledger import Ledger, saga_id
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
@@ -1012,8 +1013,8 @@ def refusing(code: str, status: int) -> Any:
 @pytest.mark.parametrize(
     ("code", "status"),
     [
-        ("ProvisionedThroughputExceededException", 400),
-        ("ThrottlingException", 400),
+        *((code, 400) for code in sorted(THROTTLE_CODES)),
+        ("TooManyRequestsException", 429),
         ("InternalServerError", 500),
     ],
 )

@@ -9,7 +9,9 @@ from threading import Event
 from typing import Any, get_args
 
 import pytest
+from botocore.exceptions import ClientError
 
+from recourse.aws import THROTTLE_CODES
 from recourse.saga import PASSING, Coordination
 from recourse.step import TransientError
 from tests.integration.large import LARGE, asked
@@ -77,6 +79,27 @@ def test_any_transient_error_of_a_services_own_is_tried_again(
     assert failing.calls[step, "action"] == 4
     attempts = {one["name"]: one["attempts"] for one in place.view(saga_id)["steps"]}
     assert attempts[step] == 4
+
+
+@each_coordination
+def test_a_throttle_of_any_call_of_a_step_is_waited_out_whatever_it_is_called(
+    place: Ground, coordination: Coordination
+) -> None:
+    most = PASSING.attempts - 1
+    codes = sorted(THROTTLE_CODES)
+    for first in range(0, len(codes), most):
+        left = [throttled(code) for code in codes[first : first + most]]
+        failing = Failing("after", "action", left.pop, times=len(left))
+        saga_id = run(place, coordination, failing)
+        assert place.view(saga_id)["status"] == "SUCCEEDED"
+        assert left == []
+
+
+def throttled(code: str) -> ClientError:
+    return ClientError(
+        {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": 400}},  # type: ignore[typeddict-item]
+        "PutObject",
+    )
 
 
 @each_coordination

@@ -512,3 +512,76 @@ def status_of_a_refusal(emulator: Emulator) -> int:
 def test_an_authorizer_that_says_unauthorized_is_a_401(start: Start) -> None:
     assert status_of_a_refusal(start()) == 500
     assert status_of_a_refusal(start("websocket_unauthorized", folder="closed")) == 401
+
+
+def template(*, exports: str | None = None, imports: bool = False) -> str:
+    """A stack of one parameter, whose text is `shared` where it is imported."""
+    text: Any = {"Fn::ImportValue": "shared"} if imports else "any"
+    made = {"Type": "AWS::SSM::Parameter", "Properties": {"Type": "String", "Value": text}}
+    output = {"Value": exports, "Export": {"Name": "shared"}}
+    outputs = {"Outputs": {"Shared": output}} if exports else {}
+    return json.dumps({"Resources": {"Parameter": made}} | outputs)
+
+
+def cloudformation_of(emulator: Emulator) -> Any:
+    """A client, when it is ready: the first call loads every service that it makes resources of.
+
+    On a slow machine that takes longer than a client waits, and a create is not to be made twice.
+    """
+    made = client("cloudformation", emulator.url)
+    made.describe_stacks()
+    return made
+
+
+def settled(cloudformation: Any, stack: str, *, after: str = "") -> str:
+    """The status that a stack comes to, after the one that it was in."""
+    while True:
+        (found,) = cloudformation.describe_stacks(StackName=stack)["Stacks"]
+        status: str = found["StackStatus"]
+        if status != after and not status.endswith("_IN_PROGRESS"):
+            return status
+        time.sleep(0.02)
+
+
+def ends_without_export(emulator: Emulator) -> list[str]:
+    """How a stack ends that drops an export, then one that changes it, while it is imported."""
+    cloudformation = cloudformation_of(emulator)
+    for name, body in (("one", template(exports="1")), ("other", template(imports=True))):
+        cloudformation.create_stack(StackName=name, TemplateBody=body)
+        assert settled(cloudformation, name) == "CREATE_COMPLETE"
+    ends = []
+    for body in (template(), template(exports="2")):
+        cloudformation.update_stack(StackName="one", TemplateBody=body)
+        ends.append(settled(cloudformation, "one"))
+    return ends
+
+
+def test_an_export_that_is_imported_stays_as_it_is(start: Start) -> None:
+    assert ends_without_export(start()) == ["UPDATE_COMPLETE"] * 2
+    closed = start("exports_in_use", folder="closed")
+    assert ends_without_export(closed) == ["UPDATE_ROLLBACK_COMPLETE"] * 2
+    cloudformation = cloudformation_of(closed)
+    for name in ("other", "one"):
+        cloudformation.update_stack(StackName=name, TemplateBody=template())
+        assert settled(cloudformation, name) == "UPDATE_COMPLETE"
+
+
+def end_of_a_bucket_with_an_object(emulator: Emulator) -> str:
+    cloudformation, s3 = cloudformation_of(emulator), client("s3", emulator.url)
+    body = {"Resources": {"Bucket": {"Type": "AWS::S3::Bucket"}}}
+    stack = cloudformation.create_stack(StackName="one", TemplateBody=json.dumps(body))["StackId"]
+    created = settled(cloudformation, stack)
+    assert created == "CREATE_COMPLETE"
+    (bucket,) = (one["Name"] for one in s3.list_buckets()["Buckets"])
+    versioned = {"Status": "Enabled"}
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration=versioned)
+    s3.put_object(Bucket=bucket, Key="one", Body=b"")
+    s3.delete_object(Bucket=bucket, Key="one")
+    cloudformation.delete_stack(StackName="one")
+    return settled(cloudformation, stack, after=created)
+
+
+def test_a_bucket_with_anything_in_it_stays(start: Start) -> None:
+    assert end_of_a_bucket_with_an_object(start()) == "DELETE_COMPLETE"
+    closed = start("bucket_removal", folder="closed")
+    assert end_of_a_bucket_with_an_object(closed) == "DELETE_FAILED"

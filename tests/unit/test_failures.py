@@ -7,11 +7,13 @@ import re
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from recourse import limits
 from recourse.asl import compile_saga
+from recourse.aws import THROTTLE_CODES
 from recourse.failures import (
     CRASHES,
     TIMEOUTS,
@@ -34,6 +36,14 @@ class ProviderDownError(TransientError):
 
 class SeatsGoneError(Refusal):
     """A refusal."""
+
+
+def refused(code: str) -> ClientError:
+    """What a client raises where AWS does not do what it was asked for."""
+    return ClientError(
+        {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": 400}},  # type: ignore[typeddict-item]
+        "PutObject",
+    )
 
 
 def raised(problem: Exception) -> dict[str, str]:
@@ -70,6 +80,20 @@ def test_an_error_keeps_its_name_and_a_machine_retries_it_by_one_it_knows(
     if not isinstance(problem, StepCrashedError):
         assert told == {"type": type(problem).__name__, "message": str(problem)}
     assert own_failure("seat", in_a_group("seat", caught)) == caught
+
+
+@pytest.mark.parametrize(
+    ("problem", "passes"),
+    [
+        *((refused(code), True) for code in sorted(THROTTLE_CODES)),
+        (EndpointConnectionError(endpoint_url="https://s3.example"), True),
+        (refused("AccessDenied"), False),
+    ],
+)
+def test_what_a_call_of_aws_is_refused_for_passes_or_does_not(
+    problem: Exception, passes: bool
+) -> None:
+    assert (raised(problem)["Error"] == "TransientError") is passes
 
 
 @given(st.text(max_size=3000), st.integers(1, 200))

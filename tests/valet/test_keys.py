@@ -15,6 +15,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from recourse.aws import THROTTLE_CODES
 from recourse.valet import keys as keys_module
 from recourse.valet.keys import KEY_RATE, MINUTE
 from recourse.valet.objects import URL_LIFE
@@ -341,16 +342,19 @@ def test_redeeming_is_one_read_and_one_write(valet: Ground) -> None:
     [
         (EndpointConnectionError(endpoint_url="x"), 503, "try-again"),
         (TimeoutError(), 503, "try-again"),
-        (
-            ClientError(
-                {
-                    "Error": {"Code": "ThrottlingException"},
-                    "ResponseMetadata": {"HTTPStatusCode": 400},  # type: ignore[typeddict-item]
-                },
-                "x",
-            ),
-            503,
-            "try-again",
+        *(
+            (
+                ClientError(
+                    {
+                        "Error": {"Code": code},
+                        "ResponseMetadata": {"HTTPStatusCode": 400},  # type: ignore[typeddict-item]
+                    },
+                    "x",
+                ),
+                503,
+                "try-again",
+            )
+            for code in sorted(THROTTLE_CODES)
         ),
         (
             ClientError(

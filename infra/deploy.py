@@ -1,0 +1,278 @@
+"""Deploys the app, in two steps where one cannot go through, and takes a stage away with its data.
+
+    python -m infra.deploy deploy --context stage=dev     # `make deploy`
+    python -m infra.deploy destroy --context stage=dev    # `make destroy`
+
+Stacks are deployed in the order of their references, so one that no longer exports something comes
+before those that no longer import it, and CloudFormation refuses: what a deployed stack imports
+stays exported. That is so whenever a saga, a step or a service is taken out of the app. Such
+exports are carried over, as outputs with the values that they have, in a copy of the assembly that
+is deployed first; when nobody imports them any more, the assembly is deployed as it is.
+
+It knows AWS and the assembly that the CDK wrote, and not the CDK.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import botocore.session
+from botocore.exceptions import ClientError
+
+ROOT = Path(__file__).parents[1]
+CLI = ROOT / "node_modules" / "aws-cdk" / "bin" / "cdk"
+ASSEMBLY = ROOT / "cdk.out"
+Say = Callable[[str], None]
+
+
+class DeployError(Exception):
+    """It cannot be deployed or destroyed as asked; the message says what to do first."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """What a deployed stack exports, and the app's template of it no longer does.
+
+    Attributes:
+        stack: The stack.
+        key: The output's name in its template.
+        name: What it is imported by.
+        value: What it is worth.
+    """
+
+    stack: str
+    key: str
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Template:
+    """A stack's template in an assembly.
+
+    Attributes:
+        path: Its file.
+        asset: The hash that it is uploaded under.
+    """
+
+    path: Path
+    asset: str
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """What it says."""
+        found: dict[str, Any] = json.loads(self.path.read_text())
+        return found
+
+
+def templates(assembly: Path) -> dict[str, Template]:
+    """The templates of an assembly, by the names of their stacks."""
+    manifest = json.loads((assembly / "manifest.json").read_text())
+    return {
+        artifact["properties"].get("stackName", name): Template(
+            assembly / artifact["properties"]["templateFile"],
+            Path(artifact["properties"]["stackTemplateAssetObjectUrl"]).stem,
+        )
+        for name, artifact in manifest["artifacts"].items()
+        if artifact["type"] == "aws:cloudformation:stack"
+    }
+
+
+def vanishing(assembly: Path, cloudformation: Any) -> list[Export]:
+    """What deployed stacks of an app import, and its assembly no longer exports.
+
+    Raises:
+        DeployError: A stack imports it that is not in the app any more.
+    """
+    app = templates(assembly)
+    found = []
+    for stack, template in app.items():
+        outputs = template.body.get("Outputs", {}).values()
+        kept = {output["Export"]["Name"] for output in outputs if "Export" in output}
+        for output in _outputs(cloudformation, stack):
+            name = output.get("ExportName", "")
+            if not name or name in kept:
+                continue
+            importers = _importers(cloudformation, name)
+            if left := sorted(importers - app.keys()):
+                raise DeployError(
+                    f"{', '.join(left)} imports {name}, which {stack} no longer has, and is not in "
+                    "the app any more itself: delete that stack first"
+                )
+            if importers:
+                found.append(Export(stack, output["OutputKey"], name, output["OutputValue"]))
+    return found
+
+
+def _outputs(cloudformation: Any, stack: str) -> list[dict[str, str]]:
+    """The outputs of a stack as it is deployed; none where it is not."""
+    try:
+        (found,) = cloudformation.describe_stacks(StackName=stack)["Stacks"]
+    except ClientError as problem:
+        if "does not exist" in str(problem):
+            return []
+        raise
+    outputs: list[dict[str, str]] = found.get("Outputs", [])
+    return outputs
+
+
+def _importers(cloudformation: Any, export: str) -> set[str]:
+    pages = cloudformation.get_paginator("list_imports").paginate(ExportName=export)
+    try:
+        return {stack for page in pages for stack in page["Imports"]}
+    except ClientError as problem:
+        if "is not imported by any stack" in str(problem):
+            return set()
+        raise
+
+
+def carry_over(assembly: Path, exports: Iterable[Export], *, into: Path) -> None:
+    """Copy an assembly, and give the copy exports as outputs of the values that they have."""
+    shutil.copytree(assembly, into)
+    by_stack: dict[str, dict[str, Any]] = {}
+    for one in exports:
+        output = {"Value": one.value, "Export": {"Name": one.name}}
+        by_stack.setdefault(one.stack, {})[one.key] = output
+    found = templates(into)
+    for stack, outputs in by_stack.items():
+        template = found[stack]
+        body = template.body
+        body["Outputs"] = body.get("Outputs", {}) | outputs
+        text = json.dumps(body, indent=1)
+        template.path.write_text(text)
+        # Under the hash that it had, it would be taken for the template as it was.
+        asset = hashlib.sha256(text.encode()).hexdigest()
+        assets = template.path.with_name(template.path.name.replace(".template.", ".assets."))
+        for file in (into / "manifest.json", assets):
+            file.write_text(file.read_text().replace(template.asset, asset))
+
+
+def lead(assembly: Path, *, cloudformation: Any, deploy: Callable[[Path], None], say: Say) -> None:
+    """Deploy an assembly: in one step, or in two where exports vanish that stacks import.
+
+    Args:
+        assembly: What is to be deployed.
+        cloudformation: A CloudFormation client.
+        deploy: Deploys all stacks of an assembly.
+        say: Hears of the progress.
+
+    Raises:
+        DeployError: A stack that is not in the app any more imports something.
+    """
+    exports = vanishing(assembly, cloudformation)
+    if exports:
+        stacks = ", ".join(sorted({one.stack for one in exports}))
+        say(f"deploying, step 1 of 2: {stacks} keep {len(exports)} exports that are still imported")
+        with TemporaryDirectory() as folder:
+            carried = Path(folder) / "cdk.out"
+            carry_over(assembly, exports, into=carried)
+            deploy(carried)
+        say("deploying, step 2 of 2: nobody imports them any more, so they go")
+    deploy(assembly)
+
+
+def empty(assembly: Path, *, cloudformation: Any, s3: Any, say: Say) -> None:
+    """Delete every version of every object in the app's buckets, which go with their stacks.
+
+    Raises:
+        DeployError: The stage keeps its data. Nothing was deleted.
+    """
+    buckets = [
+        (stack, logical, body.get("DeletionPolicy"))
+        for stack, template in templates(assembly).items()
+        for logical, body in template.body["Resources"].items()
+        if body["Type"] == "AWS::S3::Bucket"
+    ]
+    if kept := sorted({stack for stack, _, policy in buckets if policy != "Delete"}):
+        raise DeployError(f"{', '.join(kept)}: this stage keeps its data, so it is not destroyed")
+    for stack, logical, _ in buckets:
+        name = _deployed(cloudformation, stack, logical)
+        if name is None:
+            continue
+        say(f"emptying {name}")
+        for page in s3.get_paginator("list_object_versions").paginate(Bucket=name):
+            versions = [
+                {"Key": one["Key"], "VersionId": one["VersionId"]}
+                for one in (*page.get("Versions", ()), *page.get("DeleteMarkers", ()))
+            ]
+            if versions:
+                doomed = {"Objects": versions, "Quiet": True}
+                answer = s3.delete_objects(Bucket=name, Delete=doomed)
+                if failed := answer.get("Errors"):
+                    raise DeployError(f"{name} cannot be emptied: {failed[0]['Message']}")
+
+
+def _deployed(cloudformation: Any, stack: str, logical: str) -> str | None:
+    """What a resource is called, where it is deployed."""
+    try:
+        found = cloudformation.describe_stack_resource(StackName=stack, LogicalResourceId=logical)
+    except ClientError as problem:
+        if "does not exist" in str(problem):
+            return None
+        raise
+    detail = found["StackResourceDetail"]
+    return None if detail["ResourceStatus"] == "DELETE_COMPLETE" else detail["PhysicalResourceId"]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Deploy or destroy the stage that the context names; all other options are the CDK CLI's.
+
+    Raises:
+        DeployError: It cannot be done as asked.
+        CalledProcessError: The CDK CLI failed, and has said why.
+    """
+    parser = argparse.ArgumentParser(prog="python -m infra.deploy", allow_abbrev=False)
+    parser.add_argument("command", choices=("deploy", "destroy"))
+    parser.add_argument("--context", "-c", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--profile", help="of the AWS configuration")
+    asked, others = parser.parse_known_args(arguments)
+    session = botocore.session.Session(profile=asked.profile)
+    region = os.environ.get("AWS_REGION") or session.get_config_variable("region")
+    if not region:
+        raise DeployError("no region: set AWS_REGION, or one in the profile")
+    profile = ("--profile", asked.profile) if asked.profile else ()
+    environment = os.environ | {"AWS_REGION": region}
+
+    def cdk(command: str, *options: str) -> None:
+        line = ("node", CLI, command, *options, *profile)
+        subprocess.run(line, cwd=ROOT, env=environment, check=True)
+
+    def client(service: str) -> Any:
+        return session.create_client(service, region_name=region)
+
+    context = [part for pair in asked.context for part in ("--context", pair)]
+    cdk("synth", "--quiet", "--output", str(ASSEMBLY), *context)
+    if asked.command == "deploy":
+        lead(
+            ASSEMBLY,
+            cloudformation=client("cloudformation"),
+            deploy=lambda assembly: cdk("deploy", "--all", "--app", str(assembly), *others),
+            say=print,
+        )
+        return
+    if "--force" not in others:
+        if input(f"destroy {', '.join(templates(ASSEMBLY))} and all their data? (y/n) ") != "y":
+            raise DeployError("nothing was destroyed")
+        others.append("--force")
+    empty(ASSEMBLY, cloudformation=client("cloudformation"), s3=client("s3"), say=print)
+    cdk("destroy", "--all", "--app", str(ASSEMBLY), *others)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except DeployError as problem:
+        sys.exit(str(problem))
+    except subprocess.CalledProcessError as problem:
+        sys.exit(problem.returncode)

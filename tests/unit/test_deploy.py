@@ -1,0 +1,155 @@
+"""What `make deploy` and `make destroy` ask the CDK's CLI for, and of whom."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import botocore.session
+import pytest
+
+from infra import deploy
+from infra.deploy import DeployError, empty, main
+
+
+def assembly(folder: Path, policy: str = "Delete") -> Path:
+    """A stack of one bucket, as the CDK writes it."""
+    folder.mkdir()
+    properties = {
+        "templateFile": "One.template.json",
+        "stackTemplateAssetObjectUrl": "s3://a/1.json",
+    }
+    stack = {"type": "aws:cloudformation:stack", "properties": properties}
+    (folder / "manifest.json").write_text(json.dumps({"artifacts": {"One": stack}}))
+    bucket = {"Type": "AWS::S3::Bucket", "DeletionPolicy": policy}
+    (folder / "One.template.json").write_text(json.dumps({"Resources": {"Bucket": bucket}}))
+    return folder
+
+
+class Account:
+    """CloudFormation and S3 of an account in which `One` is deployed, with two pages of objects."""
+
+    def __init__(self) -> None:
+        self.deleted: list[tuple[str, str]] = []
+
+    def describe_stacks(self, **_: str) -> Any:
+        return {"Stacks": [{"StackName": "One"}]}
+
+    def describe_stack_resource(self, **_: str) -> Any:
+        detail = {"ResourceStatus": "CREATE_COMPLETE", "PhysicalResourceId": "bucket"}
+        return {"StackResourceDetail": detail}
+
+    def get_paginator(self, operation: str) -> Account:
+        assert operation == "list_object_versions"
+        return self
+
+    def paginate(self, **asked: str) -> Any:
+        assert asked == {"Bucket": "bucket"}
+        return [
+            {"Versions": [{"Key": "a", "VersionId": "1"}, {"Key": "a", "VersionId": "2"}]},
+            {"DeleteMarkers": [{"Key": "b", "VersionId": "3"}]},
+            {},
+        ]
+
+    def delete_objects(self, *, Bucket: str, Delete: Any) -> Any:
+        assert Bucket == "bucket"
+        self.deleted += [(one["Key"], one["VersionId"]) for one in Delete["Objects"]]
+        return {}
+
+
+class Asked:
+    """What was asked of the CDK's CLI, and in which region; of whom AWS was asked."""
+
+    def __init__(self) -> None:
+        self.lines: list[list[str]] = []
+        self.regions: set[str] = set()
+        self.account = Account()
+
+    def run(self, line: Any, *, env: Any, **_: Any) -> None:
+        _node, _cli, *said = map(str, line)
+        self.lines.append(said)
+        self.regions.add(env["AWS_REGION"])
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Asked:
+    made = Asked()
+
+    class Session:
+        def __init__(self, profile: str | None) -> None:
+            assert profile in (None, "mine")
+
+        def get_config_variable(self, name: str) -> str:
+            return "ap-south-1" if name == "region" else ""
+
+        def create_client(self, _: str, region_name: str) -> Account:
+            made.regions.add(region_name)
+            return made.account
+
+    monkeypatch.setattr(deploy, "subprocess", SimpleNamespace(run=made.run))
+    monkeypatch.setattr(deploy, "ASSEMBLY", assembly(tmp_path / "cdk.out"))
+    monkeypatch.setattr(botocore.session, "Session", Session)
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    return made
+
+
+def test_a_deploy_takes_the_context_to_the_synthesis_and_the_rest_to_the_deploy(
+    asked: Asked,
+) -> None:
+    line = "deploy --context stage=dev -c index_step=1 --require-approval never --profile mine"
+    main(line.split())
+    out = str(deploy.ASSEMBLY)
+    assert [" ".join(one) for one in asked.lines] == [
+        f"synth --quiet --output {out} --context stage=dev --context index_step=1 --profile mine",
+        f"deploy --all --app {out} --require-approval never --profile mine",
+    ]
+
+
+def test_the_cli_and_we_look_at_the_same_region(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main(["deploy"])
+    assert asked.regions == {"ap-south-1"}
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    asked.regions.clear()
+    main(["deploy"])
+    assert asked.regions == {"eu-west-1"}
+
+
+def test_a_destroy_empties_every_version_of_every_bucket_first(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda _: "y")
+    main(["destroy"])
+    assert asked.account.deleted == [("a", "1"), ("a", "2"), ("b", "3")]
+    assert [one[0] for one in asked.lines] == ["synth", "destroy"]
+    assert "--force" in asked.lines[-1]
+
+
+def test_nothing_is_destroyed_that_was_not_agreed_to(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda _: "")
+    with pytest.raises(DeployError, match="nothing was destroyed"):
+        main(["destroy"])
+    assert (asked.account.deleted, [one[0] for one in asked.lines]) == ([], ["synth"])
+
+
+def test_a_stage_that_keeps_its_data_is_not_destroyed(tmp_path: Path) -> None:
+    kept = assembly(tmp_path / "kept", "RetainExceptOnCreate")
+    account = Account()
+    with pytest.raises(DeployError, match="One: this stage keeps its data"):
+        empty(kept, cloudformation=account, s3=account, say=print)
+    assert account.deleted == []
+
+
+def test_what_s3_does_not_delete_stops_the_destroy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = Account()
+    refused = {"Errors": [{"Message": "Access Denied"}]}
+    monkeypatch.setattr(account, "delete_objects", lambda **_: refused)
+    with pytest.raises(DeployError, match="bucket cannot be emptied: Access Denied"):
+        empty(assembly(tmp_path / "out"), cloudformation=account, s3=account, say=print)

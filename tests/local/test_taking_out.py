@@ -20,7 +20,7 @@ from tests.infra.assembly import synthesise
 from tests.infra.conftest import LOCAL
 from tests.local.conftest import Start
 
-pytestmark = pytest.mark.xdist_group("taking_out")
+pytestmark = pytest.mark.xdist_group("infra")
 
 
 @pytest.fixture(scope="module")

@@ -75,8 +75,9 @@ class _Endpoint(BaseHTTPRequestHandler):
         from recourse.items import encode_item
 
         self.rfile.read(int(self.headers["Content-Length"]))
-        read = self.headers["X-Amz-Target"].endswith(".GetItem")
-        body = json.dumps({"Item": encode_item(ROW)} if read else {}).encode()
+        read = self.headers["X-Amz-Target"].endswith(".BatchGetItem")
+        rows = {"Responses": {"flights": [encode_item(ROW)]}, "UnprocessedKeys": {}}
+        body = json.dumps(rows if read else {}).encode()
         head = (
             "HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.0\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
@@ -126,12 +127,12 @@ def _compare(nothing: Any) -> list[Figure]:
     handler.setStream(nothing)
     runner, lean, plain = step.runner(), client("dynamodb"), boto3.client("dynamodb")
     made = _requests(lean, lambda: runner.run(TASK))
-    assert [name for name, _ in made] == ["GetItem", "TransactWriteItems"]
+    assert [name for name, _ in made] == ["BatchGetItem", "TransactWriteItems"]
     (_, read), (_, write) = made
 
     def bare(dynamodb: Any) -> Callable[[], None]:
         def work() -> None:
-            dynamodb.get_item(**read)
+            dynamodb.batch_get_item(**read)
             dynamodb.transact_write_items(**write)
 
         return work

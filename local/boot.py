@@ -17,6 +17,7 @@ GAPS = (
     "branch_context",
     "execution_starts",
     "http_answers",
+    "own_callers",
     "retry_delays",
     "runtime_api_delay",
     "state_machine_versions",

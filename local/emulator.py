@@ -11,7 +11,8 @@ from pathlib import Path
 
 import httpx
 
-from local import LOCAL, ROOT
+from local import LOCAL, ROOT, private
+from local.aws import environment
 from local.boot import GAPS
 
 INTERPRETER = LOCAL / "ministack" / "bin" / "python"
@@ -55,8 +56,9 @@ class Emulator:
         """Start it and return when it answers."""
         if not INTERPRETER.exists():
             raise EmulatorError("ministack is not installed: run `make setup` first")
+        private.make_folder(self.folder)
         for name in ("state", "s3", "tmp"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
+            (self.folder / name).mkdir(exist_ok=True)
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [INTERPRETER, "-m", "local.boot", *self._gaps],
@@ -108,10 +110,11 @@ class Emulator:
         raise EmulatorError(f"ministack did not start; its log is {self.log}")
 
     def _environment(self) -> dict[str, str]:
-        # Workers inherit all of this: nothing may point them, or it, at a real account.
+        # Workers inherit all of this but root's key: nothing may point them, or it, at a real
+        # account.
         ours = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
         return ours | {
-            "AWS_ENDPOINT_URL": self.url,
+            **environment(self.url),
             "BIND_HOST": "127.0.0.1",
             "GATEWAY_PORT": str(self.port),
             "MINISTACK_HOST": "127.0.0.1",

@@ -155,6 +155,7 @@ class ForkServer:
                             str(theirs.fileno()),
                         ],
                         cwd=os.environ["RECOURSE_CHECKOUT"],
+                        env={k: v for k, v in os.environ.items() if k != "AWS_SECRET_ACCESS_KEY"},
                         stdin=subprocess.DEVNULL,
                         pass_fds=[theirs.fileno()],
                         # It outlives whoever ends our group, to end its workers.

@@ -12,12 +12,18 @@ Start = Callable[..., Emulator]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start an emulator with the gaps given closed; it stops after the test."""
+    """Start an emulator with the gaps given closed; it stops after the test.
+
+    One that takes anybody's calls would take a web page's too: only whoever asks for it gets it.
+    """
     started: list[Emulator] = []
 
-    def start(*gaps: str, folder: str = "emulator", **options: Any) -> Emulator:
+    def start(
+        *gaps: str, folder: str = "emulator", anybody: bool = False, **options: Any
+    ) -> Emulator:
         port = _free_port(0)
-        emulator = Emulator(port=port, folder=tmp_path / folder, gaps=gaps, **options)
+        closed = gaps if anybody else ("own_callers", *gaps)
+        emulator = Emulator(port=port, folder=tmp_path / folder, gaps=closed, **options)
         emulator.start()
         started.append(emulator)
         return emulator

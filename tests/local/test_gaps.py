@@ -14,13 +14,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from botocore.exceptions import ClientError
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from local.aws import client
+from local.aws import client, root_secret
+from local.callers import PROXY_HEADER, proxy_pass
 from local.emulator import Emulator
 from tests.local.conftest import Start
 from tests.patience import PATIENCE
@@ -483,10 +485,13 @@ def websocket_api(emulator: Emulator) -> str:
     return f"{emulator.url}/_aws/execute-api/{api}/live".replace("http", "ws", 1)
 
 
+BY_THE_PROXY = {PROXY_HEADER.decode(): proxy_pass(root_secret()).decode()}
+
+
 def agreed_subprotocol(emulator: Emulator) -> str | None:
     with connect(
         websocket_api(emulator),
-        additional_headers={"authorization": "right"},
+        additional_headers=BY_THE_PROXY | {"authorization": "right"},
         subprotocols=[Subprotocol("v1"), Subprotocol("more")],
         proxy=None,
         open_timeout=PATIENCE,
@@ -502,7 +507,12 @@ def test_a_websocket_is_opened_with_the_subprotocol_that_is_agreed_to(start: Sta
 def status_of_a_refusal(emulator: Emulator) -> int:
     with (
         pytest.raises(InvalidStatus) as refused,
-        connect(websocket_api(emulator), proxy=None, open_timeout=PATIENCE),
+        connect(
+            websocket_api(emulator),
+            additional_headers=BY_THE_PROXY,
+            proxy=None,
+            open_timeout=PATIENCE,
+        ),
     ):
         pytest.fail("it was opened")
     status: int = refused.value.response.status_code
@@ -512,3 +522,24 @@ def status_of_a_refusal(emulator: Emulator) -> int:
 def test_an_authorizer_that_says_unauthorized_is_a_401(start: Start) -> None:
     assert status_of_a_refusal(start()) == 500
     assert status_of_a_refusal(start("websocket_unauthorized", folder="closed")) == 401
+
+
+def what_anybody_gets(emulator: Emulator) -> list[int]:
+    """How a page, an unknown name, a key that is none and an unsigned reset are answered."""
+    key = "AWS4-HMAC-SHA256 Credential=test/20261128/us-east-1/sqs/aws4_request"
+    signed = {
+        "authorization": f"{key}, SignedHeaders=host, Signature=none",
+        "x-amz-date": "20261128T000000Z",
+    }
+    page = {"origin": "http://127.0.0.1:1"}
+    asked = {"Action": "ListQueues"}
+    with httpx.Client(base_url=emulator.url, timeout=PATIENCE, trust_env=False) as http:
+        return [
+            http.post("/", headers=headers, data=asked).status_code
+            for headers in (page, {"host": "evil.example"}, signed)
+        ] + [http.post("/_ministack/reset").status_code]
+
+
+def test_only_its_owner_calls_it(start: Start) -> None:
+    assert what_anybody_gets(start(anybody=True)) == [200] * 4
+    assert what_anybody_gets(start(folder="closed")) == [403, 421, 403, 403]

@@ -57,7 +57,7 @@ class Upstream(BaseHTTPRequestHandler):
 @pytest.fixture
 def proxy(tmp_path: Path) -> Iterator[Proxy]:
     issuer = Issuer("http://127.0.0.1/_issuer", tmp_path / "key.pem")
-    proxy = Proxy(port=_free_port(0), issuer=issuer)
+    proxy = Proxy(port=_free_port(0), issuer=issuer, secret="secret")
     proxy.start()
     yield proxy
     proxy.stop()

@@ -22,7 +22,7 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local import ROOT
-from local.aws import client
+from local.aws import client, root_secret
 from local.emulator import Emulator
 from tests.local.conftest import Start
 
@@ -31,6 +31,7 @@ GAPS = ("bounded_workers", "runtime_api_delay", "warm_workers")
 HANDLERS = """
 import os, random, secrets, signal, subprocess, sys, threading, time, uuid
 
+BEGUN = "/proc/self/environ"
 kept = []
 
 
@@ -52,6 +53,7 @@ def about(event, context):
         "parent": os.getppid(),
         "group": os.getpgid(0),
         "environment": dict(os.environ),
+        "begun_with": open(BEGUN).read() if os.path.exists(BEGUN) else "",
         "folder": os.getcwd(),
         "path": sys.path,
         "argv": sys.argv,
@@ -188,9 +190,11 @@ def test_a_forked_worker_is_what_the_bootstrap_would_have_started(functions: Fun
         functions.add("handlers.about", name="started", ANY="ü = '1'", PYTHONNODEBUGRANGES="1")
     )
     assert started["parent"] == functions.emulator.pid != forked["parent"]
-    of_each = {"AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_LOG_STREAM_NAME", "AWS_LAMBDA_RUNTIME_API"}
+    of_each = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
+    of_each |= {"AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_LOG_STREAM_NAME", "AWS_LAMBDA_RUNTIME_API"}
     of_the_shell = {"PWD", "OLDPWD", "SHLVL", "_"}
     for worker in (forked, started):
+        assert root_secret() not in worker.pop("begun_with") + str(worker["environment"])
         for name in of_each | of_the_shell | {"PYTHONNODEBUGRANGES"}:
             worker["environment"].pop(name, None)
     # But for the connection to who has forked it.

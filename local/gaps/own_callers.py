@@ -1,0 +1,257 @@
+"""ministack takes calls from anybody who reaches its port, web pages of any origin among them.
+
+It takes root's keys without a look at their signature, and for root's it takes `test`, any twelve
+digits and no key at all; any `Host`; calls that no AWS has (`/_ministack/reset`). It lets every
+page read what it answers. Who knows a function's name and role can work out its keys, and any page
+reaches the ports where workers fetch their calls. On AWS all of that takes a signature.
+"""
+
+import hmac
+import os
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+from urllib.parse import parse_qs, quote
+from uuid import uuid4
+
+from ministack import app
+from ministack.core import iam_evaluator, lambda_runtime, responses, router, sigv4
+from ministack.services import lambda_svc, s3, sts
+
+from local.callers import PROXY_HEADER, is_named, is_of_another_page, proxy_pass
+
+API = "/_aws/execute-api/"
+CALLBACK = "/_ministack/cfn-response/"
+"""Where a custom resource answers, by a token that it alone was given: on AWS a presigned URL."""
+READY = "/_ministack/ready"
+OTHERS = ("/_aws/", "/_localstack/", "/_ministack/")
+"""Where there is what AWS has not."""
+
+NOT_YOURS = b"This is somebody's local cloud, and takes calls of theirs alone.\n"
+
+Values = dict[str, list[str]]
+Refusal = tuple[int, dict[str, str], bytes]
+
+
+class Call:
+    """An HTTP call, as far as it matters who makes it."""
+
+    def __init__(self, scope: Any) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.raw_path = (scope.get("raw_path") or quote(self.path).encode()).decode("latin-1")
+        self.query: Values = parse_qs(
+            scope["query_string"].decode("latin-1"), keep_blank_values=True
+        )
+        self.headers: dict[str, str] = {}
+        for raw_name, raw_value in scope["headers"]:
+            name, value = raw_name.decode("latin-1").lower(), sigv4.decode_header_value(raw_value)
+            self.headers[name] = f"{self.headers[name]},{value}" if name in self.headers else value
+        self.service: str = router.detect_service(self.method, self.path, self.headers, self.query)
+
+    @property
+    def is_presigned(self) -> bool:
+        """Whether it has, or its answer allows a page to make, what S3 takes without a header."""
+        return (
+            self.service == "s3"
+            and not self.path.startswith(OTHERS)
+            and "authorization" not in self.headers
+            and self.query.get("X-Amz-Algorithm") == ["AWS4-HMAC-SHA256"]
+            and bool(self.query.get("X-Amz-Signature"))
+        )
+
+    @property
+    def needs_no_signature(self) -> bool:
+        """Whether it is answered to whoever is on this machine."""
+        return (self.method, self.path) == ("GET", READY) or (
+            self.method == "PUT" and self.path.startswith(CALLBACK)
+        )
+
+    def refusal(self, body: bytes) -> Refusal | None:
+        """What AWS answers where the signature in its header does not hold."""
+        if self.path.startswith(OTHERS) and not self.path.startswith(API):
+            return 403, {"Content-Type": "text/plain"}, b"AWS has no such call.\n"
+        failed = self._failure(body)
+        if failed is None:
+            return None
+        answer: Refusal = app._credential_failure(
+            self.service, "", str(uuid4()), iam_evaluator.AuthError(*failed), self.headers
+        )
+        return answer
+
+    def _failure(self, body: bytes) -> tuple[str, str] | None:
+        """What is wrong with its signature, as AWS calls it."""
+        if "authorization" not in self.headers:
+            return "MissingAuthenticationToken", "Request is missing Authentication Token"
+        if not self.headers["authorization"].startswith("AWS4-HMAC-SHA256 "):
+            return "IncompleteSignature", "Only signatures of version 4 are taken here."
+        signature = sigv4.parse_header_signature(self.headers)
+        if isinstance(signature, tuple):
+            return signature
+        key: str = signature.access_key_id
+        credential = iam_evaluator.resolve_credential(
+            key,
+            iam_evaluator.find_iam_access_key_account(key)
+            or responses._account_from_sts_session(key)
+            or responses.get_account_id(),
+            self.headers.get("x-amz-security-token", ""),
+        )
+        if isinstance(credential, iam_evaluator.CredentialResolutionError):
+            return credential.code, credential.message
+        if credential.principal_type == "Root" and key != os.environ["AWS_ACCESS_KEY_ID"]:
+            return "InvalidClientTokenId", "The security token included in the request is invalid."
+        failure: tuple[str, str] | None = sigv4.request_time_failure(
+            signature
+        ) or sigv4.header_signature_failure(
+            signature,
+            credential.secret_access_key,
+            self.method,
+            self.raw_path,
+            self.query,
+            self.headers,
+            body,
+        )
+        return failure
+
+
+class Gate:
+    """An ASGI app that lets through to ministack whoever may call."""
+
+    def __init__(self, ministack: Any, secret: str) -> None:
+        self._ministack = ministack
+        self._pass = proxy_pass(secret)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer a call, or refuse it."""
+        if scope["type"] == "lifespan":
+            await self._ministack(scope, receive, send)
+            return
+        named = is_named(scope["headers"])
+        if named and self._is_of_proxy(scope):
+            headers = [pair for pair in scope["headers"] if pair[0] != PROXY_HEADER]
+            await self._ministack(scope | {"headers": headers}, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+        elif named and (call := Call(scope)).is_presigned:
+            await self._presigned(call, scope, receive, send)
+        elif named and not is_of_another_page(scope["headers"]):
+            await self._signed(call, scope, receive, send)
+        else:
+            plain = {"Content-Type": "text/plain"}
+            await app._send_response(send, 403 if named else 421, plain, NOT_YOURS)
+
+    def _is_of_proxy(self, scope: Any) -> bool:
+        return scope["path"].startswith(API) and any(
+            name == PROXY_HEADER and hmac.compare_digest(value, self._pass)
+            for name, value in scope["headers"]
+        )
+
+    async def _presigned(self, call: Call, scope: Any, receive: Any, send: Any) -> None:
+        """Answer by S3 alone, and a page only as the bucket says."""
+        bucket = app._s3_cors_target(call.headers["host"], call.path)
+        if call.method == "OPTIONS":
+            refusal = s3.cors_preflight(*(bucket or ("", "")), call.headers)
+        else:
+            refusal = s3._verify_presigned_sigv4(call.method, call.path, call.headers, call.query)
+        shown = s3.cors_response_headers(bucket[0], call.method, call.headers) if bucket else {}
+        if refusal:
+            status, headers, body = refusal
+            await app._send_response(send, status, shown | headers, body)
+        else:
+            await self._ministack(scope, receive, _shown_to(send, shown))
+
+    async def _signed(self, call: Call, scope: Any, receive: Any, send: Any) -> None:
+        """Answer whoever signed this very call."""
+        body = await _whole(receive)
+        if body is None:  # who called has gone
+            return
+        refusal = None if call.needs_no_signature else call.refusal(body)
+        if refusal:
+            await app._send_response(send, *refusal)
+            return
+        messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def again() -> Any:
+            return messages.pop() if messages else await receive()
+
+        await self._ministack(scope, again, _shown_to(send, {}))
+
+
+async def _whole(receive: Any) -> bytes | None:
+    """The body of a call, if all of it comes."""
+    pieces = []
+    while (message := await receive())["type"] == "http.request":
+        pieces.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(pieces)
+    return None
+
+
+def _shown_to(send: Any, shown: dict[str, str]) -> Any:
+    """Let pages read an answer as these headers say, and not as ministack says."""
+
+    async def answer(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            headers = [
+                (name, value)
+                for name, value in message["headers"]
+                if not name.lower().startswith(b"access-control-")
+            ]
+            message = message | {"headers": headers + app._asgi_header_list(shown)}
+        await send(message)
+
+    return answer
+
+
+def _credentials(config: Any) -> dict[str, str]:
+    """The keys of a function: a session of its role."""
+    account, _ = lambda_runtime._account_region_from_function_config(config)
+    arn, name = config["FunctionArn"], config["FunctionName"][:64]
+    role = config["Role"].rpartition("/")[2]
+
+    def made(what: str) -> str:
+        said = f"{what} {arn} {config['Role']}".encode()
+        return hmac.new(os.environb[b"AWS_SECRET_ACCESS_KEY"], said, "sha256").hexdigest()
+
+    keys = {
+        "AWS_ACCESS_KEY_ID": f"ASIA{made('key')[:16].upper()}",
+        "AWS_SECRET_ACCESS_KEY": made("secret"),
+        "AWS_SESSION_TOKEN": made("token"),
+    }
+    sts.register_session(
+        keys["AWS_ACCESS_KEY_ID"],
+        {
+            "Arn": f"arn:aws:sts::{account}:assumed-role/{role}/{name}",
+            "UserId": f"{role}:{name}",
+            "SecretAccessKey": keys["AWS_SECRET_ACCESS_KEY"],
+            "SessionToken": keys["AWS_SESSION_TOKEN"],
+        },
+    )
+    return keys
+
+
+def _close_runtime_api() -> None:
+    """Let no page fetch a worker's calls, nor answer them."""
+    build = lambda_runtime.ProvidedWorker._build_handler_class
+
+    def build_for_workers(*args: Any) -> Any:
+        class Handler(build(*args)):  # type: ignore[misc]
+            def parse_request(self: BaseHTTPRequestHandler) -> bool:
+                if not super().parse_request():  # type: ignore[misc]
+                    return False
+                said = [(n.encode(), v.encode("latin-1")) for n, v in self.headers.items()]
+                if is_named(said) and not is_of_another_page(said):
+                    return True
+                self.send_error(403)
+                return False
+
+        return Handler
+
+    lambda_runtime.ProvidedWorker._build_handler_class = build_for_workers
+
+
+def close() -> None:
+    """Take calls that are signed, presigned, or the API's by its proxy; and no page's but those."""
+    app.app = Gate(app.app, os.environ["AWS_SECRET_ACCESS_KEY"])
+    for module in (lambda_runtime, lambda_svc):
+        module.execution_credentials = _credentials
+    _close_runtime_api()

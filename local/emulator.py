@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 
 from local import LOCAL, ROOT
+from local.aws import KEYS
 from local.boot import GAPS
 
 INTERPRETER = LOCAL / "ministack" / "bin" / "python"
@@ -36,6 +37,7 @@ class Emulator:
     ) -> None:
         """Name where it listens and keeps its state; nothing starts yet.
 
+        ``decisions`` is the file with what was allowed and refused, where that gap is closed.
         ``timescale`` multiplies what state machines wait before a retry: a compiled machine cannot
         say less than a second. ``gaps`` names the files of ``local.gaps`` that are closed,
         ``checkout`` the code that functions run. ``workers`` is how many of them there may be,
@@ -45,6 +47,7 @@ class Emulator:
         self.url = f"http://127.0.0.1:{port}"
         self.folder = folder
         self.log = folder / "emulator.log"
+        self.decisions = folder / "decisions.jsonl"
         self._timescale = timescale
         self._gaps = tuple(gaps)
         self._checkout = checkout
@@ -108,9 +111,13 @@ class Emulator:
         raise EmulatorError(f"ministack did not start; its log is {self.log}")
 
     def _environment(self) -> dict[str, str]:
-        # Workers inherit all of this: nothing may point them, or it, at a real account.
+        # Workers inherit all of this but the key: nothing may point them, or it, at a real account.
         ours = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
         return ours | {
+            # Rights are judged; this is the root key, of which workers get nothing.
+            "AUTH": "true",
+            **{name.upper(): value for name, value in KEYS.items()},
+            "RECOURSE_DECISIONS": str(self.decisions),
             "AWS_ENDPOINT_URL": self.url,
             "BIND_HOST": "127.0.0.1",
             "GATEWAY_PORT": str(self.port),

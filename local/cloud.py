@@ -131,6 +131,11 @@ class LocalCloud:
         return self._folder / "aws.config"
 
     @property
+    def decisions(self) -> Path:
+        """What was allowed and refused to whom: a line of JSON for each decision."""
+        return self._folder / "emulator" / "decisions.jsonl"
+
+    @property
     def deployment(self) -> Deployment:
         """The app as the emulator has it, to deploy again or destroy."""
         return Deployment(endpoint=self.aws_endpoint, folder=self._folder, root=self._root)

@@ -37,6 +37,7 @@ class Emulator:
     ) -> None:
         """Name where it listens and keeps its state; nothing starts yet.
 
+        ``decisions`` is the file with what was allowed and refused, where that gap is closed.
         ``timescale`` multiplies what state machines wait before a retry: a compiled machine cannot
         say less than a second. ``gaps`` names the files of ``local.gaps`` that are closed,
         ``checkout`` the code that functions run. ``workers`` is how many of them there may be,
@@ -46,6 +47,7 @@ class Emulator:
         self.url = f"http://127.0.0.1:{port}"
         self.folder = folder
         self.log = folder / "emulator.log"
+        self.decisions = folder / "decisions.jsonl"
         self._timescale = timescale
         self._gaps = tuple(gaps)
         self._checkout = checkout
@@ -110,11 +112,13 @@ class Emulator:
         raise EmulatorError(f"ministack did not start; its log is {self.log}")
 
     def _environment(self) -> dict[str, str]:
-        # Workers inherit all of this but root's key: nothing may point them, or it, at a real
-        # account.
+        # Workers inherit all of this but the key: nothing may point them, or it, at a real account.
         ours = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
         return ours | {
+            # Rights are judged; this is the root key, of which workers get nothing.
+            "AUTH": "true",
             **environment(self.url),
+            "RECOURSE_DECISIONS": str(self.decisions),
             "BIND_HOST": "127.0.0.1",
             "GATEWAY_PORT": str(self.port),
             "MINISTACK_HOST": "127.0.0.1",

@@ -8,14 +8,16 @@ reaches the ports where workers fetch their calls. On AWS all of that takes a si
 
 import hmac
 import os
+from functools import partial
 from http.server import BaseHTTPRequestHandler
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, quote
 from uuid import uuid4
 
 from ministack import app
 from ministack.core import iam_evaluator, lambda_runtime, responses, router, sigv4
-from ministack.services import lambda_svc, s3, sts
+from ministack.services import s3
 
 from local.callers import PROXY_HEADER, is_named, is_of_another_page, proxy_pass
 
@@ -27,6 +29,13 @@ OTHERS = ("/_aws/", "/_localstack/", "/_ministack/")
 """Where there is what AWS has not."""
 
 NOT_YOURS = b"This is somebody's local cloud, and takes calls of theirs alone.\n"
+
+UNSIGNED = iam_evaluator.AuthError(
+    "MissingAuthenticationToken", "Request is missing Authentication Token"
+)
+UNKNOWN = iam_evaluator.AuthError(
+    "InvalidClientTokenId", "The security token included in the request is invalid."
+)
 
 Values = dict[str, list[str]]
 Refusal = tuple[int, dict[str, str], bytes]
@@ -42,8 +51,9 @@ class Call:
         self.query: Values = parse_qs(
             scope["query_string"].decode("latin-1"), keep_blank_values=True
         )
+        self.raw_headers: list[tuple[bytes, bytes]] = scope["headers"]
         self.headers: dict[str, str] = {}
-        for raw_name, raw_value in scope["headers"]:
+        for raw_name, raw_value in self.raw_headers:
             name, value = raw_name.decode("latin-1").lower(), sigv4.decode_header_value(raw_value)
             self.headers[name] = f"{self.headers[name]},{value}" if name in self.headers else value
         self.service: str = router.detect_service(self.method, self.path, self.headers, self.query)
@@ -67,50 +77,51 @@ class Call:
         )
 
     def refusal(self, body: bytes) -> Refusal | None:
-        """What AWS answers where the signature in its header does not hold."""
+        """What AWS answers where the signature does not hold."""
         if self.path.startswith(OTHERS) and not self.path.startswith(API):
             return 403, {"Content-Type": "text/plain"}, b"AWS has no such call.\n"
-        failed = self._failure(body)
-        if failed is None:
+        failure = self._failure(body)
+        if failure is None:
             return None
         answer: Refusal = app._credential_failure(
-            self.service, "", str(uuid4()), iam_evaluator.AuthError(*failed), self.headers
+            self.service, "", str(uuid4()), failure, self.headers
         )
         return answer
 
-    def _failure(self, body: bytes) -> tuple[str, str] | None:
-        """What is wrong with its signature, as AWS calls it."""
-        if "authorization" not in self.headers:
-            return "MissingAuthenticationToken", "Request is missing Authentication Token"
-        if not self.headers["authorization"].startswith("AWS4-HMAC-SHA256 "):
-            return "IncompleteSignature", "Only signatures of version 4 are taken here."
+    def _failure(self, body: bytes) -> Any:
+        """What is wrong with the signature, as AWS calls it."""
+        key = router.extract_access_key_id(self.headers, self.query)
+        if iam_evaluator.is_root_access_key(key):
+            return self._failure_of_root(key, body)
+        iam_evaluator.pin_signed_request(self.method, self.raw_path, self.query, self.raw_headers)
+        iam_evaluator.pin_signed_body(body)
+        account = iam_evaluator.find_iam_access_key_account(key) or responses.get_account_id()
+        checked = iam_evaluator.authenticate(key, account)
+        if checked is None:
+            return UNSIGNED
+        return checked if isinstance(checked, iam_evaluator.AuthError) else None
+
+    def _failure_of_root(self, key: str, body: bytes) -> Any:
+        if not self.headers.get("authorization", "").startswith("AWS4-HMAC-SHA256 "):
+            return UNSIGNED
+        if key != os.environ["AWS_ACCESS_KEY_ID"]:
+            return UNKNOWN
         signature = sigv4.parse_header_signature(self.headers)
-        if isinstance(signature, tuple):
-            return signature
-        key: str = signature.access_key_id
-        credential = iam_evaluator.resolve_credential(
-            key,
-            iam_evaluator.find_iam_access_key_account(key)
-            or responses._account_from_sts_session(key)
-            or responses.get_account_id(),
-            self.headers.get("x-amz-security-token", ""),
-        )
-        if isinstance(credential, iam_evaluator.CredentialResolutionError):
-            return credential.code, credential.message
-        if credential.principal_type == "Root" and key != os.environ["AWS_ACCESS_KEY_ID"]:
-            return "InvalidClientTokenId", "The security token included in the request is invalid."
-        failure: tuple[str, str] | None = sigv4.request_time_failure(
+        failure = (
             signature
-        ) or sigv4.header_signature_failure(
-            signature,
-            credential.secret_access_key,
-            self.method,
-            self.raw_path,
-            self.query,
-            self.headers,
-            body,
+            if isinstance(signature, tuple)
+            else sigv4.request_time_failure(signature)
+            or sigv4.header_signature_failure(
+                signature,
+                os.environ["AWS_SECRET_ACCESS_KEY"],
+                self.method,
+                self.raw_path,
+                self.query,
+                self.headers,
+                body,
+            )
         )
-        return failure
+        return failure and iam_evaluator.AuthError(*failure)
 
 
 class Gate:
@@ -202,33 +213,6 @@ def _shown_to(send: Any, shown: dict[str, str]) -> Any:
     return answer
 
 
-def _credentials(config: Any) -> dict[str, str]:
-    """The keys of a function: a session of its role."""
-    account, _ = lambda_runtime._account_region_from_function_config(config)
-    arn, name = config["FunctionArn"], config["FunctionName"][:64]
-    role = config["Role"].rpartition("/")[2]
-
-    def made(what: str) -> str:
-        said = f"{what} {arn} {config['Role']}".encode()
-        return hmac.new(os.environb[b"AWS_SECRET_ACCESS_KEY"], said, "sha256").hexdigest()
-
-    keys = {
-        "AWS_ACCESS_KEY_ID": f"ASIA{made('key')[:16].upper()}",
-        "AWS_SECRET_ACCESS_KEY": made("secret"),
-        "AWS_SESSION_TOKEN": made("token"),
-    }
-    sts.register_session(
-        keys["AWS_ACCESS_KEY_ID"],
-        {
-            "Arn": f"arn:aws:sts::{account}:assumed-role/{role}/{name}",
-            "UserId": f"{role}:{name}",
-            "SecretAccessKey": keys["AWS_SECRET_ACCESS_KEY"],
-            "SessionToken": keys["AWS_SESSION_TOKEN"],
-        },
-    )
-    return keys
-
-
 def _close_runtime_api() -> None:
     """Let no page fetch a worker's calls, nor answer them."""
     build = lambda_runtime.ProvidedWorker._build_handler_class
@@ -251,7 +235,9 @@ def _close_runtime_api() -> None:
 
 def close() -> None:
     """Take calls that are signed, presigned, or the API's by its proxy; and no page's but those."""
-    app.app = Gate(app.app, os.environ["AWS_SECRET_ACCESS_KEY"])
-    for module in (lambda_runtime, lambda_svc):
-        module.execution_credentials = _credentials
+    secret = os.environ["AWS_SECRET_ACCESS_KEY"]
+    app.app = Gate(app.app, secret)
+    # All that this module hashes are the keys of functions, by their names.
+    keyed = partial(hmac.new, secret.encode(), digestmod="sha256")
+    lambda_runtime.hashlib = SimpleNamespace(sha256=keyed)
     _close_runtime_api()

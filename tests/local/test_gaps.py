@@ -11,11 +11,13 @@ import socket
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
@@ -24,10 +26,9 @@ from websockets.typing import Subprotocol
 from local.aws import client, root_secret
 from local.callers import PROXY_HEADER, proxy_pass
 from local.emulator import Emulator
-from tests.local.conftest import Start
+from tests.decisions import Refusal, decisions_of
+from tests.local.conftest import ROLE, Start, clients_of_user, document
 from tests.patience import PATIENCE
-
-ROLE = "arn:aws:iam::000000000000:role/any"
 
 
 def run(emulator: Emulator, definition: dict[str, Any]) -> dict[str, Any]:
@@ -531,15 +532,193 @@ def what_anybody_gets(emulator: Emulator) -> list[int]:
         "authorization": f"{key}, SignedHeaders=host, Signature=none",
         "x-amz-date": "20261128T000000Z",
     }
-    page = {"origin": "http://127.0.0.1:1"}
     asked = {"Action": "ListQueues"}
     with httpx.Client(base_url=emulator.url, timeout=PATIENCE, trust_env=False) as http:
         return [
-            http.post("/", headers=headers, data=asked).status_code
-            for headers in (page, {"host": "evil.example"}, signed)
+            http.post("/", headers=signed | more, data=asked).status_code
+            for more in ({"origin": "http://127.0.0.1:1"}, {"host": "evil.example"}, {})
         ] + [http.post("/_ministack/reset").status_code]
 
 
 def test_only_its_owner_calls_it(start: Start) -> None:
     assert what_anybody_gets(start(anybody=True)) == [200] * 4
     assert what_anybody_gets(start(folder="closed")) == [403, 421, 403, 403]
+
+
+def stored_by_plain_http(emulator: Emulator) -> int:
+    """Store into a bucket that denies what does not come by TLS; the status."""
+    root = client("s3", emulator.url)
+    root.create_bucket(Bucket="tls")
+    deny = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": "arn:aws:s3:::tls/*",
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+    root.put_bucket_policy(Bucket="tls", Policy=document(deny))
+    user = clients_of_user(emulator.url, "user", {"Action": "s3:*", "Resource": "*"})
+    answer = user("s3").put_object(Bucket="tls", Key="k", Body=b"")
+    return int(answer["ResponseMetadata"]["HTTPStatusCode"])
+
+
+def test_plain_http_on_loopback_is_judged_as_tls(start: Start, expected: list[Refusal]) -> None:
+    expected.append(Refusal("user/user", "s3:PutObject"))
+    with pytest.raises(ClientError, match="AccessDenied"):
+        stored_by_plain_http(start())
+    assert stored_by_plain_http(start("secure_transport", folder="closed")) == 200
+
+
+def published_in_a_batch(emulator: Emulator) -> int:
+    """How many messages a user publishes at once who may publish."""
+    topic = client("sns", emulator.url).create_topic(Name="topic")["TopicArn"]
+    user = clients_of_user(emulator.url, "user", {"Action": "sns:Publish", "Resource": topic})
+    entries = [{"Id": one, "Message": one} for one in "ab"]
+    answer = user("sns").publish_batch(TopicArn=topic, PublishBatchRequestEntries=entries)
+    return len(answer["Successful"])
+
+
+def test_who_may_publish_may_publish_a_batch(start: Start, expected: list[Refusal]) -> None:
+    expected.append(Refusal("user/user", "sns:PublishBatch"))
+    with pytest.raises(ClientError, match="AuthorizationError"):
+        published_in_a_batch(start())
+    assert published_in_a_batch(start("publish_batch", folder="closed")) == 2
+
+
+def starts_by(emulator: Emulator) -> dict[str, bool]:
+    """By what a user may start a machine who may start it by its alias `live`."""
+    states = client("stepfunctions", emulator.url)
+    definition = json.dumps({"StartAt": "end", "States": {"end": {"Type": "Succeed"}}})
+    machine = states.create_state_machine(name="machine", definition=definition, roleArn=ROLE)
+    arn = machine["stateMachineArn"]
+    version = states.publish_state_machine_version(stateMachineArn=arn)["stateMachineVersionArn"]
+    routes = [{"stateMachineVersionArn": version, "weight": 100}]
+    for alias in ("live", "other"):
+        states.create_state_machine_alias(name=alias, routingConfiguration=routes)
+    by_alias = {"StringEquals": {"states:StateMachineQualifier": "live"}}
+    may = {"Action": "states:StartExecution", "Resource": arn, "Condition": by_alias}
+    user = clients_of_user(emulator.url, "user", may)("stepfunctions")
+
+    def starts(by: str) -> bool:
+        try:
+            user.start_execution(stateMachineArn=by)
+        except ClientError as error:
+            assert error.response["Error"]["Code"] == "AccessDeniedException"
+            return False
+        return True
+
+    return {
+        by.removeprefix(arn): starts(by) for by in (arn, version, f"{arn}:live", f"{arn}:other")
+    }
+
+
+def test_a_start_by_an_alias_is_judged_by_its_machine(
+    start: Start, expected: list[Refusal]
+) -> None:
+    expected.append(Refusal("user/user", "states:StartExecution"))
+    assert not any(starts_by(start()).values())
+    closed = starts_by(start("start_by_alias", folder="closed"))
+    assert closed == {"": False, ":1": False, ":live": True, ":other": False}
+
+
+FRESH = (
+    {"StringNotEquals": {"s3:signatureversion": "AWS4-HMAC-SHA256"}},
+    {"NumericGreaterThan": {"s3:signatureAge": "15000"}},
+)
+
+
+def reads_of_a_bucket_for_fresh_signatures(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, int]:
+    """With what status an object is read and copied, by how the request is signed."""
+    root = client("s3", emulator.url)
+    root.create_bucket(Bucket="fresh")
+    root.put_object(Bucket="fresh", Key="k", Body=b"")
+    deny = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": "arn:aws:s3:::fresh/*",
+    }
+    policy = document(*({**deny, "Condition": one} for one in FRESH))
+    root.put_bucket_policy(Bucket="fresh", Policy=policy)
+    make = clients_of_user(emulator.url, "user", {"Action": "s3:*", "Resource": "*"})
+
+    def called(version: str) -> int:
+        try:
+            made = make("s3", config=Config(signature_version=version))
+            got = made.get_object(Bucket="fresh", Key="k")
+        except ClientError as error:
+            got = error.response
+        return int(got["ResponseMetadata"]["HTTPStatusCode"])
+
+    def presigned(version: str) -> str:
+        made = make("s3", config=Config(signature_version=version))
+        url: str = made.generate_presigned_url("get_object", {"Bucket": "fresh", "Key": "k"})
+        return url
+
+    def got(url: str) -> int:
+        return httpx.get(url, trust_env=False).status_code
+
+    found = {f"header {version}": called(version) for version in ("s3v4", "s3")}
+    found |= {f"presigned {one}": got(presigned(one)) for one in ("s3v4", "s3-query")}
+    with monkeypatch.context() as patch:
+        past = datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=17)
+        patch.setattr("botocore.auth.get_current_datetime", lambda: past)
+        found["presigned long ago"] = got(presigned("s3v4"))
+    try:
+        # Who copies reads the source too.
+        make("s3").copy_object(Bucket="fresh", Key="copy", CopySource="fresh/k")
+        found["copied"] = 200
+    except ClientError as error:
+        found["copied"] = error.response["ResponseMetadata"]["HTTPStatusCode"]
+    return found
+
+
+def test_policies_are_told_how_and_when_a_request_was_signed(
+    start: Start, expected: list[Refusal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected += [Refusal("user/user", f"s3:{one}Object") for one in ("Get", "Put")]
+    shipped = reads_of_a_bucket_for_fresh_signatures(start(), monkeypatch)
+    assert set(shipped.values()) == {403}
+    closed = start("signatures", folder="closed")
+    assert reads_of_a_bucket_for_fresh_signatures(closed, monkeypatch) == {
+        "header s3v4": 200,
+        "header s3": 403,
+        "presigned s3v4": 200,
+        "presigned s3-query": 403,
+        "presigned long ago": 403,
+        "copied": 200,
+    }
+
+
+def test_each_decision_is_kept_with_who_asked_and_why_not(
+    start: Start, expected: list[Refusal]
+) -> None:
+    expected += [Refusal("user/user", "s3:CreateBucket"), Refusal("user/user", "s3:PutObject")]
+    emulator = start()
+    client("s3", emulator.url).create_bucket(Bucket="any")
+    deny = {"Sid": "NoK", "Effect": "Deny", "Principal": "*", "Action": "s3:PutObject"}
+    policy = document(deny | {"Resource": "arn:aws:s3:::any/k"})
+    client("s3", emulator.url).put_bucket_policy(Bucket="any", Policy=policy)
+    user = clients_of_user(emulator.url, "user", {"Action": "s3:PutObject", "Resource": "*"})("s3")
+    user.put_object(Bucket="any", Key="a", Body=b"")
+    for refused in (
+        lambda: user.put_object(Bucket="any", Key="k", Body=b""),
+        lambda: user.create_bucket(Bucket="other"),
+    ):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            refused()
+    who = "arn:aws:iam::000000000000:user/user"
+    told = [
+        {k: one.get(k) for k in ("who", "action", "resource", "decision", "statement")}
+        for one in decisions_of(emulator.decisions)
+    ]
+    assert told == [
+        dict(zip(told[0], (who, *rest), strict=True))
+        for rest in (
+            ("s3:PutObject", "arn:aws:s3:::any/a", "Allow", None),
+            ("s3:PutObject", "arn:aws:s3:::any/k", "Deny", "NoK"),
+            ("s3:CreateBucket", "arn:aws:s3:::other", "ImplicitDeny", ""),
+        )
+    ], "and none of the root key's"

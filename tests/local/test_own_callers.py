@@ -21,6 +21,7 @@ from local.aws import KEY_ID, REGION, client, root_secret
 from local.callers import PROXY_HEADER, proxy_pass
 from local.cloud import _free_port
 from local.emulator import Emulator
+from tests.local.conftest import ROLE, make_role
 from tests.local.test_gaps import websocket_api
 from tests.patience import PATIENCE
 
@@ -55,6 +56,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     gaps = ("own_callers", "runtime_api_delay", "warm_workers")
     emulator = Emulator(port=_free_port(0), folder=folder, gaps=gaps)
     emulator.start()
+    make_role(emulator)
     yield emulator
     emulator.stop()
 
@@ -330,7 +332,7 @@ def worker(emulator: Emulator) -> dict[str, Any]:
         FunctionName="own",
         Runtime="provided.al2023",
         Handler="own.handler",
-        Role="arn:aws:iam::000000000000:role/own",
+        Role=ROLE,
         Code={"ZipFile": packed.getvalue()},
         Timeout=20,
     )
@@ -339,13 +341,13 @@ def worker(emulator: Emulator) -> dict[str, Any]:
 
 
 def test_a_function_acts_as_its_role_and_knows_nothing_of_root(worker: dict[str, Any]) -> None:
-    assert worker["who"].endswith(":assumed-role/own/own")
+    assert worker["who"].endswith(":assumed-role/any/own")
     assert root_secret() not in json.dumps(worker["environment"])
 
 
 def test_the_keys_of_a_function_cannot_be_worked_out(worker: dict[str, Any]) -> None:
     arn = f"arn:aws:lambda:{REGION}:000000000000:function:own"
-    digest = hashlib.sha256(f"{arn}:arn:aws:iam::000000000000:role/own".encode()).hexdigest()
+    digest = hashlib.sha256(f"{arn}:{ROLE}".encode()).hexdigest()
     assert worker["keys"] != [
         f"ASIA{digest[:16].upper()}",
         hashlib.sha256(f"secret:{digest}".encode()).hexdigest(),

@@ -18,20 +18,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local import ROOT
-from local.aws import client, root_secret
+from local.aws import ACCOUNT, REGION, client
 from local.emulator import Emulator
-from tests.local.conftest import Start
+from tests.local.conftest import ROLE, Start
 
-ROLE = "arn:aws:iam::000000000000:role/any"
 GAPS = ("bounded_workers", "runtime_api_delay", "warm_workers")
 HANDLERS = """
 import os, random, secrets, signal, subprocess, sys, threading, time, uuid
 
-BEGUN = "/proc/self/environ"
 kept = []
 
 
@@ -53,7 +52,6 @@ def about(event, context):
         "parent": os.getppid(),
         "group": os.getpgid(0),
         "environment": dict(os.environ),
-        "begun_with": open(BEGUN).read() if os.path.exists(BEGUN) else "",
         "folder": os.getcwd(),
         "path": sys.path,
         "argv": sys.argv,
@@ -190,11 +188,10 @@ def test_a_forked_worker_is_what_the_bootstrap_would_have_started(functions: Fun
         functions.add("handlers.about", name="started", ANY="ü = '1'", PYTHONNODEBUGRANGES="1")
     )
     assert started["parent"] == functions.emulator.pid != forked["parent"]
-    of_each = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
-    of_each |= {"AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_LOG_STREAM_NAME", "AWS_LAMBDA_RUNTIME_API"}
+    of_each = {"AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_LOG_STREAM_NAME", "AWS_LAMBDA_RUNTIME_API"}
+    of_each |= {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
     of_the_shell = {"PWD", "OLDPWD", "SHLVL", "_"}
     for worker in (forked, started):
-        assert root_secret() not in worker.pop("begun_with") + str(worker["environment"])
         for name in of_each | of_the_shell | {"PYTHONNODEBUGRANGES"}:
             worker["environment"].pop(name, None)
     # But for the connection to who has forked it.
@@ -204,6 +201,23 @@ def test_a_forked_worker_is_what_the_bootstrap_would_have_started(functions: Fun
         for name in ("pid", "parent", "group", "chance"):
             del worker[name]
     assert forked == started
+
+
+def test_a_function_acts_under_its_role_and_finds_no_root_key(functions: Functions) -> None:
+    for name, variables in (("forked", {}), ("started", {"PYTHONNODEBUGRANGES": "1"})):
+        worker = functions.call(functions.add("handlers.about", name=name, **variables))
+        session = {
+            argument: worker["environment"][argument.upper()]
+            for argument in ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+        }
+        sts: Any = boto3.client(
+            "sts", endpoint_url=functions.emulator.url, region_name=REGION, **session
+        )
+        who = sts.get_caller_identity()["Arn"]
+        assert who == f"arn:aws:sts::{ACCOUNT}:assumed-role/any/{name}"
+    forked_by = functions.call("forked")["parent"]
+    environment = Path("/proc", str(forked_by), "environ").read_bytes()
+    assert b"RECOURSE_CHECKOUT=" in environment and b"AWS_SECRET_ACCESS_KEY=" not in environment
 
 
 def test_what_a_handler_does_to_its_process_reaches_no_other(functions: Functions) -> None:

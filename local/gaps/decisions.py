@@ -1,0 +1,63 @@
+"""ministack keeps no record of what it allowed and refused; on AWS that is CloudTrail's.
+
+A line of JSON for each decision, in the file that `RECOURSE_DECISIONS` names: who, by what key,
+asked for which action on what, and where it was refused by which statement, or why. What the root
+key asks for is nobody's to decide, and only kept where it is refused. Of the lines the latest
+stay, half of them at least in the file and the rest beside it, as `….1`.
+"""
+
+import json
+import logging
+import os
+import time
+from logging.handlers import RotatingFileHandler
+from typing import Any
+
+from ministack.core import iam_evaluator
+
+LARGEST = 32 * 2**20
+"""Bytes of each of the two files: some 100,000 decisions."""
+
+
+def _log(path: str) -> logging.Logger:
+    log = logging.Logger("decisions")
+    log.addHandler(RotatingFileHandler(path, maxBytes=LARGEST, backupCount=1))
+    return log
+
+
+def _who(key: str) -> str:
+    identity = iam_evaluator.resolve_caller_identity(key)
+    return identity["userArn"] if identity else key
+
+
+def _refusal(refused: Any) -> dict[str, str]:
+    if isinstance(refused, iam_evaluator.AuthError):
+        return {"decision": "Unauthenticated", "reason": f"{refused.code}: {refused.message}"}
+    return {
+        "decision": refused.decision,
+        "statement": refused.matched_sid,
+        "reason": refused.reason,
+        "policy_of": refused.resource_policy_arn,
+    }
+
+
+def close() -> None:
+    """Keep each decision."""
+    enforce, log = iam_evaluator.enforce, _log(os.environ["RECOURSE_DECISIONS"])
+
+    def enforce_and_keep(
+        key: str,
+        action: str,
+        service: str,
+        region: str,
+        resource_arn: str = "*",
+        service_context: dict[str, Any] | None = None,
+    ) -> Any:
+        refused = enforce(key, action, service, region, resource_arn, service_context)
+        if refused or not iam_evaluator.is_root_access_key(key):
+            told = {"at": time.time(), "who": _who(key), "action": action, "resource": resource_arn}
+            decided = _refusal(refused) if refused else {"decision": "Allow"}
+            log.info(json.dumps(told | decided))
+        return refused
+
+    iam_evaluator.enforce = enforce_and_keep

@@ -22,9 +22,7 @@ from ministack.services import s3
 from local.callers import PROXY_HEADER, is_named, is_of_another_page, proxy_pass
 
 API = "/_aws/execute-api/"
-CALLBACK = "/_ministack/cfn-response/"
-"""Where a custom resource answers, by a token that it alone was given: on AWS a presigned URL."""
-READY = "/_ministack/ready"
+READY = "GET", "/_ministack/ready"
 OTHERS = ("/_aws/", "/_localstack/", "/_ministack/")
 """Where there is what AWS has not."""
 
@@ -69,15 +67,10 @@ class Call:
             and bool(self.query.get("X-Amz-Signature"))
         )
 
-    @property
-    def needs_no_signature(self) -> bool:
-        """Whether it is answered to whoever is on this machine."""
-        return (self.method, self.path) == ("GET", READY) or (
-            self.method == "PUT" and self.path.startswith(CALLBACK)
-        )
-
     def refusal(self, body: bytes) -> Refusal | None:
         """What AWS answers where the signature does not hold."""
+        if (self.method, self.path) == READY:
+            return None
         if self.path.startswith(OTHERS) and not self.path.startswith(API):
             return 403, {"Content-Type": "text/plain"}, b"AWS has no such call.\n"
         failure = self._failure(body)
@@ -175,7 +168,7 @@ class Gate:
         body = await _whole(receive)
         if body is None:  # who called has gone
             return
-        refusal = None if call.needs_no_signature else call.refusal(body)
+        refusal = call.refusal(body)
         if refusal:
             await app._send_response(send, *refusal)
             return

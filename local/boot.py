@@ -18,6 +18,7 @@ GAPS = (
     "decisions",
     "execution_starts",
     "http_answers",
+    "parsed_policies",
     "publish_batch",
     "retry_delays",
     "runtime_api_delay",

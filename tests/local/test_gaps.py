@@ -8,6 +8,7 @@ import json
 import os
 import re
 import socket
+import subprocess
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -23,8 +24,9 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
+from local import ROOT
 from local.aws import client
-from local.emulator import Emulator
+from local.emulator import INTERPRETER, Emulator
 from tests.decisions import Refusal, decisions_of
 from tests.local.conftest import ROLE, Start, clients_of_user, document
 from tests.patience import PATIENCE
@@ -693,3 +695,70 @@ def test_each_decision_is_kept_with_who_asked_and_why_not(
             ("s3:CreateBucket", "arn:aws:s3:::other", "ImplicitDeny", ""),
         )
     ], "and none of the root key's"
+
+
+READS = """
+import json
+from types import SimpleNamespace
+from ministack.core import iam_evaluator
+from ministack.services import iam, sts
+
+{close}
+policy = {{"Statement": {{"Effect": "Allow", "Action": "sqs:*", "Resource": "*"}}}}
+iam._roles["role"] = {{"InlinePolicies": {{"any": json.dumps(policy)}}}}
+arn = "arn:aws:sts::000000000000:assumed-role/role/session"
+sts._sessions["KEY"] = {{"Arn": arn, "SecretAccessKey": "s", "SessionToken": "t"}}
+read = []
+iam_evaluator.json = SimpleNamespace(loads=lambda text: read.append(text) or json.loads(text))
+for _ in range(3):
+    assert iam_evaluator.enforce("KEY", "sqs:SendMessage", "sqs", "us-east-1") is None
+print(len(read))
+"""
+
+
+def reads_of_a_policy_in_three_decisions(close: str) -> int:
+    run = subprocess.run(
+        [INTERPRETER, "-c", READS.format(close=close)],
+        cwd=ROOT,
+        env=os.environ | {"AUTH": "true", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    return int(run.stdout)
+
+
+def test_the_text_of_a_policy_is_read_once(start: Start, expected: list[Refusal]) -> None:
+    assert reads_of_a_policy_in_three_decisions("") == 3
+    closed = "from local.gaps import parsed_policies; parsed_policies.close()"
+    assert reads_of_a_policy_in_three_decisions(closed) == 1
+    # One that is changed counts at once.
+    emulator = start("parsed_policies")
+    user = clients_of_user(emulator.url, "user", {"Action": "s3:*", "Resource": "*"})("s3")
+    user.create_bucket(Bucket="before")
+    expected.append(Refusal("user/user", "s3:CreateBucket"))
+    nothing = document({"Effect": "Deny", "Action": "*", "Resource": "*"})
+    client("iam", emulator.url).put_user_policy(
+        UserName="user", PolicyName="may", PolicyDocument=nothing
+    )
+    with pytest.raises(ClientError, match="AccessDenied"):
+        user.create_bucket(Bucket="after")
+
+
+def test_the_latest_decisions_are_kept(tmp_path: Path) -> None:
+    file = tmp_path / "decisions.jsonl"
+    script = (
+        "from local.gaps import decisions\n"
+        "decisions.LARGEST = 100\n"
+        f"log = decisions.Log({str(file)!r})\n"
+        "for number in range(12):\n"
+        "    log.keep({'who': 'x' * 20, 'number': number})\n"
+    )
+    subprocess.run(
+        [INTERPRETER, "-c", script],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    numbers = [one["number"] for one in decisions_of(file)]
+    assert numbers == list(range(12))[-len(numbers) :] and 2 <= len(numbers) <= 4

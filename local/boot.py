@@ -11,6 +11,7 @@ import threading
 import time
 
 GAPS = (
+    "batch_actions",
     "batches_of_streams",
     "bounded_memory",
     "bounded_workers",
@@ -19,7 +20,6 @@ GAPS = (
     "execution_starts",
     "http_answers",
     "parsed_policies",
-    "publish_batch",
     "retry_delays",
     "runtime_api_delay",
     "secure_transport",

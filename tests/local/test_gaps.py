@@ -11,6 +11,7 @@ import socket
 import subprocess
 import time
 import zipfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -542,20 +543,51 @@ def test_plain_http_on_loopback_is_judged_as_tls(start: Start, expected: list[Re
     assert stored_by_plain_http(start("secure_transport", folder="closed")) == 200
 
 
-def published_in_a_batch(emulator: Emulator) -> int:
-    """How many messages a user publishes at once who may publish."""
-    topic = client("sns", emulator.url).create_topic(Name="topic")["TopicArn"]
-    user = clients_of_user(emulator.url, "user", {"Action": "sns:Publish", "Resource": topic})
-    entries = [{"Id": one, "Message": one} for one in "ab"]
-    answer = user("sns").publish_batch(TopicArn=topic, PublishBatchRequestEntries=entries)
-    return len(answer["Successful"])
+def batches(emulator: Emulator) -> dict[str, bool]:
+    """Which batches somebody may send who has the actions that are in them."""
+    sns, sqs = client("sns", emulator.url), client("sqs", emulator.url)
+    topic = sns.create_topic(Name="topic")["TopicArn"]
+    queue = sqs.create_queue(QueueName="queue")["QueueUrl"]
+    sqs.send_message(QueueUrl=queue, MessageBody="any")
+    (message,) = sqs.receive_message(QueueUrl=queue)["Messages"]
+    singles = ["ChangeMessageVisibility", "DeleteMessage", "SendMessage"]
+    may = ["sns:Publish", *(f"sqs:{one}" for one in singles)]
+    user = clients_of_user(emulator.url, "user", {"Action": may, "Resource": "*"})
+    publisher, taker = user("sns"), user("sqs")
+    taken = {"Id": "a", "ReceiptHandle": message["ReceiptHandle"]}
+
+    def succeeds(call: Callable[..., Any], **asked: Any) -> bool:
+        try:
+            return len(call(**asked)["Successful"]) == 1
+        except ClientError as error:
+            assert "not authorized to perform" in str(error)
+            return False
+
+    return {
+        "publish": succeeds(
+            publisher.publish_batch,
+            TopicArn=topic,
+            PublishBatchRequestEntries=[{"Id": "a", "Message": "any"}],
+        ),
+        "send": succeeds(
+            taker.send_message_batch,
+            QueueUrl=queue,
+            Entries=[{"Id": "a", "MessageBody": "any"}],
+        ),
+        "put off": succeeds(
+            taker.change_message_visibility_batch,
+            QueueUrl=queue,
+            Entries=[taken | {"VisibilityTimeout": 60}],
+        ),
+        "delete": succeeds(taker.delete_message_batch, QueueUrl=queue, Entries=[taken]),
+    }
 
 
-def test_who_may_publish_may_publish_a_batch(start: Start, expected: list[Refusal]) -> None:
-    expected.append(Refusal("user/user", "sns:PublishBatch"))
-    with pytest.raises(ClientError, match="AuthorizationError"):
-        published_in_a_batch(start())
-    assert published_in_a_batch(start("publish_batch", folder="closed")) == 2
+def test_a_batch_takes_the_right_to_what_is_in_it(start: Start, expected: list[Refusal]) -> None:
+    names = ["sns:Publish", "sqs:SendMessage", "sqs:ChangeMessageVisibility", "sqs:DeleteMessage"]
+    expected += [Refusal("user/user", f"{one}Batch") for one in names]
+    assert not any(batches(start()).values())
+    assert all(batches(start("batch_actions", folder="closed")).values())
 
 
 def starts_by(emulator: Emulator) -> dict[str, bool]:

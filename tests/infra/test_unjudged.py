@@ -138,7 +138,8 @@ def test_a_function_that_a_service_may_no_longer_invoke_is_found(
     who = f"{service}.amazonaws.com"
 
     def is_its(body: Document) -> bool:
-        return body["Type"] == "AWS::Lambda::Permission" and body["Properties"]["Principal"] == who
+        is_permission = body["Type"] == "AWS::Lambda::Permission"
+        return is_permission and bool(body["Properties"]["Principal"] == who)
 
     must_find(less(dev.templates, is_its), f"{who} may not invoke ")
 

@@ -708,12 +708,10 @@ def test_each_decision_is_kept_with_who_asked_and_why_not(
     client("s3", emulator.url).put_bucket_policy(Bucket="any", Policy=policy)
     user = clients_of_user(emulator.url, "user", {"Action": "s3:PutObject", "Resource": "*"})("s3")
     user.put_object(Bucket="any", Key="a", Body=b"")
-    for refused in (
-        lambda: user.put_object(Bucket="any", Key="k", Body=b""),
-        lambda: user.create_bucket(Bucket="other"),
-    ):
-        with pytest.raises(ClientError, match="AccessDenied"):
-            refused()
+    with pytest.raises(ClientError, match="AccessDenied"):
+        user.put_object(Bucket="any", Key="k", Body=b"")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        user.create_bucket(Bucket="other")
     who = "arn:aws:iam::000000000000:user/user"
     told = [
         {k: one.get(k) for k in ("who", "action", "resource", "decision", "statement")}

@@ -2,8 +2,8 @@
 
 A line of JSON for each decision, in the file that `RECOURSE_DECISIONS` names: who, by what key,
 asked for which action on what, and where it was refused by which statement, or why. What the root
-key asks for is nobody's to decide, and only kept where it is refused. Of the lines the latest
-stay, half of them at least in the file and the rest beside it, as `….1`.
+key asks for is nobody's to decide, and only kept where it is refused. The latest lines stay: those
+of the file, and before them those of the one that it took the place of when that was full, `….1`.
 """
 
 import json

@@ -11,6 +11,7 @@ import threading
 import time
 
 GAPS = (
+    "batch_actions",
     "batches_of_streams",
     "bounded_memory",
     "bounded_workers",
@@ -19,7 +20,7 @@ GAPS = (
     "execution_starts",
     "http_answers",
     "own_callers",
-    "publish_batch",
+    "parsed_policies",
     "retry_delays",
     "runtime_api_delay",
     "secure_transport",

@@ -2,15 +2,14 @@
 
 A line of JSON for each decision, in the file that `RECOURSE_DECISIONS` names: who, by what key,
 asked for which action on what, and where it was refused by which statement, or why. What the root
-key asks for is nobody's to decide, and only kept where it is refused. Of the lines the latest
-stay, half of them at least in the file and the rest beside it, as `….1`.
+key asks for is nobody's to decide, and only kept where it is refused. The latest lines stay: those
+of the file, and before them those of the one that it took the place of when that was full, `….1`.
 """
 
 import json
-import logging
 import os
+import threading
 import time
-from logging.handlers import RotatingFileHandler
 from typing import Any
 
 from ministack.core import iam_evaluator
@@ -19,10 +18,29 @@ LARGEST = 32 * 2**20
 """Bytes of each of the two files: some 100,000 decisions."""
 
 
-def _log(path: str) -> logging.Logger:
-    log = logging.Logger("decisions")
-    log.addHandler(RotatingFileHandler(path, maxBytes=LARGEST, backupCount=1))
-    return log
+class Log:
+    """Lines in a file; where it is full, it takes the place of the one before.
+
+    The standard library's own takes longer than what is to be written down.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._file = self._open()
+
+    def keep(self, said: dict[str, Any]) -> None:
+        """Write a line."""
+        line = json.dumps(said).encode() + b"\n"
+        with self._lock:
+            if self._file.tell() + len(line) > LARGEST:
+                self._file.close()
+                os.replace(self._path, f"{self._path}.1")
+                self._file = self._open()
+            self._file.write(line)
+
+    def _open(self) -> Any:
+        return open(self._path, "ab", buffering=0)
 
 
 def _who(key: str) -> str:
@@ -43,7 +61,7 @@ def _refusal(refused: Any) -> dict[str, str]:
 
 def close() -> None:
     """Keep each decision."""
-    enforce, log = iam_evaluator.enforce, _log(os.environ["RECOURSE_DECISIONS"])
+    enforce, log = iam_evaluator.enforce, Log(os.environ["RECOURSE_DECISIONS"])
 
     def enforce_and_keep(
         key: str,
@@ -57,7 +75,7 @@ def close() -> None:
         if refused or not iam_evaluator.is_root_access_key(key):
             told = {"at": time.time(), "who": _who(key), "action": action, "resource": resource_arn}
             decided = _refusal(refused) if refused else {"decision": "Allow"}
-            log.info(json.dumps(told | decided))
+            log.keep(told | decided)
         return refused
 
     iam_evaluator.enforce = enforce_and_keep

@@ -86,8 +86,11 @@ def must_find(templates: Templates, words: str) -> None:
     assert not [one for one in found if not re.search(words, one)]
 
 
-def test_nobody_lacks_a_right_that_no_emulator_judges(each: Assembly, fargate: Assembly) -> None:
+def test_nobody_lacks_a_right_that_no_emulator_judges(each: Assembly) -> None:
     assert not findings(each.templates)
+
+
+def test_nobody_lacks_one_where_workers_are_on_fargate(fargate: Assembly) -> None:
     assert not findings(fargate.templates)
 
 
@@ -135,7 +138,8 @@ def test_a_function_that_a_service_may_no_longer_invoke_is_found(
     who = f"{service}.amazonaws.com"
 
     def is_its(body: Document) -> bool:
-        return body["Type"] == "AWS::Lambda::Permission" and body["Properties"]["Principal"] == who
+        is_permission = body["Type"] == "AWS::Lambda::Permission"
+        return is_permission and bool(body["Properties"]["Principal"] == who)
 
     must_find(less(dev.templates, is_its), f"{who} may not invoke ")
 
@@ -157,6 +161,20 @@ def test_a_source_that_is_another_is_not_let_in(dev: Assembly) -> None:
     must_find(changed(dev.templates, QUEUES, another), "lacks sqs:SendMessage on ")
 
 
+def test_a_bucket_that_tells_a_queue_which_does_not_let_it_is_found(dev: Assembly) -> None:
+    copy = copied(dev.templates)
+    for template in copy.values():
+        resources = template["Resources"]
+        queues = [name for name, body in resources.items() if body["Type"] == "AWS::SQS::Queue"]
+        for body in resources.values():
+            if body["Type"] == "AWS::S3::Bucket" and queues:
+                told = [
+                    {"Event": "s3:ObjectCreated:*", "Queue": {"Fn::GetAtt": [queues[0], "Arn"]}}
+                ]
+                body["Properties"]["NotificationConfiguration"] = {"QueueConfigurations": told}
+    must_find(copy, "s3.amazonaws.com lacks (sqs:SendMessage|kms:.*) on ")
+
+
 def test_what_cannot_be_judged_is_said(dev: Assembly) -> None:
     copy = copied(dev.templates)
     for template in copy.values():
@@ -173,3 +191,10 @@ def test_what_cannot_be_judged_is_said(dev: Assembly) -> None:
 def test_a_right_that_a_task_of_fargate_misses_is_found(fargate: Assembly, action: str) -> None:
     found = findings(without(fargate.templates, ROLES, action))
     assert any(one.endswith(f"Task: lacks {action}") for one in found), found
+
+
+def test_a_role_that_ecs_may_not_assume_is_found(fargate: Assembly) -> None:
+    must_find(
+        without(fargate.templates, TRUST, "sts:AssumeRole", "ecs-tasks"),
+        "ecs-tasks.amazonaws.com may not assume ",
+    )

@@ -378,11 +378,14 @@ class Rights:
                 yield from self._delivers("sns.amazonaws.com", one.name, to, topic)
 
     def _alarms(self) -> Iterator[str]:
+        """An alarm needs no right to scale; whatever else it does needs one."""
         for alarm in self._every("AWS::CloudWatch::Alarm"):
             for to in alarm.properties.get("AlarmActions", ()):
-                yield from self._delivers(
-                    "cloudwatch.amazonaws.com", alarm.name, to, f"<{alarm.id}.Arn>"
-                )
+                target = self._at(to)
+                if not target or target.type != "AWS::ApplicationAutoScaling::ScalingPolicy":
+                    yield from self._delivers(
+                        "cloudwatch.amazonaws.com", alarm.name, to, f"<{alarm.id}.Arn>"
+                    )
 
     def _notifications(self) -> Iterator[str]:
         """S3 needs no right to tell EventBridge; whatever else it tells would need one."""

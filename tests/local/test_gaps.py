@@ -8,8 +8,10 @@ import json
 import os
 import re
 import socket
+import subprocess
 import time
 import zipfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,9 +25,10 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
+from local import ROOT
 from local.aws import client, root_secret
 from local.callers import PROXY_HEADER, proxy_pass
-from local.emulator import Emulator
+from local.emulator import INTERPRETER, Emulator
 from tests.decisions import Refusal, decisions_of
 from tests.local.conftest import ROLE, Start, clients_of_user, document
 from tests.patience import PATIENCE
@@ -569,20 +572,51 @@ def test_plain_http_on_loopback_is_judged_as_tls(start: Start, expected: list[Re
     assert stored_by_plain_http(start("secure_transport", folder="closed")) == 200
 
 
-def published_in_a_batch(emulator: Emulator) -> int:
-    """How many messages a user publishes at once who may publish."""
-    topic = client("sns", emulator.url).create_topic(Name="topic")["TopicArn"]
-    user = clients_of_user(emulator.url, "user", {"Action": "sns:Publish", "Resource": topic})
-    entries = [{"Id": one, "Message": one} for one in "ab"]
-    answer = user("sns").publish_batch(TopicArn=topic, PublishBatchRequestEntries=entries)
-    return len(answer["Successful"])
+def batches(emulator: Emulator) -> dict[str, bool]:
+    """Which batches somebody may send who has the actions that are in them."""
+    sns, sqs = client("sns", emulator.url), client("sqs", emulator.url)
+    topic = sns.create_topic(Name="topic")["TopicArn"]
+    queue = sqs.create_queue(QueueName="queue")["QueueUrl"]
+    sqs.send_message(QueueUrl=queue, MessageBody="any")
+    (message,) = sqs.receive_message(QueueUrl=queue)["Messages"]
+    singles = ["ChangeMessageVisibility", "DeleteMessage", "SendMessage"]
+    may = ["sns:Publish", *(f"sqs:{one}" for one in singles)]
+    user = clients_of_user(emulator.url, "user", {"Action": may, "Resource": "*"})
+    publisher, taker = user("sns"), user("sqs")
+    taken = {"Id": "a", "ReceiptHandle": message["ReceiptHandle"]}
+
+    def succeeds(call: Callable[..., Any], **asked: Any) -> bool:
+        try:
+            return len(call(**asked)["Successful"]) == 1
+        except ClientError as error:
+            assert "not authorized to perform" in str(error)
+            return False
+
+    return {
+        "publish": succeeds(
+            publisher.publish_batch,
+            TopicArn=topic,
+            PublishBatchRequestEntries=[{"Id": "a", "Message": "any"}],
+        ),
+        "send": succeeds(
+            taker.send_message_batch,
+            QueueUrl=queue,
+            Entries=[{"Id": "a", "MessageBody": "any"}],
+        ),
+        "put off": succeeds(
+            taker.change_message_visibility_batch,
+            QueueUrl=queue,
+            Entries=[taken | {"VisibilityTimeout": 60}],
+        ),
+        "delete": succeeds(taker.delete_message_batch, QueueUrl=queue, Entries=[taken]),
+    }
 
 
-def test_who_may_publish_may_publish_a_batch(start: Start, expected: list[Refusal]) -> None:
-    expected.append(Refusal("user/user", "sns:PublishBatch"))
-    with pytest.raises(ClientError, match="AuthorizationError"):
-        published_in_a_batch(start())
-    assert published_in_a_batch(start("publish_batch", folder="closed")) == 2
+def test_a_batch_takes_the_right_to_what_is_in_it(start: Start, expected: list[Refusal]) -> None:
+    names = ["sns:Publish", "sqs:SendMessage", "sqs:ChangeMessageVisibility", "sqs:DeleteMessage"]
+    expected += [Refusal("user/user", f"{one}Batch") for one in names]
+    assert not any(batches(start()).values())
+    assert all(batches(start("batch_actions", folder="closed")).values())
 
 
 def starts_by(emulator: Emulator) -> dict[str, bool]:
@@ -703,12 +737,10 @@ def test_each_decision_is_kept_with_who_asked_and_why_not(
     client("s3", emulator.url).put_bucket_policy(Bucket="any", Policy=policy)
     user = clients_of_user(emulator.url, "user", {"Action": "s3:PutObject", "Resource": "*"})("s3")
     user.put_object(Bucket="any", Key="a", Body=b"")
-    for refused in (
-        lambda: user.put_object(Bucket="any", Key="k", Body=b""),
-        lambda: user.create_bucket(Bucket="other"),
-    ):
-        with pytest.raises(ClientError, match="AccessDenied"):
-            refused()
+    with pytest.raises(ClientError, match="AccessDenied"):
+        user.put_object(Bucket="any", Key="k", Body=b"")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        user.create_bucket(Bucket="other")
     who = "arn:aws:iam::000000000000:user/user"
     told = [
         {k: one.get(k) for k in ("who", "action", "resource", "decision", "statement")}
@@ -722,3 +754,70 @@ def test_each_decision_is_kept_with_who_asked_and_why_not(
             ("s3:CreateBucket", "arn:aws:s3:::other", "ImplicitDeny", ""),
         )
     ], "and none of the root key's"
+
+
+READS = """
+import json
+from types import SimpleNamespace
+from ministack.core import iam_evaluator
+from ministack.services import iam, sts
+
+{close}
+policy = {{"Statement": {{"Effect": "Allow", "Action": "sqs:*", "Resource": "*"}}}}
+iam._roles["role"] = {{"InlinePolicies": {{"any": json.dumps(policy)}}}}
+arn = "arn:aws:sts::000000000000:assumed-role/role/session"
+sts._sessions["KEY"] = {{"Arn": arn, "SecretAccessKey": "s", "SessionToken": "t"}}
+read = []
+iam_evaluator.json = SimpleNamespace(loads=lambda text: read.append(text) or json.loads(text))
+for _ in range(3):
+    assert iam_evaluator.enforce("KEY", "sqs:SendMessage", "sqs", "us-east-1") is None
+print(len(read))
+"""
+
+
+def reads_of_a_policy_in_three_decisions(close: str) -> int:
+    run = subprocess.run(
+        [INTERPRETER, "-c", READS.format(close=close)],
+        cwd=ROOT,
+        env=os.environ | {"AUTH": "true", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    return int(run.stdout)
+
+
+def test_the_text_of_a_policy_is_read_once(start: Start, expected: list[Refusal]) -> None:
+    assert reads_of_a_policy_in_three_decisions("") == 3
+    closed = "from local.gaps import parsed_policies; parsed_policies.close()"
+    assert reads_of_a_policy_in_three_decisions(closed) == 1
+    # One that is changed counts at once.
+    emulator = start("parsed_policies")
+    user = clients_of_user(emulator.url, "user", {"Action": "s3:*", "Resource": "*"})("s3")
+    user.create_bucket(Bucket="before")
+    expected.append(Refusal("user/user", "s3:CreateBucket"))
+    nothing = document({"Effect": "Deny", "Action": "*", "Resource": "*"})
+    client("iam", emulator.url).put_user_policy(
+        UserName="user", PolicyName="may", PolicyDocument=nothing
+    )
+    with pytest.raises(ClientError, match="AccessDenied"):
+        user.create_bucket(Bucket="after")
+
+
+def test_the_latest_decisions_are_kept(tmp_path: Path) -> None:
+    file = tmp_path / "decisions.jsonl"
+    script = (
+        "from local.gaps import decisions\n"
+        "decisions.LARGEST = 100\n"
+        f"log = decisions.Log({str(file)!r})\n"
+        "for number in range(12):\n"
+        "    log.keep({'who': 'x' * 20, 'number': number})\n"
+    )
+    subprocess.run(
+        [INTERPRETER, "-c", script],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    numbers = [one["number"] for one in decisions_of(file)]
+    assert numbers == list(range(12))[-len(numbers) :] and 2 <= len(numbers) <= 4

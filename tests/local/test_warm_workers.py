@@ -204,8 +204,10 @@ def test_a_forked_worker_is_what_the_bootstrap_would_have_started(functions: Fun
 
 
 def test_a_function_acts_under_its_role_and_finds_no_root_key(functions: Functions) -> None:
-    for name, variables in (("forked", {}), ("started", {"PYTHONNODEBUGRANGES": "1"})):
-        worker = functions.call(functions.add("handlers.about", name=name, **variables))
+    functions.add("handlers.about", name="forked")
+    functions.add("handlers.about", name="started", PYTHONNODEBUGRANGES="1")
+    for name in ("forked", "started"):
+        worker = functions.call(name)
         session = {
             argument: worker["environment"][argument.upper()]
             for argument in ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")

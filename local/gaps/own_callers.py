@@ -58,7 +58,7 @@ class Call:
 
     @property
     def is_presigned(self) -> bool:
-        """Whether it has, or its answer allows a page to make, what S3 takes without a header."""
+        """Whether its query is signed for S3; of a page that asks (`OPTIONS`), that it looks so."""
         return (
             self.service == "s3"
             and not self.path.startswith(OTHERS)

@@ -31,7 +31,7 @@ from bench.figures import Figure, alternated, say
 from bench.samples import sample, things
 from cli.api import Api
 from local import LOCAL, ROOT
-from local.aws import ACCOUNT, client
+from local.aws import ACCOUNT, SECRET, client, root_secret
 from recourse.saga import Coordination
 from statemachines.travel_booking import TRAVEL_BOOKING
 
@@ -133,6 +133,8 @@ def checked_out(ref: str) -> Iterator[Path]:
     try:
         (checkout / ".local").mkdir()
         (checkout / ".local" / "ministack").symlink_to((LOCAL / "ministack").resolve())
+        root_secret()  # it is there
+        (checkout / ".local" / SECRET.name).symlink_to(SECRET)
         (checkout / "node_modules").symlink_to((ROOT / "node_modules").resolve())
         yield checkout
     finally:

@@ -24,6 +24,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
 from bench.cloud import FASTER, LOOK, Side, checked_out, running, trips
 from bench.figures import Figure, alternated, say
 from bench.samples import things
@@ -52,6 +56,9 @@ FUNCTION = re.compile(r"-([A-Za-z]+?)[0-9A-F]{8}-")
 """What a function is called in its stack, within its name."""
 OURS = "Credential=local/"
 """How the calls of this process are signed."""
+SCOPE = re.compile(r"Credential=[^/]+/[0-9]+/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")
+SIGNATURE = ("authorization", "x-amz-date", "x-amz-security-token")
+HASH = re.compile("[0-9a-f]{64}")
 
 Thing = dict[str, Any]
 
@@ -262,8 +269,22 @@ def _do_nothing(cloud: LocalCloud) -> None:
             )
 
 
+def _key_of_user(cloud: LocalCloud) -> Credentials:
+    """The key of a new user who may do everything."""
+    iam = cloud.client("iam")
+    iam.create_user(UserName="floor")
+    everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": everything})
+    iam.put_user_policy(UserName="floor", PolicyName="everything", PolicyDocument=policy)
+    key = iam.create_access_key(UserName="floor")["AccessKey"]
+    return Credentials(key["AccessKeyId"], key["SecretAccessKey"])
+
+
 class Floor:
     """The AWS calls of a trip, made again by a bare client, each time with ids of their own.
+
+    They are signed anew by somebody who may do everything, before the time that counts: rights are
+    judged, as those of the functions were.
 
     Args:
         cloud: Where; its functions do nothing any more.
@@ -272,6 +293,7 @@ class Floor:
 
     def __init__(self, cloud: LocalCloud, calls: Sequence[Thing]) -> None:
         self._states = cloud.client("stepfunctions")
+        self._key = _key_of_user(cloud)
         self._port = int(cloud.aws_endpoint.rpartition(":")[2])
         self._calls = calls
         bodies = " ".join(one["body"] for one in calls if one["body"].startswith("{"))
@@ -283,23 +305,45 @@ class Floor:
 
     def rate(self, number: int, at_once: int) -> float:
         """How many trips' calls a second, so many trips at once."""
-        numbers = [next(self._numbers) for _ in range(number)]
+        made = [self._own_calls(next(self._numbers)) for _ in range(number)]
         with ThreadPoolExecutor(at_once) as pool:
             began = time.perf_counter()
-            list(pool.map(self._trip, numbers))
+            list(pool.map(self._trip, made))
             return number / (time.perf_counter() - began)
 
-    def _trip(self, number: int) -> None:
+    def _own_calls(self, number: int) -> list[Any]:
         def own(found: re.Match[str]) -> str:
             digest = hashlib.sha256(f"{number} {found[0]}".encode()).hexdigest()
             return digest[: len(found[0])]
 
+        return [
+            self._signed(one, self._own.sub(own, one["path"]), self._own.sub(own, one["body"]))
+            for one in self._calls
+        ]
+
+    def _signed(self, call: Thing, path: str, body: str) -> Any:
+        made: Any = AWSRequest(
+            call["method"],
+            f"http://127.0.0.1:{self._port}{path}",
+            headers=call["headers"],
+            data=body.encode("latin-1"),
+        )
+        if scope := SCOPE.search(made.headers.get("authorization", "")):
+            for name in SIGNATURE:
+                del made.headers[name]
+            if HASH.fullmatch(made.headers.get("x-amz-content-sha256", "")):
+                del made.headers["x-amz-content-sha256"]
+                made.headers["x-amz-content-sha256"] = hashlib.sha256(made.data).hexdigest()
+            SigV4Auth(self._key, scope["service"], scope["region"]).add_auth(made)
+        return made
+
+    def _trip(self, calls: Sequence[Any]) -> None:
         if not hasattr(self._at, "connection"):
             self._at.connection = http.client.HTTPConnection("127.0.0.1", self._port)
         execution = ""
-        for one in self._calls:
-            path, body = self._own.sub(own, one["path"]), self._own.sub(own, one["body"])
-            self._at.connection.request(one["method"], path, body.encode("latin-1"), one["headers"])
+        for one, made in zip(self._calls, calls, strict=True):
+            path = made.url.partition(f":{self._port}")[2]
+            self._at.connection.request(made.method, path, made.data, dict(made.headers.items()))
             answer = self._at.connection.getresponse()
             said = answer.read()
             operation = _operation(one)

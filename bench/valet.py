@@ -35,7 +35,7 @@ from bench.calls import READS
 from bench.figures import Figure, alternated, say, seconds
 from cli.api import Api
 from local import LOCAL, ROOT
-from local.aws import ACCOUNT
+from local.aws import environment
 from local.cloud import EVERY_SCOPE, LocalCloud
 from recourse.valet.objects import Bucket, part_request
 from recourse.valet.sigv4 import Credentials, presign
@@ -346,11 +346,8 @@ def _redeeming(api: Api, url: str) -> Figure:
 def _sending(cloud: LocalCloud, document: Path) -> list[Figure]:
     bucket = "plain"
     cloud.client("s3").create_bucket(Bucket=bucket)
-    environment = os.environ | {
-        "AWS_ACCESS_KEY_ID": ACCOUNT,
-        "AWS_SECRET_ACCESS_KEY": ACCOUNT,
-        "AWS_DEFAULT_REGION": REGION,
-        "AWS_ENDPOINT_URL": cloud.aws_endpoint,
+    variables = os.environ | {
+        **environment(cloud.aws_endpoint),
         "RECOURSE_API": cloud.api_url,
         "RECOURSE_TOKEN": cloud.token("asha", EVERY_SCOPE),
         "PYTHONPATH": str(ROOT),
@@ -360,13 +357,13 @@ def _sending(cloud: LocalCloud, document: Path) -> list[Figure]:
     def ours() -> float:
         nonlocal most
         began = time.perf_counter()
-        peak = _run([sys.executable, "-m", "cli.main", "valet", "put", str(document)], environment)
+        peak = _run([sys.executable, "-m", "cli.main", "valet", "put", str(document)], variables)
         most = max(most, peak)
         return SIZE / 2**20 / (time.perf_counter() - began)
 
     def plain() -> float:
         command = [sys.executable, "-c", PLAIN, str(document), bucket, "document"]
-        return SIZE / 2**20 / seconds(lambda: _run(command, environment))
+        return SIZE / 2**20 / seconds(lambda: _run(command, variables))
 
     say(f"{SIZE // 2**20} MiB sent by `valet put`, and by boto3, {UPLOADS} times")
     mine, others = alternated([ours, plain], rounds=UPLOADS)

@@ -22,6 +22,7 @@ import boto3
 from bench import memory
 from bench.apart import apart
 from bench.figures import Figure, alternated, say
+from local.aws import environment
 from local.cloud import _free_port
 from local.emulator import Emulator
 from recourse.aws import client
@@ -40,15 +41,10 @@ BODY = "x" * 400
 def _queue() -> Iterator[str]:
     """The address of a new queue."""
     with tempfile.TemporaryDirectory() as folder:
-        emulator = Emulator(port=_free_port(0), folder=Path(folder), gaps=())
+        emulator = Emulator(port=_free_port(0), folder=Path(folder), gaps=("own_callers",))
         emulator.start()
         try:
-            os.environ |= {
-                "AWS_ENDPOINT_URL": emulator.url,
-                "AWS_DEFAULT_REGION": "us-east-1",
-                "AWS_ACCESS_KEY_ID": "bench",
-                "AWS_SECRET_ACCESS_KEY": "bench",
-            }
+            os.environ |= environment(emulator.url)
             sqs = client("sqs", read_timeout=25)
             yield str(sqs.create_queue(QueueName=uuid.uuid4().hex)["QueueUrl"])
         finally:

@@ -59,7 +59,7 @@ def worker(
     in order.
 
     Where AWS is, and as whom to ask it, the environment says, as for AWS's own
-    tools: AWS_ENDPOINT_URL=http://127.0.0.1:4566 is the local cloud.
+    tools: AWS_CONFIG_FILE=.local/cloud/aws.config is the local cloud.
 
     Told to stop, it receives no more, lets what has begun come to its end and
     gives back the rest. Told again, it ends at once; what it had comes again.

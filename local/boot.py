@@ -11,16 +11,23 @@ import threading
 import time
 
 GAPS = (
+    "batch_actions",
     "batches_of_streams",
     "bounded_memory",
     "bounded_workers",
     "branch_context",
     "bucket_removal",
+    "decisions",
     "execution_starts",
     "exports_in_use",
     "http_answers",
+    "own_callers",
+    "parsed_policies",
     "retry_delays",
     "runtime_api_delay",
+    "secure_transport",
+    "signatures",
+    "start_by_alias",
     "state_machine_versions",
     "stream_records",
     "versioned_reads",

@@ -13,8 +13,8 @@ from typing import IO, Any, Self
 
 from lambdas.bearer import Bearers
 from lambdas.sse import Stream
-from local import LOCAL, ROOT
-from local.aws import client
+from local import LOCAL, ROOT, private
+from local.aws import client, root_secret, write_config
 from local.boot import GAPS
 from local.deploy import Deployment
 from local.emulator import Emulator
@@ -126,6 +126,16 @@ class LocalCloud:
         return self._folder / "emulator" / "emulator.log"
 
     @property
+    def aws_config(self) -> Path:
+        """The file by which AWS's own tools are root here: AWS_CONFIG_FILE."""
+        return self._folder / "aws.config"
+
+    @property
+    def decisions(self) -> Path:
+        """What was allowed and refused to whom: a line of JSON for each decision."""
+        return self._folder / "emulator" / "decisions.jsonl"
+
+    @property
     def deployment(self) -> Deployment:
         """The app as the emulator has it, to deploy again or destroy."""
         return Deployment(
@@ -153,9 +163,11 @@ class LocalCloud:
         self.aws_endpoint = f"http://127.0.0.1:{ports['aws_port']}"
         self.issuer = Issuer(issuer_of(self.api_url))
 
-        self._proxy = Proxy(port=ports["port"], issuer=self.issuer)
+        self._proxy = Proxy(port=ports["port"], issuer=self.issuer, secret=root_secret())
         self._proxy.start()
         self._say(f"starting ministack, an AWS of your own, on {self.aws_endpoint}")
+        write_config(self.aws_config, self.aws_endpoint)
+        self._say(f"AWS's own tools find it by `export AWS_CONFIG_FILE={self.aws_config}`")
         self._emulator = Emulator(
             port=ports["aws_port"],
             folder=self._folder / "emulator",
@@ -165,6 +177,7 @@ class LocalCloud:
         self._emulator.start()
         self._deploy()
         api = f"{self.aws_endpoint}/_aws/execute-api/{self.outputs['ApiId']}/$default"
+        self._proxy.origins = self._origins()
         self._proxy.target = api
         connections = self.outputs["ConnectionsUrl"]
         self._proxy.websocket = connections.replace("http", "ws", 1)
@@ -173,6 +186,12 @@ class LocalCloud:
             put = seed(self.api_url, self.token("seed", EVERY_SCOPE), self._seed_file)
             if put:
                 self._say(f"put {put} things from {self._seed_file.name} into the services")
+
+    def _origins(self) -> list[str]:
+        """Whose pages may call the API."""
+        api = self.client("apigatewayv2").get_api(ApiId=self.outputs["ApiId"])
+        origins: list[str] = api.get("CorsConfiguration", {}).get("AllowOrigins", [])
+        return origins
 
     def _stream(self) -> Stream:
         """The stream of events as AWS's function serves it, on the emulator's feed."""
@@ -195,7 +214,7 @@ class LocalCloud:
         self.outputs = deployment.outputs()
 
     def _take_the_folder(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        private.make_folder(self._folder)
         self._lock = (self._folder / "lock").open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from infra.deploy import CLI, empty, lead
 from local import ROOT
-from local.aws import ACCOUNT, KEYS, REGION, client
+from local.aws import ACCOUNT, REGION, client, environment
 
 # What a synthesis reads; what the handlers import is part of what AWS gets.
 SOURCES = (
@@ -159,9 +159,8 @@ class Deployment:
                 | {
                     # Our own node and python, for the CLI, for jsii and for cdk.json's app.
                     "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
-                    **{key.upper(): value for key, value in KEYS.items()},
+                    **environment(self._endpoint),
                     "AWS_REGION": REGION,
-                    "AWS_ENDPOINT_URL": self._endpoint,
                     "AWS_ENDPOINT_URL_S3": self._endpoint,
                     "NO_PROXY": "127.0.0.1,localhost",
                     "no_proxy": "127.0.0.1,localhost",

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import httpx
 
-from local import LOCAL, ROOT
+from local import LOCAL, ROOT, private
+from local.aws import environment
 from local.boot import GAPS
 
 INTERPRETER = LOCAL / "ministack" / "bin" / "python"
@@ -36,6 +37,7 @@ class Emulator:
     ) -> None:
         """Name where it listens and keeps its state; nothing starts yet.
 
+        ``decisions`` is the file with what was allowed and refused, where that gap is closed.
         ``timescale`` multiplies what state machines wait before a retry: a compiled machine cannot
         say less than a second. ``gaps`` names the files of ``local.gaps`` that are closed,
         ``checkout`` the code that functions run. ``workers`` is how many of them there may be,
@@ -45,6 +47,7 @@ class Emulator:
         self.url = f"http://127.0.0.1:{port}"
         self.folder = folder
         self.log = folder / "emulator.log"
+        self.decisions = folder / "decisions.jsonl"
         self._timescale = timescale
         self._gaps = tuple(gaps)
         self._checkout = checkout
@@ -55,8 +58,9 @@ class Emulator:
         """Start it and return when it answers."""
         if not INTERPRETER.exists():
             raise EmulatorError("ministack is not installed: run `make setup` first")
+        private.make_folder(self.folder)
         for name in ("state", "s3", "tmp"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
+            (self.folder / name).mkdir(exist_ok=True)
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [INTERPRETER, "-m", "local.boot", *self._gaps],
@@ -108,10 +112,13 @@ class Emulator:
         raise EmulatorError(f"ministack did not start; its log is {self.log}")
 
     def _environment(self) -> dict[str, str]:
-        # Workers inherit all of this: nothing may point them, or it, at a real account.
+        # Workers inherit all of this but the key: nothing may point them, or it, at a real account.
         ours = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
         return ours | {
-            "AWS_ENDPOINT_URL": self.url,
+            # Rights are judged; this is the root key, of which workers get nothing.
+            "AUTH": "true",
+            **environment(self.url),
+            "RECOURSE_DECISIONS": str(self.decisions),
             "BIND_HOST": "127.0.0.1",
             "GATEWAY_PORT": str(self.port),
             "MINISTACK_HOST": "127.0.0.1",

@@ -1,7 +1,6 @@
 """The local issuer of bearer tokens: the part of Cognito that the API's JWT authorizer needs."""
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from local import LOCAL
+from local import LOCAL, private
 
 AUDIENCE = "recourse"
 KEY = LOCAL / "issuer-key.pem"
@@ -27,12 +26,11 @@ class Issuer:
     def __init__(self, url: str, key: Path = KEY) -> None:
         """Read the key, or make one for its owner's eyes only."""
         self.url = url
-        if not key.exists():
-            _write_new_key(key)
-        private = serialization.load_pem_private_key(key.read_bytes(), password=None)
-        assert isinstance(private, rsa.RSAPrivateKey)
-        self._key = private
-        public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(private.public_key()))
+        pem = private.made_once(key, _new_key)
+        made = serialization.load_pem_private_key(pem, password=None)
+        assert isinstance(made, rsa.RSAPrivateKey)
+        self._key = made
+        public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(made.public_key()))
         self._kid = str(public["n"])[:16]
         self.jwks = {"keys": [public | {"kid": self._kid, "alg": "RS256", "use": "sig"}]}
 
@@ -59,16 +57,10 @@ class Issuer:
         return jwt.encode(claims, self._key, algorithm="RS256", headers={"kid": self._kid})
 
 
-def _write_new_key(path: Path) -> None:
+def _new_key() -> bytes:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    pem = key.private_bytes(
+    return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Whole or not at all: a second process that starts now must not read half a key.
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.touch(mode=0o600)
-    draft.write_bytes(pem)
-    draft.replace(path)

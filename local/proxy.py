@@ -4,12 +4,15 @@ The payment provider of the local cloud (`local.provider`) is there too, under `
 
 Method, path, headers, body and status go through as they are, and so do long polls and WebSockets.
 The stream of server-sent events is served here: the emulator has no function that streams.
+
+It is nobody else's (`local.callers`): web pages of other origins reach the API where the stage's
+CORS says so, issuer and provider never, and anything by a link that somebody follows.
 """
 
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 
 import httpx
 import uvicorn
@@ -20,9 +23,11 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.typing import Subprotocol
 
 from local import provider
+from local.callers import PROXY_HEADER, is_named, is_of_another_page, proxy_pass
 from local.issuer import Issuer
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -39,6 +44,8 @@ HOP_BY_HOP = {
     b"upgrade",
 }
 PROVIDER_PATH = "/_provider"
+OURS = (PROVIDER_PATH, "/_issuer")
+"""What is no part of the API."""
 ISSUER_PATHS = {
     "/_issuer/.well-known/openid-configuration": "discovery",
     "/_issuer/jwks.json": "jwks",
@@ -49,16 +56,19 @@ class Proxy:
     """Serves on 127.0.0.1 in a thread.
 
     ``target`` is the API behind it, ``websocket`` its WebSocket API, and ``stream`` the app that
-    streams; each is None as long as there is none.
+    streams; each is None as long as there is none. ``origins`` are those whose pages may call them.
+    ``secret`` is that of the emulator's root, which takes the API's calls from its proxy alone.
     """
 
-    def __init__(self, *, port: int, issuer: Issuer) -> None:
+    def __init__(self, *, port: int, issuer: Issuer, secret: str) -> None:
         """Make the server; ``start`` opens the port."""
         self.url = f"http://127.0.0.1:{port}"
         self.target: str | None = None
         self.websocket: str | None = None
         self.stream: ASGIApp | None = None
+        self.origins: Collection[str] = ()
         self._issuer = issuer
+        self._pass = PROXY_HEADER, proxy_pass(secret)
         routes = [
             *(Route(path, self._issue) for path in ISSUER_PATHS),
             Mount(PROVIDER_PATH, provider.app(provider.Books())),
@@ -66,15 +76,18 @@ class Proxy:
             WebSocketRoute("/events/ws", self._bridge),
             Route("/{path:path}", self._forward, methods=METHODS),
         ]
+        self._app = Starlette(routes=routes, lifespan=self._connected)
         self._server = uvicorn.Server(
             uvicorn.Config(
-                Starlette(routes=routes, lifespan=self._connected),
+                self._answer,
+                interface="asgi3",
                 host="127.0.0.1",
                 port=port,
                 log_level="warning",
                 access_log=False,
                 server_header=False,
                 date_header=False,
+                ws=_WebSocketProtocol,
                 ws_ping_interval=None,
                 # Longer than clients keep theirs, or one is closed just as its next call is sent.
                 timeout_keep_alive=75,
@@ -107,6 +120,20 @@ class Proxy:
             trust_env=False,
         ) as self._client:
             yield
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app: ASGIApp = self._app
+        if scope["type"] != "lifespan":
+            headers, path = scope["headers"], scope["path"]
+            if not is_named(headers):
+                app = _problem(421, "The local cloud goes by no such name.")
+            elif is_of_another_page(
+                headers,
+                origins=() if path.startswith(OURS) else self.origins,
+                by_link=scope.get("method") == "GET",
+            ):
+                app = _problem(403, "No page of this origin may call the local cloud.")
+        await app(scope, receive, send)
 
     async def _issue(self, request: Request) -> Response:
         return JSONResponse(getattr(self._issuer, ISSUER_PATHS[request.url.path]))
@@ -141,6 +168,7 @@ class Proxy:
             if name not in ("connection", "host", "upgrade")
             and not name.startswith("sec-websocket-")
         ]
+        headers.append((self._pass[0].decode(), self._pass[1].decode()))
         offered: Sequence[str] = client.scope["subprotocols"]
         try:
             async with websockets.connect(
@@ -160,19 +188,23 @@ class Proxy:
             await client.send_denial_response(
                 Response(bytes(answer.body), status_code=answer.status_code, headers=headers_back)
             )
+        except (websockets.InvalidHandshake, OSError) as error:
+            problem = _problem(502, f"The local cloud does not answer: {error!r}")
+            await client.send_denial_response(problem)
 
     async def _forward(self, request: Request) -> Response:
         if self.target is None:
             return _problem(503, "The local cloud is still starting.")
         target = httpx.URL(self.target)
-        # As it came: decoding and encoding again would change a path with escapes in it.
-        path = target.raw_path + request.scope["raw_path"].split(b"?")[0]
-        query = request.scope["query_string"]
+        path, query = request.scope["raw_path"].split(b"?")[0], request.scope["query_string"]
+        headers = _through(request.headers.raw, but={b"host", b"content-length", PROXY_HEADER})
         call = httpx.Request(
             request.method,
-            target.copy_with(raw_path=path + (b"?" + query if query else b"")),
-            headers=_through(request.headers.raw, but={b"host", b"content-length"}),
+            target,
+            headers=[*headers, self._pass],
             content=await request.body() or None,
+            # As it came: httpx would resolve the dots in it, which may lead out of the API.
+            extensions={"target": target.raw_path + path + (b"?" + query if query else b"")},
         )
         try:
             answer = await self._client.send(call, stream=True)
@@ -181,6 +213,16 @@ class Proxy:
         response = StreamingResponse(_body(answer), status_code=answer.status_code)
         response.raw_headers = _through(answer.headers.raw)
         return response
+
+
+class _WebSocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn never sends how websockets refuses a handshake that is too long: 414 or 431."""
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.handshake_exc and not self.handshake_initiated:
+            self.transport.writelines(self.conn.data_to_send())
+            self.transport.close()
 
 
 class _App:

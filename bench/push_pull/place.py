@@ -17,7 +17,7 @@ import jwt
 
 from bench.figures import say
 from local import LOCAL
-from local.aws import KEYS, REGION
+from local.aws import environment
 from local.cloud import EVERY_SCOPE, LocalCloud
 from recourse.feed import Feed
 
@@ -112,9 +112,7 @@ def place() -> Iterator[Place]:
             api=cloud.api_url,
             outputs=cloud.outputs,
             environment={
-                **{key.upper(): value for key, value in KEYS.items()},
-                "AWS_DEFAULT_REGION": REGION,
-                "AWS_ENDPOINT_URL": cloud.aws_endpoint,
+                **environment(cloud.aws_endpoint),
                 "NO_PROXY": "127.0.0.1,localhost",
                 "no_proxy": "127.0.0.1,localhost",
             },

@@ -22,6 +22,7 @@ from local import ROOT
 from local.forkserver import READ_AT_START
 from local.gaps import bounded_workers
 
+ROOT_KEY = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"
 BOOTSTRAP = (ROOT / "local" / "runtime" / "bootstrap").read_bytes()
 TRIES = 3
 PATIENCE = 60
@@ -155,6 +156,8 @@ class ForkServer:
                             str(theirs.fileno()),
                         ],
                         cwd=os.environ["RECOURSE_CHECKOUT"],
+                        # Without the root key: each worker has the session of its function's role.
+                        env={n: it for n, it in os.environ.items() if n not in ROOT_KEY},
                         stdin=subprocess.DEVNULL,
                         pass_fds=[theirs.fileno()],
                         # It outlives whoever ends our group, to end its workers.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self, get_args
 
@@ -20,6 +20,7 @@ from cli.api import Api
 from local import LOCAL
 from local.cloud import EVERY_SCOPE, LocalCloud
 from recourse.saga import Coordination
+from tests.decisions import Refusal, decisions_of, unexpected
 
 PRICES = {"flights": 4800, "hotels": 9500, "cars": 2200}
 BALANCE = 10_000_000
@@ -104,7 +105,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def inside() -> Iterator[LocalCloud | None]:
+def expected() -> list[Refusal]:
+    """The refusals that tests provoke; after any other one the tier has failed."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def inside(expected: list[Refusal]) -> Iterator[LocalCloud | None]:
     """The local cloud, unless the tier runs against another address."""
     if "RECOURSE_API" in os.environ:
         yield None
@@ -113,6 +120,14 @@ def inside() -> Iterator[LocalCloud | None]:
         port=0, aws_port=0, state_dir=LOCAL / "tests", fresh=True, seed_file=None
     ) as cloud:
         yield cloud
+    must_be_judged(cloud, expected)
+
+
+def must_be_judged(cloud: LocalCloud, expected: Iterable[Refusal] = ()) -> None:
+    """The rights of roles of the app were judged, and nothing but what is expected was refused."""
+    decisions = decisions_of(cloud.decisions)
+    assert any(":assumed-role/Recourse-" in one["who"] for one in decisions)
+    assert not unexpected(decisions, expected)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cli.api import Api
 from local.cloud import EVERY_SCOPE, LocalCloud
-from tests.e2e.conftest import Trip, machine_of_trips
+from tests.e2e.conftest import Trip, machine_of_trips, must_be_judged
 from tests.e2e.test_trips import must_be_booked
 
 
@@ -77,3 +77,4 @@ def test_the_app_is_created_updated_and_destroyed(tmp_path: Path) -> None:
         assert stacks(cloud) == set()
         functions = cloud.client("lambda").list_functions()["Functions"]
         assert [f["FunctionName"] for f in functions if "Hold" in f["FunctionName"]] == []
+    must_be_judged(cloud)

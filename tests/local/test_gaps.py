@@ -8,24 +8,30 @@ import json
 import os
 import re
 import socket
+import subprocess
 import time
 import zipfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from local.aws import client
-from local.emulator import Emulator
-from tests.local.conftest import Start
+from local import ROOT
+from local.aws import client, root_secret
+from local.callers import PROXY_HEADER, proxy_pass
+from local.emulator import INTERPRETER, Emulator
+from tests.decisions import Refusal, decisions_of
+from tests.local.conftest import ROLE, Start, clients_of_user, document
 from tests.patience import PATIENCE
-
-ROLE = "arn:aws:iam::000000000000:role/any"
 
 
 def run(emulator: Emulator, definition: dict[str, Any]) -> dict[str, Any]:
@@ -483,10 +489,13 @@ def websocket_api(emulator: Emulator) -> str:
     return f"{emulator.url}/_aws/execute-api/{api}/live".replace("http", "ws", 1)
 
 
+BY_THE_PROXY = {PROXY_HEADER.decode(): proxy_pass(root_secret()).decode()}
+
+
 def agreed_subprotocol(emulator: Emulator) -> str | None:
     with connect(
         websocket_api(emulator),
-        additional_headers={"authorization": "right"},
+        additional_headers=BY_THE_PROXY | {"authorization": "right"},
         subprotocols=[Subprotocol("v1"), Subprotocol("more")],
         proxy=None,
         open_timeout=PATIENCE,
@@ -502,7 +511,12 @@ def test_a_websocket_is_opened_with_the_subprotocol_that_is_agreed_to(start: Sta
 def status_of_a_refusal(emulator: Emulator) -> int:
     with (
         pytest.raises(InvalidStatus) as refused,
-        connect(websocket_api(emulator), proxy=None, open_timeout=PATIENCE),
+        connect(
+            websocket_api(emulator),
+            additional_headers=BY_THE_PROXY,
+            proxy=None,
+            open_timeout=PATIENCE,
+        ),
     ):
         pytest.fail("it was opened")
     status: int = refused.value.response.status_code
@@ -585,3 +599,298 @@ def test_a_bucket_with_anything_in_it_stays(start: Start) -> None:
     assert end_of_a_bucket_with_an_object(start()) == "DELETE_COMPLETE"
     closed = start("bucket_removal", folder="closed")
     assert end_of_a_bucket_with_an_object(closed) == "DELETE_FAILED"
+
+
+def what_anybody_gets(emulator: Emulator) -> list[int]:
+    """How a page, an unknown name, a key that is none and an unsigned reset are answered."""
+    key = "AWS4-HMAC-SHA256 Credential=test/20261128/us-east-1/sqs/aws4_request"
+    signed = {
+        "authorization": f"{key}, SignedHeaders=host, Signature=none",
+        "x-amz-date": "20261128T000000Z",
+    }
+    asked = {"Action": "ListQueues"}
+    with httpx.Client(base_url=emulator.url, timeout=PATIENCE, trust_env=False) as http:
+        return [
+            http.post("/", headers=signed | more, data=asked).status_code
+            for more in ({"origin": "http://127.0.0.1:1"}, {"host": "evil.example"}, {})
+        ] + [http.post("/_ministack/reset").status_code]
+
+
+def test_only_its_owner_calls_it(start: Start) -> None:
+    assert what_anybody_gets(start(anybody=True)) == [200] * 4
+    assert what_anybody_gets(start(folder="closed")) == [403, 421, 403, 403]
+
+
+def stored_by_plain_http(emulator: Emulator) -> int:
+    """Store into a bucket that denies what does not come by TLS; the status."""
+    root = client("s3", emulator.url)
+    root.create_bucket(Bucket="tls")
+    deny = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": "arn:aws:s3:::tls/*",
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+    root.put_bucket_policy(Bucket="tls", Policy=document(deny))
+    user = clients_of_user(emulator.url, "user", {"Action": "s3:*", "Resource": "*"})
+    answer = user("s3").put_object(Bucket="tls", Key="k", Body=b"")
+    return int(answer["ResponseMetadata"]["HTTPStatusCode"])
+
+
+def test_plain_http_on_loopback_is_judged_as_tls(start: Start, expected: list[Refusal]) -> None:
+    expected.append(Refusal("user/user", "s3:PutObject"))
+    with pytest.raises(ClientError, match="AccessDenied"):
+        stored_by_plain_http(start())
+    assert stored_by_plain_http(start("secure_transport", folder="closed")) == 200
+
+
+def batches(emulator: Emulator) -> dict[str, bool]:
+    """Which batches somebody may send who has the actions that are in them."""
+    sns, sqs = client("sns", emulator.url), client("sqs", emulator.url)
+    topic = sns.create_topic(Name="topic")["TopicArn"]
+    queue = sqs.create_queue(QueueName="queue")["QueueUrl"]
+    sqs.send_message(QueueUrl=queue, MessageBody="any")
+    (message,) = sqs.receive_message(QueueUrl=queue)["Messages"]
+    singles = ["ChangeMessageVisibility", "DeleteMessage", "SendMessage"]
+    may = ["sns:Publish", *(f"sqs:{one}" for one in singles)]
+    user = clients_of_user(emulator.url, "user", {"Action": may, "Resource": "*"})
+    publisher, taker = user("sns"), user("sqs")
+    taken = {"Id": "a", "ReceiptHandle": message["ReceiptHandle"]}
+
+    def succeeds(call: Callable[..., Any], **asked: Any) -> bool:
+        try:
+            return len(call(**asked)["Successful"]) == 1
+        except ClientError as error:
+            assert "not authorized to perform" in str(error)
+            return False
+
+    return {
+        "publish": succeeds(
+            publisher.publish_batch,
+            TopicArn=topic,
+            PublishBatchRequestEntries=[{"Id": "a", "Message": "any"}],
+        ),
+        "send": succeeds(
+            taker.send_message_batch,
+            QueueUrl=queue,
+            Entries=[{"Id": "a", "MessageBody": "any"}],
+        ),
+        "put off": succeeds(
+            taker.change_message_visibility_batch,
+            QueueUrl=queue,
+            Entries=[taken | {"VisibilityTimeout": 60}],
+        ),
+        "delete": succeeds(taker.delete_message_batch, QueueUrl=queue, Entries=[taken]),
+    }
+
+
+def test_a_batch_takes_the_right_to_what_is_in_it(start: Start, expected: list[Refusal]) -> None:
+    names = ["sns:Publish", "sqs:SendMessage", "sqs:ChangeMessageVisibility", "sqs:DeleteMessage"]
+    expected += [Refusal("user/user", f"{one}Batch") for one in names]
+    assert not any(batches(start()).values())
+    assert all(batches(start("batch_actions", folder="closed")).values())
+
+
+def starts_by(emulator: Emulator) -> dict[str, bool]:
+    """By what a user may start a machine who may start it by its alias `live`."""
+    states = client("stepfunctions", emulator.url)
+    definition = json.dumps({"StartAt": "end", "States": {"end": {"Type": "Succeed"}}})
+    machine = states.create_state_machine(name="machine", definition=definition, roleArn=ROLE)
+    arn = machine["stateMachineArn"]
+    version = states.publish_state_machine_version(stateMachineArn=arn)["stateMachineVersionArn"]
+    routes = [{"stateMachineVersionArn": version, "weight": 100}]
+    for alias in ("live", "other"):
+        states.create_state_machine_alias(name=alias, routingConfiguration=routes)
+    by_alias = {"StringEquals": {"states:StateMachineQualifier": "live"}}
+    may = {"Action": "states:StartExecution", "Resource": arn, "Condition": by_alias}
+    user = clients_of_user(emulator.url, "user", may)("stepfunctions")
+
+    def starts(by: str) -> bool:
+        try:
+            user.start_execution(stateMachineArn=by)
+        except ClientError as error:
+            assert error.response["Error"]["Code"] == "AccessDeniedException"
+            return False
+        return True
+
+    return {
+        by.removeprefix(arn): starts(by) for by in (arn, version, f"{arn}:live", f"{arn}:other")
+    }
+
+
+def test_a_start_by_an_alias_is_judged_by_its_machine(
+    start: Start, expected: list[Refusal]
+) -> None:
+    expected.append(Refusal("user/user", "states:StartExecution"))
+    assert not any(starts_by(start()).values())
+    closed = starts_by(start("start_by_alias", folder="closed"))
+    assert closed == {"": False, ":1": False, ":live": True, ":other": False}
+
+
+FRESH = (
+    {"StringNotEquals": {"s3:signatureversion": "AWS4-HMAC-SHA256"}},
+    {"NumericGreaterThan": {"s3:signatureAge": "15000"}},
+)
+
+
+def reads_of_a_bucket_for_fresh_signatures(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, int]:
+    """With what status an object is read and copied, by how the request is signed."""
+    root = client("s3", emulator.url)
+    root.create_bucket(Bucket="fresh")
+    root.put_object(Bucket="fresh", Key="k", Body=b"")
+    deny = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": "arn:aws:s3:::fresh/*",
+    }
+    policy = document(*({**deny, "Condition": one} for one in FRESH))
+    root.put_bucket_policy(Bucket="fresh", Policy=policy)
+    make = clients_of_user(emulator.url, "user", {"Action": "s3:*", "Resource": "*"})
+
+    def called(version: str) -> int:
+        try:
+            made = make("s3", config=Config(signature_version=version))
+            got = made.get_object(Bucket="fresh", Key="k")
+        except ClientError as error:
+            got = error.response
+        return int(got["ResponseMetadata"]["HTTPStatusCode"])
+
+    def presigned(version: str) -> str:
+        made = make("s3", config=Config(signature_version=version))
+        url: str = made.generate_presigned_url("get_object", {"Bucket": "fresh", "Key": "k"})
+        return url
+
+    def got(url: str) -> int:
+        return httpx.get(url, trust_env=False).status_code
+
+    found = {f"header {version}": called(version) for version in ("s3v4", "s3")}
+    found |= {f"presigned {one}": got(presigned(one)) for one in ("s3v4", "s3-query")}
+    with monkeypatch.context() as patch:
+        past = datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=17)
+        patch.setattr("botocore.auth.get_current_datetime", lambda: past)
+        found["presigned long ago"] = got(presigned("s3v4"))
+    try:
+        # Who copies reads the source too.
+        make("s3").copy_object(Bucket="fresh", Key="copy", CopySource="fresh/k")
+        found["copied"] = 200
+    except ClientError as error:
+        found["copied"] = error.response["ResponseMetadata"]["HTTPStatusCode"]
+    return found
+
+
+def test_policies_are_told_how_and_when_a_request_was_signed(
+    start: Start, expected: list[Refusal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected += [Refusal("user/user", f"s3:{one}Object") for one in ("Get", "Put")]
+    shipped = reads_of_a_bucket_for_fresh_signatures(start(), monkeypatch)
+    assert set(shipped.values()) == {403}
+    closed = start("signatures", folder="closed")
+    assert reads_of_a_bucket_for_fresh_signatures(closed, monkeypatch) == {
+        "header s3v4": 200,
+        "header s3": 403,
+        "presigned s3v4": 200,
+        "presigned s3-query": 403,
+        "presigned long ago": 403,
+        "copied": 200,
+    }
+
+
+def test_each_decision_is_kept_with_who_asked_and_why_not(
+    start: Start, expected: list[Refusal]
+) -> None:
+    expected += [Refusal("user/user", "s3:CreateBucket"), Refusal("user/user", "s3:PutObject")]
+    emulator = start()
+    client("s3", emulator.url).create_bucket(Bucket="any")
+    deny = {"Sid": "NoK", "Effect": "Deny", "Principal": "*", "Action": "s3:PutObject"}
+    policy = document(deny | {"Resource": "arn:aws:s3:::any/k"})
+    client("s3", emulator.url).put_bucket_policy(Bucket="any", Policy=policy)
+    user = clients_of_user(emulator.url, "user", {"Action": "s3:PutObject", "Resource": "*"})("s3")
+    user.put_object(Bucket="any", Key="a", Body=b"")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        user.put_object(Bucket="any", Key="k", Body=b"")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        user.create_bucket(Bucket="other")
+    who = "arn:aws:iam::000000000000:user/user"
+    told = [
+        {k: one.get(k) for k in ("who", "action", "resource", "decision", "statement")}
+        for one in decisions_of(emulator.decisions)
+    ]
+    assert told == [
+        dict(zip(told[0], (who, *rest), strict=True))
+        for rest in (
+            ("s3:PutObject", "arn:aws:s3:::any/a", "Allow", None),
+            ("s3:PutObject", "arn:aws:s3:::any/k", "Deny", "NoK"),
+            ("s3:CreateBucket", "arn:aws:s3:::other", "ImplicitDeny", ""),
+        )
+    ], "and none of the root key's"
+
+
+READS = """
+import json
+from types import SimpleNamespace
+from ministack.core import iam_evaluator
+from ministack.services import iam, sts
+
+{close}
+policy = {{"Statement": {{"Effect": "Allow", "Action": "sqs:*", "Resource": "*"}}}}
+iam._roles["role"] = {{"InlinePolicies": {{"any": json.dumps(policy)}}}}
+arn = "arn:aws:sts::000000000000:assumed-role/role/session"
+sts._sessions["KEY"] = {{"Arn": arn, "SecretAccessKey": "s", "SessionToken": "t"}}
+read = []
+iam_evaluator.json = SimpleNamespace(loads=lambda text: read.append(text) or json.loads(text))
+for _ in range(3):
+    assert iam_evaluator.enforce("KEY", "sqs:SendMessage", "sqs", "us-east-1") is None
+print(len(read))
+"""
+
+
+def reads_of_a_policy_in_three_decisions(close: str) -> int:
+    run = subprocess.run(
+        [INTERPRETER, "-c", READS.format(close=close)],
+        cwd=ROOT,
+        env=os.environ | {"AUTH": "true", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    return int(run.stdout)
+
+
+def test_the_text_of_a_policy_is_read_once(start: Start, expected: list[Refusal]) -> None:
+    assert reads_of_a_policy_in_three_decisions("") == 3
+    closed = "from local.gaps import parsed_policies; parsed_policies.close()"
+    assert reads_of_a_policy_in_three_decisions(closed) == 1
+    # One that is changed counts at once.
+    emulator = start("parsed_policies")
+    user = clients_of_user(emulator.url, "user", {"Action": "s3:*", "Resource": "*"})("s3")
+    user.create_bucket(Bucket="before")
+    expected.append(Refusal("user/user", "s3:CreateBucket"))
+    nothing = document({"Effect": "Deny", "Action": "*", "Resource": "*"})
+    client("iam", emulator.url).put_user_policy(
+        UserName="user", PolicyName="may", PolicyDocument=nothing
+    )
+    with pytest.raises(ClientError, match="AccessDenied"):
+        user.create_bucket(Bucket="after")
+
+
+def test_the_latest_decisions_are_kept(tmp_path: Path) -> None:
+    file = tmp_path / "decisions.jsonl"
+    script = (
+        "from local.gaps import decisions\n"
+        "decisions.LARGEST = 100\n"
+        f"log = decisions.Log({str(file)!r})\n"
+        "for number in range(12):\n"
+        "    log.keep({'who': 'x' * 20, 'number': number})\n"
+    )
+    subprocess.run(
+        [INTERPRETER, "-c", script],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    numbers = [one["number"] for one in decisions_of(file)]
+    assert numbers == list(range(12))[-len(numbers) :] and 2 <= len(numbers) <= 4

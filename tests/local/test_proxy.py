@@ -1,4 +1,5 @@
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from websockets.sync.server import ServerConnection
 from websockets.sync.server import serve as websocket_server
 from websockets.typing import Subprotocol
 
+from local.callers import proxy_pass
 from local.cloud import _free_port
 from local.issuer import Issuer
 from local.proxy import Proxy
@@ -57,7 +59,7 @@ class Upstream(BaseHTTPRequestHandler):
 @pytest.fixture
 def proxy(tmp_path: Path) -> Iterator[Proxy]:
     issuer = Issuer("http://127.0.0.1/_issuer", tmp_path / "key.pem")
-    proxy = Proxy(port=_free_port(0), issuer=issuer)
+    proxy = Proxy(port=_free_port(0), issuer=issuer, secret="secret")
     proxy.start()
     yield proxy
     proxy.stop()
@@ -241,3 +243,189 @@ def test_a_connection_that_was_idle_for_a_while_is_still_open(proxy: Proxy) -> N
         connection.request("GET", "/_issuer/jwks.json")
         assert connection.getresponse().status == 200
         assert connection.sock is first
+
+
+# Who may call it.
+
+HOME = "https://app.example.com"
+
+
+@pytest.fixture
+def http(api: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=api, timeout=PATIENCE, trust_env=False) as made:
+        yield made
+
+
+def test_it_shows_the_emulator_that_it_is_the_proxy(http: httpx.Client) -> None:
+    passes = [
+        [value for name, value in answer.json()["headers"] if name == "x-recourse-proxy"]
+        for answer in (http.get("/"), http.get("/", headers={"x-recourse-proxy": "mine"}))
+    ]
+    assert passes == [[proxy_pass("secret").decode()]] * 2
+
+
+@pytest.mark.parametrize("path", ["/health", "/_issuer/jwks.json", "/_provider/books"])
+def test_it_answers_by_its_own_names_alone(http: httpx.Client, path: str) -> None:
+    port = http.base_url.port
+    assert http.get(path, headers={"host": f"localhost:{port}"}).status_code != 421
+    for host in ("evil.example", f"evil.example:{port}", "127.0.0.1.evil.example", "0.0.0.0"):
+        assert http.get(path, headers={"host": host}).status_code == 421
+
+
+OTHER_PAGES: list[dict[str, str]] = [
+    {"origin": "https://evil.example"},
+    {"origin": "http://127.0.0.1:1"},
+    {"origin": "http://localhost"},
+    {"origin": "null"},
+    {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"},
+    {"sec-fetch-site": "same-site", "sec-fetch-mode": "no-cors"},
+    {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe"},
+]
+
+
+@pytest.mark.parametrize("page", OTHER_PAGES)
+def test_a_page_of_another_origin_gets_nothing(
+    http: httpx.Client, proxy: Proxy, page: dict[str, str]
+) -> None:
+    proxy.origins = [HOME]
+    for path in ("/sagas", "/events/stream", "/_issuer/jwks.json", "/_provider/books"):
+        assert http.get(path, headers=page).status_code == 403
+    charge = {"reference": "r", "amount": 1, "currency": "INR", "card": "c"}
+    key = {"idempotency-key": "k"}
+    assert http.post("/_provider/payments", headers=page | key, json=charge).status_code == 403
+    assert http.get("/_provider/books").json() == {"journal": []}
+    assert http.options("/sagas", headers=page).status_code == 403
+
+
+def test_its_own_pages_and_those_of_the_stages_origins_call_the_api(
+    http: httpx.Client, proxy: Proxy
+) -> None:
+    proxy.origins = [HOME]
+    for origin in (HOME, proxy.url):
+        page = {"origin": origin}
+        said = http.post("/sagas", headers=page)
+        assert said.status_code == 409 and ["origin", origin] in said.json()["headers"]
+        assert http.options("/sagas", headers=page).status_code == 409
+    # But what is no part of the API is nobody's.
+    assert http.get("/_provider/books", headers={"origin": HOME}).status_code == 403
+    assert http.get("/_issuer/jwks.json", headers={"origin": HOME}).status_code == 403
+    assert http.get("/_provider/books", headers={"origin": proxy.url}).status_code == 200
+
+
+def test_a_link_is_followed_from_anywhere(http: httpx.Client) -> None:
+    link = {
+        "sec-fetch-site": "cross-site",
+        "sec-fetch-mode": "navigate",
+        "sec-fetch-dest": "document",
+    }
+    assert http.get("/v/token", headers=link).status_code == 409
+    assert http.post("/v/token", headers=link).status_code == 403
+
+
+@pytest.mark.parametrize("page", [one for one in OTHER_PAGES if "origin" in one])
+def test_a_page_of_another_origin_opens_no_websocket(
+    echo: str, proxy: Proxy, page: dict[str, str]
+) -> None:
+    proxy.origins = [HOME]
+    with (
+        pytest.raises(InvalidStatus) as refused,
+        connect(echo, additional_headers=page, proxy=None, open_timeout=PATIENCE),
+    ):
+        pytest.fail("it was opened")
+    assert refused.value.response.status_code == 403
+    for origin in (HOME, proxy.url):
+        with connect(
+            echo,
+            additional_headers={"origin": origin},
+            subprotocols=[Subprotocol("v1")],
+            proxy=None,
+            open_timeout=PATIENCE,
+        ) as opened:
+            assert opened.recv(timeout=PATIENCE)
+
+
+# What nobody sends by accident.
+
+
+def raw(proxy: Proxy, request: bytes) -> bytes:
+    """All that is answered until the connection ends."""
+    address = "127.0.0.1", int(proxy.url.rpartition(":")[2])
+    answer = b""
+    with socket.create_connection(address, timeout=PATIENCE) as connection:
+        connection.sendall(request)
+        while piece := connection.recv(65536):
+            answer += piece
+    return answer
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/../../../../_ministack/reset",
+        "/../../../_ministack/reset",
+        "/..",
+        "/%2e%2e/%2E%2E/%2e./_ministack/reset",
+        "/..%2f..%2f..%2f_ministack/reset",
+        "//..//../../_ministack/reset",
+        "/\\..\\..\\..\\_ministack\\reset",
+        "/./a/.",
+        "//evil.example/a",
+        "/%252e%252e/a",
+        "/a;/../b",
+    ],
+)
+def test_no_path_leads_out_of_the_api(proxy: Proxy, api: str, path: str) -> None:
+    head = f"POST {path}?a=/../.. HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    answer = raw(proxy, head.encode())
+    said = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert said["path"] == f"/_aws/execute-api/abc/$default{path}?a=/../.."
+
+
+@pytest.mark.parametrize(
+    "target", ["*", "_ministack/reset", "http://127.0.0.1/../../../_ministack/reset", "a:1"]
+)
+def test_a_target_that_is_no_path_leads_nowhere_else(proxy: Proxy, api: str, target: str) -> None:
+    head = f"OPTIONS {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    answer = raw(proxy, head.encode())
+    status = answer.split()[1]
+    if status == b"409":  # it reached the API
+        said = json.loads(answer.partition(b"\r\n\r\n")[2])
+        assert said["path"].startswith("/_aws/execute-api/abc/$default/")
+    else:
+        assert status in (b"400", b"404")
+
+
+HANDSHAKE = (
+    "GET /events/ws{query} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
+    "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{more}\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("query", "more", "status"),
+    [
+        ("", "Authorization: Bearer " + "x" * 9000 + "\r\n", b"431"),
+        ("", "".join(f"X-{number}: y\r\n" for number in range(200)), b"431"),
+        ("?after=" + "x" * 9000, "", b"414"),
+    ],
+)
+def test_a_handshake_that_is_too_long_is_refused_at_once(
+    echo: str, proxy: Proxy, query: str, more: str, status: bytes
+) -> None:
+    handshake = HANDSHAKE.format(query=query, more=more).encode()
+    assert raw(proxy, handshake).split()[1] == status
+
+
+def test_where_no_websocket_answers_it_says_so(proxy: Proxy) -> None:
+    proxy.websocket = f"ws://127.0.0.1:{_free_port(0)}/stage"
+    with (
+        pytest.raises(InvalidStatus) as refused,
+        connect(
+            proxy.url.replace("http", "ws", 1) + "/events/ws",
+            proxy=None,
+            open_timeout=PATIENCE,
+        ),
+    ):
+        pytest.fail("it was opened")
+    assert refused.value.response.status_code == 502

@@ -18,15 +18,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local import ROOT
-from local.aws import client
+from local.aws import ACCOUNT, REGION, client
 from local.emulator import Emulator
-from tests.local.conftest import Start
+from tests.local.conftest import ROLE, Start
 
-ROLE = "arn:aws:iam::000000000000:role/any"
 GAPS = ("bounded_workers", "runtime_api_delay", "warm_workers")
 HANDLERS = """
 import os, random, secrets, signal, subprocess, sys, threading, time, uuid
@@ -189,6 +189,7 @@ def test_a_forked_worker_is_what_the_bootstrap_would_have_started(functions: Fun
     )
     assert started["parent"] == functions.emulator.pid != forked["parent"]
     of_each = {"AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_LOG_STREAM_NAME", "AWS_LAMBDA_RUNTIME_API"}
+    of_each |= {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
     of_the_shell = {"PWD", "OLDPWD", "SHLVL", "_"}
     for worker in (forked, started):
         for name in of_each | of_the_shell | {"PYTHONNODEBUGRANGES"}:
@@ -200,6 +201,25 @@ def test_a_forked_worker_is_what_the_bootstrap_would_have_started(functions: Fun
         for name in ("pid", "parent", "group", "chance"):
             del worker[name]
     assert forked == started
+
+
+def test_a_function_acts_under_its_role_and_finds_no_root_key(functions: Functions) -> None:
+    functions.add("handlers.about", name="forked")
+    functions.add("handlers.about", name="started", PYTHONNODEBUGRANGES="1")
+    for name in ("forked", "started"):
+        worker = functions.call(name)
+        session = {
+            argument: worker["environment"][argument.upper()]
+            for argument in ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+        }
+        sts: Any = boto3.client(
+            "sts", endpoint_url=functions.emulator.url, region_name=REGION, **session
+        )
+        who = sts.get_caller_identity()["Arn"]
+        assert who == f"arn:aws:sts::{ACCOUNT}:assumed-role/any/{name}"
+    forked_by = functions.call("forked")["parent"]
+    environment = Path("/proc", str(forked_by), "environ").read_bytes()
+    assert b"RECOURSE_CHECKOUT=" in environment and b"AWS_SECRET_ACCESS_KEY=" not in environment
 
 
 def test_what_a_handler_does_to_its_process_reaches_no_other(functions: Functions) -> None:

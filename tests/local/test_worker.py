@@ -11,12 +11,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from local import ROOT
-from local.aws import client
+from local.aws import client, write_config
 from local.cloud import _free_port
 from local.emulator import Emulator
 from recourse.message import Message
@@ -31,7 +32,7 @@ Process = subprocess.Popen[str]
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an emulator with a table for effects."""
     emulator = Emulator(
-        port=_free_port(0), folder=tmp_path_factory.mktemp("emulator"), timescale=1, gaps=()
+        port=_free_port(0), folder=tmp_path_factory.mktemp("emulator"), gaps=("own_callers",)
     )
     emulator.start()
     client("dynamodb", emulator.url).create_table(
@@ -45,14 +46,14 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def start(url: str) -> Iterator[Callable[..., Process]]:
+def start(url: str, tmp_path: Path) -> Iterator[Callable[..., Process]]:
     """Start a worker on a queue, which stays with one message."""
     ours = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+    file = tmp_path / "aws.config"
+    write_config(file, url)
     ours |= {
-        "AWS_ENDPOINT_URL": url,
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_CONFIG_FILE": str(file),
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,  # whatever the user has
         "PYTHONPATH": str(ROOT),
     }
     with ExitStack() as ends:

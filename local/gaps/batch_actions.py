@@ -1,0 +1,24 @@
+"""ministack judges batches by actions of their own; on AWS a batch is judged as what is in it.
+
+Source: AWS, Service Authorization Reference, Amazon SNS and Amazon SQS, which know no such actions.
+"""
+
+from ministack.core import iam_actions
+
+BATCHES = {
+    "sns:PublishBatch": "sns:Publish",
+    "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
+    "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
+    "sqs:SendMessageBatch": "sqs:SendMessage",
+}
+
+
+def close() -> None:
+    """Judge a batch as what is in it."""
+    extract = iam_actions.extract_iam_action
+
+    def extract_as_on_aws(*request: object) -> str | None:
+        action: str | None = extract(*request)
+        return BATCHES.get(action, action) if action else None
+
+    iam_actions.extract_iam_action = extract_as_on_aws

@@ -1,0 +1,78 @@
+"""ministack tells no policy by which version a request to S3 was signed, nor how long ago.
+
+AWS does, as `s3:signatureversion` and, in milliseconds, `s3:signatureAge`; the buckets deny what is
+not signed by version 4, and what was signed too long ago. A presigned URL of version 2 says when
+it ends and not when it was signed: it has no age.
+
+Source: AWS, "Amazon S3 Signature Version 4 Authentication Specific Policy Keys".
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from contextvars import ContextVar
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from ministack import app
+from ministack.core import iam_evaluator
+
+Keys = dict[str, str]
+_keys: ContextVar[Keys] = ContextVar("signature")
+
+
+def keys_of(query: Mapping[str, Sequence[str]], headers: Mapping[str, str]) -> Keys:
+    """The condition keys that tell of a request's signature; none where it has none."""
+    algorithm = headers.get("authorization", "").partition(" ")[0]
+    asked = {name.lower(): values[0] for name, values in query.items()}
+    if algorithm == "AWS" or algorithm.startswith("AWS4-"):
+        signed = headers.get("x-amz-date") or headers.get("date", "")
+    elif "x-amz-algorithm" in asked:
+        algorithm, signed = asked["x-amz-algorithm"], asked.get("x-amz-date", "")
+    elif "awsaccesskeyid" in asked:
+        algorithm, signed = "AWS", ""
+    else:
+        return {}
+    keys = {"s3:signatureversion": algorithm}
+    # A moment that cannot be read is refused with its signature.
+    with suppress(ValueError):
+        keys["s3:signatureAge"] = str(int(1000 * (time.time() - _moment(signed))))
+    return keys
+
+
+def _moment(signed: str) -> float:
+    if "," in signed:
+        return parsedate_to_datetime(signed).timestamp()
+    return datetime.strptime(f"{signed}+0000", "%Y%m%dT%H%M%SZ%z").timestamp()
+
+
+def close() -> None:
+    """Tell policies of the signature."""
+    pin, enforce = iam_evaluator.pin_signed_request, iam_evaluator.enforce
+
+    def pin_and_keep(
+        method: str,
+        path: str,
+        query: Mapping[str, Sequence[str]],
+        headers: Iterable[tuple[bytes, bytes]],
+        **more: Any,
+    ) -> None:
+        told = {name.decode().lower(): value.decode("latin-1") for name, value in headers}
+        _keys.set(keys_of(query, told))
+        pin(method, path, query, headers, **more)
+
+    def enforce_by_signature(
+        key: str,
+        action: str,
+        service: str,
+        region: str,
+        resource_arn: str = "*",
+        service_context: dict[str, Any] | None = None,
+    ) -> Any:
+        if service == "s3":
+            service_context = {**(service_context or {}), **_keys.get({})}
+        return enforce(key, action, service, region, resource_arn, service_context)
+
+    iam_evaluator.pin_signed_request = app.pin_signed_request = pin_and_keep
+    iam_evaluator.enforce = enforce_by_signature

@@ -1,0 +1,155 @@
+"""A page in a headless Chromium, which tries what a web page can do to other ports of a machine.
+
+with page() as visit:
+told = visit([Attempt("fetch", "http://127.0.0.1:8000/health")])
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from tests.patience import PATIENCE
+
+NAMES = ("chromium", "chromium-headless-shell", "google-chrome")
+PAGE = """<!doctype html><title>A page</title><body><script>
+const within = (promise) => Promise.race([
+  promise, new Promise((done) => setTimeout(() => done("no answer"), 30000)),
+]);
+const element = (tag, attributes) => {
+  const made = Object.assign(document.createElement(tag), attributes);
+  document.body.append(made);
+  return made;
+};
+const ways = {
+  async fetch(url, init) {
+    try {
+      const answer = await fetch(url, init);
+      return answer.type === "opaque" ? "opaque" : `read ${answer.status} ${await answer.text()}`;
+    } catch { return "failed"; }
+  },
+  form: (url, fields) => new Promise((done) => {
+    const frame = element("iframe", { name: `frame${Math.random()}` });
+    const form = element("form", { action: url, target: frame.name, method: "post" });
+    for (const [name, value] of Object.entries(fields))
+      form.append(Object.assign(document.createElement("input"), { name, value }));
+    form.submit();
+    frame.onload = () => done("sent");
+  }),
+  element: (url, { tag }) => new Promise((done) => element(tag, {
+    src: url, onload: () => done("loaded"), onerror: () => done("failed"),
+  })),
+  socket: (url, { protocols }) => new Promise((done) => {
+    const opened = new WebSocket(url, protocols ?? []);
+    opened.onopen = () => done("opened");
+    opened.onerror = () => done("failed");
+  }),
+  stream: (url) => new Promise((done) => {
+    const stream = new EventSource(url);
+    stream.onopen = () => { stream.close(); done("opened"); };
+    stream.onerror = () => { stream.close(); done("failed"); };
+  }),
+};
+(async () => {
+  const attempts = await (await fetch("/attempts")).json();
+  const told = [], left = attempts.keys();
+  const some = async () => {
+    for (const at of left) {
+      const { way, url, how } = attempts[at];
+      told[at] = await within(ways[way](url, how));
+    }
+  };
+  // No more at once than a browser has connections to a host, or some would wait for others.
+  await Promise.all([some(), some(), some(), some()]);
+  await fetch("/told", { method: "POST", body: JSON.stringify(told) });
+})();
+</script>"""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Something that the page tries: `fetch`, `form`, `element`, `socket` or `stream`."""
+
+    way: str
+    url: str
+    how: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A page that is served by a port of its own."""
+
+    origin: str
+    _browser: str
+    _attempts: list[Attempt]
+    _told: queue.Queue[list[str]]
+
+    def __call__(self, attempts: Sequence[Attempt]) -> list[str]:
+        """What came of each attempt: `read …`, `opened`, `loaded`, or what tells a page nothing.
+
+        That is `opaque`, `sent` or `failed`; `no answer` is for what hangs.
+        """
+        self._attempts[:] = attempts
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+            command = [
+                self._browser,
+                *("--headless", "--disable-gpu", "--no-first-run", "--no-proxy-server"),
+                *("--disable-background-networking", "--disable-component-update"),
+                "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost",
+                *(["--no-sandbox"] if os.geteuid() == 0 else []),
+                f"--user-data-dir={profile}",
+                self.origin,
+            ]
+            quiet = subprocess.DEVNULL
+            with subprocess.Popen(command, stdout=quiet, stderr=quiet) as process:
+                try:
+                    return self._told.get(timeout=PATIENCE)
+                finally:
+                    process.terminate()
+
+
+@contextmanager
+def page() -> Iterator[Visit]:
+    """A page to visit other ports from; the test is skipped where there is no Chromium."""
+    browser = next((found for name in NAMES if (found := shutil.which(name))), None)
+    if browser is None:
+        if "NEEDS_CHROMIUM" in os.environ:
+            pytest.fail("there is no Chromium")
+        pytest.skip("needs Chromium")
+    attempts: list[Attempt] = []
+    told: queue.Queue[list[str]] = queue.Queue()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = json.dumps([asdict(one) for one in attempts])
+            self._answer(found if self.path == "/attempts" else PAGE)
+
+        def do_POST(self) -> None:
+            told.put(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self._answer("")
+
+        def _answer(self, content: str) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(content.encode())
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield Visit(f"http://127.0.0.1:{server.server_port}", browser, attempts, told)
+        server.shutdown()

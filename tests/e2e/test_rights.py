@@ -1,0 +1,183 @@
+"""Rights as they are judged: what a role is refused is seen, loses nothing, and is made up for."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from cli.api import Api
+from local.cloud import LocalCloud
+from tests.decisions import Refusal
+from tests.e2e.conftest import Trip
+from tests.e2e.test_trips import must_be_booked
+from tests.e2e.test_valet import PDF, Caller, problem
+from tests.local.conftest import clients_of_user
+from tests.patience import PATIENCE, until
+
+
+def role_of(cloud: LocalCloud, function: str) -> str:
+    """The name of a function's role."""
+    named = re.compile(rf"-{function}[0-9A-F]{{8}}")
+    pages = cloud.client("lambda").get_paginator("list_functions").paginate()
+    (role,) = [
+        one["Role"]
+        for page in pages
+        for one in page["Functions"]
+        if named.search(one["FunctionName"])
+    ]
+    name: str = role.rpartition("/")[2]
+    return name
+
+
+def listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+@contextmanager
+def taken(cloud: LocalCloud, role: str, action: str) -> Iterator[None]:
+    """Take an action from a role as long as the block lasts."""
+    iam = cloud.client("iam")
+    policies = {
+        name: iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+        for name in iam.list_role_policies(RoleName=role)["PolicyNames"]
+    }
+    actions = [
+        one for p in policies.values() for s in p["Statement"] for one in listed(s["Action"])
+    ]
+    assert action in actions, f"{role} never had {action}"
+
+    def put(changed: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        for name, policy in policies.items():
+            iam.put_role_policy(
+                RoleName=role, PolicyName=name, PolicyDocument=json.dumps(changed(policy))
+            )
+
+    def without(policy: dict[str, Any]) -> dict[str, Any]:
+        kept = [
+            statement | {"Action": left}
+            for statement in policy["Statement"]
+            if (left := [one for one in listed(statement["Action"]) if one != action])
+        ]
+        return policy | {"Statement": kept}
+
+    put(without)
+    try:
+        yield
+    finally:
+        put(lambda policy: policy)
+
+
+def parked(cloud: LocalCloud, saga_id: str) -> str:
+    """What operators are told of a saga, by the queue that the alarm looks at."""
+    sqs = cloud.client("sqs")
+    url = cloud.outputs["ParkedQueueUrl"]
+    found = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=0)
+    bodies = [one["Body"] for one in found.get("Messages", ()) if saga_id in one["Body"]]
+    return "".join(bodies)
+
+
+def test_a_step_that_is_refused_a_write_is_parked_and_goes_on_once_it_may(
+    orchestrated: Trip, cloud: LocalCloud, expected: list[Refusal]
+) -> None:
+    trip, role = orchestrated, role_of(cloud, "InvoicesIssue")
+    expected.append(Refusal(role, "dynamodb:PutItem"))
+
+    def invoice(saga_id: str) -> dict[str, Any]:
+        steps = trip.api.get(f"/sagas/{saga_id}")["steps"]
+        return next(one for one in steps if one["name"] == "invoice")
+
+    with taken(cloud, role, "dynamodb:PutItem"):
+        saga_id = trip.start()
+        step = until(lambda: invoice(saga_id), "a step that is parked", lambda s: s["error"])
+        assert (step["status"], step["error"]) == ("FAILED", "ClientError")
+        notice = until(lambda: parked(cloud, saga_id), "a notice to operators")
+        assert "AccessDenied" in notice and "not authorized to perform: dynamodb:PutItem" in notice
+    queue = cloud.outputs["ParkedQueueUrl"].rpartition("/")[2]
+    pages = cloud.client("cloudwatch").get_paginator("describe_alarms").paginate()
+    alarms = [one for page in pages for one in page["MetricAlarms"]]
+    watched = [{"Name": "QueueName", "Value": queue}]
+    (alarm,) = [one for one in alarms if one["Dimensions"] == watched]
+    assert alarm["MetricName"] == "ApproximateNumberOfMessagesVisible"
+    assert (alarm["Threshold"], alarm["AlarmActions"]) == (0, [cloud.outputs["AlarmsTopicArn"]])
+
+    assert trip.api.get(f"/sagas/{saga_id}")["status"] == "RUNNING", (
+        "past the pivot it goes forward"
+    )
+    trip.api.call("POST", f"/sagas/{saga_id}/steps/invoice/resolve", json={"action": "retry"})
+    trip.ended(saga_id, "SUCCEEDED")
+    must_be_booked(trip)
+
+
+@pytest.fixture
+def caller(api: Api, url: str) -> Iterator[Caller]:
+    """Somebody with a document of a name that nobody else has."""
+    with httpx.Client(timeout=PATIENCE, trust_env=False) as http:
+        yield Caller(api, url, http)
+
+
+def test_a_redeemer_that_is_refused_its_row_gives_nothing_out_and_uses_nothing_up(
+    caller: Caller, cloud: LocalCloud, expected: list[Refusal]
+) -> None:
+    caller.complete(caller.put())
+    role = role_of(cloud, "Redeem")
+    expected.append(Refusal(role, "dynamodb:UpdateItem"))
+    key = caller.issue("download")
+    with taken(cloud, role, "dynamodb:UpdateItem"):
+        problem(caller.redeem(key["token"]), 500, "internal")
+    assert caller.api.get(f"/valet-keys/{key['key_id']}")["uses"] == 0
+    assert caller.use(caller.redeem(key["token"]).json()).content == PDF
+
+
+@pytest.fixture
+def make(cloud: LocalCloud) -> Iterator[Callable[..., Any]]:
+    """Clients of somebody who may do everything; what is refused, the bucket refuses."""
+    yield clients_of_user(cloud.aws_endpoint, "everything", {"Action": "*", "Resource": "*"})
+    iam = cloud.client("iam")
+    for key in iam.list_access_keys(UserName="everything")["AccessKeyMetadata"]:
+        iam.delete_access_key(UserName="everything", AccessKeyId=key["AccessKeyId"])
+    iam.delete_user_policy(UserName="everything", PolicyName="may")
+    iam.delete_user(UserName="everything")
+
+
+def test_the_buckets_refuse_a_signature_of_version_2_and_an_old_one_whoever_signs(
+    cloud: LocalCloud,
+    make: Callable[..., Any],
+    expected: list[Refusal],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected.append(Refusal("user/everything", "s3:GetObject"))
+    root = cloud.client("s3")
+    buckets = [one["Name"] for one in root.list_buckets()["Buckets"]]
+    ours = [one for one in buckets if "-valet" in one or "-documents" in one]
+    assert len(ours) == 2
+    for bucket in ours:
+        where = {"Bucket": bucket, "Key": "objects/of-a-test"}
+        root.put_object(**where, Body=b"")
+        v4, v2, v2_query = (
+            make("s3", config=Config(signature_version=one)) for one in ("s3v4", "s3", "s3-query")
+        )
+        assert v4.get_object(**where)["ResponseMetadata"]["HTTPStatusCode"] == 200
+        with pytest.raises(ClientError, match="explicit deny in a resource-based policy"):
+            v2.get_object(**where)
+
+        def presigned(s3: Any, where: dict[str, str] = where) -> int:
+            url = s3.generate_presigned_url("get_object", where)
+            return httpx.get(url, trust_env=False).status_code
+
+        assert (presigned(v4), presigned(v2_query)) == (200, 403)
+        with monkeypatch.context() as patch:
+            past = datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=17)
+            patch.setattr("botocore.auth.get_current_datetime", lambda past=past: past)
+            assert presigned(v4) == 403, "it would live for an hour"
+        versions = root.list_object_versions(Bucket=bucket, Prefix=where["Key"])["Versions"]
+        for one in versions:
+            root.delete_object(**where, VersionId=one["VersionId"])

@@ -1,15 +1,22 @@
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
+import httpx
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
-from local.aws import REGION, client
+from local.aws import KEY_ID, REGION, client, root_secret
+from local.boot import GAPS
 from local.cloud import _free_port
 from local.emulator import Emulator
 from tests.decisions import Refusal, decisions_of, unexpected
+from tests.patience import PATIENCE
 
 ROLE = "arn:aws:iam::000000000000:role/any"
 """What functions and machines of tests act under: they may call functions, and nothing else."""
@@ -23,21 +30,40 @@ def expected() -> list[Refusal]:
     return []
 
 
+@pytest.fixture(scope="session")
+def shipped_to_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """The emulator of ``shipped``."""
+    yield from running(tmp_path_factory.mktemp("shipped"), timescale=0.25)
+
+
+@pytest.fixture(scope="session")
+def closed_to_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """The emulator of ``closed``."""
+    yield from running(tmp_path_factory.mktemp("closed"), *GAPS, timescale=0.25)
+
+
+@pytest.fixture
+def shipped(shipped_to_all: Emulator, expected: list[Refusal]) -> Iterator[Emulator]:
+    """An emulator as shipped, but for who may call it; as if it were just started."""
+    yield from lent(shipped_to_all, expected)
+
+
+@pytest.fixture
+def closed(closed_to_all: Emulator, expected: list[Refusal]) -> Iterator[Emulator]:
+    """An emulator with every gap closed, as if it were just started."""
+    yield from lent(closed_to_all, expected)
+
+
 @pytest.fixture
 def start(tmp_path: Path, expected: list[Refusal]) -> Iterator[Start]:
-    """Start an emulator with the gaps given closed; it stops after the test.
+    """Start an emulator of a test's own with the gaps given closed; it stops after the test.
 
     One that takes anybody's calls would take a web page's too: only whoever asks for it gets it.
     """
     started: list[Emulator] = []
 
-    def start(
-        *gaps: str, folder: str = "emulator", anybody: bool = False, **options: Any
-    ) -> Emulator:
-        port = _free_port(0)
-        ours = () if anybody else ("own_callers",)
-        closed = dict.fromkeys((*ours, "decisions", *gaps))
-        emulator = Emulator(port=port, folder=tmp_path / folder, gaps=closed, **options)
+    def start(*gaps: str, anybody: bool = False, **options: Any) -> Emulator:
+        emulator = of_gaps(tmp_path / "emulator", *gaps, anybody=anybody, **options)
         emulator.start()
         started.append(emulator)
         make_role(emulator)
@@ -49,6 +75,40 @@ def start(tmp_path: Path, expected: list[Refusal]) -> Iterator[Start]:
     assert not unexpected(
         [one for emulator in started for one in decisions_of(emulator.decisions)], expected
     )
+
+
+def of_gaps(folder: Path, *gaps: str, anybody: bool = False, **options: Any) -> Emulator:
+    """An emulator with these gaps closed, and those that every test wants closed."""
+    ours = () if anybody else ("own_callers",)
+    closed = dict.fromkeys((*gaps, *ours, "decisions"))
+    return Emulator(port=_free_port(0), folder=folder, gaps=closed, **options)
+
+
+def running(folder: Path, *gaps: str, **options: Any) -> Iterator[Emulator]:
+    """An emulator for many tests, which forgets between them."""
+    emulator = of_gaps(folder, "tests.local.forgetting", *gaps, **options)
+    emulator.start()
+    yield emulator
+    emulator.stop()
+
+
+def lent(emulator: Emulator, expected: list[Refusal]) -> Iterator[Emulator]:
+    """An emulator that others had before, for one test."""
+    renew(emulator)
+    yield emulator
+    assert not unexpected(decisions_of(emulator.decisions), expected)
+
+
+def renew(emulator: Emulator) -> None:
+    """Leave an emulator with nothing but the role of functions and machines."""
+    if not emulator.is_running:  # a test has failed that restarts it
+        emulator.start()
+    request = AWSRequest("POST", f"{emulator.url}/forget")
+    SigV4Auth(Credentials(KEY_ID, root_secret()), "s3", REGION).add_auth(request)
+    headers = dict(request.headers)
+    httpx.post(request.url, headers=headers, timeout=PATIENCE, trust_env=False).raise_for_status()
+    make_role(emulator)
+    os.truncate(emulator.decisions, 0)
 
 
 def make_role(emulator: Emulator) -> None:

@@ -33,6 +33,8 @@ from tests.decisions import Refusal, decisions_of
 from tests.local.conftest import ROLE, Start, clients_of_user, document
 from tests.patience import PATIENCE
 
+pytestmark = pytest.mark.xdist_group("emulator")
+
 
 def run(emulator: Emulator, definition: dict[str, Any]) -> dict[str, Any]:
     """Run a state machine to its end."""
@@ -49,7 +51,7 @@ def run(emulator: Emulator, definition: dict[str, Any]) -> dict[str, Any]:
 
 
 def name_seen_by_the_slower_branch(emulator: Emulator) -> str:
-    slow = {"Type": "Wait", "Seconds": 1, "OutputPath": "$$.State.Name", "End": True}
+    slow = {"Type": "Wait", "Seconds": 4, "OutputPath": "$$.State.Name", "End": True}
     quick = {"Type": "Pass", "End": True}
     end = run(
         emulator,
@@ -71,9 +73,9 @@ def name_seen_by_the_slower_branch(emulator: Emulator) -> str:
     return name
 
 
-def test_a_branch_sees_its_own_state(start: Start) -> None:
-    assert name_seen_by_the_slower_branch(start()) == "quick"
-    assert name_seen_by_the_slower_branch(start("branch_context")) == "slow"
+def test_a_branch_sees_its_own_state(shipped: Emulator, closed: Emulator) -> None:
+    assert name_seen_by_the_slower_branch(shipped) == "quick"
+    assert name_seen_by_the_slower_branch(closed) == "slow"
 
 
 def seconds_of_two_retries(emulator: Emulator) -> float:
@@ -95,11 +97,11 @@ def seconds_of_two_retries(emulator: Emulator) -> float:
     return seconds
 
 
-def test_a_retry_waits_no_longer_than_its_cap(start: Start) -> None:
+def test_a_retry_waits_no_longer_than_its_cap(shipped: Emulator, closed: Emulator) -> None:
     # 1 s + 16 s as ministack has it, 1 s + 2 s as AWS does; at a quarter of the time. So far apart,
     # a busy machine cannot make one look like the other.
-    assert seconds_of_two_retries(start(timescale=0.25)) > 4.2
-    assert seconds_of_two_retries(start("retry_delays", timescale=0.25)) < 4.2
+    assert seconds_of_two_retries(shipped) > 4.2
+    assert seconds_of_two_retries(closed) < 4.2
 
 
 TEMPLATE = {
@@ -132,15 +134,16 @@ TEMPLATE = {
 }
 
 
-def test_templates_hold_state_machine_versions_and_aliases(start: Start) -> None:
+def test_templates_hold_state_machine_versions_and_aliases(
+    shipped: Emulator, closed: Emulator
+) -> None:
     with pytest.raises(ClientError, match="Unrecognized resource types"):
-        client("cloudformation", start().url).create_stack(
+        client("cloudformation", shipped.url).create_stack(
             StackName="versions", TemplateBody=json.dumps(TEMPLATE)
         )
 
-    emulator = start("state_machine_versions", folder="closed")
-    cloudformation = client("cloudformation", emulator.url)
-    states = client("stepfunctions", emulator.url)
+    cloudformation = client("cloudformation", closed.url)
+    states = client("stepfunctions", closed.url)
 
     def versions_behind_the_alias() -> list[str]:
         stack = cloudformation.describe_stacks(StackName="versions")["Stacks"][0]
@@ -187,9 +190,9 @@ def records_after_a_restart(emulator: Emulator) -> int:
     return len(streams.get_records(ShardIterator=iterator)["Records"])
 
 
-def test_a_stream_keeps_its_records_over_a_restart(start: Start) -> None:
-    assert records_after_a_restart(start()) == 0
-    assert records_after_a_restart(start("stream_records", folder="closed")) == 1
+def test_a_stream_keeps_its_records_over_a_restart(shipped: Emulator, closed: Emulator) -> None:
+    assert records_after_a_restart(shipped) == 0
+    assert records_after_a_restart(closed) == 1
 
 
 READER = """
@@ -236,8 +239,9 @@ def kept(emulator: Emulator, stream: str) -> int:
     return found
 
 
-def test_a_stream_keeps_of_what_was_read_the_latest_only(start: Start) -> None:
-    shipped, closed = start(), start("bounded_memory", folder="closed")
+def test_a_stream_keeps_of_what_was_read_the_latest_only(
+    shipped: Emulator, closed: Emulator
+) -> None:
     assert kept(shipped, stream_that_was_read(shipped, 510)) == 510
     stream = stream_that_was_read(closed, 510)
     until = time.monotonic() + 60
@@ -287,9 +291,8 @@ def streams_that_are_taken_at_once(emulator: Emulator, folder: Path, seconds: fl
 
 
 def test_a_stream_is_taken_while_the_function_of_another_is_at_work(
-    start: Start, tmp_path: Path
+    shipped: Emulator, closed: Emulator, tmp_path: Path
 ) -> None:
-    shipped, closed = start(), start("batches_of_streams", folder="closed")
     assert not streams_that_are_taken_at_once(shipped, tmp_path / "one-by-one", 2)
     assert streams_that_are_taken_at_once(closed, tmp_path / "at-once", 18)
 
@@ -303,8 +306,7 @@ def seconds_to_the_first_state(emulator: Emulator) -> float:
     return seconds
 
 
-def test_an_execution_enters_its_first_state_at_once(start: Start) -> None:
-    shipped, closed = start(), start("execution_starts", folder="closed")
+def test_an_execution_enters_its_first_state_at_once(shipped: Emulator, closed: Emulator) -> None:
     assert min(seconds_to_the_first_state(shipped) for _ in range(3)) >= 0.15
     assert min(seconds_to_the_first_state(closed) for _ in range(10)) < 0.15
 
@@ -317,9 +319,8 @@ def log_streams(emulator: Emulator, invocations: int) -> int:
     return sum(len(page["logStreams"]) for page in pages.paginate(logGroupName="/aws/lambda/pid"))
 
 
-def test_the_latest_log_streams_are_kept(start: Start) -> None:
-    assert log_streams(start(), 105) == 105
-    closed = start("bounded_memory", "runtime_api_delay", folder="closed")
+def test_the_latest_log_streams_are_kept(shipped: Emulator, closed: Emulator) -> None:
+    assert log_streams(shipped, 105) == 105
     assert log_streams(closed, 105) == 100
 
 
@@ -338,9 +339,9 @@ def pieces_of_answers(emulator: Emulator, calls: int) -> int:
     return pieces
 
 
-def test_an_answer_comes_in_one_piece(start: Start) -> None:
-    assert pieces_of_answers(start(), 50) > 50
-    assert pieces_of_answers(start("http_answers", folder="closed"), 50) == 50
+def test_an_answer_comes_in_one_piece(shipped: Emulator, closed: Emulator) -> None:
+    assert pieces_of_answers(shipped, 50) > 50
+    assert pieces_of_answers(closed, 50) == 50
 
 
 BOOTSTRAP = """#!/bin/sh
@@ -385,10 +386,12 @@ def processes_of_a_burst(emulator: Emulator, invocations: int) -> int:
         return len(set(pool.map(invoke, range(invocations))))
 
 
-def test_a_burst_does_not_start_a_process_for_every_invocation_at_once(start: Start) -> None:
+def test_a_burst_does_not_start_a_process_for_every_invocation_at_once(
+    shipped: Emulator, closed: Emulator
+) -> None:
     burst = 4 + 2 * (os.cpu_count() or 2)
-    assert processes_of_a_burst(start(), burst) == burst
-    assert processes_of_a_burst(start("bounded_workers", folder="closed"), burst) < burst
+    assert processes_of_a_burst(shipped, burst) == burst
+    assert processes_of_a_burst(closed, burst) < burst
 
 
 def fastest_invocation(emulator: Emulator) -> float:
@@ -401,9 +404,11 @@ def fastest_invocation(emulator: Emulator) -> float:
     return min(seconds)
 
 
-def test_an_invocation_does_not_wait_for_acknowledgements(start: Start) -> None:
-    assert fastest_invocation(start()) > 0.040
-    assert fastest_invocation(start("runtime_api_delay", folder="closed")) < 0.040
+def test_an_invocation_does_not_wait_for_acknowledgements(
+    shipped: Emulator, closed: Emulator
+) -> None:
+    assert fastest_invocation(shipped) > 0.040
+    assert fastest_invocation(closed) < 0.040
 
 
 def a_versions_first_bytes(emulator: Emulator) -> tuple[int, str, bytes]:
@@ -422,10 +427,9 @@ def a_versions_first_bytes(emulator: Emulator) -> tuple[int, str, bytes]:
     return status, got.get("ContentDisposition", ""), got["Body"].read()
 
 
-def test_a_version_is_read_as_the_request_asks(start: Start) -> None:
-    assert a_versions_first_bytes(start()) == (200, "", b"abcdef")
-    closed = a_versions_first_bytes(start("versioned_reads", folder="closed"))
-    assert closed == (206, "attachment", b"abc")
+def test_a_version_is_read_as_the_request_asks(shipped: Emulator, closed: Emulator) -> None:
+    assert a_versions_first_bytes(shipped) == (200, "", b"abcdef")
+    assert a_versions_first_bytes(closed) == (206, "attachment", b"abc")
 
 
 AUTHORIZER = """
@@ -497,9 +501,11 @@ def agreed_subprotocol(emulator: Emulator) -> str | None:
         return opened.subprotocol
 
 
-def test_a_websocket_is_opened_with_the_subprotocol_that_is_agreed_to(start: Start) -> None:
-    assert agreed_subprotocol(start()) is None
-    assert agreed_subprotocol(start("websocket_subprotocol", folder="closed")) == "v1"
+def test_a_websocket_is_opened_with_the_subprotocol_that_is_agreed_to(
+    shipped: Emulator, closed: Emulator
+) -> None:
+    assert agreed_subprotocol(shipped) is None
+    assert agreed_subprotocol(closed) == "v1"
 
 
 def status_of_a_refusal(emulator: Emulator) -> int:
@@ -517,9 +523,9 @@ def status_of_a_refusal(emulator: Emulator) -> int:
     return status
 
 
-def test_an_authorizer_that_says_unauthorized_is_a_401(start: Start) -> None:
-    assert status_of_a_refusal(start()) == 500
-    assert status_of_a_refusal(start("websocket_unauthorized", folder="closed")) == 401
+def test_an_authorizer_that_says_unauthorized_is_a_401(shipped: Emulator, closed: Emulator) -> None:
+    assert status_of_a_refusal(shipped) == 500
+    assert status_of_a_refusal(closed) == 401
 
 
 def template(*, exports: str | None = None, imports: bool = False) -> str:
@@ -564,9 +570,8 @@ def ends_without_export(emulator: Emulator) -> list[str]:
     return ends
 
 
-def test_an_export_that_is_imported_stays_as_it_is(start: Start) -> None:
-    assert ends_without_export(start()) == ["UPDATE_COMPLETE"] * 2
-    closed = start("exports_in_use", folder="closed")
+def test_an_export_that_is_imported_stays_as_it_is(shipped: Emulator, closed: Emulator) -> None:
+    assert ends_without_export(shipped) == ["UPDATE_COMPLETE"] * 2
     assert ends_without_export(closed) == ["UPDATE_ROLLBACK_COMPLETE"] * 2
     cloudformation = cloudformation_of(closed)
     for name in ("other", "one"):
@@ -589,9 +594,8 @@ def end_of_a_bucket_with_an_object(emulator: Emulator) -> str:
     return settled(cloudformation, stack, after=created)
 
 
-def test_a_bucket_with_anything_in_it_stays(start: Start) -> None:
-    assert end_of_a_bucket_with_an_object(start()) == "DELETE_COMPLETE"
-    closed = start("bucket_removal", folder="closed")
+def test_a_bucket_with_anything_in_it_stays(shipped: Emulator, closed: Emulator) -> None:
+    assert end_of_a_bucket_with_an_object(shipped) == "DELETE_COMPLETE"
     assert end_of_a_bucket_with_an_object(closed) == "DELETE_FAILED"
 
 
@@ -610,9 +614,9 @@ def what_anybody_gets(emulator: Emulator) -> list[int]:
         ] + [http.post("/_ministack/reset").status_code]
 
 
-def test_only_its_owner_calls_it(start: Start) -> None:
+def test_only_its_owner_calls_it(start: Start, closed: Emulator) -> None:
     assert what_anybody_gets(start(anybody=True)) == [200] * 4
-    assert what_anybody_gets(start(folder="closed")) == [403, 421, 403, 403]
+    assert what_anybody_gets(closed) == [403, 421, 403, 403]
 
 
 def stored_by_plain_http(emulator: Emulator) -> int:
@@ -632,11 +636,13 @@ def stored_by_plain_http(emulator: Emulator) -> int:
     return int(answer["ResponseMetadata"]["HTTPStatusCode"])
 
 
-def test_plain_http_on_loopback_is_judged_as_tls(start: Start, expected: list[Refusal]) -> None:
+def test_plain_http_on_loopback_is_judged_as_tls(
+    shipped: Emulator, closed: Emulator, expected: list[Refusal]
+) -> None:
     expected.append(Refusal("user/user", "s3:PutObject"))
     with pytest.raises(ClientError, match="AccessDenied"):
-        stored_by_plain_http(start())
-    assert stored_by_plain_http(start("secure_transport", folder="closed")) == 200
+        stored_by_plain_http(shipped)
+    assert stored_by_plain_http(closed) == 200
 
 
 def batches(emulator: Emulator) -> dict[str, bool]:
@@ -679,11 +685,13 @@ def batches(emulator: Emulator) -> dict[str, bool]:
     }
 
 
-def test_a_batch_takes_the_right_to_what_is_in_it(start: Start, expected: list[Refusal]) -> None:
+def test_a_batch_takes_the_right_to_what_is_in_it(
+    shipped: Emulator, closed: Emulator, expected: list[Refusal]
+) -> None:
     names = ["sns:Publish", "sqs:SendMessage", "sqs:ChangeMessageVisibility", "sqs:DeleteMessage"]
     expected += [Refusal("user/user", f"{one}Batch") for one in names]
-    assert not any(batches(start()).values())
-    assert all(batches(start("batch_actions", folder="closed")).values())
+    assert not any(batches(shipped).values())
+    assert all(batches(closed).values())
 
 
 def starts_by(emulator: Emulator) -> dict[str, bool]:
@@ -714,12 +722,12 @@ def starts_by(emulator: Emulator) -> dict[str, bool]:
 
 
 def test_a_start_by_an_alias_is_judged_by_its_machine(
-    start: Start, expected: list[Refusal]
+    shipped: Emulator, closed: Emulator, expected: list[Refusal]
 ) -> None:
     expected.append(Refusal("user/user", "states:StartExecution"))
-    assert not any(starts_by(start()).values())
-    closed = starts_by(start("start_by_alias", folder="closed"))
-    assert closed == {"": False, ":1": False, ":live": True, ":other": False}
+    assert not any(starts_by(shipped).values())
+    by_alias = {"": False, ":1": False, ":live": True, ":other": False}
+    assert starts_by(closed) == by_alias
 
 
 FRESH = (
@@ -777,12 +785,11 @@ def reads_of_a_bucket_for_fresh_signatures(
 
 
 def test_policies_are_told_how_and_when_a_request_was_signed(
-    start: Start, expected: list[Refusal], monkeypatch: pytest.MonkeyPatch
+    shipped: Emulator, closed: Emulator, expected: list[Refusal], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected += [Refusal("user/user", f"s3:{one}Object") for one in ("Get", "Put")]
-    shipped = reads_of_a_bucket_for_fresh_signatures(start(), monkeypatch)
-    assert set(shipped.values()) == {403}
-    closed = start("signatures", folder="closed")
+    as_shipped = reads_of_a_bucket_for_fresh_signatures(shipped, monkeypatch)
+    assert set(as_shipped.values()) == {403}
     assert reads_of_a_bucket_for_fresh_signatures(closed, monkeypatch) == {
         "header s3v4": 200,
         "header s3": 403,
@@ -794,15 +801,14 @@ def test_policies_are_told_how_and_when_a_request_was_signed(
 
 
 def test_each_decision_is_kept_with_who_asked_and_why_not(
-    start: Start, expected: list[Refusal]
+    shipped: Emulator, expected: list[Refusal]
 ) -> None:
     expected += [Refusal("user/user", "s3:CreateBucket"), Refusal("user/user", "s3:PutObject")]
-    emulator = start()
-    client("s3", emulator.url).create_bucket(Bucket="any")
+    client("s3", shipped.url).create_bucket(Bucket="any")
     deny = {"Sid": "NoK", "Effect": "Deny", "Principal": "*", "Action": "s3:PutObject"}
     policy = document(deny | {"Resource": "arn:aws:s3:::any/k"})
-    client("s3", emulator.url).put_bucket_policy(Bucket="any", Policy=policy)
-    user = clients_of_user(emulator.url, "user", {"Action": "s3:PutObject", "Resource": "*"})("s3")
+    client("s3", shipped.url).put_bucket_policy(Bucket="any", Policy=policy)
+    user = clients_of_user(shipped.url, "user", {"Action": "s3:PutObject", "Resource": "*"})("s3")
     user.put_object(Bucket="any", Key="a", Body=b"")
     with pytest.raises(ClientError, match="AccessDenied"):
         user.put_object(Bucket="any", Key="k", Body=b"")
@@ -811,7 +817,7 @@ def test_each_decision_is_kept_with_who_asked_and_why_not(
     who = "arn:aws:iam::000000000000:user/user"
     told = [
         {k: one.get(k) for k in ("who", "action", "resource", "decision", "statement")}
-        for one in decisions_of(emulator.decisions)
+        for one in decisions_of(shipped.decisions)
     ]
     assert told == [
         dict(zip(told[0], (who, *rest), strict=True))
@@ -854,17 +860,16 @@ def reads_of_a_policy_in_three_decisions(close: str) -> int:
     return int(run.stdout)
 
 
-def test_the_text_of_a_policy_is_read_once(start: Start, expected: list[Refusal]) -> None:
+def test_the_text_of_a_policy_is_read_once(closed: Emulator, expected: list[Refusal]) -> None:
     assert reads_of_a_policy_in_three_decisions("") == 3
-    closed = "from local.gaps import parsed_policies; parsed_policies.close()"
-    assert reads_of_a_policy_in_three_decisions(closed) == 1
+    close = "from local.gaps import parsed_policies; parsed_policies.close()"
+    assert reads_of_a_policy_in_three_decisions(close) == 1
     # One that is changed counts at once.
-    emulator = start("parsed_policies")
-    user = clients_of_user(emulator.url, "user", {"Action": "s3:*", "Resource": "*"})("s3")
+    user = clients_of_user(closed.url, "user", {"Action": "s3:*", "Resource": "*"})("s3")
     user.create_bucket(Bucket="before")
     expected.append(Refusal("user/user", "s3:CreateBucket"))
     nothing = document({"Effect": "Deny", "Action": "*", "Resource": "*"})
-    client("iam", emulator.url).put_user_policy(
+    client("iam", closed.url).put_user_policy(
         UserName="user", PolicyName="may", PolicyDocument=nothing
     )
     with pytest.raises(ClientError, match="AccessDenied"):

@@ -19,11 +19,12 @@ from websockets.sync.client import connect
 
 from local.aws import KEY_ID, REGION, client, root_secret
 from local.callers import PROXY_HEADER, proxy_pass
-from local.cloud import _free_port
 from local.emulator import Emulator
-from tests.local.conftest import ROLE, make_role
+from tests.local.conftest import ROLE, renew
 from tests.local.test_gaps import websocket_api
 from tests.patience import PATIENCE
+
+pytestmark = pytest.mark.xdist_group("emulator")
 
 PAGE = "http://127.0.0.1:1"
 """The origin of a page on another port."""
@@ -51,14 +52,9 @@ UNSIGNED: tuple[tuple[str, str, dict[str, str], str], ...] = (
 
 
 @pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    folder = tmp_path_factory.mktemp("emulator")
-    gaps = ("own_callers", "runtime_api_delay", "warm_workers")
-    emulator = Emulator(port=_free_port(0), folder=folder, gaps=gaps)
-    emulator.start()
-    make_role(emulator)
-    yield emulator
-    emulator.stop()
+def emulator(closed_to_all: Emulator) -> Emulator:
+    renew(closed_to_all)
+    return closed_to_all
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,8 @@ from tests.pages import attempts, holdings
 from tests.patience import PATIENCE
 from tests.sockets import family, listening
 
+pytestmark = pytest.mark.xdist_group("emulator")
+
 
 @pytest.fixture
 def visit() -> Iterator[Visit]:
@@ -72,23 +74,24 @@ def test_where_nobody_is_kept_out_a_page_makes_and_takes_away(start: Start, visi
     assert not any(holdings(emulator.url).values())
 
 
-def test_a_page_changes_nothing_and_reads_nothing(start: Start, visit: Visit, proxy: Proxy) -> None:
-    emulator = start("runtime_api_delay", "warm_workers")
-    functions = begun(emulator)
-    proxy.target = f"{emulator.url}/_aws/execute-api/any/$default"
-    proxy.websocket = f"ws://127.0.0.1:{emulator.port}/_aws/execute-api/any/live"
-    addresses = listening(family(emulator.pid))
+def test_a_page_changes_nothing_and_reads_nothing(
+    closed: Emulator, visit: Visit, proxy: Proxy
+) -> None:
+    functions = begun(closed)
+    proxy.target = f"{closed.url}/_aws/execute-api/any/$default"
+    proxy.websocket = f"ws://127.0.0.1:{closed.port}/_aws/execute-api/any/live"
+    addresses = listening(family(closed.pid))
     ports = {port for _, port in addresses}
     assert {address for address, _ in addresses} == {"127.0.0.1"}
-    assert emulator.port in ports and len(ports) > 1, "a worker's is among them"
-    before = holdings(emulator.url)
+    assert closed.port in ports and len(ports) > 1, "a worker's is among them"
+    before = holdings(closed.url)
 
     tried = list(attempts([*ports, int(proxy.url.rpartition(":")[2])]))
     told = visit(tried)
 
     got = [(one, what) for one, what in zip(tried, told, strict=True) if _is_something(what)]
     assert got == []
-    assert holdings(emulator.url) == before
+    assert holdings(closed.url) == before
     with httpx.Client(base_url=proxy.url, timeout=PATIENCE, trust_env=False) as http:
         assert http.get("/_provider/books").json() == {"journal": []}
         assert http.get("/_provider/payments/none").status_code == 404, "it was asked for no fault"
@@ -100,9 +103,8 @@ def _is_something(told: str) -> bool:
     return told not in ("opaque", "sent", "failed")
 
 
-def test_a_page_uses_the_presigned_urls_that_it_was_given(start: Start, visit: Visit) -> None:
-    emulator = start()
-    root = client("s3", emulator.url)
+def test_a_page_uses_the_presigned_urls_that_it_was_given(shipped: Emulator, visit: Visit) -> None:
+    root = client("s3", shipped.url)
     root.create_bucket(Bucket="documents")
     rule = {
         "AllowedOrigins": [visit.origin],
@@ -115,7 +117,7 @@ def test_a_page_uses_the_presigned_urls_that_it_was_given(start: Start, visit: V
         root.put_object(Bucket=bucket, Key="down", Body=b"of somebody")
     signer = boto3.client(
         "s3",
-        endpoint_url=emulator.url,
+        endpoint_url=shipped.url,
         region_name=REGION,
         aws_access_key_id=KEY_ID,
         aws_secret_access_key=root_secret(),

@@ -12,7 +12,7 @@ import threading
 import time
 import zipfile
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -25,7 +25,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from local import ROOT
 from local.aws import ACCOUNT, REGION, client
 from local.emulator import Emulator
-from tests.local.conftest import ROLE, Start
+from tests.decisions import Refusal
+from tests.local.conftest import ROLE, Start, lent, running
+
+pytestmark = pytest.mark.xdist_group("emulator")
 
 GAPS = ("bounded_workers", "runtime_api_delay", "warm_workers")
 HANDLERS = """
@@ -152,8 +155,21 @@ def checkout(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def functions(start: Start, checkout: Path) -> Functions:
-    return Functions(start(*GAPS), checkout)
+def functions(closed: Emulator, checkout: Path) -> Functions:
+    return Functions(closed, checkout)
+
+
+@pytest.fixture(scope="module")
+def of_two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    yield from running(tmp_path_factory.mktemp("two-workers"), *GAPS, workers=2)
+
+
+@pytest.fixture
+def functions_of_two_workers(
+    of_two_workers: Emulator, expected: list[Refusal], checkout: Path
+) -> Iterator[Functions]:
+    for emulator in lent(of_two_workers, expected):
+        yield Functions(emulator, checkout)
 
 
 def is_alive(pid: int) -> bool:
@@ -246,17 +262,16 @@ def test_errors_keep_their_class_and_logs_their_lines(functions: Functions) -> N
 
 
 def test_a_time_out_ends_all_that_the_handler_has_started(
-    start: Start, checkout: Path, tmp_path: Path
+    shipped: Emulator, functions: Functions, checkout: Path, tmp_path: Path
 ) -> None:
-    shipped = Functions(start(folder="shipped"), checkout)
-    name = shipped.add("handlers.leave", timeout=1)
-    shipped.error(name, {"file": str(tmp_path / "survivors"), "seconds": 600})
+    as_shipped = Functions(shipped, checkout)
+    name = as_shipped.add("handlers.leave", timeout=1)
+    as_shipped.error(name, {"file": str(tmp_path / "survivors"), "seconds": 600})
     _, *survivors = pids(tmp_path / "survivors")
     assert all(map(is_alive, survivors)), "ministack has closed the gap"
     for pid in survivors:
         os.kill(pid, signal.SIGKILL)
 
-    functions = Functions(start(*GAPS), checkout)
     assert functions.add("handlers.leave", timeout=1) == name
     said = functions.error(name, {"file": str(tmp_path / "pids"), "seconds": 600})
     assert said["errorType"] == "Sandbox.Timedout"
@@ -316,7 +331,8 @@ def test_who_has_forked_may_be_killed(functions: Functions, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_workers_end_with_the_emulator(functions: Functions, number: int) -> None:
+def test_workers_end_with_the_emulator(start: Start, checkout: Path, number: int) -> None:
+    functions = Functions(start(*GAPS), checkout)
     worker = functions.call(functions.add("handlers.about"))
     os.kill(functions.emulator.pid, number)
     until(lambda: not is_alive(worker["pid"]) and not is_alive(worker["parent"]))
@@ -329,16 +345,16 @@ def test_forty_functions_are_called_for_the_first_time_at_once(functions: Functi
     assert len(set(found)) == 40
 
 
-def test_calls_beyond_the_bound_wait(start: Start, checkout: Path) -> None:
-    functions = Functions(start(*GAPS, workers=3), checkout)
+def test_calls_beyond_the_bound_wait(functions_of_two_workers: Functions) -> None:
+    functions = functions_of_two_workers
     name = functions.add("handlers.wait", timeout=60)
     with ThreadPoolExecutor(30) as pool:
         found = list(pool.map(lambda _: functions.call(name, 0.05), range(30)))
-    assert len(set(found)) <= 3
+    assert len(set(found)) <= 2
 
 
-def test_idle_workers_make_room_for_others(start: Start, checkout: Path) -> None:
-    functions = Functions(start(*GAPS, workers=2), checkout)
+def test_idle_workers_make_room_for_others(functions_of_two_workers: Functions) -> None:
+    functions = functions_of_two_workers
     names = [functions.add("handlers.wait", name=f"f{number}") for number in range(5)]
     found = [functions.call(name, 0.01) for name in names]
     until(lambda: [is_alive(pid) for pid in found] == [False, False, False, True, True])

@@ -18,31 +18,27 @@ import pytest
 
 from local import ROOT
 from local.aws import client, write_config
-from local.cloud import _free_port
 from local.emulator import Emulator
 from recourse.message import Message
 from recourse.worker import Worker
 from tests.patience import PATIENCE
 from tests.worker import handlers
 
+pytestmark = pytest.mark.xdist_group("emulator")
+
 Process = subprocess.Popen[str]
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@pytest.fixture
+def url(closed: Emulator) -> str:
     """The address of an emulator with a table for effects."""
-    emulator = Emulator(
-        port=_free_port(0), folder=tmp_path_factory.mktemp("emulator"), gaps=("own_callers",)
-    )
-    emulator.start()
-    client("dynamodb", emulator.url).create_table(
+    client("dynamodb", closed.url).create_table(
         TableName=handlers.TABLE,
         KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
         AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
         BillingMode="PAY_PER_REQUEST",
     )
-    yield emulator.url
-    emulator.stop()
+    return closed.url
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import boto3
-import httpx
 import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -16,7 +17,6 @@ from local.boot import GAPS
 from local.cloud import _free_port
 from local.emulator import Emulator
 from tests.decisions import Refusal, decisions_of, unexpected
-from tests.patience import PATIENCE
 
 ROLE = "arn:aws:iam::000000000000:role/any"
 """What functions and machines of tests act under: they may call functions, and nothing else."""
@@ -62,8 +62,10 @@ def start(tmp_path: Path, expected: list[Refusal]) -> Iterator[Start]:
     """
     started: list[Emulator] = []
 
-    def start(*gaps: str, anybody: bool = False, **options: Any) -> Emulator:
-        emulator = of_gaps(tmp_path / "emulator", *gaps, anybody=anybody, **options)
+    def start(
+        *gaps: str, folder: str = "emulator", anybody: bool = False, **options: Any
+    ) -> Emulator:
+        emulator = of_gaps(tmp_path / folder, *gaps, anybody=anybody, **options)
         emulator.start()
         started.append(emulator)
         make_role(emulator)
@@ -101,12 +103,11 @@ def lent(emulator: Emulator, expected: list[Refusal]) -> Iterator[Emulator]:
 
 def renew(emulator: Emulator) -> None:
     """Leave an emulator with nothing but the role of functions and machines."""
-    if not emulator.is_running:  # a test has failed that restarts it
-        emulator.start()
     request = AWSRequest("POST", f"{emulator.url}/forget")
     SigV4Auth(Credentials(KEY_ID, root_secret()), "s3", REGION).add_auth(request)
-    headers = dict(request.headers)
-    httpx.post(request.url, headers=headers, timeout=PATIENCE, trust_env=False).raise_for_status()
+    with closing(HTTPConnection("127.0.0.1", emulator.port)) as connection:
+        connection.request("POST", "/forget", headers=dict(request.headers))
+        assert connection.getresponse().status == 200
     make_role(emulator)
     os.truncate(emulator.decisions, 0)
 

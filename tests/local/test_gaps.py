@@ -190,9 +190,9 @@ def records_after_a_restart(emulator: Emulator) -> int:
     return len(streams.get_records(ShardIterator=iterator)["Records"])
 
 
-def test_a_stream_keeps_its_records_over_a_restart(shipped: Emulator, closed: Emulator) -> None:
-    assert records_after_a_restart(shipped) == 0
-    assert records_after_a_restart(closed) == 1
+def test_a_stream_keeps_its_records_over_a_restart(start: Start) -> None:
+    assert records_after_a_restart(start()) == 0
+    assert records_after_a_restart(start("stream_records", folder="closed")) == 1
 
 
 READER = """

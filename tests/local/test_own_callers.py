@@ -16,6 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from local.aws import KEY_ID, REGION, client, root_secret
 from local.callers import PROXY_HEADER, proxy_pass
@@ -291,7 +292,11 @@ def test_a_websocket_is_opened_by_the_proxy_alone(emulator: Emulator) -> None:
         pytest.fail("it was opened")
     assert refused.value.response.status_code == 403
     with connect(
-        url, additional_headers=right | by_the_proxy(), proxy=None, open_timeout=PATIENCE
+        url,
+        additional_headers=right | by_the_proxy(),
+        subprotocols=[Subprotocol("v1")],
+        proxy=None,
+        open_timeout=PATIENCE,
     ) as opened:
         assert opened.response and opened.response.status_code == 101
 

@@ -423,7 +423,8 @@ def test_a_module_that_cannot_be_loaded_fails_its_own_function_alone(
     assert functions.call(functions.add("handlers.about"))
 
 
-def test_the_emulator_is_restarted_under_load(functions: Functions) -> None:
+def test_the_emulator_is_restarted_under_load(start: Start, checkout: Path) -> None:
+    functions = Functions(start(*GAPS), checkout)
     names = [functions.add("handlers.about", name=f"f{number}") for number in range(6)]
     over, seen = threading.Event(), []
 

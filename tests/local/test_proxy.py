@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import httpx
 import pytest
@@ -56,23 +55,31 @@ class Upstream(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.fixture(scope="module")
+def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
+    return Issuer("http://127.0.0.1/_issuer", tmp_path_factory.mktemp("issuer") / "key.pem")
+
+
 @pytest.fixture
-def proxy(tmp_path: Path) -> Iterator[Proxy]:
-    issuer = Issuer("http://127.0.0.1/_issuer", tmp_path / "key.pem")
+def proxy(issuer: Issuer) -> Iterator[Proxy]:
     proxy = Proxy(port=_free_port(0), issuer=issuer, secret="secret")
     proxy.start()
     yield proxy
     proxy.stop()
 
 
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Upstream) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
 @pytest.fixture
-def api(proxy: Proxy) -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    proxy.target = f"http://127.0.0.1:{server.server_address[1]}/_aws/execute-api/abc/$default"
-    yield proxy.url
-    server.shutdown()
-    server.server_close()
+def api(proxy: Proxy, upstream: str) -> str:
+    proxy.target = f"{upstream}/_aws/execute-api/abc/$default"
+    return proxy.url
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])

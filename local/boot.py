@@ -19,7 +19,7 @@ GAPS = (
     "decisions",
     "execution_starts",
     "http_answers",
-    "parsed_policies",
+    "judged_once",
     "retry_delays",
     "runtime_api_delay",
     "secure_transport",

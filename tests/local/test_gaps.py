@@ -753,6 +753,7 @@ arn = "arn:aws:sts::000000000000:assumed-role/role/session"
 sts._sessions["KEY"] = {{"Arn": arn, "SecretAccessKey": "s", "SessionToken": "t"}}
 for call in range(2):
     app.pin_signed_request("POST", "/", {{}}, [])
+    iam_evaluator._anonymous.set(False)  # as if it were signed
     for action in ("sqs:SendMessage", "sqs:SendMessage", "sqs:DeleteMessage"):
         assert iam_evaluator.enforce("KEY", action, "sqs", "us-east-1") is None
 print(json.dumps(asked))

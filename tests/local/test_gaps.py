@@ -712,6 +712,7 @@ def test_each_decision_is_kept_with_who_asked_and_why_not(
         user.put_object(Bucket="any", Key="k", Body=b"")
     with pytest.raises(ClientError, match="AccessDenied"):
         user.create_bucket(Bucket="other")
+    emulator.stop()
     who = "arn:aws:iam::000000000000:user/user"
     told = [
         {k: one.get(k) for k in ("who", "action", "resource", "decision", "statement")}
@@ -802,6 +803,7 @@ def test_the_latest_decisions_are_kept(tmp_path: Path) -> None:
         f"log = decisions.Log({str(file)!r})\n"
         "for number in range(12):\n"
         "    log.keep({'who': 'x' * 20, 'number': number})\n"
+        "    log.write()\n"
     )
     subprocess.run(
         [INTERPRETER, "-c", script],

@@ -6,41 +6,56 @@ key asks for is nobody's to decide, and only kept where it is refused. The lates
 of the file, and before them those of the one that it took the place of when that was full, `….1`.
 """
 
+import atexit
 import json
 import os
 import threading
 import time
+from collections import deque
 from typing import Any
 
 from ministack.core import iam_evaluator
 
 LARGEST = 32 * 2**20
 """Bytes of each of the two files: some 100,000 decisions."""
+EVERY = 0.2
+"""Seconds after which a decision is in the file at the latest."""
 
 
 class Log:
     """Lines in a file; where it is full, it takes the place of the one before.
 
-    The standard library's own takes longer than what is to be written down.
+    They are written by a thread, many at once: whoever writes a file lets other threads of the
+    emulator go first, and each decision waited half a millisecond for them.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._said: deque[dict[str, Any]] = deque()
         self._lock = threading.Lock()
-        self._file = self._open()
+        threading.Thread(target=self._write_often, daemon=True, name="decisions").start()
+        atexit.register(self.write)
 
     def keep(self, said: dict[str, Any]) -> None:
-        """Write a line."""
-        line = json.dumps(said).encode() + b"\n"
-        with self._lock:
-            if self._file.tell() + len(line) > LARGEST:
-                self._file.close()
-                os.replace(self._path, f"{self._path}.1")
-                self._file = self._open()
-            self._file.write(line)
+        """Take note of what is to be a line."""
+        self._said.append(said)
 
-    def _open(self) -> Any:
-        return open(self._path, "ab", buffering=0)
+    def write(self) -> None:
+        """Write what was taken note of."""
+        with self._lock:
+            lines = []
+            while self._said:
+                lines.append(json.dumps(self._said.popleft()) + "\n")
+            if lines:
+                with open(self._path, "a") as file:
+                    file.writelines(lines)
+                if os.path.getsize(self._path) > LARGEST:
+                    os.replace(self._path, f"{self._path}.1")
+
+    def _write_often(self) -> None:
+        while True:
+            time.sleep(EVERY)
+            self.write()
 
 
 def _who(key: str) -> str:

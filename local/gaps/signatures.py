@@ -19,11 +19,14 @@ from ministack import app
 from ministack.core import iam_evaluator
 
 Keys = dict[str, str]
-_keys: ContextVar[Keys] = ContextVar("signature")
+Query = Mapping[str, Sequence[str]]
+RawHeaders = Iterable[tuple[bytes, bytes]]
+_request: ContextVar[tuple[Query, RawHeaders]] = ContextVar("request")
 
 
-def keys_of(query: Mapping[str, Sequence[str]], headers: Mapping[str, str]) -> Keys:
+def keys_of(query: Query, raw_headers: RawHeaders) -> Keys:
     """The condition keys that tell of a request's signature; none where it has none."""
+    headers = {name.decode().lower(): value.decode("latin-1") for name, value in raw_headers}
     algorithm = headers.get("authorization", "").partition(" ")[0]
     asked = {name.lower(): values[0] for name, values in query.items()}
     if algorithm == "AWS" or algorithm.startswith("AWS4-"):
@@ -52,14 +55,9 @@ def close() -> None:
     pin, enforce = iam_evaluator.pin_signed_request, iam_evaluator.enforce
 
     def pin_and_keep(
-        method: str,
-        path: str,
-        query: Mapping[str, Sequence[str]],
-        headers: Iterable[tuple[bytes, bytes]],
-        **more: Any,
+        method: str, path: str, query: Query, headers: RawHeaders, **more: Any
     ) -> None:
-        told = {name.decode().lower(): value.decode("latin-1") for name, value in headers}
-        _keys.set(keys_of(query, told))
+        _request.set((query, headers))
         pin(method, path, query, headers, **more)
 
     def enforce_by_signature(
@@ -71,7 +69,7 @@ def close() -> None:
         service_context: dict[str, Any] | None = None,
     ) -> Any:
         if service == "s3":
-            service_context = {**(service_context or {}), **_keys.get({})}
+            service_context = {**(service_context or {}), **keys_of(*_request.get(({}, ())))}
         return enforce(key, action, service, region, resource_arn, service_context)
 
     iam_evaluator.pin_signed_request = app.pin_signed_request = pin_and_keep

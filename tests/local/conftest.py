@@ -44,7 +44,10 @@ def closed_to_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator
 
 @pytest.fixture
 def shipped(shipped_to_all: Emulator, expected: list[Refusal]) -> Iterator[Emulator]:
-    """An emulator as shipped, but for who may call it; as if it were just started."""
+    """An emulator as shipped, but for who may call it, as if it were just started.
+
+    Its machines wait for a quarter of the time; those of ``closed`` too.
+    """
     yield from lent(shipped_to_all, expected)
 
 

@@ -814,6 +814,7 @@ def test_each_decision_is_kept_with_who_asked_and_why_not(
         user.put_object(Bucket="any", Key="k", Body=b"")
     with pytest.raises(ClientError, match="AccessDenied"):
         user.create_bucket(Bucket="other")
+    emulator.stop()
     who = "arn:aws:iam::000000000000:user/user"
     told = [
         {k: one.get(k) for k in ("who", "action", "resource", "decision", "statement")}
@@ -829,42 +830,61 @@ def test_each_decision_is_kept_with_who_asked_and_why_not(
     ], "and none of the root key's"
 
 
-READS = """
+ASKS = """
 import json
 from types import SimpleNamespace
+from ministack import app
 from ministack.core import iam_evaluator
 from ministack.services import iam, sts
 
+asked = dict(policies=0, principals=0, decisions=0)
+
+def counted(name, call):
+    def counting(*arguments, **named):
+        asked[name] += 1
+        return call(*arguments, **named)
+    return counting
+
+loads = counted("policies", json.loads)
+iam_evaluator.json = SimpleNamespace(loads=loads, JSONDecodeError=json.JSONDecodeError)
+iam_evaluator.resolve_principal = counted("principals", iam_evaluator.resolve_principal)
+iam_evaluator.evaluate = counted("decisions", iam_evaluator.evaluate)
 {close}
 policy = {{"Statement": {{"Effect": "Allow", "Action": "sqs:*", "Resource": "*"}}}}
 iam._roles["role"] = {{"InlinePolicies": {{"any": json.dumps(policy)}}}}
 arn = "arn:aws:sts::000000000000:assumed-role/role/session"
 sts._sessions["KEY"] = {{"Arn": arn, "SecretAccessKey": "s", "SessionToken": "t"}}
-read = []
-iam_evaluator.json = SimpleNamespace(loads=lambda text: read.append(text) or json.loads(text))
-for _ in range(3):
-    assert iam_evaluator.enforce("KEY", "sqs:SendMessage", "sqs", "us-east-1") is None
-print(len(read))
+for call in range(2):
+    app.pin_signed_request("POST", "/", {{}}, [])
+    iam_evaluator._anonymous.set(False)  # as if it were signed
+    for action in ("sqs:SendMessage", "sqs:SendMessage", "sqs:DeleteMessage"):
+        assert iam_evaluator.enforce("KEY", action, "sqs", "us-east-1") is None
+print(json.dumps(asked))
 """
 
 
-def reads_of_a_policy_in_three_decisions(close: str) -> int:
+def asked_about_two_calls(close: str) -> dict[str, int]:
+    """What is found out where each call raises three questions, two of them the same."""
     run = subprocess.run(
-        [INTERPRETER, "-c", READS.format(close=close)],
+        [INTERPRETER, "-c", ASKS.format(close=close)],
         cwd=ROOT,
         env=os.environ | {"AUTH": "true", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )
     assert run.returncode == 0, run.stderr
-    return int(run.stdout)
+    asked: dict[str, int] = json.loads(run.stdout)
+    return asked
 
 
-def test_the_text_of_a_policy_is_read_once(closed: Emulator, expected: list[Refusal]) -> None:
-    assert reads_of_a_policy_in_three_decisions("") == 3
-    close = "from local.gaps import parsed_policies; parsed_policies.close()"
-    assert reads_of_a_policy_in_three_decisions(close) == 1
-    # One that is changed counts at once.
+def test_who_calls_and_whether_they_may_is_asked_once_a_call(
+    closed: Emulator, expected: list[Refusal]
+) -> None:
+    as_shipped = asked_about_two_calls("")
+    assert as_shipped == {"policies": 6, "principals": 6, "decisions": 6}
+    once = asked_about_two_calls("from local.gaps import judged_once; judged_once.close()")
+    assert once == {"policies": 1, "principals": 2, "decisions": 4}
+    # A policy that is changed counts at once.
     user = clients_of_user(closed.url, "user", {"Action": "s3:*", "Resource": "*"})("s3")
     user.create_bucket(Bucket="before")
     expected.append(Refusal("user/user", "s3:CreateBucket"))
@@ -884,6 +904,7 @@ def test_the_latest_decisions_are_kept(tmp_path: Path) -> None:
         f"log = decisions.Log({str(file)!r})\n"
         "for number in range(12):\n"
         "    log.keep({'who': 'x' * 20, 'number': number})\n"
+        "    log.write()\n"
     )
     subprocess.run(
         [INTERPRETER, "-c", script],

@@ -1,5 +1,4 @@
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from http.client import HTTPConnection
@@ -91,7 +90,7 @@ def of_gaps(folder: Path, *gaps: str, anybody: bool = False, **options: Any) -> 
 
 def running(folder: Path, *gaps: str, **options: Any) -> Iterator[Emulator]:
     """An emulator for many tests, which forgets between them."""
-    emulator = of_gaps(folder, "tests.local.forgetting", *gaps, **options)
+    emulator = of_gaps(folder, "tests.local.shared", *gaps, **options)
     emulator.start()
     yield emulator
     emulator.stop()
@@ -112,7 +111,7 @@ def renew(emulator: Emulator) -> None:
         connection.request("POST", "/forget", headers=dict(request.headers))
         assert connection.getresponse().status == 200
     make_role(emulator)
-    os.truncate(emulator.decisions, 0)
+    emulator.decisions.unlink(missing_ok=True)
 
 
 def make_role(emulator: Emulator) -> None:

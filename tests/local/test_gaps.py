@@ -801,14 +801,15 @@ def test_policies_are_told_how_and_when_a_request_was_signed(
 
 
 def test_each_decision_is_kept_with_who_asked_and_why_not(
-    shipped: Emulator, expected: list[Refusal]
+    start: Start, expected: list[Refusal]
 ) -> None:
     expected += [Refusal("user/user", "s3:CreateBucket"), Refusal("user/user", "s3:PutObject")]
-    client("s3", shipped.url).create_bucket(Bucket="any")
+    emulator = start()
+    client("s3", emulator.url).create_bucket(Bucket="any")
     deny = {"Sid": "NoK", "Effect": "Deny", "Principal": "*", "Action": "s3:PutObject"}
     policy = document(deny | {"Resource": "arn:aws:s3:::any/k"})
-    client("s3", shipped.url).put_bucket_policy(Bucket="any", Policy=policy)
-    user = clients_of_user(shipped.url, "user", {"Action": "s3:PutObject", "Resource": "*"})("s3")
+    client("s3", emulator.url).put_bucket_policy(Bucket="any", Policy=policy)
+    user = clients_of_user(emulator.url, "user", {"Action": "s3:PutObject", "Resource": "*"})("s3")
     user.put_object(Bucket="any", Key="a", Body=b"")
     with pytest.raises(ClientError, match="AccessDenied"):
         user.put_object(Bucket="any", Key="k", Body=b"")
@@ -818,7 +819,7 @@ def test_each_decision_is_kept_with_who_asked_and_why_not(
     who = "arn:aws:iam::000000000000:user/user"
     told = [
         {k: one.get(k) for k in ("who", "action", "resource", "decision", "statement")}
-        for one in decisions_of(shipped.decisions)
+        for one in decisions_of(emulator.decisions)
     ]
     assert told == [
         dict(zip(told[0], (who, *rest), strict=True))

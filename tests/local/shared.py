@@ -22,9 +22,9 @@ def close() -> None:
             scope = scope | {"path": "/_ministack/reset"}
         await ministack(scope, receive, send)
 
-    def keep_and_write(log: decisions.Log, said: dict[str, Any]) -> None:
-        keep(log, said)
-        log.write()
+    def keep_and_write(self: decisions.Log, said: dict[str, Any]) -> None:
+        keep(self, said)
+        self.write()
 
     app.app = forget_or_answer
     decisions.Log.keep = keep_and_write  # type: ignore[method-assign]

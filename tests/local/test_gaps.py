@@ -215,8 +215,10 @@ def stream_that_was_read(emulator: Emulator, written: int) -> str:
         EventSourceArn=arn, FunctionName="pid", StartingPosition="TRIM_HORIZON", BatchSize=1000
     )["UUID"]
     functions.update_event_source_mapping(UUID=mapping, Enabled=False)
-    for number in range(written):
-        dynamodb.put_item(TableName="things", Item={"pk": {"S": str(number)}})
+    puts = [{"PutRequest": {"Item": {"pk": {"S": str(number)}}}} for number in range(written)]
+    for first in range(0, written, 25):
+        answer = dynamodb.batch_write_item(RequestItems={"things": puts[first : first + 25]})
+        assert not answer["UnprocessedItems"]
     assert kept(emulator, arn) == written, "what was not read is kept"
     functions.update_event_source_mapping(UUID=mapping, Enabled=True)
     while not functions.get_event_source_mapping(UUID=mapping)["LastProcessingResult"].startswith(

@@ -23,6 +23,8 @@ from local.callers import PROXY_HEADER, is_named, is_of_another_page, proxy_pass
 
 API = "/_aws/execute-api/"
 READY = "GET", "/_ministack/ready"
+TOLD_TO_A_STACK = "/_ministack/cfn-response/", "/_ministack/cfn-signal/"
+"""Where a stack hears what it waits for, by addresses that nobody can guess; presigned on AWS."""
 OTHERS = ("/_aws/", "/_localstack/", "/_ministack/")
 """Where there is what AWS has not."""
 
@@ -70,6 +72,8 @@ class Call:
     def refusal(self, body: bytes) -> Refusal | None:
         """What AWS answers where the signature does not hold."""
         if (self.method, self.path) == READY:
+            return None
+        if self.method == "PUT" and self.path.startswith(TOLD_TO_A_STACK):
             return None
         if self.path.startswith(OTHERS) and not self.path.startswith(API):
             return 403, {"Content-Type": "text/plain"}, b"AWS has no such call.\n"

@@ -283,6 +283,38 @@ def test_the_proxy_reaches_the_api_and_nothing_else(http: httpx.Client) -> None:
         assert said.status_code in (403, 404), path
 
 
+def test_a_stack_hears_what_it_waits_for_by_an_address_of_its_own(
+    emulator: Emulator, http: httpx.Client
+) -> None:
+    cloudformation = client("cloudformation", emulator.url)
+    waits = {"Handle": {"Ref": "Handle"}, "Timeout": str(PATIENCE), "Count": 1}
+    body = {
+        "Resources": {
+            "Handle": {"Type": "AWS::CloudFormation::WaitConditionHandle"},
+            "Waits": {"Type": "AWS::CloudFormation::WaitCondition", "Properties": waits},
+        }
+    }
+    cloudformation.create_stack(StackName="waits", TemplateBody=json.dumps(body))
+    found: dict[str, str] = {}
+    while "Handle" not in found:
+        resources = cloudformation.list_stack_resources(StackName="waits")
+        found = {
+            one["LogicalResourceId"]: one["PhysicalResourceId"]
+            for one in resources["StackResourceSummaries"]
+            if one.get("PhysicalResourceId")
+        }
+    told = {"Status": "SUCCESS", "UniqueId": "a", "Data": "any", "Reason": "any"}
+    handle = found["Handle"]
+    assert handle.startswith(emulator.url)
+    assert http.request("PUT", f"{handle}0", content=json.dumps(told)).status_code == 404
+    page = {"origin": "http://127.0.0.1:1"}
+    assert http.request("PUT", handle, content="{}", headers=page).status_code == 403
+    assert http.request("PUT", handle, content=json.dumps(told)).status_code == 200
+    cloudformation.get_waiter("stack_create_complete").wait(
+        StackName="waits", WaiterConfig={"Delay": 1}
+    )
+
+
 def test_a_websocket_is_opened_by_the_proxy_alone(emulator: Emulator) -> None:
     url, right = websocket_api(emulator), {"authorization": "right"}
     with (

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ministack import app
+from ministack.core import iam_evaluator
 
 
 def close() -> None:
-    """Let everybody do everything."""
-    app.AUTH = False
+    """Let everybody do everything; who calls is still asked, at the door."""
+    iam_evaluator.enforce = lambda *_asked, **_named: None

@@ -12,7 +12,7 @@ import threading
 import time
 import zipfile
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -25,8 +25,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from local import ROOT
 from local.aws import ACCOUNT, REGION, client
 from local.emulator import Emulator
-from tests.decisions import Refusal
-from tests.local.conftest import ROLE, Start, lent, running
+from tests.local.conftest import ROLE, Start
 
 pytestmark = pytest.mark.xdist_group("emulator")
 
@@ -157,19 +156,6 @@ def checkout(tmp_path: Path) -> Path:
 @pytest.fixture
 def functions(closed: Emulator, checkout: Path) -> Functions:
     return Functions(closed, checkout)
-
-
-@pytest.fixture(scope="module")
-def of_two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    yield from running(tmp_path_factory.mktemp("two-workers"), *GAPS, workers=2)
-
-
-@pytest.fixture
-def functions_of_two_workers(
-    of_two_workers: Emulator, expected: list[Refusal], checkout: Path
-) -> Iterator[Functions]:
-    for emulator in lent(of_two_workers, expected):
-        yield Functions(emulator, checkout)
 
 
 def is_alive(pid: int) -> bool:
@@ -345,16 +331,16 @@ def test_forty_functions_are_called_for_the_first_time_at_once(functions: Functi
     assert len(set(found)) == 40
 
 
-def test_calls_beyond_the_bound_wait(functions_of_two_workers: Functions) -> None:
-    functions = functions_of_two_workers
+def test_calls_beyond_the_bound_wait(start: Start, checkout: Path) -> None:
+    functions = Functions(start(*GAPS, workers=3), checkout)
     name = functions.add("handlers.wait", timeout=60)
     with ThreadPoolExecutor(30) as pool:
         found = list(pool.map(lambda _: functions.call(name, 0.05), range(30)))
-    assert len(set(found)) <= 2
+    assert len(set(found)) <= 3
 
 
-def test_idle_workers_make_room_for_others(functions_of_two_workers: Functions) -> None:
-    functions = functions_of_two_workers
+def test_idle_workers_make_room_for_others(start: Start, checkout: Path) -> None:
+    functions = Functions(start(*GAPS, workers=2), checkout)
     names = [functions.add("handlers.wait", name=f"f{number}") for number in range(5)]
     found = [functions.call(name, 0.01) for name in names]
     until(lambda: [is_alive(pid) for pid in found] == [False, False, False, True, True])

@@ -2,7 +2,8 @@
 
 It refuses to note the next state of an execution that no longer runs, by an exception that fails
 the execution, or ends a parallel branch unheard; and what was cut off in the middle of a state may
-fail it as well. Here the state ends, and the execution with it, as stopped.
+fail it as well. Here the state ends, and the execution with it, as stopped. It goes on with a task
+whose timeout it no longer reads, takes the task's input for it, and then cannot tell the history.
 """
 
 from __future__ import annotations
@@ -10,10 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
+from moto.stepfunctions.parser.asl.component.common.timeouts.timeout import Timeout
 from moto.stepfunctions.parser.asl.eval.environment import Environment
 
 from tests.moto.patching import replaced
+
+
+class _CutOffError(Exception):
+    """The execution was stopped while a state of it was at work."""
 
 
 @contextmanager
@@ -31,7 +38,16 @@ def quietly() -> Iterator[None]:
         if env.is_running():
             fail(env, error)
 
+    read = Timeout.eval
+
+    def read_or_end(timeout: Timeout, env: Environment) -> None:
+        before = len(env.stack)
+        read(timeout, env)
+        if len(env.stack) == before:
+            raise _CutOffError
+
     with (
+        mock.patch.object(Timeout, "eval", read_or_end),
         replaced(Environment, "next_state_name", property(shipped.fget, note)),
         replaced(Environment, "set_error", set_error),
     ):

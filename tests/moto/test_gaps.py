@@ -31,6 +31,10 @@ from moto.s3.models import s3_backends
 from moto.stepfunctions.parser.asl.component.state.exec.state_parallel.branch_worker import (
     BranchWorker,
 )
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.state_task import StateTask
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.state_task_lambda import (
+    StateTaskLambda,
+)
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
 from moto.stepfunctions.parser.utils import TMP_THREADS
 
@@ -397,6 +401,36 @@ def test_an_execution_that_is_stopped_while_its_branches_start_ends() -> None:
     with stopping.quietly(), stopped_while_branches_start() as (run, died):
         assert run.end()["status"] == "ABORTED"
         assert not died.is_set()
+
+
+def history_of_one_stopped_before_its_timeout_is_read(name: str) -> list[str]:
+    called: list[Any] = []
+    states = {"task": TASK | {"TimeoutSeconds": 9, "Parameters": {"asked.$": "$"}, "End": True}}
+    branches = [{"StartAt": "task", "States": states}]
+    run = Run(machine({"one": {"Type": "Parallel", "Branches": branches, "End": True}}), name)
+    find = StateTaskLambda._eval_state_credentials
+
+    def stop_and_find(state: Any, env: Any) -> Any:
+        client("stepfunctions").stop_execution(executionArn=run.arn)
+        return find(state, env)
+
+    with (
+        handlers.registered({"f": called.append}),
+        replaced(StateTask, "_eval_state_credentials", stop_and_find),
+    ):
+        run.start().end()
+    history = client("stepfunctions").get_execution_history(executionArn=run.arn)["events"]
+    assert not called
+    return [event["type"] for event in history]
+
+
+def test_a_task_that_is_stopped_before_its_timeout_is_read_ends_there() -> None:
+    with pytest.raises(TypeError, match="not 'dict'"):
+        history_of_one_stopped_before_its_timeout_is_read("shipped")
+    with waiting.for_nothing(), stopping.quietly():
+        told = history_of_one_stopped_before_its_timeout_is_read("quiet")
+    assert told[:2] == ["ExecutionStarted", "ParallelStateEntered"]
+    assert "LambdaFunctionScheduled" not in told
 
 
 def waits_of_a_retry(run: Run) -> tuple[list[float], int, bool]:

@@ -31,7 +31,7 @@ from bench.figures import Figure, alternated, say
 from bench.samples import sample, things
 from cli.api import Api
 from local import LOCAL, ROOT
-from local.aws import ACCOUNT, SECRET, client, root_secret
+from local.aws import SECRET, client, root_secret
 from recourse.saga import Coordination
 from statemachines.travel_booking import TRAVEL_BOOKING
 
@@ -357,7 +357,7 @@ _ON_THE_WAY = ("RUNNING", "SUCCEEDED")
 def _bare(cloud: Cloud) -> Side:
     """A machine of four tasks, each a function of its own that passes on what comes in."""
     functions, sfn = cloud.client("lambda"), cloud.client("stepfunctions")
-    role = f"arn:aws:iam::{ACCOUNT}:role/bare"
+    role = _role(cloud)
     states: dict[str, Any] = {}
     for number in range(TASKS):
         made = functions.create_function(
@@ -388,6 +388,21 @@ def _bare(cloud: Cloud) -> Side:
         return [name for name, status in found.items() if status == "SUCCEEDED"]
 
     return Side(start, ended)
+
+
+def _role(cloud: Cloud) -> str:
+    """A role under which a machine calls functions, and these do nothing."""
+    iam = cloud.client("iam")
+    trusted = {"Service": ["lambda.amazonaws.com", "states.amazonaws.com"]}
+    trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": trusted}
+    calls = {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": "*"}
+
+    def policy(statement: dict[str, Any]) -> str:
+        return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+    made = iam.create_role(RoleName="bare", AssumeRolePolicyDocument=policy(trust))
+    iam.put_role_policy(RoleName="bare", PolicyName="calls", PolicyDocument=policy(calls))
+    return str(made["Role"]["Arn"])
 
 
 def _code() -> bytes:

@@ -19,8 +19,6 @@ from recourse.saga import Coordination
 AT_ONCE = 8
 WARM, PART, ROUNDS = 24, 32, 5
 """Trips before anything is measured; trips of each side in a round; rounds."""
-LONGER = 1.1
-"""How many times as long trips may take with rights judged."""
 SIDES = {"rights judged": GAPS, "not judged": (*GAPS, "bench.unjudged")}
 
 
@@ -41,7 +39,6 @@ def measure() -> list[Figure]:
                     figure=f"{1000 * longer / PART:.0f} ms a trip",
                     alternative=f"not judged: {1000 * shorter / PART:.0f} ms a trip",
                     ratio=longer / shorter,
-                    most=LONGER,
                 )
             )
         kept = [cloud.decisions.exists() and cloud.decisions.stat().st_size for cloud in clouds]

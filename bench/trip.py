@@ -52,8 +52,8 @@ START = "start by the API"
 ID = re.compile(
     r"(?<![0-9a-f])(?:[0-9a-f]{32,64}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?![0-9a-f])"
 )
-FUNCTION = re.compile(r"-([A-Za-z]+?)[0-9A-F]{8}-")
-"""What a function is called in its stack, within its name."""
+FUNCTION = re.compile(r"-([A-Z][A-Za-z]*[a-z])[0-9A-F]*(?:-[0-9A-Z]*)?$")
+"""What a function is called in its stack, within its name, whose end may be cut off."""
 OURS = "Credential=local/"
 """How the calls of this process are signed."""
 SCOPE = re.compile(r"Credential=[^/]+/[0-9]+/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")
@@ -232,7 +232,7 @@ def _bars(things: Sequence[Thing]) -> list[Bar]:
         if one["kind"] == "call":
             bars.append(Bar("AWS calls", "AWS call", began, ended))
             continue
-        lane = FUNCTION.findall(one["function"])[0]
+        (lane,) = FUNCTION.findall(one["function"])
         if one["kind"] == "wait":
             where = "queue" if one["source"] == "sqs" else "stream"
             bars.append(Bar(lane, f"waits in a {where}", began, ended))

@@ -1,7 +1,7 @@
 """ministack keeps no record of what it allowed and refused; on AWS that is CloudTrail's.
 
-A line of JSON for each decision, in the file that `RECOURSE_DECISIONS` names: who, by what key,
-asked for which action on what, and where it was refused by which statement, or why. What the root
+A line of JSON for each decision, in the file that `RECOURSE_DECISIONS` names: when, who asked for
+which action on what, and where it was refused by which statement, or why. What the root
 key asks for is nobody's to decide, and only kept where it is refused. The latest lines stay: those
 of the file, and before them those of the one that it took the place of when that was full, `….1`.
 """

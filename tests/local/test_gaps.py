@@ -359,17 +359,17 @@ def handler(seconds, context):
 """
 
 
-def create_function(emulator: Emulator, handler: str = HANDLER) -> Any:
-    """A function; it logs a line, sleeps and answers with its process's id."""
+def create_function(emulator: Emulator, handler: str = HANDLER, name: str = "pid") -> Any:
+    """A function; it logs a line, sleeps and answers with its process's id, or as it is told to."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as package:
         package.writestr("bootstrap", BOOTSTRAP)
-        package.writestr("pid.py", handler)
+        package.writestr(f"{name}.py", handler)
     functions = client("lambda", emulator.url)
     functions.create_function(
-        FunctionName="pid",
+        FunctionName=name,
         Runtime="provided.al2023",
-        Handler="pid.handler",
+        Handler=f"{name}.handler",
         Role=ROLE,
         Code={"ZipFile": archive.getvalue()},
         Timeout=20,

@@ -1,11 +1,9 @@
 """The emulator's port: open to whoever signs, to presigned URLs, and to the API's own proxy."""
 
 import hashlib
-import io
 import json
 import os
 import socket
-import zipfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,7 +20,7 @@ from local.aws import KEY_ID, REGION, client, root_secret
 from local.callers import PROXY_HEADER, proxy_pass
 from local.emulator import Emulator
 from tests.local.conftest import ROLE, renew
-from tests.local.test_gaps import websocket_api
+from tests.local.test_gaps import create_function, websocket_api
 from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.xdist_group("emulator")
@@ -352,23 +350,7 @@ def handler(event, context):
 @pytest.fixture(scope="module")
 def worker(emulator: Emulator) -> dict[str, Any]:
     """What a function says of itself."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr(
-            "bootstrap",
-            '#!/bin/sh\nexport PYTHONPATH="$RECOURSE_CHECKOUT"\ncd "$LAMBDA_TASK_ROOT" && '
-            'exec "$RECOURSE_PYTHON" -m awslambdaric "$_HANDLER"\n',
-        )
-        archive.writestr("own.py", WORKER)
-    functions = client("lambda", emulator.url)
-    functions.create_function(
-        FunctionName="own",
-        Runtime="provided.al2023",
-        Handler="own.handler",
-        Role=ROLE,
-        Code={"ZipFile": packed.getvalue()},
-        Timeout=20,
-    )
+    functions = create_function(emulator, WORKER, "own")
     said: dict[str, Any] = json.load(functions.invoke(FunctionName="own")["Payload"])
     return said
 

@@ -16,6 +16,8 @@ from typing import Any
 
 from ministack.core import iam_evaluator
 
+from local import judging
+
 LARGEST = 32 * 2**20
 """Bytes of each of the two files: some 100,000 decisions."""
 EVERY = 0.2
@@ -76,21 +78,19 @@ def _refusal(refused: Any) -> dict[str, str]:
 
 def close() -> None:
     """Keep each decision."""
-    enforce, log = iam_evaluator.enforce, Log(os.environ["RECOURSE_DECISIONS"])
+    log = Log(os.environ["RECOURSE_DECISIONS"])
 
-    def enforce_and_keep(
-        key: str,
-        action: str,
-        service: str,
-        region: str,
-        resource_arn: str = "*",
-        service_context: dict[str, Any] | None = None,
-    ) -> Any:
-        refused = enforce(key, action, service, region, resource_arn, service_context)
-        if refused or not iam_evaluator.is_root_access_key(key):
-            told = {"at": time.time(), "who": _who(key), "action": action, "resource": resource_arn}
+    def keep(asked: judging.Question, judge: judging.Judge) -> Any:
+        refused = judge(asked)
+        if refused or not iam_evaluator.is_root_access_key(asked.key):
+            told = {
+                "at": time.time(),
+                "who": _who(asked.key),
+                "action": asked.action,
+                "resource": asked.resource,
+            }
             decided = _refusal(refused) if refused else {"decision": "Allow"}
             log.keep(told | decided)
         return refused
 
-    iam_evaluator.enforce = enforce_and_keep
+    judging.change(keep)

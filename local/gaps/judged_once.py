@@ -11,6 +11,8 @@ from typing import Any
 from ministack import app
 from ministack.core import iam_evaluator
 
+from local import judging
+
 MOST = 1024
 """Policies that are kept; one that is changed has another text."""
 
@@ -20,7 +22,7 @@ class Call:
 
     def __init__(self) -> None:
         self.principals: dict[tuple[str, str], Any] = {}
-        self.allowed: list[tuple[Any, ...]] = []
+        self.allowed: list[judging.Question] = []
 
 
 _call: ContextVar[Call] = ContextVar("call")
@@ -30,7 +32,6 @@ def close() -> None:
     """Read each policy once; ask once about each call who calls, and whether they may."""
     parse = iam_evaluator.parse_policy_document
     pin, resolve = iam_evaluator.pin_signed_request, iam_evaluator.resolve_principal
-    enforce = iam_evaluator.enforce
     parse_once = lru_cache(MOST)(parse)
 
     def parse_each_text_once(policy: Any) -> Any:
@@ -48,25 +49,17 @@ def close() -> None:
             call.principals[key, account] = resolve(key, account, credential)
         return call.principals[key, account]
 
-    def enforce_once(
-        key: str,
-        action: str,
-        service: str,
-        region: str,
-        resource_arn: str = "*",
-        service_context: dict[str, Any] | None = None,
-    ) -> Any:
-        question = (key, action, service, region, resource_arn, service_context)
+    def judge_once(asked: judging.Question, judge: judging.Judge) -> Any:
         call = _call.get(None)
         if call is None:
-            return enforce(*question)
-        if question not in call.allowed:
-            if refused := enforce(*question):
+            return judge(asked)
+        if asked not in call.allowed:
+            if refused := judge(asked):
                 return refused
-            call.allowed.append(question)
+            call.allowed.append(asked)
         return None
 
     iam_evaluator.parse_policy_document = parse_each_text_once
     iam_evaluator.pin_signed_request = app.pin_signed_request = pin_new_call
     iam_evaluator.resolve_principal = resolve_once
-    iam_evaluator.enforce = enforce_once
+    judging.change(judge_once)

@@ -18,6 +18,8 @@ from typing import Any
 from ministack import app
 from ministack.core import iam_evaluator
 
+from local import judging
+
 Keys = dict[str, str]
 Query = Mapping[str, Sequence[str]]
 RawHeaders = Iterable[tuple[bytes, bytes]]
@@ -52,7 +54,7 @@ def _moment(signed: str) -> float:
 
 def close() -> None:
     """Tell policies of the signature."""
-    pin, enforce = iam_evaluator.pin_signed_request, iam_evaluator.enforce
+    pin = iam_evaluator.pin_signed_request
 
     def pin_and_keep(
         method: str, path: str, query: Query, headers: RawHeaders, **more: Any
@@ -60,17 +62,11 @@ def close() -> None:
         _request.set((query, headers))
         pin(method, path, query, headers, **more)
 
-    def enforce_by_signature(
-        key: str,
-        action: str,
-        service: str,
-        region: str,
-        resource_arn: str = "*",
-        service_context: dict[str, Any] | None = None,
-    ) -> Any:
-        if service == "s3":
-            service_context = {**(service_context or {}), **keys_of(*_request.get(({}, ())))}
-        return enforce(key, action, service, region, resource_arn, service_context)
+    def judge_by_signature(asked: judging.Question, judge: judging.Judge) -> Any:
+        if asked.service == "s3":
+            keys = keys_of(*_request.get(({}, ())))
+            asked = asked._replace(context={**(asked.context or {}), **keys})
+        return judge(asked)
 
     iam_evaluator.pin_signed_request = app.pin_signed_request = pin_and_keep
-    iam_evaluator.enforce = enforce_by_signature
+    judging.change(judge_by_signature)

@@ -8,27 +8,18 @@ Source: AWS, Step Functions Developer Guide, "Creating a state machine alias".
 
 from typing import Any
 
-from ministack.core import iam_evaluator
+from local import judging
 
 
 def close() -> None:
     """Judge a start by the machine, and by the qualifier that it was asked by."""
-    enforce = iam_evaluator.enforce
 
-    def enforce_by_machine(
-        key: str,
-        action: str,
-        service: str,
-        region: str,
-        resource_arn: str = "*",
-        service_context: dict[str, Any] | None = None,
-    ) -> Any:
+    def judge_by_machine(asked: judging.Question, judge: judging.Judge) -> Any:
         # arn:aws:states:region:account:stateMachine:name:qualifier
-        machine, _, qualifier = resource_arn.rpartition(":")
-        if action == "states:StartExecution" and machine.count(":") == 6:
-            resource_arn = machine
+        machine, _, qualifier = asked.resource.rpartition(":")
+        if asked.action == "states:StartExecution" and machine.count(":") == 6:
             told = {"states:StateMachineQualifier": qualifier}
-            service_context = {**(service_context or {}), **told}
-        return enforce(key, action, service, region, resource_arn, service_context)
+            asked = asked._replace(resource=machine, context={**(asked.context or {}), **told})
+        return judge(asked)
 
-    iam_evaluator.enforce = enforce_by_machine
+    judging.change(judge_by_machine)

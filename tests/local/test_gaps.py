@@ -31,7 +31,7 @@ from local.callers import PROXY_HEADER, proxy_pass
 from local.emulator import INTERPRETER, Emulator
 from tests.decisions import Refusal, decisions_of
 from tests.local.conftest import ROLE, Start, clients_of_user, document
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 
 pytestmark = pytest.mark.xdist_group("emulator")
 
@@ -285,11 +285,10 @@ def streams_that_are_taken_at_once(emulator: Emulator, folder: Path, seconds: fl
         )
     for table in ("first", "second"):
         dynamodb.put_item(TableName=table, Item={"pk": {"S": "a"}})
-        while not (folder / "first").exists():
-            time.sleep(0.01)
-    while not (found := list(folder.glob("first-has-met-the-second-*"))):
-        time.sleep(0.01)
-    return found[0].name.endswith("True")
+        until((folder / "first").exists, "the function of the first stream", pause=0.01)
+    said = "first-has-met-the-second-"
+    (met,) = until(lambda: [one.name for one in folder.glob(f"{said}*")], "its answer", pause=0.01)
+    return met == f"{said}True"
 
 
 def test_a_stream_is_taken_while_the_function_of_another_is_at_work(

@@ -21,7 +21,7 @@ from local.callers import PROXY_HEADER, proxy_pass
 from local.emulator import Emulator
 from tests.local.conftest import ROLE, renew
 from tests.local.test_gaps import create_function, websocket_api
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 
 pytestmark = pytest.mark.xdist_group("emulator")
 
@@ -293,16 +293,17 @@ def test_a_stack_hears_what_it_waits_for_by_an_address_of_its_own(
         }
     }
     cloudformation.create_stack(StackName="waits", TemplateBody=json.dumps(body))
-    found: dict[str, str] = {}
-    while "Handle" not in found:
+
+    def made() -> dict[str, str]:
         resources = cloudformation.list_stack_resources(StackName="waits")
-        found = {
+        return {
             one["LogicalResourceId"]: one["PhysicalResourceId"]
             for one in resources["StackResourceSummaries"]
             if one.get("PhysicalResourceId")
         }
+
+    handle = until(made, "an address to tell it at", lambda found: "Handle" in found)["Handle"]
     told = {"Status": "SUCCESS", "UniqueId": "a", "Data": "any", "Reason": "any"}
-    handle = found["Handle"]
     assert handle.startswith(emulator.url)
     assert http.request("PUT", f"{handle}0", content=json.dumps(told)).status_code == 404
     page = {"origin": "http://127.0.0.1:1"}

@@ -51,6 +51,7 @@ class Stage:
         fargate: Whether consumers that can be workers are: services on Fargate, and no functions.
         index_step: How many deploys a ledger that has the former indexes is on its way to these;
             None where it has these, or is made now.
+        sagas: Where the declarations are, by name: `module:name`; functions are told so.
         local: Whether functions run on the checkout's own interpreter, under the local cloud.
     """
 
@@ -70,6 +71,7 @@ class Stage:
     probe: bool = False
     fargate: bool = False
     index_step: int | None = None
+    sagas: str = "statemachines:SAGAS"
     local: bool = False
 
     @classmethod

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,8 @@ from recourse.feed import Feed
 from recourse.ledger import Ledger
 from recourse.queues import SourceQueue
 from recourse.runs import Runs
+from recourse.step import resolve
 from recourse.valet.keys import Keys
-from statemachines import SAGAS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from lambdas.bearer import Bearers
     from recourse.connections import Connections, Pusher, Wakes
+    from recourse.saga import Saga
     from recourse.sweeper import Sweeper
     from recourse.valet.commit import Committer
     from recourse.valet.issue import Issuer
@@ -42,9 +44,23 @@ def dynamodb() -> DynamoDBClient:
 
 
 @cache
+def sagas() -> Mapping[str, Saga]:
+    """Every declaration, by name, from where the environment says: `statemachines:SAGAS`.
+
+    Raises:
+        RuntimeError: There are none: the stack and the code disagree.
+    """
+    where = settings.required("RECOURSE_SAGAS")
+    found = resolve(where)
+    if not isinstance(found, Mapping):
+        raise RuntimeError(f"RECOURSE_SAGAS must name a mapping of sagas by name, got {where}")
+    return found
+
+
+@cache
 def ledger() -> Ledger:
     """The ledger."""
-    return Ledger(dynamodb(), settings.required("LEDGER_TABLE"), SAGAS)
+    return Ledger(dynamodb(), settings.required("LEDGER_TABLE"), sagas())
 
 
 @cache
@@ -99,7 +115,7 @@ def runs() -> Runs:
     return Runs(
         client("stepfunctions"),
         client("lambda", read_timeout=20),
-        SAGAS,
+        sagas(),
         json.loads(settings.required("STATE_MACHINES")),
         json.loads(settings.required("PIVOTS")),
     )
@@ -121,7 +137,7 @@ def sweeper(alarm: Callable[[str, str], None]) -> Sweeper:
     return Sweeper(
         ledger=ledger(),
         runs=runs(),
-        markers=Markers(dynamodb(), table, service_tables(), SAGAS),
+        markers=Markers(dynamodb(), table, service_tables(), sagas()),
         lease=Lease(dynamodb(), table, "lease#sweeper", seconds=LEASE, clock=time.time),
         alarm=alarm,
         queues=[RestingQueue(client("sqs"), own["prefix"] + name) for name in own["names"]],

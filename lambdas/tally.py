@@ -10,7 +10,6 @@ from lambdas.batch import handle_each
 from recourse.events import read
 from recourse.message import Message
 from recourse.tally import Tally
-from statemachines import SAGAS
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -34,4 +33,4 @@ def handle(message: Message) -> None:
         UnreadableError: It is no event of a saga.
         TransientError: It could not be counted now.
     """
-    tally().count(read(message.body, SAGAS))
+    tally().count(read(message.body, kit.sagas()))

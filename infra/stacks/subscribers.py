@@ -48,6 +48,7 @@ class SubscribersStack(Stack):
             "Notifier",
             handler="lambdas.notifier.handler",
             environment={
+                "RECOURSE_SAGAS": self._stage.sagas,
                 "LEDGER_TABLE": self._events.ledger.table_name,
                 "NOTIFIER_TABLE": table.table_name,
                 "SENDER": self._stage.sender,
@@ -108,7 +109,11 @@ class SubscribersStack(Stack):
     def _tally(self) -> None:
         """Operators see how many sagas began and how they ended, by day."""
         table = KeptTable(self, "TallyTable", stage=self._stage, key=self._key)
-        taker = self._taker("Tally", "lambdas.tally", {"TALLY_TABLE": table.table_name})
+        taker = self._taker(
+            "Tally",
+            "lambdas.tally",
+            {"TALLY_TABLE": table.table_name, "RECOURSE_SAGAS": self._stage.sagas},
+        )
         use_table(table, taker.own_role, "dynamodb:PutItem", "dynamodb:UpdateItem")
         consumer = PullConsumer(
             self,

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk.region_info import RegionInfo
 
+from recourse.project import Project
+
 if TYPE_CHECKING:
     from constructs import Node
 
@@ -51,7 +53,6 @@ class Stage:
         fargate: Whether consumers that can be workers are: services on Fargate, and no functions.
         index_step: How many deploys a ledger that has the former indexes is on its way to these;
             None where it has these, or is made now.
-        sagas: Where the declarations are, by name: `module:name`; functions are told so.
         local: Whether functions run on the checkout's own interpreter, under the local cloud.
     """
 
@@ -71,7 +72,6 @@ class Stage:
     probe: bool = False
     fargate: bool = False
     index_step: int | None = None
-    sagas: str = "statemachines:SAGAS"
     local: bool = False
 
     @classmethod
@@ -155,6 +155,11 @@ class Stage:
     def prefix(self) -> str:
         """What the names of its stacks and queues begin with."""
         return f"Recourse-{self.name}"
+
+    @property
+    def sagas(self) -> str:
+        """Where the declarations are listed, as its functions are told: `module:name`."""
+        return Project.find().sagas
 
     @property
     def keeps_data(self) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -17,13 +16,13 @@ from recourse.aws import client, credentials
 from recourse.deadletters import DeadletterQueue, RestingQueue
 from recourse.feed import Feed
 from recourse.ledger import Ledger
+from recourse.project import declared_at
 from recourse.queues import SourceQueue
 from recourse.runs import Runs
-from recourse.step import resolve
 from recourse.valet.keys import Keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from types_boto3_dynamodb import DynamoDBClient
 
@@ -48,13 +47,9 @@ def sagas() -> Mapping[str, Saga]:
     """Every declaration, by name, from where the environment says: `statemachines:SAGAS`.
 
     Raises:
-        RuntimeError: There are none: the stack and the code disagree.
+        ProjectError: There are none: the stack and the code disagree.
     """
-    where = settings.required("RECOURSE_SAGAS")
-    found = resolve(where)
-    if not isinstance(found, Mapping):
-        raise RuntimeError(f"RECOURSE_SAGAS must name a mapping of sagas by name, got {where}")
-    return found
+    return declared_at(settings.required("RECOURSE_SAGAS"))
 
 
 @cache

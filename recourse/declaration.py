@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType
 from typing import Any, get_args
 
-from recourse import limits, request
+from recourse import fits, hints, limits, request
 from recourse.saga import Coordination, DeclarationError, Retry, Role, Saga, Step, Together
 from recourse.step import Action, Confirm, Refusal, Undo, ref, resolve
 
@@ -121,19 +121,19 @@ def _check_request(saga: Saga) -> None:
         )
     model = saga.request.__name__
     try:
-        hints = request.types_of(saga.request)
+        types = hints.types_of(saga.request)
     except Exception as problem:
         raise refuse(
             f"the types of {model} cannot be resolved ({problem}): "
             "what its fields name must be defined in its module, at the top"
         ) from problem
-    known = request.fields_of(saga.request)
+    known = hints.fields_of(saga.request)
     key = saga.business_key
-    if not isinstance(key, str) or key not in known or not request.is_required(known[key]):
+    if not isinstance(key, str) or key not in known or not hints.is_required(known[key]):
         raise refuse(f"the business key {_shown(key)} is no required field of {model}")
-    if not request.is_text(hints[key]):
+    if not request.is_text(types[key]):
         raise refuse(
-            f"the business key {key!r} must be text, got {_shown(hints[key])}: write `{key}: str`"
+            f"the business key {key!r} must be text, got {_shown(types[key])}: write `{key}: str`"
         )
     if saga.coordination not in get_args(Coordination):
         raise refuse(
@@ -145,17 +145,17 @@ def _check_request(saga: Saga) -> None:
             f"deadline must be 1 to {LONGEST_DEADLINE} seconds, got {_shown(saga.deadline)}"
         )
     if saga.contact is not None:
-        _check_contact(saga.contact, model, hints, refuse)
+        _check_contact(saga.contact, model, types, refuse)
 
 
 def _check_contact(
-    contact: object, model: str, hints: Mapping[str, Any], refuse: Callable[[str], DeclarationError]
+    contact: object, model: str, types: Mapping[str, Any], refuse: Callable[[str], DeclarationError]
 ) -> None:
-    if not isinstance(contact, str) or contact not in hints:
+    if not isinstance(contact, str) or contact not in types:
         raise refuse(f"the contact {_shown(contact)} is no field of {model}")
-    person = request.without_none(hints[contact])
+    person = request.without_none(types[contact])
     try:
-        parts = request.types_of(person)
+        parts = hints.types_of(person)
     except Exception:  # it is no class
         parts = {}
     for part in ("name", "email"):
@@ -298,6 +298,8 @@ def _check_part(
             f"reads of {part.ref} must be a function of a Call that names the rows to read, "
             f"got {_shown(part.reads)}"
         )
+    if reason := fits.unsound(part.ask):
+        raise refuse(f"what {part.ref} is asked cannot be made from a request: {reason}")
     if isinstance(part, Action):
         _check_action(part, refuse)
     if isinstance(part, Undo) and not isinstance(part.external, bool):
@@ -349,17 +351,17 @@ def _check_function(
 
 def _check_takes(saga: Saga, step: Step, refuse: Callable[[str], DeclarationError]) -> None:
     """Whether a request leaves a step out must follow from the types of what it takes."""
-    known, hints = request.fields_of(saga.request), request.types_of(saga.request)
+    known, types = hints.fields_of(saga.request), hints.types_of(saga.request)
     for name in step.takes:
         if name not in known:
             raise refuse(f"it takes {name!r}, which the request does not have")
-        if not request.may_be_none(hints[name]):
+        if not request.may_be_none(types[name]):
             if request.is_none_by_default(known[name]):
                 raise refuse(
                     f"it takes {name!r}, whose default is None and whose type says that it never "
                     f"is: write `{name}: ... | None = None`, or no default"
                 )
-        elif request.is_required(known[name]):
+        elif hints.is_required(known[name]):
             raise refuse(
                 f"it takes {name!r}, which is required and may be None: write "
                 f"`{name}: ... | None = None` where a request may leave it out, else a type "
@@ -370,6 +372,8 @@ def _check_takes(saga: Saga, step: Step, refuse: Callable[[str], DeclarationErro
             "it is the pivot, and a request could leave it out: "
             f"let it take a field that cannot be None, beside or instead of {list(step.takes)}"
         )
+    if reason := fits.unfit(step, types):
+        raise refuse(reason)
 
 
 def _check_role(

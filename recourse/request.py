@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, Field, dataclass, fields
-from types import NoneType, UnionType
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    TypeVar,
-    Union,
-    dataclass_transform,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from dataclasses import Field, dataclass
+from types import NoneType
+from typing import Any, Literal, TypeVar, dataclass_transform, get_args, get_origin
+
+from recourse.hints import UNIONS, bare
 
 T = TypeVar("T")
 
@@ -36,25 +28,6 @@ def is_request_model(cls: object) -> bool:
     return isinstance(cls, type) and {"__pydantic_config__", "__dataclass_fields__"} <= {*vars(cls)}
 
 
-def types_of(cls: Any) -> dict[str, Any]:
-    """The type of each field of a class, by the field's name.
-
-    Raises:
-        Exception: An annotation names what is not there; whatever evaluating it raises.
-    """
-    return get_type_hints(cls)
-
-
-def fields_of(cls: Any) -> dict[str, Field[Any]]:
-    """The fields of a dataclass, by name."""
-    return {one.name: one for one in fields(cls)}
-
-
-def is_required(field: Field[Any]) -> bool:
-    """Whether a request must have the field."""
-    return field.default is MISSING and field.default_factory is MISSING
-
-
 def is_none_by_default(field: Field[Any]) -> bool:
     """Whether the field is None in a request that does not have it."""
     return field.default is None
@@ -62,37 +35,23 @@ def is_none_by_default(field: Field[Any]) -> bool:
 
 def is_text(hint: Any) -> bool:
     """Whether what has this type is always text."""
-    return _bare(hint) is str
+    return bare(hint) is str
 
 
 def may_be_none(hint: Any) -> bool:
     """Whether what has this type may be None."""
-    hint = _bare(hint)
+    hint = bare(hint)
     if any(hint is one for one in (None, NoneType, Any, object)) or isinstance(hint, TypeVar):
         return True
-    if get_origin(hint) in (Union, UnionType):
+    if get_origin(hint) in UNIONS:
         return any(may_be_none(one) for one in get_args(hint))
     return get_origin(hint) is Literal and any(one is None for one in get_args(hint))
 
 
 def without_none(hint: Any) -> Any:
     """The type of what it may be besides None, where that is one type; else the type itself."""
-    hint = _bare(hint)
-    if get_origin(hint) in (Union, UnionType):
+    hint = bare(hint)
+    if get_origin(hint) in UNIONS:
         others = [one for one in get_args(hint) if one is not NoneType]
         return without_none(others[0]) if len(others) == 1 else hint
     return hint
-
-
-def _bare(hint: Any) -> Any:
-    """A type without its annotations and other names."""
-    while True:
-        origin = get_origin(hint)
-        if origin is Annotated:
-            hint = get_args(hint)[0]
-        elif type(origin or hint).__name__ == "TypeAliasType":  # `type Id = str`, Python 3.12
-            hint = (origin or hint).__value__
-        elif hasattr(hint, "__supertype__"):  # NewType
-            hint = hint.__supertype__
-        else:
-            return hint

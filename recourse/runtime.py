@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from recourse import chaos, events, limits
+from recourse import asks, chaos, events, limits
 from recourse.barrier import Barrier, MarkerFound, Side, millis
 from recourse.failures import own_failure, understand
 from recourse.step import (
@@ -107,19 +107,26 @@ class Task:
         """Whether the request leaves the step out."""
         return bool(self.request) and all(value is None for value in self.request.values())
 
-    @property
-    def call(self) -> Call:
-        """What the step's author is given."""
-        return Call(
+    def call(
+        self, part: Action | Undo | Confirm, deadline: datetime | None = None
+    ) -> tuple[Call[Any], Sequence[str]]:
+        """What the author of a part is given, and the keys of the rows to read for it.
+
+        Raises:
+            AskError: What is asked cannot be made of the request.
+        """
+        call = Call(
             saga_id=self.saga["id"],
             saga=self.saga["name"],
             step=self.step,
             owner=self.saga["owner"],
             business_key=self.saga["business_key"],
             started_at=self.saga["started_at"],
-            request=self.request,
+            ask=asks.make(part.ask, self.request),
             results=self.results,
+            deadline=deadline,
         )
+        return call, part.reads(call)
 
 
 def refusal(kind: str, message: str) -> Refusal:
@@ -216,7 +223,6 @@ class StepRunner:
         return _answer(_found(barrier, lambda: self._try_action(task, barrier, deadline)))
 
     def _try_action(self, task: Task, barrier: Barrier, deadline: datetime | None) -> Item:
-        call = replace(task.call, deadline=deadline)
         if task.target in task.saga.get("skips", {}):
             acted = barrier.read([barrier.key("action")])[0]
             begun = {"outcome": "begun"} if acted and acted["outcome"] == "begun" else None
@@ -224,7 +230,7 @@ class StepRunner:
         replaces: dict[str, Any] | None = None
         alone = True
         try:
-            keys = self._asked(barrier, "action", lambda: self._action.reads(call))
+            call, keys = self._asked(barrier, "action", lambda: task.call(self._action, deadline))
             acted, *items = barrier.read([barrier.key("action"), *keys])
             if acted and acted["outcome"] != "begun":
                 raise MarkerFound(acted)
@@ -275,8 +281,9 @@ class StepRunner:
         """
         undo = self._undo
         if undo is not None:
-            items = barrier.read(list(undo.reads(task.call)))
-            undo.decide(replace(task.call, items=items, result=decision.result))
+            call, keys = task.call(undo)
+            items = barrier.read(list(keys))
+            undo.decide(replace(call, items=items, result=decision.result))
 
     def _take_back(self, task: Task) -> dict[str, Any]:
         barrier = self._barrier(task)
@@ -290,8 +297,10 @@ class StepRunner:
         if undo is None:
             raise TypeError(f"step {task.step!r} has no undo")
         failed = self._own_failure(task)
-        call = task.call
-        keys = self._asked(barrier, "undo", lambda: undo.reads(call))
+        skipped = task.target in task.saga.get("skips", {})
+        keys: Sequence[str] = ()
+        if not skipped:  # else what it is asked is nobody's concern, even if it cannot be made
+            call, keys = self._asked(barrier, "undo", lambda: task.call(undo))
         found, acted, *items = barrier.read([barrier.key("undo"), barrier.key("action"), *keys])
         if found:
             raise MarkerFound(found)
@@ -306,7 +315,7 @@ class StepRunner:
         begun = acted is not None and "until" in acted and not done
         if acted is not None and begun and acted["outcome"] == "begun":
             acted = barrier.entomb(acted)
-        if task.target in task.saga.get("skips", {}):
+        if skipped:
             reason = task.saga["skips"][task.target]
             outcome, decision = "skipped", Decision(result={"reason": reason})
         elif acted is not None and (done or begun):
@@ -352,8 +361,7 @@ class StepRunner:
         find = self._action.find
         if find is None:
             raise TypeError(f"step {task.step!r} had begun and has no `find`")
-        call = task.call
-        keys = self._asked(barrier, "action", lambda: self._action.reads(call))
+        call, keys = self._asked(barrier, "action", lambda: task.call(self._action))
         acted, *items = barrier.read([barrier.key("action"), *keys])
         assert acted is not None, "the claim put it"
         if not _is_open(acted):
@@ -398,8 +406,7 @@ class StepRunner:
         barrier = self._barrier(task)
 
         def attempt() -> Item:
-            call = task.call
-            keys = self._asked(barrier, "confirm", lambda: confirm.reads(call))
+            call, keys = self._asked(barrier, "confirm", lambda: task.call(confirm))
             sides = barrier.key("confirm"), barrier.key("action")
             booked, held, *items = barrier.read([*sides, *keys])
             if booked:

@@ -30,7 +30,8 @@ from functools import cached_property
 from typing import Any, Literal
 
 from recourse import limits
-from recourse.request import may_be_none, types_of
+from recourse.hints import types_of
+from recourse.request import may_be_none
 from recourse.request import request_model as request_model
 from recourse.step import Action, Confirm, Undo
 
@@ -76,7 +77,8 @@ class Step:
         action: What it does.
         undo: What takes its effect back; required before the pivot, refused from the pivot on.
         confirm: How its hold becomes a booking once the pivot has acted; optional.
-        takes: Fields of the request that it is given. A step whose every such field is None in the
+        takes: Fields of the request that it is given: each makes the field of this name of what
+            the action asks for, and fits it by type. A step whose every such field is None in the
             request is left out; one that takes a field that cannot be None never is.
         after: Earlier steps whose results it is given.
         pivot: Whether it decides the saga: before it everything is undone, after it nothing.

@@ -1,14 +1,24 @@
 """What the author of a step writes: a function that acts, one that undoes it, and nothing else.
 
-Both only *decide*: from the request, the results of earlier steps and the current items of their
+Both only *decide*: from what is asked, the results of earlier steps and the current items of their
 own table they return a `Decision`, what to write and what to answer. The runtime commits it in one
 transaction with the barrier's marker and the outbox row, so an author sees neither::
 
-    @action(reads=flight_key, refuses=[SeatUnavailableError])
-    def hold(call: Call) -> Decision: ...
+    @dataclass(frozen=True, kw_only=True)
+    class HoldAsk:
+        flight: Seats
 
-    @undo(reads=booking_key)
+    @action(
+        HoldAsk,
+        reads=lambda call: [f"flight#{call.ask.flight.id}"],
+        refuses=[SeatUnavailableError],
+    )
+    def hold(call: Call[HoldAsk]) -> Decision: ...
+
+    @undo(reads=lambda call: [f"booking#{call.saga_id}"])
     def release(call: Call) -> Decision: ...
+
+What may stand in the class of an ask is said in `recourse.asks`.
 """
 
 from __future__ import annotations
@@ -18,10 +28,31 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import import_module
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+else:
+    from typing import TypeVar as _TypeVar
+
+    def TypeVar(name, *, default, **variance):
+        """One with a default, which Python has from 3.13 on; before, only a type checker looks."""
+        return _TypeVar(name, **variance)
+
 
 Item = dict[str, Any]
 """A row of a table as plain Python: str, int, bool, None, list and dict; never a float."""
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """What a step is asked that takes nothing."""
+
+
+Ask = TypeVar("Ask", default=object)
+Ask_co = TypeVar("Ask_co", covariant=True, default=object)
+Ask_contra = TypeVar("Ask_contra", contravariant=True, default=Any)
 
 
 class Refusal(Exception):
@@ -121,9 +152,20 @@ class Decision:
             raise ValueError(f"{len(self.writes)} writes: one transaction holds {MOST_WRITES}")
 
 
+def frozen(value: Any) -> Any:
+    """JSON that cannot be changed: objects are read-only views, lists are tuples."""
+    if isinstance(value, dict):
+        return MappingProxyType({name: frozen(one) for name, one in value.items()})
+    if isinstance(value, list):
+        return tuple(frozen(one) for one in value)
+    return value
+
+
 @dataclass(frozen=True, slots=True)
-class Call:
-    """What a step is given.
+class Call(Generic[Ask_co]):
+    """What a step is given; to change any of it is an error.
+
+    `Call[HoldAsk]` is one that asks for that; of a plain `Call` nobody looks at what it asks for.
 
     Attributes:
         saga_id: Where every key of the step comes from.
@@ -132,7 +174,8 @@ class Call:
         owner: Who started the saga.
         business_key: The caller's own id of it.
         started_at: When the saga started, ISO 8601 in UTC.
-        request: Those fields of the start request that the step takes.
+        ask: What is asked: those fields of the start request that the step takes, as the class
+            that the step names.
         results: The results of those earlier steps that it takes; None where one was left out.
         result: What the action returned; only an undo has it. None too where an external action
             began and never committed.
@@ -147,11 +190,15 @@ class Call:
     owner: str
     business_key: str
     started_at: str
-    request: Mapping[str, Any]
+    ask: Ask_co
     results: Mapping[str, Any]
     result: Any = None
     items: Sequence[Item | None] = ()
     deadline: datetime | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "results", frozen(self.results))
+        object.__setattr__(self, "result", frozen(self.result))
 
     @property
     def item(self) -> Item | None:
@@ -166,11 +213,6 @@ class Call:
         if self.deadline is None:
             return math.inf
         return max(0.0, (self.deadline - datetime.now(UTC)).total_seconds())
-
-
-Decide = Callable[[Call], Decision]
-Reads = Callable[[Call], Sequence[str]]
-Find = Callable[[Call], Decision | None]
 
 
 def _reads_nothing(call: Call) -> Sequence[str]:
@@ -194,11 +236,12 @@ def resolve(ref: str) -> object:
 
 
 @dataclass(frozen=True, eq=False)
-class _Decider:
+class _Decider(Generic[Ask_contra]):
     """What an action, an undo and a confirmation have in common; each is its one self."""
 
-    decide: Decide
-    reads: Reads = _reads_nothing
+    decide: Callable[[Call[Ask_contra]], Decision]
+    ask: type[Any] = Nothing
+    reads: Callable[[Call[Ask_contra]], Sequence[str]] = _reads_nothing
     made_by: ClassVar[str]
     """The decorator that makes it."""
 
@@ -207,17 +250,18 @@ class _Decider:
         """Where it is, for `resolve`: `package.module:function`."""
         return ref(self.decide)
 
-    def __call__(self, call: Call) -> Decision:
+    def __call__(self, call: Call[Ask_contra]) -> Decision:
         """Decide; for tests, which need nothing else."""
         return self.decide(call)
 
 
 @dataclass(frozen=True, eq=False)
-class Action(_Decider):
+class Action(_Decider[Ask_contra]):
     """What a step does: the function that decides it, and what the runtime must know of it.
 
     Attributes:
         decide: What it writes and answers.
+        ask: The class of what it is asked.
         reads: The keys of the rows that it decides by.
         refuses: Every refusal that it may raise.
         documents: Whether it stores documents.
@@ -228,12 +272,12 @@ class Action(_Decider):
     refuses: Sequence[type[Refusal]] = ()
     documents: bool = False
     external: bool = False
-    find: Find | None = None
+    find: Callable[[Call[Ask_contra]], Decision | None] | None = None
     made_by: ClassVar[str] = "@action"
 
 
 @dataclass(frozen=True, eq=False)
-class Undo(_Decider):
+class Undo(_Decider[Ask_contra]):
     """What takes an action's effect back; `external` where that is outside DynamoDB too."""
 
     external: bool = False
@@ -241,23 +285,26 @@ class Undo(_Decider):
 
 
 @dataclass(frozen=True, eq=False)
-class Confirm(_Decider):
-    """How a hold becomes a booking."""
+class Confirm(_Decider[object]):
+    """How a hold becomes a booking. It is asked nothing: the hold's row says what is held."""
 
     made_by: ClassVar[str] = "@confirm"
 
 
 def action(
+    ask: type[Ask] = cast("Any", Nothing),  # noqa: B008
     *,
-    reads: Reads = _reads_nothing,
+    reads: Callable[[Call[Ask]], Sequence[str]] = _reads_nothing,
     refuses: Sequence[type[Refusal]] = (),
     documents: bool = False,
     external: bool = False,
-    find: Find | None = None,
-) -> Callable[[Decide], Action]:
+    find: Callable[[Call[Ask]], Decision | None] | None = None,
+) -> Callable[[Callable[[Call[Ask]], Decision]], Action[Ask]]:
     """Declare the action of a step.
 
     Args:
+        ask: The class of what it is asked, a frozen dataclass (`recourse.asks`). Its fields are the
+            fields of the request that a step `takes`, by name and type.
         reads: The keys of the rows that the decision needs, read consistently in one call; it
             may refuse what has too many.
         refuses: Every refusal it may raise.
@@ -268,20 +315,28 @@ def action(
         find: For an external pivot, which has no undo: asks the provider, by that key, what was
             done, and decides as the action would have; None where nothing was done.
     """
-    return lambda decide: Action(decide, reads, refuses, documents, external, find)
+    return lambda decide: Action(decide, ask, reads, refuses, documents, external, find)
 
 
-def undo(*, reads: Reads = _reads_nothing, external: bool = False) -> Callable[[Decide], Undo]:
+def undo(
+    ask: type[Ask] = cast("Any", Nothing),  # noqa: B008
+    *,
+    reads: Callable[[Call[Ask]], Sequence[str]] = _reads_nothing,
+    external: bool = False,
+) -> Callable[[Callable[[Call[Ask]], Decision]], Undo[Ask]]:
     """Declare the undo of a step. It is called only where the action has acted, at most once.
 
     Args:
+        ask: The class of what it is asked, if it needs any of that: the action's, or another.
         reads: The keys of the rows that the decision needs.
         external: Whether it takes back an effect outside DynamoDB. It is called too, with
             `result=None`, where the action began and never committed: nothing may have happened.
     """
-    return lambda decide: Undo(decide, reads, external)
+    return lambda decide: Undo(decide, ask, reads, external)
 
 
-def confirm(*, reads: Reads = _reads_nothing) -> Callable[[Decide], Confirm]:
+def confirm(
+    *, reads: Callable[[Call], Sequence[str]] = _reads_nothing
+) -> Callable[[Callable[[Call], Decision]], Confirm]:
     """Declare how a hold becomes a booking, once the saga's pivot has acted."""
-    return lambda decide: Confirm(decide, reads)
+    return lambda decide: Confirm(decide, reads=reads)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -34,6 +35,20 @@ class CardPaymentGoneError(Refusal):
     """The provider has no authorised payment to capture: it was cancelled there, or has expired."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """A card, by the token that the provider's own form gave for it."""
+
+    token: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuthoriseAsk:
+    """Which card pays."""
+
+    card: Card
+
+
 def reference(call: Call) -> str:
     """What the provider keeps the saga's payment under."""
     return call.saga_id
@@ -44,11 +59,15 @@ def payment_key(call: Call) -> str:
     return f"payment#{call.saga_id}"
 
 
-@action(external=True, refuses=[CardDeclinedError, CardsUnavailableError, CurrencyMismatchError])
-def authorise(call: Call) -> Decision:
+@action(
+    AuthoriseAsk,
+    external=True,
+    refuses=[CardDeclinedError, CardsUnavailableError, CurrencyMismatchError],
+)
+def authorise(call: Call[AuthoriseAsk]) -> Decision:
     """Have the provider set aside the sum of the earlier results' prices."""
     amount = total(result["price"] for result in call.results.values() if result)
-    asked = {"reference": reference(call), "card": call.request["card"]["token"], **amount}
+    asked = {"reference": reference(call), "card": call.ask.card.token, **amount}
     status, said = _ask(call, "POST", "/payments", asked)
     if status == 402:
         raise CardDeclinedError(said["error"])

@@ -1,5 +1,7 @@
 """Cars: one unit of a class of car, for some days."""
 
+from dataclasses import dataclass
+
 from recourse.step import Call, Decision, Refusal, action, confirm, undo
 from services import counted
 
@@ -12,19 +14,34 @@ class CarUnavailableError(Refusal):
     """Fewer cars are available than are asked for."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Car:
+    """A car of a class, for some days."""
+
+    id: str
+    days: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldAsk:
+    """Which car to hold."""
+
+    car: Car
+
+
 @action(
-    reads=lambda call: [counted.thing_key("car", call.request["car"]["id"])],
+    HoldAsk,
+    reads=lambda call: [counted.thing_key("car", call.ask.car.id)],
     refuses=[CarUnavailableError, UnknownCarError],
 )
-def hold(call: Call) -> Decision:
+def hold(call: Call[HoldAsk]) -> Decision:
     """Hold a car; the price is per day."""
-    ask = call.request["car"]
     return counted.hold(
         call,
         "car",
-        ask["id"],
+        call.ask.car.id,
         1,
-        times=ask["days"],
+        times=call.ask.car.days,
         unknown=UnknownCarError,
         scarce=CarUnavailableError,
     )

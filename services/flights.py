@@ -1,5 +1,8 @@
 """Flights: seats, counted and scarce."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from recourse.step import Call, Decision, Refusal, action, confirm, undo
 from services import counted
 
@@ -12,25 +15,41 @@ class SeatUnavailableError(Refusal):
     """Fewer seats are available than are asked for."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Seats:
+    """Seats on a flight."""
+
+    id: str
+    seats: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldAsk:
+    """Which seats to hold, and by which documents the traveller goes, by what each is."""
+
+    flight: Seats
+    documents: Mapping[str, str] | None = None
+
+
 @action(
-    reads=lambda call: [counted.thing_key("flight", call.request["flight"]["id"])],
+    HoldAsk,
+    reads=lambda call: [counted.thing_key("flight", call.ask.flight.id)],
     refuses=[SeatUnavailableError, UnknownFlightError],
 )
-def hold(call: Call) -> Decision:
+def hold(call: Call[HoldAsk]) -> Decision:
     """Hold seats on a flight; the price is per seat.
 
     The booking says by which documents the traveller goes, for whoever checks them in; the API has
     seen that they are there.
     """
-    ask = call.request["flight"]
     return counted.hold(
         call,
         "flight",
-        ask["id"],
-        ask["seats"],
+        call.ask.flight.id,
+        call.ask.flight.seats,
         unknown=UnknownFlightError,
         scarce=SeatUnavailableError,
-        documents=call.request.get("documents"),
+        documents=call.ask.documents,
     )
 
 

@@ -1,5 +1,7 @@
 """Hotels: rooms, counted and scarce."""
 
+from dataclasses import dataclass
+
 from recourse.step import Call, Decision, Refusal, action, confirm, undo
 from services import counted
 
@@ -12,19 +14,35 @@ class RoomUnavailableError(Refusal):
     """Fewer rooms are available than are asked for."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Rooms:
+    """Rooms of a hotel, for some nights."""
+
+    id: str
+    rooms: int
+    nights: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldAsk:
+    """Which rooms to hold."""
+
+    hotel: Rooms
+
+
 @action(
-    reads=lambda call: [counted.thing_key("hotel", call.request["hotel"]["id"])],
+    HoldAsk,
+    reads=lambda call: [counted.thing_key("hotel", call.ask.hotel.id)],
     refuses=[RoomUnavailableError, UnknownHotelError],
 )
-def hold(call: Call) -> Decision:
+def hold(call: Call[HoldAsk]) -> Decision:
     """Hold rooms of a hotel; the price is per room and night."""
-    ask = call.request["hotel"]
     return counted.hold(
         call,
         "hotel",
-        ask["id"],
-        ask["rooms"],
-        times=ask["nights"],
+        call.ask.hotel.id,
+        call.ask.hotel.rooms,
+        times=call.ask.hotel.nights,
         unknown=UnknownHotelError,
         scarce=RoomUnavailableError,
     )

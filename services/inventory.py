@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from recourse.money import CurrencyMismatchError, total
@@ -28,11 +30,27 @@ class TooManyLinesError(Refusal):
     """The order has more different skus than can be reserved in one transaction."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """So many items of one sku."""
+
+    sku: str
+    quantity: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReserveAsk:
+    """The lines of an order; several may name the same sku."""
+
+    lines: Sequence[Line]
+
+
 @action(
+    ReserveAsk,
     reads=lambda call: [counted.thing_key("item", sku) for sku in _quantities(call)],
     refuses=[StockUnavailableError, UnknownSkuError, TooManyLinesError, CurrencyMismatchError],
 )
-def reserve(call: Call) -> Decision:
+def reserve(call: Call[ReserveAsk]) -> Decision:
     """Reserve every line of an order; the price is per item.
 
     The result has a line for each sku, for the invoice, and in `price` what they cost together.
@@ -72,15 +90,15 @@ def book(call: Call) -> Decision:
     return counted.confirm(call)
 
 
-def _quantities(call: Call) -> dict[str, int]:
+def _quantities(call: Call[ReserveAsk]) -> dict[str, int]:
     """How many of each sku all lines together ask for.
 
     Raises:
         TooManyLinesError: One transaction cannot hold them.
     """
     found: dict[str, int] = {}
-    for line in call.request["lines"]:
-        found[line["sku"]] = found.get(line["sku"], 0) + line["quantity"]
+    for line in call.ask.lines:
+        found[line.sku] = found.get(line.sku, 0) + line.quantity
     if len(found) > MOST_SKUS:
         raise TooManyLinesError(
             f"{len(found)} different skus: all or none can be reserved of at most {MOST_SKUS}"

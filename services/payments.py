@@ -12,6 +12,7 @@ An external provider takes the ledger's place by another `Gateway`, which calls 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from recourse.money import CurrencyMismatchError, total
@@ -171,14 +172,29 @@ class LedgerGateway:
 GATEWAY: Gateway = LedgerGateway()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Payer:
+    """The account that pays."""
+
+    account_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuthoriseAsk:
+    """Who pays."""
+
+    payment: Payer
+
+
 @action(
-    reads=lambda call: [account_key(call.request["payment"]["account_id"])],
+    AuthoriseAsk,
+    reads=lambda call: [account_key(call.ask.payment.account_id)],
     refuses=[PaymentDeclinedError, UnknownAccountError, CurrencyMismatchError],
 )
-def authorise(call: Call) -> Decision:
+def authorise(call: Call[AuthoriseAsk]) -> Decision:
     """Set aside the sum of the earlier results' prices."""
     amount = total(result["price"] for result in call.results.values() if result)
-    name, account = call.request["payment"]["account_id"], call.item
+    name, account = call.ask.payment.account_id, call.item
     if account is None:
         raise UnknownAccountError(f"there is no account {name}")
     if account["currency"] != amount["currency"]:

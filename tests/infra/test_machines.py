@@ -15,6 +15,7 @@ from recourse.saga import DeclarationError, Saga, Step, request_model
 from recourse.step import Call, Decision, action, undo
 from services import flights, payments
 from statemachines import SAGAS
+from statemachines.travel_booking import FlightAsk
 from tests.infra.assembly import Assembly, synthesise
 
 pytestmark = pytest.mark.xdist_group("infra")
@@ -161,7 +162,7 @@ class SeatRequest:
     """A seat, and nothing else."""
 
     seat_id: str
-    flight: str
+    flight: FlightAsk
     payment: str
 
 

@@ -25,10 +25,17 @@ class SoldOutError(Refusal):
     pass
 
 
-@action(reads=lambda call: ["thing#1"], refuses=[SoldOutError])
-def hold(call: Call) -> Decision:
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """How many of the things are wanted."""
+
+    wanted: int
+
+
+@action(Ask, reads=lambda call: ["thing#1"], refuses=[SoldOutError])
+def hold(call: Call[Ask]) -> Decision:
     assert call.item is not None
-    wanted = call.request["wanted"]
+    wanted = call.ask.wanted
     if call.item["free"] < wanted:
         raise SoldOutError(f"fewer than {wanted} are free")
     return Decision(

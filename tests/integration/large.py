@@ -5,6 +5,8 @@ Two steps together, one alone, the pivot, and one after it, which is given all o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from recourse.saga import Saga, Step, Together, request_model
@@ -35,50 +37,72 @@ def asked(**steps: dict[str, Any]) -> dict[str, Any]:
     return {"large_id": "large", **{name: {"result": 1} for name in STEPS}, **steps}
 
 
-def _act(call: Call) -> Decision:
-    asked_for = call.request[call.step]
+Wanted = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """What a step is asked for, under its own name in one saga or another."""
+
+    left: Wanted | None = None
+    right: Wanted | None = None
+    middle: Wanted | None = None
+    decide: Wanted | None = None
+    after: Wanted | None = None
+    hold: Wanted | None = None
+    cake: Wanted | None = None
+    music: Wanted | None = None
+
+    def of(self, step: str) -> Wanted:
+        """What this one is asked for."""
+        found: Wanted = getattr(self, step)
+        return found
+
+
+def _act(call: Call[Ask]) -> Decision:
+    asked_for = call.ask.of(call.step)
     if "refusal" in asked_for:
         raise WordyError("x" * asked_for["refusal"])
     row = {"pk": f"effect#{call.saga_id}#{call.step}", "text": "x" * asked_for.get("row", 1)}
     return Decision(result="x" * asked_for.get("result", 1), writes=[Put(row)])
 
 
-@action(refuses=[WordyError])
-def left(call: Call) -> Decision:
+@action(Ask, refuses=[WordyError])
+def left(call: Call[Ask]) -> Decision:
     """Act."""
     return _act(call)
 
 
-@action(refuses=[WordyError])
-def right(call: Call) -> Decision:
+@action(Ask, refuses=[WordyError])
+def right(call: Call[Ask]) -> Decision:
     """Act."""
     return _act(call)
 
 
-@action(refuses=[WordyError])
-def middle(call: Call) -> Decision:
+@action(Ask, refuses=[WordyError])
+def middle(call: Call[Ask]) -> Decision:
     """Act."""
     return _act(call)
 
 
-@action(refuses=[WordyError])
-def decide(call: Call) -> Decision:
+@action(Ask, refuses=[WordyError])
+def decide(call: Call[Ask]) -> Decision:
     """Act."""
     return _act(call)
 
 
-@action()
-def after(call: Call) -> Decision:
+@action(Ask)
+def after(call: Call[Ask]) -> Decision:
     """Act; it was given what every step before it has returned."""
     assert all(call.results.values()), call.results
     return _act(call)
 
 
-@undo()
-def take_back(call: Call) -> Decision:
+@undo(Ask)
+def take_back(call: Call[Ask]) -> Decision:
     """Take back."""
     row = {"pk": f"undone#{call.saga_id}#{call.step}"}
-    return Decision(result="x" * call.request[call.step].get("undone", 1), writes=[Put(row)])
+    return Decision(result="x" * call.ask.of(call.step).get("undone", 1), writes=[Put(row)])
 
 
 def saga(**shares: int) -> Saga:

@@ -22,7 +22,7 @@ from recourse.step import (
     TransientError,
     action,
 )
-from tests.integration.bench import TABLE, Bench, SoldOutError, book, hold, release
+from tests.integration.bench import TABLE, Ask, Bench, SoldOutError, book, hold, release
 from tests.integration.charging import Provider, decline, no_answer
 from tests.moto.handlers import ACCOUNT
 
@@ -34,8 +34,8 @@ NOT_NOW: Outcome = ("raised", "TransientError")
 _sagas = itertools.count()
 
 
-@action(reads=hold.reads, refuses=[SoldOutError], documents=True)
-def hold_on_paper(call: Call) -> Decision:
+@action(Ask, reads=hold.reads, refuses=[SoldOutError], documents=True)
+def hold_on_paper(call: Call[Ask]) -> Decision:
     """The bench's action, with a document."""
     paper = Document(f"papers/{call.saga_id}", b"held", "text/plain")
     return replace(hold(call), documents=[paper])

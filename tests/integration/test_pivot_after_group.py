@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 
 from recourse.saga import Coordination, Saga, Step, Together, request_model
 from services import cars, flights, hotels
 from statemachines.order import ORDER
+from statemachines.travel_booking import CarAsk, FlightAsk, HotelAsk
 from tests.integration.test_every_saga import must_be_as_told
 from tests.integration.trips import TRIP, stock
 from tests.moto.ground import Ground, ground
@@ -26,9 +27,9 @@ class StayRequest:
     """A flight and a car, and a room that decides."""
 
     stay_id: str
-    flight: dict[str, Any]
-    car: dict[str, Any]
-    hotel: dict[str, Any]
+    flight: FlightAsk
+    car: CarAsk
+    hotel: HotelAsk
 
 
 STAY = Saga(

@@ -11,6 +11,8 @@ import pytest
 
 from recourse.saga import Coordination, Saga, Step, Together, request_model
 from services import cars, flights, hotels, invoices, payments
+from statemachines.fields import Payer
+from statemachines.travel_booking import CarAsk, FlightAsk, HotelAsk
 from tests.integration import large
 from tests.integration.test_every_saga import must_be_as_told
 from tests.integration.trips import TRIP, stock
@@ -24,10 +26,10 @@ class TourRequest:
     """A flight there, if any; then a room and perhaps a car."""
 
     tour_id: str
-    hotel: dict[str, Any]
-    payment: dict[str, Any]
-    flight: dict[str, Any] | None = None
-    car: dict[str, Any] | None = None
+    hotel: HotelAsk
+    payment: Payer
+    flight: FlightAsk | None = None
+    car: CarAsk | None = None
 
 
 TOUR = Saga(

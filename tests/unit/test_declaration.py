@@ -7,7 +7,7 @@ import json
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Annotated, Any, Literal, NewType
 
@@ -27,7 +27,7 @@ from recourse.saga import (
     collect,
     request_model,
 )
-from recourse.step import Action, Call, Decision, Refusal, action, confirm, undo
+from recourse.step import Action, Call, Decision, Nothing, Refusal, action, confirm, undo
 from services import flights, hotels
 
 Name = NewType("Name", str)
@@ -54,12 +54,21 @@ class Ask:
     friend: Person | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    wanted: int | None = None
+    extra: int | None = None
+    limit: int | None = None
+    size: int | None = None
+    kind: str | None = None
+
+
 class SoldOutError(Refusal):
     pass
 
 
-@action(refuses=[SoldOutError])
-def hold(call: Call) -> Decision:
+@action(Taken, refuses=[SoldOutError])
+def hold(call: Call[Taken]) -> Decision:
     return Decision()
 
 
@@ -274,7 +283,7 @@ def charge_later(call: Call) -> Decision:
         ([step(act=Service.method), PAY], "'grab'.*found.*test_declaration:method"),
         ([step(act=nested()), PAY], "'grab'.*found.*test_declaration:inner"),
         ([step(act=action()(Service().method)), PAY], "'grab'.*must be a plain function"),
-        ([step(act=action()(hold)), PAY], "'grab'.*must be a plain function.*hold"),
+        ([step(act=action(Taken)(hold)), PAY], "'grab'.*must be a plain function.*hold"),
         ([step(act=action()(5)), PAY], "'grab'.*must be a plain function.*5"),  # type: ignore[arg-type]
         ([step(act=waiting), PAY], "'grab'.*without async"),
         ([step(act=yielding), PAY], "'grab'.*without async or yield"),
@@ -662,8 +671,10 @@ def taken_back(call: Call) -> Decision:
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    given_or_junk(reads=lambda call: [], refuses=[], documents=False, external=True, find=None),
-    given_or_junk(reads=lambda call: [], external=True),
+    given_or_junk(
+        ask=Nothing, reads=lambda call: [], refuses=[], documents=False, external=True, find=None
+    ),
+    given_or_junk(ask=Nothing, reads=lambda call: [], external=True),
     given_or_junk(decide=made),
 )
 def test_whatever_an_action_says_of_itself_is_taken_or_a_declaration_error(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from recourse.money import CurrencyMismatchError, money
 from recourse.step import MOST_WRITES, Call, Decision, Item, Update
 from services import counted, inventory, invoices
-from services.inventory import MOST_SKUS
+from services.inventory import MOST_SKUS, Line, ReserveAsk
 from tests.unit.test_services import CALL, apply
 
 SKUS = ("kettle", "mug", "pan")
@@ -24,18 +24,20 @@ def item(sku: str, available: int = 10, price: int = 100, currency: str = "INR")
     return {"pk": key, "id": sku, "price": money(price, currency)} | counts
 
 
-def order(*lines: tuple[str, int], saga_id: str = "5a9a1d") -> Call:
-    wanted = [{"sku": sku, "quantity": quantity} for sku, quantity in lines]
-    return replace(CALL, saga_id=saga_id, saga="order", step="inventory", request={"lines": wanted})
+def order(*lines: tuple[str, int], saga_id: str = "5a9a1d") -> Call[ReserveAsk]:
+    wanted = [Line(sku=sku, quantity=quantity) for sku, quantity in lines]
+    about: Any = replace(CALL, saga_id=saga_id, saga="order", step="inventory")
+    call: Call[ReserveAsk] = replace(about, ask=ReserveAsk(lines=wanted))
+    return call
 
 
-def reserve(rows: dict[str, Item], call: Call) -> Decision:
+def reserve(rows: dict[str, Item], call: Call[ReserveAsk]) -> Decision:
     """Decide on the rows as they are, as the runtime does."""
     keys = inventory.reserve.reads(call)
     return inventory.reserve(replace(call, items=[rows.get(key) for key in keys]))
 
 
-def turn(rows: dict[str, Item], move: Any, call: Call) -> Decision:
+def turn(rows: dict[str, Item], move: Any, call: Call[ReserveAsk]) -> Decision:
     decision: Decision = move(replace(call, items=[rows[counted.booking_key(call)]]))
     return decision
 

@@ -22,7 +22,7 @@ CALL = Call(
     owner="asha",
     business_key="t-1",
     started_at="2026-11-24T10:00:00.000Z",
-    request={"hotel": {"id": "taj-delhi", "rooms": 2, "nights": 3}},
+    ask=hotels.HoldAsk(hotel=hotels.Rooms(id="taj-delhi", rooms=2, nights=3)),
     results={},
 )
 TAJ: Item = {"pk": "hotel#taj-delhi", "id": "taj-delhi", "total": 5, "available": 5} | {
@@ -39,10 +39,14 @@ ACCOUNT: Item = {"pk": "account#acct-asha", "id": "acct-asha", "currency": "INR"
 PAYMENT: Item = {"pk": "payment#5a9a1d", "account_id": "acct-asha", "status": "AUTHORISED"} | {
     "amount": money(6000, "INR")
 }
-PAY = replace(
-    CALL,
+PAY = Call(
+    saga_id="5a9a1d",
+    saga="travel-booking",
     step="payment",
-    request={"payment": {"account_id": "acct-asha"}},
+    owner="asha",
+    business_key="t-1",
+    started_at="2026-11-24T10:00:00.000Z",
+    ask=payments.AuthoriseAsk(payment=payments.Payer(account_id="acct-asha")),
     results={"hotel": {"price": money(6000, "INR")}, "car": None},
     items=[ACCOUNT],
 )
@@ -76,14 +80,14 @@ def test_a_hold_is_priced_by_room_and_night() -> None:
 @pytest.mark.parametrize(
     ("service", "ask", "price"),
     [
-        (flights, {"flight": {"id": "x", "seats": 2}}, 200),
-        (cars, {"car": {"id": "x", "days": 4}}, 400),
-        (hotels, {"hotel": {"id": "x", "rooms": 2, "nights": 4}}, 800),
+        (flights, flights.HoldAsk(flight=flights.Seats(id="x", seats=2)), 200),
+        (cars, cars.HoldAsk(car=cars.Car(id="x", days=4)), 400),
+        (hotels, hotels.HoldAsk(hotel=hotels.Rooms(id="x", rooms=2, nights=4)), 800),
     ],
 )
 def test_prices_are_per_seat_day_and_room_night(service: Any, ask: Any, price: int) -> None:
     thing = TAJ | {"price": money(100, "INR")}
-    decision = service.hold(replace(CALL, request=ask, items=[thing]))
+    decision = service.hold(replace(CALL, ask=ask, items=[thing]))
     assert decision.result["price"]["amount"] == price
 
 

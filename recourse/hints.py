@@ -1,0 +1,43 @@
+"""What annotations say: types without their other names, and the fields of dataclasses."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, Field, fields
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+UNIONS = (Union, UnionType)
+"""The origins of `X | Y`: those of two classes have another than those of anything else."""
+
+
+def bare(hint: Any) -> Any:
+    """A type without its annotations and other names."""
+    while True:
+        origin = get_origin(hint)
+        if origin is Annotated:
+            hint = get_args(hint)[0]
+        elif type(origin or hint).__name__ == "TypeAliasType":  # `type Id = str`, Python 3.12
+            hint = (origin or hint).__value__
+        elif hasattr(hint, "__supertype__"):  # NewType
+            hint = hint.__supertype__
+        else:
+            return hint
+
+
+def types_of(cls: Any) -> dict[str, Any]:
+    """The type of each field of a class, by the field's name.
+
+    Raises:
+        Exception: An annotation names what is not there; whatever evaluating it raises.
+    """
+    return get_type_hints(cls)
+
+
+def fields_of(cls: Any) -> dict[str, Field[Any]]:
+    """The fields that a dataclass is made with, by name."""
+    return {one.name: one for one in fields(cls) if one.init}
+
+
+def is_required(field: Field[Any]) -> bool:
+    """Whether a dataclass cannot be made without the field."""
+    return field.default is MISSING and field.default_factory is MISSING

@@ -29,10 +29,10 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from recourse.aws import PASSING
-from recourse.items import decode_item, encode, encode_item, put, put_if_absent, request
 from recourse.limits import ResultTooLargeError
 from recourse.step import Decision, Item, TransientError
+from recourse.store.aws import PASSING
+from recourse.store.items import decode_item, encode, encode_item, put, put_if_absent, request
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from recourse.feed import Entry, Feed
-from recourse.items import decode_item, encode, encode_item
 from recourse.live import CURSOR_PROBLEMS, cursor_problem, message, problem
 from recourse.step import TransientError
+from recourse.store.items import decode_item, encode, encode_item
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

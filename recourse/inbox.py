@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from recourse import events
 from recourse.barrier import MarkerFound, transact, until_settled
-from recourse.items import put_if_absent
+from recourse.store.items import put_if_absent
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from recourse.items import decode_item, encode
+from recourse.store.items import decode_item, encode
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

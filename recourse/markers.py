@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from recourse import events
 from recourse.barrier import marker_key
-from recourse.items import decode_item
 from recourse.ledger import Record
 from recourse.saga import Saga, Step
 from recourse.step import Item, TransientError
+from recourse.store.items import decode_item
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

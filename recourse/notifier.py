@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from recourse.events import expiry
-from recourse.items import encode, encode_item
 from recourse.step import TransientError
+from recourse.store.items import encode, encode_item
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

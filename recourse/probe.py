@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from recourse.events import expiry
-from recourse.items import encode_item
+from recourse.store.items import encode_item
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

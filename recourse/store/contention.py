@@ -39,7 +39,7 @@ class ConditionFailedError(ConflictError):
     """
 
     def __init__(self, rows: Mapping[int, Item | None]) -> None:
-        super().__init__("changed by others")
+        super().__init__("a row has changed since it was read")
         self.rows = rows
 
 

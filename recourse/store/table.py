@@ -288,7 +288,7 @@ class Table:
             try:
                 return attempt()
             except ConflictError as problem:
-                why = f"{what}: {problem} {number} times in a row"
+                why = f"{what}: {problem}, {number} times in a row"
         raise ContentionError(why)
 
     # Requests.

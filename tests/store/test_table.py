@@ -454,7 +454,7 @@ def test_what_others_always_change_is_said_to_be_contention(
         tried.append(1)
         raise ConditionFailedError({0: None})
 
-    text = f"seat 1: changed by others {TRIES} times in a row"
+    text = f"seat 1: a row has changed since it was read, {TRIES} times in a row"
     with pytest.raises(ContentionError, match=text):
         table.retry(attempt, what="seat 1")
     assert (len(tried), len(naps)) == (TRIES, TRIES - 1)

@@ -24,7 +24,7 @@ from bench.apart import apart
 from bench.figures import Figure, alternated, say
 from bench.samples import sample, things
 from local.provider import Books
-from recourse.aws import client
+from recourse.store.aws import client
 from statemachines import SAGAS
 from statemachines.travel_booking import TRAVEL_BOOKING
 from tests.moto import clock, handlers, streams

@@ -72,7 +72,7 @@ class _Endpoint(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_POST(self) -> None:
-        from recourse.items import encode_item
+        from recourse.store.items import encode_item
 
         self.rfile.read(int(self.headers["Content-Length"]))
         read = self.headers["X-Amz-Target"].endswith(".BatchGetItem")
@@ -120,7 +120,7 @@ def _measure() -> list[Figure]:
 
 def _compare(nothing: Any) -> list[Figure]:
     from lambdas import step
-    from recourse.aws import client
+    from recourse.store.aws import client
 
     (handler,) = step.logger.handlers
     assert isinstance(handler, logging.StreamHandler) and step.logger.log_level <= logging.INFO

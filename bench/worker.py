@@ -25,8 +25,8 @@ from bench.figures import Figure, alternated, say
 from local.aws import environment
 from local.cloud import _free_port
 from local.emulator import Emulator
-from recourse.aws import client
 from recourse.message import Message
+from recourse.store.aws import client
 from recourse.worker import Worker
 
 ROUNDS, SIZE = 5, 2000

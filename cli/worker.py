@@ -16,8 +16,8 @@ from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.command import UsageError, tells
-from recourse.aws import client
 from recourse.message import Handler
+from recourse.store.aws import client
 from recourse.worker import QueueUnavailableError, SettingError, StuckError, Worker
 
 POLL = 20

@@ -10,11 +10,11 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from lambdas import kit, settings
-from recourse.aws import client
 from recourse.feed import Feed, NeverFedError
-from recourse.items import decode_item
 from recourse.projection import is_hidden
 from recourse.queues import set_aside_record, words
+from recourse.store.aws import client
+from recourse.store.items import decode_item
 
 PATIENCE = 20
 """Seconds for which one call tries again: a stream gives a batch up after so many calls."""

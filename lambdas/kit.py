@@ -12,13 +12,13 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from lambdas import settings
-from recourse.aws import client, credentials
 from recourse.deadletters import DeadletterQueue, RestingQueue
 from recourse.feed import Feed
 from recourse.ledger import Ledger
 from recourse.project import declared_at
 from recourse.queues import SourceQueue
 from recourse.runs import Runs
+from recourse.store.aws import client, credentials
 from recourse.valet.keys import Keys
 
 if TYPE_CHECKING:

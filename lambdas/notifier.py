@@ -10,8 +10,8 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from lambdas import kit, settings
-from recourse.aws import client
 from recourse.notifier import Message, Notifier
+from recourse.store.aws import client
 
 logger = Logger()
 

@@ -10,11 +10,11 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from lambdas import settings
-from recourse.aws import client
 from recourse.failures import reported
 from recourse.limits import cut
 from recourse.runtime import StepRunner
 from recourse.step import Action, Document, Undo
+from recourse.store.aws import client
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

@@ -14,8 +14,8 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from lambdas import kit, settings
 from lambdas.step import runner
-from recourse.aws import client
 from recourse.listener import Heard, Listener
+from recourse.store.aws import client
 
 logger = Logger()
 metrics = Metrics()

@@ -8,7 +8,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from lambdas import kit, settings
-from recourse.aws import client
+from recourse.store.aws import client
 
 logger = Logger()
 metrics = Metrics()

@@ -17,8 +17,8 @@ from urllib.parse import unquote
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas import settings
-from recourse.aws import client, credentials, is_passing, region, s3_endpoint
 from recourse.step import TransientError
+from recourse.store.aws import client, credentials, is_passing, region, s3_endpoint
 from recourse.valet.errors import BadTokenError, ValetError
 from recourse.valet.keys import By, Keys, moment
 from recourse.valet.objects import Bucket, Signed

@@ -21,18 +21,26 @@ A marker's `outcome` is one of
 from __future__ import annotations
 
 import math
-import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from recourse.aws import PASSING
-from recourse.items import decode_item, encode, encode_item, put, put_if_absent, request
 from recourse.limits import ResultTooLargeError
 from recourse.step import Decision, Item, TransientError
+from recourse.store.aws import PASSING
+from recourse.store.contention import (
+    Backoff,
+    ConditionFailedError,
+    ConflictError,
+    ContentionError,
+    InvalidItemError,
+)
+from recourse.store.expressions import ABSENT, LessThan
+from recourse.store.table import Table
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -40,12 +48,6 @@ if TYPE_CHECKING:
 
 Side = Literal["action", "undo", "confirm"]
 T = TypeVar("T")
-
-_FAILED = "ConditionalCheckFailed"
-
-
-class _ChangedError(Exception):
-    """What was read is no longer so, or another transaction was in the way: decide again."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,10 @@ class Barrier:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._dynamodb = dynamodb
-        self._table = table
+        backoff = Backoff(tries=None, until=clock() + budget, sleep=sleep, clock=clock)
+        self._table = Table(dynamodb, table, backoff=backoff)
         self._saga_id = saga_id
         self._step = step
-        self._until = clock() + budget
         self._budget = budget
         self._sleep = sleep
         self._clock = clock
@@ -105,23 +106,8 @@ class Barrier:
         """
         if not keys:
             return []
-        try:
-            if len(keys) == 1:
-                got = self._dynamodb.get_item(
-                    TableName=self._table, Key={"pk": {"S": keys[0]}}, ConsistentRead=True
-                )
-                return [decode_item(got["Item"]) if "Item" in got else None]
-            wanted = [{"pk": {"S": key}} for key in dict.fromkeys(keys)]
-            batch = self._dynamodb.batch_get_item(
-                RequestItems={self._table: {"Keys": wanted, "ConsistentRead": True}}
-            )
-        except (ClientError, BotoCoreError) as problem:
-            _raise(problem)
-        if batch["UnprocessedKeys"]:
-            raise _ChangedError("the table is throttled")
-        rows = [decode_item(item) for item in batch["Responses"].get(self._table, [])]
-        by_key = {row["pk"]: row for row in rows}
-        return [by_key.get(key) for key in keys]
+        with safe_again():
+            return [self._table.get(keys[0])] if len(keys) == 1 else self._table.get_many(keys)
 
     def until_settled(self, attempt: Callable[[], Item]) -> Item:
         """Attempt until it commits, or finds a marker, or raises what is no conflict.
@@ -132,7 +118,11 @@ class Barrier:
         Raises:
             TransientError: The budget ended first.
         """
-        return until_settled(attempt, until=self._until, sleep=self._sleep, clock=self._clock)
+        try:
+            return self._table.retry(attempt, what=f"step {self._step!r}")
+        except ContentionError as problem:
+            # Whoever reads of it later, in an event or a state machine, knows it by this name.
+            raise TransientError(str(problem)) from None
 
     def begin(self, until: float) -> bool:
         """Say that this try of an external action may call its provider until a moment.
@@ -153,24 +143,16 @@ class Barrier:
         moment = millis(until)
         row = {"pk": self.key("action"), "outcome": "begun", "until": moment}
         try:
-            before = self._dynamodb.put_item(
-                TableName=self._table,
-                Item=encode_item(row),
-                ConditionExpression="attribute_not_exists(pk) OR outcome = :begun AND #u < :until",
-                ExpressionAttributeNames={"#u": "until"},
-                ExpressionAttributeValues={":begun": {"S": "begun"}, ":until": encode(moment)},
-                ReturnValues="ALL_OLD",
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-            )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException as there:
-            found: Any = there.response
-            marker = decode_item(found["Item"])
+            with safe_again():
+                sooner = {"outcome": "begun", "until": LessThan(moment)}
+                before = self._table.replace(row, when=[ABSENT, sooner])
+        except ConditionFailedError as there:
+            marker = there.rows[0]
+            assert marker is not None, "where there is none, it is put"
             if marker["outcome"] != "begun":
                 raise MarkerFound(marker) from None
             return self.begin((marker["until"] + 1) / 1000)
-        except (ClientError, BotoCoreError) as problem:
-            _raise(problem)
-        return "Attributes" not in before
+        return before is None
 
     def entomb(self, begun: Item) -> Item:
         """Put a tombstone in the place of a `begun`: no try will commit any more; the tombstone.
@@ -179,21 +161,8 @@ class Barrier:
             TransientError: DynamoDB could not do it now, or another try has begun.
         """
         tombstone = begun | {"outcome": "cancelled"}
-        try:
-            self._dynamodb.put_item(
-                TableName=self._table,
-                Item=encode_item(tombstone),
-                ConditionExpression="outcome = :begun AND #u = :until",
-                ExpressionAttributeNames={"#u": "until"},
-                ExpressionAttributeValues={
-                    ":begun": {"S": "begun"},
-                    ":until": encode(begun["until"]),
-                },
-            )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            raise _ChangedError("another try has begun, or has come to its end") from None
-        except (ClientError, BotoCoreError) as problem:
-            _raise(problem)
+        with safe_again():
+            self._table.put(tombstone, when={"outcome": "begun", "until": begun["until"]})
         return tombstone
 
     def wait(self, until: int) -> None:
@@ -237,27 +206,16 @@ class Barrier:
             MarkerFound: Another one is there. Nothing was written.
             TransientError: DynamoDB could not do it now. Nothing is known.
         """
-        row = {"pk": self.key(side)} | marker
-        requests: list[TransactWriteItemTypeDef] = [put(self._table, row, replaces)]
+        table, row = self._table, {"pk": self.key(side)} | marker
+        requests = [table.put_request(row, when=ABSENT if replaces is None else replaces)]
         if requires_action:
-            requests.append(
-                {
-                    "ConditionCheck": {
-                        "TableName": self._table,
-                        "Key": {"pk": {"S": self.key("action")}},
-                        "ConditionExpression": "outcome = :done",
-                        "ExpressionAttributeValues": {":done": {"S": "done"}},
-                    }
-                }
-            )
+            requests.append(table.check_request(self.key("action"), when={"outcome": "done"}))
         if tombstone:
             grave = {"pk": self.key("action"), "outcome": "cancelled", "at": marker["at"]}
-            requests.append(put_if_absent(self._table, grave))
-        requests += [request(self._table, write) for write in decision.writes]
-        requests += [
-            {"Put": {"TableName": self._table, "Item": encode_item(item)}} for item in outbox
-        ]
-        transact(self._dynamodb, requests)
+            requests.append(table.put_request(grave, when=ABSENT))
+        requests += [table.write_request(write) for write in decision.writes]
+        requests += [table.put_request(item) for item in outbox]
+        commit(table, requests)
         return row
 
 
@@ -266,77 +224,46 @@ def millis(moment: float) -> int:
     return math.ceil(moment * 1000)
 
 
-def until_settled(
-    attempt: Callable[[], T],
-    *,
-    until: float,
-    sleep: Callable[[float], None] = time.sleep,
-    clock: Callable[[], float] = time.time,
-) -> T:
-    """Attempt until it comes to something else than a conflict.
+def commit(table: Table, requests: Sequence[TransactWriteItemTypeDef]) -> None:
+    """Write all of it or nothing; within `Table.retry`, which decides again after a conflict.
 
     Args:
-        attempt: Reads, decides and writes; what it returns is returned.
-        until: When conflicts and throttles are no longer retried, by the clock.
-        sleep: How to wait between tries.
-        clock: Seconds of the epoch.
-
-    Raises:
-        TransientError: The time ended first.
-    """
-    pause = 0.02
-    while True:
-        try:
-            return attempt()
-        except _ChangedError as problem:
-            if clock() + pause > until:
-                raise TransientError(f"{problem}, for as long as this try may take") from None
-            sleep(random.uniform(0, pause))
-            pause = min(pause * 2, 1.0)
-
-
-def transact(dynamodb: DynamoDBClient, requests: Sequence[TransactWriteItemTypeDef]) -> None:
-    """Write all of it or nothing; within `until_settled`, which tries again after a conflict.
-
-    Args:
-        dynamodb: A DynamoDB client.
+        table: Where the marker is.
         requests: The first puts a marker, on the condition that it is not there.
 
     Raises:
         MarkerFound: The marker is there already. Nothing was written.
+        ConflictError: Another condition does not hold, or DynamoDB was busy.
         TransientError: DynamoDB could not do it now. Nothing is known.
     """
     try:
-        dynamodb.transact_write_items(TransactItems=requests)
-    except dynamodb.exceptions.TransactionCanceledException as cancelled:
-        reasons: Any = cancelled.response["CancellationReasons"]
-        _explain(reasons)
-    except (ClientError, BotoCoreError) as problem:
-        _raise(problem)
+        with safe_again():
+            table.transact(requests)
+    except ConditionFailedError as failed:
+        # A duplicate first: what it would have changed may have changed since then.
+        if marker := failed.rows.get(0):
+            raise MarkerFound(marker) from None
+        raise
+    except InvalidItemError as problem:
+        raise ResultTooLargeError(str(problem)) from None
 
 
-def _explain(reasons: Sequence[Any]) -> NoReturn:
-    """Raise what a cancelled transaction means: a duplicate first, else a conflict."""
-    codes = [reason.get("Code", "None") for reason in reasons]
-    if codes[0] == _FAILED and "Item" in reasons[0]:
-        raise MarkerFound(decode_item(reasons[0]["Item"]))
-    if "ValidationError" in codes:
-        why = reasons[codes.index("ValidationError")].get("Message")
-        raise ResultTooLargeError(f"DynamoDB does not take a row: {why}")
-    if any(code in PASSING for code in codes):
-        raise _ChangedError("another transaction was in the way")
-    if _FAILED in codes:
-        raise _ChangedError("a row has changed since it was read")
-    raise TransientError(f"the transaction was cancelled: {codes}")
+@contextmanager
+def safe_again() -> Iterator[None]:
+    """What a call that failed means to those whose marker makes it safe to make it again.
 
-
-def _raise(problem: ClientError | BotoCoreError) -> NoReturn:
-    """Raise what a failed call means: wait and try again, try later, or a mistake of ours."""
-    if isinstance(problem, BotoCoreError):
+    Raises:
+        ConflictError: DynamoDB was busy: decide again.
+        TransientError: It did not answer, or could not do it now.
+    """
+    try:
+        yield
+    except BotoCoreError as problem:
         raise TransientError(f"DynamoDB did not answer: {problem}") from problem
-    code = problem.response["Error"]["Code"]
-    if code in PASSING:
-        raise _ChangedError(code) from problem
-    if problem.response["ResponseMetadata"].get("HTTPStatusCode", 500) >= 500:
-        raise TransientError(f"DynamoDB could not: {code}") from problem
-    raise problem
+    except ClientError as problem:
+        code = problem.response["Error"]["Code"]
+        if code in PASSING:
+            raise ConflictError(code) from problem
+        if problem.response["ResponseMetadata"].get("HTTPStatusCode", 500) >= 500:
+            raise TransientError(f"DynamoDB could not: {code}") from problem
+        raise

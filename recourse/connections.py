@@ -25,9 +25,11 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from recourse.feed import Entry, Feed
-from recourse.items import decode_item, encode, encode_item
 from recourse.live import CURSOR_PROBLEMS, cursor_problem, message, problem
-from recourse.step import TransientError
+from recourse.step import Item, TransientError
+from recourse.store.contention import ConditionFailedError
+from recourse.store.expressions import ABSENT, PRESENT, AtMost, LessThan, When
+from recourse.store.table import Table
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -102,8 +104,7 @@ class Connections:
     def __init__(
         self, dynamodb: DynamoDBClient, table: str, clock: Callable[[], float] = time.time
     ) -> None:
-        self._dynamodb = dynamodb
-        self._table = table
+        self._table = Table(dynamodb, table, ("pk", "connection"))
         self.clock = clock
 
     def open(
@@ -118,7 +119,8 @@ class Connections:
         """Note a new connection, which hears what comes after a position."""
         now = int(self.clock())
         row = {
-            **_names(owner, name),
+            "pk": _pk(owner),
+            "connection": name,
             "position": position,
             "made": now,
             "until": until,
@@ -126,35 +128,20 @@ class Connections:
             "refusal": json.dumps(refusal) if refusal else None,
             "expires_at": now + LONGEST + 60,
         }
-        self._dynamodb.put_item(TableName=self._table, Item=encode_item(row))
+        self._table.put(row)
 
     def close(self, owner: str, name: str) -> None:
         """Forget a connection."""
-        self._dynamodb.delete_item(TableName=self._table, Key=_key(owner, name))
+        self._table.delete((_pk(owner), name))
 
     def get(self, owner: str, name: str) -> Connection | None:
         """A connection, if it is open."""
-        got = self._dynamodb.get_item(
-            TableName=self._table, Key=_key(owner, name), ConsistentRead=True
-        )
-        return _connection(got["Item"]) if "Item" in got else None
+        row = self._table.get((_pk(owner), name))
+        return _connection(row) if row else None
 
     def of(self, owner: str) -> list[Connection]:
         """Every open connection of an owner."""
-        found: list[Connection] = []
-        start: dict[str, Any] = {}
-        while True:
-            got = self._dynamodb.query(
-                TableName=self._table,
-                KeyConditionExpression="pk = :owner",
-                ExpressionAttributeValues={":owner": {"S": f"owner#{owner}"}},
-                ConsistentRead=True,
-                **start,
-            )
-            found += [_connection(item) for item in got["Items"]]
-            if "LastEvaluatedKey" not in got:
-                return found
-            start = {"ExclusiveStartKey": got["LastEvaluatedKey"]}
+        return list(map(_connection, self._table.query({"pk": _pk(owner)}, consistent=True)))
 
     def heard(self, owner: str, name: str) -> Connection:
         """Count a message that a client has sent, in this minute.
@@ -162,11 +149,9 @@ class Connections:
         Raises:
             GoneError: The connection is not open.
         """
-        now = {"minute": int(self.clock() // 60), "one": 1}
-        is_open = "attribute_exists(pk)"
-        again, first = "ADD told :one", "SET #minute = :minute, told = :one"
-        row = self._update(owner, name, again, f"{is_open} AND #minute = :minute", **now)
-        row = row or self._update(owner, name, first, is_open, **now)
+        minute = int(self.clock() // 60)
+        again = self._update(owner, name, when={"minute": minute}, add={"told": 1})
+        row = again or self._update(owner, name, when=PRESENT, set={"minute": minute, "told": 1})
         if row is None:
             raise GoneError(name)
         return row
@@ -177,15 +162,8 @@ class Connections:
         Raises:
             GoneError: The connection is not open.
         """
-        if not self._update(
-            owner,
-            name,
-            "SET #position = :position, saga_id = :saga ADD turn :one",
-            "attribute_exists(pk)",
-            position=position,
-            saga=saga_id,
-            one=1,
-        ):
+        hears = {"position": position, "saga_id": saga_id}
+        if not self._update(owner, name, when=PRESENT, set=hears, add={"turn": 1}):
             raise GoneError(name)
 
     def take(self, owner: str, name: str, wanted: int, holder: str) -> Connection | None:
@@ -195,24 +173,20 @@ class Connections:
             taken = self._update(
                 owner,
                 name,
-                "SET lease = :holder, lease_ends = :ends",
-                "attribute_exists(pk) AND (attribute_not_exists(lease) OR lease_ends <= :now)",
-                holder=holder,
-                ends=now + LEASE,
-                now=now,
+                when=[{"pk": PRESENT, "lease": ABSENT}, {"lease_ends": AtMost(now)}],
+                set={"lease": holder, "lease_ends": now + LEASE},
             )
             if taken:
                 return taken
             found = self.get(owner, name)
             if found is None or (found.lease and found.wanted >= wanted):
                 return None
+            theirs = {"lease": found.lease}
             if found.lease and self._update(
                 owner,
                 name,
-                "SET wanted = :wanted",
-                "lease = :lease AND (attribute_not_exists(wanted) OR wanted < :wanted)",
-                wanted=wanted,
-                lease=found.lease,
+                when=[theirs | {"wanted": ABSENT}, theirs | {"wanted": LessThan(wanted)}],
+                set={"wanted": wanted},
             ):
                 return None
 
@@ -222,13 +196,15 @@ class Connections:
         Raises:
             LostLeaseError: Another holds the lease.
         """
-        return self._held(
-            held,
-            "SET #position = :position",
-            "turn = :turn",
-            position=position,
-            turn=held.turn,
-        )
+        row = self._update(
+            held.owner,
+            held.name,
+            when={"lease": held.lease, "turn": held.turn},
+            set={"position": position},
+        ) or self.get(held.owner, held.name)
+        if row is None or row.lease != held.lease:
+            raise LostLeaseError(held.name)
+        return row
 
     def let_go(
         self, held: Connection, position: int, *, whatever: bool = False
@@ -246,15 +222,14 @@ class Connections:
         Raises:
             LostLeaseError: Another holds the lease.
         """
-        reached = "" if whatever else " AND (attribute_not_exists(wanted) OR wanted <= :position)"
+        mine: dict[str, Any] = {"lease": held.lease, "turn": held.turn}
+        reached: When = [mine | {"wanted": ABSENT}, mine | {"wanted": AtMost(position)}]
         row = self._update(
             held.owner,
             held.name,
-            "SET #position = :position REMOVE lease, lease_ends" + ("" if whatever else ", wanted"),
-            f"lease = :lease AND turn = :turn{reached}",
-            position=position,
-            lease=held.lease,
-            turn=held.turn,
+            when=mine if whatever else reached,
+            set={"position": position},
+            remove=["lease", "lease_ends"] if whatever else ["lease", "lease_ends", "wanted"],
         )
         if row:
             return None
@@ -263,41 +238,18 @@ class Connections:
             self._update(
                 held.owner,
                 held.name,
-                "REMOVE lease, lease_ends",
-                "lease = :lease",
-                lease=held.lease,
+                when={"lease": held.lease},
+                remove=["lease", "lease_ends"],
             )
             return None
         return self.advance(held, position)
 
-    def _held(self, held: Connection, change: str, when: str, **values: Any) -> Connection:
-        row = self._update(
-            held.owner, held.name, change, f"lease = :lease AND {when}", lease=held.lease, **values
-        ) or self.get(held.owner, held.name)
-        if row is None or row.lease != held.lease:
-            raise LostLeaseError(held.name)
-        return row
-
-    def _update(
-        self, owner: str, name: str, change: str, when: str, **values: Any
-    ) -> Connection | None:
+    def _update(self, owner: str, name: str, *, when: When, **change: Any) -> Connection | None:
         """Change a row where a condition holds; the row afterwards, None where it does not hold."""
-        words = f"{change} {when}"
-        reserved = {f"#{one}": one for one in ("position", "minute") if f"#{one}" in words}
-        names: Any = {"ExpressionAttributeNames": reserved} if reserved else {}
         try:
-            done = self._dynamodb.update_item(
-                TableName=self._table,
-                Key=_key(owner, name),
-                UpdateExpression=change,
-                ConditionExpression=when,
-                ExpressionAttributeValues={f":{one}": encode(v) for one, v in values.items()},
-                ReturnValues="ALL_NEW",
-                **names,
-            )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            return _connection(self._table.update((_pk(owner), name), when=when, **change))
+        except ConditionFailedError:
             return None
-        return _connection(done["Attributes"])
 
 
 class Pages:
@@ -478,16 +430,11 @@ def _gone(name: str) -> Iterator[None]:
         raise
 
 
-def _key(owner: str, name: str) -> dict[str, Any]:
-    return encode_item(_names(owner, name))
+def _pk(owner: str) -> str:
+    return f"owner#{owner}"
 
 
-def _names(owner: str, name: str) -> dict[str, str]:
-    return {"pk": f"owner#{owner}", "connection": name}
-
-
-def _connection(item: Mapping[str, Any]) -> Connection:
-    row = decode_item(item)
+def _connection(row: Item) -> Connection:
     return Connection(
         owner=row["pk"].removeprefix("owner#"),
         name=row["connection"],

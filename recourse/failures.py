@@ -15,8 +15,8 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from recourse import events, limits
-from recourse.aws import is_passing
 from recourse.step import StepCrashedError, StepTimedOutError, TransientError
+from recourse.store.aws import is_passing
 
 CRASHES = {"Lambda.Unknown", "Runtime.ExitError", "Runtime.ExitedError", "Runtime.Unknown"}
 TIMEOUTS = {"States.Timeout", "Sandbox.Timedout", "Lambda.ClientExecutionTimeoutException"}

@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from recourse.cursors import BadCursorError
 from recourse.events import KEPT, expiry
-from recourse.items import decode_item, encode_item
+from recourse.store.cursors import BadCursorError
+from recourse.store.items import decode_item, encode_item
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

@@ -11,8 +11,10 @@ import time
 from typing import TYPE_CHECKING
 
 from recourse import events
-from recourse.barrier import MarkerFound, transact, until_settled
-from recourse.items import put_if_absent
+from recourse.barrier import MarkerFound, commit
+from recourse.store.contention import Backoff
+from recourse.store.expressions import ABSENT
+from recourse.store.table import Table
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -47,10 +49,12 @@ class Inbox:
         Raises:
             TransientError: DynamoDB could not do it now.
         """
+        backoff = Backoff(tries=None, until=time.time() + BUDGET)
+        table = Table(self._dynamodb, self._table, backoff=backoff)
         row = {"pk": f"inbox#{event_id}", "expires_at": events.expiry()}
-        requests = [put_if_absent(self._table, row), *effect]
+        requests = [table.put_request(row, when=ABSENT), *effect]
         try:
-            until_settled(lambda: transact(self._dynamodb, requests), until=time.time() + BUDGET)
+            table.retry(lambda: commit(table, requests), what=f"event {event_id}")
         except MarkerFound:
             return False
         return True

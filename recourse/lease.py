@@ -6,7 +6,9 @@ import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from recourse.items import decode_item, encode
+from recourse.store.contention import ConditionFailedError
+from recourse.store.expressions import ABSENT, AtMost, When
+from recourse.store.table import Table
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -35,8 +37,7 @@ class Lease:
         seconds: float,
         clock: Callable[[], float],
     ) -> None:
-        self._dynamodb = dynamodb
-        self._table = table
+        self._table = Table(dynamodb, table)
         self._key = key
         self._seconds = seconds
         self._clock = clock
@@ -46,7 +47,8 @@ class Lease:
 
     def take(self) -> bool:
         """Take it, and learn how far the last holder has come; False where another has it."""
-        row = self._write("attribute_not_exists(pk) OR #ends <= :now", self._lasting)
+        now = round(self._clock() * 1000)
+        row = self._write([ABSENT, {"ends": AtMost(now)}], self._lasting)
         if row is None:
             return False
         self.position = row.get("position")
@@ -67,24 +69,13 @@ class Lease:
         return self._clock() + self._seconds
 
     def _keep(self, ends: float) -> bool:
-        return self._write("#holder = :holder", ends, position=self.position) is not None
+        return self._write({"holder": self._holder}, ends, position=self.position) is not None
 
-    def _write(self, condition: str, ends: float, **kept: str | None) -> dict[str, Any] | None:
+    def _write(self, when: When, ends: float, **kept: str | None) -> dict[str, Any] | None:
         changes = {"holder": self._holder, "ends": round(ends * 1000), **kept}
-        values = {f":{name}": encode(value) for name, value in changes.items()}
-        if ":now" in condition:
-            values[":now"] = encode(round(self._clock() * 1000))
         try:
-            written = self._dynamodb.update_item(
-                TableName=self._table,
-                Key={"pk": {"S": self._key}},
-                UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in changes),
-                ConditionExpression=condition,
-                ExpressionAttributeNames={f"#{name}": name for name in changes},
-                ExpressionAttributeValues=values,
-                ReturnValues="ALL_NEW",
-            )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            written = self._table.update(self._key, set=changes, when=when)
+        except ConditionFailedError:
             return None
         self._ends = ends
-        return decode_item(written["Attributes"])
+        return written

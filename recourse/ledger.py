@@ -17,8 +17,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from recourse import events
-from recourse.cursors import cursor_after, started_of
-from recourse.items import decode_item, encode, encode_item, put_if_absent
 from recourse.listing import (
     BY_KEY,
     BY_OWNER,
@@ -32,6 +30,8 @@ from recourse.listing import (
 )
 from recourse.projection import STATUSES, Status, Story, Told, Trouble, enter, trouble
 from recourse.saga import Coordination, Saga
+from recourse.store.cursors import cursor_after, started_of
+from recourse.store.items import decode_item, encode, encode_item, put_if_absent
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

@@ -34,13 +34,13 @@ from recourse import events
 from recourse.choreography import Cue, cue
 from recourse.events import UnreadableError
 from recourse.failures import may_pass
-from recourse.items import decode_item, encode
 from recourse.limits import cut
 from recourse.park import park
 from recourse.queues import SourceQueue, backoff, words
 from recourse.runtime import StepRunner
 from recourse.saga import Saga, Step
 from recourse.step import Refusal, StepCancelledError, TransientError
+from recourse.store.items import decode_item, encode
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from recourse.cursors import listed
-from recourse.items import decode_item
+from recourse.store.cursors import listed
+from recourse.store.items import decode_item
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

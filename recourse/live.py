@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from recourse.cursors import BadCursorError
 from recourse.feed import (
     Entry,
     ExpiredCursorError,
     ForeignCursorError,
     cursor_of,
 )
+from recourse.store.cursors import BadCursorError
 
 CURSOR_PROBLEMS = (BadCursorError, ForeignCursorError, ExpiredCursorError)
 """What a cursor is refused with."""

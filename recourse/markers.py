@@ -8,7 +8,6 @@ was told; where that row has expired, it is made from the marker.
 from __future__ import annotations
 
 import json
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,18 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from recourse import events
 from recourse.barrier import marker_key
-from recourse.items import decode_item
 from recourse.ledger import Record
 from recourse.saga import Saga, Step
-from recourse.step import Item, TransientError
+from recourse.step import Item
+from recourse.store.table import Table
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
-AT_ONCE = 100
-"""How many rows DynamoDB reads in one call."""
-TRIES = 10
-"""How often what a throttled table has left out is asked for again."""
 DONE = ("done", "skipped")
 
 
@@ -51,7 +46,7 @@ class Markers:
         """All that there is of a saga now, read consistently.
 
         Raises:
-            TransientError: A table was throttled for longer than this waits.
+            ContentionError: A table was throttled for longer than this waits.
         """
         saga = self.sagas[record.saga]
         plays = [step for step in saga.all if not saga.left_out(step, record.request)]
@@ -63,25 +58,10 @@ class Markers:
             for place in (table, self.ledger):
                 keys[place] |= set(_outbox_keys(record, step))
         rows: dict[str, Item] = {}
-        for table, wanted in keys.items():
-            ordered = sorted(wanted)
-            for first in range(0, len(ordered), AT_ONCE):
-                rows |= self._rows(table, ordered[first : first + AT_ONCE])
+        for name, wanted in keys.items():
+            found = Table(self.dynamodb, name).get_many(sorted(wanted))
+            rows |= {row["pk"]: row for row in found if row}
         return Found(saga, record, plays, rows)
-
-    def _rows(self, table: str, keys: list[str]) -> dict[str, Item]:
-        found: dict[str, Item] = {}
-        asked: Any = {table: {"Keys": [{"pk": {"S": key}} for key in keys], "ConsistentRead": True}}
-        for attempt in range(TRIES):
-            time.sleep(0.05 * attempt)
-            got = self.dynamodb.batch_get_item(RequestItems=asked)
-            for item in got["Responses"].get(table, []):
-                row = decode_item(item)
-                found[row["pk"]] = row
-            asked = got["UnprocessedKeys"]
-            if not asked:
-                return found
-        raise TransientError(f"{table} is throttled")
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from recourse.events import expiry
-from recourse.items import encode, encode_item
 from recourse.step import TransientError
+from recourse.store.contention import ConditionFailedError
+from recourse.store.expressions import ABSENT, LessThan
+from recourse.store.table import Table
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -61,8 +63,7 @@ class Notifier:
         ledger: Ledger,
         send: Callable[[Message], None],
     ) -> None:
-        self._dynamodb = dynamodb
-        self._table = table
+        self._table = Table(dynamodb, table)
         self._ledger = ledger
         self._send = send
 
@@ -78,7 +79,7 @@ class Notifier:
             return False
         self._send(message)
         row = {"pk": told["id"], "is_told": True, "until": 0, "expires_at": expiry()}
-        self._dynamodb.put_item(TableName=self._table, Item=encode_item(row))
+        self._table.put(row)
         return True
 
     def _message(self, record: Record, ending: str) -> Message | None:
@@ -109,17 +110,11 @@ class Notifier:
         now = int(time.time())
         row = {"pk": event_id, "is_told": False, "until": now + CLAIMED, "expires_at": expiry()}
         try:
-            self._dynamodb.put_item(
-                TableName=self._table,
-                Item=encode_item(row),
-                ConditionExpression="attribute_not_exists(pk) OR (is_told = :no AND #until < :now)",
-                ExpressionAttributeNames={"#until": "until"},
-                ExpressionAttributeValues={":no": encode(False), ":now": encode(now)},
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-            )
+            self._table.put(row, when=[ABSENT, {"is_told": False, "until": LessThan(now)}])
             return True
-        except self._dynamodb.exceptions.ConditionalCheckFailedException as refused:
-            there: Any = refused.response
-            if there["Item"]["is_told"]["BOOL"]:
+        except ConditionFailedError as refused:
+            there = refused.rows[0]
+            assert there is not None, "where there is none, it is claimed"
+            if there["is_told"]:
                 return False
             raise TransientError(f"{event_id} is being told") from refused

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from recourse import events
 from recourse.failures import own_failure, passes, understand
-from recourse.items import encode_item
 from recourse.saga import Saga, Step
+from recourse.store.items import encode_item
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

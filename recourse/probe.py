@@ -15,7 +15,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from recourse.events import expiry
-from recourse.items import encode_item
+from recourse.store.expressions import Append, IfAbsent
+from recourse.store.table import Table
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -46,8 +47,7 @@ class Effects:
         table: str,
         die: Callable[[], None] = lambda: os.kill(os.getpid(), signal.SIGKILL),
     ) -> None:
-        self._dynamodb = dynamodb
-        self._table = table
+        self._table = Table(dynamodb, table)
         self._die = die
         self._done: deque[tuple[str, int]] = deque()
 
@@ -65,26 +65,22 @@ class Effects:
         key = row_key(data["run"], data["number"])
         fault = data.get("fault")
         dies_after = fault is not None and self._suffer(key, fault)
-        row = self._update(
+        row = self._table.update(
             key,
-            "SET began = if_not_exists(began, :began), brought_by = :call, peak = :peak, "
-            "expires_at = :expires, done = list_append(if_not_exists(done, :none), :done) "
-            "ADD deliveries :one",
-            {
-                "began": time.time_ns(),
-                "call": call,
+            set={
+                "began": IfAbsent(time.time_ns()),
+                "brought_by": call,
                 "peak": _peak(),
-                "done": [{"key": key, "at": at} for key, at in self._take_done()],
-                "none": [],
-                "expires": expiry(),
-                "one": 1,
+                "expires_at": expiry(),
+                "done": Append([{"key": key, "at": at} for key, at in self._take_done()]),
             },
+            add={"deliveries": 1},
         )
         if row["deliveries"] == 1:
             self._done.append((key, time.time_ns()))
         if dies_after:
             self._die()
-        return row["deliveries"]
+        return int(row["deliveries"])
 
     def _take_done(self) -> Iterator[tuple[str, int]]:
         """What was done since it was told last, a few at a time; other threads take others."""
@@ -98,7 +94,7 @@ class Effects:
             if time.time_ns() < fault["until"]:
                 raise ProbeError("down, as asked")
             return False
-        tries = self._update(key, "ADD tries :one", {"one": 1})["tries"]
+        tries = self._table.update(key, add={"tries": 1})["tries"]
         if fault["kind"] == "error" and tries <= fault["tries"]:
             raise ProbeError(f"failed at try {tries}, as asked")
         if fault["kind"] == "die" and tries == 1:
@@ -106,19 +102,6 @@ class Effects:
                 return True
             self._die()
         return False
-
-    def _update(self, key: str, change: str, values: Mapping[str, Any]) -> dict[str, int]:
-        given = encode_item({f":{name}": value for name, value in values.items()})
-        answer = self._dynamodb.update_item(
-            TableName=self._table,
-            Key={"pk": {"S": key}},
-            UpdateExpression=change,
-            ExpressionAttributeValues=given,
-            ReturnValues="UPDATED_NEW",
-        )
-        return {
-            name: int(value["N"]) for name, value in answer["Attributes"].items() if "N" in value
-        }
 
 
 def _peak() -> int:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import sys
 
-from recourse.aws import client
 from recourse.ledger import Ledger
+from recourse.store.aws import client
 
 
 def main() -> None:

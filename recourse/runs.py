@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from botocore.exceptions import BotoCoreError, ClientError
 
 from recourse.asl import ENDS
-from recourse.aws import is_passing
 from recourse.ledger import Record
 from recourse.limits import cut
 from recourse.saga import Saga
 from recourse.step import StepCancelledError, TransientError
+from recourse.store.aws import is_passing
 
 if TYPE_CHECKING:
     from types_boto3_lambda import LambdaClient

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from recourse.inbox import Inbox
 from recourse.listing import shard_of
+from recourse.store.table import Table
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -32,7 +33,7 @@ class Tally:
     """
 
     def __init__(self, dynamodb: DynamoDBClient, table: str) -> None:
-        self._table = table
+        self._table = Table(dynamodb, table)
         self._inbox = Inbox(dynamodb, table)
 
     def count(self, told: Mapping[str, Any]) -> bool:
@@ -45,15 +46,5 @@ class Tally:
         if len(path) != 1 or path[0] not in OUTCOMES:
             return False
         shard = shard_of(told["subject"], SHARDS)
-        return self._inbox.once(
-            told["id"],
-            {
-                "Update": {
-                    "TableName": self._table,
-                    "Key": {"pk": {"S": f"tally#{told['time'][:10]}#{saga}#{shard}"}},
-                    "UpdateExpression": "ADD #outcome :one",
-                    "ExpressionAttributeNames": {"#outcome": path[0]},
-                    "ExpressionAttributeValues": {":one": {"N": "1"}},
-                }
-            },
-        )
+        key = f"tally#{told['time'][:10]}#{saga}#{shard}"
+        return self._inbox.once(told["id"], self._table.update_request(key, add={path[0]: 1}))

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from recourse.items import decode_item
+from recourse.store.items import decode_item
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

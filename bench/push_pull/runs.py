@@ -19,8 +19,8 @@ from bench.push_pull.load import Due
 from bench.push_pull.paths import Path
 from bench.push_pull.place import Place
 from recourse.events import attributes, now
-from recourse.items import decode_item
 from recourse.probe import row_key
+from recourse.store.items import decode_item
 
 LOOK = 0.25
 """Seconds between two looks at what has been committed, once everything is sent."""

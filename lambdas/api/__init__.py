@@ -16,9 +16,6 @@ from lambdas.api import http, valet, webhooks
 from lambdas.api.models import Redrive, Resolution
 from lambdas.api.problems import ProblemError, refused
 from recourse import chaos, events, limits
-from recourse.aws import is_passing
-from recourse.cursors import BadCursorError
-from recourse.items import decode_item, request
 from recourse.ledger import (
     KeyReusedError,
     NothingToResolveError,
@@ -30,6 +27,9 @@ from recourse.ledger import (
 from recourse.projection import AT_REST, STATUSES
 from recourse.saga import Coordination, Saga
 from recourse.step import Item, TransientError
+from recourse.store.aws import is_passing
+from recourse.store.cursors import BadCursorError
+from recourse.store.items import decode_item, request
 from recourse.valet.errors import ValetError
 from services.holdings import HOLDINGS
 from statemachines import SAGAS

@@ -16,7 +16,7 @@ from lambdas import kit
 from lambdas.api import http
 from lambdas.api.models import ValetKey
 from lambdas.api.problems import ProblemError
-from recourse.cursors import BadCursorError
+from recourse.store.cursors import BadCursorError
 from recourse.valet.keys import By, Key, moment
 from statemachines import SAGAS
 

@@ -16,8 +16,8 @@ from aws_lambda_powertools.event_handler.router import APIGatewayHttpRouter
 from lambdas import kit, settings
 from lambdas.api import http
 from lambdas.api.problems import ProblemError
-from recourse.cursors import BadCursorError
 from recourse.projection import is_hidden
+from recourse.store.cursors import BadCursorError
 
 if TYPE_CHECKING:
     from recourse.webhooks.webhooks import Webhook

@@ -24,8 +24,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from recourse import events
-from recourse.cursors import cursor_after, listed, started_of
-from recourse.items import decode_item, encode, encode_item
+from recourse.store.cursors import cursor_after, listed, started_of
+from recourse.store.items import decode_item, encode, encode_item
 from recourse.transact import TRIES, transact
 from recourse.valet.errors import TooOftenError, UnknownKeyError
 from recourse.valet.names import object_name, owner_space

@@ -28,8 +28,8 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
 
 from recourse import events
-from recourse.cursors import cursor_after, listed, started_of
-from recourse.items import decode_item, encode, encode_item
+from recourse.store.cursors import cursor_after, listed, started_of
+from recourse.store.items import decode_item, encode, encode_item
 from recourse.transact import Contended, transact
 from recourse.webhooks.errors import (
     FullError,

@@ -16,7 +16,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recourse.cursors import BadCursorError
 from recourse.events import KEPT, event
 from recourse.feed import (
     TRIES,
@@ -29,6 +28,7 @@ from recourse.feed import (
 )
 from recourse.projection import AT_REST
 from recourse.saga import Coordination
+from recourse.store.cursors import BadCursorError
 from tests.integration.trips import TRIP, stock
 from tests.moto import calls
 from tests.moto.feeding import Feeding

@@ -13,9 +13,9 @@ from unittest import mock
 import botocore.session
 from moto import mock_aws
 
-from recourse.items import decode_item, encode_item
 from recourse.runtime import StepRunner
 from recourse.step import AtLeast, Call, Decision, Put, Refusal, Update, action, confirm, undo
+from recourse.store.items import decode_item, encode_item
 from tests.moto import transactions
 
 TABLE = "things"

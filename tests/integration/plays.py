@@ -11,7 +11,6 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType
 
 from recourse.barrier import marker_key
-from recourse.items import decode_item, encode_item
 from recourse.runtime import StepRunner
 from recourse.step import (
     Call,
@@ -22,6 +21,7 @@ from recourse.step import (
     TransientError,
     action,
 )
+from recourse.store.items import decode_item, encode_item
 from tests.integration.bench import TABLE, Ask, Bench, SoldOutError, book, hold, release
 from tests.integration.charging import Provider, decline, no_answer
 from tests.moto.handlers import ACCOUNT

@@ -9,10 +9,10 @@ from typing import Any
 
 from moto.dynamodb.models import dynamodb_backends
 
-from recourse.items import decode_item, encode_item
 from recourse.money import money
 from recourse.runtime import StepRunner
 from recourse.step import Put, Refusal, StepCancelledError, TransientError
+from recourse.store.items import decode_item, encode_item
 from services import cards, cars, flights, hotels, inventory, payments
 from services.holdings import HOLDINGS
 from tests.integration.bench import TABLE, Bench

@@ -31,8 +31,8 @@ from lambdas import kit
 from lambdas.api import problems
 from lambdas.api.openapi import document as describe
 from recourse import limits
-from recourse.aws import THROTTLE_CODES
 from recourse.ledger import Ledger, saga_id
+from recourse.store.aws import THROTTLE_CODES
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
 from tests.integration.lending import URL, lending

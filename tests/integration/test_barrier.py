@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from recourse.barrier import marker_key
-from recourse.items import encode_item
 from recourse.runtime import RejectedError, StepRunner
 from recourse.step import (
     Call,
@@ -21,6 +20,7 @@ from recourse.step import (
     Update,
     action,
 )
+from recourse.store.items import encode_item
 from tests.integration.bench import TABLE, Bench, SoldOutError, book, hold, release
 from tests.moto.calls import THROTTLES, answered, before, recorded, unread
 

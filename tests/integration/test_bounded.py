@@ -13,10 +13,10 @@ from botocore.exceptions import ClientError
 from lambdas import feed as feed_function
 from recourse import events, limits
 from recourse.feed import NeverFedError
-from recourse.items import encode_item
 from recourse.relay import PublishError, relay
 from recourse.saga import Coordination
 from recourse.step import TransientError
+from recourse.store.items import encode_item
 from tests.integration.large import BEFORE, LARGE, STEPS, asked
 from tests.integration.test_every_saga import from_outside
 from tests.moto.ground import LEDGER, Ground, ground

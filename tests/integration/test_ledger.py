@@ -17,10 +17,10 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
 from recourse import events
-from recourse.aws import is_passing
-from recourse.items import encode, encode_item
 from recourse.ledger import TRIES, KeyReusedError, Ledger, NothingToResolveError, Record
 from recourse.saga import Saga, Step, Together, request_model
+from recourse.store.aws import is_passing
+from recourse.store.items import encode, encode_item
 from tests.integration.large import decide, left, take_back
 from tests.moto import calls
 from tests.moto.ground import LEDGER, Ground, ground

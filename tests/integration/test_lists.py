@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from recourse import ledger as ledger_module
 from recourse import reindex
-from recourse.items import encode, encode_item
 from recourse.ledger import UNDER_WAY, Ledger, Record, _row
 from recourse.listing import BY_STATUS, SHARDS
 from recourse.projection import STATUSES
+from recourse.store.items import encode, encode_item
 from tests.integration.trips import TRIP, stock
 from tests.moto.capacity import Meter, metered
 from tests.moto.ground import LEDGER, Ground, ground

@@ -17,9 +17,9 @@ import pytest
 
 from recourse.asl import compile_saga
 from recourse.failures import THROTTLES, TRANSIENT
-from recourse.items import encode
 from recourse.ledger import saga_id
 from recourse.saga import Saga, Step, request_model
+from recourse.store.items import encode
 from services import flights, hotels, invoices, payments
 from statemachines import SAGAS
 from statemachines.fields import Payer

@@ -18,11 +18,11 @@ from botocore.exceptions import EndpointConnectionError
 
 from recourse import events
 from recourse import sweeper as sweeper_module
-from recourse.items import encode_item
 from recourse.ledger import KeyReusedError, NothingToResolveError, Record, UnknownSagaError
 from recourse.relay import PublishError, relay
 from recourse.runs import Runs, run_name
 from recourse.step import StepCancelledError, TransientError
+from recourse.store.items import encode_item
 from statemachines import SAGAS
 from tests.integration.trips import HOLDS, PRICE, TRIP, must_agree, must_be_gone, must_hold
 from tests.moto.ground import LEDGER, Ground

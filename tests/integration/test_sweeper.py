@@ -19,12 +19,12 @@ from lambdas import kit
 from lambdas import sweeper as sweeper_function
 from recourse import events
 from recourse import sweeper as sweeper_module
-from recourse.items import encode
 from recourse.lease import Lease
 from recourse.ledger import Record
 from recourse.runs import Run, Runs
 from recourse.saga import Coordination
 from recourse.step import TransientError
+from recourse.store.items import encode
 from recourse.sweeper import GRACE, HEALING, LEASE, LONGEST_DELAY, RECOVERIES
 from statemachines import SAGAS
 from tests.integration.trips import HOLDS, TRIP, must_agree, stock

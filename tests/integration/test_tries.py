@@ -11,9 +11,9 @@ from typing import Any, get_args
 import pytest
 from botocore.exceptions import ClientError
 
-from recourse.aws import THROTTLE_CODES
 from recourse.saga import PASSING, Coordination
 from recourse.step import TransientError
+from recourse.store.aws import THROTTLE_CODES
 from tests.integration.large import LARGE, asked
 from tests.moto.ground import Ground, ground
 from tests.moto.handlers import Killed

@@ -18,10 +18,10 @@ from moto import mock_aws
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "ground")
 os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 
-from recourse.aws import client
 from recourse.connections import Connections, Pusher
 from recourse.events import event
 from recourse.feed import Feed
+from recourse.store.aws import client
 from tests.moto import transactions
 from tests.moto.ground import ENVIRONMENT
 

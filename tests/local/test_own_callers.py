@@ -336,7 +336,7 @@ def test_a_websocket_is_opened_by_the_proxy_alone(emulator: Emulator) -> None:
 
 WORKER = """
 import os
-from recourse.aws import client
+from recourse.store.aws import client
 
 def handler(event, context):
     return {

@@ -94,7 +94,7 @@ def leave(event, context):
 def nested(event, context):
     "Call oneself, until the event is nothing."
     import json
-    from recourse.aws import client
+    from recourse.store.aws import client
 
     if event:
         asked = client("lambda", read_timeout=60).invoke(

@@ -41,11 +41,9 @@ from lambdas import step_queue as queue_function
 from local.provider import Books
 from recourse import events
 from recourse.asl import compile_saga
-from recourse.aws import client
 from recourse.choreography import listeners
 from recourse.deadletters import DeadletterQueue, RestingQueue, deadletters_of
 from recourse.failures import reported
-from recourse.items import decode_item, request
 from recourse.lease import Lease
 from recourse.ledger import Ledger, Record, digest, saga_id
 from recourse.listener import RECEIVES, Listener
@@ -59,6 +57,8 @@ from recourse.runs import Runs, parse_name, run_name
 from recourse.runtime import StepRunner
 from recourse.saga import Coordination, Saga, Step
 from recourse.step import Document, TransientError
+from recourse.store.aws import client
+from recourse.store.items import decode_item, request
 from recourse.sweeper import LEASE, Sweeper
 from services.holdings import HOLDINGS
 from statemachines import SAGAS

@@ -23,14 +23,14 @@ os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "ground")
 os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 
 import recourse.feed
-from recourse.aws import client
 from recourse.events import event
 from recourse.feed import Feed
 from recourse.inbox import Inbox
-from recourse.items import put_if_absent
 from recourse.queues import SourceQueue
 from recourse.relay import relay
 from recourse.step import TransientError
+from recourse.store.aws import client
+from recourse.store.items import put_if_absent
 from tests.moto import streams, transactions
 from tests.moto.feeding import TABLE as FEED
 from tests.moto.feeding import _make_table as make_feed

@@ -12,9 +12,9 @@ from moto.ses.models import ses_backends
 
 from lambdas import kit
 from lambdas import notifier as function
-from recourse.aws import client
 from recourse.notifier import CLAIMED, Message, Notifier
 from recourse.step import TransientError
+from recourse.store.aws import client
 from tests.integration.trips import TRIP, stock
 from tests.moto import handlers
 from tests.moto.ground import Ground, ground

@@ -13,7 +13,7 @@ from botocore.errorfactory import ClientExceptionsFactory
 from botocore.exceptions import ClientError
 from botocore.retries.standard import ThrottledRetryableChecker
 
-from recourse.aws import THROTTLE_CODES, client, is_passing
+from recourse.store.aws import THROTTLE_CODES, client, is_passing
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from recourse import limits
 from recourse.asl import compile_saga
-from recourse.aws import THROTTLE_CODES
 from recourse.failures import (
     CRASHES,
     TIMEOUTS,
@@ -24,6 +23,7 @@ from recourse.failures import (
     understand,
 )
 from recourse.step import Refusal, StepCrashedError, TransientError
+from recourse.store.aws import THROTTLE_CODES
 from statemachines import SAGAS
 
 LONGEST = 32_768

@@ -9,9 +9,9 @@ import pytest
 from moto import mock_aws
 
 from lambdas.batch import Batch
-from recourse.aws import client
 from recourse.deadletters import DeadletterQueue, deadletters_of
 from recourse.queues import SourceQueue
+from recourse.store.aws import client
 
 ACCOUNT = "123456789012"
 

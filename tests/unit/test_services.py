@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recourse.items import decode_item, encode, encode_item
 from recourse.money import CurrencyMismatchError, money, total
 from recourse.step import AtLeast, Call, Decision, Item, Put, Update
+from recourse.store.items import decode_item, encode, encode_item
 from services import cars, counted, flights, hotels, invoices, payments
 
 CALL = Call(

@@ -29,7 +29,7 @@ import lambdas.valet
 import lambdas.valet_commit
 from infra.components.indexes import VALET_INDEXES
 from lambdas import kit
-from recourse.aws import client
+from recourse.store.aws import client
 from recourse.valet.commit import Committer
 from recourse.valet.issue import Issuer
 from recourse.valet.keys import Keys

@@ -18,8 +18,8 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.s3.models import s3_backends
 
-from recourse.aws import is_passing
-from recourse.items import decode_item
+from recourse.store.aws import is_passing
+from recourse.store.items import decode_item
 from recourse.transact import TRIES
 from recourse.valet.errors import ValetError
 from recourse.valet.issue import LENT

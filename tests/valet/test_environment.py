@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from botocore.exceptions import NoCredentialsError
 
-from recourse import aws
+from recourse.store import aws
 from recourse.valet.objects import Bucket, Request
 from recourse.valet.sigv4 import Credentials
 

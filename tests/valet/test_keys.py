@@ -15,7 +15,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from recourse.aws import THROTTLE_CODES
+from recourse.store.aws import THROTTLE_CODES
 from recourse.valet import keys as keys_module
 from recourse.valet.keys import KEY_RATE, MINUTE
 from recourse.valet.objects import URL_LIFE

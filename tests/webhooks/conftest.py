@@ -27,10 +27,10 @@ os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 
 import lambdas.api
 from lambdas import kit, webhook_deliver, webhook_dispatch
-from recourse.aws import client
 from recourse.events import event
 from recourse.feed import Feed
 from recourse.queues import SourceQueue
+from recourse.store.aws import client
 from recourse.webhooks import addresses
 from recourse.webhooks.deliver import Deliverer
 from recourse.webhooks.dispatch import Dispatcher

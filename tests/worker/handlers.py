@@ -6,9 +6,9 @@ import os
 import sys
 from functools import cache
 
-from recourse.aws import client
 from recourse.inbox import Inbox
 from recourse.message import Message
+from recourse.store.aws import client
 
 TABLE = "effects"
 

@@ -15,11 +15,11 @@ from moto import mock_aws
 
 from lambdas import tally as function
 from lambdas.batch import handle_each
-from recourse.aws import client
 from recourse.events import UnreadableError, event
-from recourse.items import decode_item
 from recourse.message import Message
 from recourse.queues import SourceQueue
+from recourse.store.aws import client
+from recourse.store.items import decode_item
 from recourse.tally import SHARDS, Tally
 from tests.moto import transactions
 

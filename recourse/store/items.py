@@ -37,7 +37,7 @@ def encode(value: Any) -> dict[str, Any]:
 
 
 def decode(value: Mapping[str, Any]) -> Any:
-    """The plain value of one in DynamoDB's own JSON."""
+    """The plain value of one in DynamoDB's own JSON; also of a set of strings, as updates make."""
     ((kind, inner),) = value.items()
     match kind:
         case "S" | "BOOL":
@@ -50,6 +50,8 @@ def decode(value: Mapping[str, Any]) -> Any:
             return {key: decode(item) for key, item in inner.items()}
         case "L":
             return [decode(item) for item in inner]
+        case "SS":
+            return frozenset(inner)
     raise TypeError(f"a row holds no {kind}")
 
 

@@ -6,7 +6,7 @@ import base64
 import re
 from typing import Any
 
-from recourse.items import encode
+from recourse.store.items import encode
 
 _STARTED = re.compile(r"[0-9TZ:.-]{1,40}#[0-9a-f]{32}")
 

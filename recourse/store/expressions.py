@@ -1,0 +1,197 @@
+"""What a write changes, what must hold for it to happen, and which rows a list has.
+
+What must hold is a mapping, all of which must be so, or a list of mappings, one of which must::
+
+    {"status": "HELD", "free": AtLeast(2)}
+    [{"lease": ABSENT}, {"lease_ends": AtMost(now)}]
+
+An attribute is held to an exact value, or to one of the conditions below; in the place of a mapping
+`ABSENT` and `PRESENT` are said of the whole row. An attribute within another is a tuple of names:
+`("slots", "s0")`. A condition on an attribute that is not there does not hold, but for `ABSENT` and
+`Not`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from recourse.step import AtLeast
+from recourse.store.items import encode
+
+Path = str | tuple[str, ...]
+"""An attribute, or one within others."""
+
+
+class Presence(Enum):
+    """Whether a row or an attribute must be there."""
+
+    ABSENT = "attribute_not_exists"
+    PRESENT = "attribute_exists"
+
+
+ABSENT, PRESENT = Presence.ABSENT, Presence.PRESENT
+When = Presence | Mapping[Any, Any] | Sequence["Presence | Mapping[Any, Any]"]
+"""What must hold of a row; the keys of a mapping are paths."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """Another attribute, to compare with: `{"uses": LessThan(Attribute("max_uses"))}`."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class LessThan:
+    """The attribute is less."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class AtMost:
+    """The attribute is that or less."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class MoreThan:
+    """The attribute is more."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """The attribute is no less than the one, and no more than the other."""
+
+    low: Any
+    high: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The attribute is another, or is not there."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class FewerThan:
+    """The attribute is a set, a list or a map that has fewer members."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class IfAbsent:
+    """A value that is set only where there is none: `set={"since": IfAbsent(now)}`."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Values that are added at the end of a list; where there is none, they are the list."""
+
+    values: Sequence[Any]
+
+
+_OPERATORS: Mapping[type, str] = {
+    AtLeast: ">=",
+    AtMost: "<=",
+    LessThan: "<",
+    MoreThan: ">",
+    Not: "<>",
+}
+
+
+class Expressions:
+    """The expressions of one request, which share their names and values.
+
+    Args:
+        key: The attribute that every row has.
+    """
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+        self._names: dict[str, str] = {}
+        self._values: dict[str, Any] = {}
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The names and values, as a request has them."""
+        found: dict[str, Any] = {}
+        if self._names:
+            found["ExpressionAttributeNames"] = {at: name for name, at in self._names.items()}
+        if self._values:
+            found["ExpressionAttributeValues"] = self._values
+        return found
+
+    def condition(self, when: When) -> str:
+        """The expression of what must hold."""
+        if isinstance(when, Presence):
+            return f"{when.value}({self._name(self._key)})"
+        if isinstance(when, Mapping):
+            return " AND ".join(self._holds(path, wanted) for path, wanted in when.items())
+        return " OR ".join(f"({self.condition(one)})" for one in when)
+
+    def change(
+        self,
+        set: Mapping[Any, Any],
+        add: Mapping[Any, int | Collection[str]],
+        remove: Iterable[Path],
+        discard: Mapping[Any, Collection[str]],
+    ) -> str:
+        """The expression of what an update does; see `Table.update`."""
+        clauses = {
+            "SET": [f"{self._name(path)} = {self._new(path, new)}" for path, new in set.items()],
+            "ADD": [f"{self._name(path)} {self._more(more)}" for path, more in add.items()],
+            "REMOVE": [self._name(path) for path in remove],
+            "DELETE": [f"{self._name(path)} {self._more(less)}" for path, less in discard.items()],
+        }
+        return " ".join(f"{word} {', '.join(each)}" for word, each in clauses.items() if each)
+
+    def _holds(self, path: Path, wanted: Any) -> str:
+        name = self._name(path)
+        match wanted:
+            case Presence():
+                return f"{wanted.value}({name})"
+            case Between(low, high):
+                return f"{name} BETWEEN {self._operand(low)} AND {self._operand(high)}"
+            case FewerThan(count):
+                return f"size({name}) < {self._operand(count)}"
+        if operator := _OPERATORS.get(type(wanted)):
+            return f"{name} {operator} {self._operand(wanted.value)}"
+        return f"{name} = {self._operand(wanted)}"
+
+    def _new(self, path: Path, new: Any) -> str:
+        match new:
+            case IfAbsent(value):
+                return f"if_not_exists({self._name(path)}, {self._value(encode(value))})"
+            case Append(values):
+                before = f"if_not_exists({self._name(path)}, {self._value(encode([]))})"
+                return f"list_append({before}, {self._value(encode(values))})"
+        return self._value(encode(new))
+
+    def _more(self, more: int | Collection[str]) -> str:
+        """What is added to a number, or to or from a set of strings."""
+        if isinstance(more, int):
+            return self._value(encode(more))
+        return self._value({"SS": sorted(more)})
+
+    def _operand(self, of: Any) -> str:
+        return self._name(of.path) if isinstance(of, Attribute) else self._value(encode(of))
+
+    def _name(self, path: Path) -> str:
+        names = (path,) if isinstance(path, str) else path
+        return ".".join(self._names.setdefault(name, f"#{len(self._names)}") for name in names)
+
+    def _value(self, encoded: Mapping[str, Any]) -> str:
+        name = f":{len(self._values)}"
+        self._values[name] = encoded
+        return name

@@ -1,0 +1,396 @@
+"""One table of DynamoDB, as everything here reads and writes it.
+
+    things = Table(dynamodb, "things")
+
+    things.put({"pk": "seat#1", "free": 2}, when=ABSENT)
+    things.get("seat#1")                                    # {"pk": "seat#1", "free": 2}
+    things.update("seat#1", add={"free": -1}, when={"free": AtLeast(1)})
+
+    things.transact(
+        [
+            things.update_request("seat#1", add={"free": -1}, when={"free": AtLeast(1)}),
+            things.put_request({"pk": "hold#7", "seat": 1}, when=ABSENT),
+        ]
+    )
+
+What must hold (`when`) and what may be set is in `expressions`; where it does not hold, nothing is
+written and `ConditionFailedError` shows the rows as they are. Who decides by what it has read does
+both in an attempt, which is made again where another has changed it meanwhile::
+
+    def book() -> Item:
+        seat = things.get("seat#1") or {"free": 0, "version": 0}
+        ...
+        return things.update("seat#1", set=changes, when={"version": seat["version"]})
+
+    things.retry(book, what="seat 1")
+
+A single call that AWS refuses or does not answer raises what botocore raises: whether it has taken
+effect is not known, and only the caller can tell whether it may be made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from botocore.exceptions import ClientError
+
+from recourse.step import Item, Put, TransientError, Write
+from recourse.store.aws import PASSING
+from recourse.store.contention import (
+    Backoff,
+    ConditionFailedError,
+    ConflictError,
+    ContentionError,
+    InvalidItemError,
+)
+from recourse.store.cursors import cursor_after, started_of
+from recourse.store.expressions import ABSENT, PRESENT, Expressions, LessThan, Path, When
+from recourse.store.items import decode_item, encode, encode_item
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef as Request
+
+AT_ONCE = 100
+"""How many rows DynamoDB reads in one call."""
+_FAILED = "ConditionalCheckFailed"
+_NOTHING: Mapping[Any, Any] = {}
+T = TypeVar("T")
+Key = Any
+"""The key of a row: its one value, or a tuple of two where the table has a sort key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table.
+
+    Attributes:
+        dynamodb: A DynamoDB client.
+        name: The table's name.
+        key: Its key: one attribute, or two where it has a sort key.
+        backoff: How long one tries again where others are in the way.
+    """
+
+    dynamodb: DynamoDBClient
+    name: str
+    key: str | tuple[str, str] = "pk"
+    backoff: Backoff = field(default_factory=Backoff)
+
+    # Reads.
+
+    def get(self, key: Key, *, consistent: bool = True) -> Item | None:
+        """A row; None where there is none."""
+        got = self.dynamodb.get_item(
+            TableName=self.name, Key=self._key(key), ConsistentRead=consistent
+        )
+        return decode_item(got["Item"]) if "Item" in got else None
+
+    def get_many(self, keys: Sequence[Key]) -> list[Item | None]:
+        """The rows of these keys, in their order, read consistently.
+
+        One call reads a hundred. What it leaves out, because it is large or the table is throttled,
+        is asked for again: at once where some have come, else after a pause.
+
+        Raises:
+            ContentionError: The table is throttled for as long as it was tried.
+        """
+        found: dict[Key, Item] = {}
+        ordered = list(dict.fromkeys(keys))
+        for first in range(0, len(ordered), AT_ONCE):
+            left: Any = [self._key(key) for key in ordered[first : first + AT_ONCE]]
+            while left:
+                come, left = self._some(left)
+                found |= {self._key_of(row): row for row in come}
+        return [found.get(key) for key in keys]
+
+    def query(
+        self,
+        when: Mapping[Any, Any],
+        *,
+        index: str | None = None,
+        newest_first: bool = False,
+        consistent: bool = False,
+        size: int | None = None,
+        pages: int | None = None,
+    ) -> Iterator[Item]:
+        """The rows of one partition, in the order of its sort key; each page when it is needed.
+
+        Args:
+            when: The partition key's value, and what must hold of the sort key.
+            index: Of which index; of the table itself where it is absent.
+            newest_first: From the greatest sort key on.
+            consistent: Whether to read what is so now, which no index does.
+            size: How many rows a call reads.
+            pages: How many calls at the most. One ends after `size` rows or 1 MB.
+        """
+        expressions = self._expressions()
+        asked: dict[str, Any] = {
+            "TableName": self.name,
+            "KeyConditionExpression": expressions.condition(when),
+            **expressions.parameters,
+            "ScanIndexForward": not newest_first,
+        }
+        if index is not None:
+            asked["IndexName"] = index
+        if consistent:
+            asked["ConsistentRead"] = True
+        if size is not None:
+            asked["Limit"] = size
+        return self._pages(self.dynamodb.query, asked, pages)
+
+    def page(
+        self, index: str, when: Mapping[str, Any], *, cursor: str | None, limit: int
+    ) -> tuple[list[Item], str | None]:
+        """A page of an index that is ordered by `started`, the newest first, and the next cursor.
+
+        Args:
+            index: The index.
+            when: Its partition key's value.
+            cursor: Where the page before ended; None for the first.
+            limit: How many rows at most.
+
+        Raises:
+            BadCursorError: The cursor is none of ours.
+        """
+        before = started_of(cursor)
+        asked = when if before is None else {**when, "started": LessThan(before)}
+        rows = self.query(asked, index=index, newest_first=True, size=limit + 1)
+        found = list(islice(rows, limit + 1))
+        more = len(found) > limit
+        return found[:limit], cursor_after(found[limit - 1]["started"]) if more else None
+
+    def scan(self, when: Mapping[Any, Any]) -> Iterator[Item]:
+        """Every row of which something holds; it reads the whole table."""
+        expressions = self._expressions()
+        asked = {"TableName": self.name, "FilterExpression": expressions.condition(when)}
+        return self._pages(self.dynamodb.scan, asked | expressions.parameters, None)
+
+    # Writes of one row.
+
+    def put(self, item: Mapping[str, Any], *, when: When | None = None) -> None:
+        """Put a row, in the place of the one that may be there.
+
+        Raises:
+            ConditionFailedError: `when` does not hold.
+        """
+        self._write(self.dynamodb.put_item, self._put(item, when))
+
+    def replace(self, item: Mapping[str, Any], *, when: When | None = None) -> Item | None:
+        """The same, and the row that was there; None where there was none."""
+        asked = self._put(item, when) | {"ReturnValues": "ALL_OLD"}
+        before = self._write(self.dynamodb.put_item, asked).get("Attributes")
+        return decode_item(before) if before else None
+
+    def update(
+        self,
+        key: Key,
+        *,
+        set: Mapping[Any, Any] = _NOTHING,
+        add: Mapping[Any, int | Collection[str]] = _NOTHING,
+        remove: Iterable[Path] = (),
+        discard: Mapping[Any, Collection[str]] = _NOTHING,
+        when: When | None = None,
+    ) -> Item:
+        """Change a row, or make it where it is not there and `when` does not forbid it.
+
+        Args:
+            key: The row's key.
+            set: What attributes become; `IfAbsent` and `Append` look at what is there.
+            add: What is added to numbers, and which strings to sets.
+            remove: Which attributes go.
+            discard: Which strings are taken out of sets.
+            when: What must hold.
+
+        Returns:
+            The row as it is then.
+
+        Raises:
+            ConditionFailedError: `when` does not hold.
+        """
+        asked = self._update(key, set, add, remove, discard, when) | {"ReturnValues": "ALL_NEW"}
+        return decode_item(self._write(self.dynamodb.update_item, asked)["Attributes"])
+
+    def delete(self, key: Key) -> None:
+        """Take a row away, where it is there."""
+        self.dynamodb.delete_item(TableName=self.name, Key=self._key(key))
+
+    # Writes of several rows.
+
+    def put_request(self, item: Mapping[str, Any], *, when: When | None = None) -> Request:
+        """What `put` does, for `transact`."""
+        return {"Put": self._put(item, when)}  # type: ignore[typeddict-item]
+
+    def update_request(
+        self,
+        key: Key,
+        *,
+        set: Mapping[Any, Any] = _NOTHING,
+        add: Mapping[Any, int | Collection[str]] = _NOTHING,
+        remove: Iterable[Path] = (),
+        discard: Mapping[Any, Collection[str]] = _NOTHING,
+        when: When | None = None,
+    ) -> Request:
+        """What `update` does, for `transact`."""
+        asked: Any = self._update(key, set, add, remove, discard, when)
+        return {"Update": asked}
+
+    def check_request(self, key: Key, *, when: When) -> Request:
+        """For `transact`: a row that is not changed, and what must hold of it."""
+        asked: Any = {"TableName": self.name, "Key": self._key(key)}
+        expressions = self._expressions()
+        return {"ConditionCheck": asked | self._when(expressions, when) | expressions.parameters}
+
+    def write_request(self, write: Write) -> Request:
+        """A step's write, for `transact`: what it puts is new, and what it changes is there."""
+        if isinstance(write, Put):
+            return self.put_request(write.item, when=ABSENT)
+        when = {"pk": PRESENT, **write.when}
+        return self.update_request(write.key, set=write.put, add=write.add, when=when)
+
+    def transact(self, requests: Sequence[Request]) -> None:
+        """Write all of it or nothing; again where another transaction is under way.
+
+        Args:
+            requests: Of this table and of others, 100 at the most, each of another row.
+
+        Raises:
+            ConditionFailedError: Something does not hold.
+            InvalidItemError: A row is too large, or not what its change is made for.
+            ContentionError: Others have been in the way for as long as it was tried.
+        """
+        for number in self.backoff:
+            try:
+                self.dynamodb.transact_write_items(TransactItems=requests)
+                return
+            except ClientError as problem:
+                if problem.response["Error"]["Code"] != "TransactionCanceledException":
+                    raise
+                reasons: list[Any] = problem.response["CancellationReasons"]
+                _explain(reasons)
+                why = f"others were in the way {number} times in a row"
+        raise ContentionError(why)
+
+    def retry(self, attempt: Callable[[], T], *, what: str) -> T:
+        """Read, decide and write; again where others have changed meanwhile what was read.
+
+        Args:
+            attempt: Does it; what it returns is returned, and whatever it raises that is no
+                `ConflictError` is raised.
+            what: What is changed, for the message.
+
+        Raises:
+            ContentionError: Others were faster for as long as it was tried.
+        """
+        for number in self.backoff:
+            try:
+                return attempt()
+            except ConflictError as problem:
+                why = f"{what}: {problem}, {number} times in a row"
+        raise ContentionError(why)
+
+    # Requests.
+
+    def _expressions(self) -> Expressions:
+        return Expressions(self._names[0])
+
+    def _put(self, item: Mapping[str, Any], when: When | None) -> dict[str, Any]:
+        expressions = self._expressions()
+        asked = {"TableName": self.name, "Item": encode_item(item)}
+        return asked | self._when(expressions, when) | expressions.parameters
+
+    def _update(
+        self,
+        key: Key,
+        set: Mapping[Any, Any],
+        add: Mapping[Any, int | Collection[str]],
+        remove: Iterable[Path],
+        discard: Mapping[Any, Collection[str]],
+        when: When | None,
+    ) -> dict[str, Any]:
+        expressions = self._expressions()
+        asked = {
+            "TableName": self.name,
+            "Key": self._key(key),
+            "UpdateExpression": expressions.change(set, add, remove, discard),
+        }
+        return asked | self._when(expressions, when) | expressions.parameters
+
+    @staticmethod
+    def _when(expressions: Expressions, when: When | None) -> dict[str, Any]:
+        if when is None:
+            return {}
+        return {
+            "ConditionExpression": expressions.condition(when),
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return (self.key,) if isinstance(self.key, str) else self.key
+
+    def _key(self, key: Key) -> dict[str, Any]:
+        values = key if isinstance(key, tuple) else (key,)
+        return {name: encode(value) for name, value in zip(self._names, values, strict=True)}
+
+    def _key_of(self, row: Item) -> Key:
+        values = tuple(row[name] for name in self._names)
+        return values if len(values) > 1 else values[0]
+
+    # Calls.
+
+    def _some(self, keys: Any) -> tuple[list[Item], Any]:
+        """Some of the rows of these keys, and the keys that were not read."""
+        for number in self.backoff:
+            got = self.dynamodb.batch_get_item(
+                RequestItems={self.name: {"Keys": keys, "ConsistentRead": True}}
+            )
+            come = [decode_item(item) for item in got["Responses"].get(self.name, ())]
+            unread: Any = got["UnprocessedKeys"]
+            left = unread.get(self.name, {}).get("Keys")
+            # Where some have come it was too much for one answer, as it may be of large rows.
+            if come or not left:
+                return come, left
+            why = f"{len(left)} rows of {self.name} could not be read in {number} tries"
+        raise ContentionError(why)
+
+    def _write(self, call: Callable[..., Any], asked: dict[str, Any]) -> Any:
+        try:
+            return call(**asked)
+        except ClientError as problem:
+            if problem.response["Error"]["Code"] != f"{_FAILED}Exception":
+                raise
+            row: Any = problem.response.get("Item")
+            raise ConditionFailedError({0: decode_item(row) if row else None}) from None
+
+    @staticmethod
+    def _pages(call: Callable[..., Any], asked: dict[str, Any], most: int | None) -> Iterator[Item]:
+        asked_more: Any = {}
+        made = 0
+        while made != most:
+            got = call(**asked, **asked_more)
+            made += 1
+            yield from map(decode_item, got["Items"])
+            if "LastEvaluatedKey" not in got:
+                return
+            asked_more = {"ExclusiveStartKey": got["LastEvaluatedKey"]}
+
+
+def _explain(reasons: Sequence[Any]) -> None:
+    """Raise what a cancelled transaction means, unless another one was in its way."""
+    codes = [reason.get("Code", "None") for reason in reasons]
+    if _FAILED in codes:
+        raise ConditionFailedError(
+            {
+                at: decode_item(reason["Item"]) if reason.get("Item") else None
+                for at, reason in enumerate(reasons)
+                if reason.get("Code") == _FAILED
+            }
+        ) from None
+    if "ValidationError" in codes:
+        why = reasons[codes.index("ValidationError")].get("Message")
+        raise InvalidItemError(f"DynamoDB does not take a row: {why}") from None
+    if not any(code in PASSING for code in codes):
+        raise TransientError(f"the transaction was cancelled: {codes}") from None

@@ -26,7 +26,8 @@ from botocore.exceptions import ClientError
 
 from recourse.feed import Entry, Feed
 from recourse.items import decode_item, encode, encode_item
-from recourse.live import CURSOR_PROBLEMS, cursor_problem, message, problem
+from recourse.live import CURSOR_PROBLEMS, cursor_problem, message
+from recourse.problems import problem
 from recourse.step import TransientError
 
 if TYPE_CHECKING:
@@ -424,7 +425,7 @@ class Pusher:
                     return True
                 position = held.position
         except CURSOR_PROBLEMS as error:
-            self.refuse(held, cursor_problem(error))
+            self.refuse(held, cursor_problem(error).body)
             return True
         except Exception:
             self.connections.let_go(held, position, whatever=True)

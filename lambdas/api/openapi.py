@@ -12,8 +12,8 @@ from pydantic import TypeAdapter
 from lambdas.api.events import DEFAULT_PAGE, LARGEST_PAGE
 from lambdas.api.http import LONGEST_WAIT
 from lambdas.api.models import Redrive, Registration, Replay, Resolution, ValetKey
-from lambdas.api.problems import TYPES
 from recourse.chaos import FAULTS
+from recourse.problems import MEDIA_TYPE, TYPES, urn
 from recourse.projection import STATUSES
 from recourse.saga import Coordination
 from services.holdings import HOLDINGS, AccountBody, CountedBody
@@ -118,7 +118,7 @@ REDRIVEN = _object(
 )
 PROBLEM = _object(
     {
-        "type": {"type": "string", "enum": [f"urn:recourse:problem:{kind}" for kind in TYPES]},
+        "type": {"type": "string", "enum": [urn(kind) for kind in TYPES]},
         "title": TEXT,
         "status": NUMBER,
         "detail": TEXT,
@@ -238,7 +238,7 @@ def _problems(*statuses: int) -> Schema:
     """The problems of a call; any that needs a token may also meet these four."""
     found: Schema = {}
     for status in sorted({*statuses, 401, 403, 500, 503}):
-        content = {"application/problem+json": {"schema": _ref("Problem")}}
+        content = {MEDIA_TYPE: {"schema": _ref("Problem")}}
         if status in (401, 403):
             content["application/json"] = {"schema": GATEWAY}
         titles = "; ".join(title for known, title in TYPES.values() if known == status)

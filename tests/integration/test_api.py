@@ -28,9 +28,8 @@ from schemathesis.specs.openapi.checks import (
 
 import lambdas.api as api_module
 from lambdas import kit
-from lambdas.api import problems
 from lambdas.api.openapi import document as describe
-from recourse import limits
+from recourse import limits, problems
 from recourse.aws import THROTTLE_CODES
 from recourse.ledger import Ledger, saga_id
 from services.holdings import HOLDINGS

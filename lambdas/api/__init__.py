@@ -11,8 +11,9 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas import kit, settings
+from lambdas.api import about, http, valet, webhooks
 from lambdas.api import events as feed
-from lambdas.api import http, valet, webhooks
+from lambdas.api.about import VERSION as VERSION
 from lambdas.api.models import Redrive, Resolution
 from recourse import chaos, events, limits
 from recourse.aws import is_passing
@@ -39,14 +40,13 @@ if TYPE_CHECKING:
 
     from recourse.projection import Status
 
-VERSION = "0.1.0"
 PUT_TRIES = 10
 LONGEST_ID = 128
 LONGEST_KEY = 512
 TOLD = 20
 """How many reasons and sagas of a dead-letter queue an answer names, the most frequent first."""
 app = APIGatewayHttpResolver()
-for part in (valet, feed, webhooks):
+for part in (valet, feed, webhooks, about):
     app.include_router(part.routes)  # before the routes here that take any path
 logger = Logger()
 
@@ -426,32 +426,3 @@ def put_holding(kind: str, thing: str) -> Response[str]:
             continue
         return http.answer(200 if row else 201, holding.show(_row(kind, thing) or {}))
     raise ProblemError("try-again", "others keep changing it")
-
-
-# Open to everybody.
-
-
-@app.get("/health")
-def health() -> Response[str]:
-    """Say that it is there, and what it is."""
-    live = {"sse": settings.required("SSE_URL"), "ws": settings.required("WEBSOCKET_URL")}
-    told = {"status": "ok", "version": VERSION, "chaos": settings.chaos(), "events": live}
-    return http.answer(200, told)
-
-
-@app.get("/openapi.json")
-def openapi() -> Response[str]:
-    """Describe the API."""
-    from lambdas.api.openapi import document
-
-    return http.answer(200, document(VERSION), headers={"cache-control": "max-age=300"})
-
-
-@app.get("/docs")
-def docs() -> Response[str]:
-    """Show the description to a person."""
-    from lambdas.api.openapi import page
-
-    return http.answer(
-        200, page(), content_type="text/html; charset=utf-8", headers={"cache-control": "no-cache"}
-    )

@@ -1,12 +1,12 @@
-"""The API's description, OpenAPI 3.1, made from the very models that validate requests."""
+"""The API's description, OpenAPI 3.1, made from the very models that validate requests.
+
+`recourse compile` writes it to openapi.json, which is what the API answers: no function makes it.
+"""
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.resources import files
 from typing import Any, get_args
 
-from aws_lambda_powertools.event_handler import openapi as powertools_openapi
 from pydantic import TypeAdapter
 
 from lambdas.api.events import DEFAULT_PAGE, LARGEST_PAGE
@@ -276,7 +276,6 @@ def _operation(summary: str, scope: str | None, responses: Schema, **more: Any) 
     return {"summary": summary, "security": security, "responses": responses} | more
 
 
-@cache
 def document(version: str) -> Schema:
     """The whole description.
 
@@ -835,22 +834,3 @@ def _open_paths() -> Schema:
             )
         },
     }
-
-
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Recourse: the API</title>
-<style>{css}</style></head>
-<body><div id="swagger-ui"></div><script>{script}</script>
-<script>SwaggerUIBundle({{url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true}})</script>
-</body></html>
-"""
-
-
-@cache
-def page() -> str:
-    """The description as a page, with everything that it needs in it."""
-    assets = files(powertools_openapi) / "swagger_ui"
-    return PAGE.format(
-        css=(assets / "swagger-ui.min.css").read_text(),
-        script=(assets / "swagger-ui-bundle.min.js").read_text(),
-    )

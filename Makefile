@@ -48,7 +48,7 @@ demo: setup  ## book one trip and undo another, before your eyes, on a cloud of 
 test: setup  ## run the whole test suite
 	@python -m pytest --quiet -n 3 --dist loadgroup
 
-check: setup  ## style, types, architecture, compiled machines, synthesis with cdk-nag, cfn-lint
+check: setup  ## style, types, architecture, compiled files, synthesis with cdk-nag, cfn-lint
 	@ruff check .
 	@ruff format --check --quiet .
 	@mypy

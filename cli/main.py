@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(valet.app, name="valet")
 app.command()(worker)
+DESCRIPTION = Path("lambdas/api/openapi.json")
 SagaId = Annotated[str, typer.Argument(help="The saga's id.")]
 
 
@@ -300,10 +301,13 @@ def compile_sagas(
     ),
     as_json: AsJson = False,
 ) -> None:
-    """Compile every declaration: to its state machine, and to who listens to whom.
+    """Compile every declaration: to its state machine, to who listens to whom, to the API's routes.
 
-    The first is statemachines/<saga>.asl.json, the second statemachines/<saga>.choreography.md.
+    The first is statemachines/<saga>.asl.json, the second statemachines/<saga>.choreography.md, and
+    the last, for all of them, lambdas/api/openapi.json.
     """
+    from lambdas.api import VERSION
+    from lambdas.api.openapi import document
     from recourse.asl import compile_saga
     from recourse.choreography import describe, table
     from recourse.project import Project, ProjectError
@@ -312,18 +316,19 @@ def compile_sagas(
         sagas = Project.find().declared()
     except ProjectError as problem:
         raise UsageError(str(problem)) from problem
-    changed = []
+    compiled = {DESCRIPTION: json.dumps(document(VERSION), indent=2, ensure_ascii=False) + "\n"}
     for saga in sagas.values():
-        compiled = {
-            folder / f"{saga.name}.asl.json": json.dumps(compile_saga(saga), indent=2) + "\n",
-            folder / f"{saga.name}.choreography.md": describe(saga),
-        }
-        for file, text in compiled.items():
-            if not file.exists() or file.read_text() != text:
-                changed.append(str(file))
-                if not check:
-                    file.write_text(text)
-        if not check and not as_json:
+        machine = json.dumps(compile_saga(saga), indent=2) + "\n"
+        compiled[folder / f"{saga.name}.asl.json"] = machine
+        compiled[folder / f"{saga.name}.choreography.md"] = describe(saga)
+    changed = []
+    for file, text in compiled.items():
+        if not file.exists() or file.read_text() != text:
+            changed.append(str(file))
+            if not check:
+                file.write_text(text)
+    if not check and not as_json:
+        for saga in sagas.values():
             listens = Table(
                 "step", "acts on", "undoes on", title=f"{saga.name}: who listens to whom"
             )
@@ -333,7 +338,7 @@ def compile_sagas(
     if as_json:
         print(json.dumps({"changed": changed}))
     elif not check:
-        out.print(f"compiled {len(sagas)}, {len(changed)} of them changed")
+        out.print(f"compiled {len(sagas)} declarations, {len(changed)} files have changed")
     if check and changed:
         raise UsageError(
             f"not what the declarations compile to: {', '.join(changed)}; run `recourse compile`"

@@ -15,7 +15,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from functools import cache
 from typing import Any
 from urllib.parse import parse_qs
@@ -26,7 +26,8 @@ from lambdas import kit, settings
 from lambdas.bearer import Bearers, ForbiddenError, IssuerError, UnauthorizedError, in_header
 from lambdas.caller import Caller
 from recourse.feed import Entry, cursor_of, position_of
-from recourse.live import CURSOR_PROBLEMS, cursor_problem, frame, opening, problem
+from recourse.live import CURSOR_PROBLEMS, cursor_problem, frame, opening
+from recourse.problems import MEDIA_TYPE, ProblemError
 from recourse.watch import Watch
 
 HEARTBEAT = 15
@@ -44,14 +45,6 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 logger = logging.getLogger(__name__)
-
-
-class _RefusedError(Exception):
-    """A request that is answered with a problem."""
-
-    def __init__(self, body: dict[str, Any]) -> None:
-        super().__init__(body["detail"])
-        self.body = body
 
 
 class Stream:
@@ -85,12 +78,12 @@ class Stream:
         try:
             who = await self._caller(scope)
             position, page = await self._beginning(scope, who.subject)
-        except _RefusedError as refused:
-            await _answer(send, refused.body)
+        except ProblemError as refusal:
+            await _answer(send, refusal)
             return
         except (BotoCoreError, ClientError, IssuerError):
             logger.exception("a stream was not opened")
-            await _answer(send, problem("try-again", "it may work in a moment"))
+            await _answer(send, ProblemError("try-again", "it may work in a moment"))
             return
         writing = asyncio.create_task(self._write(send, who, position, page))
         leaving = asyncio.create_task(_left(receive))
@@ -105,17 +98,17 @@ class Stream:
 
     async def _caller(self, scope: Scope) -> Caller:
         if not scope["path"].endswith("/events/stream"):
-            raise _RefusedError(problem("not-found", "the stream is at /events/stream"))
+            raise ProblemError("not-found", "the stream is at /events/stream")
         if scope["method"] != "GET":
-            raise _RefusedError(problem("not-allowed", "send a GET"))
+            raise ProblemError("not-allowed", "send a GET")
         token = in_header(_header(scope, b"authorization") or "")
         try:
             # Off the loop, for the issuer may have to be asked.
             return await asyncio.to_thread(self._bearers.verify, token, "sagas:read")
         except UnauthorizedError as error:
-            raise _RefusedError(problem("unauthorized", str(error))) from None
+            raise ProblemError("unauthorized", str(error)) from None
         except ForbiddenError as error:
-            raise _RefusedError(problem("forbidden", str(error))) from None
+            raise ProblemError("forbidden", str(error)) from None
 
     async def _beginning(self, scope: Scope, owner: str) -> tuple[int, list[Entry]]:
         """From where a request reads, and what is there already."""
@@ -128,7 +121,7 @@ class Stream:
             position = position_of(owner, cursor)
             return position, await self._watch.read(owner, position)
         except CURSOR_PROBLEMS as error:
-            raise _RefusedError(cursor_problem(error)) from None
+            raise cursor_problem(error) from None
 
     async def _write(self, send: Send, who: Caller, position: int, page: list[Entry]) -> None:
         lasts = min(self._seconds, max(0.0, who.until - self._clock()))
@@ -182,16 +175,16 @@ def _header(scope: Scope, name: bytes) -> str | None:
     return found[0].decode("latin-1") if found else None
 
 
-async def _answer(send: Send, refusal: Mapping[str, Any]) -> None:
+async def _answer(send: Send, refusal: ProblemError) -> None:
     headers = [
-        (b"content-type", b"application/problem+json"),
+        (b"content-type", MEDIA_TYPE.encode()),
         (b"cache-control", b"no-store"),
     ]
-    if refusal["status"] == 401:
+    if refusal.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    start = {"type": "http.response.start", "status": refusal["status"], "headers": headers}
+    start = {"type": "http.response.start", "status": refusal.status, "headers": headers}
     await send(start)
-    await send({"type": "http.response.body", "body": json.dumps(refusal).encode()})
+    await send({"type": "http.response.body", "body": json.dumps(refusal.body).encode()})
 
 
 @cache

@@ -17,9 +17,10 @@ from urllib.parse import unquote
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas import settings
+from recourse.problems import MEDIA_TYPE, ProblemError
 from recourse.step import TransientError
 from recourse.store.aws import client, credentials, is_passing, region, s3_endpoint
-from recourse.valet.errors import BadTokenError, ValetError
+from recourse.valet.errors import BadTokenError
 from recourse.valet.keys import By, Keys, moment
 from recourse.valet.objects import Bucket, Signed
 from recourse.valet.redeem import Part, Redeemer
@@ -27,14 +28,6 @@ from recourse.valet.redeem import Part, Redeemer
 LARGEST_BODY = 16 * 1024
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 logger = logging.getLogger(__name__)
-
-
-class _BadRequestError(Exception):
-    """The request cannot be read, or is wrong."""
-
-    def __init__(self, kind: str, status: int, title: str, detail: str, field: str = "") -> None:
-        super().__init__(detail)
-        self.problem = (kind, status, title, detail, field)
 
 
 @cache
@@ -52,13 +45,11 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer one request."""
     try:
         return _answer(event)
-    except _BadRequestError as error:
-        return _problem(*error.problem)
-    except ValetError as error:
+    except ProblemError as error:
         if isinstance(error, BadTokenError):
             # There is no key whose audit trail it could be in.
             logger.warning("a token that is none of ours, from %s: %s", _address(event), error)
-        return _problem(error.kind, error.status, error.title, str(error), error.field or "")
+        return _problem(error)
     except (TransientError, BotoCoreError, TimeoutError) as error:
         return _try_again(error)
     except ClientError as error:
@@ -118,17 +109,16 @@ def _body(event: dict[str, Any]) -> dict[str, Any]:
     content_type = headers.get("content-type", "application/json")
     if content_type.partition(";")[0].strip().lower() != "application/json":
         detail = f"Content-Type is {content_type!r}: send application/json"
-        raise _BadRequestError("not-json", 415, "The body is not JSON", detail)
+        raise ProblemError("not-json", detail)
     text = event.get("body") or ""
     if len(text) > LARGEST_BODY:
         detail = f"a body has at most {LARGEST_BODY} bytes"
-        raise _BadRequestError("too-large", 413, "The body is too large", detail)
+        raise ProblemError("too-large", detail)
     try:
         raw = base64.b64decode(text) if event.get("isBase64Encoded") else text
         body = json.loads(raw)
     except (ValueError, RecursionError):
-        detail = "the body is no JSON"
-        raise _BadRequestError("malformed", 400, "The request cannot be read", detail) from None
+        raise ProblemError("malformed", "the body is no JSON") from None
     if not isinstance(body, dict):
         raise _wrong("", "the body should be an object")
     return body
@@ -140,9 +130,10 @@ def _only(content: dict[str, Any], prefix: str, known: set[str]) -> None:
             raise _wrong(prefix + name, "is not known")
 
 
-def _wrong(field: str, message: str) -> _BadRequestError:
+def _wrong(field: str, message: str) -> ProblemError:
     detail = f"{field}: {message}" if field else message
-    return _BadRequestError("invalid", 422, "The request is wrong", detail, field)
+    errors = [{"field": field, "message": detail}] if field else []
+    return ProblemError("invalid", detail, errors=errors)
 
 
 def _address(event: dict[str, Any]) -> str:
@@ -152,30 +143,19 @@ def _address(event: dict[str, Any]) -> str:
 
 def _try_again(error: Exception) -> dict[str, Any]:
     logger.warning("%s: %s", type(error).__name__, error)
-    title = "It did not work now; try again"
-    return _problem("try-again", 503, title, "it may work in a moment")
+    return _problem(ProblemError("try-again", "it may work in a moment"))
 
 
 def _internal() -> dict[str, Any]:
     logger.exception("not foreseen")
-    title = "It did not work, and it is our fault"
-    return _problem("internal", 500, title, "the log has what happened")
+    return _problem(ProblemError("internal", "the log has what happened"))
 
 
-def _problem(kind: str, status: int, title: str, detail: str, field: str = "") -> dict[str, Any]:
-    """A problem, worded as the API words its own."""
-    content: dict[str, Any] = {
-        "type": f"urn:recourse:problem:{kind}",
-        "title": title,
-        "status": status,
-        "detail": detail,
-    }
-    if field:
-        content["errors"] = [{"field": field, "message": detail}]
-    headers = {"content-type": "application/problem+json"}
-    if status in (429, 503):
-        headers["retry-after"] = "60" if status == 429 else "1"
-    return _response(status, json.dumps(content, ensure_ascii=False), headers)
+def _problem(error: ProblemError) -> dict[str, Any]:
+    headers = {"content-type": MEDIA_TYPE}
+    if error.status in (429, 503):
+        headers["retry-after"] = "60" if error.status == 429 else "1"
+    return _response(error.status, json.dumps(error.body, ensure_ascii=False), headers)
 
 
 def _response(status: int, body: str, headers: dict[str, str] | None = None) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from lambdas import kit
 from lambdas.authorise import subprotocols
 from recourse.connections import TOLD_A_MINUTE, GoneError
 from recourse.feed import cursor_of, position_of
-from recourse.live import CURSOR_PROBLEMS, cursor_problem, problem
+from recourse.live import CURSOR_PROBLEMS, cursor_problem
+from recourse.problems import ProblemError, problem
 
 SUBPROTOCOL = "recourse.v1"
 LONGEST_MESSAGE = 4096
@@ -24,14 +25,6 @@ LONGEST_ID = 128
 OPENS = 1
 """Seconds before a new connection is looked after: it is not open before `$connect` is answered."""
 logger = Logger()
-
-
-class _WrongError(Exception):
-    """A message that cannot be followed; the problem says why."""
-
-    def __init__(self, kind: str, detail: str) -> None:
-        super().__init__(detail)
-        self.problem = problem(kind, detail)
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
@@ -55,7 +48,7 @@ def _connect(event: dict[str, Any], owner: str, name: str) -> dict[str, Any]:
         position = position_of(owner, after) if after else kit.feed().head(owner)
     except CURSOR_PROBLEMS as error:
         # A browser never sees how a handshake was answered, so this is told when it is open.
-        refusal = cursor_problem(error)
+        refusal = cursor_problem(error).body
     until = int(event["requestContext"]["authorizer"]["until"])
     kit.connections().open(owner, name, position, until=until, refusal=refusal)
     # What came meanwhile woke nobody for this connection, and what came before it never will.
@@ -77,8 +70,8 @@ def _hear(owner: str, name: str, body: str) -> None:
             asked = _read(body)
             is_subscribe = asked["action"] == "subscribe"
             answer = _subscribe(owner, name, asked) if is_subscribe else {"type": "pong"}
-        except _WrongError as wrong:
-            pusher.tell(name, {"type": "error", "problem": wrong.problem})
+        except ProblemError as wrong:
+            pusher.tell(name, {"type": "error", "problem": wrong.body})
             return
         pusher.tell(name, answer)
         if is_subscribe:
@@ -87,23 +80,23 @@ def _hear(owner: str, name: str, body: str) -> None:
 
 def _read(body: str) -> dict[str, Any]:
     if len(body) > LONGEST_MESSAGE:
-        raise _WrongError("too-large", f"a message has at most {LONGEST_MESSAGE} characters")
+        raise ProblemError("too-large", f"a message has at most {LONGEST_MESSAGE} characters")
     try:
         asked = json.loads(body)
     except (ValueError, RecursionError):
         asked = None
     if not isinstance(asked, dict):
-        raise _WrongError("malformed", "send a JSON object with an action")
+        raise ProblemError("malformed", "send a JSON object with an action")
     known = {"subscribe": {"action", "saga_id", "after"}, "ping": {"action"}}
     action = asked.get("action")
     if not isinstance(action, str) or action not in known:
-        raise _WrongError("malformed", "action: there are subscribe and ping")
+        raise ProblemError("malformed", "action: there are subscribe and ping")
     if strange := sorted(set(asked) - known[action]):
-        raise _WrongError("malformed", f"{strange[0][:LONGEST_ID]}: {action} has no such field")
+        raise ProblemError("malformed", f"{strange[0][:LONGEST_ID]}: {action} has no such field")
     for field in ("saga_id", "after"):
         value = asked.get(field)
         if value is not None and not (isinstance(value, str) and 1 <= len(value) <= LONGEST_ID):
-            raise _WrongError("malformed", f"{field}: should have 1 to {LONGEST_ID} characters")
+            raise ProblemError("malformed", f"{field}: should have 1 to {LONGEST_ID} characters")
     return asked
 
 
@@ -114,7 +107,6 @@ def _subscribe(owner: str, name: str, asked: dict[str, Any]) -> dict[str, Any]:
         position = position_of(owner, after) if after else feed.head(owner)
         feed.read(owner, position, limit=1)
     except CURSOR_PROBLEMS as error:
-        refusal = cursor_problem(error)
-        raise _WrongError(refusal["type"].rpartition(":")[2], refusal["detail"]) from None
+        raise cursor_problem(error) from None
     kit.connections().subscribe(owner, name, position, saga_id)
     return {"type": "subscribed", "saga_id": saga_id, "cursor": cursor_of(owner, position)}

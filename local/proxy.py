@@ -29,6 +29,7 @@ from websockets.typing import Subprotocol
 from local import provider
 from local.callers import PROXY_HEADER, is_named, is_of_another_page, proxy_pass
 from local.issuer import Issuer
+from recourse.problems import MEDIA_TYPE, untyped
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 # RFC 9110, 7.6.1: these belong to one connection.
@@ -280,7 +281,5 @@ def _through(
 
 def _problem(status: int, detail: str) -> Response:
     return JSONResponse(
-        {"type": "about:blank", "title": "Local cloud", "status": status, "detail": detail},
-        status_code=status,
-        media_type="application/problem+json",
+        untyped("Local cloud", status, detail), status_code=status, media_type=MEDIA_TYPE
     )

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from recourse.feed import Entry, Feed
-from recourse.live import CURSOR_PROBLEMS, cursor_problem, message, problem
+from recourse.live import CURSOR_PROBLEMS, cursor_problem, message
+from recourse.problems import problem
 from recourse.step import Item, TransientError
 from recourse.store.contention import ConditionFailedError
 from recourse.store.expressions import ABSENT, PRESENT, AtMost, LessThan, When
@@ -376,7 +377,7 @@ class Pusher:
                     return True
                 position = held.position
         except CURSOR_PROBLEMS as error:
-            self.refuse(held, cursor_problem(error))
+            self.refuse(held, cursor_problem(error).body)
             return True
         except Exception:
             self.connections.let_go(held, position, whatever=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NoReturn, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 from urllib.parse import unquote
 
 from aws_lambda_powertools import Logger
@@ -11,10 +11,10 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas import kit, settings
+from lambdas.api import about, http, valet, webhooks
 from lambdas.api import events as feed
-from lambdas.api import http, valet, webhooks
+from lambdas.api.about import VERSION as VERSION
 from lambdas.api.models import Redrive, Resolution
-from lambdas.api.problems import ProblemError, refused
 from recourse import chaos, events, limits
 from recourse.ledger import (
     KeyReusedError,
@@ -24,13 +24,13 @@ from recourse.ledger import (
     digest,
     saga_id,
 )
+from recourse.problems import ProblemError, invalid
 from recourse.projection import AT_REST, STATUSES
 from recourse.saga import Coordination, Saga
 from recourse.step import Item, TransientError
 from recourse.store.aws import is_passing
 from recourse.store.cursors import BadCursorError
 from recourse.store.items import decode_item, request
-from recourse.valet.errors import ValetError
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
 from statemachines.fields import is_id
@@ -40,14 +40,13 @@ if TYPE_CHECKING:
 
     from recourse.projection import Status
 
-VERSION = "0.1.0"
 PUT_TRIES = 10
 LONGEST_ID = 128
 LONGEST_KEY = 512
 TOLD = 20
 """How many reasons and sagas of a dead-letter queue an answer names, the most frequent first."""
 app = APIGatewayHttpResolver()
-for part in (valet, feed, webhooks):
+for part in (valet, feed, webhooks, about):
     app.include_router(part.routes)  # before the routes here that take any path
 logger = Logger()
 
@@ -60,11 +59,6 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 @app.exception_handler(ProblemError)
 def _problem(error: ProblemError) -> Response[str]:
     return http.problem(error)
-
-
-@app.exception_handler(ValetError)
-def _refused_key(error: ValetError) -> Response[str]:
-    return http.problem(refused(error))
 
 
 @app.exception_handler([TransientError, BotoCoreError, TimeoutError])
@@ -174,7 +168,7 @@ def page() -> Response[str]:
     status: Status | None = query.get("status")  # type: ignore[assignment]
     key = query.get("business_key")
     if key is not None and not 1 <= len(key) <= LONGEST_KEY:
-        _wrong("business_key", f"should have 1 to {LONGEST_KEY} characters")
+        raise invalid("business_key", f"should have 1 to {LONGEST_KEY} characters")
     try:
         records, cursor = kit.ledger().page(
             owner=None if who.is_operator else who.subject,
@@ -213,7 +207,7 @@ def resolve(saga_id: str, step: str) -> Response[str]:
     asked = http.body(event, Resolution)
     reason = (asked["reason"] or "").strip()
     if asked["action"] == "skip" and not reason:
-        _wrong("reason", "a skip needs one")
+        raise invalid("reason", "a skip needs one")
     try:
         record = kit.ledger().resolve(
             record.saga_id,
@@ -254,7 +248,7 @@ def _must_be_there(owner: str, documents: Mapping[str, str]) -> None:
     missing = kit.valet_keys().missing(owner, list(dict.fromkeys(documents.values())))
     for name, document in documents.items():
         if document in missing:
-            _wrong(f"documents.{name}", f"there is no document {document!r} of yours")
+            raise invalid(f"documents.{name}", f"there is no document {document!r} of yours")
 
 
 def _run(record: Record) -> None:
@@ -323,13 +317,7 @@ def _coordination(asked: str | None, saga: Saga) -> Coordination:
 
 def _one_of(name: str, value: str | None, allowed: Mapping[str, Any] | tuple[str, ...]) -> None:
     if value is not None and value not in allowed:
-        _wrong(name, f"should be one of {', '.join(allowed)}")
-
-
-def _wrong(name: str, message: str) -> NoReturn:
-    raise ProblemError(
-        "invalid", f"{name}: {message}", errors=[{"field": name, "message": message}]
-    )
+        raise invalid(name, f"should be one of {', '.join(allowed)}")
 
 
 # Dead-letter queues.
@@ -420,7 +408,9 @@ def put_holding(kind: str, thing: str) -> Response[str]:
     _holding(kind)
     thing = unquote(thing)
     if not is_id(thing) or len(thing) > LONGEST_ID:
-        _wrong("id", f"should have at most {LONGEST_ID} characters, no space, slash or number sign")
+        raise invalid(
+            "id", f"should have at most {LONGEST_ID} characters, no space, slash or number sign"
+        )
     holding = HOLDINGS[kind]
     body = http.body(app.current_event, holding.body)
     table = kit.service_tables()[holding.service]
@@ -436,32 +426,3 @@ def put_holding(kind: str, thing: str) -> Response[str]:
             continue
         return http.answer(200 if row else 201, holding.show(_row(kind, thing) or {}))
     raise ProblemError("try-again", "others keep changing it")
-
-
-# Open to everybody.
-
-
-@app.get("/health")
-def health() -> Response[str]:
-    """Say that it is there, and what it is."""
-    live = {"sse": settings.required("SSE_URL"), "ws": settings.required("WEBSOCKET_URL")}
-    told = {"status": "ok", "version": VERSION, "chaos": settings.chaos(), "events": live}
-    return http.answer(200, told)
-
-
-@app.get("/openapi.json")
-def openapi() -> Response[str]:
-    """Describe the API."""
-    from lambdas.api.openapi import document
-
-    return http.answer(200, document(VERSION), headers={"cache-control": "max-age=300"})
-
-
-@app.get("/docs")
-def docs() -> Response[str]:
-    """Show the description to a person."""
-    from lambdas.api.openapi import page
-
-    return http.answer(
-        200, page(), content_type="text/html; charset=utf-8", headers={"cache-control": "no-cache"}
-    )

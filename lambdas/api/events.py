@@ -11,9 +11,9 @@ from aws_lambda_powertools.event_handler.router import APIGatewayHttpRouter
 
 from lambdas import kit
 from lambdas.api import http
-from lambdas.api.problems import ProblemError
 from recourse.feed import ExpiredCursorError, ForeignCursorError, cursor_of, position_of
 from recourse.live import frame, opening
+from recourse.problems import ProblemError
 from recourse.store.cursors import BadCursorError
 
 DEFAULT_PAGE, LARGEST_PAGE = 100, 500

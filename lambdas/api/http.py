@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from lambdas.api.problems import ProblemError
 from lambdas.caller import Caller, scopes_of
+from recourse.problems import MEDIA_TYPE, ProblemError, invalid
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
@@ -108,10 +108,7 @@ def number(
     if text is None:
         return default
     if not (text.isascii() and text.isdigit()) or not least <= int(text[:9]) <= most:
-        message = f"should be a number from {least} to {most}"
-        raise ProblemError(
-            "invalid", f"{name}: {message}", errors=[{"field": name, "message": message}]
-        )
+        raise invalid(name, f"should be a number from {least} to {most}")
     return int(text)
 
 
@@ -136,6 +133,4 @@ def answer(
 def problem(error: ProblemError) -> Response[str]:
     """A problem as an answer."""
     headers = {"retry-after": "1"} if error.status == 503 else {}
-    return answer(
-        error.status, error.body, headers=headers, content_type="application/problem+json"
-    )
+    return answer(error.status, error.body, headers=headers, content_type=MEDIA_TYPE)

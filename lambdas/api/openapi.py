@@ -1,19 +1,19 @@
-"""The API's description, OpenAPI 3.1, made from the very models that validate requests."""
+"""The API's description, OpenAPI 3.1, made from the very models that validate requests.
+
+`recourse compile` writes it to openapi.json, which is what the API answers: no function makes it.
+"""
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.resources import files
 from typing import Any, get_args
 
-from aws_lambda_powertools.event_handler import openapi as powertools_openapi
 from pydantic import TypeAdapter
 
 from lambdas.api.events import DEFAULT_PAGE, LARGEST_PAGE
 from lambdas.api.http import LONGEST_WAIT
 from lambdas.api.models import Redrive, Registration, Replay, Resolution, ValetKey
-from lambdas.api.problems import TYPES
 from recourse.chaos import FAULTS
+from recourse.problems import MEDIA_TYPE, TYPES, urn
 from recourse.projection import STATUSES
 from recourse.saga import Coordination
 from services.holdings import HOLDINGS, AccountBody, CountedBody
@@ -118,7 +118,7 @@ REDRIVEN = _object(
 )
 PROBLEM = _object(
     {
-        "type": {"type": "string", "enum": [f"urn:recourse:problem:{kind}" for kind in TYPES]},
+        "type": {"type": "string", "enum": [urn(kind) for kind in TYPES]},
         "title": TEXT,
         "status": NUMBER,
         "detail": TEXT,
@@ -238,7 +238,7 @@ def _problems(*statuses: int) -> Schema:
     """The problems of a call; any that needs a token may also meet these four."""
     found: Schema = {}
     for status in sorted({*statuses, 401, 403, 500, 503}):
-        content = {"application/problem+json": {"schema": _ref("Problem")}}
+        content = {MEDIA_TYPE: {"schema": _ref("Problem")}}
         if status in (401, 403):
             content["application/json"] = {"schema": GATEWAY}
         titles = "; ".join(title for known, title in TYPES.values() if known == status)
@@ -276,7 +276,6 @@ def _operation(summary: str, scope: str | None, responses: Schema, **more: Any) 
     return {"summary": summary, "security": security, "responses": responses} | more
 
 
-@cache
 def document(version: str) -> Schema:
     """The whole description.
 
@@ -835,22 +834,3 @@ def _open_paths() -> Schema:
             )
         },
     }
-
-
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Recourse: the API</title>
-<style>{css}</style></head>
-<body><div id="swagger-ui"></div><script>{script}</script>
-<script>SwaggerUIBundle({{url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true}})</script>
-</body></html>
-"""
-
-
-@cache
-def page() -> str:
-    """The description as a page, with everything that it needs in it."""
-    assets = files(powertools_openapi) / "swagger_ui"
-    return PAGE.format(
-        css=(assets / "swagger-ui.min.css").read_text(),
-        script=(assets / "swagger-ui-bundle.min.js").read_text(),
-    )

@@ -15,7 +15,7 @@ from aws_lambda_powertools.event_handler.router import APIGatewayHttpRouter
 from lambdas import kit
 from lambdas.api import http
 from lambdas.api.models import ValetKey
-from lambdas.api.problems import ProblemError
+from recourse.problems import ProblemError, invalid
 from recourse.store.cursors import BadCursorError
 from recourse.valet.keys import By, Key, moment
 from statemachines import SAGAS
@@ -38,9 +38,7 @@ def issue() -> Response[str]:
     who = http.caller(event, SCOPE)
     asked = http.body(event, ValetKey)
     if (asked["operation"] == "upload") != (asked["upload"] is not None):
-        message = "an upload says what it will be, a download does not"
-        errors = [{"field": "upload", "message": message}]
-        raise ProblemError("invalid", f"upload: {message}", errors=errors)
+        raise invalid("upload", "an upload says what it will be, a download does not")
     issued = kit.valet_issuer().issue(
         who.subject,
         asked["operation"],
@@ -103,8 +101,7 @@ def revoke(key_id: str) -> Response[str]:
     who = http.caller(event, SCOPE, or_operator=True)
     withdraw = event.query_string_parameters.get("withdraw", "false")
     if withdraw not in ("true", "false"):
-        errors = [{"field": "withdraw", "message": "should be true or false"}]
-        raise ProblemError("invalid", "withdraw: should be true or false", errors=errors)
+        raise invalid("withdraw", "should be true or false")
     committer = kit.valet_committer()
     end = committer.withdraw if withdraw == "true" else committer.revoke
     end(_id(key_id), _by(event, who), _owner(who))
@@ -125,8 +122,7 @@ def introspect() -> Response[str]:
     except ValueError as problem:
         raise ProblemError("malformed", "the body is no form") from problem
     if len(tokens) != 1:
-        errors = [{"field": "token", "message": "should be there once"}]
-        raise ProblemError("invalid", "token: should be there once", errors=errors)
+        raise invalid("token", "should be there once")
     return http.answer(200, kit.valet_issuer().introspect(tokens[0]))
 
 

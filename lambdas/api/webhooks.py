@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from aws_lambda_powertools.event_handler import Response
@@ -15,7 +15,7 @@ from aws_lambda_powertools.event_handler.router import APIGatewayHttpRouter
 
 from lambdas import kit, settings
 from lambdas.api import http
-from lambdas.api.problems import ProblemError
+from recourse.problems import ProblemError, invalid
 from recourse.projection import is_hidden
 from recourse.store.cursors import BadCursorError
 
@@ -42,7 +42,7 @@ def register() -> Response[str]:
         loopback = settings.loopback()
         checked(taken_apart(asked["url"], loopback=loopback), loopback=loopback)
     except (ForbiddenAddressError, UnresolvedError) as problem:
-        _wrong("url", str(problem))
+        raise invalid("url", str(problem)) from None
     kinds = list(dict.fromkeys(asked["events"] or ["*"]))
     try:
         made = kit.webhooks().register(owner, asked["url"], kinds, kit.feed().head(owner))
@@ -110,7 +110,7 @@ def replay(webhook_id: str) -> Response[str]:
     webhook = _owned(webhook_id)
     asked = http.body(event, Replay)
     if set(asked) not in ({"event_id"}, {"from", "to"}):
-        _wrong("event_id", "send either event_id, or both from and to")
+        raise invalid("event_id", "send either event_id, or both from and to")
     if webhook.status != "ENABLED":
         raise ProblemError("webhook-disabled", "enable it, and replay then")
     if "from" in asked:
@@ -179,7 +179,7 @@ def _replay_range(webhook: Webhook, since: datetime, until: datetime) -> str:
     from recourse.events import moment
 
     if until < since:
-        _wrong("to", "should not be before from")
+        raise invalid("to", "should not be before from")
     feed = kit.feed()
     replay_id = kit.webhooks().plan(
         webhook,
@@ -213,13 +213,7 @@ def _moment(asked: dict[str, str], name: str) -> datetime:
         found = datetime.fromisoformat(asked[name])
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
-        _wrong(name, "should be a moment, as 2026-11-24T12:00:00Z")
-
-
-def _wrong(name: str, message: str) -> NoReturn:
-    raise ProblemError(
-        "invalid", f"{name}: {message}", errors=[{"field": name, "message": message}]
-    )
+        raise invalid(name, "should be a moment, as 2026-11-24T12:00:00Z") from None
 
 
 def _links(webhook: Webhook) -> dict[str, str]:

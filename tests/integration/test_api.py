@@ -28,13 +28,12 @@ from schemathesis.specs.openapi.checks import (
 
 import lambdas.api as api_module
 from lambdas import kit
-from lambdas.api import problems
-from lambdas.api.openapi import document as describe
-from recourse import limits
+from recourse import limits, problems
 from recourse.ledger import Ledger, saga_id
 from recourse.store.aws import THROTTLE_CODES
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
+from tests.description import DESCRIPTION
 from tests.integration.lending import URL, lending
 from tests.integration.trips import TRIP, must_agree, stock
 from tests.moto.calls import before
@@ -1162,7 +1161,7 @@ def wsgi(environ: dict[str, Any], start_response: Callable[..., Any], *, who: Ca
     return [answer.text.encode()]
 
 
-described = schemathesis.openapi.from_dict(describe(api_module.VERSION))
+described = schemathesis.openapi.from_dict(DESCRIPTION)
 described.app = partial(wsgi, who=Caller("schema", f"operator {TRAVELLER}"))
 # Valet keys and webhooks have tests of their own; a stream waits for what comes, and has too.
 schema = described.exclude(path_regex=r"^/(valet-keys|v/|webhooks|\.well-known|events/stream)")

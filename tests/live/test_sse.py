@@ -16,14 +16,12 @@ from typing import Any
 import httpx
 import pytest
 
-from lambdas.api.problems import TYPES
 from lambdas.bearer import Bearers
 from lambdas.sse import Stream
 from local import ROOT
 from local.cloud import _free_port
 from local.issuer import AUDIENCE, Issuer
 from recourse.feed import Feed, cursor_of
-from recourse.live import PROBLEMS
 from recourse.watch import PAGE, Watch
 from tests.live.conftest import append
 from tests.live.test_push import expire
@@ -376,12 +374,6 @@ def test_a_feed_that_cannot_be_looked_at_is_looked_at_again(
             assert await answer.events(1) == [1]
 
     run(work())
-
-
-def test_problems_are_worded_as_the_api_words_them() -> None:
-    shared = set(PROBLEMS) & set(TYPES)
-    assert shared >= {"bad-cursor", "foreign-cursor", "cursor-expired", "unauthorized"}
-    assert {kind: PROBLEMS[kind] for kind in shared} == {kind: TYPES[kind] for kind in shared}
 
 
 def test_the_start_script_serves_the_app_as_the_web_adapter_asks_for_it(issuer: Issuer) -> None:

@@ -15,8 +15,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from lambdas.api import VERSION
-from lambdas.api.openapi import document
+from tests.description import DESCRIPTION
 from tests.profile import examples
 from tests.valet.conftest import Ground
 
@@ -37,7 +36,7 @@ def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[by
     return [answer.text.encode()]
 
 
-described = schemathesis.openapi.from_dict(document(VERSION))
+described = schemathesis.openapi.from_dict(DESCRIPTION)
 described.app = wsgi
 schema = described.include(path_regex=r"^/(valet-keys|v/|\.well-known)")
 
@@ -58,7 +57,7 @@ def test_every_answer_is_as_described(valet: Ground, case: Case[Any]) -> None:
 
 def test_a_keys_whole_life_is_as_described(valet: Ground) -> None:
     """Those answers that no generated request comes by."""
-    schemas = document(VERSION)["components"]["schemas"]
+    schemas = DESCRIPTION["components"]["schemas"]
     issued = valet.issue()
     redeemed = valet.redeem(issued["token"]).json
     valet.land(issued["key_id"])

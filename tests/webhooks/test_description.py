@@ -15,8 +15,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from lambdas.api import VERSION
-from lambdas.api.openapi import document
+from tests.description import DESCRIPTION
 from tests.profile import examples
 from tests.webhooks.conftest import URL, Ground, ground, problem
 
@@ -93,7 +92,7 @@ def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[by
     return [answer.text.encode()]
 
 
-described = schemathesis.openapi.from_dict(document(VERSION))
+described = schemathesis.openapi.from_dict(DESCRIPTION)
 described.app = wsgi
 schema = described.include(path_regex=r"^/webhooks")
 
@@ -114,7 +113,7 @@ def test_every_answer_is_as_described(shared: Ground, case: Case[Any]) -> None:
 
 def test_a_webhooks_whole_life_is_as_described(shared: Ground) -> None:
     """Those answers that no generated request comes by."""
-    schemas = document(VERSION)["components"]["schemas"]
+    schemas = DESCRIPTION["components"]["schemas"]
     made = shared.register()
     shared.do(made, "test")
     shared.run()

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import UTC, datetime
 from importlib import import_module
 from types import MappingProxyType
@@ -135,9 +135,31 @@ class Document:
     content_type: str
 
 
+def plain(value: Any) -> Any:
+    """A value as JSON has it: of a dataclass, as money is, its fields; views become copies."""
+    if isinstance(value, str | int | None):
+        return value
+    if isinstance(value, Mapping):
+        return {name: plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if is_dataclass(value) and not isinstance(value, type | AtLeast):
+        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
+    return value
+
+
+def _plain_write(write: Write) -> Write:
+    if isinstance(write, Put):
+        return replace(write, item=plain(write.item))
+    return replace(write, put=plain(write.put), when=plain(write.when))
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a step writes and answers. `result` must be JSON without floats.
+    """What a step writes and answers.
+
+    All of it is plain, whatever it was made of: `result` is JSON without floats, rows are rows
+    (`plain`).
 
     Raises:
         ValueError: There are more writes than one transaction holds.
@@ -150,6 +172,8 @@ class Decision:
     def __post_init__(self) -> None:
         if len(self.writes) > MOST_WRITES:
             raise ValueError(f"{len(self.writes)} writes: one transaction holds {MOST_WRITES}")
+        object.__setattr__(self, "result", plain(self.result))
+        object.__setattr__(self, "writes", tuple(map(_plain_write, self.writes)))
 
 
 def frozen(value: Any) -> Any:

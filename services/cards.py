@@ -16,8 +16,18 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from recourse.money import CurrencyMismatchError, money, total
-from recourse.step import Call, Decision, Put, Refusal, TransientError, Update, action, undo
+from recourse.money import CurrencyMismatchError, Money
+from recourse.step import (
+    Call,
+    Decision,
+    Put,
+    Refusal,
+    TransientError,
+    Update,
+    action,
+    plain,
+    undo,
+)
 
 LONGEST = 10.0
 """Seconds that one call of the provider may take, and never longer than the try may call."""
@@ -66,8 +76,8 @@ def payment_key(call: Call) -> str:
 )
 def authorise(call: Call[AuthoriseAsk]) -> Decision:
     """Have the provider set aside the sum of the earlier results' prices."""
-    amount = total(result["price"] for result in call.results.values() if result)
-    asked = {"reference": reference(call), "card": call.ask.card.token, **amount}
+    amount = Money.total(Money.of(one["price"]) for one in call.results.values() if one)
+    asked = {"reference": reference(call), "card": call.ask.card.token, **plain(amount)}
     status, said = _ask(call, "POST", "/payments", asked)
     if status == 402:
         raise CardDeclinedError(said["error"])
@@ -134,7 +144,7 @@ def _captured(call: Call, said: dict[str, Any]) -> Decision:
 def _result(said: dict[str, Any]) -> dict[str, Any]:
     return {
         "payment": said["reference"],
-        "amount": money(said["amount"], said["currency"]),
+        "amount": Money.of(said),
         "status": said["status"],
     }
 

@@ -10,13 +10,13 @@ from typing import Any
 from moto.dynamodb.models import dynamodb_backends
 
 from recourse.items import decode_item, encode_item
-from recourse.money import money
 from recourse.runtime import StepRunner
 from recourse.step import Put, Refusal, StepCancelledError, TransientError
 from services import cards, cars, flights, hotels, inventory, payments
 from services.holdings import HOLDINGS
 from tests.integration.bench import TABLE, Bench
 from tests.moto.handlers import ACCOUNT
+from tests.prices import money
 
 Outcome = tuple[str, Any]
 """How a phase came out: `answered` and with what, or `raised` and by which name."""

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recourse.money import CurrencyMismatchError, money
+from recourse.money import CurrencyMismatchError
 from recourse.step import MOST_WRITES, Call, Decision, Item, Update
 from services import counted, inventory, invoices
 from services.inventory import MOST_SKUS, Line, ReserveAsk
+from tests.prices import money
 from tests.unit.test_services import CALL, apply
 
 SKUS = ("kettle", "mug", "pan")

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recourse.items import decode_item, encode, encode_item
-from recourse.money import CurrencyMismatchError, money, total
+from recourse.money import CurrencyMismatchError, Money
 from recourse.step import AtLeast, Call, Decision, Item, Put, Update
 from services import cars, counted, flights, hotels, invoices, payments
+from tests.prices import money
 
 CALL = Call(
     saga_id="5a9a1d",
@@ -143,7 +144,7 @@ def test_a_payment_is_declined_for_the_business_s_reasons() -> None:
     with pytest.raises(CurrencyMismatchError):
         payments.authorise(replace(PAY, items=[ACCOUNT | {"currency": "EUR"}]))
     with pytest.raises(CurrencyMismatchError):
-        total([money(1, "INR"), money(1, "EUR")])
+        Money.total([Money(1, "INR"), Money(1, "EUR")])
 
 
 @pytest.mark.parametrize(

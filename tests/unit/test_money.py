@@ -52,7 +52,7 @@ def test_currencies_are_never_mixed() -> None:
 def test_a_decision_writes_and_answers_it_plainly() -> None:
     price = Money(1899, "INR")
     shown = {"amount": 1899, "currency": "INR"}
-    decision = Decision(
+    decision: Decision = Decision(
         result={"price": price, "lines": ({"price": price},)},
         writes=[
             Put({"pk": "a", "price": price, "all": [price]}),

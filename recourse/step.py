@@ -31,6 +31,8 @@ from importlib import import_module
 from types import GenericAlias, MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
 
+from recourse.ids import SagaId
+
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
 else:
@@ -213,7 +215,7 @@ class Call(Generic[Ask_co, Given_co]):
             only where the action or the undo is `external`.
     """
 
-    saga_id: str
+    saga_id: SagaId
     saga: str
     step: str
     owner: str

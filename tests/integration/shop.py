@@ -9,6 +9,7 @@ from typing import Any
 
 from moto.dynamodb.models import dynamodb_backends
 
+from recourse.ids import SagaId
 from recourse.items import decode_item, encode_item
 from recourse.runtime import StepRunner
 from recourse.step import Put, Refusal, StepCancelledError, TransientError
@@ -66,9 +67,9 @@ class Shop:
             assert isinstance(write, Put)
             self._table.put_item(encode_item(write.item))
 
-    def saga(self, name: str) -> str:
+    def saga(self, name: str) -> SagaId:
         """The id of a saga of this shop."""
-        return f"{self.thing}-{name}"
+        return SagaId.of("shop", self.thing, name)
 
     def ask(
         self, step: str, phase: str, saga: str = "one", *, quantity: int = 1, price: int = PRICE

@@ -32,7 +32,8 @@ from lambdas.api import problems
 from lambdas.api.openapi import document as describe
 from recourse import limits
 from recourse.aws import THROTTLE_CODES
-from recourse.ledger import Ledger, saga_id
+from recourse.ids import SagaId
+from recourse.ledger import Ledger
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
 from tests.integration.lending import URL, lending
@@ -351,7 +352,7 @@ def test_a_request_that_has_grown_too_large_by_its_defaults_is_a_413(
     monkeypatch.setattr(limits, "REQUEST", limits.size(TRIP))
     found = problem(asha.start(TRIP, key="grown"), 413, "too-large")
     assert "a request must be at most" in found["detail"]
-    assert not shared.ledger.get(saga_id("travel-booking", "asha", "grown"))
+    assert not shared.ledger.get(SagaId.of("travel-booking", "asha", "grown"))
 
 
 @pytest.mark.parametrize("asked", ["", "both", "Orchestration"])

@@ -45,9 +45,10 @@ from recourse.aws import client
 from recourse.choreography import listeners
 from recourse.deadletters import DeadletterQueue, RestingQueue, deadletters_of
 from recourse.failures import reported
+from recourse.ids import SagaId
 from recourse.items import decode_item, request
 from recourse.lease import Lease
-from recourse.ledger import Ledger, Record, digest, saga_id
+from recourse.ledger import Ledger, Record, digest
 from recourse.listener import RECEIVES, Listener
 from recourse.listing import INDEXES
 from recourse.markers import Markers
@@ -198,7 +199,7 @@ class Ground:
         declared = self.sagas[saga]
         record, _ = self.ledger.start(
             Record(
-                saga_id=saga_id(saga, owner, key),
+                saga_id=SagaId.of(saga, owner, key),
                 saga=saga,
                 owner=owner,
                 business_key=body[declared.business_key],

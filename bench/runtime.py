@@ -33,7 +33,7 @@ ROW = {
 }
 TASK: dict[str, Any] = {
     "saga": {
-        "id": "travel-booking-0123456789abcdef0123456789abcdef",
+        "id": "0123456789abcdef0123456789abcdef",
         "name": "travel-booking",
         "owner": "asha",
         "business_key": "t-1",

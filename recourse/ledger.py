@@ -17,6 +17,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from recourse import events
+from recourse.ids import SagaId
 from recourse.listing import (
     BY_KEY,
     BY_OWNER,
@@ -62,11 +63,6 @@ class UnknownSagaError(LookupError):
     """The ledger has no such saga."""
 
 
-def saga_id(saga: str, owner: str, key: str) -> str:
-    """The id of a saga, and the name of its execution: the same start has the same id."""
-    return hashlib.sha256(json.dumps([saga, owner, key]).encode()).hexdigest()[:32]
-
-
 def digest(body: Mapping[str, Any]) -> str:
     """What tells one request body from another, whatever the order of its fields."""
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
@@ -90,7 +86,7 @@ class Record:
         retold_at: When its events were last told again.
     """
 
-    saga_id: str
+    saga_id: SagaId
     saga: str
     owner: str
     business_key: str
@@ -533,7 +529,7 @@ def _row(record: Record) -> dict[str, Any]:
 
 def _record(row: Mapping[str, Any]) -> Record:
     fields = {name: value for name, value in row.items() if name not in _NOT_OF_THE_RECORD}
-    return Record(saga_id=row["pk"], **fields)
+    return Record(saga_id=SagaId(row["pk"]), **fields)
 
 
 _NOT_OF_THE_RECORD = {"pk", "started", *attributes("", "", "", "")}

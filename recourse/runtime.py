@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from recourse import asks, chaos, events, limits
 from recourse.barrier import Barrier, MarkerFound, Side, millis
 from recourse.failures import own_failure, understand
+from recourse.ids import SagaId
 from recourse.step import (
     Action,
     Call,
@@ -116,7 +117,7 @@ class Task:
             AskError: What is asked cannot be made of the request.
         """
         call = Call(
-            saga_id=self.saga["id"],
+            saga_id=SagaId(self.saga["id"]),
             saga=self.saga["name"],
             step=self.step,
             owner=self.saga["owner"],

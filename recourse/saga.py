@@ -27,13 +27,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Generic, Literal
 
 from recourse import limits
 from recourse.hints import types_of
 from recourse.request import may_be_none
 from recourse.request import request_model as request_model
-from recourse.step import Action, Confirm, Undo
+from recourse.step import Action, Confirm, Result, Undo
 
 Coordination = Literal["orchestration", "choreography"]
 Role = Literal["compensable", "pivot", "retriable"]
@@ -69,13 +69,14 @@ THROTTLED = Retry(attempts=60, interval=1, cap=60)
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Generic[Result]):
     """One step: what it does, how it is undone, what it takes and how long it may take.
 
     Args:
         name: Unique in its saga, lower case with underscores, at most 69 characters.
         action: What it does.
-        undo: What takes its effect back; required before the pivot, refused from the pivot on.
+        undo: What takes its effect back, given what the action answers; required before the
+            pivot, refused from the pivot on.
         confirm: How its hold becomes a booking once the pivot has acted; optional.
         takes: Fields of the request that it is given: each makes the field of this name of what
             the action asks for, and fits it by type. A step whose every such field is None in the
@@ -89,8 +90,8 @@ class Step:
     """
 
     name: str
-    action: Action
-    undo: Undo | None = None
+    action: Action[Any, Result]
+    undo: Undo[Any, Result] | None = None
     confirm: Confirm | None = None
     takes: Sequence[str] = ()
     after: Sequence[str] = ()

@@ -25,11 +25,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import UTC, datetime
 from importlib import import_module
-from types import MappingProxyType
+from types import GenericAlias, MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
+
+from recourse.ids import SagaId
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -53,6 +55,10 @@ class Nothing:
 Ask = TypeVar("Ask", default=object)
 Ask_co = TypeVar("Ask_co", covariant=True, default=object)
 Ask_contra = TypeVar("Ask_contra", contravariant=True, default=Any)
+Result = TypeVar("Result", default=Any)
+Result_co = TypeVar("Result_co", covariant=True, default=Any)
+Given_co = TypeVar("Given_co", covariant=True, default=Any)
+Given_contra = TypeVar("Given_contra", contravariant=True, default=Any)
 
 
 class Refusal(Exception):
@@ -135,21 +141,45 @@ class Document:
     content_type: str
 
 
+def plain(value: Any) -> Any:
+    """A value as JSON has it: of a dataclass, as money is, its fields; views become copies."""
+    if isinstance(value, str | int | None):
+        return value
+    if isinstance(value, Mapping):
+        return {name: plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if is_dataclass(value) and not isinstance(value, type | AtLeast):
+        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
+    return value
+
+
+def _plain_write(write: Write) -> Write:
+    if isinstance(write, Put):
+        return replace(write, item=plain(write.item))
+    return replace(write, put=plain(write.put), when=plain(write.when))
+
+
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """What a step writes and answers. `result` must be JSON without floats.
+class Decision(Generic[Result_co]):
+    """What a step writes and answers; `Decision[Held]` answers that, perhaps a `TypedDict`.
+
+    All of it is plain, whatever it was made of: `result` is JSON without floats, rows are rows
+    (`plain`).
 
     Raises:
         ValueError: There are more writes than one transaction holds.
     """
 
-    result: Any = None
+    result: Result_co = cast("Any", None)  # noqa: RUF009
     writes: Sequence[Write] = ()
     documents: Sequence[Document] = ()
 
     def __post_init__(self) -> None:
         if len(self.writes) > MOST_WRITES:
             raise ValueError(f"{len(self.writes)} writes: one transaction holds {MOST_WRITES}")
+        object.__setattr__(self, "result", plain(self.result))
+        object.__setattr__(self, "writes", tuple(map(_plain_write, self.writes)))
 
 
 def frozen(value: Any) -> Any:
@@ -162,10 +192,11 @@ def frozen(value: Any) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Call(Generic[Ask_co]):
+class Call(Generic[Ask_co, Given_co]):
     """What a step is given; to change any of it is an error.
 
     `Call[HoldAsk]` is one that asks for that; of a plain `Call` nobody looks at what it asks for.
+    `Call[HoldAsk, Held]` is what an undo is given whose action answers `Decision[Held]`.
 
     Attributes:
         saga_id: Where every key of the step comes from.
@@ -184,7 +215,7 @@ class Call(Generic[Ask_co]):
             only where the action or the undo is `external`.
     """
 
-    saga_id: str
+    saga_id: SagaId
     saga: str
     step: str
     owner: str
@@ -192,9 +223,12 @@ class Call(Generic[Ask_co]):
     started_at: str
     ask: Ask_co
     results: Mapping[str, Any]
-    result: Any = None
+    result: Given_co = cast("Any", None)  # noqa: RUF009
     items: Sequence[Item | None] = ()
     deadline: datetime | None = None
+
+    # Where an annotation is evaluated: before Python 3.13 no parameter could be left out of it.
+    __class_getitem__: ClassVar[Any] = classmethod(GenericAlias)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "results", frozen(self.results))
@@ -236,12 +270,12 @@ def resolve(ref: str) -> object:
 
 
 @dataclass(frozen=True, eq=False)
-class _Decider(Generic[Ask_contra]):
+class _Decider(Generic[Ask_contra, Given_contra, Result_co]):
     """What an action, an undo and a confirmation have in common; each is its one self."""
 
-    decide: Callable[[Call[Ask_contra]], Decision]
+    decide: Callable[[Call[Ask_contra, Given_contra]], Decision[Result_co]]
     ask: type[Any] = Nothing
-    reads: Callable[[Call[Ask_contra]], Sequence[str]] = _reads_nothing
+    reads: Callable[[Call[Ask_contra, Given_contra]], Sequence[str]] = _reads_nothing
     made_by: ClassVar[str]
     """The decorator that makes it."""
 
@@ -250,13 +284,13 @@ class _Decider(Generic[Ask_contra]):
         """Where it is, for `resolve`: `package.module:function`."""
         return ref(self.decide)
 
-    def __call__(self, call: Call[Ask_contra]) -> Decision:
+    def __call__(self, call: Call[Ask_contra, Given_contra]) -> Decision[Result_co]:
         """Decide; for tests, which need nothing else."""
         return self.decide(call)
 
 
 @dataclass(frozen=True, eq=False)
-class Action(_Decider[Ask_contra]):
+class Action(_Decider[Ask_contra, Any, Result_co]):
     """What a step does: the function that decides it, and what the runtime must know of it.
 
     Attributes:
@@ -277,7 +311,7 @@ class Action(_Decider[Ask_contra]):
 
 
 @dataclass(frozen=True, eq=False)
-class Undo(_Decider[Ask_contra]):
+class Undo(_Decider[Ask_contra, Given_contra, Any]):
     """What takes an action's effect back; `external` where that is outside DynamoDB too."""
 
     external: bool = False
@@ -285,7 +319,7 @@ class Undo(_Decider[Ask_contra]):
 
 
 @dataclass(frozen=True, eq=False)
-class Confirm(_Decider[object]):
+class Confirm(_Decider[object, Any, Any]):
     """How a hold becomes a booking. It is asked nothing: the hold's row says what is held."""
 
     made_by: ClassVar[str] = "@confirm"
@@ -299,7 +333,7 @@ def action(
     documents: bool = False,
     external: bool = False,
     find: Callable[[Call[Ask]], Decision | None] | None = None,
-) -> Callable[[Callable[[Call[Ask]], Decision]], Action[Ask]]:
+) -> Callable[[Callable[[Call[Ask]], Decision[Result]]], Action[Ask, Result]]:
     """Declare the action of a step.
 
     Args:
@@ -323,7 +357,7 @@ def undo(
     *,
     reads: Callable[[Call[Ask]], Sequence[str]] = _reads_nothing,
     external: bool = False,
-) -> Callable[[Callable[[Call[Ask]], Decision]], Undo[Ask]]:
+) -> Callable[[Callable[[Call[Ask, Result]], Decision]], Undo[Ask, Result]]:
     """Declare the undo of a step. It is called only where the action has acted, at most once.
 
     Args:

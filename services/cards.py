@@ -12,12 +12,23 @@ from __future__ import annotations
 import http.client
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import quote, urlsplit
 
-from recourse.money import CurrencyMismatchError, money, total
-from recourse.step import Call, Decision, Put, Refusal, TransientError, Update, action, undo
+from recourse.money import CurrencyMismatchError, Money
+from recourse.step import (
+    Call,
+    Decision,
+    Put,
+    Refusal,
+    TransientError,
+    Update,
+    action,
+    plain,
+    undo,
+)
 
 LONGEST = 10.0
 """Seconds that one call of the provider may take, and never longer than the try may call."""
@@ -49,6 +60,14 @@ class AuthoriseAsk:
     card: Card
 
 
+class Payment(TypedDict):
+    """What an authorisation and a capture answer."""
+
+    payment: str
+    amount: Mapping[str, Any]
+    status: str
+
+
 def reference(call: Call) -> str:
     """What the provider keeps the saga's payment under."""
     return call.saga_id
@@ -64,10 +83,10 @@ def payment_key(call: Call) -> str:
     external=True,
     refuses=[CardDeclinedError, CardsUnavailableError, CurrencyMismatchError],
 )
-def authorise(call: Call[AuthoriseAsk]) -> Decision:
+def authorise(call: Call[AuthoriseAsk]) -> Decision[Payment]:
     """Have the provider set aside the sum of the earlier results' prices."""
-    amount = total(result["price"] for result in call.results.values() if result)
-    asked = {"reference": reference(call), "card": call.ask.card.token, **amount}
+    amount = Money.total(Money.of(one["price"]) for one in call.results.values() if one)
+    asked = {"reference": reference(call), "card": call.ask.card.token, **plain(amount)}
     status, said = _ask(call, "POST", "/payments", asked)
     if status == 402:
         raise CardDeclinedError(said["error"])
@@ -90,7 +109,7 @@ def authorise(call: Call[AuthoriseAsk]) -> Decision:
 
 
 @undo(external=True, reads=lambda call: [payment_key(call)])
-def void(call: Call) -> Decision:
+def void(call: Call[object, Payment | None]) -> Decision:
     """Cancel what was authorised, or refund what was captured after all.
 
     Where the authorisation never committed (`call.result` is None) nobody knows whether there is a
@@ -109,14 +128,14 @@ def void(call: Call) -> Decision:
     return Decision(result={"payment": reference(call), "status": ours}, writes=[turned])
 
 
-def find_capture(call: Call) -> Decision | None:
+def find_capture(call: Call) -> Decision[Payment] | None:
     """What the provider says of a capture whose answer never came."""
     status, said = _ask(call, "GET", f"/payments/{quote(reference(call), safe='')}")
     return _captured(call, said) if status == 200 and said["status"] == "CAPTURED" else None
 
 
 @action(external=True, refuses=[CardPaymentGoneError], find=find_capture)
-def capture(call: Call) -> Decision:
+def capture(call: Call) -> Decision[Payment]:
     """Have the provider take what was set aside: the money changes hands."""
     status, said = _ask(call, "POST", f"/payments/{quote(reference(call), safe='')}/capture")
     if status in (404, 409):
@@ -126,15 +145,15 @@ def capture(call: Call) -> Decision:
     return _captured(call, said)
 
 
-def _captured(call: Call, said: dict[str, Any]) -> Decision:
+def _captured(call: Call, said: dict[str, Any]) -> Decision[Payment]:
     turned = Update(payment_key(call), put={"status": "CAPTURED"}, when={"status": "AUTHORISED"})
     return Decision(result=_result(said), writes=[turned])
 
 
-def _result(said: dict[str, Any]) -> dict[str, Any]:
+def _result(said: dict[str, Any]) -> Payment:
     return {
         "payment": said["reference"],
-        "amount": money(said["amount"], said["currency"]),
+        "amount": plain(Money.of(said)),
         "status": said["status"],
     }
 

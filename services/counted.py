@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from recourse.money import money
+from recourse.money import Money
 from recourse.step import AtLeast, Call, Decision, Item, Put, Refusal, Update
 
 
@@ -66,7 +66,7 @@ def take(
     times: int = 1,
     unknown: type[Refusal],
     scarce: type[Refusal],
-) -> tuple[Update, dict[str, Any]]:
+) -> tuple[Update, Money]:
     """Take some of one thing, as a part of what a step holds; the arguments are those of `hold`.
 
     Returns:
@@ -81,10 +81,10 @@ def take(
         add={"available": -quantity, "held": quantity},
         when={"available": AtLeast(quantity), "price": row["price"]},
     )
-    return held, money(row["price"]["amount"] * quantity * times, row["price"]["currency"])
+    return held, Money.of(row["price"]) * quantity * times
 
 
-def book(call: Call, things: Mapping[str, int], price: Mapping[str, Any]) -> Put:
+def book(call: Call, things: Mapping[str, int], price: Money) -> Put:
     """The row of what a step holds: how many of each thing, by the thing's key."""
     return Put(
         {
@@ -92,7 +92,7 @@ def book(call: Call, things: Mapping[str, int], price: Mapping[str, Any]) -> Put
             "saga_id": call.saga_id,
             "step": call.step,
             "things": dict(things),
-            "price": dict(price),
+            "price": price,
             "status": "HELD",
             "owner": call.owner,
         }

@@ -8,15 +8,10 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Le, Predicate
 
+from recourse.money import is_currency
 from recourse.saga import request_model
 from recourse.step import Item, Put, Update
 from services import counted, payments
-
-
-def is_currency(text: str) -> bool:
-    """Whether it has the form of an ISO 4217 code."""
-    return len(text) == 3 and text.isascii() and text.isalpha() and text.isupper()
-
 
 Currency = Annotated[str, Predicate(is_currency)]
 Count = Annotated[int, Ge(0), Le(10**9)]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recourse.money import CurrencyMismatchError, total
+from recourse.money import CurrencyMismatchError, Money
 from recourse.step import MOST_WRITES, Call, Decision, Refusal, Write, action, confirm, undo
 from services import counted
 
@@ -66,7 +66,7 @@ def reserve(call: Call[ReserveAsk]) -> Decision:
         things[held.key] = quantity
         writes.append(held)
         lines.append({"sku": sku, "quantity": quantity, "price": price})
-    price = total(line["price"] for line in lines)
+    price = Money.total(line["price"] for line in lines)
     return Decision(
         result={
             "booking_id": counted.booking_key(call),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from recourse.money import total
+from recourse.money import Money
 from recourse.step import Call, Decision, Document, Put, Update, action, undo
 
 
@@ -20,7 +20,7 @@ def issue(call: Call) -> Decision:
     """Write the invoice over the prices of the earlier steps."""
     number = f"INV-{call.started_at[:10].replace('-', '')}-{call.saga_id[:8].upper()}"
     lines = list(_lines(call))
-    amount = total(line["price"] for line in lines)
+    amount = Money.total(line["price"] for line in lines)
     document = Document(
         key=f"invoices/{call.saga_id}.pdf",
         body=_pdf(call, number, lines, amount),
@@ -48,10 +48,10 @@ def _lines(call: Call) -> Iterator[dict[str, Any]]:
         if result and "price" in result:
             for line in result.get("lines", [result]):
                 text, quantity = line.get("sku", step), line.get("quantity", 1)
-                yield {"text": text, "quantity": quantity, "price": line["price"]}
+                yield {"text": text, "quantity": quantity, "price": Money.of(line["price"])}
 
 
-def _pdf(call: Call, number: str, lines: list[dict[str, Any]], amount: dict[str, Any]) -> bytes:
+def _pdf(call: Call, number: str, lines: list[dict[str, Any]], amount: Money) -> bytes:
     """The same saga gives the same bytes, so that storing them again changes nothing."""
     from fpdf import FPDF  # only an invoice needs it, and it takes a while to load
 
@@ -72,8 +72,8 @@ def _pdf(call: Call, number: str, lines: list[dict[str, Any]], amount: dict[str,
     return bytes(pdf.output())
 
 
-def _price(price: dict[str, Any]) -> str:
-    return f"{price['currency']} {price['amount'] // 100:,}.{price['amount'] % 100:02d}"
+def _price(price: Money) -> str:
+    return f"{price.currency} {price.amount // 100:,}.{price.amount % 100:02d}"
 
 
 def _plain(text: str) -> str:

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from recourse.money import CurrencyMismatchError, total
-from recourse.step import AtLeast, Call, Decision, Item, Put, Refusal, Update, action, undo
+from recourse.money import CurrencyMismatchError, Money
+from recourse.step import AtLeast, Call, Decision, Item, Put, Refusal, Update, action, plain, undo
 
 INCOME = "income"
 """The house's own account. Its balance is the sum of its postings: one row that every capture
@@ -41,7 +41,7 @@ class PaymentNotAuthorisedError(Refusal):
 class Gateway(Protocol):
     """Who moves the money. Each method decides; what it returns is committed by the runtime."""
 
-    def authorise(self, call: Call, account: Item, amount: Mapping[str, Any]) -> Decision:
+    def authorise(self, call: Call, account: Item, amount: Money) -> Decision:
         """Set the amount aside."""
 
     def void(self, call: Call, payment: Item) -> Decision:
@@ -78,14 +78,14 @@ def movement(key: str, currency: str, postings: Mapping[str, int]) -> Put:
 class LedgerGateway:
     """Money within this service's table."""
 
-    def authorise(self, call: Call, account: Item, amount: Mapping[str, Any]) -> Decision:
+    def authorise(self, call: Call, account: Item, amount: Money) -> Decision:
         """Move the amount from what the account has available to what it has held."""
-        name, value = account["id"], amount["amount"]
+        name, value = account["id"], amount.amount
         payment = {
             "pk": payment_key(call),
             "saga_id": call.saga_id,
             "account_id": name,
-            "amount": dict(amount),
+            "amount": plain(amount),
             "status": "AUTHORISED",
             "owner": call.owner,
         }
@@ -98,7 +98,7 @@ class LedgerGateway:
             Update(
                 account["pk"],
                 add={"available": -value, "held": value},
-                when={"available": AtLeast(value), "currency": amount["currency"]},
+                when={"available": AtLeast(value), "currency": amount.currency},
             ),
         )
 
@@ -193,15 +193,15 @@ class AuthoriseAsk:
 )
 def authorise(call: Call[AuthoriseAsk]) -> Decision:
     """Set aside the sum of the earlier results' prices."""
-    amount = total(result["price"] for result in call.results.values() if result)
+    amount = Money.total(Money.of(one["price"]) for one in call.results.values() if one)
     name, account = call.ask.payment.account_id, call.item
     if account is None:
         raise UnknownAccountError(f"there is no account {name}")
-    if account["currency"] != amount["currency"]:
+    if account["currency"] != amount.currency:
         raise CurrencyMismatchError(f"account {name} is in {account['currency']}")
-    if account["available"] < amount["amount"]:
+    if account["available"] < amount.amount:
         raise PaymentDeclinedError(
-            f"account {name} has less than {amount['amount']} {amount['currency']} available"
+            f"account {name} has less than {amount.amount} {amount.currency} available"
         )
     return GATEWAY.authorise(call, account, amount)
 

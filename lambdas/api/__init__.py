@@ -16,13 +16,13 @@ from lambdas.api import events as feed
 from lambdas.api.about import VERSION as VERSION
 from lambdas.api.models import Redrive, Resolution
 from recourse import chaos, events, limits
+from recourse.ids import BadSagaIdError, SagaId
 from recourse.ledger import (
     KeyReusedError,
     NothingToResolveError,
     PivotSkippedError,
     Record,
     digest,
-    saga_id,
 )
 from recourse.problems import ProblemError, invalid
 from recourse.projection import AT_REST, STATUSES
@@ -109,7 +109,7 @@ def start(name: str) -> Response[str]:
         detail = f"a request must be at most {limits.REQUEST} bytes, got {found}"
         raise ProblemError("too-large", detail)
     wanted = Record(
-        saga_id=saga_id(saga.name, who.subject, key),
+        saga_id=SagaId.of(saga.name, who.subject, key),
         saga=saga.name,
         owner=who.subject,
         business_key=body[saga.business_key],
@@ -267,7 +267,10 @@ def _owned(saga_id: str, scope: str, *, or_operator: bool = False) -> Record:
     """
     who = http.caller(app.current_event, scope, or_operator=or_operator)
     saga_id = unquote(saga_id)
-    record = kit.ledger().get(saga_id) if len(saga_id) <= LONGEST_ID else None
+    try:
+        record = kit.ledger().get(SagaId(saga_id))
+    except BadSagaIdError:
+        record = None
     if record is None or not who.owns(record.owner):
         raise ProblemError("not-found", f"there is no saga {saga_id!r}")
     return record

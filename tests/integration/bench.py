@@ -13,12 +13,14 @@ from unittest import mock
 import botocore.session
 from moto import mock_aws
 
+from recourse.ids import SagaId
 from recourse.runtime import StepRunner
 from recourse.step import AtLeast, Call, Decision, Put, Refusal, Update, action, confirm, undo
 from recourse.store.items import decode_item, encode_item
 from tests.moto import transactions
 
 TABLE = "things"
+S1, S2 = (SagaId.of("shop", "o", name) for name in ("one", "two"))
 
 
 class SoldOutError(Refusal):
@@ -91,7 +93,7 @@ class Bench:
     def ask(
         self,
         phase: str = "action",
-        saga_id: str = "s1",
+        saga_id: str = S1,
         runner: StepRunner | None = None,
         **changes: Any,
     ) -> Any:

@@ -11,6 +11,7 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType
 
 from recourse.barrier import marker_key
+from recourse.ids import SagaId
 from recourse.runtime import StepRunner
 from recourse.step import (
     Call,
@@ -77,7 +78,7 @@ class Play:
 
     def __init__(self, bench: Bench, scene: Scene) -> None:
         self.scene = scene
-        self.saga = f"play-{next(_sagas)}"
+        self.saga = SagaId.of("shop", "o", f"play-{next(_sagas)}")
         self.taken = 0
         self.papers: dict[str, Document] = {}
         self.provider = Provider()
@@ -164,7 +165,7 @@ class Play:
         """
         if other == "rival":
             self.taken = self._bench.free
-            rival = f"{self.saga}-rival"
+            rival = SagaId.of("shop", "rival", self.saga)
             assert self._bench.ask(saga_id=rival, request={"wanted": self.taken})
         elif other in ("younger", "older"):
             charging, self.provider.charging = self.provider.charging, lambda: None

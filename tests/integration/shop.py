@@ -9,7 +9,7 @@ from typing import Any
 
 from moto.dynamodb.models import dynamodb_backends
 
-from recourse.money import money
+from recourse.ids import SagaId
 from recourse.runtime import StepRunner
 from recourse.step import Put, Refusal, StepCancelledError, TransientError
 from recourse.store.items import decode_item, encode_item
@@ -17,6 +17,7 @@ from services import cards, cars, flights, hotels, inventory, payments
 from services.holdings import HOLDINGS
 from tests.integration.bench import TABLE, Bench
 from tests.moto.handlers import ACCOUNT
+from tests.prices import money
 
 Outcome = tuple[str, Any]
 """How a phase came out: `answered` and with what, or `raised` and by which name."""
@@ -66,9 +67,9 @@ class Shop:
             assert isinstance(write, Put)
             self._table.put_item(encode_item(write.item))
 
-    def saga(self, name: str) -> str:
+    def saga(self, name: str) -> SagaId:
         """The id of a saga of this shop."""
-        return f"{self.thing}-{name}"
+        return SagaId.of("shop", self.thing, name)
 
     def ask(
         self, step: str, phase: str, saga: str = "one", *, quantity: int = 1, price: int = PRICE

@@ -11,7 +11,7 @@ import pytest
 from recourse.runtime import StepRunner
 from recourse.saga import Coordination
 from recourse.step import Call, Decision, Refusal, TransientError, action, confirm, undo
-from tests.integration.bench import TABLE, Bench
+from tests.integration.bench import S1, S2, TABLE, Bench
 from tests.integration.trips import TRIP
 from tests.moto.calls import recorded, stale
 from tests.moto.ground import Ground
@@ -207,12 +207,12 @@ def test_the_marker_comes_with_the_rows_in_one_consistent_read(bench: Bench) -> 
     with recorded() as calls:
         bench.ask()
         bench.ask("undo")
-        bench.ask("confirm", saga_id="s2")
+        bench.ask("confirm", saga_id=S2)
     reads = [call for call in calls if call.operation == "BatchGetItem"]
     asked = [call.parameters["RequestItems"][TABLE]["Keys"] for call in reads]
     assert [[key["pk"]["S"].rpartition("#")[2] for key in keys] for keys in asked] == [
         ["action", "1"],
-        ["undo", "action", "s1"],
-        ["confirm", "action", "s2"],
+        ["undo", "action", S1],
+        ["confirm", "action", S2],
     ]
     assert not stale(calls)

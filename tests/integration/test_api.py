@@ -29,7 +29,8 @@ from schemathesis.specs.openapi.checks import (
 import lambdas.api as api_module
 from lambdas import kit
 from recourse import limits, problems
-from recourse.ledger import Ledger, saga_id
+from recourse.ids import SagaId
+from recourse.ledger import Ledger
 from recourse.store.aws import THROTTLE_CODES
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
@@ -350,7 +351,7 @@ def test_a_request_that_has_grown_too_large_by_its_defaults_is_a_413(
     monkeypatch.setattr(limits, "REQUEST", limits.size(TRIP))
     found = problem(asha.start(TRIP, key="grown"), 413, "too-large")
     assert "a request must be at most" in found["detail"]
-    assert not shared.ledger.get(saga_id("travel-booking", "asha", "grown"))
+    assert not shared.ledger.get(SagaId.of("travel-booking", "asha", "grown"))
 
 
 @pytest.mark.parametrize("asked", ["", "both", "Orchestration"])

@@ -11,7 +11,7 @@ import pytest
 from recourse.asks import AskError
 from recourse.runtime import StepRunner
 from recourse.step import Call, Decision, Put, Refusal, TransientError, action, undo
-from tests.integration.bench import TABLE, Bench
+from tests.integration.bench import S1, S2, TABLE, Bench
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ def orders(bench: Bench) -> Bench:
 
 def test_an_author_is_given_the_class_that_the_step_asks_for(orders: Bench) -> None:
     assert orders.ask(request=ORDERED) == {"total": 3, "floor": 3}
-    row = orders.row("order#s1")
+    row = orders.row(f"order#{S1}")
     assert row is not None and row["items"] == 2
     assert orders.ask("undo", request=ORDERED) == {"outcome": "done"}
 
@@ -77,12 +77,12 @@ def test_what_cannot_be_made_is_an_error_that_does_not_pass_and_names_the_field(
     with pytest.raises(AskError, match=r"^lines\.1\.sku of the request must be there") as raised:
         orders.ask(phase, request=WRONG)
     assert not isinstance(raised.value, TransientError | Refusal)
-    assert not orders.naps and orders.row("order#s1") is None
+    assert not orders.naps and orders.row(f"order#{S1}") is None
 
 
 def test_an_operator_can_skip_what_cannot_be_made(orders: Bench) -> None:
     assert orders.ask(request=WRONG, role="retriable", skips={"hold": "by post"}) is None
-    skipped = orders.ask("undo", "s2", request=WRONG, skips={"hold.undo": "by hand"})
+    skipped = orders.ask("undo", S2, request=WRONG, skips={"hold.undo": "by hand"})
     assert skipped == {"outcome": "skipped"}
 
 

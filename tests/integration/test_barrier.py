@@ -21,7 +21,7 @@ from recourse.step import (
     action,
 )
 from recourse.store.items import encode_item
-from tests.integration.bench import TABLE, Bench, SoldOutError, book, hold, release
+from tests.integration.bench import S1, S2, TABLE, Bench, SoldOutError, book, hold, release
 from tests.moto.calls import THROTTLES, answered, before, recorded, unread
 
 TIMED_OUT = {"Error": "States.Timeout", "Cause": ""}
@@ -96,8 +96,8 @@ def test_the_undo_of_a_step_that_timed_out_tells_of_the_failure(bench: Bench) ->
 def test_giving_up_a_step_that_has_acted_leaves_its_effect(bench: Bench) -> None:
     bench.ask()
     assert bench.ask("give_up", failure={"hold": TIMED_OUT}) == {"outcome": "done"}
-    with before(lambda: bench.ask(saga_id="s2")):
-        assert bench.ask("give_up", "s2", failure={"hold": TIMED_OUT}) == {"outcome": "done"}
+    with before(lambda: bench.ask(saga_id=S2)):
+        assert bench.ask("give_up", S2, failure={"hold": TIMED_OUT}) == {"outcome": "done"}
     assert bench.free == 1
     assert bench.told().keys() == {"hold.done"}
 
@@ -110,8 +110,8 @@ def test_a_failure_in_a_group_is_the_step_s_that_failed(bench: Bench) -> None:
         "type": "TransientError",
         "message": "throttled",
     }
-    bench.ask("undo", saga_id="s2", failure={"_together_0": {"Error": "other", "Cause": "{}"}})
-    assert bench.row("outbox#s1.hold.failed") and not bench.row("outbox#s2.hold.failed")
+    bench.ask("undo", saga_id=S2, failure={"_together_0": {"Error": "other", "Cause": "{}"}})
+    assert bench.row(f"outbox#{S1}.hold.failed") and not bench.row(f"outbox#{S2}.hold.failed")
 
 
 def test_a_claimed_pivot_never_acts(bench: Bench) -> None:
@@ -158,13 +158,13 @@ def test_a_hold_is_confirmed_once_and_only_where_there_is_one(bench: Bench) -> N
     bench.ask()
     assert bench.ask("confirm", request={}) == {"outcome": "done"}
     assert bench.ask("confirm", request={}) == {"outcome": "done"}
-    assert bench.row("hold#s1") == {"pk": "hold#s1", "wanted": 2, "status": "BOOKED"}
+    assert bench.row(f"hold#{S1}") == {"pk": f"hold#{S1}", "wanted": 2, "status": "BOOKED"}
 
 
 def test_a_step_that_is_left_out_does_and_writes_nothing(bench: Bench) -> None:
     assert bench.ask(request={"wanted": None}) is None
     assert bench.ask("undo", request={"wanted": None}) is None
-    assert bench.row(marker_key("s1", "hold", "action")) is None
+    assert bench.row(marker_key(S1, "hold", "action")) is None
 
 
 def test_a_step_that_is_asked_for_something_is_not_left_out(bench: Bench) -> None:
@@ -200,8 +200,8 @@ def test_a_recovery_settles_the_pivot(bench: Bench) -> None:
     with pytest.raises(StepCancelledError):
         bench.ask(role="pivot", recover=1)
     assert bench.told()["hold.failed"]["early"] is True
-    bench.ask(role="pivot", saga_id="s2")
-    assert bench.ask(role="pivot", saga_id="s2", recover=1) == {"wanted": 2}
+    bench.ask(role="pivot", saga_id=S2)
+    assert bench.ask(role="pivot", saga_id=S2, recover=1) == {"wanted": 2}
 
 
 def test_an_operator_skips_an_undo_and_what_was_held_stays(bench: Bench) -> None:
@@ -257,7 +257,7 @@ def test_a_row_that_is_not_there_is_not_changed(bench: Bench) -> None:
     with pytest.raises(TransientError, match="changed since it was read"):
         bench.ask()
     assert bench.row("nothing") is None
-    assert bench.row(marker_key("s1", "hold", "action")) is None
+    assert bench.row(marker_key(S1, "hold", "action")) is None
 
 
 def test_a_conflict_that_lasts_is_a_transient_error(bench: Bench) -> None:
@@ -303,12 +303,12 @@ def test_a_late_action_is_tried_after_its_undo_and_refused(bench: Bench) -> None
     asked = [call for call in calls if call.operation == "BatchGetItem"]
     assert len(asked) == 2, "it reads what it decides on, as the undo before it"
     assert bench.free == 5
-    assert bench.row("hold#s1") is None
+    assert bench.row(f"hold#{S1}") is None
 
 
 def test_what_refuses_a_late_action_is_its_tombstone(bench: Bench) -> None:
     def rob() -> None:
-        key = {"pk": {"S": marker_key("s1", "hold", "action")}}
+        key = {"pk": {"S": marker_key(S1, "hold", "action")}}
         bench.dynamodb.delete_item(TableName=TABLE, Key=key)
 
     with before(rob, "BatchGetItem", number=1):

@@ -9,7 +9,7 @@ import pytest
 from recourse.barrier import marker_key, millis
 from recourse.runtime import StepRunner
 from recourse.step import Call, Decision, Refusal, StepCancelledError, TransientError
-from tests.integration.bench import TABLE, Bench
+from tests.integration.bench import S1, TABLE, Bench
 from tests.integration.charging import DeclinedError, Provider, decline, no_answer
 from tests.moto.calls import before
 
@@ -27,7 +27,7 @@ def provider(bench: Bench) -> Provider:
     return made
 
 
-def marker(bench: Bench, side: Any = "action", saga_id: str = "s1") -> dict[str, Any] | None:
+def marker(bench: Bench, side: Any = "action", saga_id: str = S1) -> dict[str, Any] | None:
     return bench.row(marker_key(saga_id, "hold", side))
 
 
@@ -40,7 +40,7 @@ def test_an_external_action_begins_then_calls_then_commits(
         "before-call.dynamodb", lambda model, **_: calls.append(model.name)
     )
     provider.charging = lambda: seen.append((list(calls), marker(bench)))
-    assert bench.ask() == bench.ask() == {"charge": "s1"}
+    assert bench.ask() == bench.ask() == {"charge": S1}
     before, begun = seen[0]
     assert before == ["GetItem", "PutItem"] and begun["outcome"] == "begun"
     (deadline,) = provider.deadlines
@@ -70,7 +70,7 @@ def test_an_undo_after_a_commit_is_given_the_result_at_once(
 ) -> None:
     bench.ask()
     assert bench.ask("undo") == bench.ask("undo") == {"outcome": "done"}
-    assert (provider.books, provider.calls["cancel"]) == ({"s1": "CANCELLED"}, 1)
+    assert (provider.books, provider.calls["cancel"]) == ({S1: "CANCELLED"}, 1)
     assert not bench.naps
 
 
@@ -88,14 +88,14 @@ def test_a_charge_whose_answer_was_lost_is_given_back_once_no_try_can_call(
         bench.ask(phase, failure={"hold": LOST}, tries=4)
     assert provider.calls["cancel"] == 0, "it waits"
     assert bench.ask(phase, failure={"hold": LOST}, tries=4) == {"outcome": "done"}
-    assert provider.books == {"s1": "CANCELLED"}
+    assert provider.books == {S1: "CANCELLED"}
     assert bench.time["clock"]() * 1000 >= begun["until"]
     told = bench.told()
     assert told["hold.failed"]["attempts"] == 4
     assert told["hold.undone"]["follows"] == ["failed"] and "outcome" not in told["hold.undone"]
     with pytest.raises(StepCancelledError):
         bench.ask()
-    assert provider.books == {"s1": "CANCELLED"}
+    assert provider.books == {S1: "CANCELLED"}
     assert bench.ask(phase) == {"outcome": "done"}
     assert provider.calls["cancel"] == 1
 
@@ -111,8 +111,8 @@ def test_an_action_that_meets_the_tombstone_takes_its_own_effect_back(
     provider.charged = meanwhile
     with pytest.raises(StepCancelledError):
         bench.ask()
-    assert provider.books == {"s1": "CANCELLED"}
-    assert bench.row("charge#s1") is None and marker(bench, "undo") is None
+    assert provider.books == {S1: "CANCELLED"}
+    assert bench.row(f"charge#{S1}") is None and marker(bench, "undo") is None
     bench.naps.append(TIMEOUT)
     assert bench.ask("undo") == {"outcome": "done"}
 
@@ -144,7 +144,7 @@ def test_a_refusal_after_a_try_that_may_have_charged_is_undone(
     bench.naps.append(TIMEOUT)
     caught = {"Error": "DeclinedError", "Cause": '{"errorMessage": "no money"}'}
     assert bench.ask("undo", failure={"hold": caught}) == {"outcome": "done"}
-    assert provider.books == {"s1": "CANCELLED"}
+    assert provider.books == {S1: "CANCELLED"}
     assert bench.told()["hold.failed"]["error"]["type"] == "DeclinedError"
 
 
@@ -165,7 +165,7 @@ def test_a_refusal_beside_another_try_that_has_begun_is_not_recorded(
     assert begun is not None and begun["outcome"] == "begun"
     bench.naps.append(TIMEOUT)
     assert bench.ask("undo") == {"outcome": "done"}
-    assert provider.books == {"s1": "CANCELLED"}
+    assert provider.books == {S1: "CANCELLED"}
 
 
 def test_a_refusal_beside_another_try_that_has_committed_answers_its_result(
@@ -177,18 +177,18 @@ def test_a_refusal_beside_another_try_that_has_committed_answers_its_result(
         decline()
 
     provider.charging = both
-    assert bench.ask() == {"charge": "s1"}
+    assert bench.ask() == {"charge": S1}
     assert bench.ask("undo") == {"outcome": "done"}
 
 
 def test_two_tries_at_once_have_one_effect(bench: Bench, provider: Provider) -> None:
     def both() -> None:
         provider.charging = lambda: None
-        assert bench.ask() == {"charge": "s1"}
+        assert bench.ask() == {"charge": S1}
 
     provider.charging = both
-    assert bench.ask() == {"charge": "s1"}
-    assert provider.books == {"s1": "CHARGED"}
+    assert bench.ask() == {"charge": S1}
+    assert provider.books == {S1: "CHARGED"}
 
 
 def test_the_marker_holds_the_latest_moment_of_all_tries_and_changes_with_each(
@@ -259,8 +259,8 @@ def test_a_pivot_whose_answer_was_lost_is_found_and_goes_forward(
     with pytest.raises(TransientError, match="may still call"):
         settle(bench)
     assert pivot.calls["find"] == 0
-    assert settle(bench) == settle(bench) == {"charge": "s1"}
-    assert bench.row("charge#s1") == {"pk": "charge#s1", "status": "CHARGED"}
+    assert settle(bench) == settle(bench) == {"charge": S1}
+    assert bench.row(f"charge#{S1}") == {"pk": f"charge#{S1}", "status": "CHARGED"}
     told = bench.told()
     assert told["hold.done"]["attempts"] == 4 and "hold.failed" not in told
     assert pivot.calls["find"] == 1
@@ -289,7 +289,7 @@ def test_a_cancel_that_meets_a_pivot_that_has_begun_is_refused(
 ) -> None:
     pivot.charged = lambda: cancelled.append(bench.ask("cancel", role="pivot"))
     cancelled: list[Any] = []
-    assert bench.ask(role="pivot") == {"charge": "s1"}
+    assert bench.ask(role="pivot") == {"charge": S1}
     assert cancelled == [{"cancelled": False}]
     assert "hold.failed" not in bench.told()
 
@@ -312,7 +312,7 @@ def test_a_pivot_that_meets_its_tombstone_is_found(bench: Bench, pivot: Provider
     with pytest.raises(StepCancelledError):
         bench.ask(role="pivot")
     bench.naps.append(TIMEOUT)
-    assert settle(bench) == {"charge": "s1"}
+    assert settle(bench) == {"charge": S1}
 
 
 def test_two_that_settle_at_once_agree(bench: Bench, pivot: Provider) -> None:
@@ -328,7 +328,7 @@ def test_two_that_settle_at_once_agree(bench: Bench, pivot: Provider) -> None:
         return None
 
     pivot.find = both  # type: ignore[method-assign]
-    assert settle(bench) == answers[0] == {"charge": "s1"}
+    assert settle(bench) == answers[0] == {"charge": S1}
     assert "hold.failed" not in bench.told()
 
 
@@ -337,4 +337,4 @@ def test_a_recovery_finds_out_a_pivot_that_had_begun(bench: Bench, pivot: Provid
     with pytest.raises(TransientError):
         bench.ask(role="pivot")
     bench.naps.append(TIMEOUT)
-    assert bench.ask(role="pivot", recover=1) == {"charge": "s1"}
+    assert bench.ask(role="pivot", recover=1) == {"charge": S1}

@@ -17,6 +17,7 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
 from recourse import events
+from recourse.ids import SagaId
 from recourse.ledger import TRIES, KeyReusedError, Ledger, NothingToResolveError, Record
 from recourse.saga import Saga, Step, Together, request_model
 from recourse.store.aws import is_passing
@@ -25,6 +26,7 @@ from tests.integration.large import decide, left, take_back
 from tests.moto import calls
 from tests.moto.ground import LEDGER, Ground, ground
 
+S1 = SagaId.of("small", "asha", "one")
 NOW = "2026-11-28T10:00:00.000Z"
 
 
@@ -45,7 +47,7 @@ SAGA = Saga(
     ],
 )
 NEW = Record(
-    saga_id="s1",
+    saga_id=S1,
     saga=SAGA.name,
     owner="asha",
     business_key="t-1",
@@ -60,7 +62,7 @@ OOPS = events.error("OopsError", "it went wrong")
 def told(what: str, step: str, **data: Any) -> dict[str, Any]:
     occasion = f"r{data['run']}" if data.get("outcome") == "parked" else ""
     more = {"run": 0} | data
-    return events.event("s1", SAGA.name, what, step=step, occasion=occasion, **more) | {"time": NOW}
+    return events.event(S1, SAGA.name, what, step=step, occasion=occasion, **more) | {"time": NOW}
 
 
 def stuck(step: str, run: int = 0) -> dict[str, Any]:
@@ -71,7 +73,7 @@ def undone(step: str, **data: Any) -> dict[str, Any]:
     return told("undone", step, follows=["done"], **data)
 
 
-WAITS = told("undone", "flight", follows=["done", "nothing"]) | {"id": "s1.waits"}
+WAITS = told("undone", "flight", follows=["done", "nothing"]) | {"id": f"{S1}.waits"}
 STUCK = [
     told("done", "flight"),
     told("done", "hotel"),
@@ -87,7 +89,7 @@ PREPARED: dict[str, Mapping[Any, Any]] = {"nothing": {}}
 def place() -> Iterator[Ground]:
     with ground({SAGA.name: SAGA}) as made:
         made.ledger.start(NEW)
-        assert made.ledger.take("s1", STUCK).status == "COMPENSATION_FAILED"
+        assert made.ledger.take(S1, STUCK).status == "COMPENSATION_FAILED"
         PREPARED["stuck"] = dict(made._tables[LEDGER].items)
         yield made
 
@@ -116,7 +118,7 @@ class Write:
 
 
 def resolve(step: str, *, skip: bool) -> Callable[[Ledger], Record]:
-    return lambda ledger: ledger.resolve("s1", step, skip=skip, reason=f"of {step}", by="me")
+    return lambda ledger: ledger.resolve(S1, step, skip=skip, reason=f"of {step}", by="me")
 
 
 AT_FIRST = [
@@ -131,13 +133,13 @@ AT_FIRST = [
 ]
 LATER = [
     Write("start again", lambda ledger: ledger.start(NEW)),
-    Write("take one", lambda ledger: ledger.take("s1", [undone("hotel")])),
-    Write("take what waits", lambda ledger: ledger.take("s1", [WAITS])),
+    Write("take one", lambda ledger: ledger.take(S1, [undone("hotel")])),
+    Write("take what waits", lambda ledger: ledger.take(S1, [WAITS])),
     Write("skip", resolve("flight", skip=True)),
     Write("skip another", resolve("hotel", skip=True)),
-    Write("recover", lambda ledger: ledger.recover("s1", 0, not_before="t1", failure={"a": OOPS})),
-    Write("put off", lambda ledger: ledger.put_off("s1", not_before="t2")),
-    Write("tell again", lambda ledger: ledger.tell_again("s1", [undone("flight")])),
+    Write("recover", lambda ledger: ledger.recover(S1, 0, not_before="t1", failure={"a": OOPS})),
+    Write("put off", lambda ledger: ledger.put_off(S1, not_before="t2")),
+    Write("tell again", lambda ledger: ledger.tell_again(S1, [undone("flight")])),
 ]
 BESIDE = {"nothing": AT_FIRST, "stuck": LATER}
 each_write = pytest.mark.parametrize(
@@ -260,21 +262,21 @@ def test_what_is_always_overtaken_is_given_up_and_says_so(
         calls.answered(overtaken, "PutItem", times=TRIES) as hit,
         pytest.raises(TimeoutError, match=f"changed by others {TRIES} times"),
     ):
-        place.ledger.put_off("s1", not_before="t2")
+        place.ledger.put_off(S1, not_before="t2")
     assert (len(hit), len(naps), sum(naps) < 5) == (TRIES, TRIES, True)
     assert table(place) == before
     with calls.answered(overtaken, "PutItem", times=TRIES - 1):
-        assert place.ledger.put_off("s1", not_before="t2").not_before == "t2"
+        assert place.ledger.put_off(S1, not_before="t2").not_before == "t2"
 
 
 def test_what_operators_have_decided_of_one_step_outlasts_what_they_decide_of_another(
     place: Ground,
 ) -> None:
     prepare(place, "stuck")
-    place.ledger.resolve("s1", "flight", skip=True, reason="it has left", by="me")
+    place.ledger.resolve(S1, "flight", skip=True, reason="it has left", by="me")
     skipped = undone("flight", outcome="skipped", run=1)
-    place.ledger.take("s1", [skipped, stuck("hotel", run=1)])
-    found = place.ledger.resolve("s1", "hotel", skip=True, reason="it is paid", by="you")
+    place.ledger.take(S1, [skipped, stuck("hotel", run=1)])
+    found = place.ledger.resolve(S1, "hotel", skip=True, reason="it is paid", by="you")
     assert found.skips == {"flight.undo": "it has left", "hotel.undo": "it is paid"}
     assert [(one["step"], one["by"]) for one in found.resolutions] == [
         ("flight", "me"),
@@ -282,16 +284,16 @@ def test_what_operators_have_decided_of_one_step_outlasts_what_they_decide_of_an
     ]
     run = found.input(SAGA)
     assert (run["saga"]["recover"], run["saga"]["skips"]) == (2, found.skips)
-    last = place.ledger.take("s1", [undone("hotel", outcome="skipped", run=2)])
+    last = place.ledger.take(S1, [undone("hotel", outcome="skipped", run=2)])
     assert last.status == "COMPENSATED"
 
 
 def test_a_row_that_is_no_saga_is_none(place: Ground) -> None:
     """The ledger's table holds outbox rows and leases too."""
-    row = {"pk": "s1", "event": "{}"}
+    row = {"pk": S1, "event": "{}"}
     place.dynamodb.put_item(TableName=LEDGER, Item=encode_item(row))
-    assert place.ledger.get("s1") is None
-    place.dynamodb.delete_item(TableName=LEDGER, Key={"pk": encode("s1")})
+    assert place.ledger.get(S1) is None
+    place.dynamodb.delete_item(TableName=LEDGER, Key={"pk": encode(S1)})
     with suppress(LookupError):
-        place.ledger.put_off("s1", not_before="t2")
+        place.ledger.put_off(S1, not_before="t2")
         raise AssertionError("it was put off")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from recourse import ledger as ledger_module
 from recourse import reindex
+from recourse.ids import SagaId
 from recourse.ledger import UNDER_WAY, Ledger, Record, _row
 from recourse.listing import BY_STATUS, SHARDS
 from recourse.projection import STATUSES
@@ -28,7 +29,7 @@ EMPTY: dict[str, Any] = {"entered": [], "waiting": [], "resolutions": []}
 TIMES = [f"2026-11-28T10:00:0{second}.000Z" for second in range(3)]
 records = st.builds(
     lambda number, owner, key, saga, status, started: Record(
-        saga_id=f"{number:032x}",
+        saga_id=SagaId(f"{number:032x}"),
         saga=saga,
         owner=owner,
         business_key=key,
@@ -141,7 +142,7 @@ def test_a_row_that_an_index_shows_late_is_judged_as_it_is(place: Ground) -> Non
 def some_running(count: int) -> Iterator[Record]:
     for number in range(count):
         yield Record(
-            saga_id=f"{number:032x}",
+            saga_id=SagaId(f"{number:032x}"),
             saga="order",
             owner="asha",
             business_key="t-1",

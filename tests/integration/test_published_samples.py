@@ -17,7 +17,7 @@ import pytest
 
 from recourse.asl import compile_saga
 from recourse.failures import THROTTLES, TRANSIENT
-from recourse.ledger import saga_id
+from recourse.ids import SagaId
 from recourse.saga import Saga, Step, request_model
 from recourse.store.items import encode
 from services import flights, hotels, invoices, payments
@@ -344,7 +344,7 @@ def test_a_run_is_named_for_its_saga_which_is_named_for_who_asked_for_it(shared:
     ids = {
         shared.start("travel-booking", TRIP, key="named", faults={"car": "reject"}) for _ in "ab"
     }
-    assert ids == {saga_id("travel-booking", "asha", "named")}
+    assert ids == {SagaId.of("travel-booking", "asha", "named")}
     shared.settle()
     (saga,) = ids
     assert shared.execution(saga)["name"] == saga

@@ -44,8 +44,9 @@ from recourse.asl import compile_saga
 from recourse.choreography import listeners
 from recourse.deadletters import DeadletterQueue, RestingQueue, deadletters_of
 from recourse.failures import reported
+from recourse.ids import SagaId
 from recourse.lease import Lease
-from recourse.ledger import Ledger, Record, digest, saga_id
+from recourse.ledger import Ledger, Record, digest
 from recourse.listener import RECEIVES, Listener
 from recourse.listing import INDEXES
 from recourse.markers import Markers
@@ -199,7 +200,7 @@ class Ground:
         declared = self.sagas[saga]
         record, _ = self.ledger.start(
             Record(
-                saga_id=saga_id(saga, owner, key),
+                saga_id=SagaId.of(saga, owner, key),
                 saga=saga,
                 owner=owner,
                 business_key=body[declared.business_key],

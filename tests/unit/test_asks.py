@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 
 from recourse.asks import AskError, make
 from recourse.fits import misfit
+from recourse.ids import SagaId
 from recourse.saga import DeclarationError, Saga, Step, request_model
 from recourse.step import Call, Decision, Nothing, action, undo
 
@@ -147,7 +148,8 @@ class Stay:
 def test_a_step_that_changes_what_it_was_given_fails() -> None:
     made: Any = make(Everything, WHOLE | {"anything": {"a": [1]}})
     results: Any = {"flight": {"price": {"amount": 1}, "lines": [{"sku": "a"}]}, "car": None}
-    call: Any = Call("s", "shop", "pay", "ann", "o", "2026", made, results, result={"a": [1]})
+    about = SagaId("5" * 32), "shop", "pay", "ann", "o", "2026"
+    call: Any = Call(*about, made, results, result={"a": [1]})
     spoiling: list[Callable[[], Any]] = [
         lambda: setattr(call, "ask", None),
         lambda: setattr(call.ask, "limit", 6),

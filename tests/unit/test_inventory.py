@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recourse.money import CurrencyMismatchError, money
+from recourse.ids import SagaId
+from recourse.money import CurrencyMismatchError
 from recourse.step import MOST_WRITES, Call, Decision, Item, Update
 from services import counted, inventory, invoices
 from services.inventory import MOST_SKUS, Line, ReserveAsk
-from tests.unit.test_services import CALL, apply
+from tests.prices import money
+from tests.unit.test_services import CALL, SAGA, apply
 
 SKUS = ("kettle", "mug", "pan")
 
@@ -24,7 +26,7 @@ def item(sku: str, available: int = 10, price: int = 100, currency: str = "INR")
     return {"pk": key, "id": sku, "price": money(price, currency)} | counts
 
 
-def order(*lines: tuple[str, int], saga_id: str = "5a9a1d") -> Call[ReserveAsk]:
+def order(*lines: tuple[str, int], saga_id: SagaId = SAGA) -> Call[ReserveAsk]:
     wanted = [Line(sku=sku, quantity=quantity) for sku, quantity in lines]
     about: Any = replace(CALL, saga_id=saga_id, saga="order", step="inventory")
     call: Call[ReserveAsk] = replace(about, ask=ReserveAsk(lines=wanted))
@@ -50,7 +52,7 @@ def test_an_order_costs_the_sum_of_price_times_quantity() -> None:
     rows = stock(item("kettle", price=1899), item("mug", price=349))
     decision = reserve(rows, order(("kettle", 1), ("mug", 4)))
     assert decision.result == {
-        "booking_id": "booking#5a9a1d#inventory",
+        "booking_id": f"booking#{SAGA}#inventory",
         "quantity": 5,
         "price": money(1899 + 4 * 349, "INR"),
         "lines": [
@@ -65,7 +67,7 @@ def test_an_order_costs_the_sum_of_price_times_quantity() -> None:
         (9, 1),
         (6, 4),
     ]
-    booking = rows["booking#5a9a1d#inventory"]
+    booking = rows[f"booking#{SAGA}#inventory"]
     assert booking["things"] == {"item#kettle": 1, "item#mug": 4}
     assert (booking["status"], booking["owner"]) == ("HELD", "asha")
 
@@ -125,13 +127,13 @@ def test_any_mix_of_orders_releases_and_bookings_keeps_the_counts_right(
     moves: list[Any], data: Any
 ) -> None:
     rows = stock(*(item(sku) for sku in SKUS))
-    held: dict[str, dict[str, int]] = {}
+    held: dict[SagaId, dict[str, int]] = {}
     booked: dict[str, int] = dict.fromkeys(SKUS, 0)
     for number, move in enumerate(moves):
         if isinstance(move, list):
             wanted = {sku: sum(n for one, n in move if one == sku) for sku, _ in move}
             free = {sku: rows[f"item#{sku}"]["available"] for sku in wanted}
-            call = order(*move, saga_id=str(number))
+            call = order(*move, saga_id=SagaId(f"{number:032x}"))
             if all(free[sku] >= quantity for sku, quantity in wanted.items()):
                 apply(rows, reserve(rows, call))
                 held[call.saga_id] = wanted
@@ -158,8 +160,8 @@ def test_an_invoice_lists_each_line_of_an_order() -> None:
     result = reserve(rows, order(("kettle", 1), ("mug", 4))).result
     rows = {}
     apply(rows, invoices.issue(replace(CALL, results={"inventory": result})))
-    assert rows["invoice#5a9a1d"]["amount"] == result["price"]
-    assert rows["invoice#5a9a1d"]["lines"] == [
+    assert rows[f"invoice#{SAGA}"]["amount"] == result["price"]
+    assert rows[f"invoice#{SAGA}"]["lines"] == [
         {"text": "kettle", "quantity": 1, "price": money(1899, "INR")},
         {"text": "mug", "quantity": 4, "price": money(1396, "INR")},
     ]
@@ -172,7 +174,7 @@ def test_an_invoice_of_single_things_has_a_line_for_each_step() -> None:
         "fee": {"price": money(1, "INR")},
     }
     apply(rows, invoices.issue(replace(CALL, results=results | {"car": None})))
-    assert rows["invoice#5a9a1d"]["lines"] == [
+    assert rows[f"invoice#{SAGA}"]["lines"] == [
         {"text": "flight", "quantity": 2, "price": money(9, "INR")},
         {"text": "fee", "quantity": 1, "price": money(1, "INR")},
     ]

@@ -10,13 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recourse.money import CurrencyMismatchError, money, total
+from recourse.ids import SagaId
+from recourse.money import CurrencyMismatchError, Money
 from recourse.step import AtLeast, Call, Decision, Item, Put, Update
 from recourse.store.items import decode_item, encode, encode_item
 from services import cars, counted, flights, hotels, invoices, payments
+from tests.prices import money
 
+SAGA = SagaId("5a9a1d" + "0" * 26)
 CALL = Call(
-    saga_id="5a9a1d",
+    saga_id=SAGA,
     saga="travel-booking",
     step="hotel",
     owner="asha",
@@ -36,11 +39,11 @@ ACCOUNT: Item = {"pk": "account#acct-asha", "id": "acct-asha", "currency": "INR"
     "held": 0,
     "changes": 0,
 }
-PAYMENT: Item = {"pk": "payment#5a9a1d", "account_id": "acct-asha", "status": "AUTHORISED"} | {
+PAYMENT: Item = {"pk": f"payment#{SAGA}", "account_id": "acct-asha", "status": "AUTHORISED"} | {
     "amount": money(6000, "INR")
 }
 PAY = Call(
-    saga_id="5a9a1d",
+    saga_id=SAGA,
     saga="travel-booking",
     step="payment",
     owner="asha",
@@ -74,7 +77,7 @@ def test_a_hold_is_priced_by_room_and_night() -> None:
     rows = {TAJ["pk"]: dict(TAJ)}
     apply(rows, decision)
     assert (rows[TAJ["pk"]]["available"], rows[TAJ["pk"]]["held"]) == (3, 2)
-    assert rows["booking#5a9a1d#hotel"]["status"] == "HELD"
+    assert rows[f"booking#{SAGA}#hotel"]["status"] == "HELD"
 
 
 @pytest.mark.parametrize(
@@ -101,12 +104,12 @@ def test_too_few_and_unknown_are_refused() -> None:
 @given(st.lists(st.sampled_from(["hold", "release", "book"]), max_size=12), st.data())
 def test_a_counted_thing_always_adds_up(moves: list[str], data: Any) -> None:
     rows = {TAJ["pk"]: dict(TAJ)}
-    held: list[str] = []
+    held: list[SagaId] = []
     for number, move in enumerate(moves):
         if move == "hold" and rows[TAJ["pk"]]["available"] >= 2:
-            call = replace(CALL, saga_id=str(number), items=[rows[TAJ["pk"]]])
+            call = replace(CALL, saga_id=SagaId(f"{number:032x}"), items=[rows[TAJ["pk"]]])
             apply(rows, hotels.hold(call))
-            held.append(str(number))
+            held.append(call.saga_id)
         elif move != "hold" and held:
             saga_id = held.pop(data.draw(st.integers(0, len(held) - 1)))
             call = replace(CALL, saga_id=saga_id)
@@ -143,7 +146,7 @@ def test_a_payment_is_declined_for_the_business_s_reasons() -> None:
     with pytest.raises(CurrencyMismatchError):
         payments.authorise(replace(PAY, items=[ACCOUNT | {"currency": "EUR"}]))
     with pytest.raises(CurrencyMismatchError):
-        total([money(1, "INR"), money(1, "EUR")])
+        Money.total([Money(1, "INR"), Money(1, "EUR")])
 
 
 @pytest.mark.parametrize(
@@ -158,7 +161,7 @@ def test_what_was_set_aside_is_given_back_or_taken(
 ) -> None:
     rows = {ACCOUNT["pk"]: dict(ACCOUNT)}
     apply(rows, payments.authorise(PAY))
-    apply(rows, move(replace(PAY, items=[rows["payment#5a9a1d"]])))
+    apply(rows, move(replace(PAY, items=[rows[f"payment#{SAGA}"]])))
     assert {name: rows[ACCOUNT["pk"]][name] for name in after} == after
 
 
@@ -166,9 +169,9 @@ def test_of_a_refunded_payment_nothing_is_left_to_void() -> None:
     rows = {ACCOUNT["pk"]: dict(ACCOUNT)}
     apply(rows, payments.authorise(PAY))
     for move in (payments.capture, payments.refund):
-        apply(rows, move(replace(PAY, items=[rows["payment#5a9a1d"]])))
-    assert payments.void(replace(PAY, items=[rows["payment#5a9a1d"]])).writes == ()
-    for lost in (None, rows["payment#5a9a1d"] | {"status": "CAPTURED"}):
+        apply(rows, move(replace(PAY, items=[rows[f"payment#{SAGA}"]])))
+    assert payments.void(replace(PAY, items=[rows[f"payment#{SAGA}"]])).writes == ()
+    for lost in (None, rows[f"payment#{SAGA}"] | {"status": "CAPTURED"}):
         with pytest.raises(payments.PaymentNotAuthorisedError):
             payments.void(replace(PAY, items=[lost]))
 
@@ -180,7 +183,7 @@ def test_every_movement_sums_to_zero_and_the_account_is_the_sum_of_its_postings(
         rows[write.item["pk"]] = dict(write.item)
     apply(rows, payments.authorise(replace(PAY, items=[rows[ACCOUNT["pk"]]])))
     for move in (payments.capture, payments.refund):
-        apply(rows, move(replace(PAY, items=[rows["payment#5a9a1d"]])))
+        apply(rows, move(replace(PAY, items=[rows[f"payment#{SAGA}"]])))
     posted: Counter[str] = Counter()
     for key, row in rows.items():
         if key.startswith("movement#"):
@@ -216,7 +219,7 @@ def test_an_invoice_is_the_same_pdf_for_the_same_saga() -> None:
     first, again = invoices.issue(call), invoices.issue(call)
     assert first.documents[0].body == again.documents[0].body
     assert first.documents[0].body.startswith(b"%PDF-")
-    assert first.documents[0].key == "invoices/5a9a1d.pdf"
+    assert first.documents[0].key == f"invoices/{SAGA}.pdf"
     assert first.result["amount"] == money(123456, "INR")
 
 
@@ -224,8 +227,8 @@ def test_an_invoice_is_voided_and_never_deleted() -> None:
     rows: dict[str, Item] = {}
     results = {"flight": {"price": money(1, "INR"), "quantity": 1}}
     apply(rows, invoices.issue(replace(CALL, results=results)))
-    apply(rows, invoices.void(replace(CALL, items=[rows["invoice#5a9a1d"]])))
-    assert rows["invoice#5a9a1d"]["status"] == "VOIDED"
+    apply(rows, invoices.void(replace(CALL, items=[rows[f"invoice#{SAGA}"]])))
+    assert rows[f"invoice#{SAGA}"]["status"] == "VOIDED"
 
 
 JSON = st.recursive(

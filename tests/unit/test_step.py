@@ -12,10 +12,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lambdas import settings
+from recourse.ids import SagaId
 from recourse.step import Action, Call, Nothing, Undo
 from services import flights
 
-CALL: Call = Call("5a9a1d", "shop", "pay", "ann", "o-1", "2026-11-24T08:00:00Z", Nothing(), {})
+SAGA = SagaId("5a9a1d" + "0" * 26)
+CALL: Call = Call(SAGA, "shop", "pay", "ann", "o-1", "2026-11-24T08:00:00Z", Nothing(), {})
 
 
 def test_a_call_without_a_deadline_has_all_the_time_there_is() -> None:

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 STEPS = """
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 from recourse.saga import Step
 from recourse.step import Call, Decision, action, undo
@@ -69,6 +70,42 @@ def meddling(call: Call[HoldAsk]) -> Decision:
     return Decision()
 
 
+class Held(TypedDict):
+    seats: int
+
+
+class Charged(TypedDict):
+    charge: str
+
+
+@action(HoldAsk)
+def hold_some(call: Call[HoldAsk]) -> Decision[Held]:
+    return Decision(result={"seats": call.ask.flight.seats})
+
+
+@undo(HoldAsk)
+def release_some(call: Call[HoldAsk, Held]) -> Decision:
+    return Decision(result=[call.ask.flight.id, call.result["seats"]])
+
+
+@undo()
+def forget(call: Call[object, Held]) -> Decision:
+    return Decision(result=call.result["seat"])  # wrong: typeddict-item
+
+
+@undo()
+def give_back(call: Call[object, Charged]) -> Decision:
+    return Decision(result=call.result["charge"])
+
+
+@action(HoldAsk)
+def mislead(call: Call[HoldAsk]) -> Decision[Held]:
+    return Decision(result={"seats": "a"})  # wrong: typeddict-item
+
+
+Step("hold", hold_some, undo=release_some)
+Step("hold", hold_some, undo=release)
+Step("hold", hold_some, undo=give_back)  # wrong: misc
 Step("hold", release)  # wrong: arg-type
 Step("hold", hold, undo=hold)  # wrong: arg-type
 """

@@ -1,0 +1,78 @@
+"""Money cannot be wrong, and is stored and answered as it always was."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recourse.asks import AskError, make
+from recourse.money import CurrencyMismatchError, Money
+from recourse.step import AtLeast, Decision, Put, Update
+from recourse.store.items import decode_item, encode_item
+
+AMOUNTS = st.builds(Money, st.integers(0, 10**15), st.just("INR"))
+
+
+@pytest.mark.parametrize("amount", [-1, 1.0, True, "1", None])
+def test_an_amount_is_whole_minor_units(amount: Any) -> None:
+    with pytest.raises(ValueError, match=f"whole number of minor units, 0 or more, got {amount!r}"):
+        Money(amount, "INR")
+
+
+@pytest.mark.parametrize("currency", ["", "IN", "INRS", "inr", "IN1", "ÄÖÜ", None, 356])
+def test_a_currency_is_three_capitals(currency: Any) -> None:
+    with pytest.raises(ValueError, match=f"three capitals, got {currency!r}"):
+        Money(1, currency)
+
+
+def test_it_cannot_be_changed() -> None:
+    price: Any = Money(1, "INR")
+    with pytest.raises(FrozenInstanceError):
+        price.amount = 2
+
+
+@given(AMOUNTS, AMOUNTS, st.integers(0, 9))
+def test_sums_and_multiples_are_exact(one: Money, other: Money, times: int) -> None:
+    assert one + other == other + one == Money(one.amount + other.amount, "INR")
+    assert one * times == Money.total([Money(0, "INR"), *[one] * times])
+
+
+def test_currencies_are_never_mixed() -> None:
+    for amounts in ([Money(1, "INR"), Money(1, "EUR")], []):
+        with pytest.raises(CurrencyMismatchError, match="one sum in one currency"):
+            Money.total(amounts)
+    with pytest.raises(CurrencyMismatchError, match=r"not in \['EUR', 'INR'\]"):
+        Money(1, "INR") + Money(1, "EUR")
+
+
+def test_a_decision_writes_and_answers_it_plainly() -> None:
+    price = Money(1899, "INR")
+    shown = {"amount": 1899, "currency": "INR"}
+    decision: Decision = Decision(
+        result={"price": price, "lines": ({"price": price},)},
+        writes=[
+            Put({"pk": "a", "price": price, "all": [price]}),
+            Update("b", put={"price": price}, when={"price": price, "free": AtLeast(1)}),
+        ],
+    )
+    assert decision.result == {"price": shown, "lines": [{"price": shown}]}
+    put, update = decision.writes
+    assert isinstance(put, Put) and isinstance(update, Update)
+    assert decode_item(encode_item(put.item)) == {"pk": "a", "price": shown, "all": [shown]}
+    assert update == Update("b", put={"price": shown}, when={"price": shown, "free": AtLeast(1)})
+    assert Money.of(decision.result["price"]) == price
+
+
+@dataclass(frozen=True)
+class Ask:
+    fee: Money
+
+
+def test_a_step_is_asked_for_it_like_for_anything_else() -> None:
+    assert make(Ask, {"fee": {"amount": 5, "currency": "INR"}}).fee == Money(5, "INR")
+    with pytest.raises(AskError, match=r"^fee of the request must be of Money: a currency must be"):
+        make(Ask, {"fee": {"amount": 5, "currency": "rupees"}})

@@ -28,7 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(valet.app, name="valet")
 app.command()(worker)
-DESCRIPTION = Path("lambdas/api/openapi.json")
+DESCRIPTION, SAMPLES = Path("lambdas/api/openapi.json"), Path("samples")
 SagaId = Annotated[str, typer.Argument(help="The saga's id.")]
 
 
@@ -306,7 +306,7 @@ def compile_sagas(
     The first is statemachines/<saga>.asl.json, the second statemachines/<saga>.choreography.md, and
     the last, for all of them, lambdas/api/openapi.json.
     """
-    from lambdas.api import VERSION
+    from lambdas import api
     from lambdas.api.openapi import document
     from recourse.asl import compile_saga
     from recourse.choreography import describe, table
@@ -316,7 +316,8 @@ def compile_sagas(
         sagas = Project.find().declared()
     except ProjectError as problem:
         raise UsageError(str(problem)) from problem
-    compiled = {DESCRIPTION: json.dumps(document(VERSION), indent=2, ensure_ascii=False) + "\n"}
+    description = document(api.GROUPS, api.INFO, SAMPLES)
+    compiled = {DESCRIPTION: json.dumps(description, indent=2, ensure_ascii=False) + "\n"}
     for saga in sagas.values():
         machine = json.dumps(compile_saga(saga), indent=2) + "\n"
         compiled[folder / f"{saga.name}.asl.json"] = machine

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import aws_lambda_powertools
 from aws_lambda_powertools.event_handler import Response
-from aws_lambda_powertools.event_handler.router import APIGatewayHttpRouter
+from typing_extensions import TypedDict
 
 from lambdas import settings
 from lambdas.api import http
+from lambdas.api.routes import Answer, Operation, Routes
 
 VERSION = "0.1.0"
 PAGE = """<!doctype html>
@@ -21,25 +23,56 @@ PAGE = """<!doctype html>
 <script>SwaggerUIBundle({{url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true}})</script>
 </body></html>
 """
-routes = APIGatewayHttpRouter()  # type: ignore[no-untyped-call]
+routes = Routes("This API", "Whether it is well, and what it can do; open to everybody")
 
 
-@routes.get("/health")
+class _Live(TypedDict):
+    sse: str
+    ws: str
+
+
+class HealthView(TypedDict):
+    """What answers, whether it takes faults on demand, and where its live channels are."""
+
+    status: str
+    version: str
+    chaos: bool
+    events: _Live
+
+
+@routes.get(
+    "/health",
+    Operation("health", "Whether it is there", answers=[Answer(200, "it is", HealthView)]),
+)
 def health() -> Response[str]:
     """Say that it is there, and what it is."""
-    live = {"sse": settings.required("SSE_URL"), "ws": settings.required("WEBSOCKET_URL")}
-    told = {"status": "ok", "version": VERSION, "chaos": settings.chaos(), "events": live}
-    return http.answer(200, told)
+    answer: HealthView = {
+        "status": "ok",
+        "version": VERSION,
+        "chaos": settings.chaos(),
+        "events": {"sse": settings.required("SSE_URL"), "ws": settings.required("WEBSOCKET_URL")},
+    }
+    return http.answer(200, answer)
 
 
-@routes.get("/openapi.json")
+@routes.get(
+    "/openapi.json",
+    Operation("openapi", "This", answers=[Answer(200, "this document", dict[str, Any])]),
+)
 def openapi() -> Response[str]:
     """Describe the API: the file that `recourse compile` has written."""
     text = (files(__package__) / "openapi.json").read_text("utf-8")
     return http.answer(200, json.loads(text), headers={"cache-control": "max-age=300"})
 
 
-@routes.get("/docs")
+@routes.get(
+    "/docs",
+    Operation(
+        "docs",
+        "This, for people",
+        answers=[Answer(200, "a page", str, content_type="text/html")],
+    ),
+)
 def docs() -> Response[str]:
     """Show the description to a person."""
     return http.answer(

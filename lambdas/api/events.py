@@ -5,33 +5,86 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, Literal
 
 from aws_lambda_powertools.event_handler import Response
-from aws_lambda_powertools.event_handler.router import APIGatewayHttpRouter
+from typing_extensions import TypedDict
 
 from lambdas import kit
 from lambdas.api import http
+from lambdas.api.parameters import IF_NONE_MATCH, Number
+from lambdas.api.routes import Answer, Operation, Parameter, Routes
 from recourse.feed import ExpiredCursorError, ForeignCursorError, cursor_of, position_of
 from recourse.live import frame, opening
 from recourse.problems import ProblemError
 from recourse.store.cursors import BadCursorError
 
-DEFAULT_PAGE, LARGEST_PAGE = 100, 500
 FULL_FOR = 3600
 """Seconds that a full page may be cached: nothing is ever added to it."""
 COME_BACK = 100
 """Milliseconds after which a client of a stream that has ended comes back."""
-routes = APIGatewayHttpRouter()  # type: ignore[no-untyped-call]
+REFUSED = ("bad-cursor", "foreign-cursor", "cursor-expired")
+"""What a cursor may be refused for."""
+routes = Routes("Events", "One's own events, in order, at once or when they come")
 
 
-@routes.get("/events")
+class EventView(TypedDict):
+    """An event, as CloudEvents 1.0 has it; `sequence` grows within its saga."""
+
+    specversion: Literal["1.0"]
+    id: str
+    type: str
+    source: str
+    subject: str
+    time: str
+    datacontenttype: str
+    sequence: int
+    data: dict[str, Any]
+
+
+class _Page(TypedDict):
+    items: list[EventView]
+    cursor: str
+
+
+LIMIT = Number("limit", "how many at most", default=100, most=500)
+WAIT = Number(
+    "wait", "seconds to wait where nothing has come", default=0, most=http.LONGEST_WAIT, least=0
+)
+
+
+@routes.get(
+    "/events",
+    Operation(
+        "read-events",
+        "Read your own events, in order",
+        scope="sagas:read",
+        parameters=[
+            Parameter("after", "where the page before ended"),
+            LIMIT,
+            WAIT,
+            Parameter("saga_id", "only this saga's"),
+            IF_NONE_MATCH,
+            Parameter("Prefer", "wait=N, as `wait`", where="header"),
+        ],
+        answers=[
+            Answer(
+                200,
+                "a page, and the cursor to go on from, now or later",
+                _Page,
+                headers={"ETag": "what the page ends with"},
+            ),
+            Answer(304, "nothing has come since"),
+        ],
+        problems=REFUSED,
+    ),
+)
 def page() -> Response[str]:
     """Show what comes after a cursor; wait for it, where that is asked for."""
     event = routes.current_event
     who = http.caller(event, "sagas:read")
     query = event.query_string_parameters
-    limit = http.number(event, "limit", default=DEFAULT_PAGE, most=LARGEST_PAGE)
-    seconds = http.number(event, "wait", default=0, most=http.LONGEST_WAIT, least=0)
+    limit, seconds = LIMIT.of(event), WAIT.of(event)
     preferred = http.preferred_wait(event.headers)
     headers = {"preference-applied": f"wait={preferred}"} if preferred else {}
     known = http.known_tags(event.headers)
@@ -57,7 +110,28 @@ def page() -> Response[str]:
     return http.answer(200, {"items": items, "cursor": cursor_of(owner, last)}, headers=headers)
 
 
-@routes.get("/events/stream")
+@routes.get(
+    "/events/stream",
+    Operation(
+        "stream-events",
+        "Hear your own events as server-sent events",
+        scope="sagas:read",
+        parameters=[
+            Parameter("Last-Event-ID", "the last `id` known", where="header"),
+            Parameter("after", "the same, where it is absent"),
+        ],
+        answers=[
+            Answer(
+                200,
+                "what comes after the cursor; `id` is the cursor, `data` the event. `GET /health` "
+                "says where the stream is that does not end.",
+                str,
+                content_type="text/event-stream",
+            )
+        ],
+        problems=REFUSED,
+    ),
+)
 def stream() -> Response[str]:
     """Show what comes after a cursor as server-sent events, or wait for it; then end.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.event_handler import Response
 
 from lambdas.caller import Caller, scopes_of
-from recourse.problems import MEDIA_TYPE, ProblemError, invalid
+from recourse.problems import MEDIA_TYPE, ProblemError
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
@@ -94,22 +94,6 @@ def preferred_wait(headers: Mapping[str, str]) -> int:
 def known_tags(headers: Mapping[str, str]) -> frozenset[str]:
     """The versions that the caller has, by `If-None-Match`; weak ones count as strong."""
     return frozenset(_TAG.findall(headers.get("if-none-match", "")))
-
-
-def number(
-    event: APIGatewayProxyEventV2, name: str, *, default: int, most: int, least: int = 1
-) -> int:
-    """A number from the query.
-
-    Raises:
-        ProblemError: It is none, or not from `least` to `most`.
-    """
-    text = event.query_string_parameters.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit()) or not least <= int(text[:9]) <= most:
-        raise invalid(name, f"should be a number from {least} to {most}")
-    return int(text)
 
 
 def answer(

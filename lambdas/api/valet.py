@@ -6,17 +6,22 @@ Redeeming and following links is `lambdas.valet`, a function of its own that sta
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, cast
 from urllib.parse import parse_qs, quote, unquote
 
+from annotated_types import Interval, Len, Predicate
 from aws_lambda_powertools.event_handler import Response
-from aws_lambda_powertools.event_handler.router import APIGatewayHttpRouter
+from typing_extensions import TypedDict
 
 from lambdas import kit
 from lambdas.api import http
-from lambdas.api.models import ValetKey
+from lambdas.api.parameters import CURSOR, LIMIT
+from lambdas.api.routes import FAILURES, Answer, Operation, Page, Parameter, Routes
 from recourse.problems import ProblemError, invalid
+from recourse.saga import request_model
 from recourse.store.cursors import BadCursorError
+from recourse.valet.issue import LARGEST
 from recourse.valet.keys import By, Key, moment
 from statemachines import SAGAS
 
@@ -27,11 +32,138 @@ if TYPE_CHECKING:
     from recourse.ledger import Record
 
 SCOPE = "valet:issue"
+FORM = "application/x-www-form-urlencoded"
 LONGEST_ID = 128
-routes = APIGatewayHttpRouter()  # type: ignore[no-untyped-call]
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+routes = Routes("Valet keys", "Upload and download documents directly, by keys that end")
 
 
-@routes.post("/valet-keys")
+def is_sha256(text: str) -> bool:
+    """Whether it is a SHA-256 in hex, in lower case."""
+    return _SHA256.fullmatch(text) is not None
+
+
+@request_model
+class Upload:
+    """What an upload must be, to the byte."""
+
+    content_type: Annotated[str, Len(3, 200)]
+    content_length: Annotated[int, Interval(ge=1, le=LARGEST)]
+    sha256: Annotated[str, Predicate(is_sha256)]
+
+
+@request_model
+class ValetKey:
+    """A key that somebody asks for; an upload says what it will be, a download does not."""
+
+    operation: Literal["upload", "download"]
+    object: Annotated[str, Len(1, 1000)]
+    expires_in: Annotated[int, Interval(ge=1, le=7 * 24 * 3600)] = 900
+    max_uses: Annotated[int, Interval(ge=1, le=10_000)] = 1
+    upload: Upload | None = None
+
+
+Status = Literal["ACTIVE", "USED_UP", "EXPIRED", "REVOKED", "COMPLETED", "QUARANTINED"]
+
+
+class _Parts(TypedDict):
+    part_size: int
+    parts: int
+
+
+class IssuedKeyView(TypedDict):
+    """A new key: this answer alone has its token, and the link that holds it."""
+
+    key_id: str
+    token: str
+    link: str
+    expires_at: str
+    object: str
+    multipart: _Parts | None
+
+
+class _Audit(TypedDict):
+    time: str
+    action: str
+    outcome: str
+    caller: str
+    address: str
+    detail: NotRequired[str]
+
+
+class ShownKeyView(TypedDict):
+    """A key as its owner sees it, with its audit trail where it is shown by itself."""
+
+    key_id: str
+    owner: str
+    operation: Literal["upload", "download"]
+    object: str
+    status: Status
+    created_at: str
+    expires_at: str
+    revoked_at: str | None
+    max_uses: int
+    uses: int
+    parts_redeemed: int
+    upload: dict[str, Any] | None
+    multipart: _Parts | None
+    outcome: dict[str, Any] | None
+    links: dict[str, str]
+    audit: NotRequired[list[_Audit]]
+
+
+class CommittedView(TypedDict):
+    """What an upload has become."""
+
+    key_id: str
+    object: str
+    version: str
+    content_type: str
+    content_length: int
+    sha256: str
+    completed_at: str
+
+
+class _Form(TypedDict):
+    token: str
+
+
+class _Good(TypedDict):
+    active: bool
+
+
+class _Keys(TypedDict):
+    keys: list[dict[str, Any]]
+
+
+WITHDRAW = Parameter(
+    "withdraw",
+    "end every download of its object, at once",
+    {"type": "string", "enum": ["true", "false"], "default": "false"},
+    problem="invalid",
+)
+
+
+@routes.post(
+    "/valet-keys",
+    Operation(
+        "issue-valet-key",
+        "Issue a valet key: this answer alone has its token",
+        scope=SCOPE,
+        takes=ValetKey,
+        example={
+            "operation": "upload",
+            "object": "passports/asha.pdf",
+            "upload": {
+                "content_type": "application/pdf",
+                "content_length": 1192,
+                "sha256": "160ecac95ab65d325330cce1960cc562ce04105323fc36f100ca891b034d80e5",
+            },
+        },
+        answers=[Answer(201, "issued", IssuedKeyView, headers={"Location": "the key's address"})],
+        problems=["bad-object-name", "unknown-content-type", "upload-too-large", "too-often"],
+    ),
+)
 def issue() -> Response[str]:
     """Issue a key: the only answer that holds its token."""
     event = routes.current_event
@@ -49,7 +181,7 @@ def issue() -> Response[str]:
         by=_by(event, who),
     )
     key = issued.key
-    answer = {
+    answer: IssuedKeyView = {
         "key_id": key.key_id,
         "token": issued.token,
         "link": f"{_address(event)}/v/{issued.token}",
@@ -60,7 +192,16 @@ def issue() -> Response[str]:
     return http.answer(201, answer, headers={"location": f"/valet-keys/{key.key_id}"})
 
 
-@routes.get("/valet-keys")
+@routes.get(
+    "/valet-keys",
+    Operation(
+        "list-valet-keys",
+        "List one's own valet keys, the newest first",
+        scope=SCOPE,
+        parameters=[CURSOR, LIMIT],
+        answers=[Answer(200, "a page, and the cursor of the next", Page[ShownKeyView])],
+    ),
+)
 def page() -> Response[str]:
     """List one's own keys, the newest first."""
     event = routes.current_event
@@ -69,14 +210,23 @@ def page() -> Response[str]:
         keys, cursor = kit.valet_keys().page(
             who.subject,
             cursor=event.query_string_parameters.get("cursor"),
-            limit=http.number(event, "limit", default=20, most=100),
+            limit=LIMIT.of(event),
         )
     except BadCursorError:
         raise ProblemError("bad-cursor", "use the cursor of the page before") from None
     return http.answer(200, {"items": [_view(key) for key in keys], "cursor": cursor})
 
 
-@routes.get("/valet-keys/<key_id>")
+@routes.get(
+    "/valet-keys/<key_id>",
+    Operation(
+        "show-valet-key",
+        "Show a valet key and its audit trail",
+        scope=SCOPE,
+        answers=[Answer(200, "the key", ShownKeyView)],
+        problems=["not-found"],
+    ),
+)
 def show(key_id: str) -> Response[str]:
     """Show a key and its audit trail."""
     who = http.caller(routes.current_event, SCOPE, or_operator=True)
@@ -85,7 +235,19 @@ def show(key_id: str) -> Response[str]:
     return http.answer(200, _view(key) | {"audit": keys.trail(key.key_id)})
 
 
-@routes.post("/valet-keys/<key_id>/complete")
+@routes.post(
+    "/valet-keys/<key_id>/complete",
+    Operation(
+        "complete-valet-key",
+        "Commit an upload, so that it becomes visible",
+        scope=SCOPE,
+        answers=[Answer(200, "visible", CommittedView)],
+        problems=[
+            *("not-found", "not-an-upload", "nothing-uploaded", "key-expired", "key-revoked"),
+            *("wrong-length", "wrong-content", "wrong-hash"),
+        ],
+    ),
+)
 def complete(key_id: str) -> Response[str]:
     """Commit an upload."""
     event = routes.current_event
@@ -94,7 +256,17 @@ def complete(key_id: str) -> Response[str]:
     return http.answer(200, dict(done))
 
 
-@routes.delete("/valet-keys/<key_id>")
+@routes.delete(
+    "/valet-keys/<key_id>",
+    Operation(
+        "revoke-valet-key",
+        "Revoke a valet key",
+        scope=SCOPE,
+        parameters=[WITHDRAW],
+        answers=[Answer(204, "it is revoked")],
+        problems=["not-found", "object-not-found"],
+    ),
+)
 def revoke(key_id: str) -> Response[str]:
     """Revoke a key; with `withdraw=true`, its object as well."""
     event = routes.current_event
@@ -108,14 +280,26 @@ def revoke(key_id: str) -> Response[str]:
     return http.answer(204)
 
 
-@routes.post("/valet-keys/introspect")
+@routes.post(
+    "/valet-keys/introspect",
+    Operation(
+        "introspect-valet-key",
+        "Say whether a token is good (RFC 7662)",
+        scope=SCOPE,
+        takes=_Form,
+        content_type=FORM,
+        example={"token": "a-token-that-is-none"},
+        answers=[Answer(200, "whether it is", _Good)],
+        problems=["malformed", "not-a-form", "invalid"],
+    ),
+)
 def introspect() -> Response[str]:
     """Say whether a token is good, to a resource server (RFC 7662)."""
     event = routes.current_event
     http.caller(event, SCOPE)
     content_type = event.headers.get("content-type", "")
-    if content_type.partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
-        raise ProblemError("not-a-form", "send application/x-www-form-urlencoded")
+    if content_type.partition(";")[0].strip().lower() != FORM:
+        raise ProblemError("not-a-form", f"send {FORM}")
     try:
         body = event.decoded_body or ""
         tokens = parse_qs(body, strict_parsing=bool(body), max_num_fields=10).get("token", [])
@@ -126,7 +310,15 @@ def introspect() -> Response[str]:
     return http.answer(200, kit.valet_issuer().introspect(tokens[0]))
 
 
-@routes.get("/.well-known/jwks.json")
+@routes.get(
+    "/.well-known/jwks.json",
+    Operation(
+        "jwks",
+        "The public keys of valet keys' tokens (RFC 7517)",
+        answers=[Answer(200, "today's, and those before a rotation", _Keys)],
+        problems=FAILURES,
+    ),
+)
 def jwks() -> Response[str]:
     """The public keys of tokens, those before a rotation among them (RFC 7517)."""
     keys = [dict(one) for one in kit.valet_issuer().jwks().values()]
@@ -183,21 +375,21 @@ def _address(event: APIGatewayProxyEventV2) -> str:
     return told or f"https://{event.raw_event['requestContext']['domainName']}"
 
 
-def _multipart(key: Key) -> dict[str, Any] | None:
+def _multipart(key: Key) -> _Parts | None:
     """What a client needs to know of the parts; whose they are is not its to say."""
     if not key.multipart:
         return None
-    return {name: key.multipart[name] for name in ("part_size", "parts")}
+    return {"part_size": key.multipart["part_size"], "parts": key.multipart["parts"]}
 
 
-def _view(key: Key) -> dict[str, Any]:
+def _view(key: Key) -> ShownKeyView:
     path = f"/valet-keys/{quote(key.key_id)}"
     return {
         "key_id": key.key_id,
         "owner": key.owner,
         "operation": key.operation,
         "object": key.object,
-        "status": key.status(kit.valet_keys().clock()),
+        "status": cast("Status", key.status(kit.valet_keys().clock())),
         "created_at": key.created_at,
         "expires_at": moment(key.expires),
         "revoked_at": key.revoked_at,

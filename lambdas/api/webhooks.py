@@ -5,18 +5,23 @@ What does it is imported where it is used: few calls of the API are about webhoo
 
 from __future__ import annotations
 
+import re
 import uuid
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, cast
 from urllib.parse import quote, unquote
 
+from annotated_types import Len, Predicate
 from aws_lambda_powertools.event_handler import Response
-from aws_lambda_powertools.event_handler.router import APIGatewayHttpRouter
+from typing_extensions import TypedDict
 
 from lambdas import kit, settings
 from lambdas.api import http
+from lambdas.api.parameters import CURSOR, LIMIT
+from lambdas.api.routes import Answer, Operation, Page, Routes
 from recourse.problems import ProblemError, invalid
 from recourse.projection import is_hidden
+from recourse.saga import request_model
 from recourse.store.cursors import BadCursorError
 
 if TYPE_CHECKING:
@@ -24,13 +29,107 @@ if TYPE_CHECKING:
 
 SCOPE = "sagas:read"
 LONGEST_ID = 128
-routes = APIGatewayHttpRouter()  # type: ignore[no-untyped-call]
+_PATTERN = re.compile(r"[a-z0-9_.*-]{1,200}")
+routes = Routes("Webhooks", "One's own endpoints, to which events are pushed, signed and in order")
 
 
-@routes.post("/webhooks")
+def is_pattern(text: str) -> bool:
+    """Whether it stands for types of events: one, or some by an asterisk."""
+    return _PATTERN.fullmatch(text) is not None and text.count("*") <= 5
+
+
+@request_model
+class Registration:
+    """A webhook, and which types of events it is told; all of them where it does not say."""
+
+    url: Annotated[str, Len(1, 2000)]
+    events: Annotated[list[Annotated[str, Predicate(is_pattern)]], Len(1, 20)] | None = None
+
+
+Replay = TypedDict(
+    "Replay",
+    {
+        "event_id": NotRequired[Annotated[str, Len(1, 1000)]],
+        "from": NotRequired[Annotated[str, Len(1, 40)]],
+        "to": NotRequired[Annotated[str, Len(1, 40)]],
+    },
+)
+"""What is to be delivered again: one event, or those of a time; no class has a field `from`."""
+Replay.__pydantic_config__ = {"extra": "forbid", "strict": True}  # type: ignore[attr-defined]
+
+
+Status = Literal["ENABLED", "DISABLED"]
+
+
+class _Webhook(TypedDict):
+    webhook_id: str
+    url: str
+    events: list[str]
+    status: Status
+    created_at: str
+    failing_since: str | None
+    disabled_at: str | None
+    disabled_reason: str | None
+    links: dict[str, str]
+
+
+class WebhookView(_Webhook):
+    """A webhook as its owner sees it."""
+
+
+class WebhookWithSecretView(_Webhook):
+    """A webhook and its new secret, which is shown this once."""
+
+    secret: str
+
+
+class DeliveryView(TypedDict):
+    """An attempt at a delivery, and what came of it."""
+
+    event_id: str
+    type: str
+    attempt: int
+    outcome: Literal["delivered", "failed", "given-up"]
+    status: int | None
+    error: str | None
+    latency_ms: int
+    response: str
+    at: str
+    next_attempt_at: str | None
+    replay_id: str | None
+
+
+class _Tested(TypedDict):
+    event_id: str
+    links: dict[str, str]
+
+
+class _Replayed(TypedDict):
+    replay_id: str
+    links: dict[str, str]
+
+
+@routes.post(
+    "/webhooks",
+    Operation(
+        "register-webhook",
+        "Register a webhook: this answer alone has its first secret",
+        scope=SCOPE,
+        takes=Registration,
+        example={"url": "https://example.com/hooks", "events": ["recourse.order.*"]},
+        answers=[
+            Answer(
+                201,
+                "registered",
+                WebhookWithSecretView,
+                headers={"Location": "its address"},
+            )
+        ],
+        problems=["too-many-webhooks"],
+    ),
+)
 def register() -> Response[str]:
     """Register a webhook: the only answer that holds its first secret."""
-    from lambdas.api.models import Registration
     from recourse.webhooks.addresses import ForbiddenAddressError, UnresolvedError, checked
     from recourse.webhooks.addresses import endpoint as taken_apart
     from recourse.webhooks.errors import TooManyWebhooksError
@@ -52,7 +151,15 @@ def register() -> Response[str]:
     return http.answer(201, answer, headers={"location": f"/webhooks/{made.webhook_id}"})
 
 
-@routes.get("/webhooks")
+@routes.get(
+    "/webhooks",
+    Operation(
+        "list-webhooks",
+        "List one's own webhooks, the newest first",
+        scope=SCOPE,
+        answers=[Answer(200, "all of them", Page[WebhookView])],
+    ),
+)
 def page() -> Response[str]:
     """List one's own webhooks, the newest first; they are few, so it is one page."""
     owner = http.caller(routes.current_event, SCOPE).subject
@@ -60,20 +167,48 @@ def page() -> Response[str]:
     return http.answer(200, {"items": items, "cursor": None})
 
 
-@routes.get("/webhooks/<webhook_id>")
+@routes.get(
+    "/webhooks/<webhook_id>",
+    Operation(
+        "show-webhook",
+        "Show a webhook",
+        scope=SCOPE,
+        answers=[Answer(200, "the webhook", WebhookView)],
+        problems=["not-found"],
+    ),
+)
 def show(webhook_id: str) -> Response[str]:
     """Show a webhook."""
     return http.answer(200, _view(_owned(webhook_id)))
 
 
-@routes.delete("/webhooks/<webhook_id>")
+@routes.delete(
+    "/webhooks/<webhook_id>",
+    Operation(
+        "delete-webhook",
+        "Delete a webhook",
+        scope=SCOPE,
+        answers=[Answer(204, "nothing more is delivered to it")],
+        problems=["not-found"],
+    ),
+)
 def delete(webhook_id: str) -> Response[str]:
     """Delete a webhook: nothing more is delivered to it."""
-    kit.webhooks().delete(_owned(webhook_id))
+    webhook = _owned(webhook_id)
+    kit.webhooks().delete(webhook)
     return http.answer(204)
 
 
-@routes.post("/webhooks/<webhook_id>/rotate")
+@routes.post(
+    "/webhooks/<webhook_id>/rotate",
+    Operation(
+        "rotate-webhook",
+        "Make a new secret; the one before signs beside it for a day",
+        scope=SCOPE,
+        answers=[Answer(200, "with the new secret", WebhookWithSecretView)],
+        problems=["not-found"],
+    ),
+)
 def rotate(webhook_id: str) -> Response[str]:
     """Give a webhook a new secret: the only answer that holds it."""
     webhook = _owned(webhook_id)
@@ -81,7 +216,16 @@ def rotate(webhook_id: str) -> Response[str]:
     return http.answer(200, _view(webhook) | {"secret": secret})
 
 
-@routes.post("/webhooks/<webhook_id>/enable")
+@routes.post(
+    "/webhooks/<webhook_id>/enable",
+    Operation(
+        "enable-webhook",
+        "Bring back a webhook that was disabled, from now on",
+        scope=SCOPE,
+        answers=[Answer(200, "enabled", WebhookView)],
+        problems=["not-found"],
+    ),
+)
 def enable(webhook_id: str) -> Response[str]:
     """Bring back a webhook that was disabled, from now on."""
     webhook = _owned(webhook_id)
@@ -89,7 +233,16 @@ def enable(webhook_id: str) -> Response[str]:
     return http.answer(200, _view(kit.webhooks().enable(webhook, head)))
 
 
-@routes.post("/webhooks/<webhook_id>/test")
+@routes.post(
+    "/webhooks/<webhook_id>/test",
+    Operation(
+        "test-webhook",
+        "Send a test event, once",
+        scope=SCOPE,
+        answers=[Answer(202, "it is under way; the log has it", _Tested)],
+        problems=["not-found"],
+    ),
+)
 def test(webhook_id: str) -> Response[str]:
     """Send a test event, once, also to a webhook that is disabled."""
     from recourse.webhooks.deliver import trial
@@ -101,11 +254,20 @@ def test(webhook_id: str) -> Response[str]:
     return http.answer(202, {"event_id": event_id, "links": _links(webhook)})
 
 
-@routes.post("/webhooks/<webhook_id>/replay")
+@routes.post(
+    "/webhooks/<webhook_id>/replay",
+    Operation(
+        "replay-webhook",
+        "Deliver again: one event by its event_id, or those between from and to",
+        scope=SCOPE,
+        takes=Replay,
+        example={"from": "2026-11-24T00:00:00Z", "to": "2026-11-25T00:00:00Z"},
+        answers=[Answer(202, "it is under way; the log has it", _Replayed)],
+        problems=["not-found", "webhook-disabled"],
+    ),
+)
 def replay(webhook_id: str) -> Response[str]:
     """Deliver one event again, or all that a range of time has."""
-    from lambdas.api.models import Replay
-
     event = routes.current_event
     webhook = _owned(webhook_id)
     asked = http.body(event, Replay)
@@ -122,7 +284,17 @@ def replay(webhook_id: str) -> Response[str]:
     return http.answer(202, {"replay_id": replay_id, "links": _links(webhook)})
 
 
-@routes.get("/webhooks/<webhook_id>/deliveries")
+@routes.get(
+    "/webhooks/<webhook_id>/deliveries",
+    Operation(
+        "list-deliveries",
+        "Show what was attempted, the newest first",
+        scope=SCOPE,
+        parameters=[CURSOR, LIMIT],
+        answers=[Answer(200, "a page, and the cursor of the next", Page[DeliveryView])],
+        problems=["not-found"],
+    ),
+)
 def deliveries(webhook_id: str) -> Response[str]:
     """Show what was attempted, the newest first."""
     event = routes.current_event
@@ -131,7 +303,7 @@ def deliveries(webhook_id: str) -> Response[str]:
         found, cursor = kit.webhooks().log(
             webhook.webhook_id,
             cursor=event.query_string_parameters.get("cursor"),
-            limit=http.number(event, "limit", default=20, most=100),
+            limit=LIMIT.of(event),
         )
     except BadCursorError:
         raise ProblemError("bad-cursor", "use the cursor of the page before") from None
@@ -221,7 +393,7 @@ def _links(webhook: Webhook) -> dict[str, str]:
     return {"self": path, "deliveries": f"{path}/deliveries"}
 
 
-def _view(webhook: Webhook) -> dict[str, Any]:
+def _view(webhook: Webhook) -> WebhookView:
     from recourse.webhooks.webhooks import moment
 
     since = webhook.failing_since
@@ -229,7 +401,7 @@ def _view(webhook: Webhook) -> dict[str, Any]:
         "webhook_id": webhook.webhook_id,
         "url": webhook.url,
         "events": webhook.events,
-        "status": webhook.status,
+        "status": cast("Status", webhook.status),
         "created_at": webhook.created_at,
         "failing_since": moment(since / 1000) if since else None,
         "disabled_at": webhook.disabled_at,

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.description import FILE, OPERATIONS
 from tests.infra.assembly import Assembly, Resource
 
 pytestmark = pytest.mark.xdist_group("infra")
@@ -19,6 +20,17 @@ OPEN = {
     "POST /valet-keys/redeem",
     "GET /v/{token}",
 }
+
+
+def test_the_description_says_what_is_open() -> None:
+    assert {str(one) for one in OPERATIONS if not one.scope} == OPEN
+
+
+def test_the_functions_carry_the_description() -> None:
+    from infra.components.code import sources
+    from recourse.project import Project
+
+    assert FILE in sources(Project.find()).values()
 
 
 def http(assembly: Assembly, kind: str) -> list[Resource]:

@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
@@ -28,13 +29,14 @@ from schemathesis.specs.openapi.checks import (
 
 import lambdas.api as api_module
 from lambdas import kit
+from lambdas.api import about, sagas
 from recourse import limits, problems
 from recourse.ids import SagaId
 from recourse.ledger import Ledger
 from recourse.store.aws import THROTTLE_CODES
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
-from tests.description import DESCRIPTION
+from tests.description import DESCRIPTION, must_be_described
 from tests.integration.lending import URL, lending
 from tests.integration.trips import TRIP, must_agree, stock
 from tests.moto.calls import before
@@ -114,6 +116,7 @@ class Caller:
             event["body"] = base64.b64encode(sent).decode()
         answer = api_module.handler(event, None)
         headers = {name.lower(): value for name, value in answer.get("headers", {}).items()}
+        must_be_described(method, parts.path, answer["statusCode"], answer["body"])
         return Answer(answer["statusCode"], headers, answer["body"])
 
     def start(self, body: Any = TRIP, *, key: str | None = None, **headers: str) -> Answer:
@@ -131,10 +134,10 @@ operator = Caller("olga", "operator")
 nobody = Caller(None)
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Ground]:
-    """A ground on which the API stands as well."""
-    with ground() as made, lending(made), pytest.MonkeyPatch.context() as patch:
+@contextmanager
+def standing(made: Ground) -> Iterator[None]:
+    """The API on a ground, valet keys among it, as long as the block lasts."""
+    with lending(made), pytest.MonkeyPatch.context() as patch:
         patch.setattr(kit, "ledger", lambda: made.ledger)
         patch.setattr(kit, "runs", lambda: made.runs)
         patch.setattr(kit, "dynamodb", lambda: made.dynamodb)
@@ -146,6 +149,13 @@ def shared() -> Iterator[Ground]:
         patch.setenv("SCOPE_PREFIX", PREFIX)
         patch.setenv("SSE_URL", LIVE["sse"])
         patch.setenv("WEBSOCKET_URL", LIVE["ws"])
+        yield
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Ground]:
+    """A ground on which the API stands as well."""
+    with ground() as made, standing(made):
         stock(made)
         yield made
 
@@ -550,7 +560,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(api_module, "time", made)
+    monkeypatch.setattr(sagas, "time", made)
     return made
 
 
@@ -1056,7 +1066,7 @@ def test_nothing_that_was_asked_above_has_harmed_the_services(shared: Ground) ->
 def test_health_says_what_it_is(shared: Ground) -> None:
     answer = nobody("GET", "/health")
     assert answer.status == 200
-    told = {"status": "ok", "version": api_module.VERSION, "chaos": True}
+    told = {"status": "ok", "version": about.VERSION, "chaos": True}
     assert answer.json == told | {"events": LIVE}
 
 

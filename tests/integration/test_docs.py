@@ -217,7 +217,8 @@ def test_a_saga_and_a_step_are_added_by_following_the_pages(copy: Path, mails: s
         *("tests/statemachines", "tests/infra/test_machines.py"),
         *("tests/infra/test_rights.py", "tests/infra/test_events.py"),
         *("tests/integration/test_every_saga.py", "tests/integration/test_samples.py"),
-        "tests/integration/test_api.py",
+        *("tests/integration/test_api.py", "tests/integration/test_examples.py"),
+        "tests/unit/test_description.py",
         # What follows from a declaration is the same in every stage: one is synthesised.
         *(
             "-k",

@@ -37,6 +37,7 @@ from recourse.valet.objects import Bucket
 from recourse.valet.redeem import Redeemer
 from recourse.valet.sigv4 import Credentials
 from recourse.valet.token import LocalSigner
+from tests.description import must_be_described
 from tests.moto import objects, transactions
 
 BUCKET, TABLE, REGION = "valet-bucket", "valet", "us-east-1"
@@ -154,6 +155,7 @@ class Ground:
         handler = lambdas.valet.handler if redeems else lambdas.api.handler
         answer = handler(event, None)
         sent = {name.lower(): value for name, value in answer.get("headers", {}).items()}
+        must_be_described(method, parts.path, answer["statusCode"], answer["body"])
         return Answer(answer["statusCode"], sent, answer["body"])
 
     def issue(

@@ -36,6 +36,7 @@ from recourse.webhooks.deliver import Deliverer
 from recourse.webhooks.dispatch import Dispatcher
 from recourse.webhooks.sending import Answer
 from recourse.webhooks.webhooks import Webhooks
+from tests.description import must_be_described
 from tests.moto import transactions
 from tests.moto.feeding import TABLE as FEED
 from tests.moto.feeding import _make_table as make_feed
@@ -203,6 +204,7 @@ class Ground:
             asked["body"] = base64.b64encode(raw).decode()
         answer = lambdas.api.handler(asked, None)
         sent = {name.lower(): value for name, value in answer.get("headers", {}).items()}
+        must_be_described(method, parts.path, answer["statusCode"], answer["body"])
         return Reply(answer["statusCode"], sent, answer["body"])
 
     def register(self, url: str = URL, *kinds: str, subject: str = "asha") -> dict[str, Any]:

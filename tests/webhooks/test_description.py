@@ -15,7 +15,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.description import DESCRIPTION
+from tests.description import DESCRIPTION, OPERATIONS, Described
 from tests.profile import examples
 from tests.webhooks.conftest import URL, Ground, ground, problem
 
@@ -125,3 +125,15 @@ def test_a_webhooks_whole_life_is_as_described(shared: Ground) -> None:
         ("Delivery", shared.log(made)[0]),
     ):
         assert set(answer) == set(schemas[name]["properties"]), name
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [one for one in OPERATIONS if one.path.startswith("/webhooks") and one.example],
+    ids=str,
+)
+def test_an_example_works_as_it_is(shared: Ground, operation: Described) -> None:
+    webhook = shared.register(subject="examples")
+    path = operation.path.format(**webhook)
+    answer = shared.call(operation.method, path, operation.example, subject="examples")
+    assert 200 <= answer.status < 300, answer

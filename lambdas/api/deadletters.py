@@ -1,0 +1,125 @@
+"""Dead-letter queues through the API: what rests there, and its way back."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import unquote
+
+from annotated_types import Len
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.event_handler import Response
+from typing_extensions import TypedDict
+
+from lambdas import kit
+from lambdas.api import http
+from lambdas.api.routes import Answer, Operation, Page, Routes
+from recourse.problems import ProblemError
+from recourse.saga import request_model
+
+TOLD = 20
+"""How many reasons and sagas of a dead-letter queue an answer names, the most frequent first."""
+logger = Logger()
+routes = Routes("Dead-letter queues", "What was given up, and its way back; for operators")
+
+
+@request_model
+class Redrive:
+    """Which messages of a dead-letter queue go back; a dry run only looks."""
+
+    saga_id: Annotated[str, Len(1, 128)] | None = None
+    dry_run: bool = False
+
+
+class DeadlettersView(TypedDict):
+    """A dead-letter queue, and how much rests there."""
+
+    name: str
+    waiting: int
+    redrives_to: str | None
+    why_not: str | None
+
+
+class _Reasons(TypedDict):
+    reason: str
+    count: int
+
+
+class _Sagas(TypedDict):
+    saga_id: str | None
+    count: int
+
+
+class RedrivenView(TypedDict):
+    """How one pass through a dead-letter queue went."""
+
+    name: str
+    dry_run: bool
+    looked_at: int
+    matched: int
+    moved: int
+    left: int
+    reasons: list[_Reasons]
+    sagas: list[_Sagas]
+
+
+@routes.get(
+    "/deadletters",
+    Operation(
+        "list-deadletters",
+        "List every dead-letter queue, with how much rests there",
+        scope="operator",
+        answers=[Answer(200, "all of them", Page[DeadlettersView])],
+    ),
+)
+def deadletters() -> Response[str]:
+    """Show every dead-letter queue, with how much rests there."""
+    http.caller(routes.current_event, "operator")
+    items: list[DeadlettersView] = [
+        {
+            "name": one.name,
+            "waiting": one.waiting(),
+            "redrives_to": one.redrives_to,
+            "why_not": one.why_not,
+        }
+        for one in kit.deadletters().values()
+    ]
+    return http.answer(200, {"items": items, "cursor": None})
+
+
+@routes.post(
+    "/deadletters/<name>/redrive",
+    Operation(
+        "redrive",
+        "Send back what rests in a dead-letter queue, or say what would be",
+        scope="operator",
+        takes=Redrive,
+        example={"dry_run": True},
+        answers=[Answer(200, "how one pass through it went", RedrivenView)],
+        problems=["not-found", "not-redrivable"],
+    ),
+)
+def redrive(name: str) -> Response[str]:
+    """Send back what rests in a dead-letter queue, or say what would be, as an operator."""
+    event = routes.current_event
+    who = http.caller(event, "operator")
+    found = kit.deadletters().get(unquote(name))
+    if found is None:
+        raise ProblemError("not-found", f"there is no dead-letter queue {unquote(name)!r}")
+    if found.why_not:
+        raise ProblemError("not-redrivable", f"{found.name}: {found.why_not}")
+    asked = http.body(event, Redrive)
+    done = found.redrive(saga_id=asked["saga_id"], dry_run=asked["dry_run"])
+    if done.moved:
+        about = {"by": who.subject, "queue": found.name, "moved": done.moved}
+        logger.info("redriven", extra=about | {"reasons": dict(done.reasons)})
+    answer: RedrivenView = {
+        "name": found.name,
+        "dry_run": asked["dry_run"],
+        "looked_at": done.looked_at,
+        "matched": done.matched,
+        "moved": done.moved,
+        "left": done.left,
+        "reasons": [{"reason": text, "count": n} for text, n in done.reasons.most_common(TOLD)],
+        "sagas": [{"saga_id": saga, "count": n} for saga, n in done.sagas.most_common(TOLD)],
+    }
+    return http.answer(200, answer)

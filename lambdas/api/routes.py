@@ -1,0 +1,208 @@
+"""Routes that describe themselves: what each takes, answers and refuses stands beside it.
+
+::
+
+    routes = Routes("Webhooks", "One's own endpoints, to which events are pushed")
+
+    @routes.get(
+        "/webhooks/<webhook_id>",
+        Operation(
+            "show-webhook",
+            "Show a webhook",
+            scope="sagas:read",
+            answers=[Answer(200, "the webhook", WebhookView)],
+            problems=["not-found"],
+        ),
+    )
+    def show(webhook_id: str) -> Response[str]: ...
+
+It is plain data, so a function that starts pays next to nothing for it; `lambdas.api.openapi` makes
+the description of it when the project is built.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.router import APIGatewayHttpRouter
+from typing_extensions import TypedDict
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
+
+Method = Literal["GET", "POST", "PUT", "DELETE"]
+Handler = TypeVar("Handler", bound=Callable[..., Response[str]])
+View = TypeVar("View")
+TEXT: Mapping[str, Any] = {"type": "string"}
+FAILURES = ("internal", "try-again")
+"""What any call may meet that asks AWS for something; those with a scope have it without a word."""
+
+
+class Page(TypedDict, Generic[View]):
+    """A page of a list, and the cursor of the next; null where there is none."""
+
+    items: list[View]
+    cursor: str | None
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Says in the description of a text what it is one of: `Annotated[str, OneOf(SAGAS)]`."""
+
+    allowed: Collection[str]
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Callable[[Any], Any]) -> Any:
+        return handler(core) | {"enum": list(self.allowed)}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An example that lies among the samples, and is read when the description is made.
+
+    Attributes:
+        file: The name of its file.
+        pick: Takes it out of what the file has; None where it has none.
+    """
+
+    file: str
+    pick: Callable[[Any], Any] = lambda whole: whole
+
+    def read(self, samples: Path) -> Any:
+        """It, or None where there is none."""
+        file = samples / self.file
+        return self.pick(json.loads(file.read_text("utf-8"))) if file.exists() else None
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of the query, a header, or a part of the path.
+
+    Attributes:
+        name: Its name.
+        text: What it is for.
+        schema: What it may be.
+        where: Where it is.
+        required: Whether it must be there.
+        problem: The kind of problem that a wrong one is.
+        example: One that works with the seed, or the `Sample` that has it.
+    """
+
+    name: str
+    text: str
+    schema: Mapping[str, Any] = field(default_factory=lambda: TEXT)
+    where: Literal["query", "header", "path"] = "query"
+    required: bool = False
+    problem: str | None = None
+    example: Any = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a call is answered with when it goes well.
+
+    Attributes:
+        status: The HTTP status.
+        text: What it means.
+        model: What the body is; a `…View` is a component of the description under the name before
+            `View`. None where there is no body.
+        headers: The headers that callers rely on, each with what it is.
+        content_type: What the body is written in.
+    """
+
+    status: int
+    text: str
+    model: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = "application/json"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A call, as the description has it.
+
+    Attributes:
+        name: Its `operationId`.
+        summary: What it does, in one line.
+        scope: The scope that the caller needs; None where anybody may call.
+        answers: What it is answered with when it goes well.
+        problems: The kinds of problems it may be refused with, besides those that follow: of a
+            scope, a body and the parameters.
+        parameters: Its parameters; those of the path that are not among them are texts.
+        takes: The model of its body; one of a private name is written out where it is used.
+        example: A body that works with the seed, or the `Sample` that has it.
+        content_type: What the body is written in.
+        path: Its path, where one route answers several.
+    """
+
+    name: str
+    summary: str
+    scope: str | None = None
+    answers: Sequence[Answer] = ()
+    problems: Sequence[str] = ()
+    parameters: Sequence[Parameter] = ()
+    takes: Any = None
+    example: Any = None
+    content_type: str = "application/json"
+    path: str | None = None
+
+
+class Routes:
+    """A group of routes, each with what it says of itself.
+
+    Args:
+        tag: What the group is called.
+        about: What it is for.
+
+    Attributes:
+        router: What answers them.
+        operations: What they say of themselves: method, path and operation.
+    """
+
+    def __init__(self, tag: str, about: str) -> None:
+        self.tag = tag
+        self.about = about
+        self.router = APIGatewayHttpRouter()  # type: ignore[no-untyped-call]
+        self.operations: list[tuple[Method, str, Operation]] = []
+
+    @property
+    def current_event(self) -> APIGatewayProxyEventV2:
+        """The request that is being answered."""
+        return self.router.current_event
+
+    def get(self, path: str, *operations: Operation) -> Callable[[Handler], Handler]:
+        """Answer a GET."""
+        return self._route("GET", path, operations)
+
+    def post(self, path: str, *operations: Operation) -> Callable[[Handler], Handler]:
+        """Answer a POST."""
+        return self._route("POST", path, operations)
+
+    def put(self, path: str, *operations: Operation) -> Callable[[Handler], Handler]:
+        """Answer a PUT."""
+        return self._route("PUT", path, operations)
+
+    def delete(self, path: str, *operations: Operation) -> Callable[[Handler], Handler]:
+        """Answer a DELETE."""
+        return self._route("DELETE", path, operations)
+
+    def describe(self, method: Method, path: str, operation: Operation) -> None:
+        """Describe a call, whoever answers it."""
+        template = path.replace("<", "{").replace(">", "}")
+        self.operations.append((method, template, operation))
+
+    def _route(
+        self, method: Method, path: str, operations: Sequence[Operation]
+    ) -> Callable[[Handler], Handler]:
+        for operation in operations:
+            self.describe(method, operation.path or path, operation)
+
+        def answer(handler: Handler) -> Handler:
+            self.router.route(path, method)(handler)
+            return handler
+
+        return answer

@@ -1,0 +1,419 @@
+"""Sagas through the API: start, show, list, cancel, and resolve what is stuck."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
+from urllib.parse import unquote
+
+from annotated_types import Len
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.event_handler import Response
+from botocore.exceptions import BotoCoreError, ClientError
+from typing_extensions import TypedDict
+
+from lambdas import kit, settings
+from lambdas.api import http, valet
+from lambdas.api.parameters import CURSOR, IF_NONE_MATCH, LIMIT, Choice
+from lambdas.api.routes import Answer, OneOf, Operation, Page, Parameter, Routes, Sample
+from recourse import chaos, events, limits
+from recourse.ids import BadSagaIdError, SagaId
+from recourse.ledger import (
+    KeyReusedError,
+    NothingToResolveError,
+    PivotSkippedError,
+    Record,
+    digest,
+)
+from recourse.problems import ProblemError, invalid
+from recourse.projection import AT_REST, STATUSES, Status
+from recourse.saga import Coordination, Saga, request_model
+from recourse.step import TransientError
+from recourse.store.cursors import BadCursorError
+from statemachines import SAGAS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+LONGEST_KEY = 512
+logger = Logger()
+routes = Routes("Sagas", "Start sagas, watch them, cancel them, and decide where a step is stuck")
+
+
+@request_model
+class Resolution:
+    """What an operator decides on a stuck step; a skip needs a reason."""
+
+    action: Literal["retry", "skip"]
+    reason: Annotated[str, Len(0, 1000)] | None = None
+
+
+class _Reason(TypedDict):
+    step: str
+    error: str
+    message: str
+
+
+class _Step(TypedDict):
+    name: str
+    status: Literal[
+        "PENDING", "RUNNING", "DONE", "FAILED", "UNDOING", "UNDONE", "SKIPPED", "UNDO_FAILED"
+    ]
+    attempts: int
+    undo_attempts: int
+    result: Any
+    error: str | None
+    message: str | None
+    started_at: str | None
+    ended_at: str | None
+
+
+class SagaView(TypedDict):
+    """A saga and its steps; `reason` is its first failure."""
+
+    saga_id: str
+    saga: Annotated[str, OneOf(SAGAS)]
+    coordination: Coordination
+    status: Status
+    reason: _Reason | None
+    owner: str
+    business_key: str
+    started_at: str
+    ended_at: str | None
+    steps: list[_Step]
+    links: dict[str, str]
+
+
+IDEMPOTENCY_KEY = Parameter(
+    "Idempotency-Key",
+    "the same for a retry: it answers the same saga",
+    {"type": "string", "minLength": 1, "maxLength": 255},
+    where="header",
+    required=True,
+    problem="idempotency-key-missing",
+)
+CHAOS = Parameter(
+    "Recourse-Chaos",
+    f"faults, as step=fault or step.undo=fault:n; {', '.join(chaos.FAULTS)}",
+    where="header",
+    problem="unknown-fault",
+)
+COORDINATION = Parameter(
+    "coordination",
+    "how it is coordinated; the declaration says what it is otherwise",
+    {"type": "string", "enum": list(get_args(Coordination))},
+    problem="unknown-coordination",
+)
+SAGA = Choice("saga", "only these", SAGAS)
+STATUS = Choice("status", "only these", STATUSES)
+BUSINESS_KEY = Parameter(
+    "business_key",
+    "only these",
+    {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
+    problem="invalid",
+)
+PREFER = Parameter(
+    "Prefer",
+    f"wait=N: answer when it changes, or after N seconds, at most {http.LONGEST_WAIT}",
+    where="header",
+)
+
+
+@routes.post(
+    "/sagas/<name>",
+    *(
+        Operation(
+            f"start-{saga.name}",
+            f"Start {saga.name}: {', '.join(step.name for step in saga.all)}",
+            path=f"/sagas/{saga.name}",
+            scope="sagas:write",
+            takes=saga.request,
+            example=Sample(f"{saga.name}.json"),
+            parameters=[IDEMPOTENCY_KEY, CHAOS, COORDINATION],
+            answers=[
+                Answer(
+                    202,
+                    "recorded, and under way",
+                    SagaView,
+                    headers={"Location": "the saga's address", "ETag": "its version"},
+                )
+            ],
+            problems=["not-found", "idempotency-key-reused", "chaos-off"],
+        )
+        for saga in SAGAS.values()
+    ),
+)
+def start(name: str) -> Response[str]:
+    """Start a saga: record it, then run it; what could not be run now is left to the sweeper."""
+    event = routes.current_event
+    who = http.caller(event, "sagas:write")
+    saga = SAGAS.get(unquote(name))
+    if saga is None:
+        raise ProblemError("not-found", f"there is no saga {unquote(name)!r}")
+    key = event.headers.get("idempotency-key", "")
+    if not 1 <= len(key) <= 255 or not key.isprintable():
+        raise ProblemError(
+            "idempotency-key-missing", "send 1 to 255 printable characters, the same for a retry"
+        )
+    faults = _faults(event.headers.get("recourse-chaos"), saga)
+    asked = event.query_string_parameters.get("coordination")
+    coordination = _coordination(asked, saga)
+    body = http.body(event, saga.request)
+    if (found := limits.size(body)) > limits.REQUEST:
+        detail = f"a request must be at most {limits.REQUEST} bytes, got {found}"
+        raise ProblemError("too-large", detail)
+    wanted = Record(
+        saga_id=SagaId.of(saga.name, who.subject, key),
+        saga=saga.name,
+        owner=who.subject,
+        business_key=body[saga.business_key],
+        coordination=coordination,
+        request=body,
+        body=digest(body),
+        started_at=events.now(),
+        faults=faults,
+    )
+    if body.get("documents") and kit.ledger().get(wanted.saga_id) is None:
+        _must_be_there(who.subject, body["documents"])
+    try:
+        record, _ = kit.ledger().start(wanted, any_coordination=asked is None)
+    except KeyReusedError as problem:
+        raise ProblemError(
+            "idempotency-key-reused",
+            f"it stands for {problem}: use a new Idempotency-Key for a new request",
+        ) from None
+    if len(record.entered) == 1:
+        _run(record)
+    headers = {"location": f"/sagas/{record.saga_id}", "etag": _etag(record)}
+    return http.answer(202, _view(record), headers=headers)
+
+
+@routes.get(
+    "/sagas/<saga_id>",
+    Operation(
+        "show-saga",
+        "Show a saga",
+        scope="sagas:read",
+        parameters=[IF_NONE_MATCH, PREFER],
+        answers=[
+            Answer(200, "the saga", SagaView, headers={"ETag": "its version"}),
+            Answer(304, "it has not changed"),
+        ],
+        problems=["not-found"],
+    ),
+)
+def show(saga_id: str) -> Response[str]:
+    """Show a saga; wait for it to change, where that is preferred."""
+    event = routes.current_event
+    record = _owned(saga_id, "sagas:read")
+    known = http.known_tags(event.headers)
+    before = known or {_etag(record)}
+    headers: dict[str, str] = {}
+    if seconds := http.preferred_wait(event.headers):
+        headers["preference-applied"] = f"wait={seconds}"
+        record = _changed(record, before, seconds)
+    headers["etag"] = _etag(record)
+    if headers["etag"] in known:
+        return http.answer(304, headers=headers)
+    view = _view(record)
+    try:
+        view["links"] |= valet.links(event, http.caller(event, "sagas:read"), record)
+    except (TransientError, BotoCoreError, ClientError, TimeoutError):
+        # The saga is what was asked for; whoever looks again gets the links as well.
+        logger.exception("no links to documents", extra={"saga_id": record.saga_id})
+    return http.answer(200, view, headers=headers)
+
+
+@routes.get(
+    "/sagas",
+    Operation(
+        "list-sagas",
+        "List sagas, the newest first",
+        scope="sagas:read",
+        parameters=[SAGA, STATUS, BUSINESS_KEY, CURSOR, LIMIT],
+        answers=[
+            Answer(
+                200,
+                "a page, and the cursor of the next; where few sagas match it may be short, or "
+                "empty, and the cursor goes on",
+                Page[SagaView],
+            )
+        ],
+    ),
+)
+def page() -> Response[str]:
+    """List sagas, the newest first."""
+    event = routes.current_event
+    who = http.caller(event, "sagas:read")
+    query = event.query_string_parameters
+    saga, status = SAGA.of(event), cast("Status | None", STATUS.of(event))
+    key = query.get("business_key")
+    if key is not None and not 1 <= len(key) <= LONGEST_KEY:
+        raise invalid("business_key", f"should have 1 to {LONGEST_KEY} characters")
+    try:
+        records, cursor = kit.ledger().page(
+            owner=None if who.is_operator else who.subject,
+            saga=saga,
+            status=status,
+            business_key=key,
+            cursor=query.get("cursor"),
+            limit=LIMIT.of(event),
+        )
+    except BadCursorError:
+        raise ProblemError("bad-cursor", "use the cursor of the page before") from None
+    items = [_view(record) for record in records]
+    return http.answer(200, {"items": items, "cursor": cursor})
+
+
+@routes.post(
+    "/sagas/<saga_id>/cancel",
+    Operation(
+        "cancel-saga",
+        "Cancel a saga whose pivot has not acted",
+        scope="sagas:write",
+        answers=[Answer(202, "it will be compensated", SagaView)],
+        problems=["not-found", "past-the-pivot"],
+    ),
+)
+def cancel(saga_id: str) -> Response[str]:
+    """Cancel a saga, unless its pivot has acted."""
+    record = _owned(saga_id, "sagas:write", or_operator=True)
+    if record.status == "SUCCEEDED" or (
+        record.status == "RUNNING" and not kit.runs().cancel(record)
+    ):
+        pivot = SAGAS[record.saga].pivot.name
+        raise ProblemError("past-the-pivot", f"the step {pivot!r} has decided it")
+    return http.answer(202, _view(kit.ledger().get(record.saga_id) or record))
+
+
+@routes.post(
+    "/sagas/<saga_id>/steps/<step>/resolve",
+    Operation(
+        "resolve-step",
+        "Retry or skip a stuck step",
+        scope="operator",
+        takes=Resolution,
+        example={"action": "retry"},
+        answers=[Answer(202, "decided, and under way", SagaView)],
+        problems=["not-found", "nothing-to-resolve", "pivot-not-skipped"],
+    ),
+)
+def resolve(saga_id: str, step: str) -> Response[str]:
+    """Decide on a stuck step, as an operator."""
+    event = routes.current_event
+    who = http.caller(event, "operator")
+    record = _owned(saga_id, "operator")
+    if unquote(step) not in SAGAS[record.saga].by_name:
+        raise ProblemError("not-found", f"{record.saga} has no step {unquote(step)!r}")
+    asked = http.body(event, Resolution)
+    reason = (asked["reason"] or "").strip()
+    if asked["action"] == "skip" and not reason:
+        raise invalid("reason", "a skip needs one")
+    try:
+        record = kit.ledger().resolve(
+            record.saga_id,
+            unquote(step),
+            skip=asked["action"] == "skip",
+            reason=reason,
+            by=who.subject,
+        )
+    except NothingToResolveError:
+        raise ProblemError("nothing-to-resolve", f"the step {step!r} is not stuck") from None
+    except PivotSkippedError:
+        raise ProblemError("pivot-not-skipped", _of_the_pivot(SAGAS[record.saga])) from None
+    _run(record)
+    return http.answer(202, _view(record))
+
+
+def _of_the_pivot(saga: Saga) -> str:
+    """What becomes of a saga whose pivot is stuck, for the operator who wanted to skip it."""
+    rank = saga.rank(saga.pivot.name)
+    before, after = (
+        ", ".join(step.name for group in groups for step in group)
+        for groups in (reversed(saga.groups[:rank]), saga.groups[rank + 1 :])
+    )
+    forward = f"goes forward to {after}" if after else "has succeeded"
+    back = f"is undone ({before})" if before else "has come to nothing"
+    return (
+        f"the step {saga.pivot.name!r} decides the saga, so it cannot be left as it is. Retry it: "
+        f"if it has acted, the saga {forward}; if not, it never will, and the saga {back}"
+    )
+
+
+def _must_be_there(owner: str, documents: Mapping[str, str]) -> None:
+    """Hold a request to the owner's documents: what it names is there when it is first asked.
+
+    Raises:
+        ProblemError: Some are not.
+    """
+    missing = kit.valet_keys().missing(owner, list(dict.fromkeys(documents.values())))
+    for name, document in documents.items():
+        if document in missing:
+            raise invalid(f"documents.{name}", f"there is no document {document!r} of yours")
+
+
+def _run(record: Record) -> None:
+    """Start a run that has been recorded; if that fails, the sweeper starts it."""
+    try:
+        kit.runs().start(record)
+    except TransientError:
+        logger.exception("recorded, and left to the sweeper", extra={"saga_id": record.saga_id})
+
+
+def _owned(saga_id: str, scope: str, *, or_operator: bool = False) -> Record:
+    """A saga that the caller may see.
+
+    Raises:
+        ProblemError: There is none; another's is as if it were not there.
+    """
+    who = http.caller(routes.current_event, scope, or_operator=or_operator)
+    saga_id = unquote(saga_id)
+    try:
+        record = kit.ledger().get(SagaId(saga_id))
+    except BadSagaIdError:
+        record = None
+    if record is None or not who.owns(record.owner):
+        raise ProblemError("not-found", f"there is no saga {saga_id!r}")
+    return record
+
+
+def _changed(record: Record, before: Collection[str], seconds: int) -> Record:
+    """The saga once it differs from what the caller knows, is at rest, or the time is up."""
+    until = time.monotonic() + seconds
+    pause = 0.1
+    while _etag(record) in before and record.status not in AT_REST and time.monotonic() < until:
+        time.sleep(min(pause, max(0.0, until - time.monotonic())))
+        pause = min(pause * 1.5, 0.5)
+        record = kit.ledger().get(record.saga_id) or record
+    return record
+
+
+def _view(record: Record) -> dict[str, Any]:
+    path = f"/sagas/{record.saga_id}"
+    links = {"self": path, "cancel": f"{path}/cancel"}
+    return record.view(SAGAS[record.saga]) | {"links": links}
+
+
+def _etag(record: Record) -> str:
+    return f'"{record.version}"'
+
+
+def _faults(header: str | None, saga: Saga) -> dict[str, str]:
+    if header is None:
+        return {}
+    if not settings.chaos():
+        raise ProblemError("chaos-off", "deploy with the context chaos=on to have faults injected")
+    try:
+        return chaos.parse(header, saga)
+    except chaos.UnknownFaultError as error:
+        raise ProblemError("unknown-fault", str(error)) from None
+
+
+def _coordination(asked: str | None, saga: Saga) -> Coordination:
+    if asked is None:
+        return saga.coordination
+    if asked not in get_args(Coordination):
+        raise ProblemError(
+            "unknown-coordination", f"{asked!r}: there are {', '.join(get_args(Coordination))}"
+        )
+    return cast("Coordination", asked)

@@ -1,0 +1,72 @@
+"""The examples of the API's description: each works as it is, with what the seed puts.
+
+Those of webhooks are tried where webhooks are (`tests/webhooks/test_description.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+
+from statemachines import SAGAS
+from tests.description import OPERATIONS, Described
+from tests.integration.test_api import Caller, standing
+from tests.moto.ground import Ground, ground
+
+SEED = Path(__file__).parents[2] / "samples" / "seed.json"
+FORM = "application/x-www-form-urlencoded"
+EXAMPLES = [
+    one
+    for one in OPERATIONS
+    if not one.path.startswith("/webhooks")
+    and (one.example is not None or any(one.in_path.values()))
+]
+
+
+@pytest.fixture(scope="module")
+def seeded() -> Iterator[Ground]:
+    """A ground on which the API stands, with what the seed puts by that very API."""
+    with ground() as made, standing(made):
+        for kind, things in json.loads(SEED.read_text()).items():
+            for thing, body in things.items():
+                put = Caller("olga", "operator")("PUT", f"/{kind}/{thing}", body)
+                assert put.status == 201, put
+        yield made
+
+
+@pytest.fixture(scope="module")
+def made(seeded: Ground) -> dict[str, str]:
+    """What some paths name and no example can, since it is only made by calls."""
+    start = next(one for one in EXAMPLES if one.path.startswith("/sagas/"))
+    step = SAGAS[start.path.removeprefix("/sagas/")].all[-1].name
+    key = {"Idempotency_Key": "stuck", "Recourse_Chaos": f"{step}=error:16"}
+    answer = Caller("asha", "sagas:write")("POST", start.path, start.example, **key)
+    assert answer.status == 202, answer
+    seeded.settle()
+    return {
+        "saga_id": answer.json["saga_id"],
+        "step": step,
+        "name": next(iter(seeded.deadletters)),
+    }
+
+
+@pytest.mark.parametrize("operation", EXAMPLES, ids=str)
+def test_an_example_works_as_it_is(made: dict[str, str], operation: Described) -> None:
+    path = operation.path.format(**{n: one or made[n] for n, one in operation.in_path.items()})
+    headers, body = {"Idempotency_Key": f"example of {operation}"}, operation.example
+    if FORM in operation.says.get("requestBody", {"content": {}})["content"]:
+        headers["Content_Type"], body = FORM, urlencode(body).encode()
+    who = Caller("asha", operation.scope or "")
+    answer = who(operation.method, path, body, **headers)
+    assert 200 <= answer.status < 300, answer
+
+
+def test_there_are_examples_of_all_that_a_newcomer_begins_with() -> None:
+    have = {str(one) for one in EXAMPLES}
+    assert have >= {f"POST /sagas/{saga}" for saga in SAGAS}
+    assert have >= {f"PUT /{kind}/{{id}}" for kind in json.loads(SEED.read_text())}
+    assert "POST /valet-keys" in have

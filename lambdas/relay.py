@@ -9,8 +9,8 @@ from aws_lambda_powertools import Logger
 
 from lambdas import settings
 from recourse.aws import client
+from recourse.events.relay import relay
 from recourse.queues import set_aside_record
-from recourse.relay import relay
 
 logger = Logger()
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from lambdas import feed as feed_function
+from recourse.events.relay import relay
 from recourse.feed import cursor_of
 from recourse.items import encode_item
 from recourse.live import frame
-from recourse.relay import relay
 from tests.integration.test_every_saga import supply
 from tests.moto.feeding import TABLE, Feeding
 from tests.moto.ground import LEDGER, Ground

@@ -8,7 +8,7 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import httpx
 from websockets.asyncio.client import connect
@@ -17,7 +17,7 @@ from websockets.typing import Subprotocol
 from bench.figures import Figure, say
 from local import LOCAL
 from local.cloud import LocalCloud
-from recourse.events import event
+from recourse.events import Event
 from recourse.feed import Feed
 
 CONNECTIONS = 200
@@ -95,12 +95,15 @@ async def _measure(cloud: LocalCloud, feed: Feed) -> list[Figure]:
 
 async def _tell(feed: Feed, channel: Channel, expected: int, number: int) -> list[float]:
     """Append one event; the seconds after which it was with each connection."""
-    told = event(f"{channel.owner}-saga", "order", "started", occasion=str(number))
+    started = Event.started(
+        f"{channel.owner}-saga", "order", business_key=str(number), coordination="orchestration"
+    )
+    event = replace(started, id=f"{started.id}.{number}", sequence=number)
     began = time.perf_counter()
-    await asyncio.to_thread(feed.append, channel.owner, [told | {"sequence": number}])
+    await asyncio.to_thread(feed.append, channel.owner, [event])
 
     def reached() -> list[float]:
-        return channel.came.get(told["id"], [])
+        return channel.came.get(event.id, [])
 
     try:
         async with asyncio.timeout(PATIENCE), channel.whole:

@@ -29,6 +29,7 @@ from bench.apart import apart
 from bench.figures import Figure, say
 from bench.samples import sample, things
 from local import ROOT
+from recourse.events import Event
 from recourse.saga import Coordination
 from recourse.tally import OUTCOMES, Tally
 from statemachines.travel_booking import TRAVEL_BOOKING
@@ -183,9 +184,9 @@ class _Place:
         got = self.ground.sqs.receive_message(QueueUrl=self.fed, MaxNumberOfMessages=10)
         for message in got.get("Messages", []):
             self.messages[EVERY_EVENT] += 1
-            told = json.loads(message["Body"])
-            self.messages[TALLY] += told["type"].rpartition(".")[2] in OUTCOMES
-            self.tally.count(told)
+            event = Event.parse(message["Body"])
+            self.messages[TALLY] += event.kind in OUTCOMES
+            self.tally.count(event)
             self.ground.sqs.delete_message(
                 QueueUrl=self.fed, ReceiptHandle=message["ReceiptHandle"]
             )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import threading
 import time
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,8 +18,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from cli.api import Api
+from recourse.events import Event
 
-Hear = Callable[[Mapping[str, Any]], None]
+Hear = Callable[[Event], None]
 
 
 @dataclass
@@ -31,14 +31,14 @@ class Arrivals:
         heard: The events by channel, each with the moment of its arrival, in seconds.
     """
 
-    heard: dict[str, list[tuple[float, Mapping[str, Any]]]] = field(default_factory=dict)
+    heard: dict[str, list[tuple[float, Event]]] = field(default_factory=dict)
     _change: threading.Condition = field(default_factory=threading.Condition)
 
     def hear(self, channel: str) -> Hear:
         """What takes the events of a channel."""
         self.heard[channel] = []
 
-        def take(event: Mapping[str, Any]) -> None:
+        def take(event: Event) -> None:
             with self._change:
                 self.heard[channel].append((time.time(), event))
                 self._change.notify_all()
@@ -77,7 +77,7 @@ def _streaming(url: str, token: str, hear: Hear) -> Iterator[None]:
         def read() -> None:
             for line in lines:
                 if line.startswith("data: "):
-                    hear(json.loads(line.removeprefix("data: ")))
+                    hear(Event.parse(line.removeprefix("data: ")))
 
         with _thread(read, answer.close, httpx.HTTPError, httpx.StreamError):
             yield
@@ -90,7 +90,7 @@ def _connected(url: str, token: str, hear: Hear) -> Iterator[None]:
 
         def read() -> None:
             while True:
-                hear(json.loads(socket.recv()))
+                hear(Event.parse(socket.recv(decode=True)))
 
         with _thread(read, socket.close, ConnectionClosed):
             yield
@@ -108,7 +108,7 @@ def _receiving(api: Api, hear: Hear) -> Iterator[None]:
             made = hmac.new(secret, signed + body, hashlib.sha256).digest()
             is_signed = f"v1,{b64encode(made).decode()}" in self.headers["webhook-signature"]
             if is_signed:
-                hear(json.loads(body))
+                hear(Event.parse(body.decode()))
             self.send_response(204 if is_signed else 401)
             self.end_headers()
 

@@ -23,6 +23,7 @@ from local import LOCAL, ROOT
 from local.cloud import EVERY_SCOPE, LocalCloud, LocalCloudError
 from local.deploy import DeployError
 from local.emulator import EmulatorError
+from recourse.events import Event
 from recourse.saga import Coordination
 
 SAMPLES = ROOT / "samples"
@@ -153,22 +154,22 @@ def tell(api: Api, token: str) -> None:
         latest = api.get("/events", limit=500, after=latest["cursor"])
     with listening(api, token) as arrivals:
         saga = run(api, SAMPLES / "travel-booking.json", "orchestration", {"trip_id": "told"})
-        pulled: list[Any] = []
+        pulled: list[Event] = []
         cursor = latest["cursor"]
-        while not pulled or not pulled[-1]["type"].endswith(".succeeded"):
+        while not pulled or pulled[-1].kind != "succeeded":
             page = api.get("/events", after=cursor, wait=20)
             expect(bool(page["items"]), "the feed has not all that happened")
-            pulled, cursor = pulled + page["items"], page["cursor"]
+            pulled, cursor = [*pulled, *map(Event.of, page["items"])], page["cursor"]
         expect(arrivals.wait(len(pulled), 30), f"{_counted(arrivals)} of {len(pulled)} arrived")
     out.print(f"\n          {'event':<12} {'  '.join(f'{name:>10}' for name in arrivals.heard)}")
     for number, event in enumerate(pulled):
         heard = [events[number] for events in arrivals.heard.values()]
         for _, one in heard:
-            expect(one["id"] == event["id"], f"{one['id']} arrived in place of {event['id']}")
-        happened = datetime.fromisoformat(event["time"]).timestamp()
+            expect(one.id == event.id, f"{one.id} arrived in place of {event.id}")
+        happened = datetime.fromisoformat(event.time).timestamp()
         late = "  ".join(f"{1000 * (moment - happened):>7.0f} ms" for moment, _ in heard)
-        out.print(f"          {event['type'].split('.', 2)[2]:<12} {late}")
-    expect(pulled[0]["subject"] == saga["saga_id"], "the feed tells of another saga")
+        out.print(f"          {event.path:<12} {late}")
+    expect(pulled[0].saga_id == saga["saga_id"], "the feed tells of another saga")
     out.print(
         f"          pulled: GET /events has the same {len(pulled)} in the same order, and a cursor"
     )

@@ -18,6 +18,7 @@ from cli.api import Api
 from cli.command import LOCAL, ApiUrl, AsJson, Token, UsageError, connected, err, out, tells
 from cli.timeline import print_event, print_timeline
 from cli.worker import worker
+from recourse.events import Event
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -167,7 +168,9 @@ def events(
             for page in client.events(after, wait=follow, saga_id=saga):
                 items, cursor = page
                 for event in items:
-                    print(json.dumps(event), flush=True) if as_json else print_event(out, event)
+                    print(json.dumps(event), flush=True) if as_json else print_event(
+                        out, Event.of(event)
+                    )
                 if not items and not follow:
                     break
         finally:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cli.api import is_at_rest
+from recourse.events import Event
 
 MARKS = {
     "DONE": ("✓", "green"),
@@ -64,17 +65,15 @@ def print_timeline(console: Console, changes: Iterable[Mapping[str, Any]]) -> di
     return dict(saga)
 
 
-def print_event(console: Console, event: Mapping[str, Any]) -> None:
+def print_event(console: Console, event: Event) -> None:
     """Print an event of a saga."""
-    data = event["data"]
-    _, saga, what = event["type"].split(".", 2)
-    style = "red" if "error" in data else ""
-    line = Text(f"{event['time']} {event['subject'][:8]} {saga} ")
-    line.append(f"{event['sequence']:>3} {what:<20}", style=style)
-    if "error" in data:
-        line.append(f" {data['error']['type']}: {data['error']['message']}", style="bright_black")
-    elif isinstance(data.get("result"), dict):
-        shown = {"status": "DONE", "error": None, "result": data["result"]}
+    error = event.error
+    line = Text(f"{event.time} {event.saga_id[:8]} {event.saga} ")
+    line.append(f"{event.sequence:>3} {event.path:<20}", style="red" if error else "")
+    if error:
+        line.append(f" {error['type']}: {error['message']}", style="bright_black")
+    elif isinstance(event.result, dict):
+        shown = {"status": "DONE", "error": None, "result": event.result}
         line.append(f" {_detail(shown)}", style="bright_black")
     console.print(line, soft_wrap=True)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools import Logger
 
 from recourse.deadletters import FIFO
-from recourse.events import UnreadableError, read
+from recourse.events import Event, UnreadableError
 from recourse.message import Handler, Message, PoisonError
 from recourse.queues import SourceQueue, backoff, words
 from recourse.saga import Saga
@@ -57,15 +57,15 @@ class Batch:
             else:
                 yield record
 
-    def events(self) -> Iterator[tuple[Record, dict[str, Any]]]:
+    def events(self) -> Iterator[tuple[Record, Event]]:
         """Each record with the event that it is; those that are none are set aside."""
         for record in self.messages():
             try:
-                told = read(record["body"], self._sagas)
+                event = Event.parse(record["body"], self._sagas)
             except UnreadableError as problem:
                 self.set_aside(record, problem)
             else:
-                yield record, told
+                yield record, event
 
     def set_aside(self, record: Record, problem: Exception) -> None:
         """Set a message aside, for no further try can do better; if that fails, try again."""

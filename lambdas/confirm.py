@@ -9,6 +9,7 @@ from aws_lambda_powertools import Logger
 
 from lambdas import kit, settings
 from lambdas.batch import Batch
+from recourse.events import Event
 from recourse.queues import SourceQueue
 from recourse.runtime import StepRunner
 from recourse.saga import Saga, Step
@@ -38,25 +39,25 @@ def take(
 ) -> dict[str, Any]:
     """Confirm the holds of one service for the sagas of a batch of pivot events."""
     batch = Batch(records, sagas, queue)
-    for record, told in batch.events():
+    for record, event in batch.events():
         try:
-            for step in sagas[told["type"].split(".")[1]].all:
+            for step in sagas[event.saga].all:
                 if step.confirm and step.service == service:
-                    _confirm(dynamodb, table, step, told)
+                    _confirm(dynamodb, table, step, event)
         except Exception as problem:
             logger.exception("not confirmed", extra={"message_id": record["messageId"]})
             batch.failed(record, problem)
     return batch.answer()
 
 
-def _confirm(dynamodb: Any, table: str, step: Step, told: dict[str, Any]) -> None:
+def _confirm(dynamodb: Any, table: str, step: Step, event: Event) -> None:
     runner = StepRunner(dynamodb, table, step.action, step.undo, step.confirm)
     saga = {
-        "id": told["subject"],
-        "name": told["type"].split(".")[1],
+        "id": event.saga_id,
+        "name": event.saga,
         "owner": "",
         "business_key": "",
-        "started_at": told["time"],
+        "started_at": event.time,
     }
     task = {"step": step.name, "phase": "confirm", "role": "compensable"}
     outcome = runner.run(task | {"saga": saga, "request": {}, "results": {}})

@@ -10,8 +10,8 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from lambdas import kit, settings
+from recourse.events import Event, UnreadableError
 from recourse.feed import Feed, NeverFedError
-from recourse.projection import is_hidden
 from recourse.queues import set_aside_record, words
 from recourse.store.aws import client
 from recourse.store.items import decode_item
@@ -96,12 +96,12 @@ def _append_all(
 def _append(feed: Feed, owner: str, record: Record, set_aside: SetAside) -> int:
     try:
         return feed.append(owner, _events(record))
-    except (NeverFedError, LookupError, TypeError) as problem:
+    except (NeverFedError, UnreadableError, LookupError, TypeError) as problem:
         logger.error("set aside: %s", words(problem))
         set_aside(record, words(problem))
         return 0
 
 
-def _events(record: Record) -> list[dict[str, Any]]:
+def _events(record: Record) -> list[Event]:
     row = decode_item({"entered": record["dynamodb"]["NewImage"]["entered"]})
-    return [one for one in row["entered"] if not is_hidden(one)]
+    return [event for event in map(Event.of, row["entered"]) if not event.is_hidden]

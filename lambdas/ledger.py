@@ -10,6 +10,7 @@ from aws_lambda_powertools import Logger
 
 from lambdas import kit
 from lambdas.batch import Batch, Record
+from recourse.events import Event
 from recourse.ledger import Ledger, UnknownSagaError
 from recourse.queues import SourceQueue
 
@@ -26,12 +27,12 @@ def take(
 ) -> dict[str, Any]:
     """Take a batch in, and say which messages have to come again."""
     batch = Batch(records, into.sagas, queue)
-    sagas: dict[str, list[tuple[Record, dict[str, Any]]]] = defaultdict(list)
-    for record, told in batch.events():
-        sagas[told["subject"]].append((record, told))
+    sagas: dict[str, list[tuple[Record, Event]]] = defaultdict(list)
+    for record, event in batch.events():
+        sagas[event.saga_id].append((record, event))
     for saga_id, messages in sagas.items():
         try:
-            into.take(saga_id, [told for _, told in messages])
+            into.take(saga_id, [event for _, event in messages])
         except UnknownSagaError as problem:
             for record, _ in messages:
                 batch.set_aside(record, problem)

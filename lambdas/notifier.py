@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from functools import cache
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from lambdas import kit, settings
+from recourse.events import Event
 from recourse.notifier import Message, Notifier
 from recourse.store.aws import client
 
@@ -19,9 +19,9 @@ logger = Logger()
 def handler(event: dict[str, Any], context: object) -> None:
     """Tell of each ending; raise where that failed, for Lambda to try again and then set aside."""
     for record in event["Records"]:
-        told = json.loads(record["Sns"]["Message"])
+        told = Event.parse(record["Sns"]["Message"])
         if _notifier().tell(told):
-            logger.info("told", extra={"saga_id": told["subject"], "event": told["type"]})
+            logger.info("told", extra={"saga_id": told.saga_id, "event": told.type})
 
 
 @cache

@@ -17,14 +17,14 @@ metrics = Metrics()
 
 def handler(event: dict[str, Any], context: object) -> list[str]:
     """Park the saga of a run."""
-    told = park(
+    types = park(
         client("dynamodb"),
         settings.required("LEDGER_TABLE"),
         kit.sagas()[event["saga"]["name"]],
         event,
         settings.timescale(),
     )
-    logger.error("parked", extra={"saga_id": event["saga"]["id"], "told": told})
+    logger.error("parked", extra={"saga_id": event["saga"]["id"], "events": types})
     metrics.add_metric(name="Parked", unit=MetricUnit.Count, value=1)
     metrics.flush_metrics()
-    return told
+    return types

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from typing import Any
 
 from aws_lambda_powertools import Logger
 
 from lambdas import kit, settings
+from recourse.events import Event
 from recourse.probe import Effects
 
 logger = Logger()
@@ -23,7 +23,7 @@ def effects() -> Effects:
 def pushed(event: dict[str, Any], context: Any) -> None:
     """Commit what SNS pushes; raise where that fails, for Lambda to try again."""
     for record in event["Records"]:
-        effects().commit(json.loads(record["Sns"]["Message"]), context.aws_request_id)
+        effects().commit(Event.parse(record["Sns"]["Message"]), context.aws_request_id)
 
 
 def pulled(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def pulled(event: dict[str, Any], context: Any) -> dict[str, Any]:
     again = []
     for record in event["Records"]:
         try:
-            effects().commit(json.loads(record["body"]), context.aws_request_id)
+            effects().commit(Event.parse(record["body"]), context.aws_request_id)
         except Exception:
             logger.exception("not committed", extra={"message_id": record["messageId"]})
             again.append(record["messageId"])

@@ -8,8 +8,8 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from lambdas import settings
+from recourse.events.relay import relay
 from recourse.queues import set_aside_record
-from recourse.relay import relay
 from recourse.store.aws import client
 
 logger = Logger()

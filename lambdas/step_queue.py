@@ -14,7 +14,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from lambdas import kit, settings
 from lambdas.step import runner
-from recourse.listener import Heard, Listener
+from recourse.listener import Listener, MessageResult
 from recourse.store.aws import client
 
 logger = Logger()
@@ -37,32 +37,32 @@ def listener() -> Listener:
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Take a batch, and say which messages have to come again."""
-    heard = listener().take(event["Records"])
-    for outcome, count in Counter(one.outcome for one in heard).items():
+    results = listener().take(event["Records"])
+    for outcome, count in Counter(one.outcome for one in results).items():
         metrics.add_metric(name=f"heard.{outcome}", unit=MetricUnit.Count, value=count)
     metrics.flush_metrics()
-    return answer(heard, _end)
+    return answer(results, _end)
 
 
-def answer(heard: list[Heard], end: Callable[[], None]) -> dict[str, Any]:
+def answer(results: list[MessageResult], end: Callable[[], None]) -> dict[str, Any]:
     """Log how a batch went, and say which messages have to come again.
 
     Lambda freezes a process between two batches. A thread that hangs would go on within the next
     one, when somebody else may be at its message already.
 
     Args:
-        heard: How each message went.
+        results: How each message went.
         end: Ends the process, which then answers for nothing; called where a thread hangs.
     """
-    for one in heard:
+    for one in results:
         about = {"message_id": one.message_id, "saga_id": one.saga_id, "outcome": one.outcome}
         if one.error:
             logger.warning(one.error, extra=about)
         else:
             logger.info("heard", extra=about)
-    if any(one.hangs for one in heard):
+    if any(one.hangs for one in results):
         end()
-    again = [one.message_id for one in heard if one.outcome == "again"]
+    again = [one.message_id for one in results if one.outcome == "again"]
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in again]}
 
 

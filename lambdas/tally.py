@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lambdas import kit, settings
 from lambdas.batch import handle_each
-from recourse.events import read
+from recourse.events import Event
 from recourse.message import Message
 from recourse.tally import Tally
 
@@ -33,4 +33,4 @@ def handle(message: Message) -> None:
         UnreadableError: It is no event of a saga.
         TransientError: It could not be counted now.
     """
-    tally().count(read(message.body, kit.sagas()))
+    tally().count(Event.parse(message.body, kit.sagas()))

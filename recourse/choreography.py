@@ -8,7 +8,7 @@ Each step has its queue on the topic `events`. What it hears is computed here, f
 
 Where it needs to hear several steps (those before it ran together), they are joined in its inbox.
 A step that a request leaves out is passed over in both directions, so what a step *may* hear (its
-subscription, `cues`) can be more than what moves it for one request (`cue`).
+subscription, `triggers`) can be more than what moves it for one request (`trigger`).
 
 Only a step that has not acted fails (`recourse.listener` makes sure of it), and a join needs every
 step before it, so nothing after a failed step ever acts; the pivot least of all.
@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from recourse.events import Event
 from recourse.saga import Saga, Step
 
 Side = Literal["action", "undo"]
@@ -28,7 +29,7 @@ STARTED = "started"
 
 
 @dataclass(frozen=True)
-class Cues:
+class Triggers:
     """The types of the events that a step may have to hear: its subscription."""
 
     forward: tuple[str, ...]
@@ -36,7 +37,7 @@ class Cues:
 
 
 @dataclass(frozen=True)
-class Cue:
+class Trigger:
     """What an event is to a step.
 
     Attributes:
@@ -48,7 +49,7 @@ class Cue:
     sources: frozenset[str]
 
 
-def cues(saga: Saga, step: Step) -> Cues:
+def triggers(saga: Saga, step: Step) -> Triggers:
     """What a step may have to hear, whatever the request leaves out."""
     forward: list[str] = []
     for group in reversed(saga.groups[: saga.rank(step.name)]):
@@ -57,7 +58,7 @@ def cues(saga: Saga, step: Step) -> Cues:
             break
     else:
         forward.append(f"recourse.{saga.name}.{STARTED}")
-    return Cues(tuple(forward), tuple(_backward(saga, step)))
+    return Triggers(tuple(forward), tuple(_backward(saga, step)))
 
 
 def _backward(saga: Saga, step: Step) -> Iterator[str]:
@@ -78,32 +79,32 @@ def _backward(saga: Saga, step: Step) -> Iterator[str]:
             return
 
 
-def cue(saga: Saga, step: Step, told: Mapping[str, Any], request: Mapping[str, Any]) -> Cue | None:
+def trigger(saga: Saga, step: Step, event: Event, request: Mapping[str, Any]) -> Trigger | None:
     """What an event is to a step, for one request; None where it does not move it.
 
     Args:
         saga: The declaration.
         step: The step that hears it.
-        told: The event.
+        event: The event.
         request: The saga's request.
     """
     if saga.left_out(step, request):
         return None
-    source, what = told["data"].get("step"), told["type"].rpartition(".")[2]
+    source, kind = event.step, event.kind
     before = _nearest(saga, request, reversed(saga.groups[: saga.rank(step.name)]))
-    if what == STARTED:
-        return None if before else Cue("action", frozenset())
-    if what == "done":
-        return Cue("action", before) if source in before else None
+    if source is None:
+        return Trigger("action", frozenset()) if kind == STARTED and not before else None
+    if kind == "done":
+        return Trigger("action", before) if source in before else None
     if saga.role(step.name) != "compensable":
         return None
-    if what == "failed":
+    if kind == "failed":
         beside = saga.rank(source) == saga.rank(step.name) and source != step.name
         if beside:
-            return Cue("undo", frozenset({source}))
+            return Trigger("undo", frozenset({source}))
     after = _nearest(saga, request, saga.groups[saga.rank(step.name) + 1 :])
-    if source in after and (what == "failed") == (source == saga.pivot.name):
-        return Cue("undo", after)
+    if source in after and (kind == "failed") == (source == saga.pivot.name):
+        return Trigger("undo", after)
     return None
 
 
@@ -126,7 +127,7 @@ def listeners(sagas: Iterable[Saga]) -> dict[str, list[str]]:
     found: dict[str, set[str]] = defaultdict(set)
     for saga in sagas:
         for step in saga.all:
-            heard = cues(saga, step)
+            heard = triggers(saga, step)
             found[step.function].update(heard.forward, heard.backward)
     return {function: sorted(types) for function, types in sorted(found.items())}
 
@@ -140,7 +141,7 @@ def table(saga: Saga) -> list[tuple[str, str, str]]:
 
     rows = []
     for step in saga.all:
-        heard = cues(saga, step)
+        heard = triggers(saga, step)
         name = f"{step.name}*" if step.pivot else step.name
         rows.append((name, said(heard.forward), said(heard.backward)))
     return rows
@@ -153,14 +154,14 @@ def diagram(saga: Saga) -> str:
         shape = ("{{", "}}") if step.pivot else ("[", "]")
         lines.append(f"    {step.name}{shape[0]}{step.name}{shape[1]}")
     for step in saga.all:
-        heard = cues(saga, step)
+        heard = triggers(saga, step)
         for arrow, types in (("-->", heard.forward), ("-.->", heard.backward)):
-            told: dict[str, list[str]] = defaultdict(list)
+            kinds: dict[str, list[str]] = defaultdict(list)
             for one in types:
-                *source, what = one.split(".")[2:]
-                told[source[0] if source else STARTED] += [what] if source else []
-            for name, whats in told.items():
-                label = f"|{', '.join(whats)}|" if whats else ""
+                *source, kind = one.split(".")[2:]
+                kinds[source[0] if source else STARTED] += [kind] if source else []
+            for name, named in kinds.items():
+                label = f"|{', '.join(named)}|" if named else ""
                 lines.append(f"    {name} {arrow}{label} {step.name}")
     lines += [f"    {step.name} -->|done| succeeded(((succeeded)))" for step in saga.groups[-1]]
     return "\n".join(lines) + "\n"
@@ -178,5 +179,5 @@ def describe(saga: Saga) -> str:
     )
 
 
-def _type(saga: Saga, step: Step, what: str) -> str:
-    return f"recourse.{saga.name}.{step.name}.{what}"
+def _type(saga: Saga, step: Step, kind: str) -> str:
+    return f"recourse.{saga.name}.{step.name}.{kind}"

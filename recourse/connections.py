@@ -360,7 +360,7 @@ class Pusher:
             while True:
                 entries = self._feed.read(held.owner, position, limit=PAGE)
                 for entry in entries:
-                    if held.saga_id in (None, entry.event["subject"]):
+                    if held.saga_id in (None, entry.event.saga_id):
                         self._send(held, entry)
                     position, sent = entry.position, sent + 1
                 if sent >= AT_MOST or self.connections.clock() > until:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from recourse.events.event import saga_id_of
+
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
@@ -208,7 +210,7 @@ class DeadletterQueue(RestingQueue):
                     break
                 looked_at += 1
                 body = _unwrapped(message["Body"])
-                about = _saga_id(body)
+                about = saga_id_of(body)
                 if saga_id is not None and about != saga_id:
                     continue
                 reasons[_reason(message)] += 1
@@ -249,14 +251,6 @@ def _unwrapped(body: str) -> str:
     except (ValueError, LookupError, TypeError, RecursionError):
         pass
     return body
-
-
-def _saga_id(body: str) -> str | None:
-    """The saga that a message is about, where it says so."""
-    try:
-        return str(json.loads(body)["subject"])
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return None
 
 
 def _reason(message: Mapping[str, Any]) -> str:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import random
 import re
 import time
@@ -24,7 +23,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from recourse.events import KEPT, expiry
+from recourse.events import KEPT, Event, expiry
 from recourse.store.cursors import BadCursorError
 from recourse.store.items import decode_item, encode_item
 
@@ -48,7 +47,7 @@ class ForeignCursorError(ValueError):
 
 
 class NeverFedError(Exception):
-    """Events that DynamoDB will not take at any time."""
+    """Events that no feed will take at any time."""
 
 
 class ExpiredCursorError(Exception):
@@ -65,7 +64,7 @@ class Entry:
     """
 
     position: int
-    event: Mapping[str, Any]
+    event: Event
 
 
 def cursor_of(owner: str, position: int) -> str:
@@ -129,7 +128,7 @@ class Feed:
                 if not found and _is_settled(row):
                     raise ExpiredCursorError(known)
                 break
-            found.append(Entry(position, json.loads(row["event"])))
+            found.append(Entry(position, Event.parse(row["event"])))
         if not rows:
             head, newest = self._head(owner)
             if known > head:
@@ -163,31 +162,31 @@ class Feed:
                 low = row["position"] + 1
         return low - 1
 
-    def append(self, owner: str, told: Iterable[Mapping[str, Any]]) -> int:
+    def append(self, owner: str, events: Iterable[Event]) -> int:
         """Append events, each once: those that a saga's are known to have come are passed over.
 
         Args:
             owner: Whose sagas they are of.
-            told: Events with their `sequence`; each saga's in order, and from the first that is
+            events: Events with their `sequence`; each saga's in order, and from the first that is
                 not in the feed on without a gap.
 
         Returns:
             How many were new.
 
         Raises:
-            NeverFedError: DynamoDB will never take them.
+            NeverFedError: DynamoDB will never take them, or one has no sequence.
             TimeoutError: Others appended to the same feed all the time, or its table is throttled.
         """
-        return sum(self._append(owner, batch) for batch in _batches(told))
+        return sum(self._append(owner, batch) for batch in _batches(events))
 
-    def _append(self, owner: str, told: Sequence[Mapping[str, Any]]) -> int:
+    def _append(self, owner: str, events: Sequence[Event]) -> int:
         for attempt in range(TRIES):
             head, _ = self._head(owner)
-            known = self._known({one["subject"] for one in told})
-            new = [one for one in told if one["sequence"] > known[one["subject"]]]
+            known = self._known({event.saga_id for event in events})
+            new = [event for event in events if _sequence(event) > known[event.saga_id]]
             if not new:
                 return 0
-            come = {one["subject"]: one["sequence"] for one in new}
+            come = {event.saga_id: _sequence(event) for event in new}
             writes = [
                 self._advance(_key(owner), head, head + len(new)),
                 *(self._advance(_saga(saga), known[saga], last) for saga, last in come.items()),
@@ -215,14 +214,14 @@ class Feed:
             put["ConditionExpression"] = "attribute_not_exists(pk)"
         return {"Put": put}
 
-    def _row(self, owner: str, position: int, told: Mapping[str, Any]) -> TransactWriteItemTypeDef:
+    def _row(self, owner: str, position: int, event: Event) -> TransactWriteItemTypeDef:
         """The request to write an event; nobody else writes there, for the head is ours."""
         row = {
             "pk": _key(owner),
             "position": position,
-            "event": _text(told),
+            "event": event.to_json(),
             "owner": owner,
-            "saga_id": told["subject"],
+            "saga_id": event.saga_id,
             "expires_at": expiry(),
         }
         return {"Put": {"TableName": self._table, "Item": encode_item(row)}}
@@ -273,12 +272,12 @@ class Feed:
         return [decode_item(item) for item in got["Items"]]
 
 
-def _batches(told: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+def _batches(events: Iterable[Event]) -> Iterator[list[Event]]:
     """Events as one transaction takes them."""
-    batch: list[Mapping[str, Any]] = []
+    batch: list[Event] = []
     size = 0
-    for one in told:
-        weight = len(_text(one).encode())
+    for one in events:
+        weight = len(one.to_json().encode())
         if batch and (len(batch) == AT_ONCE or size + weight > MOST_BYTES):
             yield batch
             batch, size = [], 0
@@ -288,8 +287,10 @@ def _batches(told: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, An
         yield batch
 
 
-def _text(told: Mapping[str, Any]) -> str:
-    return json.dumps(told, separators=(",", ":"), ensure_ascii=False)
+def _sequence(event: Event) -> int:
+    if event.sequence is None:
+        raise NeverFedError(f"event {event.id} must have a sequence, got none")
+    return event.sequence
 
 
 def _key(owner: str) -> str:

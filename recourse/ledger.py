@@ -12,11 +12,11 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from recourse import events
+from recourse.events import Event, now, outbox_row
 from recourse.ids import SagaId
 from recourse.listing import (
     BY_KEY,
@@ -29,7 +29,7 @@ from recourse.listing import (
     with_key,
     with_owner_key,
 )
-from recourse.projection import STATUSES, Status, Story, Told, Trouble, enter, trouble
+from recourse.projection import STATUSES, SagaHistory, Status, StuckStep, enter, stuck_step
 from recourse.saga import Coordination, Saga
 from recourse.store.cursors import cursor_after, started_of
 from recourse.store.items import decode_item, encode, encode_item, put_if_absent
@@ -99,8 +99,8 @@ class Record:
     ended_at: str | None = None
     version: int = 1
     run: int = 0
-    entered: Sequence[Told] = ()
-    waiting: Sequence[Told] = ()
+    entered: Sequence[Event] = ()
+    waiting: Sequence[Event] = ()
     skips: Mapping[str, str] = field(default_factory=dict)
     resolutions: Sequence[Mapping[str, str]] = ()
     failure: Mapping[str, Any] = field(default_factory=dict)
@@ -141,19 +141,18 @@ class Record:
             "failure": dict(self.failure),
         }
 
-    def story(self, saga: Saga) -> Story:
+    def history(self, saga: Saga) -> SagaHistory:
         """What the events say."""
-        return Story(saga, self.request, self.entered)
+        return SagaHistory(saga, self.request, self.entered)
 
     def view(self, saga: Saga) -> dict[str, Any]:
         """The saga as the API shows it, but for its links."""
-        story = self.story(saga)
-        failure = story.failure
+        history = self.history(saga)
+        failure = history.failure
         reason = None
         if failure and self.status != "SUCCEEDED":
-            error = failure["data"]["error"]
-            step = failure["data"]["step"]
-            reason = {"step": step, "error": error["type"], "message": error["message"]}
+            error = failure.error
+            reason = {"step": failure.step, "error": error["type"], "message": error["message"]}
         return {
             "saga_id": self.saga_id,
             "saga": self.saga,
@@ -164,13 +163,13 @@ class Record:
             "business_key": self.business_key,
             "started_at": self.started_at,
             "ended_at": self.ended_at,
-            "steps": story.steps(self.run),
+            "steps": history.steps(self.run),
         }
 
     def attempts(self, saga: Saga) -> dict[str, int]:
         """Tries so far, by target: a fault on demand counts them over all runs."""
         found: dict[str, int] = {}
-        for step in self.story(saga).steps(self.run):
+        for step in self.history(saga).steps(self.run):
             found[step["name"]] = step["attempts"]
             found[f"{step['name']}.undo"] = step["undo_attempts"]
         return {target: tries for target, tries in found.items() if tries}
@@ -207,20 +206,20 @@ class Ledger:
         Raises:
             KeyReusedError: It was recorded before with another body or coordination.
         """
-        data: dict[str, Any] = {
-            "business_key": record.business_key,
-            "coordination": record.coordination,
-        }
-        if record.is_choreographed:
-            data["carried"] = record.input(self.sagas[record.saga])
-        told = events.event(record.saga_id, record.saga, "started", **data)
-        row = _row(record) | {"entered": [events.public(told) | {"sequence": 1}]}
-        outbox = put_if_absent(self._table, events.outbox_row(told))
+        event = Event.started(
+            record.saga_id,
+            record.saga,
+            business_key=record.business_key,
+            coordination=record.coordination,
+            carried=record.input(self.sagas[record.saga]) if record.is_choreographed else None,
+        )
+        record = replace(record, entered=[replace(event.public(), sequence=1)])
+        outbox = put_if_absent(self._table, outbox_row(event))
         try:
             self._dynamodb.transact_write_items(
-                TransactItems=[put_if_absent(self._table, row), outbox]
+                TransactItems=[put_if_absent(self._table, _row(record)), outbox]
             )
-            return _record(row), True
+            return record, True
         except self._dynamodb.exceptions.TransactionCanceledException:
             found = self.get(record.saga_id)
             if found is None:
@@ -239,18 +238,20 @@ class Ledger:
         item = got.get("Item")
         return _record(decode_item(item)) if item and "saga" in item else None
 
-    def take(self, saga_id: str, told: Iterable[Told], *, retold_at: str | None = None) -> Record:
+    def take(
+        self, saga_id: str, events: Iterable[Event], *, retold_at: str | None = None
+    ) -> Record:
         """Take events of one saga in, as far as their causes allow.
 
         Args:
             saga_id: The saga.
-            told: The events.
+            events: The events.
             retold_at: When they were told again, where they were.
 
         Raises:
             UnknownSagaError: The ledger has no such saga.
         """
-        arrived = [events.public(one) for one in told]
+        arrived = [event.public() for event in events]
 
         def change(record: Record) -> dict[str, Any] | None:
             saga = self.sagas[record.saga]
@@ -284,7 +285,7 @@ class Ledger:
         """
 
         def change(record: Record) -> dict[str, Any]:
-            found = self.trouble(record, step)
+            found = self.stuck_step(record, step)
             if found is None:
                 raise NothingToResolveError(step)
             if skip and self.sagas[record.saga].role(step) == "pivot":
@@ -296,7 +297,7 @@ class Ledger:
                 "recoveries": 0,
                 "not_before": None,
                 "skips": {**record.skips, found.target: reason} if skip else record.skips,
-                "resolutions": [*record.resolutions, decided | {"at": events.now()}],
+                "resolutions": [*record.resolutions, decided | {"at": now()}],
             }
 
         return self._change(saga_id, change)
@@ -331,29 +332,29 @@ class Ledger:
         """Have the sweeper leave a saga alone for some time."""
         return self._change(saga_id, lambda record: {"not_before": not_before})
 
-    def tell_again(self, saga_id: str, told: Sequence[Told]) -> Record:
+    def tell_again(self, saga_id: str, events: Sequence[Event]) -> Record:
         """Tell events again that somebody has missed, and take those in that the ledger has.
 
         They go through the outbox, in rows of their own, to whoever listens, for the ledger is not
         the only one who may have missed them; to all others they are duplicates.
         """
-        now = events.now()
-        for one in told:
-            row = events.outbox_row(one)
-            row["pk"] += f"#{now}"
+        retold_at = now()
+        for event in events:
+            row = outbox_row(event)
+            row["pk"] += f"#{retold_at}"
             self._dynamodb.put_item(TableName=self._table, Item=encode_item(row))
-        return self.take(saga_id, told, retold_at=now)
+        return self.take(saga_id, events, retold_at=retold_at)
 
-    def trouble(self, record: Record, step: str) -> Trouble | None:
+    def stuck_step(self, record: Record, step: str) -> StuckStep | None:
         """What there is to resolve of a step."""
-        views = record.story(self.sagas[record.saga]).steps(record.run)
+        views = record.history(self.sagas[record.saga]).steps(record.run)
         view = next((view for view in views if view["name"] == step), None)
-        return trouble(view, record.status) if view else None
+        return stuck_step(view, record.status) if view else None
 
     def is_parked(self, record: Record) -> bool:
         """Whether a saga waits for an operator."""
-        views = record.story(self.sagas[record.saga]).steps(record.run)
-        return any(trouble(view, record.status) for view in views)
+        views = record.history(self.sagas[record.saga]).steps(record.run)
+        return any(stuck_step(view, record.status) for view in views)
 
     def page(
         self,
@@ -502,9 +503,9 @@ class Ledger:
             if changes is None:
                 return record
             changed = Record(**{**record.__dict__, **changes, "version": record.version + 1})
-            story = changed.story(self.sagas[changed.saga])
-            status = story.status(changed.run)
-            last = story.entered[-1]["time"] if status in ("SUCCEEDED", "COMPENSATED") else None
+            history = changed.history(self.sagas[changed.saga])
+            status = history.status(changed.run)
+            last = history.entered[-1].time if status in ("SUCCEEDED", "COMPENSATED") else None
             changed = Record(**{**changed.__dict__, "status": status, "ended_at": last})
             try:
                 self._dynamodb.put_item(
@@ -524,12 +525,14 @@ def _row(record: Record) -> dict[str, Any]:
     indexed = attributes(record.saga_id, record.owner, record.business_key, record.status)
     row = {"pk": record.saga_id, "started": record.place} | indexed | record.__dict__
     del row["saga_id"]
-    return row
+    return row | {name: [event.to_dict() for event in row[name]] for name in _OF_EVENTS}
 
 
 def _record(row: Mapping[str, Any]) -> Record:
     fields = {name: value for name, value in row.items() if name not in _NOT_OF_THE_RECORD}
+    fields |= {name: [Event.of(said) for said in row[name]] for name in _OF_EVENTS}
     return Record(saga_id=SagaId(row["pk"]), **fields)
 
 
+_OF_EVENTS = ("entered", "waiting")
 _NOT_OF_THE_RECORD = {"pk", "started", *attributes("", "", "", "")}

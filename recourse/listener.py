@@ -30,9 +30,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from recourse import events
-from recourse.choreography import Cue, cue
-from recourse.events import UnreadableError
+from recourse.choreography import Trigger, trigger
+from recourse.events import Event, UnreadableError, expiry, moment
+from recourse.events.event import saga_id_of
 from recourse.failures import may_pass
 from recourse.limits import cut
 from recourse.park import park
@@ -52,7 +52,7 @@ RECEIVES = 100
 
 
 @dataclass(frozen=True)
-class Heard:
+class MessageResult:
     """How it went with one message.
 
     Attributes:
@@ -104,7 +104,7 @@ class Listener:
         own = [(saga, s) for saga in sagas.values() for s in saga.all if s.function == function]
         self._budget = max(step.timeout for _, step in own) * timescale
 
-    def take(self, records: Sequence[Mapping[str, Any]]) -> list[Heard]:
+    def take(self, records: Sequence[Mapping[str, Any]]) -> list[MessageResult]:
         """Take a batch.
 
         Args:
@@ -118,65 +118,62 @@ class Listener:
         pool = ThreadPoolExecutor(len(records))
         begun = time.monotonic()
         tries = [(record, pool.submit(self._hear, record)) for record in records]
-        heard = [self._outcome(record, result, begun) for record, result in tries]
+        results = [self._outcome(record, result, begun) for record, result in tries]
         pool.shutdown(wait=False)
         hanging = {record["messageId"] for record, result in tries if not result.done()}
         if not hanging:
-            return heard
-        for record, one in zip(records, heard, strict=True):
+            return results
+        for record, one in zip(records, results, strict=True):
             # What could not be deleted comes again, and is answered as before.
             if one.outcome != "again":
                 with suppress(TransientError):
                     self._queue(record["eventSourceARN"]).delete(record)
-        return [replace(one, hangs=one.message_id in hanging) for one in heard]
+        return [replace(one, hangs=one.message_id in hanging) for one in results]
 
     # One message.
 
-    def _hear(self, record: Mapping[str, Any]) -> Heard:
-        moves = list(self._moves(record))
-        outcomes = [self._move(record, *move) for move in moves]
+    def _hear(self, record: Mapping[str, Any]) -> MessageResult:
+        event = self._event(record)
+        outcomes = [self._move(record, event, *moved) for moved in list(self._moves(event))]
         given_up = next((why for why in outcomes if why), None)
         outcome = "given up" if given_up else "done"
-        return Heard(record["messageId"], outcome, _saga_id(record), given_up)
+        return MessageResult(record["messageId"], outcome, event.saga_id, given_up)
 
-    def _moves(
-        self, record: Mapping[str, Any]
-    ) -> Iterator[tuple[Saga, Step, Mapping[str, Any], Cue]]:
-        """The steps here that an event moves; only one, but where a saga uses a function twice.
+    def _event(self, record: Mapping[str, Any]) -> Event:
+        """The event that a message is.
 
         Raises:
             UnreadableError: It is no event of a choreography.
         """
-        try:
-            told = json.loads(record["body"])
-            saga = self._sagas[told["type"].split(".")[1]]
-            request = told["data"]["carried"]["request"]
-            found = [
-                (saga, step, told, moved)
-                for step in saga.all
-                if step.function == self._function and (moved := cue(saga, step, told, request))
-            ]
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as problem:
-            raise UnreadableError(f"this is no event of a choreography: {problem!r}") from problem
-        yield from found
+        event = Event.parse(record["body"], self._sagas)
+        if not event.carried:
+            raise UnreadableError("this is no event of a choreography: it has nothing carried")
+        return event
+
+    def _moves(self, event: Event) -> Iterator[tuple[Saga, Step, Trigger]]:
+        """The steps here that an event moves; only one, but where a saga uses a function twice."""
+        saga, request = self._sagas[event.saga], event.carried["request"]
+        for step in saga.all:
+            if step.function == self._function and (moved := trigger(saga, step, event, request)):
+                yield saga, step, moved
 
     def _move(
-        self, record: Mapping[str, Any], saga: Saga, step: Step, told: Mapping[str, Any], cue: Cue
+        self, record: Mapping[str, Any], event: Event, saga: Saga, step: Step, trigger: Trigger
     ) -> str | None:
         """Do what an event asks of a step; why it was given up, if it was.
 
         Raises:
             TransientError: It is to be tried again.
         """
-        results = self._joined(step, told, cue)
+        results = self._joined(step, event, trigger)
         if results is None:
             return None
         # What was delivered before may have begun; what is delivered at first is counted if it
         # fails, so that what works costs nothing more.
         again = _receives(record) > 1
-        before = self._count(told, step, cue) - 1 if again else 0
-        most = _most(saga, step, cue)
-        task = self._task(record, saga, step, told, cue, results, min(before, most - 1))
+        before = self._count(event, step, trigger) - 1 if again else 0
+        most = _most(saga, step, trigger)
+        task = self._task(record, saga, step, event, trigger, results, min(before, most - 1))
         try:
             if before < most:
                 self._runner.run(task)
@@ -188,11 +185,11 @@ class Listener:
         except Exception as caught:
             problem = caught
             if not again:
-                self._count(told, step, cue)
-            if before + 1 < _tries(saga, step, cue, problem):
+                self._count(event, step, trigger)
+            if before + 1 < _tries(saga, step, trigger, problem):
                 raise AgainError(_backoff(saga, step, before), problem) from problem
         try:
-            if isinstance(problem, Refusal) and not _forgiving(saga, step, cue):
+            if isinstance(problem, Refusal) and not _forgiving(saga, step, trigger):
                 return self._refused(task, problem)
             return self._give_up(saga, step, task, _caught(problem))
         except Exception as another:
@@ -200,57 +197,54 @@ class Listener:
                 raise HopelessError(words(another)) from another
             raise AgainError(min(2.0**before, 60), another) from another
 
-    def _count(self, told: Mapping[str, Any], step: Step, cue: Cue) -> int:
+    def _count(self, event: Event, step: Step, trigger: Trigger) -> int:
         """Count a try that has begun or failed; how many that makes."""
         row = self._note(
-            told,
+            event,
             step,
-            cue,
+            trigger,
             UpdateExpression="ADD tries :one SET expires_at = :expires_at",
             ExpressionAttributeValues={
                 ":one": encode(1),
-                ":expires_at": encode(events.expiry()),
+                ":expires_at": encode(expiry()),
             },
         )
         return int(row["tries"])
 
-    def _joined(self, step: Step, told: Mapping[str, Any], cue: Cue) -> Mapping[str, Any] | None:
+    def _joined(self, step: Step, event: Event, trigger: Trigger) -> Mapping[str, Any] | None:
         """The results of all the steps that a step waits for; None while one is not heard of.
 
         What has been heard is kept in the step's inbox, one row a side, so that it may come in any
         order and any number of times.
         """
-        data = told["data"]
-        results = dict(data["carried"]["results"])
-        if told["type"].endswith(".done"):
-            results[data["step"]] = data.get("result")
-        if len(cue.sources) < 2:
+        results = dict(event.carried["results"])
+        if event.step and event.kind == "done":
+            results[event.step] = event.result
+        if len(trigger.sources) < 2:
             return results
         # Results that several bring are the same, so the row holds each of them once.
-        named = {"#source": f"from#{data['step']}", "#expires_at": "expires_at"}
-        values = {":source": True, ":expires_at": events.expiry()}
+        named = {"#source": f"from#{event.step}", "#expires_at": "expires_at"}
+        values = {":source": True, ":expires_at": expiry()}
         for number, (name, result) in enumerate(results.items()):
             named[f"#{number}"], values[f":{number}"] = f"result#{name}", result
         row = self._note(
-            told,
+            event,
             step,
-            cue,
+            trigger,
             UpdateExpression="SET " + ", ".join(f"{name} = :{name[1:]}" for name in named),
             ExpressionAttributeNames=named,
             ExpressionAttributeValues={name: encode(value) for name, value in values.items()},
         )
-        if any(f"from#{source}" not in row for source in cue.sources):
+        if any(f"from#{source}" not in row for source in trigger.sources):
             return None
         brought = ((name.partition("#"), value) for name, value in sorted(row.items()))
         return {name: value for (kind, _, name), value in brought if kind == "result"}
 
-    def _note(
-        self, told: Mapping[str, Any], step: Step, cue: Cue, **change: Any
-    ) -> Mapping[str, Any]:
+    def _note(self, event: Event, step: Step, trigger: Trigger, **change: Any) -> Mapping[str, Any]:
         """Change the row in which a step keeps what it has heard of a saga; the row then."""
         noted = self._dynamodb.update_item(
             TableName=self._table,
-            Key={"pk": {"S": f"inbox#{told['subject']}#{step.name}#{cue.side}"}},
+            Key={"pk": {"S": f"inbox#{event.saga_id}#{step.name}#{trigger.side}"}},
             ReturnValues="ALL_NEW",
             **change,
         )
@@ -261,23 +255,23 @@ class Listener:
         record: Mapping[str, Any],
         saga: Saga,
         step: Step,
-        told: Mapping[str, Any],
-        cue: Cue,
+        event: Event,
+        trigger: Trigger,
         results: Mapping[str, Any],
         before: int,
     ) -> dict[str, Any]:
-        carried = told["data"]["carried"]
+        carried = event.carried
         attributes = record["attributes"]
         first = int(attributes["ApproximateFirstReceiveTimestamp"]) / 1000
         return {
             "saga": carried["saga"],
             "step": step.name,
-            "phase": cue.side,
+            "phase": trigger.side,
             "role": saga.role(step.name),
             "request": {name: carried["request"].get(name) for name in step.takes},
             "results": {name: results.get(name) for name in step.after},
             "attempt": before,
-            "entered_at": events.moment(datetime.fromtimestamp(first, UTC)),
+            "entered_at": moment(datetime.fromtimestamp(first, UTC)),
             "timeout": step.timeout,
             "result_bytes": saga.shares[step.name],
             "carried": {**carried, "results": results},
@@ -305,7 +299,9 @@ class Listener:
                 self._runner.run({**task, "phase": phase, "failure": failure, "tries": tries})
         return cut(f"{caught['Error']}: {caught['Cause']}")
 
-    def _outcome(self, record: Mapping[str, Any], result: Future[Heard], begun: float) -> Heard:
+    def _outcome(
+        self, record: Mapping[str, Any], result: Future[MessageResult], begun: float
+    ) -> MessageResult:
         """Wait for a message's thread, as long as its step may take, and see to what failed."""
         try:
             budget = self._budget - (time.monotonic() - begun)
@@ -322,17 +318,18 @@ class Listener:
             # The inbox did not work.
             return self._again(record, backoff(_receives(record), cap=60), words(problem))
 
-    def _late(self, record: Mapping[str, Any], problem: TimeoutError) -> Heard:
+    def _late(self, record: Mapping[str, Any], problem: TimeoutError) -> MessageResult:
         """A try that is still under way when its time is up has failed."""
         try:
             if _receives(record) == 1:
-                for _, step, told, moved in self._moves(record):
-                    self._count(told, step, moved)
+                event = self._event(record)
+                for _, step, moved in self._moves(event):
+                    self._count(event, step, moved)
         except Exception as another:
             return self._again(record, 0, words(another))
         return self._again(record, 0, words(problem))
 
-    def _again(self, record: Mapping[str, Any], seconds: float, why: str) -> Heard:
+    def _again(self, record: Mapping[str, Any], seconds: float, why: str) -> MessageResult:
         """Let a message come again; what its queue would not deliver again is set aside."""
         queue = self._queue(record["eventSourceARN"])
         # Where that does not work, it comes again when its visibility ends.
@@ -340,14 +337,15 @@ class Listener:
             if queue.is_last(record):
                 return self._set_aside(record, why)
             queue.later(record, round(seconds * self._timescale))
-        return Heard(record["messageId"], "again", _saga_id(record), why)
+        return MessageResult(record["messageId"], "again", saga_id_of(record["body"]), why)
 
-    def _set_aside(self, record: Mapping[str, Any], why: str) -> Heard:
+    def _set_aside(self, record: Mapping[str, Any], why: str) -> MessageResult:
+        outcome = "set aside"
         try:
             self._queue(record["eventSourceARN"]).set_aside(record, why)
         except TransientError as another:
-            return Heard(record["messageId"], "again", _saga_id(record), words(another))
-        return Heard(record["messageId"], "set aside", _saga_id(record), why)
+            outcome, why = "again", words(another)
+        return MessageResult(record["messageId"], outcome, saga_id_of(record["body"]), why)
 
 
 class HopelessError(Exception):
@@ -368,28 +366,21 @@ def _receives(record: Mapping[str, Any]) -> int:
     return int(record["attributes"]["ApproximateReceiveCount"])
 
 
-def _saga_id(record: Mapping[str, Any]) -> str | None:
-    """The saga that a message is about, where it says so."""
-    with suppress(ValueError, TypeError, LookupError, RecursionError):
-        return str(json.loads(record["body"])["subject"])
-    return None
-
-
-def _forgiving(saga: Saga, step: Step, cue: Cue) -> bool:
+def _forgiving(saga: Saga, step: Step, trigger: Trigger) -> bool:
     """Whether nothing is left but to try again, or to ask an operator."""
-    return cue.side == "undo" or saga.role(step.name) == "retriable"
+    return trigger.side == "undo" or saga.role(step.name) == "retriable"
 
 
-def _most(saga: Saga, step: Step, cue: Cue) -> int:
+def _most(saga: Saga, step: Step, trigger: Trigger) -> int:
     """How often a step is tried at the most."""
-    return (saga.patience(step) if _forgiving(saga, step, cue) else saga.retry(step)).attempts
+    return (saga.patience(step) if _forgiving(saga, step, trigger) else saga.retry(step)).attempts
 
 
-def _tries(saga: Saga, step: Step, cue: Cue, problem: Exception) -> int:
+def _tries(saga: Saga, step: Step, trigger: Trigger, problem: Exception) -> int:
     """How often a step is tried that fails so."""
     if may_pass(problem):
-        return _most(saga, step, cue)
-    return saga.retry(step).attempts if _forgiving(saga, step, cue) else 1
+        return _most(saga, step, trigger)
+    return saga.retry(step).attempts if _forgiving(saga, step, trigger) else 1
 
 
 def _backoff(saga: Saga, step: Step, attempt: int) -> float:

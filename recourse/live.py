@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,7 +31,7 @@ def cursor_problem(error: Exception) -> ProblemError:
 
 def message(owner: str, entry: Entry) -> Mapping[str, Any]:
     """An event as a WebSocket message: with the cursor beside it, as an extension attribute."""
-    return {**entry.event, "cursor": cursor_of(owner, entry.position)}
+    return entry.event.to_dict() | {"cursor": cursor_of(owner, entry.position)}
 
 
 def opening(cursor: str, retry: int) -> str:
@@ -47,5 +46,4 @@ def opening(cursor: str, retry: int) -> str:
 
 def frame(owner: str, entry: Entry) -> str:
     """An event as a frame of such a stream; the cursor is its `id`."""
-    data = json.dumps(entry.event, separators=(",", ":"), ensure_ascii=False)
-    return f"id: {cursor_of(owner, entry.position)}\ndata: {data}\n\n"
+    return f"id: {cursor_of(owner, entry.position)}\ndata: {entry.event.to_json()}\n\n"

@@ -7,17 +7,16 @@ was told; where that row has expired, it is made from the marker.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from recourse import events
 from recourse.barrier import marker_key
+from recourse.events import Event
 from recourse.ledger import Record
 from recourse.saga import Saga, Step
-from recourse.step import Item
+from recourse.step import Item, StepCancelledError
 from recourse.store.table import Table
 
 if TYPE_CHECKING:
@@ -85,48 +84,49 @@ class Found:
         marker = self._marker(step, side)
         return marker["outcome"] if marker else None
 
-    def events(self) -> list[dict[str, Any]]:
+    def events(self) -> list[Event]:
         """Every event that these rows stand for, as it was told where that is still there."""
         found = {
-            told["id"]: told
+            event.id: event
             for key, row in self.rows.items()
-            if key.startswith("outbox#") and (told := json.loads(row["event"]))
+            if key.startswith("outbox#") and (event := Event.parse(row["event"]))
         }
         for step in self.plays:
             for made in self._made(step, found):
-                found.setdefault(made["id"], made)
+                found.setdefault(made.id, made)
         return list(found.values())
 
-    def _made(self, step: Step, told: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def _made(self, step: Step, known: Mapping[str, Event]) -> Iterator[Event]:
         """What a step's markers stand for, made from them."""
         action, undo = self._marker(step, "action"), self._marker(step, "undo")
         follows = []
         if action and action["outcome"] in DONE:
-            skipped = {"outcome": "skipped"} if action["outcome"] == "skipped" else {}
-            yield self._event(step, "done", action, result=action["result"], **skipped)
+            skipped = "skipped" if action["outcome"] == "skipped" else None
+            yield self._event(step, "done", action, result=action["result"], outcome=skipped)
             follows.append("done")
         elif action and "error" in action:
             # A claim on the pivot that nothing of its own had failed before.
-            early = {"early": True} if action["error"]["type"] == "StepCancelledError" else {}
-            yield self._event(step, "failed", action, error=action["error"], **early)
-        if f"{self.record.saga_id}.{step.name}.failed" in told or (action and "error" in action):
+            claimed = action["error"]["type"] == StepCancelledError.__name__
+            yield self._event(step, "failed", action, error=action["error"], claimed=claimed)
+        if f"{self.record.saga_id}.{step.name}.failed" in known or (action and "error" in action):
             follows.append("failed")
         if undo:
-            outcome = {} if undo["outcome"] == "done" else {"outcome": undo["outcome"]}
-            yield self._event(step, "undone", undo, follows=follows, **outcome)
+            outcome = None if undo["outcome"] == "done" else undo["outcome"]
+            yield self._event(step, "undone", undo, follows=follows, outcome=outcome)
 
-    def _event(self, step: Step, what: str, marker: Item, **data: Any) -> dict[str, Any]:
-        told = events.event(
+    def _event(
+        self, step: Step, kind: Literal["done", "failed", "undone"], marker: Item, **data: Any
+    ) -> Event:
+        return Event.of_step(
             self.record.saga_id,
             self.saga.name,
-            what,
-            step=step.name,
-            attempts=1,
-            entered_at=None,
+            step.name,
+            kind,
             run=self.record.run,
+            attempts=1,
+            time=marker["at"],
             **data,
         )
-        return told | {"time": marker["at"]}
 
     def _marker(self, step: Step, side: Any) -> Item | None:
         return self.rows.get(marker_key(self.record.saga_id, step.name, side))

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from recourse.events import expiry
+from recourse.events import Event, expiry
 from recourse.step import TransientError
 from recourse.store.contention import ConditionFailedError
 from recourse.store.expressions import ABSENT, LessThan
@@ -67,18 +67,18 @@ class Notifier:
         self._ledger = ledger
         self._send = send
 
-    def tell(self, told: Mapping[str, Any]) -> bool:
+    def tell(self, event: Event) -> bool:
         """Tell of an ending, unless it was told before; whether anybody was told now.
 
         Raises:
             TransientError: It is being told at this moment: whether it was, is known later.
         """
-        record = self._ledger.get(told["subject"])
-        message = record and self._message(record, told["type"].rpartition(".")[2])
-        if not message or not self._claim(told["id"]):
+        record = self._ledger.get(event.saga_id)
+        message = record and self._message(record, event.kind)
+        if not message or not self._claim(event.id):
             return False
         self._send(message)
-        row = {"pk": told["id"], "is_told": True, "until": 0, "expires_at": expiry()}
+        row = {"pk": event.id, "is_told": True, "until": 0, "expires_at": expiry()}
         self._table.put(row)
         return True
 

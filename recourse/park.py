@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from recourse import events
+from recourse.events import Event, outbox_row
 from recourse.failures import own_failure, passes, understand
 from recourse.saga import Saga, Step
 from recourse.store.items import encode_item
@@ -32,17 +32,17 @@ def park(
     Returns:
         The types of the events.
     """
-    told = list(_told(saga, task, timescale))
+    events = list(_events(saga, task, timescale))
     dynamodb.transact_write_items(
         TransactItems=[
-            {"Put": {"TableName": table, "Item": encode_item(events.outbox_row(one))}}
-            for one in told
+            {"Put": {"TableName": table, "Item": encode_item(outbox_row(event))}}
+            for event in events
         ]
     )
-    return [one["type"] for one in told]
+    return [event.type for event in events]
 
 
-def _told(saga: Saga, task: Mapping[str, Any], timescale: float) -> Iterator[dict[str, Any]]:
+def _events(saga: Saga, task: Mapping[str, Any], timescale: float) -> Iterator[Event]:
     run = task["saga"]
     for caught_by, caught in task["parked"].items():
         name = caught_by if caught_by in saga.by_name else caught["Error"]
@@ -52,30 +52,27 @@ def _told(saga: Saga, task: Mapping[str, Any], timescale: float) -> Iterator[dic
         if undone and (why := own_failure(name, task["failure"])) and not _has_refused(step, why):
             # Its undo would have told of it.
             acted = saga.retry(step).attempts if passes(why) else 1
-            yield events.event(
+            yield Event.of_step(
                 run["id"],
                 saga.name,
+                name,
                 "failed",
-                step=name,
-                error=understand(why, step.timeout * timescale),
-                attempts=acted + run["attempts"].get(name, 0),
-                entered_at=None,
                 run=run["recover"],
+                attempts=acted + run["attempts"].get(name, 0),
+                error=understand(why, step.timeout * timescale),
             )
         target = f"{name}.undo" if undone else name
         tries = task.get("attempt", _tries(saga, step, failure) - 1) + 1
-        yield events.event(
+        yield Event.parked(
             run["id"],
             saga.name,
+            name,
             "undo_failed" if undone else "failed",
-            step=name,
-            occasion=f"r{run['recover']}",
-            outcome="parked",
-            error=understand(failure, step.timeout * timescale),
-            attempts=tries + run["attempts"].get(target, 0),
             run=run["recover"],
-            early=bool(run["recover"]),
-            **({"carried": task["carried"]} if "carried" in task else {}),
+            attempts=tries + run["attempts"].get(target, 0),
+            error=understand(failure, step.timeout * timescale),
+            claimed=bool(run["recover"]),
+            carried=task.get("carried"),
         )
 
 

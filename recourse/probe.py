@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from recourse.events import expiry
+from recourse.events import Event, expiry
 from recourse.store.expressions import Append, IfAbsent
 from recourse.store.table import Table
 
@@ -51,17 +51,17 @@ class Effects:
         self._die = die
         self._done: deque[tuple[str, int]] = deque()
 
-    def commit(self, told: Mapping[str, Any], call: str = "") -> int:
+    def commit(self, event: Event, call: str = "") -> int:
         """Commit an event's effect, or suffer its fault; how often it was delivered so far.
 
         Args:
-            told: The event.
+            event: The event.
             call: The invocation, or whatever took it together with others.
 
         Raises:
             ProbeError: The event asked for a failure.
         """
-        data = told["data"]
+        data = event.data
         key = row_key(data["run"], data["number"])
         fault = data.get("fault")
         dies_after = fault is not None and self._suffer(key, fault)

@@ -19,10 +19,10 @@ has no sequence and nobody is told.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from recourse import events
+from recourse.events import Event
 from recourse.saga import Saga, Step
 
 Status = Literal["RUNNING", "COMPENSATING", "SUCCEEDED", "COMPENSATED", "COMPENSATION_FAILED"]
@@ -34,23 +34,16 @@ STATUSES: tuple[Status, ...] = (
     "COMPENSATION_FAILED",
 )
 AT_REST = ("SUCCEEDED", "COMPENSATED")
-
-Told = Mapping[str, Any]
-"""A CloudEvent, with `sequence` once it has entered and is not hidden."""
-
-
-def is_hidden(told: Told) -> bool:
-    """Whether an event only moves the ledger: an undo without an effect."""
-    return _what(told) == "undone" and "outcome" in told["data"]
+Ending = Literal["succeeded", "compensated", "compensation_failed"]
 
 
 def enter(
     saga: Saga,
     saga_id: str,
     request: Mapping[str, Any],
-    entered: Sequence[Told],
-    arrived: Iterable[Told],
-) -> tuple[list[Told], list[Told]]:
+    entered: Sequence[Event],
+    arrived: Iterable[Event],
+) -> tuple[list[Event], list[Event]]:
     """Let events enter as far as their causes allow.
 
     Args:
@@ -63,26 +56,26 @@ def enter(
     Returns:
         What has entered now, in order, terminal events included; and what still waits.
     """
-    story = Story(saga, request, entered)
-    known = {told["id"] for told in entered}
-    waiting: dict[str, Told] = {told["id"]: told for told in arrived if told["id"] not in known}
-    story.end(saga_id)
+    history = SagaHistory(saga, request, entered)
+    known = {event.id for event in entered}
+    waiting = {event.id: event for event in arrived if event.id not in known}
+    history.end(saga_id)
     moved = True
-    while moved and not story.is_over:
+    while moved and not history.is_over:
         moved = False
-        # What is parked comes last: what was done after all is then no trouble any more.
-        for told in sorted(waiting.values(), key=_is_parked):
-            if story.is_over or not (story.may_enter(told) or story.has_overtaken(told)):
+        # What is parked comes last: what was done after all is not stuck any more then.
+        for event in sorted(waiting.values(), key=lambda event: event.is_parked):
+            if history.is_over or not (history.may_enter(event) or history.has_overtaken(event)):
                 continue
-            del waiting[told["id"]]
+            del waiting[event.id]
             moved = True
-            if not story.has_overtaken(told):
-                story.add(told)
-                story.end(saga_id)
-    return story.entered, [] if story.is_over else list(waiting.values())
+            if not history.has_overtaken(event):
+                history.add(event)
+                history.end(saga_id)
+    return history.entered, [] if history.is_over else list(waiting.values())
 
 
-class Story:
+class SagaHistory:
     """What the events that have entered say of a saga.
 
     Args:
@@ -91,88 +84,86 @@ class Story:
         entered: The events, in the order in which they entered.
     """
 
-    def __init__(self, saga: Saga, request: Mapping[str, Any], entered: Iterable[Told]) -> None:
+    def __init__(self, saga: Saga, request: Mapping[str, Any], entered: Iterable[Event]) -> None:
         self._saga = saga
         self._plays = [step for step in saga.all if not saga.left_out(step, request)]
-        self._by_step: dict[str, dict[str, Told]] = {step.name: {} for step in saga.all}
-        self._of_saga: dict[str, Told] = {}
+        self._by_step: dict[str, dict[str, Event]] = {step.name: {} for step in saga.all}
+        self._of_saga: dict[str, Event] = {}
         self._sequence = 0
-        self._failures: list[Told] = []
-        self.entered: list[Told] = []
-        for told in entered:
-            self.add(told)
+        self._failures: list[Event] = []
+        self.entered: list[Event] = []
+        for event in entered:
+            self.add(event)
 
-    def add(self, told: Told) -> None:
+    def add(self, event: Event) -> None:
         """Let an event enter: it gets its sequence, unless it is hidden."""
-        if not is_hidden(told):
+        if not event.is_hidden:
             self._sequence += 1
-            told = {**told, "sequence": self._sequence}
-        self.entered.append(told)
-        what, name = _what(told), told["data"].get("step")
+            if event.sequence != self._sequence:
+                event = replace(event, sequence=self._sequence)
+        self.entered.append(event)
+        kind, name = event.kind, event.step
         if name is None:
-            self._of_saga[what] = told
+            self._of_saga[kind] = event
             return
-        self._by_step[name][what] = told
-        if what == "failed" and not _is_parked(told) and self._saga.role(name) != "retriable":
-            self._failures.append(told)
+        self._by_step[name][kind] = event
+        if kind == "failed" and not event.is_parked and self._saga.role(name) != "retriable":
+            self._failures.append(event)
 
     @property
     def is_over(self) -> bool:
         """Whether its last event has entered."""
         return "succeeded" in self._of_saga or "compensated" in self._of_saga
 
-    def may_enter(self, told: Told) -> bool:
+    def may_enter(self, event: Event) -> bool:
         """Whether everything that caused an event has entered."""
-        what, name = _what(told), told["data"].get("step")
+        name = event.step
         if name is None:
             return not self.entered
         if not self.entered:
             return False
         rank = self._saga.rank(name)
-        if what in ("done", "failed"):
-            early = told["data"].get("early", False)
-            return early or all(self._is_done(s) for s in self._plays if self._rank(s) < rank)
-        follows = told["data"].get("follows", [])
+        if event.kind in ("done", "failed"):
+            before = (step for step in self._plays if self._rank(step) < rank)
+            return event.claimed or all(self._is_done(step) for step in before)
         return (
             bool(self._failures)
-            and all(kind in self._by_step[name] for kind in follows)
+            and all(kind in self._by_step[name] for kind in event.follows)
             and all(
                 self._is_settled(s) for s in self._plays if rank < self._rank(s) <= self._turned
             )
         )
 
-    def has_overtaken(self, told: Told) -> bool:
+    def has_overtaken(self, event: Event) -> bool:
         """Whether an event that says that a step is stuck is no news any more."""
-        if not _is_parked(told):
+        if not event.is_parked or event.step is None:
             return False
-        what, seen = _what(told), self._by_step[told["data"]["step"]]
-        if "undone" in seen or (what == "failed" and "done" in seen):
+        seen = self._by_step[event.step]
+        if "undone" in seen or (event.kind == "failed" and "done" in seen):
             return True
-        known = seen.get(what)
-        return known is not None and (
-            not _is_parked(known) or known["data"]["run"] >= told["data"]["run"]
-        )
+        known = seen.get(event.kind)
+        return known is not None and (not known.is_parked or known.run >= event.run)
 
     def end(self, saga_id: str) -> None:
         """Let the event enter that says how the saga has ended, where it has."""
         if ending := self._ending():
-            what, occasion = ending
-            told = events.event(saga_id, self._saga.name, what, occasion=occasion)
-            if told["id"] not in {old["id"] for old in self.entered}:
-                self.add(told)
+            kind, run = ending
+            event = Event.ended(saga_id, self._saga.name, kind, run=run)
+            if event.id not in {old.id for old in self.entered}:
+                self.add(event)
 
-    def _ending(self) -> tuple[str, str] | None:
-        """What is due of `succeeded`, `compensated` and `compensation_failed`; its occasion."""
+    def _ending(self) -> tuple[Ending, int | None] | None:
+        """How the saga has ended, and in which run where an undo failed."""
         if all(self._is_done(step) for step in self._plays):
-            return "succeeded", ""
+            return "succeeded", None
         back = [step for step in self._plays if self._rank(step) <= self._turned]
         if not self._failures or not all(self._is_settled(step) for step in back):
             return None
-        runs = {told["data"]["run"] for step in back if (told := self._lost(step))}
+        runs = {lost.run for step in back if (lost := self._lost(step))}
         if not runs:
-            return "compensated", ""
+            return "compensated", None
         # A recovery tries every failed undo again: while some are of an older run, it is not done.
-        return ("compensation_failed", str(*runs)) if len(runs) == 1 else None
+        return ("compensation_failed", runs.pop()) if len(runs) == 1 else None
 
     def status(self, run: int) -> Status:
         """The saga's status, by what has entered.
@@ -184,24 +175,24 @@ class Story:
             return "SUCCEEDED"
         if "compensated" in self._of_saga:
             return "COMPENSATED"
-        lost = [told for step in self._plays if (told := self._lost(step))]
-        resting = bool(lost) and all(t["data"]["run"] >= run for t in lost)
+        lost = [event for step in self._plays if (event := self._lost(step))]
+        resting = bool(lost) and all(event.run >= run for event in lost)
         if resting and "compensation_failed" in self._of_saga:
             return "COMPENSATION_FAILED"
         return "COMPENSATING" if self._failures else "RUNNING"
 
     @property
-    def failure(self) -> Told | None:
+    def failure(self) -> Event | None:
         """The first failure, the reason why the saga is undone; or what it is parked for.
 
         That a recovery claimed the pivot is the reason only where nothing had failed before: what
         had is told by its undo, and so after the claim.
         """
         if self._failures:
-            own = (t for t in self._failures if not (t["data"].get("early") and t["data"]["run"]))
+            own = (event for event in self._failures if not (event.claimed and event.run))
             return next(own, self._failures[0])
         parked = (self._by_step[step.name].get("failed") for step in self._plays)
-        return next((t for t in parked if t and not self._later_done(t)), None)
+        return next((event for event in parked if event and not self._later_done(event)), None)
 
     def steps(self, run: int) -> list[dict[str, Any]]:
         """Every step as the API shows it.
@@ -224,45 +215,45 @@ class Story:
             "name": step.name,
             "status": status,
             "attempts": max(
-                (t["data"].get("attempts", 0) for t in (done, failed) if t),
+                (event.attempts for event in (done, failed) if event),
                 default=1 if status == "RUNNING" else 0,
             ),
-            "undo_attempts": undone["data"].get("attempts", 0) if undone else 0,
-            "result": done["data"].get("result") if done else None,
+            "undo_attempts": undone.attempts if undone else 0,
+            "result": done.result if done else None,
             "error": error["type"] if error else None,
             "message": error["message"] if error else None,
-            "started_at": (acted["data"].get("entered_at") if acted else None) or begun,
-            "ended_at": ended["time"] if ended and status not in ("RUNNING", "UNDOING") else None,
+            "started_at": (acted.entered_at if acted else None) or begun,
+            "ended_at": ended.time if ended and status not in ("RUNNING", "UNDOING") else None,
         }
 
-    def _error(self, seen: Mapping[str, Told]) -> dict[str, str] | None:
+    def _error(self, seen: Mapping[str, Event]) -> Mapping[str, str] | None:
         lost = seen.get("undo_failed") if "undone" not in seen else None
         failed = seen.get("failed")
         if failed and self._later_done(failed):
             failed = None
-        told = lost or failed
-        return told["data"]["error"] if told else None
+        event = lost or failed
+        return event.error if event else None
 
     def _step_status(self, step: Step, run: int) -> str:
         seen = self._by_step[step.name]
         if step not in self._plays:
             return "SKIPPED"
         if undone := seen.get("undone"):
-            match undone["data"].get("outcome"):
+            match undone.outcome:
                 case None:
                     return "UNDONE"
                 case "empty" if "failed" in seen:
                     return "FAILED"
             return "SKIPPED"
         if lost := seen.get("undo_failed"):
-            return "UNDO_FAILED" if lost["data"]["run"] >= run else "UNDOING"
+            return "UNDO_FAILED" if lost.run >= run else "UNDOING"
         failed = seen.get("failed")
         if failed and not self._later_done(failed):
-            if _is_parked(failed) and failed["data"]["run"] < run:
+            if failed.is_parked and failed.run < run:
                 return "RUNNING"
             return "FAILED"
         if done := seen.get("done"):
-            if done["data"].get("outcome") == "skipped":
+            if done.outcome == "skipped":
                 return "SKIPPED"
             return "UNDOING" if self._failures and self._undo_reached(step) else "DONE"
         if self._failures and not self._is_running_on(step):
@@ -282,15 +273,16 @@ class Story:
 
     def _ready_since(self, step: Step) -> str | None:
         before = [
-            told["time"]
+            done.time
             for s in self._plays
-            if self._rank(s) < self._rank(step) and (told := self._by_step[s.name].get("done"))
+            if self._rank(s) < self._rank(step) and (done := self._by_step[s.name].get("done"))
         ]
-        return max([*before, *(told["time"] for told in self.entered[:1])], default=None)
+        return max([*before, *(event.time for event in self.entered[:1])], default=None)
 
-    def _later_done(self, failed: Told) -> bool:
+    def _later_done(self, failed: Event) -> bool:
         """Whether a parked step was done after all."""
-        return _is_parked(failed) and "done" in self._by_step[failed["data"]["step"]]
+        step = failed.step
+        return step is not None and failed.is_parked and "done" in self._by_step[step]
 
     def _rank(self, step: Step) -> int:
         return self._saga.rank(step.name)
@@ -302,7 +294,7 @@ class Story:
         A step that failed by itself turns the saga there. One that was cancelled before its turn
         (a claimed pivot) turns it only when the run reaches it.
         """
-        reached = [t["data"]["step"] for t in self._failures if not t["data"].get("early")]
+        reached = [event.step for event in self._failures if event.step and not event.claimed]
         names = reached or [self._saga.pivot.name]
         return min(self._saga.rank(name) for name in names)
 
@@ -316,21 +308,13 @@ class Story:
             self._saga.role(step.name) != "compensable" or "undone" in seen or "undo_failed" in seen
         )
 
-    def _lost(self, step: Step) -> Told | None:
+    def _lost(self, step: Step) -> Event | None:
         seen = self._by_step[step.name]
         return seen.get("undo_failed") if "undone" not in seen else None
 
 
-def _what(told: Told) -> str:
-    return str(told["type"].rpartition(".")[2])
-
-
-def _is_parked(told: Told) -> bool:
-    return bool(told["data"].get("outcome") == "parked")
-
-
 @dataclass(frozen=True)
-class Trouble:
+class StuckStep:
     """What an operator can resolve: the step, and whether its action or its undo is stuck."""
 
     step: str
@@ -342,10 +326,10 @@ class Trouble:
         return f"{self.step}.undo" if self.undo else self.step
 
 
-def trouble(step: Mapping[str, Any], status: Status) -> Trouble | None:
+def stuck_step(step: Mapping[str, Any], status: Status) -> StuckStep | None:
     """What there is to resolve of a step, by its view and the saga's status."""
     if step["status"] == "UNDO_FAILED" and status == "COMPENSATION_FAILED":
-        return Trouble(step["name"], undo=True)
+        return StuckStep(step["name"], undo=True)
     if step["status"] == "FAILED" and status == "RUNNING":
-        return Trouble(step["name"], undo=False)
+        return StuckStep(step["name"], undo=False)
     return None

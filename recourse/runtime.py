@@ -21,10 +21,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from recourse import asks, chaos, events, limits
 from recourse.barrier import Barrier, MarkerFound, Side, millis
+from recourse.events import Event, outbox_row
 from recourse.failures import own_failure, understand
 from recourse.ids import SagaId
 from recourse.step import (
@@ -310,9 +311,7 @@ class StepRunner:
             return acted
         outbox = []
         if failed and not (acted and acted["outcome"] == "refused"):
-            told = self._event(task, "failed", error=failed)
-            told["data"] |= {"attempts": self._tries(task), "entered_at": None}
-            outbox.append(told)
+            outbox.append(self._event(task, "failed", error=failed, tries=self._tries(task)))
         begun = acted is not None and "until" in acted and not done
         if acted is not None and begun and acted["outcome"] == "begun":
             acted = barrier.entomb(acted)
@@ -328,27 +327,29 @@ class StepRunner:
             outcome, decision = "done", _measured(task, decided)
         else:
             outcome, decision = "empty", Decision()
-        told = self._event(task, "undone", outcome=None if outcome == "done" else outcome)
-        told["data"]["follows"] = [
+        follows = [
             *(["done"] if done else []),
             *(["failed"] if outbox or (acted and acted["outcome"] == "refused") else []),
         ]
+        event = self._event(
+            task, "undone", outcome=None if outcome == "done" else outcome, follows=follows
+        )
         return barrier.commit(
             "undo",
-            {"outcome": outcome, "at": told["time"], "result": decision.result},
+            {"outcome": outcome, "at": event.time, "result": decision.result},
             decision,
-            outbox=[events.outbox_row(row) for row in (*outbox, told)],
+            outbox=[outbox_row(one) for one in (*outbox, event)],
             requires_action=done,
             tombstone=acted is None,
         )
 
     def _settle(self, task: Task) -> Any:
         caught = self._own_failure(task)
-        error, early = caught or events.error(*_CANCELLED), caught is None
-        marker = self._claim(task, error, early=early)
+        error, claimed = caught or events.error(*_CANCELLED), caught is None
+        marker = self._claim(task, error, claimed=claimed)
         if _is_open(marker):
             barrier = self._barrier(task)
-            marker = _found(barrier, lambda: self._find_out(task, barrier, error, early=early))
+            marker = _found(barrier, lambda: self._find_out(task, barrier, error, claimed=claimed))
         if self._faults and chaos.fault(task.saga.get("chaos", {}), task.step, 1) == "late":
             self._arrive_late(task)
         if marker["outcome"] in ("done", "skipped"):
@@ -356,7 +357,7 @@ class StepRunner:
         raise StepCancelledError("the step had not acted, and now it never will")
 
     def _find_out(
-        self, task: Task, barrier: Barrier, error: Mapping[str, str], *, early: bool
+        self, task: Task, barrier: Barrier, error: Mapping[str, str], *, claimed: bool
     ) -> Item:
         """Ask the provider what came of a pivot that had begun, once no try can call it."""
         find = self._action.find
@@ -376,29 +377,28 @@ class StepRunner:
         if found is not None:
             acting, decision = replace(task, attempt=task.tries - 1), _measured(task, found)
             return self._tell(acting, barrier, "done", decision=decision, replaces=replaces)
-        marker, rows = self._tombstone(task, error, early=early)
+        marker, rows = self._tombstone(task, error, claimed=claimed)
         return barrier.commit("action", marker, Decision(), outbox=rows, replaces=replaces)
 
     def _cancel(self, task: Task) -> dict[str, bool]:
-        marker = self._claim(task, events.error(*_CANCELLED), early=True)
+        marker = self._claim(task, events.error(*_CANCELLED), claimed=True)
         acted = marker["outcome"] in ("done", "skipped") or _is_open(marker)
         return {"cancelled": not acted}
 
-    def _claim(self, task: Task, error: Mapping[str, str], *, early: bool) -> Item:
+    def _claim(self, task: Task, error: Mapping[str, str], *, claimed: bool) -> Item:
         """Put the pivot's marker as a tombstone; what it holds then, its own or another's."""
         barrier = self._barrier(task)
-        marker, rows = self._tombstone(task, error, early=early)
+        marker, rows = self._tombstone(task, error, claimed=claimed)
         return _found(barrier, lambda: barrier.commit("action", marker, Decision(), outbox=rows))
 
     def _tombstone(
-        self, task: Task, error: Mapping[str, str], *, early: bool
+        self, task: Task, error: Mapping[str, str], *, claimed: bool
     ) -> tuple[Item, list[Item]]:
         """The marker of a pivot that never acts, and the row that tells of it."""
-        told = self._event(task, "failed", error=error, early=early or None)
         tries = self._tries(task) if task.phase == "settle" else 0
-        told["data"] |= {"attempts": tries, "entered_at": None}
-        marker = {"outcome": "cancelled", "at": told["time"], "error": error}
-        return marker, [events.outbox_row(told)]
+        event = self._event(task, "failed", error=error, claimed=claimed, tries=tries)
+        marker = {"outcome": "cancelled", "at": event.time, "error": error}
+        return marker, [outbox_row(event)]
 
     def _book(self, task: Task) -> dict[str, Any]:
         confirm = self._confirm
@@ -458,29 +458,46 @@ class StepRunner:
             raise TypeError(f"{self._action.ref} stores documents and does not say so")
         self._store(document)
 
-    def _event(self, task: Task, what: str, **data: Any) -> dict[str, Any]:
-        data = {key: value for key, value in data.items() if value is not None}
+    def _event(
+        self,
+        task: Task,
+        kind: Literal["done", "failed", "undone"],
+        *,
+        outcome: str | None = None,
+        result: Any = None,
+        error: Mapping[str, str] | None = None,
+        claimed: bool = False,
+        follows: Sequence[str] | None = None,
+        tries: int | None = None,
+    ) -> Event:
+        """What has happened in a task; an action that did not live to tell of it has `tries`."""
+        carried = None
         if task.carried:
             # Its own result is in the event as it is, so whoever hears it adds that.
-            results = task.carried["results"] if what == "done" else {}
+            results = task.carried["results"] if kind == "done" else {}
             request = task.carried["request"]
-            data["carried"] = {"saga": task.saga, "request": request, "results": results}
-        return events.event(
+            carried = {"saga": task.saga, "request": request, "results": results}
+        return Event.of_step(
             task.saga["id"],
             task.saga["name"],
-            what,
-            step=task.step,
-            attempts=task.number,
-            entered_at=task.entered_at,
+            task.step,
+            kind,
             run=task.saga.get("recover", 0),
-            **data,
+            attempts=task.number if tries is None else tries,
+            entered_at=task.entered_at if tries is None else None,
+            outcome=outcome,
+            result=result,
+            error=error,
+            claimed=claimed,
+            carried=carried,
+            follows=follows,
         )
 
     def _tell(
         self,
         task: Task,
         barrier: Barrier,
-        what: str,
+        kind: Literal["done", "failed"],
         *,
         outcome: str = "done",
         decision: Decision | None = None,
@@ -489,10 +506,16 @@ class StepRunner:
     ) -> Item:
         """Commit an action's marker with what it decided and what is told of it."""
         decision = decision or Decision()
+        event = self._event(
+            task,
+            kind,
+            outcome=outcome if outcome == "skipped" else None,
+            result=decision.result,
+            error=error,
+        )
         content: dict[str, Any] = {"error": error} if error else {"result": decision.result}
-        told = self._event(task, what, outcome=outcome if outcome == "skipped" else None, **content)
-        marker: Item = {"outcome": outcome, "at": told["time"]} | content
-        rows = [events.outbox_row(told)]
+        marker: Item = {"outcome": outcome, "at": event.time} | content
+        rows = [outbox_row(event)]
         return barrier.commit("action", marker, decision, outbox=rows, replaces=replaces)
 
     def _own_failure(self, task: Task) -> dict[str, str] | None:

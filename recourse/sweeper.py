@@ -29,18 +29,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from recourse import events
 from recourse.asl import BLIND, PARKED
 from recourse.deadletters import RestingQueue
-from recourse.events import UnreadableError
+from recourse.events import Event, UnreadableError, error, moment
 from recourse.lease import Lease
 from recourse.ledger import Ledger, Record
 from recourse.markers import DONE, Markers
-from recourse.projection import AT_REST, Told
+from recourse.projection import AT_REST
 from recourse.runs import Run, Runs, parse_name
 from recourse.saga import Saga
 from recourse.step import TransientError
@@ -62,6 +61,10 @@ LEASE = 180.0
 """Seconds for which the lease lasts: longer than anything that is done for one saga."""
 PACE = 0.1
 """Seconds between two DescribeExecutions: Step Functions gives an account some ten a second."""
+
+
+Stuck = tuple[str, Literal["failed", "undo_failed"]]
+"""A step, and what has failed of it."""
 
 
 class RecoveryFailedError(Exception):
@@ -259,15 +262,15 @@ class Sweeper:
         try:
             cancelled = self.runs.cancel(record)
         except TransientError:
-            stuck = [(self._saga(record).pivot.name, "failed")]
+            stuck: list[Stuck] = [(self._saga(record).pivot.name, "failed")]
         else:
             stuck = self._not_undone(record) if cancelled else self._next_forward(record)
-        told = [self._stuck(record, step, what, why) for step, what in stuck]
-        if self._is_due(self._tell(record, told)):
+        parked = [self._stuck(record, step, kind, why) for step, kind in stuck]
+        if self._is_due(self._tell(record, parked)):
             self._raise_alarm(record, f"{why}, and it could not be parked")
         return {record.saga_id: f"parked: {why}"}
 
-    def _not_undone(self, record: Record) -> list[tuple[str, str]]:
+    def _not_undone(self, record: Record) -> list[Stuck]:
         saga, found = self._saga(record), self.markers.read(record)
         return [
             (step.name, "undo_failed")
@@ -275,25 +278,25 @@ class Sweeper:
             if saga.role(step.name) == "compensable" and found.outcome(step, "undo") is None
         ]
 
-    def _next_forward(self, record: Record) -> list[tuple[str, str]]:
+    def _next_forward(self, record: Record) -> list[Stuck]:
         saga, found = self._saga(record), self.markers.read(record)
         left = [step for step in found.plays if found.outcome(step, "action") not in DONE]
         first = min((saga.rank(step.name) for step in left), default=None)
         return [(step.name, "failed") for step in left if saga.rank(step.name) == first]
 
-    def _stuck(self, record: Record, step: str, what: str, why: str) -> dict[str, Any]:
+    def _stuck(
+        self, record: Record, step: str, kind: Literal["failed", "undo_failed"], why: str
+    ) -> Event:
         """That a step waits for an operator, as its own parking would tell it."""
-        return events.event(
+        return Event.parked(
             record.saga_id,
             record.saga,
-            what,
-            step=step,
-            occasion=f"r{record.run}",
-            outcome="parked",
-            error=events.error(RecoveryFailedError.__name__, why),
-            attempts=0,
+            step,
+            kind,
             run=record.run,
-            early=True,
+            attempts=0,
+            error=error(RecoveryFailedError.__name__, why),
+            claimed=True,
         )
 
     # Healing.
@@ -302,12 +305,12 @@ class Sweeper:
         """See to it that the ledger hears of a run that has come to its end."""
         if run.ended_at is not None and self._now - run.ended_at < HEALING * self.timescale:
             return {}
-        told = self._tell(record, [])
-        if not self._is_due(told):
+        healed = self._tell(record, [])
+        if not self._is_due(healed):
             return {record.saga_id: "told again what the ledger had not heard"}
         if run.error == PARKED:
             # What it parked has been done since, or nobody can say any more what that was.
-            return self._recover(told, run)
+            return self._recover(healed, run)
         why = f"run {record.run} ended {run}, and what its markers say is no such end"
         self._raise_alarm(record, why)
         return {record.saga_id: f"not healed: {why}"}
@@ -318,23 +321,23 @@ class Sweeper:
 
     def _silent(self, record: Record) -> dict[str, str]:
         """Move on a choreography that nothing has been heard of, and no operator is asked about."""
-        heard = max(told["time"] for told in [*record.entered, *record.waiting])
+        heard = max(event.time for event in [*record.entered, *record.waiting])
         silence = self._now - _moment(heard)
         if silence >= timedelta(seconds=self._saga(record).deadline * self.timescale):
-            if not self._is_due(told := self._tell(record, [])):
+            if not self._is_due(healed := self._tell(record, [])):
                 return {record.saga_id: f"silent since {heard}: told again what was lost"}
-            return self._recover(told, f"in silence since {heard}")
+            return self._recover(healed, f"in silence since {heard}")
         if silence >= HEALING * self.timescale and (record.retold_at or "") < heard:
             # Also what the ledger has heard: it is a step that has not.
             self.ledger.tell_again(record.saga_id, self.markers.read(record).events())
             return {record.saga_id: f"silent since {heard}: told its events again"}
         return {}
 
-    def _tell(self, record: Record, told: Sequence[Told]) -> Record:
+    def _tell(self, record: Record, events: Sequence[Event]) -> Record:
         """Tell of what the ledger does not know, by the markers, and these events besides."""
-        known = {one["id"] for one in record.entered}
-        every = [*self.markers.read(record).events(), *told]
-        lost = [one for one in every if one["id"] not in known]
+        known = {event.id for event in record.entered}
+        every = [*self.markers.read(record).events(), *events]
+        lost = [event for event in every if event.id not in known]
         return self.ledger.tell_again(record.saga_id, lost) if lost else record
 
     # Operators' queues.
@@ -362,7 +365,7 @@ class Sweeper:
         return datetime.fromtimestamp(self.clock(), UTC)
 
     def _from_now(self, delay: timedelta) -> str:
-        return events.moment(self._now + delay)
+        return moment(self._now + delay)
 
     def _saga(self, record: Record) -> Saga:
         return self.ledger.sagas[record.saga]
@@ -375,7 +378,7 @@ def _moment(text: str) -> datetime:
 def _about(message: str, sagas: Mapping[str, Saga]) -> str | None:
     """The saga that a message tells of, as its event or as the end of its run; None for others."""
     try:
-        return str(events.read(message, sagas)["subject"])
+        return Event.parse(message, sagas).saga_id
     except UnreadableError:
         pass
     try:

@@ -8,9 +8,9 @@ resolved has ended twice, and is counted as both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from recourse.events import Event
 from recourse.inbox import Inbox
 from recourse.listing import shard_of
 from recourse.store.table import Table
@@ -36,15 +36,14 @@ class Tally:
         self._table = Table(dynamodb, table)
         self._inbox = Inbox(dynamodb, table)
 
-    def count(self, told: Mapping[str, Any]) -> bool:
+    def count(self, event: Event) -> bool:
         """Count an event, if it is one that is counted and was not before; whether it was.
 
         Raises:
             TransientError: DynamoDB could not do it now.
         """
-        _, saga, *path = told["type"].split(".")
-        if len(path) != 1 or path[0] not in OUTCOMES:
+        if event.step or event.kind not in OUTCOMES:
             return False
-        shard = shard_of(told["subject"], SHARDS)
-        key = f"tally#{told['time'][:10]}#{saga}#{shard}"
-        return self._inbox.once(told["id"], self._table.update_request(key, add={path[0]: 1}))
+        shard = shard_of(event.saga_id, SHARDS)
+        key = f"tally#{event.time[:10]}#{event.saga}#{shard}"
+        return self._inbox.once(event.id, self._table.update_request(key, add={event.kind: 1}))

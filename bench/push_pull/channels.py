@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import reduce
 from pathlib import Path as File
-from typing import Any, Protocol
+from typing import Protocol
 
 import httpx
 
@@ -21,6 +21,7 @@ from bench.push_pull.paths import Path
 from bench.push_pull.place import FOLDER, Place
 from bench.push_pull.wire import CountingProxy, Traffic
 from local import ROOT
+from recourse.events import Event
 from recourse.feed import cursor_of
 from recourse.probe import Effects
 
@@ -52,7 +53,7 @@ class Channel(Protocol):
     def traffic(self) -> Traffic | None:
         """What went over the wire so far; None where that cannot be counted."""
 
-    def sent(self, told: Mapping[str, Any]) -> None:
+    def sent(self, event: Event) -> None:
         """Hear of an event that was appended."""
 
 
@@ -87,7 +88,7 @@ class Functions:
         """Say that it is not seen: it stays within AWS."""
         return None
 
-    def sent(self, told: Mapping[str, Any]) -> None:
+    def sent(self, event: Event) -> None:
         """Do nothing: the event comes by itself."""
 
     def _switch(self, *, on: bool) -> None:
@@ -103,7 +104,7 @@ class Direct:
 
     def __init__(self, place: Place) -> None:
         self._effects = Effects(place.client("dynamodb"), place.outputs["ProbeTableName"])
-        self._come: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
+        self._come: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         threading.Thread(target=self._work, daemon=True).start()
 
     def stop(self) -> None:
@@ -124,17 +125,17 @@ class Direct:
         """Say that there is none."""
         return None
 
-    def sent(self, told: Mapping[str, Any]) -> None:
+    def sent(self, event: Event) -> None:
         """Hand an event over."""
-        self._come.put(told)
+        self._come.put(event)
 
     def close(self) -> None:
         """End the thread."""
         self._come.put(None)
 
     def _work(self) -> None:
-        while (told := self._come.get()) is not None:
-            self._effects.commit(told)
+        while (event := self._come.get()) is not None:
+            self._effects.commit(event)
 
 
 class Processes:
@@ -202,7 +203,7 @@ class Processes:
         nothing = Traffic()
         return reduce(lambda a, b: a - (nothing - b), (w.traffic for w in self._wires), nothing)
 
-    def sent(self, told: Mapping[str, Any]) -> None:
+    def sent(self, event: Event) -> None:
         """Do nothing: the event comes by itself."""
 
     def _keep(self, number: int, started: threading.Barrier) -> None:

@@ -23,6 +23,7 @@ import httpx
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
+from recourse.events import Event
 from recourse.message import Message
 from recourse.probe import Effects, ProbeError
 from recourse.store.aws import client
@@ -77,7 +78,7 @@ class Consumer:
 
     def commit(self, told: dict[str, Any], call: str = "") -> None:
         """Commit the effect of an event, which a call has brought, maybe together with others."""
-        self._effects.commit(told, call)
+        self._effects.commit(Event.of(told), call)
 
     @property
     def cursor(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 import threading
@@ -18,7 +17,7 @@ from bench.push_pull.channels import Channel
 from bench.push_pull.load import Due
 from bench.push_pull.paths import Path
 from bench.push_pull.place import Place
-from recourse.events import attributes, now
+from recourse.events import Event, now
 from recourse.probe import row_key
 from recourse.store.items import decode_item
 
@@ -109,14 +108,12 @@ class Runner:
         """
         run, offset = f"{path.key}-{uuid.uuid4().hex[:12]}", _offset()
         begin = time.time_ns() + 50_000_000
-        told: dict[int, dict[str, Any]] = {}
 
         def append(lane: int, due: list[Due]) -> None:
             events = []
             for one in due:
                 suffers = fault(one, (one.at - begin) / 1e9) if fault else None
                 events.append(_event(path, run, one, len(owners), suffers))
-                told[one.number] = events[-1]
             self._place.feed.append(owners[lane], events)
             for event in events:
                 channel.sent(event)
@@ -137,14 +134,14 @@ class Runner:
             raise ClockError("the clock of this machine was set during a run")
         return _result(due, rows, len(owners))
 
-    def _again(self, owner: str, events: Sequence[Mapping[str, Any]]) -> None:
+    def _again(self, owner: str, events: Sequence[Event]) -> None:
         self._place.feed.append(owner, events)
         head = self._place.feed.head(owner)
         for position, event in enumerate(events, head - len(events) + 1):
-            named = attributes(event) | {"owner": owner, "position": str(position)}
+            named = event.attributes() | {"owner": owner, "position": str(position)}
             self._sns.publish(
                 TopicArn=self._place.outputs["FeedTopicArn"],
-                Message=json.dumps(event),
+                Message=event.to_json(),
                 MessageAttributes={
                     name: {"DataType": "String", "StringValue": value}
                     for name, value in named.items()
@@ -179,22 +176,20 @@ class Runner:
         return found
 
 
-def _event(
-    path: Path, run: str, due: Due, lanes: int, fault: Mapping[str, Any] | None
-) -> dict[str, Any]:
+def _event(path: Path, run: str, due: Due, lanes: int, fault: Mapping[str, Any] | None) -> Event:
     saga, sequence = _place(due.number, lanes)
     data: dict[str, Any] = {"step": path.key, "run": run, "number": due.number}
-    return {
-        "specversion": "1.0",
-        "id": f"{run}.{due.number}",
-        "type": f"recourse.probe.{path.key}.done",
-        "source": "/sagas/probe",
-        "subject": f"{run}.{saga}",
-        "time": now(),
-        "datacontenttype": "application/json",
-        "sequence": sequence,
-        "data": data | ({"fault": dict(fault)} if fault else {}),
-    }
+    return Event(
+        id=f"{run}.{due.number}",
+        saga_id=f"{run}.{saga}",
+        saga="probe",
+        step=path.key,
+        kind="done",
+        time=now(),
+        source="/sagas/probe",
+        data=data | ({"fault": dict(fault)} if fault else {}),
+        sequence=sequence,
+    )
 
 
 def _place(number: int, lanes: int) -> tuple[str, int]:

@@ -40,8 +40,8 @@ from recourse.saga import Saga
 
 ATTEMPTS = 100
 """How often a batch of a stream is tried, which goes on for 20 s by itself each time (`PATIENCE` in
-`recourse.relay`): half an hour at the least, but for a batch that ends the function at once. What
-can never be taken is set aside by the function, at the first."""
+`recourse.events.relay`): half an hour at the least, but for a batch that ends the function at once.
+What can never be taken is set aside by the function, at the first."""
 
 
 class EventsStack(Stack):

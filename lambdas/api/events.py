@@ -94,7 +94,7 @@ def page() -> Response[str]:
         after = _after(owner, query.get("after"))
         while True:
             entries = kit.feed().read(owner, after, limit)
-            items = [e.event for e in entries if saga in (None, e.event["subject"])]
+            items = [e.event.to_dict() for e in entries if saga in (None, e.event.saga_id)]
             last = entries[-1].position if entries else after
             tag = f'"{cursor_of(owner, last)}"'
             if (items and tag not in known) or not _more(owner, last, until):

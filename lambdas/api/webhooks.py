@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import uuid
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, cast
+from typing import TYPE_CHECKING, Annotated, Literal, NotRequired, cast
 from urllib.parse import quote, unquote
 
 from annotated_types import Len, Predicate
@@ -19,8 +19,8 @@ from lambdas import kit, settings
 from lambdas.api import http
 from lambdas.api.parameters import CURSOR, LIMIT
 from lambdas.api.routes import Answer, Operation, Page, Routes
+from recourse.events import Event
 from recourse.problems import ProblemError, invalid
-from recourse.projection import is_hidden
 from recourse.saga import request_model
 from recourse.store.cursors import BadCursorError
 
@@ -268,9 +268,8 @@ def test(webhook_id: str) -> Response[str]:
 )
 def replay(webhook_id: str) -> Response[str]:
     """Deliver one event again, or all that a range of time has."""
-    event = routes.current_event
     webhook = _owned(webhook_id)
-    asked = http.body(event, Replay)
+    asked = http.body(routes.current_event, Replay)
     if set(asked) not in ({"event_id"}, {"from", "to"}):
         raise invalid("event_id", "send either event_id, or both from and to")
     if webhook.status != "ENABLED":
@@ -279,8 +278,8 @@ def replay(webhook_id: str) -> Response[str]:
         replay_id = _replay_range(webhook, _moment(asked, "from"), _moment(asked, "to"))
     else:
         replay_id = uuid.uuid4().hex
-        told = _told(webhook.owner, asked["event_id"])
-        _put(webhook, f"{told['subject']}#{replay_id}", told)
+        event = _event(webhook.owner, asked["event_id"])
+        _put(webhook, f"{event.saga_id}#{replay_id}", event)
     return http.answer(202, {"replay_id": replay_id, "links": _links(webhook)})
 
 
@@ -328,16 +327,15 @@ def _owned(webhook_id: str) -> Webhook:
         raise ProblemError("not-found", "there is no such webhook") from None
 
 
-def _put(webhook: Webhook, lane: str, told: dict[str, Any]) -> None:
+def _put(webhook: Webhook, lane: str, event: Event) -> None:
     """Have one event delivered, in a lane of its own.
 
     Raises:
         ProblemError: Too much is waiting, or the webhook is gone.
     """
     from recourse.webhooks.errors import FullError, UnknownWebhookError
-    from recourse.webhooks.webhooks import body_of
 
-    entry = {"position": 1, "id": told["id"], "type": told["type"], "event": body_of(told)}
+    entry = {"position": 1, "id": event.id, "type": event.type, "event": event.to_json()}
     try:
         kit.webhooks().append(webhook, lane, entry)
     except FullError:
@@ -365,7 +363,7 @@ def _replay_range(webhook: Webhook, since: datetime, until: datetime) -> str:
     return replay_id
 
 
-def _told(owner: str, event_id: str) -> dict[str, Any]:
+def _event(owner: str, event_id: str) -> Event:
     """An event of the caller's sagas, as the ledger has it.
 
     Raises:
@@ -374,9 +372,9 @@ def _told(owner: str, event_id: str) -> dict[str, Any]:
     saga_id = event_id.partition(".")[0]
     record = kit.ledger().get(saga_id) if 0 < len(saga_id) <= LONGEST_ID else None
     if record is not None and record.owner == owner:
-        for told in record.entered:
-            if told["id"] == event_id and not is_hidden(told):
-                return dict(told)
+        for event in record.entered:
+            if event.id == event_id and not event.is_hidden:
+                return event
     raise ProblemError("not-found", f"there is no event {event_id!r} of yours")
 
 

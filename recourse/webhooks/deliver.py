@@ -7,13 +7,12 @@ for one lane do no harm, for one delivery at a time has the lane.
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from recourse import events
+from recourse.events import Event, now
 from recourse.feed import ExpiredCursorError, Feed
 from recourse.webhooks import schedule
 from recourse.webhooks.errors import LostLaneError, UnknownWebhookError
@@ -25,7 +24,6 @@ from recourse.webhooks.webhooks import (
     Outcome,
     Webhook,
     Webhooks,
-    body_of,
     moment,
 )
 
@@ -105,14 +103,14 @@ class Deliverer:
             if self.webhooks.clock() - began > ENOUGH:
                 self.webhooks.give_back(webhook, lane, slot)
                 return 0
-            told = self._event(webhook, lane.entries[0])
+            event = self._event(webhook, lane.entries[0])
             at = self.webhooks.clock()
-            if told is None:
+            if event is None:
                 lost = _attempt(lane, at, "given-up", error="the event is not kept any more")
                 lane = self.webhooks.done(webhook, lane, slot, lost, keep=True)
                 continue
-            body = body_of(told).encode()
-            signed = headers(webhook.signs_with(at), told["id"], int(at), body)
+            body = event.to_json().encode()
+            signed = headers(webhook.signs_with(at), event.id, int(at), body)
             answer = self.sender.post(webhook.url, signed, body)
             if not answer.delivered:
                 return self._not_delivered(webhook, lane, slot, at, answer)
@@ -158,16 +156,15 @@ class Deliverer:
             lane = self.webhooks.done(webhook, lane, "", lost, keep=True)
         return None
 
-    def _event(self, webhook: Webhook, entry: Mapping[str, Any]) -> dict[str, Any] | None:
+    def _event(self, webhook: Webhook, entry: Mapping[str, Any]) -> Event | None:
         """The event of an entry; None where the feed no longer has it."""
         if "event" in entry:
-            told: dict[str, Any] = json.loads(entry["event"])
-            return told
+            return Event.parse(entry["event"])
         try:
             (found,) = self.feed.read(webhook.owner, entry["position"] - 1, 1)
         except ExpiredCursorError:
             return None
-        return dict(found.event)
+        return found.event
 
     def _disable(self, webhook: Webhook, reason: str) -> None:
         now = self.webhooks.disable(webhook, reason)
@@ -183,33 +180,38 @@ class Deliverer:
         return self.noise.uniform(1, min(LONGEST_PAUSE, 2 ** min(receives, 10)))
 
 
-def disabled(webhook: Webhook) -> dict[str, Any]:
+def disabled(webhook: Webhook) -> Event:
     """The event that tells an owner that a webhook was disabled."""
-    return {
-        "specversion": "1.0",
-        "id": f"{webhook.webhook_id}.disabled.{webhook.disablings}",
-        "type": "recourse.webhook.disabled",
-        "source": f"/webhooks/{webhook.webhook_id}",
-        "subject": webhook.webhook_id,
-        "time": events.now(),
-        "datacontenttype": "application/json",
-        "data": {"url": webhook.url, "reason": webhook.disabled_reason},
-        "sequence": webhook.disablings,
-    }
+    event_id = f"{webhook.webhook_id}.disabled.{webhook.disablings}"
+    data = {"url": webhook.url, "reason": webhook.disabled_reason}
+    return _about(webhook, event_id, "disabled", data, sequence=webhook.disablings)
 
 
-def trial(webhook: Webhook, event_id: str) -> dict[str, Any]:
+def trial(webhook: Webhook, event_id: str) -> Event:
     """The event that a webhook is sent on demand."""
-    return {
-        "specversion": "1.0",
-        "id": event_id,
-        "type": "recourse.webhook.test",
-        "source": f"/webhooks/{webhook.webhook_id}",
-        "subject": webhook.webhook_id,
-        "time": events.now(),
-        "datacontenttype": "application/json",
-        "data": {"message": "This is a test, asked for by the webhook's owner."},
-    }
+    data = {"message": "This is a test, asked for by the webhook's owner."}
+    return _about(webhook, event_id, "test", data)
+
+
+def _about(
+    webhook: Webhook,
+    event_id: str,
+    kind: str,
+    data: Mapping[str, Any],
+    *,
+    sequence: int | None = None,
+) -> Event:
+    return Event(
+        id=event_id,
+        saga_id=webhook.webhook_id,
+        saga="webhook",
+        step=None,
+        kind=kind,
+        time=now(),
+        source=f"/webhooks/{webhook.webhook_id}",
+        data=data,
+        sequence=sequence,
+    )
 
 
 def _attempt(

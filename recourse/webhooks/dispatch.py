@@ -76,9 +76,7 @@ class Dispatcher:
             if not page:
                 return False
             wanted = [
-                entry
-                for entry in page
-                if planned["since"] <= entry.event["time"] <= planned["until"]
+                entry for entry in page if planned["since"] <= entry.event.time <= planned["until"]
             ]
             full = self._sort(webhook, wanted, behind=f"#{replay_id}")
             after = page[-1].position if full is None else full - 1
@@ -115,10 +113,10 @@ class Dispatcher:
     def _sort(self, webhook: Webhook, page: Iterable[Entry], *, behind: str = "") -> int | None:
         """Put what a webhook wants into its lanes; the position for which there was no room."""
         for entry in page:
-            told = entry.event
-            if webhook.wants(told["type"]):
-                lane = f"{told['subject']}{behind}"
-                one = {"position": entry.position, "id": told["id"], "type": told["type"]}
+            event = entry.event
+            if webhook.wants(event.type):
+                lane = f"{event.saga_id}{behind}"
+                one = {"position": entry.position, "id": event.id, "type": event.type}
                 try:
                     if self.webhooks.append(webhook, lane, one):
                         self.wake(webhook_id=webhook.webhook_id, lane=lane)

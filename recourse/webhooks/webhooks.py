@@ -16,7 +16,6 @@ decision is a condition on these rows. The index serves the log alone.
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 import time
@@ -768,11 +767,6 @@ class Webhooks:
 def moment(seconds: float) -> str:
     """A moment as every surface shows it."""
     return events.moment(datetime.fromtimestamp(seconds, UTC))
-
-
-def body_of(told: Mapping[str, Any]) -> str:
-    """An event as it is sent: the same text in every attempt."""
-    return json.dumps(told, separators=(",", ":"), ensure_ascii=False)
 
 
 def webhook_pk(webhook_id: str) -> str:

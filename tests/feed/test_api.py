@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from lambdas import kit
-from recourse.events import event
 from recourse.feed import UNSETTLED, Feed, cursor_of
+from tests.events import event
 from tests.integration.test_api import PREFIX, Caller, problem
 from tests.moto.feeding import Feeding
 from tests.moto.ground import ground
@@ -39,7 +39,7 @@ def tell(feed: Feed, who: Caller, number: int, saga: str = "s") -> None:
     """Let a saga of the caller's have so many events."""
     assert who.subject
     saga = f"{who.subject}-{saga}"
-    told = [event(saga, "order", "started") | {"sequence": n} for n in range(1, number + 1)]
+    told = [event(saga, "order", "started", sequence=n) for n in range(1, number + 1)]
     feed.append(who.subject, told)
 
 
@@ -166,7 +166,9 @@ def test_a_buffered_stream_has_what_comes_after_the_last_id(feed: Feed, who: Cal
     assert first["id"] == began and "data" not in first
     assert [frame["id"] for frame in rest] == [cursor_of(who.subject, n) for n in (2, 3)]
     told = feed.read(who.subject, 1)
-    assert [json.loads(frame["data"]) for frame in rest] == [entry.event for entry in told]
+    assert [json.loads(frame["data"]) for frame in rest] == [
+        entry.event.to_dict() for entry in told
+    ]
     assert frames(who("GET", f"/events/stream?after={began}").text)[1:] == rest
 
 

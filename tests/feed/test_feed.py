@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recourse.events import KEPT, event
+from recourse.events import KEPT, Event
 from recourse.feed import (
     TRIES,
     UNSETTLED,
@@ -29,6 +29,7 @@ from recourse.feed import (
 from recourse.projection import AT_REST
 from recourse.saga import Coordination
 from recourse.store.cursors import BadCursorError
+from tests.events import event
 from tests.integration.trips import TRIP, stock
 from tests.moto import calls
 from tests.moto.feeding import Feeding
@@ -60,9 +61,9 @@ def owner() -> str:
     return next(owners)
 
 
-def told(saga: str, *sequences: int) -> list[dict[str, Any]]:
+def told(saga: str, *sequences: int) -> list[Event]:
     """Events of a saga."""
-    return [event(saga, "order", "started", n=n) | {"sequence": n} for n in sequences]
+    return [event(saga, "order", "started", n=n, sequence=n) for n in sequences]
 
 
 WAYS = [
@@ -127,10 +128,7 @@ def test_events_that_others_are_always_ahead_of_are_not_said_to_be_appended(
 
 def numbers(feed: Feed, owner: str, after: int | None = None, limit: int = 100) -> list[Any]:
     """What a page shows: each event's saga and sequence."""
-    return [
-        (entry.event["subject"], entry.event["sequence"])
-        for entry in feed.read(owner, after, limit)
-    ]
+    return [(entry.event.saga_id, entry.event.sequence) for entry in feed.read(owner, after, limit)]
 
 
 def expire(dynamodb: Any, owner: str, *positions: int) -> None:
@@ -179,7 +177,7 @@ def test_appending_at_the_same_moment_leaves_no_gap_and_no_double(feed: Feed, ow
     entries = feed.read(owner, None)
     assert [entry.position for entry in entries] == list(range(1, 10))
     for saga in range(3):
-        mine = [e.event["sequence"] for e in entries if e.event["subject"] == f"{owner}-{saga}"]
+        mine = [e.event.sequence for e in entries if e.event.saga_id == f"{owner}-{saga}"]
         assert mine == [1, 2, 3]
 
 
@@ -195,7 +193,7 @@ def test_whatever_is_delivered_again_each_is_once_and_in_order(
     assert [entry.position for entry in entries] == list(range(1, feed.head(owner) + 1))
     for saga in "abc":
         most = max((last for name, last in batches if name == saga), default=0)
-        mine = [e.event["sequence"] for e in entries if e.event["subject"] == f"{owner}-{saga}"]
+        mine = [e.event.sequence for e in entries if e.event.saga_id == f"{owner}-{saga}"]
         assert mine == list(range(1, most + 1))
 
 
@@ -276,7 +274,7 @@ def test_all_that_enters_the_ledger_is_fed_and_told_of_with_its_place(feeding: F
     assert record
     entries = feeding.feed.read("asha", None)
     assert [entry.event for entry in entries] == list(record.entered)
-    assert fed == len(entries) == record.entered[-1]["sequence"]
+    assert fed == len(entries) == record.entered[-1].sequence
     got = made.sqs.receive_message(
         QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
     )["Messages"]
@@ -307,5 +305,5 @@ def test_what_only_moves_the_ledger_is_nobodys_to_see(
     record = made.ledger.get(saga)
     assert record and record.status in AT_REST
     told = [entry.event for entry in feeding.feed.read("asha", before)]
-    assert told == [one for one in record.entered if "sequence" in one]
-    assert [one["sequence"] for one in told] == list(range(1, len(told) + 1))
+    assert told == [one for one in record.entered if one.sequence]
+    assert [one.sequence for one in told] == list(range(1, len(told) + 1))

@@ -195,7 +195,7 @@ def told(ground: Ground, saga: str) -> list[str]:
     """The types of the events that have entered, in order."""
     record = ground.ledger.get(saga)
     assert record is not None
-    return [str(event["type"]) for event in record.entered]
+    return [event.type for event in record.entered]
 
 
 def everything(ground: Ground) -> dict[str, list[dict[str, Any]]]:

@@ -11,12 +11,14 @@ import pytest
 from botocore.exceptions import ClientError
 
 from lambdas import feed as feed_function
-from recourse import events, limits
+from recourse import limits
+from recourse.events import Event
+from recourse.events.relay import PublishError, relay
 from recourse.feed import NeverFedError
-from recourse.relay import PublishError, relay
 from recourse.saga import Coordination
 from recourse.step import TransientError
 from recourse.store.items import encode_item
+from tests.events import event
 from tests.integration.large import BEFORE, LARGE, STEPS, asked
 from tests.integration.test_every_saga import from_outside
 from tests.moto.ground import LEDGER, Ground, ground
@@ -158,8 +160,8 @@ def test_the_text_of_any_error_is_cut(
 
 def outbox(occasion: str, text: str) -> dict[str, Any]:
     """The record of an outbox row that an earlier release may have committed."""
-    told = events.event("s", "large", "done", step="left", occasion=occasion, result=text)
-    return record(told["id"], json.dumps(told))
+    told = event("s", "large", "done", step="left", occasion=occasion, result=text)
+    return record(told.id, told.to_json())
 
 
 def record(name: str, text: str) -> dict[str, Any]:
@@ -265,17 +267,17 @@ class Feeds:
         self._times = times
         self.fed: set[str] = set()
 
-    def append(self, owner: str, told: list[dict[str, Any]]) -> int:
-        if any(one["subject"] == "bad" for one in told) and self._times:
+    def append(self, owner: str, told: list[Event]) -> int:
+        if any(one.saga_id == "bad" for one in told) and self._times:
             self._times -= 1
             raise self._problem
-        self.fed |= {one["subject"] for one in told}
+        self.fed |= {one.saga_id for one in told}
         return len(told)
 
 
 def entered(saga_id: str, owner: str) -> dict[str, Any]:
-    told = events.event(saga_id, "large", "started") | {"sequence": 1}
-    row = encode_item({"pk": saga_id, "owner": owner, "entered": [told]})
+    told = event(saga_id, "large", "started", sequence=1)
+    row = encode_item({"pk": saga_id, "owner": owner, "entered": [told.to_dict()]})
     return {"eventName": "MODIFY", "dynamodb": {"Keys": {"pk": row["pk"]}, "NewImage": row}}
 
 

@@ -25,6 +25,7 @@ from moto.sqs.models import sqs_backends
 from recourse.listener import GRACE, RECEIVES, Listener
 from recourse.step import StepCancelledError, TransientError
 from statemachines import SAGAS
+from tests.events import event
 from tests.integration import test_every_saga as every
 from tests.integration.test_every_saga import bring_to_rest, must_be_as_told, sample
 from tests.moto import calls
@@ -267,7 +268,7 @@ class Deliveries(RuleBasedStateMachine):
         ]
         record = self.ground.ledger.get(saga_id)
         assert told and record is not None
-        heard = {one["id"] for one in [*record.entered, *record.waiting]}
+        heard = {one.id for one in [*record.entered, *record.waiting]}
         # An undo without an effect may come after the end, as may a claim on the pivot that came
         # to nothing; and what was stuck may be so no more.
         effects = [one for one in told if not {"early", "outcome"} & set(one["data"])]
@@ -361,7 +362,7 @@ def test_a_consumer_killed_in_mid_batch_has_done_nothing_twice(
         ("{not json", "JSONDecodeError"),
         ("[]", "TypeError"),
         ('{"type": "recourse.nothing.started", "data": {}}', "KeyError"),
-        ('{"type": "recourse.travel-booking.started", "subject": "s", "data": {}}', "carried"),
+        (event("s", "travel-booking", "started").to_json(), "carried"),
     ],
 )
 def test_a_malformed_message_is_set_aside_with_its_reason_and_the_rest_is_done(
@@ -620,8 +621,8 @@ def test_a_cancel_at_any_moment_is_one_decision(stocked: Ground, steps: int) -> 
     stocked.settle()
     status = must_be_as_told(stocked, TRAVEL, saga_id)
     assert status == ("COMPENSATED" if cancelled else "SUCCEEDED")
-    told = [one for one in stocked.ledger.get(saga_id).entered if "sequence" in one]  # type: ignore[union-attr]
-    assert told[-1]["type"] == f"recourse.travel-booking.{status.lower()}"
+    told = [one for one in stocked.ledger.get(saga_id).entered if one.sequence]  # type: ignore[union-attr]
+    assert told[-1].type == f"recourse.travel-booking.{status.lower()}"
 
 
 def test_what_goes_from_step_to_step_stays_among_the_steps(stocked: Ground) -> None:
@@ -632,7 +633,7 @@ def test_what_goes_from_step_to_step_stays_among_the_steps(stocked: Ground) -> N
     stocked.settle()
     record = stocked.ledger.get(saga_id)
     assert record is not None
-    assert all("carried" not in told["data"] for told in record.entered)
+    assert all("carried" not in event.data for event in record.entered)
 
 
 def test_the_process_of_a_batch_with_a_hanging_thread_ends_when_all_is_answered_for(

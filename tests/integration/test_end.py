@@ -10,9 +10,11 @@ from typing import Any, get_args
 import pytest
 
 from recourse import events
+from recourse.events import Event
 from recourse.runs import Runs
 from recourse.saga import Coordination
 from recourse.step import TransientError
+from tests.events import event
 from tests.integration.trips import TRIP, must_agree, stock
 from tests.moto.feeding import Feeding
 from tests.moto.ground import LEDGER, Ground, ground
@@ -47,11 +49,11 @@ def fed(feeding: Feeding, saga_id: str) -> list[str]:
     found, after = [], None
     while entries := feeding.feed.read("asha", after):
         after = entries[-1].position
-        found += [e.event["type"] for e in entries if e.event["subject"] == saga_id]
+        found += [e.event.type for e in entries if e.event.saga_id == saga_id]
     return [kind.removeprefix("recourse.travel-booking.") for kind in found]
 
 
-def late(saga_id: str) -> list[dict[str, Any]]:
+def late(saga_id: str) -> list[Event]:
     """Whatever may still be told of a saga at rest."""
     stuck = {"outcome": "parked", "run": 0, "attempts": 4, "entered_at": None, "error": OOPS}
     plain = {"run": 0, "attempts": 1, "entered_at": None}
@@ -65,8 +67,8 @@ def late(saga_id: str) -> list[dict[str, Any]]:
         ("undone", "car", "again", {**plain, "follows": []}),
     ]
     return [
-        events.event(saga_id, "travel-booking", what, step=step, occasion=occasion, **data)
-        for what, step, occasion, data in told
+        event(saga_id, "travel-booking", kind, step=step, occasion=occasion, **data)
+        for kind, step, occasion, data in told
     ]
 
 
@@ -100,7 +102,7 @@ def test_nothing_enters_after_the_terminal_event_whatever_it_is(
     before = fed(feeding, saga_id)
     assert (before[-1], before.count(ending)) == (ending, 1)
     for told in late(saga_id):
-        made.sqs.send_message(QueueUrl=made.queues[LEDGER], MessageBody=json.dumps(told))
+        made.sqs.send_message(QueueUrl=made.queues[LEDGER], MessageBody=told.to_json())
     rows = [row for table in (*made.services, LEDGER) for row in made.rows(table, "outbox#")]
     for row in rows:
         if (again := json.loads(row["event"]))["subject"] == saga_id:

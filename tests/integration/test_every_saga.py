@@ -157,7 +157,7 @@ def must_have_ended(ground: Ground, saga_id: str, status: str) -> None:
     """The last event is the one that tells of the end."""
     record = ground.ledger.get(saga_id)
     assert record is not None
-    told = [one["type"].rpartition(".")[2] for one in record.entered]
+    told = [event.kind for event in record.entered]
     assert told[-1] == status.lower() and told.count(told[-1]) == 1, told
 
 
@@ -165,7 +165,7 @@ def stuck(ground: Ground, saga: Saga, saga_id: str) -> list[str]:
     """The steps that wait for an operator."""
     record = ground.ledger.get(saga_id)
     assert record is not None
-    return [step.name for step in saga.all if ground.ledger.trouble(record, step.name)]
+    return [step.name for step in saga.all if ground.ledger.stuck_step(record, step.name)]
 
 
 def bring_to_rest(ground: Ground, saga: Saga, saga_id: str) -> str:

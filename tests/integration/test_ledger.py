@@ -16,12 +16,13 @@ from typing import Any
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
-from recourse import events
+from recourse.events import Event, error
 from recourse.ids import SagaId
 from recourse.ledger import TRIES, KeyReusedError, Ledger, NothingToResolveError, Record
 from recourse.saga import Saga, Step, Together, request_model
 from recourse.store.aws import is_passing
 from recourse.store.items import encode, encode_item
+from tests.events import event
 from tests.integration.large import decide, left, take_back
 from tests.moto import calls
 from tests.moto.ground import LEDGER, Ground, ground
@@ -56,24 +57,24 @@ NEW = Record(
     body="a digest",
     started_at=NOW,
 )
-OOPS = events.error("OopsError", "it went wrong")
+OOPS = error("OopsError", "it went wrong")
 
 
-def told(what: str, step: str, **data: Any) -> dict[str, Any]:
+def told(kind: str, step: str, **data: Any) -> Event:
     occasion = f"r{data['run']}" if data.get("outcome") == "parked" else ""
     more = {"run": 0} | data
-    return events.event(S1, SAGA.name, what, step=step, occasion=occasion, **more) | {"time": NOW}
+    return event(S1, SAGA.name, kind, step=step, occasion=occasion, time=NOW, **more)
 
 
-def stuck(step: str, run: int = 0) -> dict[str, Any]:
+def stuck(step: str, run: int = 0) -> Event:
     return told("undo_failed", step, error=OOPS, outcome="parked", run=run)
 
 
-def undone(step: str, **data: Any) -> dict[str, Any]:
+def undone(step: str, **data: Any) -> Event:
     return told("undone", step, follows=["done"], **data)
 
 
-WAITS = told("undone", "flight", follows=["done", "nothing"]) | {"id": f"{S1}.waits"}
+WAITS = told("undone", "flight", follows=["done", "nothing"], id=f"{S1}.waits")
 STUCK = [
     told("done", "flight"),
     told("done", "hotel"),
@@ -98,8 +99,9 @@ def place() -> Iterator[Ground]:
 def still(place: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is there, and time stands still."""
     prepare(place, "nothing")
-    monkeypatch.setattr(events, "now", lambda: NOW)
-    monkeypatch.setattr(events, "expiry", lambda: 0)
+    for module in ("recourse.events.event", "recourse.ledger"):
+        monkeypatch.setattr(f"{module}.now", lambda: NOW)
+    monkeypatch.setattr("recourse.events.outbox.expiry", lambda: 0)
 
 
 @dataclass(frozen=True)

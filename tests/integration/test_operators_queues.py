@@ -9,9 +9,9 @@ from typing import Any, get_args
 
 import pytest
 
-from recourse import events
 from recourse.deadletters import deadletters_of
 from recourse.saga import Coordination
+from tests.events import event
 from tests.integration.trips import TRIP, must_agree, stock
 from tests.moto.ground import LEDGER, PARKED, Ground, ground
 
@@ -75,18 +75,18 @@ def test_only_what_is_about_a_saga_at_rest_is_taken_out_of_operators_queues(own:
     while own.view(over)["status"] != "SUCCEEDED":
         own.relay()
         own.deliver(LEDGER)
-    hold = events.event(over, "travel-booking", "done", step="flight")
-    envelope = {"Type": "Notification", "TopicArn": "arn", "Message": json.dumps(hold)}
+    hold = event(over, "travel-booking", "done", step="flight")
+    envelope = {"Type": "Notification", "TopicArn": "arn", "Message": hold.to_json()}
     stays = [
         "{not json",
         json.dumps({"subject": over}),
         json.dumps({"subject": over, "type": "recourse.nowhere.done"}),
-        json.dumps(events.event(running, "travel-booking", "done", step="flight")),
-        json.dumps(events.event("nobody", "travel-booking", "done", step="flight")),
+        event(running, "travel-booking", "done", step="flight").to_json(),
+        event("nobody", "travel-booking", "done", step="flight").to_json(),
         json.dumps({"detail": {"name": running}}),
         json.dumps({"detail": {}}),
     ]
-    goes = [json.dumps(hold), json.dumps(envelope), json.dumps({"detail": {"name": f"{over}-r1"}})]
+    goes = [hold.to_json(), json.dumps(envelope), json.dumps({"detail": {"name": f"{over}-r1"}})]
     places = [deadletters_of(name) for name in (LEDGER, "FlightsHold", PARKED)]
     for place in places:
         for body in (*stays, *goes):

@@ -16,14 +16,15 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from recourse import events
 from recourse import sweeper as sweeper_module
+from recourse.events import outbox_row
+from recourse.events.relay import PublishError, relay
 from recourse.ledger import KeyReusedError, NothingToResolveError, Record, UnknownSagaError
-from recourse.relay import PublishError, relay
 from recourse.runs import Runs, run_name
 from recourse.step import StepCancelledError, TransientError
 from recourse.store.items import encode_item
 from statemachines import SAGAS
+from tests.events import event
 from tests.integration.trips import HOLDS, PRICE, TRIP, must_agree, must_be_gone, must_hold
 from tests.moto.ground import LEDGER, Ground
 from tests.moto.handlers import Killed
@@ -482,26 +483,24 @@ def _nothing_is_lost(record: Mapping[str, Any], reason: str) -> None:
 def test_large_events_are_relayed_in_batches_that_sns_takes() -> None:
     sizes = [60_000, 60_000, 100_000, 60_000, 250_000, *[100] * 12]
     told = [
-        events.event(
-            "s", "travel-booking", "done", step="flight", occasion=str(n), result="x" * size
-        )
+        event("s", "travel-booking", "done", step="flight", occasion=str(n), result="x" * size)
         for n, size in enumerate(sizes)
     ]
     records = [
-        {"eventName": "INSERT", "dynamodb": {"NewImage": encode_item(events.outbox_row(one))}}
+        {"eventName": "INSERT", "dynamodb": {"NewImage": encode_item(outbox_row(one))}}
         for one in told
     ]
     sns: Any = _Sns()
     assert relay(sns, "topic", records, _nothing_is_lost) == len(sizes)
     sent = [json.loads(one["Message"]) for batch in sns.batches for one in batch]
-    assert sent == told
+    assert sent == [one.to_dict() for one in told]
     assert [len(batch) for batch in sns.batches] == [3, 1, 10, 3]
 
 
 @pytest.mark.parametrize("change", ["MODIFY", "REMOVE"])
 def test_only_a_new_row_is_told_of(change: str) -> None:
     """A row that is written again, or expires, says nothing that was not told."""
-    row = encode_item(events.outbox_row(events.event("s", "travel-booking", "started")))
+    row = encode_item(outbox_row(event("s", "travel-booking", "started")))
     sns: Any = _Sns()
     assert relay(sns, "topic", [_changed(change, row)], _nothing_is_lost) == 0
     assert sns.batches == []

@@ -19,6 +19,7 @@ from lambdas import kit
 from lambdas import sweeper as sweeper_function
 from recourse import events
 from recourse import sweeper as sweeper_module
+from recourse.events import Event
 from recourse.lease import Lease
 from recourse.ledger import Record
 from recourse.runs import Run, Runs
@@ -220,8 +221,9 @@ def test_a_choreography_that_is_old_and_under_way_is_left_alone(made: Ground) ->
         made.deliver(LEDGER)
     found = record(made, saga_id)
     assert made.statuses(saga_id)["capture"] == "DONE"
-    started = {**found.entered[0], "time": events.moment(datetime.now(UTC) - timedelta(days=1))}
-    old = [started, *found.entered[1:]]
+    long_ago = events.moment(datetime.now(UTC) - timedelta(days=1))
+    started = replace(found.entered[0], time=long_ago)
+    old = [event.to_dict() for event in (started, *found.entered[1:])]
     made.dynamodb.update_item(
         TableName=LEDGER,
         Key={"pk": {"S": saga_id}},
@@ -584,7 +586,7 @@ def said(made: Ground, saga_id: str) -> dict[str, dict[str, Any]]:
     """What the markers say now, by event; but for what only the outbox knows."""
     only_told = {"attempts", "entered_at", "run"}
     return {
-        one["id"]: {k: v for k, v in one["data"].items() if k not in only_told}
+        one.id: {k: v for k, v in one.data.items() if k not in only_told}
         for one in made.sweeper.markers.read(record(made, saga_id)).events()
     }
 
@@ -801,7 +803,7 @@ def test_two_batches_of_one_saga_at_once_lose_nothing_of_each_other(
 ) -> None:
     saga_id = start(made)
     told = [
-        json.loads(row["event"])
+        Event.parse(row["event"])
         for table in made.services
         for row in made.rows(table, f"outbox#{saga_id}")
     ]
@@ -819,8 +821,8 @@ def test_two_batches_of_one_saga_at_once_lose_nothing_of_each_other(
         patch.setattr(made.dynamodb, "put_item", overtaken)
         made.ledger.take(saga_id, first)
     found = record(made, saga_id)
-    known = {one["id"] for one in [*found.entered, *found.waiting]}
-    assert known >= {one["id"] for one in told}
+    known = {one.id for one in [*found.entered, *found.waiting]}
+    assert known >= {one.id for one in told}
     assert found.status == "SUCCEEDED"
 
 

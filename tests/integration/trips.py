@@ -114,7 +114,7 @@ def must_agree(ground: Ground, saga: str) -> str:
         must_be_gone(ground, saga)
     record = ground.ledger.get(saga)
     assert record is not None
-    visible = [told for told in record.entered if "sequence" in told]
-    assert [told["sequence"] for told in visible] == list(range(1, len(visible) + 1))
+    visible = [event for event in record.entered if event.sequence]
+    assert [event.sequence for event in visible] == list(range(1, len(visible) + 1))
     assert not record.waiting, "an event still waits for its causes"
     return status

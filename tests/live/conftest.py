@@ -15,11 +15,12 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
+from tests.events import event
+
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "ground")
 os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 
 from recourse.connections import Connections, Pusher
-from recourse.events import event
 from recourse.feed import Feed
 from recourse.store.aws import client
 from tests.moto import transactions
@@ -143,7 +144,7 @@ def append(feed: Feed, owner: str, how_many: int, saga: str = "saga") -> None:
     feed.append(
         owner,
         [
-            event(f"{owner}-{saga}", "order", "started", n=n) | {"sequence": n}
+            event(f"{owner}-{saga}", "order", "started", n=n, sequence=n)
             for n in range(head + 1, head + how_many + 1)
         ],
     )

@@ -19,6 +19,7 @@ from recourse.connections import LEASE, OPENING, PAGE, Connections, Pusher
 from recourse.events import KEPT
 from recourse.feed import Entry, Feed, cursor_of
 from recourse.step import TransientError
+from tests.events import event
 from tests.live.conftest import Clock, Gateway, Killed, append, failure, owners
 from tests.moto import calls
 from tests.profile import examples
@@ -52,7 +53,7 @@ def test_what_has_come_is_sent_in_order_with_its_cursor_and_once(
         assert pusher.push(owner, name, 3, until=LONG * 2)
     assert gateway.positions(name) == [1, 2, 3]
     (first, *_) = feed.read(owner, 0)
-    assert gateway.sent[name][0] == {**first.event, "cursor": cursor_of(owner, 1)}
+    assert gateway.sent[name][0] == {**first.event.to_dict(), "cursor": cursor_of(owner, 1)}
 
 
 def test_a_replay_longer_than_a_page_comes_whole(
@@ -279,7 +280,7 @@ class Told:
 
     def add(self, how_many: int) -> int:
         for position in range(len(self.entries) + 1, len(self.entries) + how_many + 1):
-            told = {"type": "told", "subject": "saga", "data": {"n": position}}
+            told = event("saga", "order", "started", n=position)
             self.entries.append(Entry(position, told))
         return len(self.entries)
 

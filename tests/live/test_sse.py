@@ -173,7 +173,7 @@ def test_it_begins_now_and_says_where_that_is(
             assert frame and set(frame) == {"id", "data"}
             assert frame["id"] == cursor_of(owner, 3)
             (entry, _) = feed.read(owner, 2)
-            assert json.loads(frame["data"]) == entry.event
+            assert json.loads(frame["data"]) == entry.event.to_dict()
             assert await answer.events(1) == [4]
 
     run(work())

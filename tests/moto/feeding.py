@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lambdas import feed as feed_function
+from recourse.events.relay import relay
 from recourse.feed import Feed
-from recourse.relay import relay
 from tests.moto.ground import LEDGER, Ground
 from tests.moto.handlers import ACCOUNT
 

@@ -43,6 +43,7 @@ from recourse import events
 from recourse.asl import compile_saga
 from recourse.choreography import listeners
 from recourse.deadletters import DeadletterQueue, RestingQueue, deadletters_of
+from recourse.events.relay import relay
 from recourse.failures import reported
 from recourse.ids import SagaId
 from recourse.lease import Lease
@@ -53,7 +54,6 @@ from recourse.markers import Markers
 from recourse.park import park
 from recourse.projection import AT_REST
 from recourse.queues import SourceQueue, set_aside_record
-from recourse.relay import relay
 from recourse.runs import Runs, parse_name, run_name
 from recourse.runtime import StepRunner
 from recourse.saga import Coordination, Saga, Step

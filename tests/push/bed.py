@@ -19,15 +19,17 @@ from moto import mock_aws
 from moto.sqs import models as sqs_models
 from moto.sqs.models import sqs_backends
 
+from tests.events import event
+
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "ground")
 os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 
 import recourse.feed
-from recourse.events import event
+from recourse.events import Event
+from recourse.events.relay import relay
 from recourse.feed import Feed
 from recourse.inbox import Inbox
 from recourse.queues import SourceQueue
-from recourse.relay import relay
 from recourse.step import TransientError
 from recourse.store.aws import client
 from recourse.store.items import put_if_absent
@@ -117,7 +119,7 @@ class Bed:
 
     def append(self, owner: str, told: Sequence[Mapping[str, Any]]) -> None:
         """Let events enter an owner's feed."""
-        self.feed.append(owner, told)
+        self.feed.append(owner, map(Event.of, told))
 
     def relay(self) -> bool:
         """Publish what has entered the feeds, in any order; whether there was something."""
@@ -284,8 +286,13 @@ class Application:
 def story(sagas: int = 3, each: int = 3) -> list[dict[str, Any]]:
     """The events of some sagas, one after the other within each, the sagas mingled."""
     return [
-        event(f"saga-{saga}", "order", "started")
-        | {"id": f"saga-{saga}.{sequence}", "sequence": sequence}
+        event(
+            f"saga-{saga}",
+            "order",
+            "started",
+            id=f"saga-{saga}.{sequence}",
+            sequence=sequence,
+        ).to_dict()
         for sequence in range(1, each + 1)
         for saga in range(sagas)
     ]

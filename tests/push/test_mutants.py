@@ -51,7 +51,7 @@ class Turned(Pull):
         if len(self.app.arrived) == len(entries):
             return False
         for entry in reversed(entries):
-            self.app.take(entry.event)
+            self.app.take(entry.event.to_dict())
         return True
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from recourse.events import Event
 from recourse.probe import Effects, ProbeError, row_key
 from recourse.store.items import decode_item
+from tests.events import event as happened
 from tests.moto.handlers import Killed
 from tests.push.bed import Bed, bed
 
@@ -25,8 +27,9 @@ def die() -> None:
     raise Killed
 
 
-def event(number: int, run: str, **fault: Any) -> dict[str, Any]:
-    return {"data": {"run": run, "number": number} | ({"fault": fault} if fault else {})}
+def event(number: int, run: str, **fault: Any) -> Event:
+    data: dict[str, Any] = {"run": run, "number": number} | ({"fault": fault} if fault else {})
+    return happened(run, "probe", "done", step="null", **data)
 
 
 def row(where: Bed, run: str, number: int) -> dict[str, Any]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import replace
 
 import pytest
 from moto.ses.models import ses_backends
 
 from lambdas import kit
 from lambdas import notifier as function
+from recourse.events import Event
 from recourse.notifier import CLAIMED, Message, Notifier
 from recourse.step import TransientError
 from recourse.store.aws import client
@@ -40,14 +40,14 @@ def notifier(shared: Ground, sent: list[Message]) -> Notifier:
     return Notifier(shared.dynamodb, TABLE, shared.ledger, sent.append)
 
 
-def ended(shared: Ground, key: str, faults: Mapping[str, str] | None = None) -> dict[str, Any]:
+def ended(shared: Ground, key: str, faults: Mapping[str, str] | None = None) -> Event:
     """The last event of a trip that has ended."""
     trip = TRIP | {"trip_id": f"{key}\nBcc: all@example.com"}
     saga = shared.start("travel-booking", trip, key=key, faults=faults)
     shared.settle()
     record = shared.ledger.get(saga)
     assert record
-    return dict(record.entered[-1])
+    return record.entered[-1]
 
 
 def test_the_traveller_hears_of_the_booking_once(
@@ -58,7 +58,7 @@ def test_the_traveller_hears_of_the_booking_once(
     (message,) = sent
     assert message.to == "asha@example.com"
     assert message.subject == "travel-booking told Bcc: all@example.com: done"
-    assert f"Its number is {event['subject']}." in message.text
+    assert f"Its number is {event.saga_id}." in message.text
 
 
 def test_the_traveller_hears_why_it_was_undone(
@@ -73,8 +73,8 @@ def test_nothing_but_an_ending_is_told(
     shared: Ground, notifier: Notifier, sent: list[Message]
 ) -> None:
     event = ended(shared, "started")
-    started = event | {"type": "recourse.travel-booking.started", "id": "started"}
-    unknown = event | {"subject": "0" * 32, "id": "unknown"}
+    started = replace(event, kind="started", id="started")
+    unknown = replace(event, saga_id="0" * 32, id="unknown")
     assert [notifier.tell(one) for one in (started, unknown)] == [False, False]
     assert sent == []
 
@@ -114,7 +114,7 @@ def test_a_mail_goes_out_where_there_is_a_sender_and_a_line_where_there_is_none(
         client("sesv2").create_email_identity(EmailIdentity=sender)
     mails = ses_backends[handlers.ACCOUNT]["us-east-1"].sent_messages
     before = len(mails)
-    function.handler({"Records": [{"Sns": {"Message": json.dumps(event)}}]}, None)
+    function.handler({"Records": [{"Sns": {"Message": event.to_json()}}]}, None)
     assert len(mails) - before == bool(sender)
     assert "asha@example.com" not in " ".join(lines)
     assert any("travel-booking" in line for line in lines) != bool(sender)

@@ -6,56 +6,57 @@ from typing import Any
 
 import pytest
 
-from recourse.choreography import Cue, cue, cues, describe, listeners
+from recourse.choreography import Trigger, describe, listeners, trigger, triggers
+from recourse.events import Event
 from recourse.saga import Saga, Step, Together
 from recourse.step import Call, Decision, action, undo
 from statemachines import SAGAS
+from tests.events import event as happened
 from tests.integration.test_shapes import TOUR
 
 TRAVEL = SAGAS["travel-booking"]
 WHOLE: dict[str, Any] = {name: {"id": "1"} for name in ("flight", "hotel", "car", "payment")}
 
 
-def event(saga: Saga, path: str, **data: Any) -> dict[str, Any]:
-    step, _, _ = path.rpartition(".")
-    named = {"step": step} if step else {}
-    return {"type": f"recourse.{saga.name}.{path}", "data": named | data}
+def event(saga: Saga, path: str) -> Event:
+    step, _, kind = path.rpartition(".")
+    return happened("s", saga.name, kind, step=step or None)
 
 
-def moves(saga: Saga, path: str, request: dict[str, Any]) -> dict[str, Cue]:
+def moves(saga: Saga, path: str, request: dict[str, Any]) -> dict[str, Trigger]:
     """The steps that an event moves, and how."""
-    told = event(saga, path)
-    found = {step.name: cue(saga, step, told, request) for step in saga.all}
+    heard = event(saga, path)
+    found = {step.name: trigger(saga, step, heard, request) for step in saga.all}
     return {name: moved for name, moved in found.items() if moved}
 
 
 def test_the_first_steps_act_on_the_start() -> None:
-    acts = Cue("action", frozenset())
+    acts = Trigger("action", frozenset())
     assert moves(TRAVEL, "started", WHOLE) == {"flight": acts, "hotel": acts, "car": acts}
 
 
 def test_steps_that_run_together_are_joined_in_the_one_after_them() -> None:
-    joined = Cue("action", frozenset({"flight", "hotel", "car"}))
+    joined = Trigger("action", frozenset({"flight", "hotel", "car"}))
     assert moves(TRAVEL, "hotel.done", WHOLE) == {"payment": joined}
-    fewer = Cue("action", frozenset({"flight", "hotel"}))
+    fewer = Trigger("action", frozenset({"flight", "hotel"}))
     assert moves(TRAVEL, "hotel.done", WHOLE | {"car": None}) == {"payment": fewer}
 
 
 def test_what_runs_together_with_a_step_that_failed_undoes() -> None:
-    beside = Cue("undo", frozenset({"hotel"}))
+    beside = Trigger("undo", frozenset({"hotel"}))
     assert moves(TRAVEL, "hotel.failed", WHOLE) == {"flight": beside, "car": beside}
 
 
 def test_what_comes_before_a_step_undoes_when_that_is_undone_or_is_lost() -> None:
     for path in ("payment.undone", "payment.undo_failed"):
-        back = Cue("undo", frozenset({"payment"}))
+        back = Trigger("undo", frozenset({"payment"}))
         assert moves(TRAVEL, path, WHOLE) == {"flight": back, "hotel": back, "car": back}
     assert moves(TRAVEL, "payment.failed", WHOLE) == {}, "its own undo goes first"
 
 
 def test_a_pivot_that_fails_turns_the_step_before_it() -> None:
     assert moves(TRAVEL, "capture.failed", WHOLE) == {
-        "payment": Cue("undo", frozenset({"capture"}))
+        "payment": Trigger("undo", frozenset({"capture"}))
     }
 
 
@@ -66,10 +67,10 @@ def test_nothing_after_the_pivot_undoes_and_nothing_is_moved_by_an_ending() -> N
 
 def test_a_step_that_is_left_out_is_passed_over_in_both_directions() -> None:
     without = {**WHOLE, "flight": None, "tour_id": "t"}
-    acts = Cue("action", frozenset())
+    acts = Trigger("action", frozenset())
     assert moves(TOUR, "started", without) == {"hotel": acts, "car": acts}
     assert moves(TOUR, "started", WHOLE) == {"flight": acts}
-    both = Cue("undo", frozenset({"hotel", "car"}))
+    both = Trigger("undo", frozenset({"hotel", "car"}))
     assert moves(TOUR, "hotel.undone", WHOLE) == {"flight": both}
     assert moves(TOUR, "hotel.undone", without) == {}
 
@@ -80,7 +81,7 @@ def test_a_subscription_has_all_that_may_move_a_step_whatever_is_left_out() -> N
         request = WHOLE | dict.fromkeys(left_out)
         for path in every:
             for name in moves(TOUR, path, request):
-                heard = cues(TOUR, TOUR.by_name[name])
+                heard = triggers(TOUR, TOUR.by_name[name])
                 assert f"recourse.tour.{path}" in heard.forward + heard.backward, (name, path)
 
 
@@ -95,10 +96,10 @@ def test_a_subscription_has_nothing_that_never_moves_the_step() -> None:
             for out in ((), ("car",), ("flight",), ("flight", "car"))
         ]
         for step in saga.all:
-            heard = cues(saga, step)
+            heard = triggers(saga, step)
             for kind in heard.forward + heard.backward:
                 path = kind.removeprefix(f"recourse.{saga.name}.")
-                assert any(cue(saga, step, event(saga, path), one) for one in requests), kind
+                assert any(trigger(saga, step, event(saga, path), one) for one in requests), kind
 
 
 def test_one_queue_serves_all_steps_of_a_function() -> None:
@@ -126,7 +127,7 @@ def test_a_saga_that_begins_with_its_pivot_has_nobody_who_undoes() -> None:
         business_key="tour_id",
         steps=[Step("decide", act, pivot=True), Together(Step("a", act), Step("b", act))],
     )
-    assert all(not cues(saga, step).backward for step in saga.all)
+    assert all(not triggers(saga, step).backward for step in saga.all)
     assert moves(saga, "decide.done", WHOLE).keys() == {"a", "b"}
 
 

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from cli import api as api_module
 from cli import command, main
 from cli.api import Api, ApiError
+from tests.events import event as happened
 
 Answers = Callable[..., list[httpx.Request]]
 
@@ -49,13 +50,16 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
 
 
 def event(sequence: int, what: str = "flight.done", **data: Any) -> dict[str, Any]:
-    return {
-        "type": f"recourse.travel-booking.{what}",
-        "subject": "5a9a1d5a9a1d",
-        "time": "2026-11-24T10:00:00.000Z",
-        "sequence": sequence,
-        "data": data,
-    }
+    step, _, kind = what.rpartition(".")
+    return happened(
+        "5a9a1d5a9a1d",
+        "travel-booking",
+        kind,
+        step=step,
+        time="2026-11-24T10:00:00.000Z",
+        sequence=sequence,
+        **data,
+    ).to_dict()
 
 
 def page(*items: Any, cursor: str) -> httpx.Response:

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recourse.asl import compile_saga
-from recourse.choreography import cues, describe
+from recourse.choreography import describe, triggers
 from recourse.saga import (
     DeclarationError,
     Retry,
@@ -483,7 +483,7 @@ def test_whether_a_request_can_leave_a_step_out_follows_from_types_alone(
     """A default that is not None is there, and a None that is allowed may be sent."""
     saga = declare(step("first", takes=takes), step("second"), PAY)
     assert saga.optional(saga.by_name["first"]) is optional
-    started = "recourse.shop.started" in cues(saga, saga.by_name["second"]).forward
+    started = "recourse.shop.started" in triggers(saga, saga.by_name["second"]).forward
     assert started is optional, "the next step hears what comes before one that is left out"
     nothing = dict.fromkeys(["extra", "limit", "kind"]) | {"wanted": 1, "size": 1}
     assert saga.left_out(saga.by_name["first"], nothing) is optional

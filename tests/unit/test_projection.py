@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recourse import events
-from recourse.projection import Story, enter, is_hidden, trouble
+from recourse.events import Event, error
+from recourse.projection import SagaHistory, enter, stuck_step
 from statemachines import SAGAS
+from tests.events import event
 
 SAGA = SAGAS["travel-booking"]
 TRIP: dict[str, Any] = {"trip_id": "t", "flight": {}, "hotel": {}, "car": {}, "payment": {}} | {
@@ -22,13 +24,13 @@ TRIP: dict[str, Any] = {"trip_id": "t", "flight": {}, "hotel": {}, "car": {}, "p
     "payment": {"account_id": "a"},
 }
 NO_CAR = TRIP | {"car": None}
-OOPS = events.error("OopsError", "it went wrong")
+OOPS = error("OopsError", "it went wrong")
 
 
-def told(what: str, step: str | None = None, **data: Any) -> dict[str, Any]:
+def told(kind: str, step: str | None = None, **data: Any) -> Event:
     defaults = {"run": 0, "attempts": 1, "entered_at": None} if step else {}
     occasion = f"r{data.get('run', 0)}" if data.get("outcome") == "parked" else ""
-    return events.event("s1", SAGA.name, what, step=step, occasion=occasion, **{**defaults, **data})
+    return event("s1", SAGA.name, kind, step=step, occasion=occasion, **{**defaults, **data})
 
 
 STARTED = told("started")
@@ -36,19 +38,19 @@ DONE = {step.name: told("done", step.name, result={"of": step.name}) for step in
 HOLDS = ["flight", "hotel", "car"]
 
 
-def failed(step: str, **data: Any) -> dict[str, Any]:
+def failed(step: str, **data: Any) -> Event:
     return told("failed", step, error=OOPS, **data)
 
 
-def undone(step: str, *follows: str) -> dict[str, Any]:
+def undone(step: str, *follows: str) -> Event:
     return told("undone", step, follows=follows or ["done"])
 
 
-def empty(step: str, *follows: str) -> dict[str, Any]:
+def empty(step: str, *follows: str) -> Event:
     return told("undone", step, outcome="empty", follows=follows)
 
 
-def undo_failed(step: str, run: int = 0) -> dict[str, Any]:
+def undo_failed(step: str, run: int = 0) -> Event:
     return told("undo_failed", step, error=OOPS, outcome="parked", run=run, attempts=4)
 
 
@@ -106,21 +108,21 @@ STORIES = {
 }
 
 
-def play(batches: Sequence[Sequence[Any]], request: dict[str, Any] = TRIP) -> Story:
+def play(batches: Sequence[Sequence[Any]], request: dict[str, Any] = TRIP) -> SagaHistory:
     entered: list[Any] = []
     waiting: list[Any] = []
     for batch in batches:
         entered, waiting = enter(SAGA, "s1", request, entered, [*waiting, *batch])
-    return Story(SAGA, request, entered)
+    return SagaHistory(SAGA, request, entered)
 
 
-def statuses(story: Story, run: int = 0) -> dict[str, str]:
+def statuses(story: SagaHistory, run: int = 0) -> dict[str, str]:
     return {step["name"]: step["status"] for step in story.steps(run)}
 
 
-def is_end(one: dict[str, Any]) -> bool:
+def is_end(one: Event) -> bool:
     """Whether an event is the end of an undo."""
-    return str(one["type"]).endswith((".undone", ".undo_failed"))
+    return one.kind in ("undone", "undo_failed")
 
 
 @given(st.data())
@@ -134,20 +136,18 @@ def test_any_order_and_any_duplicates_tell_the_same_story(name: str, data: Any) 
     story = play([[STARTED], *([one] for one in shuffled)])
     assert story.status(0) == status
     assert statuses(story) == statuses(play([happened]))
-    visible = [told for told in story.entered if told["data"].get("outcome") != "empty"]
-    assert all("sequence" not in told for told in story.entered if told not in visible)
-    assert [told["sequence"] for told in visible] == list(range(1, len(visible) + 1))
-    assert visible[0]["type"].endswith(".started")
+    visible = [told for told in story.entered if told.outcome != "empty"]
+    assert all(told.sequence is None for told in story.entered if told not in visible)
+    assert [told.sequence for told in visible] == list(range(1, len(visible) + 1))
+    assert visible[0].kind == "started"
     ending = {"SUCCEEDED": "succeeded", "COMPENSATED": "compensated"}.get(status)
     if ending:
-        assert [t["type"] for t in visible if t["type"].endswith(f".{ending}")] == [
-            visible[-1]["type"]
-        ]
-    at = {told["id"]: index for index, told in enumerate(story.entered)}
+        assert [t.type for t in visible if t.kind == ending] == [visible[-1].type]
+    at = {told.id: index for index, told in enumerate(story.entered)}
     for one in story.entered:
-        for kind in one["data"].get("follows", []):
-            assert at[f"s1.{one['data']['step']}.{kind}"] < at[one["id"]]
-    ends = [(SAGA.rank(one["data"]["step"]), at[one["id"]]) for one in happened if is_end(one)]
+        for kind in one.follows:
+            assert at[f"s1.{one.step}.{kind}"] < at[one.id]
+    ends = [(SAGA.rank(one.step), at[one.id]) for one in happened if one.step and is_end(one)]
     for rank, place in ends:
         assert all(place > earlier for later, earlier in ends if later > rank), "the last first"
     if name in ("booked", "declined", "crashed"):
@@ -172,17 +172,17 @@ def test_each_step_shows_where_it_is() -> None:
 
 
 def test_a_step_that_the_request_leaves_out_is_skipped_and_waited_for_by_nobody() -> None:
-    story = play([[one for one in BOOKED if one["data"].get("step") != "car"]], NO_CAR)
+    story = play([[one for one in BOOKED if one.step != "car"]], NO_CAR)
     assert story.status(0) == "SUCCEEDED"
     assert statuses(story)["car"] == "SKIPPED"
-    gone = [one for one in DECLINED if one["data"].get("step") != "car"]
+    gone = [one for one in DECLINED if one.step != "car"]
     assert play([gone], NO_CAR).status(0) == "COMPENSATED"
 
 
 def test_an_event_waits_for_its_causes() -> None:
     entered, waiting = enter(SAGA, "s1", TRIP, [STARTED], [DONE["payment"], DONE["flight"]])
-    assert [one["id"] for one in entered] == ["s1.started", "s1.flight.done"]
-    assert [one["id"] for one in waiting] == ["s1.payment.done"]
+    assert [one.id for one in entered] == ["s1.started", "s1.flight.done"]
+    assert [one.id for one in waiting] == ["s1.payment.done"]
 
 
 def test_a_retried_undo_is_under_way_until_it_fails_again() -> None:
@@ -191,7 +191,7 @@ def test_a_retried_undo_is_under_way_until_it_fails_again() -> None:
     assert (stuck.status(1), statuses(stuck, 1)["hotel"]) == ("COMPENSATING", "UNDOING")
     again = play([STUCK, [undo_failed("hotel", run=1)]])
     assert again.status(1) == "COMPENSATION_FAILED"
-    told_twice = [one for one in again.entered if one["type"].endswith("compensation_failed")]
+    told_twice = [one for one in again.entered if one.kind == "compensation_failed"]
     assert len(told_twice) == 2
     resolved = play([STUCK, [undone("hotel")]])
     assert (resolved.status(1), statuses(resolved, 1)["hotel"]) == ("COMPENSATED", "UNDONE")
@@ -203,7 +203,7 @@ def test_a_parked_step_after_the_pivot_leaves_the_saga_running() -> None:
     assert (story.status(0), statuses(story)["invoice"]) == ("RUNNING", "FAILED")
     assert story.failure is not None
     view = next(step for step in story.steps(0) if step["name"] == "invoice")
-    found = trouble(view, story.status(0))
+    found = stuck_step(view, story.status(0))
     assert found is not None and found.target == "invoice"
     assert statuses(story, 1)["invoice"] == "RUNNING", "a retry is under way"
     done = play([[*BOOKED[:-1], parked, DONE["invoice"]]])
@@ -214,7 +214,7 @@ def test_a_parked_step_after_the_pivot_leaves_the_saga_running() -> None:
 def test_only_what_is_stuck_can_be_resolved() -> None:
     for name, (happened, _) in STORIES.items():
         story = play([happened])
-        stuck = [s["name"] for s in story.steps(0) if trouble(s, story.status(0))]
+        stuck = [s["name"] for s in story.steps(0) if stuck_step(s, story.status(0))]
         assert stuck == (["hotel"] if name == "stuck" else [])
 
 
@@ -230,8 +230,8 @@ def test_the_first_failure_is_the_reason() -> None:
     random_order = random.Random(7).sample(BOTH_FAILED, len(BOTH_FAILED))
     story = play([[STARTED], *([one] for one in random_order)])
     assert story.failure is not None
-    first = next(t for t in story.entered if t["type"].endswith(".failed"))
-    assert story.failure["id"] == first["id"]
+    first = next(t for t in story.entered if t.kind == "failed")
+    assert story.failure.id == first.id
 
 
 LATE = [
@@ -258,7 +258,7 @@ def test_nothing_enters_after_the_terminal_event_and_nothing_waits(name: str, da
 
 def test_what_comes_in_one_batch_with_the_end_is_too_late_as_well() -> None:
     story = play([[*BOOKED, failed("capture", early=True), undo_failed("flight")]])
-    assert story.entered[-1]["type"].endswith(".succeeded")
+    assert story.entered[-1].kind == "succeeded"
     assert len(story.entered) == len(BOOKED) + 1
 
 
@@ -269,17 +269,17 @@ def test_what_comes_too_late_is_dropped_in_any_order(name: str, data: Any) -> No
     stale = [undo_failed("flight"), undo_failed("hotel"), failed("invoice", outcome="parked")]
     batches = [[one] for one in data.draw(st.permutations([*happened[1:], *stale]))]
     story = play([[STARTED], *batches])
-    kinds = [one["type"].rpartition(".")[2] for one in story.entered if not is_hidden(one)]
+    kinds = [one.kind for one in story.entered if not one.is_hidden]
     for ending in ("succeeded", "compensated"):
         assert ending not in kinds[:-1]
 
 
 def test_a_step_that_was_done_or_undone_after_all_is_not_stuck_any_more() -> None:
     parked = failed("invoice", outcome="parked")
-    running = [one for one in BOOKED if one["data"].get("step") != "capture"]
+    running = [one for one in BOOKED if one.step != "capture"]
     entered, waiting = enter(SAGA, "s1", TRIP, BOOKED[:-1], [])
     after, waiting = enter(SAGA, "s1", TRIP, entered, [parked, DONE["invoice"]])
-    kinds = [one["type"].rpartition(".")[2] for one in after[len(entered) :]]
+    kinds = [one.kind for one in after[len(entered) :]]
     assert (kinds, waiting) == (["done", "succeeded"], [])
     undone_hotel = [*DECLINED[:-2], undone("hotel")]
     story, waiting = enter(SAGA, "s1", TRIP, play([undone_hotel]).entered, [undo_failed("hotel")])
@@ -289,7 +289,7 @@ def test_a_step_that_was_done_or_undone_after_all_is_not_stuck_any_more() -> Non
 
 def test_an_older_run_that_is_told_late_does_not_hide_the_newer_one() -> None:
     newer = play([STUCK, [undo_failed("hotel", run=1)]])
-    again = play([[*newer.entered], [undo_failed("hotel", run=0) | {"id": "late"}]])
+    again = play([[*newer.entered], [replace(undo_failed("hotel", run=0), id="late")]])
     assert again.status(1) == "COMPENSATION_FAILED"
     assert statuses(again, 1)["hotel"] == "UNDO_FAILED"
     settled = play(
@@ -307,18 +307,18 @@ def test_while_undos_run_there_is_nothing_to_resolve() -> None:
     assert one_again.status(1) == "COMPENSATING", "the recovery has still to come to the flight"
     both = play([two, [undo_failed("hotel", run=1)], [undo_failed("flight", run=1)]])
     assert both.status(1) == "COMPENSATION_FAILED"
-    ends = [t["id"] for t in both.entered if t["type"].endswith("compensation_failed")]
+    ends = [t.id for t in both.entered if t.kind == "compensation_failed"]
     assert ends == ["s1.compensation_failed.0", "s1.compensation_failed.1"]
     for story, run, stuck in ((running, 0, []), (one_again, 1, []), (both, 1, ["flight", "hotel"])):
         views = story.steps(run)
-        assert [v["name"] for v in views if trouble(v, story.status(run))] == stuck
+        assert [v["name"] for v in views if stuck_step(v, story.status(run))] == stuck
 
 
 def test_that_a_recovery_claimed_the_pivot_is_no_reason_where_a_step_had_failed() -> None:
     claimed = failed("capture", early=True, run=1)
     story = play([[STARTED, *(DONE[n] for n in HOLDS)], [claimed], [failed("payment", run=1)]])
-    assert story.failure is not None and story.failure["data"]["step"] == "payment"
+    assert story.failure is not None and story.failure.step == "payment"
     alone = play([[STARTED], [claimed]])
-    assert alone.failure is not None and alone.failure["data"]["step"] == "capture"
+    assert alone.failure is not None and alone.failure.step == "capture"
     cancelled = play([[STARTED, *(DONE[n] for n in HOLDS)], [CANCELLED[1]], [failed("payment")]])
-    assert cancelled.failure is not None and cancelled.failure["data"]["step"] == "capture"
+    assert cancelled.failure is not None and cancelled.failure.step == "capture"

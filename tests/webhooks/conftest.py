@@ -22,12 +22,13 @@ from moto import mock_aws
 from moto.sqs import models as sqs_models
 from moto.sqs.models import sqs_backends
 
+from tests.events import event
+
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "ground")
 os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 
 import lambdas.api
 from lambdas import kit, webhook_deliver, webhook_dispatch
-from recourse.events import event
 from recourse.feed import Feed
 from recourse.queues import SourceQueue
 from recourse.store.aws import client
@@ -233,7 +234,7 @@ class Ground:
     def tell(self, saga: str, *sequences: int, what: str = "started", owner: str = "asha") -> None:
         """Let events of a saga come into its owner's feed, and wake whoever listens."""
         told = [
-            event(saga, "order", what) | {"id": f"{saga}.{number}", "sequence": number}
+            event(saga, "order", what, id=f"{saga}.{number}", sequence=number)
             for number in sequences
         ]
         self.feed.append(owner, told)

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from recourse.events import event
 from recourse.webhooks import addresses, webhooks
 from recourse.webhooks.addresses import ForbiddenAddressError
 from recourse.webhooks.sending import Answer
 from recourse.webhooks.webhooks import moment
+from tests.events import event
 from tests.webhooks.conftest import DOWN, NOW, OK, OWNERS, URL, Ground, problem
 
 VIEW = {
@@ -192,7 +192,7 @@ def test_a_range_of_time_is_replayed_in_order_and_no_more(hooks: Ground) -> None
         hooks.run()
         hooks.now += 60
     assert len(hooks.endpoints.posts) == 5
-    times = [told["time"] for told in hooks.ledger["a"].entered]
+    times = [told.time for told in hooks.ledger["a"].entered]
     answer = hooks.do(made, "replay", {"from": times[1], "to": times[3]})
     assert answer.status == 202
     hooks.run()
@@ -237,7 +237,7 @@ def test_a_replay_that_there_is_no_room_for_waits_for_it(
 def test_an_event_that_is_not_ones_own_cannot_be_replayed(hooks: Ground) -> None:
     made = hooks.register()
     hooks.tell("r", 1, owner="ravi")
-    hidden = event("a", "order", "undone", step="payment", outcome="empty") | {"id": "a.1"}
+    hidden = event("a", "order", "undone", step="payment", outcome="empty", id="a.1")
     hooks.ledger["a"] = SimpleNamespace(owner="asha", entered=[hidden])
     for event_id in ("r.1", "a.1", "b.1", ".", "x" * 900):
         problem(hooks.do(made, "replay", {"event_id": event_id}), 404, "not-found")

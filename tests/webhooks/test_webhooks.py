@@ -221,10 +221,10 @@ def test_five_days_of_nothing_but_failures_disable_a_webhook_and_its_owner_is_to
     (told,) = [
         entry.event
         for entry in hooks.feed.read("asha", 0)
-        if entry.event["type"] == "recourse.webhook.disabled"
+        if entry.event.type == "recourse.webhook.disabled"
     ]
-    assert told["subject"] == made["webhook_id"]
-    assert [post.event for post in hooks.endpoints.posts if post.url == OTHER] == [told]
+    assert told.saga_id == made["webhook_id"]
+    assert [post.event for post in hooks.endpoints.posts if post.url == OTHER] == [told.to_dict()]
     hooks.wait(2 * DAY)
     assert hooks.waiting() == 0, "what waited was given up"
     lost = [one for one in hooks.log(made) if one["outcome"] == "given-up"]

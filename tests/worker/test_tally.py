@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +14,13 @@ from moto import mock_aws
 
 from lambdas import tally as function
 from lambdas.batch import handle_each
-from recourse.events import UnreadableError, event
+from recourse.events import Event, UnreadableError
 from recourse.message import Message
 from recourse.queues import SourceQueue
 from recourse.store.aws import client
 from recourse.store.items import decode_item
 from recourse.tally import SHARDS, Tally
+from tests.events import event
 from tests.moto import transactions
 
 TABLE = "tally"
@@ -48,8 +48,9 @@ def tally(monkeypatch: pytest.MonkeyPatch) -> Iterator[Tally]:
     client.cache_clear()
 
 
-def told(saga_id: str, what: str, **about: Any) -> dict[str, Any]:
-    return event(saga_id, "travel-booking", what, **about) | {"time": "2026-11-24T10:00:00.000Z"}
+def told(saga_id: str, kind: str, **about: Any) -> Event:
+    about = {"time": "2026-11-24T10:00:00.000Z"} | about
+    return event(saga_id, "travel-booking", kind, **about)
 
 
 def message(body: str) -> Message:
@@ -102,10 +103,10 @@ def test_sagas_are_counted_by_day_and_outcome_whatever_comes_how_often(tally: Ta
         told("b", "compensated"),
         told("c", "compensation_failed"),
         told("a", "done", step="hotel"),
-        told("b", "started") | {"id": "other", "time": "2026-11-25T00:00:00.000Z"},
+        told("b", "started", id="other", time="2026-11-25T00:00:00.000Z"),
     ]
     for one in [*events, *events]:
-        function.handle(message(json.dumps(one)))
+        function.handle(message(one.to_json()))
     assert counted() == {
         "tally#2026-11-24#travel-booking": {
             "started": 3,
@@ -125,7 +126,7 @@ def test_an_event_that_comes_to_many_at_once_is_counted_once(tally: Tally) -> No
 
 
 def test_what_is_no_event_is_poison(tally: Tally) -> None:
-    for body in ("", "{", "[]", "[" * 100_000, '{"type": 1}', json.dumps(told("a", "x"))[:-1]):
+    for body in ("", "{", "[]", "[" * 100_000, '{"type": 1}', told("a", "x").to_json()[:-1]):
         with pytest.raises(UnreadableError):
             function.handle(message(body))
 
@@ -152,13 +153,13 @@ def test_in_a_batch_poison_is_set_aside_and_what_fails_comes_again(
 ) -> None:
     count = tally.count
 
-    def broken(one: Any) -> bool:
-        if one["subject"] == "b":
+    def broken(one: Event) -> bool:
+        if one.saga_id == "b":
             raise ConnectionError("the table cannot be reached")
         return count(one)
 
     monkeypatch.setattr(tally, "count", broken)
-    bodies = [json.dumps(told("a", "started")), "{", json.dumps(told("b", "started"))]
+    bodies = [told("a", "started").to_json(), "{", told("b", "started").to_json()]
     queue = Puts()
     records = [record(number, body) for number, body in enumerate(bodies)]
     answer = handle_each(function.handle, records, lambda arn: queue, context(30_000))
@@ -168,7 +169,7 @@ def test_in_a_batch_poison_is_set_aside_and_what_fails_comes_again(
 
 
 def test_what_a_function_has_no_more_time_for_comes_again_at_once(tally: Tally) -> None:
-    bodies = [json.dumps(told(saga, "started")) for saga in "abc"]
+    bodies = [told(saga, "started").to_json() for saga in "abc"]
     queue = Puts()
     records = [record(number, body) for number, body in enumerate(bodies)]
     answer = handle_each(function.handle, records, lambda arn: queue, context(12_000, 9_000))

@@ -9,7 +9,6 @@ what it does not take now is tried again for a while, after all others.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from recourse.events import attributes
+from recourse.events.event import Event, UnreadableError
 from recourse.limits import CARRIED, cut
 from recourse.queues import words
 from recourse.step import TransientError
@@ -92,7 +91,7 @@ def relay(
     Raises:
         PublishError: Some could be neither; all others were.
     """
-    told = [
+    new = [
         record
         for record in records
         if record["eventName"] == "INSERT"
@@ -100,14 +99,14 @@ def relay(
         and image["pk"]["S"].startswith(("outbox#", "feed#"))
     ]
     until, pause = time.monotonic() + patience, 0.2
-    left = _publish(sns, topic, told, set_aside)
+    left = _publish(sns, topic, new, set_aside)
     while left:
         if time.monotonic() + pause > until:
-            raise PublishError(f"{len(left)} of {len(told)} events, the first: {left[0].why}")
+            raise PublishError(f"{len(left)} of {len(new)} events, the first: {left[0].why}")
         sleep(pause)
         pause = min(pause * 2, 5)
         left = _publish(sns, topic, [failure.record for failure in left], set_aside)
-    return len(told)
+    return len(new)
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,7 @@ def _messages(records: Iterable[Record], failures: list[_Failure]) -> Iterator[_
     for record in records:
         try:
             message = _message(record)
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as problem:
+        except (UnreadableError, LookupError) as problem:
             failures.append(_Failure(record, f"this is no event: {words(problem)}", never=True))
             continue
         if message.weight > CARRIED:
@@ -154,7 +153,7 @@ def _messages(records: Iterable[Record], failures: list[_Failure]) -> Iterator[_
 def _message(record: Record) -> _Message:
     """The event of a row, and what SNS filters look at: with it, where it stands in whose feed."""
     image = record["dynamodb"]["NewImage"]
-    named = attributes(json.loads(image["event"]["S"]))
+    named = Event.parse(image["event"]["S"]).attributes()
     if "position" in image:
         named |= {"owner": image["owner"]["S"], "position": image["position"]["N"]}
     return _Message(record, image["event"]["S"], named)

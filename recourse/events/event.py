@@ -1,0 +1,440 @@
+"""What has happened in a saga: an `Event` in memory, CloudEvents 1.0 as JSON.
+
+Types are `recourse.<saga>.<step>.<done|failed|undone|undo_failed>` and
+`recourse.<saga>.<started|succeeded|compensated|compensation_failed>`; `subject` is the saga id. An
+event's id is made from the marker it stands for, so the same happening has the same id however
+often it is told.
+
+An event of a choreography also carries, as `data.carried`, what the steps that hear it need: the
+run (`saga`), the whole `request` and the `results` so far. It stays among the steps: the ledger
+takes it off (`Event.public`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from recourse.limits import cut
+from recourse.message import PoisonError
+
+if TYPE_CHECKING:
+    from recourse.saga import Saga
+
+STEP_KINDS = ("done", "failed", "undone", "undo_failed")
+SAGA_KINDS = ("started", "succeeded", "compensated", "compensation_failed")
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What reading JSON of any shape raises where it is another one."""
+
+
+class UnreadableError(PoisonError):
+    """A message that is no event: trying again will not make it one."""
+
+
+def moment(when: datetime) -> str:
+    """A moment as every surface shows it: ISO 8601 in UTC with milliseconds."""
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def now() -> str:
+    """This moment."""
+    return moment(datetime.now(UTC))
+
+
+def error(kind: str, message: str) -> dict[str, str]:
+    """An error as events and results show it: the class name of the typed error, and its text.
+
+    A text that is too long is cut (`recourse.limits`).
+    """
+    return {"type": kind, "message": cut(message)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that has happened, to a saga or to one of its steps.
+
+    Usage::
+
+        event = Event.parse(message.body, SAGAS)
+        if event.step == "flight" and event.kind == "failed":
+            print(event.saga_id, event.error["message"])
+
+    It is made by `started`, `of_step`, `parked` and `ended` when it happens, and by `parse` and
+    `of` when it is read; `to_dict` and `to_json` give back what was read, with all of its `data`.
+
+    Attributes:
+        id: The same however often it is told.
+        saga_id: The saga; in a feed also a webhook, of which an event tells its owner.
+        saga: The name of the saga's declaration; `webhook` where it is about one.
+        step: The step, where it is about one.
+        kind: The last part of the type: `done`, `failed`, `started`, …
+        time: When it happened: ISO 8601 in UTC.
+        source: Where it comes from, as CloudEvents have it.
+        data: What it says, as JSON; what the properties below do not name stays in it.
+        sequence: Its place among the events of its saga that everybody sees, once it has one.
+    """
+
+    id: str
+    saga_id: str
+    saga: str
+    step: str | None
+    kind: str
+    time: str
+    source: str
+    data: Mapping[str, Any]
+    sequence: int | None = None
+
+    # When it happens.
+
+    @classmethod
+    def _new(
+        cls,
+        saga_id: str,
+        saga: str,
+        step: str | None,
+        kind: str,
+        data: dict[str, Any],
+        *,
+        occasion: str = "",
+        time: str | None = None,
+    ) -> Event:
+        """An event; its occasion tells it from another of its type: an undo may fail twice."""
+        path = f"{step}.{kind}" if step else kind
+        return cls(
+            id=f"{saga_id}.{path}{'.' if occasion else ''}{occasion}",
+            saga_id=saga_id,
+            saga=saga,
+            step=step,
+            kind=kind,
+            time=time or now(),
+            source=f"/sagas/{saga}",
+            data={"step": step} | data if step else data,
+        )
+
+    @classmethod
+    def started(
+        cls,
+        saga_id: str,
+        saga: str,
+        *,
+        business_key: str,
+        coordination: str,
+        carried: Mapping[str, Any] | None = None,
+    ) -> Event:
+        """A saga was started."""
+        data: dict[str, Any] = {"business_key": business_key, "coordination": coordination}
+        return cls._new(saga_id, saga, None, "started", data | _given(carried=carried))
+
+    @classmethod
+    def ended(
+        cls,
+        saga_id: str,
+        saga: str,
+        kind: Literal["succeeded", "compensated", "compensation_failed"],
+        *,
+        run: int | None = None,
+    ) -> Event:
+        """A saga came to an end; where undos failed, by the run in which they did."""
+        return cls._new(saga_id, saga, None, kind, {}, occasion="" if run is None else str(run))
+
+    @classmethod
+    def of_step(
+        cls,
+        saga_id: str,
+        saga: str,
+        step: str,
+        kind: Literal["done", "failed", "undone"],
+        *,
+        run: int,
+        attempts: int,
+        entered_at: str | None = None,
+        outcome: str | None = None,
+        result: Any = None,
+        error: Mapping[str, str] | None = None,
+        claimed: bool = False,
+        carried: Mapping[str, Any] | None = None,
+        follows: Sequence[str] | None = None,
+        time: str | None = None,
+    ) -> Event:
+        """A step acted, failed or was undone.
+
+        Args:
+            saga_id: The saga.
+            saga: Its name.
+            step: The step.
+            kind: What happened.
+            run: In which run: 0 is the first, others are recoveries.
+            attempts: How often that was tried, over all runs.
+            entered_at: When the run came to the step, where its own task tells.
+            outcome: How, where the kind does not say all (see `attributes`).
+            result: What an action, or an operator, has given.
+            error: Why it failed, as `error` words it.
+            claimed: Whether it failed before its turn: a caller, a deadline or a recovery was first
+                to put the marker of the pivot.
+            carried: What the steps that hear it need.
+            follows: Of an undo: which kinds of events of the same step were before it.
+            time: When; now where it is absent.
+        """
+        data = {"attempts": attempts, "entered_at": entered_at, "run": run} | _given(
+            outcome=outcome,
+            result=result,
+            error=error,
+            early=claimed or None,
+            carried=carried,
+            follows=follows,
+        )
+        return cls._new(saga_id, saga, step, kind, data, time=time)
+
+    @classmethod
+    def parked(
+        cls,
+        saga_id: str,
+        saga: str,
+        step: str,
+        kind: Literal["failed", "undo_failed"],
+        *,
+        run: int,
+        attempts: int,
+        error: Mapping[str, str],
+        claimed: bool,
+        carried: Mapping[str, Any] | None = None,
+    ) -> Event:
+        """An action or an undo is stuck, once a run at the most, and waits for an operator."""
+        data = {"outcome": "parked", "error": error, "attempts": attempts, "run": run}
+        data |= {"early": claimed} | _given(carried=carried)
+        return cls._new(saga_id, saga, step, kind, data, occasion=f"r{run}")
+
+    # As it is read and written.
+
+    @classmethod
+    def of(cls, said: Any) -> Event:
+        """The event that this JSON is: a row's, an answer's, a message's.
+
+        Raises:
+            UnreadableError: It is none; the message says why.
+        """
+        try:
+            ours, saga, *path = said["type"].split(".")
+            data, sequence = said["data"], said.get("sequence")
+            step = data.get("step")
+            event = cls(
+                id=said["id"],
+                saga_id=said["subject"],
+                saga=saga,
+                step=step,
+                kind=path[-1],
+                time=said["time"],
+                source=said.get("source", f"/sagas/{saga}"),
+                data=data,
+                sequence=sequence,
+            )
+        except _MALFORMED as problem:
+            raise UnreadableError(f"this is no event of a saga: {problem!r}") from problem
+        if ours != "recourse" or path[:-1] != ([] if step is None else [step]):
+            raise _unreadable(
+                "type", "recourse.<saga>.<kind>, or with the step of its data", said["type"]
+            )
+        for name in ("id", "subject", "time"):
+            if not isinstance(said[name], str):
+                raise _unreadable(name, "a text", said[name])
+        if sequence is not None and not isinstance(sequence, int):
+            raise _unreadable("sequence", "a number", sequence)
+        return event
+
+    @classmethod
+    def parse(cls, text: str, sagas: Mapping[str, Saga] | None = None) -> Event:
+        """The event that a text is.
+
+        Args:
+            text: The text.
+            sagas: Every declaration, by name, where anybody may have written the text: it then has
+                to be an event of one of them, and say what such events say.
+
+        Raises:
+            UnreadableError: It is none; the message says why.
+        """
+        try:
+            said = json.loads(text)
+        except _MALFORMED as problem:
+            raise UnreadableError(f"this is no event of a saga: {problem!r}") from problem
+        event = cls.of(said)
+        if sagas is not None:
+            event._check(sagas)
+        return event
+
+    def _check(self, sagas: Mapping[str, Saga]) -> None:
+        """Check what whoever takes an event relies on.
+
+        Raises:
+            UnreadableError: Something is otherwise.
+        """
+        declared, data = sagas.get(self.saga), self.data
+        if declared is None:
+            raise _unreadable("saga", "declared", self.saga)
+        if self.step is not None and self.step not in declared.by_name:
+            raise _unreadable("step", f"one of {self.saga}", self.step)
+        kinds = SAGA_KINDS if self.step is None else STEP_KINDS
+        if self.kind not in kinds:
+            raise _unreadable("kind", f"one of {', '.join(kinds)}", self.kind)
+        for name, types in _DATA.items():
+            if name in data and not isinstance(data[name], types):
+                raise _unreadable(name, "of another type", data[name])
+        if not all(isinstance(kind, str) for kind in self.follows):
+            raise _unreadable("follows", "kinds of events", self.follows)
+        if self.kind in ("failed", "undo_failed") and not (
+            isinstance(self.error.get("type"), str) and isinstance(self.error.get("message"), str)
+        ):
+            raise _unreadable("error", "a type and a message", self.error)
+        if "carried" in data and not all(isinstance(self.carried.get(n), dict) for n in _CARRIED):
+            raise _unreadable("carried", f"what has {', '.join(_CARRIED)}", self.carried)
+
+    def to_dict(self) -> dict[str, Any]:
+        """It as a CloudEvent."""
+        said = {
+            "specversion": "1.0",
+            "id": self.id,
+            "type": self.type,
+            "source": self.source,
+            "subject": self.saga_id,
+            "time": self.time,
+            "datacontenttype": "application/json",
+            "data": self.data,
+        }
+        return said if self.sequence is None else said | {"sequence": self.sequence}
+
+    def to_json(self) -> str:
+        """It as the text of a CloudEvent: the same each time."""
+        return json.dumps(self.to_dict(), separators=(",", ":"), ensure_ascii=False)
+
+    def attributes(self) -> dict[str, str]:
+        """What SNS filters look at: the type and its parts, and how the step came out.
+
+        `outcome` is absent where the type says all; else `empty` (nothing was there to undo),
+        `skipped` (an operator left it) or `parked` (an operator is needed). `coordination` is there
+        only on what the steps of a choreography listen to.
+        """
+        found = {"type": self.type, "saga": self.saga, "kind": self.kind}
+        if self.step:
+            found["step"] = self.step
+        if self.outcome:
+            found["outcome"] = self.outcome
+        if "carried" in self.data:
+            found["coordination"] = "choreography"
+        return found
+
+    def public(self) -> Event:
+        """It without what it carries from step to step, as everybody else sees it."""
+        if "carried" not in self.data:
+            return self
+        data = {name: value for name, value in self.data.items() if name != "carried"}
+        return replace(self, data=data)
+
+    # What it says.
+
+    @property
+    def path(self) -> str:
+        """What happened within its saga: `<step>.<kind>`, or the kind alone."""
+        return f"{self.step}.{self.kind}" if self.step else self.kind
+
+    @property
+    def type(self) -> str:
+        """Its type, as CloudEvents have it."""
+        return f"recourse.{self.saga}.{self.path}"
+
+    @property
+    def run(self) -> int:
+        """The run in which it happened; 0 is the first, others are recoveries."""
+        run: int = self.data.get("run", 0)
+        return run
+
+    @property
+    def outcome(self) -> str | None:
+        """How it came out, where the kind does not say all: `empty`, `skipped` or `parked`."""
+        outcome: str | None = self.data.get("outcome")
+        return outcome
+
+    @property
+    def attempts(self) -> int:
+        """How often that was tried, over all runs."""
+        attempts: int = self.data.get("attempts", 0)
+        return attempts
+
+    @property
+    def entered_at(self) -> str | None:
+        """When the run came to the step, where that is known."""
+        entered_at: str | None = self.data.get("entered_at")
+        return entered_at
+
+    @property
+    def result(self) -> Any:
+        """What an action, or an operator, has given."""
+        return self.data.get("result")
+
+    @property
+    def error(self) -> Mapping[str, str]:
+        """Why something failed: its `type` and its `message`; empty where nothing did."""
+        found: Mapping[str, str] = self.data.get("error", {})
+        return found
+
+    @property
+    def claimed(self) -> bool:
+        """Whether a step failed before its turn: somebody else was first to put its marker."""
+        return bool(self.data.get("early", False))
+
+    @property
+    def follows(self) -> Sequence[str]:
+        """Of an undo: which kinds of events of the same step were before it."""
+        follows: Sequence[str] = self.data.get("follows", ())
+        return follows
+
+    @property
+    def carried(self) -> Mapping[str, Any]:
+        """What the steps that hear it need; empty where no step does."""
+        carried: Mapping[str, Any] = self.data.get("carried", {})
+        return carried
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether it only moves the ledger: an undo without an effect."""
+        return self.kind == "undone" and self.outcome is not None
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether it says that a step waits for an operator."""
+        return self.outcome == "parked"
+
+
+def saga_id_of(text: str) -> str | None:
+    """The saga that a message is about, also of one that is no event, where it says so."""
+    try:
+        return str(json.loads(text)["subject"])
+    except _MALFORMED:
+        return None
+
+
+_CARRIED = ("saga", "request", "results")
+_DATA: dict[str, Any] = {
+    "run": int,
+    "outcome": str,
+    "attempts": int,
+    "entered_at": str | None,
+    "error": dict,
+    "follows": list,
+    "carried": dict,
+}
+"""The types of what an event says, where it does."""
+
+
+def _given(**data: Any) -> dict[str, Any]:
+    """What is not None."""
+    return {name: value for name, value in data.items() if value is not None}
+
+
+def _unreadable(name: str, right: str, found: Any) -> UnreadableError:
+    shown = repr(found) if isinstance(found, str | int) else type(found).__name__
+    return UnreadableError(
+        f"this is no event of a saga: its {name} must be {right}, got {cut(shown)}"
+    )

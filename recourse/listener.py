@@ -40,7 +40,7 @@ from recourse.queues import SourceQueue, backoff, words
 from recourse.runtime import StepRunner
 from recourse.saga import Saga, Step
 from recourse.step import Refusal, StepCancelledError, TransientError
-from recourse.store.items import decode_item, encode
+from recourse.store.table import Table
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -202,16 +202,8 @@ class Listener:
 
     def _count(self, told: Mapping[str, Any], step: Step, cue: Cue) -> int:
         """Count a try that has begun or failed; how many that makes."""
-        row = self._note(
-            told,
-            step,
-            cue,
-            UpdateExpression="ADD tries :one SET expires_at = :expires_at",
-            ExpressionAttributeValues={
-                ":one": encode(1),
-                ":expires_at": encode(events.expiry()),
-            },
-        )
+        gone = {"expires_at": events.expiry()}
+        row = self._note(told, step, cue, set=gone, add={"tries": 1})
         return int(row["tries"])
 
     def _joined(self, step: Step, told: Mapping[str, Any], cue: Cue) -> Mapping[str, Any] | None:
@@ -227,34 +219,20 @@ class Listener:
         if len(cue.sources) < 2:
             return results
         # Results that several bring are the same, so the row holds each of them once.
-        named = {"#source": f"from#{data['step']}", "#expires_at": "expires_at"}
-        values = {":source": True, ":expires_at": events.expiry()}
-        for number, (name, result) in enumerate(results.items()):
-            named[f"#{number}"], values[f":{number}"] = f"result#{name}", result
-        row = self._note(
-            told,
-            step,
-            cue,
-            UpdateExpression="SET " + ", ".join(f"{name} = :{name[1:]}" for name in named),
-            ExpressionAttributeNames=named,
-            ExpressionAttributeValues={name: encode(value) for name, value in values.items()},
-        )
+        brought = {f"result#{name}": result for name, result in results.items()}
+        heard = {f"from#{data['step']}": True, "expires_at": events.expiry()}
+        row = self._note(told, step, cue, set=heard | brought)
         if any(f"from#{source}" not in row for source in cue.sources):
             return None
-        brought = ((name.partition("#"), value) for name, value in sorted(row.items()))
-        return {name: value for (kind, _, name), value in brought if kind == "result"}
+        kept = ((name.partition("#"), value) for name, value in sorted(row.items()))
+        return {name: value for (kind, _, name), value in kept if kind == "result"}
 
     def _note(
         self, told: Mapping[str, Any], step: Step, cue: Cue, **change: Any
     ) -> Mapping[str, Any]:
         """Change the row in which a step keeps what it has heard of a saga; the row then."""
-        noted = self._dynamodb.update_item(
-            TableName=self._table,
-            Key={"pk": {"S": f"inbox#{told['subject']}#{step.name}#{cue.side}"}},
-            ReturnValues="ALL_NEW",
-            **change,
-        )
-        return decode_item(noted["Attributes"])
+        key = f"inbox#{told['subject']}#{step.name}#{cue.side}"
+        return Table(self._dynamodb, self._table).update(key, **change)
 
     def _task(
         self,

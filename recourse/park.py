@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from recourse import events
 from recourse.failures import own_failure, passes, understand
 from recourse.saga import Saga, Step
-from recourse.store.items import encode_item
+from recourse.store.table import Table
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -33,12 +33,8 @@ def park(
         The types of the events.
     """
     told = list(_told(saga, task, timescale))
-    dynamodb.transact_write_items(
-        TransactItems=[
-            {"Put": {"TableName": table, "Item": encode_item(events.outbox_row(one))}}
-            for one in told
-        ]
-    )
+    outbox = Table(dynamodb, table)
+    outbox.transact([outbox.put_request(events.outbox_row(one)) for one in told])
     return [one["type"] for one in told]
 
 

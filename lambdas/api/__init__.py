@@ -28,8 +28,9 @@ from recourse.projection import AT_REST, STATUSES
 from recourse.saga import Coordination, Saga
 from recourse.step import Item, TransientError
 from recourse.store.aws import is_passing
+from recourse.store.contention import ContentionError
 from recourse.store.cursors import BadCursorError
-from recourse.store.items import decode_item, request
+from recourse.store.table import Table
 from recourse.valet.errors import ValetError
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from recourse.projection import Status
 
 VERSION = "0.1.0"
-PUT_TRIES = 10
 LONGEST_ID = 128
 LONGEST_KEY = 512
 TOLD = 20
@@ -67,7 +67,7 @@ def _refused_key(error: ValetError) -> Response[str]:
     return http.problem(refused(error))
 
 
-@app.exception_handler([TransientError, BotoCoreError, TimeoutError])
+@app.exception_handler([TransientError, BotoCoreError])
 def _try_again(error: Exception) -> Response[str]:
     logger.warning(str(error))
     return http.problem(ProblemError("try-again", "it may work in a moment"))
@@ -157,7 +157,7 @@ def show(saga_id: str) -> Response[str]:
     view = _view(record)
     try:
         view["links"] |= valet.links(event, http.caller(event, "sagas:read"), record)
-    except (TransientError, BotoCoreError, ClientError, TimeoutError):
+    except (TransientError, BotoCoreError, ClientError):
         # The saga is what was asked for; whoever looks again gets the links as well.
         logger.exception("no links to documents", extra={"saga_id": record.saga_id})
     return http.answer(200, view, headers=headers)
@@ -386,14 +386,12 @@ def redrive(name: str) -> Response[str]:
 # What services hold.
 
 
+def _table(kind: str) -> Table:
+    return Table(kit.dynamodb(), kit.service_tables()[HOLDINGS[kind].service])
+
+
 def _row(kind: str, thing: str) -> Item | None:
-    holding = HOLDINGS[kind]
-    got = kit.dynamodb().get_item(
-        TableName=kit.service_tables()[holding.service],
-        Key={"pk": {"S": holding.key(thing)}},
-        ConsistentRead=True,
-    )
-    return decode_item(got["Item"]) if "Item" in got else None
+    return _table(kind).get(HOLDINGS[kind].key(thing))
 
 
 def _holding(kind: str) -> None:
@@ -423,19 +421,21 @@ def put_holding(kind: str, thing: str) -> Response[str]:
         _wrong("id", f"should have at most {LONGEST_ID} characters, no space, slash or number sign")
     holding = HOLDINGS[kind]
     body = http.body(app.current_event, holding.body)
-    table = kit.service_tables()[holding.service]
-    dynamodb = kit.dynamodb()
-    for _ in range(PUT_TRIES):
+    table = _table(kind)
+
+    def attempt() -> bool:
         row = _row(kind, thing)
         writes = holding.change(thing, row, body)
         if writes is None:
             raise ProblemError("in-use", "what is held and confirmed, or its currency, forbids it")
-        try:
-            dynamodb.transact_write_items(TransactItems=[request(table, one) for one in writes])
-        except dynamodb.exceptions.TransactionCanceledException:
-            continue
-        return http.answer(200 if row else 201, holding.show(_row(kind, thing) or {}))
-    raise ProblemError("try-again", "others keep changing it")
+        table.transact([table.write_request(one) for one in writes])
+        return row is None
+
+    try:
+        is_new = table.retry(attempt, what=f"{holding.noun} {thing!r}")
+    except ContentionError:
+        raise ProblemError("try-again", "others keep changing it") from None
+    return http.answer(201 if is_new else 200, holding.show(_row(kind, thing) or {}))
 
 
 # Open to everybody.

@@ -16,23 +16,27 @@ from __future__ import annotations
 import base64
 import hashlib
 import random
+import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from recourse.events import KEPT, Event, expiry
+from recourse.events import KEPT, expiry
+from recourse.step import AtLeast, Item
+from recourse.store.contention import InvalidItemError
 from recourse.store.cursors import BadCursorError
-from recourse.store.items import decode_item, encode_item
+from recourse.store.expressions import ABSENT
+from recourse.store.table import Table
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
     from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
-TRIES = 20
-"""How often events are appended again where others were appended at the same moment."""
 AT_ONCE = 40
 """How many events one transaction appends: with their sagas and the head, DynamoDB takes 100."""
 MOST_BYTES = 3 * 1024 * 1024
@@ -101,8 +105,7 @@ class Feed:
     """
 
     def __init__(self, dynamodb: DynamoDBClient, table: str) -> None:
-        self._dynamodb = dynamodb
-        self._table = table
+        self._table = Table(dynamodb, table, ("pk", "position"))
 
     def head(self, owner: str) -> int:
         """The position of the newest event; 0 where there is none."""
@@ -174,6 +177,7 @@ class Feed:
             How many were new.
 
         Raises:
+<<<<<<< HEAD
             NeverFedError: DynamoDB will never take them, or one has no sequence.
             TimeoutError: Others appended to the same feed all the time, or its table is throttled.
         """
@@ -202,20 +206,43 @@ class Feed:
                         raise NeverFedError(reason.get("Message")) from None
                 time.sleep(random.uniform(0, 0.01 * 2 ** min(attempt, 6)))
         raise TimeoutError(f"others appended to the same feed {TRIES} times in a row")
+=======
+            NeverFedError: DynamoDB will never take them.
+            ContentionError: Others appended to the same feed all the time, or its table is
+                throttled.
+        """
+        return sum(
+            self._table.retry(partial(self._append, owner, batch), what="the feed")
+            for batch in _batches(told)
+        )
+
+    def _append(self, owner: str, told: Sequence[Mapping[str, Any]]) -> int:
+        head, _ = self._head(owner)
+        known = self._known({one["subject"] for one in told})
+        new = [one for one in told if one["sequence"] > known[one["subject"]]]
+        if not new:
+            return 0
+        come = {one["subject"]: one["sequence"] for one in new}
+        writes = [
+            self._advance(_key(owner), head, head + len(new)),
+            *(self._advance(_saga(saga), known[saga], last) for saga, last in come.items()),
+            *(self._row(owner, position, one) for position, one in enumerate(new, head + 1)),
+        ]
+        try:
+            self._table.transact(writes)
+        except InvalidItemError as problem:
+            raise NeverFedError(str(problem)) from None
+        return len(new)
+>>>>>>> table
 
     def _advance(self, key: str, was: int, head: int) -> TransactWriteItemTypeDef:
         """The request to move a head on, where it is still what it was."""
         row = {"pk": key, "position": 0, "head": head, "at": int(time.time())}
-        put: Any = {"TableName": self._table, "Item": encode_item(row)}
-        if was:
-            put["ConditionExpression"] = "head = :was"
-            put["ExpressionAttributeValues"] = {":was": {"N": str(was)}}
-        else:
-            put["ConditionExpression"] = "attribute_not_exists(pk)"
-        return {"Put": put}
+        return self._table.put_request(row, when={"head": was} if was else ABSENT)
 
     def _row(self, owner: str, position: int, event: Event) -> TransactWriteItemTypeDef:
         """The request to write an event; nobody else writes there, for the head is ours."""
+<<<<<<< HEAD
         row = {
             "pk": _key(owner),
             "position": position,
@@ -231,45 +258,33 @@ class Feed:
             TableName=self._table,
             Key={"pk": {"S": _key(owner)}, "position": {"N": "0"}},
             ConsistentRead=True,
+=======
+        return self._table.put_request(
+            {
+                "pk": _key(owner),
+                "position": position,
+                "event": _text(told),
+                "owner": owner,
+                "saga_id": told["subject"],
+                "expires_at": expiry(),
+            }
+>>>>>>> table
         )
-        row = decode_item(got["Item"]) if "Item" in got else {}
+
+    def _head(self, owner: str) -> tuple[int, Item]:
+        row = self._table.get((_key(owner), 0)) or {}
         return row.get("head", 0), row
 
     def _known(self, sagas: Iterable[str]) -> dict[str, int]:
-        """How many events of each saga are in the feed.
+        """How many events of each saga are in the feed."""
+        ordered = sorted(sagas)
+        rows = self._table.get_many([(_saga(saga), 0) for saga in ordered])
+        return {saga: row["head"] if row else 0 for saga, row in zip(ordered, rows, strict=True)}
 
-        Raises:
-            TimeoutError: The table is throttled.
-        """
-        found = dict.fromkeys(sorted(sagas), 0)
-        keys: Any = [{"pk": {"S": _saga(saga)}, "position": {"N": "0"}} for saga in found]
-        for attempt in range(TRIES):
-            got = self._dynamodb.batch_get_item(
-                RequestItems={self._table: {"Keys": keys, "ConsistentRead": True}}
-            )
-            for item in got["Responses"].get(self._table, ()):
-                row = decode_item(item)
-                found[row["pk"].removeprefix("saga#")] = row["head"]
-            left: Any = got.get("UnprocessedKeys", {})
-            keys = left.get(self._table, {}).get("Keys")
-            if not keys:
-                return found
-            time.sleep(min(0.01 * 2**attempt, 1))
-        raise TimeoutError(f"{len(keys)} rows of the feed could not be read in {TRIES} tries")
-
-    def _rows(self, owner: str, first: int, limit: int) -> list[dict[str, Any]]:
-        got = self._dynamodb.query(
-            TableName=self._table,
-            KeyConditionExpression="pk = :key AND #position >= :first",
-            ExpressionAttributeNames={"#position": "position"},
-            ExpressionAttributeValues={
-                ":key": {"S": _key(owner)},
-                ":first": {"N": str(first)},
-            },
-            ConsistentRead=True,
-            Limit=limit,
-        )
-        return [decode_item(item) for item in got["Items"]]
+    def _rows(self, owner: str, first: int, limit: int) -> list[Item]:
+        """What one call reads; fewer than there are, maybe."""
+        when = {"pk": _key(owner), "position": AtLeast(first)}
+        return list(self._table.query(when, consistent=True, size=limit, pages=1))
 
 
 def _batches(events: Iterable[Event]) -> Iterator[list[Event]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -31,16 +30,18 @@ from recourse.listing import (
 )
 from recourse.projection import STATUSES, SagaHistory, Status, StuckStep, enter, stuck_step
 from recourse.saga import Coordination, Saga
+from recourse.store.contention import Backoff, ConditionFailedError
 from recourse.store.cursors import cursor_after, started_of
-from recourse.store.items import decode_item, encode, encode_item, put_if_absent
+from recourse.store.expressions import ABSENT, PRESENT
+from recourse.store.table import Table
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
-TRIES = 20
-"""How often a write is tried again that another one has overtaken."""
 UNDER_WAY: tuple[Status, ...] = ("RUNNING", "COMPENSATING")
 """The statuses of sagas that go on by themselves, so long as somebody looks after them."""
+LONGEST_PAUSE = 0.25
+"""Seconds between two tries of a write that others are ahead of: somebody waits for its answer."""
 MOST_EXAMINED = 1000
 """How many sagas one page looks at: where few match, it is short, and its cursor goes on."""
 UNFINISHED_AT_ONCE = 25
@@ -188,8 +189,7 @@ class Ledger:
     """
 
     def __init__(self, dynamodb: DynamoDBClient, table: str, sagas: Mapping[str, Saga]) -> None:
-        self._dynamodb = dynamodb
-        self._table = table
+        self._table = Table(dynamodb, table, backoff=Backoff(longest=LONGEST_PAUSE))
         self.sagas = sagas
 
     def start(self, record: Record, *, any_coordination: bool = True) -> tuple[Record, bool]:
@@ -206,6 +206,7 @@ class Ledger:
         Raises:
             KeyReusedError: It was recorded before with another body or coordination.
         """
+<<<<<<< HEAD
         event = Event.started(
             record.saga_id,
             record.saga,
@@ -224,19 +225,38 @@ class Ledger:
             found = self.get(record.saga_id)
             if found is None:
                 raise
+=======
+        data: dict[str, Any] = {
+            "business_key": record.business_key,
+            "coordination": record.coordination,
+        }
+        if record.is_choreographed:
+            data["carried"] = record.input(self.sagas[record.saga])
+        told = events.event(record.saga_id, record.saga, "started", **data)
+        row = _row(record) | {"entered": [events.public(told) | {"sequence": 1}]}
+        new = [row, events.outbox_row(told)]
+
+        def attempt() -> tuple[Record, bool]:
+            try:
+                self._table.transact([self._table.put_request(one, when=ABSENT) for one in new])
+                return _record(row), True
+            except ConditionFailedError:
+                found = self.get(record.saga_id)
+                if found is None:
+                    raise
+>>>>>>> table
             if found.body != record.body:
-                raise KeyReusedError("another request") from None
+                raise KeyReusedError("another request")
             if not any_coordination and found.coordination != record.coordination:
-                raise KeyReusedError(f"a saga by {found.coordination}") from None
+                raise KeyReusedError(f"a saga by {found.coordination}")
             return found, False
+
+        return self._table.retry(attempt, what=f"saga {record.saga_id}")
 
     def get(self, saga_id: str) -> Record | None:
         """The saga as it is now, read consistently."""
-        got = self._dynamodb.get_item(
-            TableName=self._table, Key={"pk": {"S": saga_id}}, ConsistentRead=True
-        )
-        item = got.get("Item")
-        return _record(decode_item(item)) if item and "saga" in item else None
+        row = self._table.get(saga_id)
+        return _record(row) if row and "saga" in row else None
 
     def take(
         self, saga_id: str, events: Iterable[Event], *, retold_at: str | None = None
@@ -338,12 +358,21 @@ class Ledger:
         They go through the outbox, in rows of their own, to whoever listens, for the ledger is not
         the only one who may have missed them; to all others they are duplicates.
         """
+<<<<<<< HEAD
         retold_at = now()
         for event in events:
             row = outbox_row(event)
             row["pk"] += f"#{retold_at}"
             self._dynamodb.put_item(TableName=self._table, Item=encode_item(row))
         return self.take(saga_id, events, retold_at=retold_at)
+=======
+        now = events.now()
+        for one in told:
+            row = events.outbox_row(one)
+            row["pk"] += f"#{now}"
+            self._table.put(row)
+        return self.take(saga_id, told, retold_at=now)
+>>>>>>> table
 
     def stuck_step(self, record: Record, step: str) -> StuckStep | None:
         """What there is to resolve of a step."""
@@ -382,7 +411,7 @@ class Ledger:
 
         Raises:
             BadCursorError: The cursor is none of ours.
-            TimeoutError: The table is throttled.
+            ContentionError: The table is throttled.
         """
         before = started_of(cursor)
         index, partitions = BY_STATUS, in_statuses([status] if status else STATUSES)
@@ -399,7 +428,6 @@ class Ledger:
 
         few = saga is None and status is None
         walk = entries(
-            self._dynamodb,
             self._table,
             index,
             partitions,
@@ -432,7 +460,6 @@ class Ledger:
             after: Only those after this one's `place`, to go on where another round stopped.
         """
         walk = entries(
-            self._dynamodb,
             self._table,
             BY_STATUS,
             in_statuses(UNDER_WAY),
@@ -449,53 +476,22 @@ class Ledger:
 
         It reads the whole table. It changes nothing else of a row, and may run again at any time.
         """
-        pages = self._dynamodb.get_paginator("scan").paginate(
-            TableName=self._table,
-            FilterExpression="attribute_exists(saga) AND attribute_not_exists(#status)",
-            ExpressionAttributeNames={"#status": BY_STATUS.attribute},
-        )
-        for page in pages:
-            for record in (_record(decode_item(item)) for item in page["Items"]):
-                added = attributes(record.saga_id, record.owner, record.business_key, record.status)
-                # Where the row is another by now, that write has put it into the indexes.
-                with suppress(self._dynamodb.exceptions.ConditionalCheckFailedException):
-                    self._dynamodb.update_item(
-                        TableName=self._table,
-                        Key={"pk": {"S": record.saga_id}},
-                        UpdateExpression="SET " + ", ".join(f"{n} = :{n}" for n in added),
-                        ConditionExpression="version = :version",
-                        ExpressionAttributeValues={
-                            ":version": encode(record.version),
-                            **{f":{name}": encode(value) for name, value in added.items()},
-                        },
-                    )
-                yield record.saga_id
+        rows = self._table.scan({"saga": PRESENT, BY_STATUS.attribute: ABSENT})
+        for record in map(_record, rows):
+            added = attributes(record.saga_id, record.owner, record.business_key, record.status)
+            # Where the row is another by now, that write has put it into the indexes.
+            with suppress(ConditionFailedError):
+                self._table.update(record.saga_id, set=added, when={"version": record.version})
+            yield record.saga_id
 
     def _rows(self, ids: Sequence[str]) -> list[Record]:
-        """The rows of these ids, as many as DynamoDB reads at once, consistently and in order.
-
-        Raises:
-            TimeoutError: The table is throttled.
-        """
-        keys: Any = [{"pk": {"S": one}} for one in ids]
-        found: dict[str, Record] = {}
-        for attempt in range(TRIES):
-            if not keys:
-                return [found[one] for one in ids if one in found]
-            got = self._dynamodb.batch_get_item(
-                RequestItems={self._table: {"Keys": keys, "ConsistentRead": True}}
-            )
-            come = [_record(decode_item(item)) for item in got["Responses"].get(self._table, [])]
-            found |= {record.saga_id: record for record in come}
-            left: Any = got.get("UnprocessedKeys", {})
-            keys = left.get(self._table, {}).get("Keys")
-            if keys and not come:
-                time.sleep(min(0.01 * 2**attempt, 1))
-        raise TimeoutError(f"{len(keys)} rows of the ledger could not be read in {TRIES} tries")
+        """The rows of these ids that are there, consistently and in order."""
+        return [_record(row) for row in self._table.get_many(ids) if row]
 
     def _change(self, saga_id: str, change: Callable[[Record], Mapping[str, Any] | None]) -> Record:
         """Change a row from what it is now; try again where another change came first."""
-        for attempt in range(TRIES):
+
+        def attempt() -> Record:
             record = self.get(saga_id)
             if record is None:
                 raise UnknownSagaError(saga_id)
@@ -507,17 +503,10 @@ class Ledger:
             status = history.status(changed.run)
             last = history.entered[-1].time if status in ("SUCCEEDED", "COMPENSATED") else None
             changed = Record(**{**changed.__dict__, "status": status, "ended_at": last})
-            try:
-                self._dynamodb.put_item(
-                    TableName=self._table,
-                    Item=encode_item(_row(changed)),
-                    ConditionExpression="version = :version",
-                    ExpressionAttributeValues={":version": encode(record.version)},
-                )
-                return changed
-            except self._dynamodb.exceptions.ConditionalCheckFailedException:
-                time.sleep(0.01 * attempt)
-        raise TimeoutError(f"saga {saga_id} was changed by others {TRIES} times in a row")
+            self._table.put(_row(changed), when={"version": record.version})
+            return changed
+
+        return self._table.retry(attempt, what=f"saga {saga_id}")
 
 
 def _row(record: Record) -> dict[str, Any]:

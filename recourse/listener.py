@@ -40,7 +40,7 @@ from recourse.queues import SourceQueue, backoff, words
 from recourse.runtime import StepRunner
 from recourse.saga import Saga, Step
 from recourse.step import Refusal, StepCancelledError, TransientError
-from recourse.store.items import decode_item, encode
+from recourse.store.table import Table
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -199,6 +199,7 @@ class Listener:
 
     def _count(self, event: Event, step: Step, trigger: Trigger) -> int:
         """Count a try that has begun or failed; how many that makes."""
+<<<<<<< HEAD
         row = self._note(
             event,
             step,
@@ -209,6 +210,10 @@ class Listener:
                 ":expires_at": encode(expiry()),
             },
         )
+=======
+        gone = {"expires_at": events.expiry()}
+        row = self._note(told, step, cue, set=gone, add={"tries": 1})
+>>>>>>> table
         return int(row["tries"])
 
     def _joined(self, step: Step, event: Event, trigger: Trigger) -> Mapping[str, Any] | None:
@@ -223,6 +228,7 @@ class Listener:
         if len(trigger.sources) < 2:
             return results
         # Results that several bring are the same, so the row holds each of them once.
+<<<<<<< HEAD
         named = {"#source": f"from#{event.step}", "#expires_at": "expires_at"}
         values = {":source": True, ":expires_at": expiry()}
         for number, (name, result) in enumerate(results.items()):
@@ -236,12 +242,19 @@ class Listener:
             ExpressionAttributeValues={name: encode(value) for name, value in values.items()},
         )
         if any(f"from#{source}" not in row for source in trigger.sources):
+=======
+        brought = {f"result#{name}": result for name, result in results.items()}
+        heard = {f"from#{data['step']}": True, "expires_at": events.expiry()}
+        row = self._note(told, step, cue, set=heard | brought)
+        if any(f"from#{source}" not in row for source in cue.sources):
+>>>>>>> table
             return None
-        brought = ((name.partition("#"), value) for name, value in sorted(row.items()))
-        return {name: value for (kind, _, name), value in brought if kind == "result"}
+        kept = ((name.partition("#"), value) for name, value in sorted(row.items()))
+        return {name: value for (kind, _, name), value in kept if kind == "result"}
 
     def _note(self, event: Event, step: Step, trigger: Trigger, **change: Any) -> Mapping[str, Any]:
         """Change the row in which a step keeps what it has heard of a saga; the row then."""
+<<<<<<< HEAD
         noted = self._dynamodb.update_item(
             TableName=self._table,
             Key={"pk": {"S": f"inbox#{event.saga_id}#{step.name}#{trigger.side}"}},
@@ -249,6 +262,10 @@ class Listener:
             **change,
         )
         return decode_item(noted["Attributes"])
+=======
+        key = f"inbox#{told['subject']}#{step.name}#{cue.side}"
+        return Table(self._dynamodb, self._table).update(key, **change)
+>>>>>>> table
 
     def _task(
         self,

@@ -14,15 +14,13 @@ import hashlib
 import heapq
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from recourse.store.cursors import listed
-from recourse.store.items import decode_item
-
-if TYPE_CHECKING:
-    from types_boto3_dynamodb import DynamoDBClient
+from recourse.step import Item
+from recourse.store.expressions import Between, LessThan, MoreThan
+from recourse.store.table import Table
 
 SHARDS = 8
 """How many partitions share what all sagas share.
@@ -54,7 +52,7 @@ BY_OWNER_KEY = Index("listed-by-owner-key", "listed_owner_key", ("saga", "status
 BY_KEY = Index("listed-by-key", "listed_key", ("saga", "status"))
 INDEXES = (BY_STATUS, BY_OWNER, BY_OWNER_KEY, BY_KEY)
 
-Entry = Mapping[str, Any]
+Entry = Item
 """What an index holds of a saga: `pk`, `started`, its partition key and what the index includes."""
 
 
@@ -89,8 +87,7 @@ def with_key(business_key: str) -> list[str]:
 
 
 def entries(
-    dynamodb: DynamoDBClient,
-    table: str,
+    table: Table,
     index: Index,
     partitions: Sequence[str],
     *,
@@ -102,7 +99,6 @@ def entries(
     """The entries of some partitions of an index as one list, each saga once.
 
     Args:
-        dynamodb: A DynamoDB client.
         table: The ledger's table.
         index: The index.
         partitions: Which of its partitions.
@@ -113,10 +109,11 @@ def entries(
     """
     if after is not None and before is not None and after >= before:
         return
+    started = _started(after, before)
     each = [
-        _partition(
-            dynamodb,
-            listed(table, index.name, index.attribute, value, before, after=after),
+        table.query(
+            {index.attribute: value, **started},
+            index=index.name,
             newest_first=newest_first,
             size=size,
         )
@@ -130,14 +127,13 @@ def entries(
             yield entry
 
 
-def _partition(
-    dynamodb: DynamoDBClient, query: Mapping[str, Any], *, newest_first: bool, size: int
-) -> Iterator[Entry]:
-    pages = dynamodb.get_paginator("query").paginate(
-        **query, ScanIndexForward=not newest_first, PaginationConfig={"PageSize": size}
-    )
-    for page in pages:
-        yield from map(decode_item, page["Items"])
+def _started(after: str | None, before: str | None) -> dict[str, Any]:
+    """What must hold of `started`; of two ends, DynamoDB knows none but a range with both."""
+    if after is not None and before is not None:
+        return {"started": Between(after, before)}
+    if before is not None:
+        return {"started": LessThan(before)}
+    return {} if after is None else {"started": MoreThan(after)}
 
 
 def _digest(*parts: str) -> str:

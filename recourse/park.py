@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from recourse.events import Event, outbox_row
 from recourse.failures import own_failure, passes, understand
 from recourse.saga import Saga, Step
-from recourse.store.items import encode_item
+from recourse.store.table import Table
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -32,6 +32,7 @@ def park(
     Returns:
         The types of the events.
     """
+<<<<<<< HEAD
     events = list(_events(saga, task, timescale))
     dynamodb.transact_write_items(
         TransactItems=[
@@ -40,6 +41,12 @@ def park(
         ]
     )
     return [event.type for event in events]
+=======
+    told = list(_told(saga, task, timescale))
+    outbox = Table(dynamodb, table)
+    outbox.transact([outbox.put_request(events.outbox_row(one)) for one in told])
+    return [one["type"] for one in told]
+>>>>>>> table
 
 
 def _events(saga: Saga, task: Mapping[str, Any], timescale: float) -> Iterator[Event]:

@@ -63,12 +63,14 @@ class Backoff:
     Attributes:
         tries: How often at the most; None where only time ends it.
         until: When it ends, by the clock: no pause goes beyond it.
+        longest: Seconds that a pause takes at the most.
         sleep: Waits so many seconds.
         clock: Seconds of the epoch.
     """
 
     tries: int | None = TRIES
     until: float = inf
+    longest: float = LONGEST_PAUSE
     sleep: Callable[[float], None] = lambda seconds: time.sleep(seconds)
     clock: Callable[[], float] = time.time
 
@@ -80,4 +82,4 @@ class Backoff:
             if number == self.tries or self.clock() + pause > self.until:
                 return
             self.sleep(random.uniform(0, pause))
-            pause = min(pause * 2, LONGEST_PAUSE)
+            pause = min(pause * 2, self.longest)

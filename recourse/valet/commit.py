@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from recourse.transact import Contended
+from recourse.store.contention import ConditionFailedError, ContentionError
+from recourse.store.expressions import ABSENT
 from recourse.valet import content
 from recourse.valet.errors import (
     REFUSALS,
@@ -81,7 +82,9 @@ class Committer:
         try:
             return self._complete(key, by)
         except _UNDECIDED as problem:
-            self.keys.write(self.keys.audit(key_id, "complete", problem.kind, by, str(problem)))
+            self.keys.table.transact(
+                [self.keys.audit(key_id, "complete", problem.kind, by, str(problem))]
+            )
             raise
 
     def _complete(self, key: Key, by: By) -> Mapping[str, Any]:
@@ -90,7 +93,7 @@ class Committer:
         if _is_open(key):
             try:
                 key = self._decide(key, by)
-            except (Contended, NothingUploadedError, ClientError) as problem:
+            except (ConditionFailedError, NothingUploadedError, ClientError) as problem:
                 if isinstance(problem, ClientError) and not _is_missing(problem):
                     raise
                 # Somebody else decided meanwhile, and may have tidied up already.
@@ -160,7 +163,7 @@ class Committer:
         }
         try:
             return self._settle(key, "COMPLETED", outcome, by, "allowed", visible=row)
-        except Contended:
+        except ConditionFailedError:
             self.s3.delete_object(Bucket=self.bucket, Key=place, VersionId=version)
             raise
 
@@ -174,17 +177,14 @@ class Committer:
         visible: Mapping[str, Any] | None = None,
     ) -> Key:
         operations = [
-            self.keys.change(
-                key_pk(key.key_id),
-                "SET #state = :state, outcome = :outcome",
-                when=OPEN,
-                values={":state": state, ":outcome": outcome, ":issued": "ISSUED"},
+            self.keys.table.update_request(
+                key_pk(key.key_id), set={"state": state, "outcome": outcome}, when=OPEN
             ),
             self.keys.audit(key.key_id, "complete", said, by),
         ]
         if visible:
-            operations.append(self.keys.put(visible, new=False))
-        self.keys.write(*operations)
+            operations.append(self.keys.table.put_request(visible))
+        self.keys.table.transact(operations)
         return self.keys.get(key.key_id)
 
     def _landed(self, key: Key) -> Any:
@@ -283,17 +283,18 @@ class Committer:
         key = self.keys.get(key_id, owner)
         if key.revoked_at is None:
             try:
-                self.keys.write(
-                    self.keys.change(
-                        key_pk(key_id),
-                        "SET revoked_at = :now",
-                        when="attribute_not_exists(revoked_at)",
-                        values={":now": moment(self.keys.clock())},
-                    ),
-                    self.keys.audit(key_id, "revoke", "allowed", by),
+                self.keys.table.transact(
+                    [
+                        self.keys.table.update_request(
+                            key_pk(key_id),
+                            set={"revoked_at": moment(self.keys.clock())},
+                            when={"revoked_at": ABSENT},
+                        ),
+                        self.keys.audit(key_id, "revoke", "allowed", by),
+                    ]
                 )
-            except Contended as contended:
-                if contended.rows.get(0) is None:
+            except ConditionFailedError as failed:
+                if failed.rows.get(0) is None:
                     raise UnknownKeyError(f"there is no valet key {key_id!r}") from None
             key = self.keys.get(key_id)
         self._tidy(key)
@@ -308,23 +309,22 @@ class Committer:
         """
         key = self.keys.get(key_id, owner)
         pk = object_pk(key.owner, key.object)
-        (stored,) = self.keys.rows(pk)
+        stored = self.keys.row(pk)
         self.revoke(key_id, by)
         if stored is None:
             raise UnknownObjectError(f"{key.object!r} is not there")
         if stored["state"] != "WITHDRAWN":
             try:
-                self.keys.write(
-                    self.keys.change(
-                        pk,
-                        "SET #state = :withdrawn",
-                        when="version = :version",
-                        values={":withdrawn": "WITHDRAWN", ":version": stored["version"]},
-                    ),
-                    self.keys.audit(key_id, "withdraw", "allowed", by),
+                self.keys.table.transact(
+                    [
+                        self.keys.table.update_request(
+                            pk, set={"state": "WITHDRAWN"}, when={"version": stored["version"]}
+                        ),
+                        self.keys.audit(key_id, "withdraw", "allowed", by),
+                    ]
                 )
-            except Contended:
-                raise TimeoutError("the object was replaced at this moment") from None
+            except ConditionFailedError:
+                raise ContentionError("the object was replaced at this moment") from None
         self.s3.put_object_tagging(
             Bucket=self.bucket,
             Key=stored["key"],
@@ -340,7 +340,7 @@ class Committer:
         swept = []
         for upload in [one for page in pages for one in page.get("Uploads", ())]:
             key_id = upload["Key"].rpartition("/")[2]
-            (row,) = self.keys.rows(key_pk(key_id))
+            row = self.keys.row(key_pk(key_id))
             begun = upload["Initiated"].timestamp()
             if row is None:
                 # Issuing begins the upload first, and writes the row a moment later.
@@ -349,7 +349,7 @@ class Committer:
                 stale = bool(row.get("revoked_at")) or row["expires"] <= self.keys.clock()
             if stale:
                 self._abort_upload(key_id, upload["UploadId"])
-                self.keys.write(self.keys.audit(key_id, "abort", "allowed", SWEEPER))
+                self.keys.table.transact([self.keys.audit(key_id, "abort", "allowed", SWEEPER)])
                 swept.append(key_id)
         return swept
 

@@ -12,7 +12,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from recourse.step import TransientError
-from recourse.transact import Contended
+from recourse.store.contention import ConditionFailedError
+from recourse.store.expressions import ABSENT
 from recourse.valet import content
 from recourse.valet.errors import BadTokenError, OutOfScopeError, TooLargeError
 from recourse.valet.keys import By, Key, Keys, key_of, key_pk, moment, too_often
@@ -118,12 +119,14 @@ class Issuer:
         )
         token = self._token(key, now)
         try:
-            self.keys.write(
-                self.keys.put(key.row),
-                self.keys.audit(key_id, "issue", "allowed", by),
-                self.keys.owner_rate(owner),
+            self.keys.table.transact(
+                [
+                    self.keys.table.put_request(key.row, when=ABSENT),
+                    self.keys.audit(key_id, "issue", "allowed", by),
+                    self.keys.owner_rate(owner),
+                ]
             )
-        except Contended:
+        except ConditionFailedError:
             if multipart:
                 self.s3.abort_multipart_upload(
                     Bucket=self.bucket, Key=incoming_key(key_id), UploadId=multipart["upload_id"]
@@ -153,7 +156,7 @@ class Issuer:
         """
         key_id = hashlib.sha256(f"lent#{about}".encode()).hexdigest()[:32]
         now = self.keys.clock()
-        (row,) = self.keys.rows(key_pk(key_id))
+        row = self.keys.row(key_pk(key_id))
         key = key_of(row) if row else None
         if key is None or key.status(now) == "EXPIRED":
             expires = self._expiry(now, LENT)
@@ -168,16 +171,15 @@ class Issuer:
                     created_at=moment(now),
                     stored=find(),
                 )
-                write = self.keys.put(new.row)
+                write = self.keys.table.put_request(new.row, when=ABSENT)
             else:
-                write = self.keys.change(
+                write = self.keys.table.update_request(
                     key_pk(key_id),
-                    "SET expires = :new",
-                    when="expires = :old AND attribute_not_exists(revoked_at)",
-                    values={":new": expires, ":old": key.expires},
+                    set={"expires": expires},
+                    when={"expires": key.expires, "revoked_at": ABSENT},
                 )
-            with suppress(Contended):  # somebody else was quicker: theirs is as good
-                self.keys.write(write, self.keys.audit(key_id, "issue", "allowed", by))
+            with suppress(ConditionFailedError):  # somebody else was quicker: theirs is as good
+                self.keys.table.transact([write, self.keys.audit(key_id, "issue", "allowed", by)])
             key = self.keys.get(key_id)
         if key.status(now) != "ACTIVE":
             return None
@@ -237,7 +239,7 @@ class Issuer:
             claims = verify(token, issuer=self.issuer, key=self.jwks().get)
         except (BadTokenError, OutOfScopeError):
             return {"active": False}
-        (row,) = self.keys.rows(key_pk(claims.jti))
+        row = self.keys.row(key_pk(claims.jti))
         if row is None or key_of(row).status(self.keys.clock()) != "ACTIVE":
             return {"active": False}
         return {"active": True, "token_type": "valet-key", **claims.json()}

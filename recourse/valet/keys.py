@@ -21,12 +21,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from recourse import events
-from recourse.store.cursors import cursor_after, listed, started_of
-from recourse.store.items import decode_item, encode, encode_item
-from recourse.transact import TRIES, transact
+from recourse.step import Item
+from recourse.store.contention import Backoff
+from recourse.store.expressions import ABSENT, IfAbsent, LessThan
+from recourse.store.table import Table
 from recourse.valet.errors import TooOftenError, UnknownKeyError
 from recourse.valet.names import object_name, owner_space
 from recourse.valet.token import Jwk, Operation
@@ -42,7 +44,7 @@ KEY_RATE = 300
 """How often in a minute one key may be redeemed: a part each fifth of a second."""
 OWNER_RATE = 6000
 """How often in a minute all keys of an owner may be issued and redeemed."""
-OPEN = "#state = :issued AND attribute_not_exists(revoked_at)"
+OPEN: Mapping[str, Any] = {"state": "ISSUED", "revoked_at": ABSENT}
 """What must hold of a key's row for anything to be done with it."""
 
 
@@ -117,7 +119,6 @@ class By:
     address: str
 
 
-@dataclass(frozen=True)
 class Keys:
     """The valet table.
 
@@ -126,12 +127,21 @@ class Keys:
         table: The table's name.
         clock: The time, in seconds since 1970.
         sleep: Waits.
+
+    Attributes:
+        table: The table.
+        clock: The same.
     """
 
-    dynamodb: DynamoDBClient
-    table: str
-    clock: Clock = time.time
-    sleep: Callable[[float], None] = time.sleep
+    def __init__(
+        self,
+        dynamodb: DynamoDBClient,
+        table: str,
+        clock: Clock = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.table = Table(dynamodb, table, backoff=Backoff(sleep=sleep))
+        self.clock = clock
 
     def get(self, key_id: str, owner: str | None = None) -> Key:
         """A key.
@@ -139,84 +149,35 @@ class Keys:
         Raises:
             UnknownKeyError: There is none, or it is not the owner's.
         """
-        (row,) = self.rows(key_pk(key_id))
+        row = self.row(key_pk(key_id))
         if row is None or owner not in (None, row["owner"]):
             raise UnknownKeyError(f"there is no valet key {key_id!r}")
         return key_of(row)
 
-    def rows(self, *keys: str) -> list[dict[str, Any] | None]:
-        """Rows, read consistently and in one call."""
-        wanted = {"Keys": [{"pk": {"S": pk}} for pk in keys], "ConsistentRead": True}
-        for attempt in range(TRIES):
-            got = self.dynamodb.batch_get_item(RequestItems={self.table: wanted})  # type: ignore[dict-item]
-            if not got.get("UnprocessedKeys"):
-                found = {row["pk"]["S"]: row for row in got["Responses"][self.table]}
-                return [decode_item(found[pk]) if pk in found else None for pk in keys]
-            self.sleep(0.01 * 2**attempt)
-        raise TimeoutError("the table is too busy to be read")
+    def row(self, pk: str) -> Item | None:
+        """A row as it is now; what may be redeemed may be read in batches alone."""
+        (row,) = self.table.get_many([pk])
+        return row
 
     def missing(self, owner: str, names: Sequence[str]) -> list[str]:
         """Those of an owner's documents that are not there, or not visible."""
-        rows = self.rows(*(object_pk(owner, object_name(name)) for name in names))
+        rows = self.table.get_many([object_pk(owner, object_name(name)) for name in names])
         return [
             name
             for name, row in zip(names, rows, strict=True)
             if row is None or row["state"] != "VISIBLE"
         ]
 
-    def write(self, *operations: TransactWriteItemTypeDef) -> None:
-        """Write all of it or nothing; try again where another write is under way.
-
-        Raises:
-            Contended: A condition does not hold.
-            TimeoutError: Others have been in the way all the time.
-        """
-        transact(self.dynamodb, operations, self.sleep)
-
     # What is written.
-
-    def put(self, row: Mapping[str, Any], *, new: bool = True) -> TransactWriteItemTypeDef:
-        """Puts a row."""
-        put: Any = {"TableName": self.table, "Item": encode_item(row)}
-        if new:
-            put["ConditionExpression"] = "attribute_not_exists(pk)"
-        return {"Put": put}
-
-    def change(
-        self,
-        pk: str,
-        expression: str,
-        *,
-        when: str,
-        values: Mapping[str, Any],
-    ) -> TransactWriteItemTypeDef:
-        """Changes a row where a condition holds; `#state` may stand in both."""
-        update: Any = {
-            "TableName": self.table,
-            "Key": {"pk": {"S": pk}},
-            "UpdateExpression": expression,
-            "ConditionExpression": when,
-            "ExpressionAttributeValues": {name: encode(value) for name, value in values.items()},
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
-        if "#state" in expression + when:
-            update["ExpressionAttributeNames"] = {"#state": "state"}
-        return {"Update": update}
-
-    def check(self, pk: str, *, when: str, values: Mapping[str, Any]) -> TransactWriteItemTypeDef:
-        """Checks that a condition holds of a row that is not changed."""
-        check: Any = self.change(pk, "", when=when, values=values)["Update"]
-        del check["UpdateExpression"], check["ReturnValuesOnConditionCheckFailure"]
-        return {"ConditionCheck": check}
 
     def rate(self, whose: str, limit: int) -> TransactWriteItemTypeDef:
         """Counts one more in this minute, unless there have been enough."""
         minute = int(self.clock()) // MINUTE
-        return self.change(
+        return self.table.update_request(
             f"rate#{whose}#{minute}",
-            "ADD n :one SET expires_at = :gone",
-            when="attribute_not_exists(n) OR n < :limit",
-            values={":one": 1, ":limit": limit, ":gone": (minute + 2) * MINUTE},
+            add={"n": 1},
+            set={"expires_at": (minute + 2) * MINUTE},
+            when=[{"n": ABSENT}, {"n": LessThan(limit)}],
         )
 
     def owner_rate(self, owner: str) -> TransactWriteItemTypeDef:
@@ -240,7 +201,8 @@ class Keys:
             "caller": by.caller,
             "address": by.address,
         }
-        return self.put(row if detail is None else row | {"detail": detail})
+        said = row if detail is None else row | {"detail": detail}
+        return self.table.put_request(said, when=ABSENT)
 
     # What is shown.
 
@@ -250,51 +212,25 @@ class Keys:
         Raises:
             BadCursorError: The cursor is none of ours.
         """
-        before = started_of(cursor)
-        found = self._query("by-owner", "owner", owner, limit + 1, before, newest_first=True)
-        keys = [key_of(row) for row in found]
-        more = len(keys) > limit
-        return keys[:limit], cursor_after(str(found[limit - 1]["started"])) if more else None
+        rows, following = self.table.page("by-owner", {"owner": owner}, cursor=cursor, limit=limit)
+        return [key_of(row) for row in rows], following
 
     def trail(self, key_id: str, limit: int = 1000) -> list[dict[str, Any]]:
         """What was done with a key, in order; an index lags by a moment."""
-        rows = self._query("by-key", "key_id", key_id, limit, None, newest_first=False)
+        rows = islice(self.table.query({"key_id": key_id}, index="by-key"), limit)
         shown = ("time", "action", "outcome", "caller", "address", "detail")
         return [{name: row[name] for name in shown if name in row} for row in rows]
-
-    def _query(
-        self,
-        index: str,
-        attribute: str,
-        value: str,
-        limit: int,
-        before: str | None,
-        *,
-        newest_first: bool,
-    ) -> list[dict[str, Any]]:
-        pages = self.dynamodb.get_paginator("query").paginate(
-            **listed(self.table, index, attribute, value, before),
-            ScanIndexForward=not newest_first,
-            PaginationConfig={"MaxItems": limit},
-        )
-        return [decode_item(item) for page in pages for item in page["Items"]]
 
     # Public keys.
 
     def publish(self, jwk: Jwk) -> None:
         """Add a public key to those that are known; none is ever taken away."""
-        self.dynamodb.update_item(
-            TableName=self.table,
-            Key={"pk": {"S": "jwks"}},
-            UpdateExpression="SET #kid = if_not_exists(#kid, :jwk)",
-            ExpressionAttributeNames={"#kid": jwk["kid"]},
-            ExpressionAttributeValues={":jwk": encode(dict(jwk))},
-        )
+        self.table.update("jwks", set={jwk["kid"]: IfAbsent(dict(jwk))})
 
     def public_keys(self) -> dict[str, Jwk]:
         """The public keys by their ids: today's and those before a rotation."""
-        (row,) = self.rows("jwks")
-        return {kid: jwk for kid, jwk in (row or {}).items() if kid != "pk"}
+        row = self.row("jwks") or {}
+        return {kid: jwk for kid, jwk in row.items() if kid != "pk"}
 
 
 def key_pk(key_id: str) -> str:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from recourse.step import TransientError
-from recourse.transact import Contended
+from recourse.store.contention import ConditionFailedError
+from recourse.store.expressions import Attribute, LessThan, MoreThan
 from recourse.valet.errors import (
     BearerOnLinkError,
     ExpiredKeyError,
@@ -118,7 +119,7 @@ class Redeemer:
         rows = [key_pk(claims.jti)]
         if claims.operation == "download":
             rows.append(object_pk(claims.sub, claims.object))
-        row, stored = [*self.keys.rows(*rows), None][:2]
+        row, stored = [*self.keys.table.get_many(rows), None][:2]
         if row is None:
             raise UnknownKeyError("the key's row is not there")
         key = key_of(row)
@@ -140,9 +141,9 @@ class Redeemer:
             raise TransientError("the signer's credentials are about to end") from problem
         operations = self._operations(key, stored, action, by, part, now)
         try:
-            self.keys.write(*operations)
-        except Contended as contended:
-            self._refuse(claims, action, by, _refusal(contended, now, part))
+            self.keys.table.transact(operations)
+        except ConditionFailedError as failed:
+            self._refuse(claims, action, by, _refusal(failed, now, part))
         return signed
 
     def _operations(
@@ -154,34 +155,30 @@ class Redeemer:
         part: Part | None,
         now: float,
     ) -> list[TransactWriteItemTypeDef]:
-        counted, limit = (
-            ("uses", " AND uses < max_uses") if part is None else ("parts_redeemed", "")
-        )
-        detail = None if part is None else f"part {part.number}"
+        when = {**OPEN, "expires": MoreThan(int(now))}
+        if part is None:
+            counted, detail = "uses", None
+            when["uses"] = LessThan(Attribute("max_uses"))
+        else:
+            counted, detail = "parts_redeemed", f"part {part.number}"
         operations = [
-            self.keys.change(
-                key_pk(key.key_id),
-                f"ADD {counted} :one",
-                when=f"{OPEN} AND expires > :now{limit}",
-                values={":one": 1, ":issued": "ISSUED", ":now": int(now)},
-            ),
+            self.keys.table.update_request(key_pk(key.key_id), add={counted: 1}, when=when),
             self.keys.audit(key.key_id, action, "allowed", by, detail),
             self.keys.rate(f"key#{key.key_id}", KEY_RATE),
             self.keys.owner_rate(key.owner),
         ]
         if stored:
             operations.append(
-                self.keys.check(
-                    stored["pk"],
-                    when="#state = :visible AND version = :version",
-                    values={":visible": "VISIBLE", ":version": stored["version"]},
+                self.keys.table.check_request(
+                    stored["pk"], when={"state": "VISIBLE", "version": stored["version"]}
                 )
             )
         return operations
 
     def _refuse(self, claims: Claims, action: str, by: By, problem: ValetError) -> NoReturn:
         """Write the refusal down, then refuse."""
-        self.keys.write(self.keys.audit(claims.jti, action, problem.kind, by, str(problem)))
+        said = self.keys.audit(claims.jti, action, problem.kind, by, str(problem))
+        self.keys.table.transact([said])
         raise problem
 
 
@@ -201,10 +198,10 @@ def _usable(key: Key, now: float, part: Part | None) -> None:
         raise UsedUpKeyError(f"it may be used {key.max_uses} times, and was")
 
 
-def _refusal(contended: Contended, now: float, part: Part | None) -> ValetError:
+def _refusal(failed: ConditionFailedError, now: float, part: Part | None) -> ValetError:
     """Why a transaction was refused, by what its conditions met."""
-    if 0 in contended.rows:
-        row = contended.rows[0]
+    if 0 in failed.rows:
+        row = failed.rows[0]
         if row is None:
             return UnknownKeyError("the key's row is not there")
         try:
@@ -212,9 +209,9 @@ def _refusal(contended: Contended, now: float, part: Part | None) -> ValetError:
         except ValetError as problem:
             return problem
         raise TransientError("the key was changed while it was redeemed")
-    if 4 in contended.rows:
+    if 4 in failed.rows:
         return UnknownObjectError("it was withdrawn or replaced at this moment")
-    return too_often(owner=2 not in contended.rows)
+    return too_often(owner=2 not in failed.rows)
 
 
 def _request(key: Key, stored: Mapping[str, Any] | None, part: Part | None) -> Request:

@@ -16,7 +16,6 @@ decision is a condition on these rows. The index serves the log alone.
 
 from __future__ import annotations
 
-import re
 import secrets
 import time
 import uuid
@@ -27,9 +26,10 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
 
 from recourse import events
-from recourse.store.cursors import cursor_after, listed, started_of
-from recourse.store.items import decode_item, encode, encode_item
-from recourse.transact import Contended, transact
+from recourse.step import AtLeast
+from recourse.store.contention import Backoff, ConditionFailedError
+from recourse.store.expressions import ABSENT, FewerThan, IfAbsent, LessThan, Not
+from recourse.store.table import Table
 from recourse.webhooks.errors import (
     FullError,
     LostLaneError,
@@ -60,7 +60,6 @@ MOST_SECRETS = 4
 KEPT = 30 * 24 * 3600
 """Seconds for which the log, an idle lane and a deleted webhook are kept."""
 TEST = "test#"
-TRIES = 12
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -200,7 +199,6 @@ class Attempt:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-@dataclass(frozen=True)
 class Webhooks:
     """The table of webhooks.
 
@@ -209,12 +207,21 @@ class Webhooks:
         table: The table's name.
         clock: The time, in seconds since 1970.
         sleep: Waits.
+
+    Attributes:
+        table: The table.
+        clock: The same.
     """
 
-    dynamodb: DynamoDBClient
-    table: str
-    clock: Clock = time.time
-    sleep: Callable[[float], None] = time.sleep
+    def __init__(
+        self,
+        dynamodb: DynamoDBClient,
+        table: str,
+        clock: Clock = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.table = Table(dynamodb, table, backoff=Backoff(sleep=sleep))
+        self.clock = clock
 
     # Their owners' side.
 
@@ -241,40 +248,26 @@ class Webhooks:
             dispatched=head,
         )
         try:
-            self._write(
-                self._put(made.row, when="attribute_not_exists(pk)"),
-                self._change(
-                    _owner_pk(owner),
-                    "ADD #webhooks :one",
-                    when="attribute_not_exists(#webhooks) OR size(#webhooks) < :most",
-                    values={":most": MOST_WEBHOOKS},
-                    raw={":one": {"SS": [made.webhook_id]}},
-                ),
+            self.table.transact(
+                [
+                    self.table.put_request(made.row, when=ABSENT),
+                    self.table.update_request(
+                        _owner_pk(owner),
+                        add={"webhooks": {made.webhook_id}},
+                        when=[{"webhooks": ABSENT}, {"webhooks": FewerThan(MOST_WEBHOOKS)}],
+                    ),
+                ]
             )
-        except Contended:
+        except ConditionFailedError:
             raise TooManyWebhooksError(f"one may have {MOST_WEBHOOKS} webhooks") from None
         return made
 
     def of(self, owner: str) -> list[Webhook]:
         """An owner's webhooks, the newest first."""
-        row = self._got(_owner_pk(owner))
-        known = row["webhooks"]["SS"] if "webhooks" in row else []
-        if not known:
-            return []
-        keys: Any = [{"pk": {"S": webhook_pk(one)}} for one in known]
-        rows: list[Any] = []
-        for attempt in range(TRIES):
-            got = self.dynamodb.batch_get_item(
-                RequestItems={self.table: {"Keys": keys, "ConsistentRead": True}}
-            )
-            rows += got["Responses"][self.table]
-            left: Any = got.get("UnprocessedKeys", {})
-            keys = left.get(self.table, {}).get("Keys")
-            if not keys:
-                found = [_webhook(decode_item(row)) for row in rows]
-                return sorted(found, key=lambda one: (one.created_at, one.webhook_id), reverse=True)
-            self.sleep(0.01 * 2**attempt)
-        raise TimeoutError("the table is too busy to be read")
+        known = (self.table.get(_owner_pk(owner)) or {}).get("webhooks", ())
+        rows = self.table.get_many([webhook_pk(one) for one in known])
+        found = [_webhook(row) for row in rows if row]
+        return sorted(found, key=lambda one: (one.created_at, one.webhook_id), reverse=True)
 
     def get(self, webhook_id: str, owner: str | None = None) -> Webhook:
         """A webhook.
@@ -282,25 +275,25 @@ class Webhooks:
         Raises:
             UnknownWebhookError: There is none, or it is not the owner's.
         """
-        row = self._got(webhook_pk(webhook_id))
-        found = _webhook(decode_item(row)) if row else None
+        row = self.table.get(webhook_pk(webhook_id))
+        found = _webhook(row) if row else None
         if found is None or found.status == "DELETED" or owner not in (None, found.owner):
             raise UnknownWebhookError(f"there is no webhook {webhook_id!r}")
         return found
 
     def delete(self, webhook: Webhook) -> None:
         """Take a webhook away: nothing more is delivered to it."""
-        self._write(
-            self._change(
-                webhook_pk(webhook.webhook_id),
-                "SET #status = :deleted, #expires_at = :gone REMOVE #secret, #old_secrets",
-                values={":deleted": "DELETED", ":gone": self._expiry()},
-            ),
-            self._change(
-                _owner_pk(webhook.owner),
-                "DELETE #webhooks :one",
-                raw={":one": {"SS": [webhook.webhook_id]}},
-            ),
+        self.table.transact(
+            [
+                self.table.update_request(
+                    webhook_pk(webhook.webhook_id),
+                    set={"status": "DELETED", "expires_at": self._expiry()},
+                    remove=["secret", "old_secrets"],
+                ),
+                self.table.update_request(
+                    _owner_pk(webhook.owner), discard={"webhooks": {webhook.webhook_id}}
+                ),
+            ]
         )
 
     def rotate(self, webhook: Webhook) -> str:
@@ -309,68 +302,45 @@ class Webhooks:
         Raises:
             UnknownWebhookError: It was deleted meanwhile.
         """
-        for _ in range(TRIES):
+        read: Webhook | None = webhook
+
+        def attempt() -> str:
+            nonlocal read
+            known, read = read or self.get(webhook.webhook_id), None
             now = int(self.clock())
-            old = [{"secret": webhook.secret, "until": now + OVERLAP}]
-            old += [one for one in webhook.old_secrets if one["until"] > now]
+            old = [{"secret": known.secret, "until": now + OVERLAP}]
+            old += [one for one in known.old_secrets if one["until"] > now]
             fresh = new_secret()
-            try:
-                self._write(
-                    self._change(
-                        webhook_pk(webhook.webhook_id),
-                        "SET #secret = :fresh, #old_secrets = :old",
-                        when="#secret = :known",
-                        values={
-                            ":fresh": fresh,
-                            ":old": old[: MOST_SECRETS - 1],
-                            ":known": webhook.secret,
-                        },
-                    )
-                )
-            except Contended:
-                webhook = self.get(webhook.webhook_id)
-            else:
-                return fresh
-        raise TimeoutError("others rotated the secret all the time")
+            self._change(
+                webhook_pk(known.webhook_id),
+                set={"secret": fresh, "old_secrets": old[: MOST_SECRETS - 1]},
+                when={"secret": known.secret},
+            )
+            return fresh
+
+        return self.table.retry(attempt, what=f"webhook {webhook.webhook_id}")
 
     def enable(self, webhook: Webhook, head: int) -> Webhook:
         """Bring a disabled webhook back: it is told what comes after the head of the feed."""
         if webhook.status == "DISABLED":
-            self._write(
-                self._change(
-                    webhook_pk(webhook.webhook_id),
-                    "SET #status = :enabled, #dispatched = :head, #held = :no "
-                    "REMOVE #failing_since, #disabled_at, #disabled_reason",
-                    when="#status <> :deleted",
-                    values={
-                        ":enabled": "ENABLED",
-                        ":head": head,
-                        ":no": False,
-                        ":deleted": "DELETED",
-                    },
-                )
+            self._change(
+                webhook_pk(webhook.webhook_id),
+                set={"status": "ENABLED", "dispatched": head, "held": False},
+                remove=["failing_since", "disabled_at", "disabled_reason"],
+                when={"status": Not("DELETED")},
             )
         return self.get(webhook.webhook_id)
 
     def disable(self, webhook: Webhook, reason: str) -> Webhook | None:
         """Disable a webhook that was enabled, and say how it is now; None where it was not."""
         try:
-            self._write(
-                self._change(
-                    webhook_pk(webhook.webhook_id),
-                    "SET #status = :disabled, #disabled_at = :at, #disabled_reason = :reason "
-                    "ADD #disablings :one",
-                    when="#status = :enabled",
-                    values={
-                        ":disabled": "DISABLED",
-                        ":enabled": "ENABLED",
-                        ":at": self.now(),
-                        ":reason": reason,
-                        ":one": 1,
-                    },
-                )
+            self._change(
+                webhook_pk(webhook.webhook_id),
+                set={"status": "DISABLED", "disabled_at": self.now(), "disabled_reason": reason},
+                add={"disablings": 1},
+                when={"status": "ENABLED"},
             )
-        except Contended:
+        except ConditionFailedError:
             return None
         return self.get(webhook.webhook_id)
 
@@ -382,15 +352,10 @@ class Webhooks:
         Raises:
             BadCursorError: The cursor is none of ours.
         """
-        pages = self.dynamodb.get_paginator("query").paginate(
-            **listed(self.table, "by-webhook", "webhook_id", webhook_id, started_of(cursor)),
-            ScanIndexForward=False,
-            PaginationConfig={"MaxItems": limit + 1},
+        rows, following = self.table.page(
+            "by-webhook", {"webhook_id": webhook_id}, cursor=cursor, limit=limit
         )
-        rows = [decode_item(item) for page in pages for item in page["Items"]]
-        found = [_attempt(row) for row in rows[:limit]]
-        more = len(rows) > limit
-        return found, cursor_after(str(rows[limit - 1]["started"])) if more else None
+        return [_attempt(row) for row in rows], following
 
     # What is to be delivered.
 
@@ -409,43 +374,41 @@ class Webhooks:
             FullError: The lane was empty, and as many others as may have something in them.
             UnknownWebhookError: It was deleted meanwhile.
         """
-        for _ in range(TRIES):
+
+        def attempt() -> bool:
             now = self.lane(webhook.webhook_id, lane)
             if entry["position"] <= now.last:
                 # Whoever put it in may not have come to sending the message.
                 return bool(now.entries)
             writes = [
-                self._change(
+                self.table.update_request(
                     now.pk,
-                    "SET #entries = :entries, #last = :last, #version = :next, #expires_at = :gone",
-                    when="attribute_not_exists(#version) OR #version = :version",
-                    values={
-                        ":entries": [*now.entries, dict(entry)],
-                        ":last": entry["position"],
-                        ":version": now.version,
-                        ":next": now.version + 1,
-                        ":gone": self._expiry(),
+                    set={
+                        "entries": [*now.entries, dict(entry)],
+                        "last": entry["position"],
+                        "version": now.version + 1,
+                        "expires_at": self._expiry(),
                     },
+                    when=[{"version": ABSENT}, {"version": now.version}],
                 )
             ]
             if not now.entries:
                 writes.append(
-                    self._change(
+                    self.table.update_request(
                         webhook_pk(webhook.webhook_id),
-                        "ADD #busy :one",
-                        when="#status <> :deleted AND #busy < :most",
-                        values={":one": 1, ":deleted": "DELETED", ":most": MOST_BUSY},
+                        add={"busy": 1},
+                        when={"status": Not("DELETED"), "busy": LessThan(MOST_BUSY)},
                     )
                 )
             try:
-                self._write(*writes)
-            except Contended as contended:
-                full = 1 in contended.rows and self.get(webhook.webhook_id).busy >= MOST_BUSY
-                if full:
+                self.table.transact(writes)
+            except ConditionFailedError as failed:
+                if 1 in failed.rows and self.get(webhook.webhook_id).busy >= MOST_BUSY:
                     raise FullError(webhook.webhook_id) from None
-            else:
-                return not now.entries
-        raise TimeoutError("others changed the lane all the time")
+                raise
+            return not now.entries
+
+        return self.table.retry(attempt, what=f"lane {lane}")
 
     def move(self, webhook: Webhook, to: int, *, held: bool = False) -> bool:
         """Say up to where the feed was sorted into lanes; whether nobody else had said it.
@@ -455,27 +418,18 @@ class Webhooks:
             to: The position.
             held: Whether there was no room for what comes next. Not said where there is by now.
         """
-        when = "#dispatched = :was" + (" AND #busy >= :most" if held else "")
+        when = {"dispatched": webhook.dispatched} | ({"busy": AtLeast(MOST_BUSY)} if held else {})
         try:
-            self._write(
-                self._change(
-                    webhook_pk(webhook.webhook_id),
-                    "SET #dispatched = :to, #held = :held",
-                    when=when,
-                    values={":was": webhook.dispatched, ":to": to, ":held": held}
-                    | ({":most": MOST_BUSY} if held else {}),
-                )
+            self._change(
+                webhook_pk(webhook.webhook_id), set={"dispatched": to, "held": held}, when=when
             )
-        except Contended:
+        except ConditionFailedError:
             return False
         return True
 
     def lane(self, webhook_id: str, lane: str) -> Lane:
         """A lane; an empty one where it is not there."""
-        row = self._got(lane_pk(webhook_id, lane))
-        if not row:
-            return Lane(webhook_id=webhook_id, lane=lane)
-        known = decode_item(row)
+        known = self.table.get(lane_pk(webhook_id, lane)) or {}
         fields = {name: known[name] for name in Lane.__slots__ if name in known}
         return Lane(webhook_id=webhook_id, lane=lane, **fields)
 
@@ -492,27 +446,25 @@ class Webhooks:
         if slot and not free:
             return None
         chosen = secrets.choice(free) if slot else ""
+        same: dict[str, Any] = {"version": lane.version}
         writes = [
-            self._change(
+            self.table.update_request(
                 lane.pk,
-                "SET #taken_until = :until, #taken_by = :me",
-                when="#version = :version AND "
-                "(attribute_not_exists(#taken_until) OR #taken_until < :now)",
-                values={":until": until, ":me": me, ":version": lane.version, ":now": now},
+                set={"taken_until": until, "taken_by": me},
+                when=[same | {"taken_until": ABSENT}, same | {"taken_until": LessThan(now)}],
             )
         ]
         if slot:
             writes.append(
-                self._change(
+                self.table.update_request(
                     webhook_pk(webhook.webhook_id),
-                    f"SET #slots.#{chosen} = :until",
-                    when=f"#slots.#{chosen} < :now",
-                    values={":until": until, ":now": now},
+                    set={("slots", chosen): until},
+                    when={("slots", chosen): LessThan(now)},
                 )
             )
         try:
-            self._write(*writes)
-        except Contended:
+            self.table.transact(writes)
+        except ConditionFailedError:
             return None
         return self._as(lane, taken_until=until, taken_by=me), chosen
 
@@ -534,44 +486,35 @@ class Webhooks:
         Raises:
             LostLaneError: Somebody else has it by now.
         """
-        for _ in range(TRIES):
-            rest = lane.entries[1:]
+        read: Lane | None = lane
+
+        def attempt_once() -> Lane:
+            nonlocal read
+            now, read = read or self._still(lane), None
+            rest = now.entries[1:]
             mine = keep and bool(rest)
-            taken_until = lane.taken_until if mine else 0
-            writes = [
-                self._change(
-                    lane.pk,
-                    "SET #entries = :rest, #version = :new, #attempts = :none, #first = :none, "
-                    "#next = :none, #taken_until = :until, #expires_at = :gone",
-                    when="#version = :version AND #taken_by = :me",
-                    values={
-                        ":rest": rest,
-                        ":version": lane.version,
-                        ":new": lane.version + 1,
-                        ":none": 0,
-                        ":until": taken_until,
-                        ":me": lane.taken_by,
-                        ":gone": self._expiry(),
-                    },
-                ),
-                self._logged(webhook, attempt),
-                *self._after(webhook, attempt, slot if not mine else "", emptied=not rest),
-            ]
-            try:
-                self._write(*writes)
-            except Contended:
-                lane = self._still(lane)
-            else:
-                return self._as(
-                    lane,
-                    entries=rest,
-                    version=lane.version + 1,
-                    attempts=0,
-                    first=0,
-                    next=0,
-                    taken_until=taken_until,
-                )
-        raise TimeoutError("others changed the lane all the time")
+            changes = {
+                "entries": rest,
+                "version": now.version + 1,
+                "attempts": 0,
+                "first": 0,
+                "next": 0,
+                "taken_until": now.taken_until if mine else 0,
+            }
+            self.table.transact(
+                [
+                    self.table.update_request(
+                        now.pk,
+                        set=changes | {"expires_at": self._expiry()},
+                        when={"version": now.version, "taken_by": now.taken_by},
+                    ),
+                    self._logged(webhook, attempt),
+                    *self._after(webhook, attempt, slot if not mine else "", emptied=not rest),
+                ]
+            )
+            return self._as(now, **changes)
+
+        return self.table.retry(attempt_once, what=f"lane {lane.lane}")
 
     def failed(
         self, webhook: Webhook, lane: Lane, slot: str, attempt: Attempt, at: float, again: float
@@ -590,44 +533,40 @@ class Webhooks:
             LostLaneError: Somebody else has it by now.
         """
         try:
-            self._write(
-                self._change(
-                    lane.pk,
-                    "SET #attempts = :attempts, #first = :first, #next = :again, "
-                    "#taken_until = :none, #expires_at = :gone",
-                    when="#taken_by = :me",
-                    values={
-                        ":attempts": attempt.attempt,
-                        ":first": lane.first or int(at * 1000),
-                        ":again": int(again * 1000),
-                        ":none": 0,
-                        ":me": lane.taken_by,
-                        ":gone": self._expiry(),
-                    },
-                ),
-                self._logged(webhook, attempt),
-                *self._after(webhook, attempt, slot, emptied=False),
+            self.table.transact(
+                [
+                    self.table.update_request(
+                        lane.pk,
+                        set={
+                            "attempts": attempt.attempt,
+                            "first": lane.first or int(at * 1000),
+                            "next": int(again * 1000),
+                            "taken_until": 0,
+                            "expires_at": self._expiry(),
+                        },
+                        when={"taken_by": lane.taken_by},
+                    ),
+                    self._logged(webhook, attempt),
+                    *self._after(webhook, attempt, slot, emptied=False),
+                ]
             )
-        except Contended:
+        except ConditionFailedError:
             raise LostLaneError(lane.pk) from None
 
     def give_back(self, webhook: Webhook, lane: Lane, slot: str) -> None:
         """Give a lane and a slot back that is not delivered from any longer."""
         try:
-            self._write(
-                self._change(
-                    lane.pk,
-                    "SET #taken_until = :none",
-                    when="#taken_by = :me",
-                    values={":none": 0, ":me": lane.taken_by},
-                ),
-                self._change(
-                    webhook_pk(webhook.webhook_id),
-                    f"SET #slots.#{slot} = :none",
-                    values={":none": 0},
-                ),
+            self.table.transact(
+                [
+                    self.table.update_request(
+                        lane.pk, set={"taken_until": 0}, when={"taken_by": lane.taken_by}
+                    ),
+                    self.table.update_request(
+                        webhook_pk(webhook.webhook_id), set={("slots", slot): 0}
+                    ),
+                ]
             )
-        except Contended:
+        except ConditionFailedError:
             raise LostLaneError(lane.pk) from None
 
     # Replays of a range.
@@ -651,22 +590,16 @@ class Webhooks:
             "upto": upto,
             "expires_at": self._expiry(),
         }
-        self._write(self._put(row))
+        self.table.transact([self.table.put_request(row)])
         return replay_id
 
     def planned(self, webhook_id: str, replay_id: str) -> dict[str, Any]:
         """A replay as it was planned, `after` being how far it has come."""
-        return decode_item(self._got(_replay_pk(webhook_id, replay_id)))
+        return self.table.get(_replay_pk(webhook_id, replay_id)) or {}
 
     def come(self, webhook_id: str, replay_id: str, after: int) -> None:
         """Say how far a replay has come."""
-        self._write(
-            self._change(
-                _replay_pk(webhook_id, replay_id),
-                "SET #after = :after",
-                values={":after": after},
-            )
-        )
+        self._change(_replay_pk(webhook_id, replay_id), set={"after": after})
 
     # Rows.
 
@@ -678,23 +611,17 @@ class Webhooks:
         self, webhook: Webhook, attempt: Attempt, slot: str, *, emptied: bool
     ) -> list[TransactWriteItemTypeDef]:
         """What an attempt changes in the webhook's own row, where it changes anything."""
-        put: dict[str, Any] = {}
-        clauses = []
+        changes: dict[str, dict[Any, Any]] = {"set": {}, "add": {"busy": -1} if emptied else {}}
         if slot:
-            clauses.append(f"#slots.#{slot} = :none")
-            put[":none"] = 0
+            changes["set"]["slots", slot] = 0
         if attempt.outcome == "failed" and webhook.failing_since is None:
-            clauses.append("#failing_since = if_not_exists(#failing_since, :now)")
-            put[":now"] = int(self.clock() * 1000)
-        expression = f"SET {', '.join(clauses)}" if clauses else ""
-        if attempt.outcome == "delivered" and webhook.failing_since is not None:
-            expression += " REMOVE #failing_since"
-        if emptied:
-            expression += " ADD #busy :fewer"
-            put[":fewer"] = -1
-        if not expression:
+            changes["set"]["failing_since"] = IfAbsent(int(self.clock() * 1000))
+        ended = attempt.outcome == "delivered" and webhook.failing_since is not None
+        remove = ["failing_since"] if ended else []
+        if not any((remove, *changes.values())):
             return []
-        return [self._change(webhook_pk(webhook.webhook_id), expression.strip(), values=put)]
+        key = webhook_pk(webhook.webhook_id)
+        return [self.table.update_request(key, **changes, remove=remove)]
 
     def _logged(self, webhook: Webhook, attempt: Attempt) -> TransactWriteItemTypeDef:
         # What happens within one millisecond is still in order, and no two rows are the same.
@@ -702,7 +629,7 @@ class Webhooks:
         started = f"{attempt.at}#{noise}"
         row = {name: value for name, value in attempt.view.items() if value is not None}
         row |= {"pk": f"log#{webhook.webhook_id}#{started}", "webhook_id": webhook.webhook_id}
-        return self._put(row | {"started": started, "expires_at": self._expiry()})
+        return self.table.put_request(row | {"started": started, "expires_at": self._expiry()})
 
     def _still(self, lane: Lane) -> Lane:
         """A lane of ours as it is now: more may have come into it.
@@ -721,47 +648,9 @@ class Webhooks:
     def _expiry(self) -> int:
         return int(self.clock()) + KEPT
 
-    def _got(self, pk: str) -> dict[str, Any]:
-        got: Any = self.dynamodb.get_item(
-            TableName=self.table, Key={"pk": {"S": pk}}, ConsistentRead=True
-        )
-        found: dict[str, Any] = got.get("Item", {})
-        return found
-
-    def _write(self, *operations: TransactWriteItemTypeDef) -> None:
-        transact(self.dynamodb, operations, self.sleep)
-
-    def _put(self, row: Mapping[str, Any], *, when: str | None = None) -> TransactWriteItemTypeDef:
-        put: Any = {"TableName": self.table, "Item": encode_item(row)}
-        if when:
-            put["ConditionExpression"] = when
-        return {"Put": put}
-
-    def _change(
-        self,
-        pk: str,
-        expression: str,
-        *,
-        when: str = "",
-        values: Mapping[str, Any] | None = None,
-        raw: Mapping[str, Any] | None = None,
-    ) -> TransactWriteItemTypeDef:
-        """Changes a row; attributes are written with a number sign, and stand for themselves."""
-        encoded = {name: encode(value) for name, value in (values or {}).items()} | (
-            dict(raw) if raw else {}
-        )
-        update: Any = {
-            "TableName": self.table,
-            "Key": {"pk": {"S": pk}},
-            "UpdateExpression": expression,
-        }
-        if when:
-            update["ConditionExpression"] = when
-        if names := re.findall(r"#(\w+)", f"{expression} {when}"):
-            update["ExpressionAttributeNames"] = {f"#{name}": name for name in names}
-        if encoded:
-            update["ExpressionAttributeValues"] = encoded
-        return {"Update": update}
+    def _change(self, pk: str, **change: Any) -> None:
+        """Change one row, as a transaction: it waits for those of others."""
+        self.table.transact([self.table.update_request(pk, **change)])
 
 
 def moment(seconds: float) -> str:

@@ -131,9 +131,7 @@ def test_a_cursor_that_cannot_be_is_a_clear_problem(
     for text in ("", "garbage", "%00", cursor_of(who.subject, 3)):
         problem(who("GET", f"/events?after={text}"), 400, "bad-cursor")
     problem(who("GET", f"/events?after={cursor_of('ravi', 1)}"), 400, "foreign-cursor")
-    feed._dynamodb.delete_item(
-        TableName="feed", Key={"pk": {"S": f"feed#{who.subject}"}, "position": {"N": "1"}}
-    )
+    feed._table.delete((f"feed#{who.subject}", 1))
     later = time.time() + UNSETTLED.total_seconds() + 2
     monkeypatch.setattr("recourse.feed.time.time", lambda: later)
     expired = who("GET", f"/events?after={cursor_of(who.subject, 0)}")

@@ -17,6 +17,7 @@ from recourse.events.relay import PublishError, relay
 from recourse.feed import NeverFedError
 from recourse.saga import Coordination
 from recourse.step import TransientError
+from recourse.store.contention import ContentionError
 from recourse.store.items import encode_item
 from tests.events import event
 from tests.integration.large import BEFORE, LARGE, STEPS, asked
@@ -294,10 +295,10 @@ def test_a_saga_that_can_never_be_fed_is_set_aside_and_the_others_are_fed() -> N
 
 def test_a_saga_that_cannot_be_fed_now_is_tried_again_after_the_others() -> None:
     naps: list[float] = []
-    feeds = Feeds(TimeoutError("others"), times=3)
+    feeds = Feeds(ContentionError("others"), times=3)
     feed_function.take(feeds, ROWS, never_lost, sleep=naps.append)  # type: ignore[arg-type]
     assert feeds.fed == {"good", "other", "bad"} and len(naps) == 1
-    feeds = Feeds(TimeoutError("others"))
+    feeds = Feeds(ContentionError("others"))
     with pytest.raises(ExceptionGroup):
         feed_function.take(feeds, ROWS, never_lost, patience=0)  # type: ignore[arg-type]
     assert feeds.fed == {"good", "other"}

@@ -18,6 +18,7 @@ from recourse.ids import SagaId
 from recourse.ledger import UNDER_WAY, Ledger, Record, _row
 from recourse.listing import BY_STATUS, SHARDS
 from recourse.projection import STATUSES
+from recourse.store.contention import ContentionError
 from recourse.store.items import encode, encode_item
 from tests.integration.trips import TRIP, stock
 from tests.moto.capacity import Meter, metered
@@ -203,8 +204,8 @@ def test_rows_that_a_throttled_table_leaves_out_are_asked_for_again(
     assert len(ledger.page(owner="asha")[0]) == 3
     nothing = {"Responses": {}, "UnprocessedKeys": {LEDGER: {"Keys": [{"pk": {"S": "x"}}]}}}
     monkeypatch.setattr(place.dynamodb, "batch_get_item", lambda RequestItems: nothing)
-    monkeypatch.setattr("recourse.ledger.time.sleep", lambda seconds: None)
-    with pytest.raises(TimeoutError, match="1 rows of the ledger could not be read"):
+    monkeypatch.setattr("recourse.store.contention.time.sleep", lambda seconds: None)
+    with pytest.raises(ContentionError, match=f"1 rows of {LEDGER} could not be read"):
         ledger.page(owner="asha")
 
 

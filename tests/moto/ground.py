@@ -59,7 +59,8 @@ from recourse.runtime import StepRunner
 from recourse.saga import Coordination, Saga, Step
 from recourse.step import Document, TransientError
 from recourse.store.aws import client
-from recourse.store.items import decode_item, request
+from recourse.store.items import decode_item
+from recourse.store.table import Table
 from recourse.sweeper import LEASE, Sweeper
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
@@ -237,9 +238,8 @@ class Ground:
         row = self.row(holding.service, holding.key(thing))
         writes = holding.change(thing, row, body)
         assert writes is not None
-        self.dynamodb.transact_write_items(
-            TransactItems=[request(holding.service, write) for write in writes]
-        )
+        table = Table(self.dynamodb, holding.service)
+        table.transact([table.write_request(write) for write in writes])
         self.stock[kind, thing] = body
 
     def held(self, kind: str, thing: str) -> dict[str, Any]:

@@ -32,7 +32,8 @@ from recourse.inbox import Inbox
 from recourse.queues import SourceQueue
 from recourse.step import TransientError
 from recourse.store.aws import client
-from recourse.store.items import put_if_absent
+from recourse.store.expressions import ABSENT
+from recourse.store.table import Table
 from tests.moto import streams, transactions
 from tests.moto.feeding import TABLE as FEED
 from tests.moto.feeding import _make_table as make_feed
@@ -243,6 +244,7 @@ class Application:
         self._poison = poison
         self._in_order = in_order
         self._inbox = Inbox(bed.dynamodb, "inbox")
+        self._effects = Table(bed.dynamodb, "inbox")
         self._chance = random.Random(5)
         self._dies = {2: "before", 5: "after", 8: "before", 11: "after"}
         self.arrived: list[Mapping[str, Any]] = []
@@ -269,7 +271,7 @@ class Application:
             raise FailedError("by chance")
         if self._in_order and told["sequence"] > 1 + self._last(told["subject"]):
             raise TransientError("one before it has not come yet")
-        effect = put_if_absent("inbox", {"pk": f"effect#{told['id']}"})
+        effect = self._effects.put_request({"pk": f"effect#{told['id']}"}, when=ABSENT)
         if self._inbox.once(told["id"], effect):
             self.effects.append(told)
         if dies == "after":

@@ -19,8 +19,8 @@ from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.s3.models import s3_backends
 
 from recourse.store.aws import is_passing
+from recourse.store.contention import TRIES, ContentionError
 from recourse.store.items import decode_item
-from recourse.transact import TRIES
 from recourse.valet.errors import ValetError
 from recourse.valet.issue import LENT
 from recourse.valet.keys import By, key_of, key_pk, object_pk
@@ -175,7 +175,7 @@ def outcome(desk: Desk, deed: Deed) -> str:
     """How a deed comes out, as its caller sees it: a status, and of a problem its kind."""
     try:
         answer = deed(desk)
-    except (TimeoutError, BotoCoreError):
+    except (ContentionError, BotoCoreError):
         return NOT_NOW
     except ClientError as problem:
         assert is_passing(problem), problem

@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from recourse.store.aws import THROTTLE_CODES
+from recourse.store.contention import ContentionError
 from recourse.valet import keys as keys_module
 from recourse.valet.keys import KEY_RATE, MINUTE
 from recourse.valet.objects import URL_LIFE
@@ -341,7 +342,7 @@ def test_redeeming_is_one_read_and_one_write(valet: Ground) -> None:
     ("error", "status", "kind"),
     [
         (EndpointConnectionError(endpoint_url="x"), 503, "try-again"),
-        (TimeoutError(), 503, "try-again"),
+        (ContentionError("others"), 503, "try-again"),
         *(
             (
                 ClientError(
@@ -379,7 +380,7 @@ def test_what_is_our_fault_is_said_to_be(
         raise error
 
     monkeypatch.setattr("lambdas.valet.logger.exception", lambda *_: None)
-    monkeypatch.setattr(type(valet.keys), "rows", fail)
+    monkeypatch.setattr(type(valet.keys.table), "get_many", fail)
     problem(valet.redeem(key["token"]), status, kind)
 
 

@@ -381,7 +381,7 @@ def test_an_upload_that_was_begun_for_a_key_that_is_not_issued_is_aborted(
             "sha256": sha256(BODY),
         },
     }
-    valet.keys.write(valet.keys.rate("owner#asha", 1))
+    valet.keys.table.transact([valet.keys.rate("owner#asha", 1)])
     problem(valet.call("POST", "/valet-keys", asked), 429, "too-often")
     assert uploads(valet) == []
 

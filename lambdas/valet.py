@@ -49,13 +49,8 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         if isinstance(error, BadTokenError):
             # There is no key whose audit trail it could be in.
             logger.warning("a token that is none of ours, from %s: %s", _address(event), error)
-<<<<<<< HEAD
         return _problem(error)
-    except (TransientError, BotoCoreError, TimeoutError) as error:
-=======
-        return _problem(error.kind, error.status, error.title, str(error), error.field or "")
     except (TransientError, BotoCoreError) as error:
->>>>>>> table
         return _try_again(error)
     except ClientError as error:
         if is_passing(error):

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import random
-import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,7 +24,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from recourse.events import KEPT, Event, expiry
-from recourse.events import KEPT, expiry
 from recourse.step import AtLeast, Item
 from recourse.store.contention import InvalidItemError
 from recourse.store.cursors import BadCursorError
@@ -177,52 +174,22 @@ class Feed:
             How many were new.
 
         Raises:
-<<<<<<< HEAD
             NeverFedError: DynamoDB will never take them, or one has no sequence.
-            TimeoutError: Others appended to the same feed all the time, or its table is throttled.
-        """
-        return sum(self._append(owner, batch) for batch in _batches(events))
-
-    def _append(self, owner: str, events: Sequence[Event]) -> int:
-        for attempt in range(TRIES):
-            head, _ = self._head(owner)
-            known = self._known({event.saga_id for event in events})
-            new = [event for event in events if _sequence(event) > known[event.saga_id]]
-            if not new:
-                return 0
-            come = {event.saga_id: _sequence(event) for event in new}
-            writes = [
-                self._advance(_key(owner), head, head + len(new)),
-                *(self._advance(_saga(saga), known[saga], last) for saga, last in come.items()),
-                *(self._row(owner, position, one) for position, one in enumerate(new, head + 1)),
-            ]
-            try:
-                self._dynamodb.transact_write_items(TransactItems=writes)
-                return len(new)
-            except self._dynamodb.exceptions.TransactionCanceledException as cancelled:
-                reasons: list[Any] = cancelled.response["CancellationReasons"]
-                for reason in reasons:
-                    if reason.get("Code") == "ValidationError":
-                        raise NeverFedError(reason.get("Message")) from None
-                time.sleep(random.uniform(0, 0.01 * 2 ** min(attempt, 6)))
-        raise TimeoutError(f"others appended to the same feed {TRIES} times in a row")
-=======
-            NeverFedError: DynamoDB will never take them.
             ContentionError: Others appended to the same feed all the time, or its table is
                 throttled.
         """
         return sum(
             self._table.retry(partial(self._append, owner, batch), what="the feed")
-            for batch in _batches(told)
+            for batch in _batches(events)
         )
 
-    def _append(self, owner: str, told: Sequence[Mapping[str, Any]]) -> int:
+    def _append(self, owner: str, events: Sequence[Event]) -> int:
         head, _ = self._head(owner)
-        known = self._known({one["subject"] for one in told})
-        new = [one for one in told if one["sequence"] > known[one["subject"]]]
+        known = self._known({event.saga_id for event in events})
+        new = [event for event in events if _sequence(event) > known[event.saga_id]]
         if not new:
             return 0
-        come = {one["subject"]: one["sequence"] for one in new}
+        come = {event.saga_id: _sequence(event) for event in new}
         writes = [
             self._advance(_key(owner), head, head + len(new)),
             *(self._advance(_saga(saga), known[saga], last) for saga, last in come.items()),
@@ -233,7 +200,6 @@ class Feed:
         except InvalidItemError as problem:
             raise NeverFedError(str(problem)) from None
         return len(new)
->>>>>>> table
 
     def _advance(self, key: str, was: int, head: int) -> TransactWriteItemTypeDef:
         """The request to move a head on, where it is still what it was."""
@@ -242,33 +208,15 @@ class Feed:
 
     def _row(self, owner: str, position: int, event: Event) -> TransactWriteItemTypeDef:
         """The request to write an event; nobody else writes there, for the head is ours."""
-<<<<<<< HEAD
-        row = {
-            "pk": _key(owner),
-            "position": position,
-            "event": event.to_json(),
-            "owner": owner,
-            "saga_id": event.saga_id,
-            "expires_at": expiry(),
-        }
-        return {"Put": {"TableName": self._table, "Item": encode_item(row)}}
-
-    def _head(self, owner: str) -> tuple[int, Mapping[str, Any]]:
-        got = self._dynamodb.get_item(
-            TableName=self._table,
-            Key={"pk": {"S": _key(owner)}, "position": {"N": "0"}},
-            ConsistentRead=True,
-=======
         return self._table.put_request(
             {
                 "pk": _key(owner),
                 "position": position,
-                "event": _text(told),
+                "event": event.to_json(),
                 "owner": owner,
-                "saga_id": told["subject"],
+                "saga_id": event.saga_id,
                 "expires_at": expiry(),
             }
->>>>>>> table
         )
 
     def _head(self, owner: str) -> tuple[int, Item]:

@@ -206,7 +206,6 @@ class Ledger:
         Raises:
             KeyReusedError: It was recorded before with another body or coordination.
         """
-<<<<<<< HEAD
         event = Event.started(
             record.saga_id,
             record.saga,
@@ -215,36 +214,16 @@ class Ledger:
             carried=record.input(self.sagas[record.saga]) if record.is_choreographed else None,
         )
         record = replace(record, entered=[replace(event.public(), sequence=1)])
-        outbox = put_if_absent(self._table, outbox_row(event))
-        try:
-            self._dynamodb.transact_write_items(
-                TransactItems=[put_if_absent(self._table, _row(record)), outbox]
-            )
-            return record, True
-        except self._dynamodb.exceptions.TransactionCanceledException:
-            found = self.get(record.saga_id)
-            if found is None:
-                raise
-=======
-        data: dict[str, Any] = {
-            "business_key": record.business_key,
-            "coordination": record.coordination,
-        }
-        if record.is_choreographed:
-            data["carried"] = record.input(self.sagas[record.saga])
-        told = events.event(record.saga_id, record.saga, "started", **data)
-        row = _row(record) | {"entered": [events.public(told) | {"sequence": 1}]}
-        new = [row, events.outbox_row(told)]
+        new = [_row(record), outbox_row(event)]
 
         def attempt() -> tuple[Record, bool]:
             try:
                 self._table.transact([self._table.put_request(one, when=ABSENT) for one in new])
-                return _record(row), True
+                return record, True
             except ConditionFailedError:
                 found = self.get(record.saga_id)
                 if found is None:
                     raise
->>>>>>> table
             if found.body != record.body:
                 raise KeyReusedError("another request")
             if not any_coordination and found.coordination != record.coordination:
@@ -358,21 +337,12 @@ class Ledger:
         They go through the outbox, in rows of their own, to whoever listens, for the ledger is not
         the only one who may have missed them; to all others they are duplicates.
         """
-<<<<<<< HEAD
         retold_at = now()
         for event in events:
             row = outbox_row(event)
             row["pk"] += f"#{retold_at}"
-            self._dynamodb.put_item(TableName=self._table, Item=encode_item(row))
-        return self.take(saga_id, events, retold_at=retold_at)
-=======
-        now = events.now()
-        for one in told:
-            row = events.outbox_row(one)
-            row["pk"] += f"#{now}"
             self._table.put(row)
-        return self.take(saga_id, told, retold_at=now)
->>>>>>> table
+        return self.take(saga_id, events, retold_at=retold_at)
 
     def stuck_step(self, record: Record, step: str) -> StuckStep | None:
         """What there is to resolve of a step."""

@@ -199,21 +199,8 @@ class Listener:
 
     def _count(self, event: Event, step: Step, trigger: Trigger) -> int:
         """Count a try that has begun or failed; how many that makes."""
-<<<<<<< HEAD
-        row = self._note(
-            event,
-            step,
-            trigger,
-            UpdateExpression="ADD tries :one SET expires_at = :expires_at",
-            ExpressionAttributeValues={
-                ":one": encode(1),
-                ":expires_at": encode(expiry()),
-            },
-        )
-=======
-        gone = {"expires_at": events.expiry()}
-        row = self._note(told, step, cue, set=gone, add={"tries": 1})
->>>>>>> table
+        gone = {"expires_at": expiry()}
+        row = self._note(event, step, trigger, set=gone, add={"tries": 1})
         return int(row["tries"])
 
     def _joined(self, step: Step, event: Event, trigger: Trigger) -> Mapping[str, Any] | None:
@@ -228,44 +215,18 @@ class Listener:
         if len(trigger.sources) < 2:
             return results
         # Results that several bring are the same, so the row holds each of them once.
-<<<<<<< HEAD
-        named = {"#source": f"from#{event.step}", "#expires_at": "expires_at"}
-        values = {":source": True, ":expires_at": expiry()}
-        for number, (name, result) in enumerate(results.items()):
-            named[f"#{number}"], values[f":{number}"] = f"result#{name}", result
-        row = self._note(
-            event,
-            step,
-            trigger,
-            UpdateExpression="SET " + ", ".join(f"{name} = :{name[1:]}" for name in named),
-            ExpressionAttributeNames=named,
-            ExpressionAttributeValues={name: encode(value) for name, value in values.items()},
-        )
-        if any(f"from#{source}" not in row for source in trigger.sources):
-=======
         brought = {f"result#{name}": result for name, result in results.items()}
-        heard = {f"from#{data['step']}": True, "expires_at": events.expiry()}
-        row = self._note(told, step, cue, set=heard | brought)
-        if any(f"from#{source}" not in row for source in cue.sources):
->>>>>>> table
+        heard = {f"from#{event.step}": True, "expires_at": expiry()}
+        row = self._note(event, step, trigger, set=heard | brought)
+        if any(f"from#{source}" not in row for source in trigger.sources):
             return None
         kept = ((name.partition("#"), value) for name, value in sorted(row.items()))
         return {name: value for (kind, _, name), value in kept if kind == "result"}
 
     def _note(self, event: Event, step: Step, trigger: Trigger, **change: Any) -> Mapping[str, Any]:
         """Change the row in which a step keeps what it has heard of a saga; the row then."""
-<<<<<<< HEAD
-        noted = self._dynamodb.update_item(
-            TableName=self._table,
-            Key={"pk": {"S": f"inbox#{event.saga_id}#{step.name}#{trigger.side}"}},
-            ReturnValues="ALL_NEW",
-            **change,
-        )
-        return decode_item(noted["Attributes"])
-=======
-        key = f"inbox#{told['subject']}#{step.name}#{cue.side}"
+        key = f"inbox#{event.saga_id}#{step.name}#{trigger.side}"
         return Table(self._dynamodb, self._table).update(key, **change)
->>>>>>> table
 
     def _task(
         self,

@@ -32,21 +32,10 @@ def park(
     Returns:
         The types of the events.
     """
-<<<<<<< HEAD
     events = list(_events(saga, task, timescale))
-    dynamodb.transact_write_items(
-        TransactItems=[
-            {"Put": {"TableName": table, "Item": encode_item(outbox_row(event))}}
-            for event in events
-        ]
-    )
-    return [event.type for event in events]
-=======
-    told = list(_told(saga, task, timescale))
     outbox = Table(dynamodb, table)
-    outbox.transact([outbox.put_request(events.outbox_row(one)) for one in told])
-    return [one["type"] for one in told]
->>>>>>> table
+    outbox.transact([outbox.put_request(outbox_row(event)) for event in events])
+    return [event.type for event in events]
 
 
 def _events(saga: Saga, task: Mapping[str, Any], timescale: float) -> Iterator[Event]:

@@ -14,11 +14,11 @@ from lambdas.api import http
 from lambdas.api.routes import Answer, Operation, Parameter, Routes, Sample
 from recourse.problems import ProblemError, invalid
 from recourse.step import Item
-from recourse.store.items import decode_item, request
+from recourse.store.contention import ContentionError
+from recourse.store.table import Table
 from services.holdings import HOLDINGS, AccountBody, CountedBody
 from statemachines.fields import is_id
 
-PUT_TRIES = 10
 LONGEST_ID = 128
 routes = Routes("Holdings", "What the services hold, and what of it is free")
 
@@ -63,14 +63,12 @@ def _id(kind: str) -> Parameter:
     return Parameter("id", "the id", where="path", required=True, example=example)
 
 
+def _table(kind: str) -> Table:
+    return Table(kit.dynamodb(), kit.service_tables()[HOLDINGS[kind].service])
+
+
 def _row(kind: str, thing: str) -> Item | None:
-    holding = HOLDINGS[kind]
-    got = kit.dynamodb().get_item(
-        TableName=kit.service_tables()[holding.service],
-        Key={"pk": {"S": holding.key(thing)}},
-        ConsistentRead=True,
-    )
-    return decode_item(got["Item"]) if "Item" in got else None
+    return _table(kind).get(HOLDINGS[kind].key(thing))
 
 
 def _holding(kind: str) -> None:
@@ -135,16 +133,18 @@ def put_holding(kind: str, thing: str) -> Response[str]:
         )
     holding = HOLDINGS[kind]
     body = http.body(routes.current_event, holding.body)
-    table = kit.service_tables()[holding.service]
-    dynamodb = kit.dynamodb()
-    for _ in range(PUT_TRIES):
+    table = _table(kind)
+
+    def attempt() -> bool:
         row = _row(kind, thing)
         writes = holding.change(thing, row, body)
         if writes is None:
             raise ProblemError("in-use", "what is held and confirmed, or its currency, forbids it")
-        try:
-            dynamodb.transact_write_items(TransactItems=[request(table, one) for one in writes])
-        except dynamodb.exceptions.TransactionCanceledException:
-            continue
-        return http.answer(200 if row else 201, holding.show(_row(kind, thing) or {}))
-    raise ProblemError("try-again", "others keep changing it")
+        table.transact([table.write_request(one) for one in writes])
+        return row is None
+
+    try:
+        is_new = table.retry(attempt, what=f"{holding.noun} {thing!r}")
+    except ContentionError:
+        raise ProblemError("try-again", "others keep changing it") from None
+    return http.answer(201 if is_new else 200, holding.show(_row(kind, thing) or {}))

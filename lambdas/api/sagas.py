@@ -218,7 +218,7 @@ def show(saga_id: str) -> Response[str]:
     view = _view(record)
     try:
         view["links"] |= valet.links(event, http.caller(event, "sagas:read"), record)
-    except (TransientError, BotoCoreError, ClientError, TimeoutError):
+    except (TransientError, BotoCoreError, ClientError):
         # The saga is what was asked for; whoever looks again gets the links as well.
         logger.exception("no links to documents", extra={"saga_id": record.saga_id})
     return http.answer(200, view, headers=headers)

@@ -18,8 +18,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from recourse.events import Event, error
 from recourse.ids import SagaId
-from recourse.ledger import TRIES, KeyReusedError, Ledger, NothingToResolveError, Record
-from recourse import events
 from recourse.ledger import KeyReusedError, Ledger, NothingToResolveError, Record
 from recourse.saga import Saga, Step, Together, request_model
 from recourse.store.aws import is_passing
@@ -267,13 +265,8 @@ def test_what_is_always_overtaken_is_given_up_and_says_so(
         calls.answered(overtaken, "PutItem", times=TRIES) as hit,
         pytest.raises(ContentionError, match=f"saga s1: a row has changed .* {TRIES} times"),
     ):
-<<<<<<< HEAD
         place.ledger.put_off(S1, not_before="t2")
-    assert (len(hit), len(naps), sum(naps) < 5) == (TRIES, TRIES, True)
-=======
-        place.ledger.put_off("s1", not_before="t2")
     assert (len(hit), len(naps), sum(naps) < 5) == (TRIES, TRIES - 1, True)
->>>>>>> table
     assert table(place) == before
     with calls.answered(overtaken, "PutItem", times=TRIES - 1):
         assert place.ledger.put_off(S1, not_before="t2").not_before == "t2"

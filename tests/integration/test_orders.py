@@ -105,7 +105,7 @@ def test_scarce_stock_is_never_oversold_nor_reserved_in_part(shop: Ground) -> No
     )
 
     def ask(number: int) -> str:
-        saga = {"id": f"scarce-{number}", "name": "order", "owner": "asha"}
+        saga = {"id": f"{number:032x}", "name": "order", "owner": "asha"}
         saga |= {"business_key": "o", "started_at": "2026-01-01T00:00:00.000Z"}
         lines = request(*pairs[number % len(pairs)])["lines"]
         task = {"saga": saga, "step": "inventory", "phase": "action", "role": "compensable"}
@@ -120,7 +120,7 @@ def test_scarce_stock_is_never_oversold_nor_reserved_in_part(shop: Ground) -> No
     assert set(answers) == {"reserved", "StockUnavailableError"}
     held: Counter[str] = Counter()
     for number, answer in enumerate(answers):
-        booking = shop.row("inventory", f"booking#scarce-{number}#inventory")
+        booking = shop.row("inventory", f"booking#{number:032x}#inventory")
         assert (booking is not None) == (answer == "reserved")
         if booking:
             assert booking["things"] == {f"item#{sku}": 1 for sku in pairs[number % len(pairs)]}

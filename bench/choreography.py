@@ -17,7 +17,8 @@ from cli.api import Api
 from local import LOCAL
 from local.cloud import EVERY_SCOPE, LocalCloud
 from recourse.choreography import listeners
-from recourse.saga import Coordination, Saga
+from recourse.declaration import Coordination
+from recourse.saga import Saga
 from statemachines import SAGAS
 from statemachines.travel_booking import TRAVEL_BOOKING
 from tests.moto.ground import LEDGER, Ground, ground

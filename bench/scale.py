@@ -29,8 +29,8 @@ from bench.apart import apart
 from bench.figures import Figure, say
 from bench.samples import sample, things
 from local import ROOT
+from recourse.declaration import Coordination
 from recourse.events import Event
-from recourse.saga import Coordination
 from recourse.tally import OUTCOMES, Tally
 from statemachines.travel_booking import TRAVEL_BOOKING
 from tests.moto.capacity import Meter, Partition, Use, metered

@@ -23,8 +23,8 @@ from local import LOCAL, ROOT
 from local.cloud import EVERY_SCOPE, LocalCloud, LocalCloudError
 from local.deploy import DeployError
 from local.emulator import EmulatorError
+from recourse.declaration import Coordination
 from recourse.events import Event
-from recourse.saga import Coordination
 
 SAMPLES = ROOT / "samples"
 THINGS = ("/flights/AI-202", "/hotels/taj-delhi", "/cars/del-compact")

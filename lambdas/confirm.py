@@ -9,10 +9,11 @@ from aws_lambda_powertools import Logger
 
 from lambdas import kit, settings
 from lambdas.batch import Batch
+from recourse.declaration import Step
 from recourse.events import Event
 from recourse.queues import SourceQueue
 from recourse.runtime import StepRunner
-from recourse.saga import Saga, Step
+from recourse.saga import Saga
 
 logger = Logger()
 

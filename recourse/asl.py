@@ -29,8 +29,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from recourse.declaration import FORWARD, PASSING, THROTTLED, Retry, Step
 from recourse.failures import THROTTLES, TRANSIENT
-from recourse.saga import FORWARD, PASSING, THROTTLED, Retry, Saga, Step
+from recourse.saga import Saga
 
 COMPENSATED = "Compensated"
 PARKED = "Parked"

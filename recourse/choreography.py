@@ -21,8 +21,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from recourse.declaration import Step
 from recourse.events import Event
-from recourse.saga import Saga, Step
+from recourse.saga import Saga
 
 Side = Literal["action", "undo"]
 STARTED = "started"

@@ -16,9 +16,9 @@ from typing import Any, Literal, get_args, get_origin
 from uuid import UUID
 
 from recourse.asks import UnmadeError, fields_made
+from recourse.declaration import Step
 from recourse.hints import UNIONS, bare, fields_of, is_required, types_of
 from recourse.request import without_none
-from recourse.saga import Step
 
 Pairs = frozenset[tuple[Any, Any]]
 AS_TEXT = (date, time, timedelta, UUID, Decimal)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from recourse.declaration import Coordination
 from recourse.events import Event, now, outbox_row
 from recourse.ids import SagaId
 from recourse.listing import (
@@ -29,7 +30,7 @@ from recourse.listing import (
     with_owner_key,
 )
 from recourse.projection import STATUSES, SagaHistory, Status, StuckStep, enter, stuck_step
-from recourse.saga import Coordination, Saga
+from recourse.saga import Saga
 from recourse.store.contention import Backoff, ConditionFailedError
 from recourse.store.cursors import cursor_after, started_of
 from recourse.store.expressions import ABSENT, PRESENT

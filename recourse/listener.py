@@ -31,6 +31,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from recourse.choreography import Trigger, trigger
+from recourse.declaration import Step
 from recourse.events import Event, UnreadableError, expiry, moment
 from recourse.events.event import saga_id_of
 from recourse.failures import may_pass
@@ -38,7 +39,7 @@ from recourse.limits import cut
 from recourse.park import park
 from recourse.queues import SourceQueue, backoff, words
 from recourse.runtime import StepRunner
-from recourse.saga import Saga, Step
+from recourse.saga import Saga
 from recourse.step import Refusal, StepCancelledError, TransientError
 from recourse.store.table import Table
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from recourse.barrier import marker_key
+from recourse.declaration import Step
 from recourse.events import Event
 from recourse.ledger import Record
-from recourse.saga import Saga, Step
+from recourse.saga import Saga
 from recourse.step import Item, StepCancelledError
 from recourse.store.table import Table
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from recourse.declaration import Step
 from recourse.events import Event, outbox_row
 from recourse.failures import own_failure, passes, understand
-from recourse.saga import Saga, Step
+from recourse.saga import Saga
 from recourse.store.table import Table
 
 if TYPE_CHECKING:

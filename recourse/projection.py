@@ -22,8 +22,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from recourse.declaration import Step
 from recourse.events import Event
-from recourse.saga import Saga, Step
+from recourse.saga import Saga
 
 Status = Literal["RUNNING", "COMPENSATING", "SUCCEEDED", "COMPENSATED", "COMPENSATION_FAILED"]
 STATUSES: tuple[Status, ...] = (

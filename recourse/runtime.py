@@ -47,7 +47,7 @@ from recourse.step import (
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
-    from recourse.saga import Role
+    from recourse.declaration import Role
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Le, Predicate
 
 from recourse.money import is_currency
-from recourse.saga import request_model
+from recourse.request import request_model
 from recourse.step import Item, Put, Update
 from services import counted, payments
 

@@ -4,7 +4,9 @@ from typing import Annotated
 
 from annotated_types import Ge, Le, Len, Predicate
 
-from recourse.saga import Saga, Step, request_model
+from recourse.declaration import Step
+from recourse.request import request_model
+from recourse.saga import Saga
 from services import inventory, invoices, payments
 from statemachines.fields import Payer, Person, is_id
 

@@ -14,7 +14,7 @@ from infra.components.function import HandlerFunction
 from infra.components.rights import READ, WRITE, explain, use_key, use_table, wildcard
 from infra.components.tables import OutboxTable
 from infra.stage import Stage
-from recourse.saga import Step
+from recourse.declaration import Step
 
 
 class StepFunction(HandlerFunction):

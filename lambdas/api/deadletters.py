@@ -14,7 +14,7 @@ from lambdas import kit
 from lambdas.api import http
 from lambdas.api.routes import Answer, Operation, Page, Routes
 from recourse.problems import ProblemError
-from recourse.saga import request_model
+from recourse.request import request_model
 
 TOLD = 20
 """How many reasons and sagas of a dead-letter queue an answer names, the most frequent first."""

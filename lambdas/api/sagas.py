@@ -17,6 +17,7 @@ from lambdas.api import http, valet
 from lambdas.api.parameters import CURSOR, IF_NONE_MATCH, LIMIT, Choice
 from lambdas.api.routes import Answer, OneOf, Operation, Page, Parameter, Routes, Sample
 from recourse import chaos, events, limits
+from recourse.declaration import Coordination
 from recourse.ids import BadSagaIdError, SagaId
 from recourse.ledger import (
     KeyReusedError,
@@ -27,7 +28,8 @@ from recourse.ledger import (
 )
 from recourse.problems import ProblemError, invalid
 from recourse.projection import AT_REST, STATUSES, Status
-from recourse.saga import Coordination, Saga, request_model
+from recourse.request import request_model
+from recourse.saga import Saga
 from recourse.step import TransientError
 from recourse.store.cursors import BadCursorError
 from statemachines import SAGAS

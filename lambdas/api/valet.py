@@ -19,7 +19,7 @@ from lambdas.api import http
 from lambdas.api.parameters import CURSOR, LIMIT
 from lambdas.api.routes import FAILURES, Answer, Operation, Page, Parameter, Routes
 from recourse.problems import ProblemError, invalid
-from recourse.saga import request_model
+from recourse.request import request_model
 from recourse.store.cursors import BadCursorError
 from recourse.valet.issue import LARGEST
 from recourse.valet.keys import By, Key, moment

@@ -21,7 +21,7 @@ from lambdas.api.parameters import CURSOR, LIMIT
 from lambdas.api.routes import Answer, Operation, Page, Routes
 from recourse.events import Event
 from recourse.problems import ProblemError, invalid
-from recourse.saga import request_model
+from recourse.request import request_model
 from recourse.store.cursors import BadCursorError
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recourse.declaration import Coordination
 from recourse.events import KEPT, Event
 from recourse.feed import (
     UNSETTLED,
@@ -26,7 +27,6 @@ from recourse.feed import (
     position_of,
 )
 from recourse.projection import AT_REST
-from recourse.saga import Coordination
 from recourse.store.contention import TRIES, ContentionError
 from recourse.store.cursors import BadCursorError
 from tests.events import event

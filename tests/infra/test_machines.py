@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from recourse.asl import compile_saga
-from recourse.declaration import LONGEST_TIMEOUT
-from recourse.saga import DeclarationError, Saga, Step, request_model
+from recourse.declaration import DeclarationError, Step
+from recourse.request import request_model
+from recourse.saga import Saga
 from recourse.step import Call, Decision, action, undo
+from recourse.step_checks import LONGEST_TIMEOUT
 from services import flights, payments
 from statemachines import SAGAS
 from statemachines.travel_booking import FlightAsk

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from recourse.saga import Saga, Step, Together, request_model
+from recourse.declaration import Step, Together
+from recourse.request import request_model
+from recourse.saga import Saga
 from recourse.step import Call, Decision, Put, Refusal, action, undo
 
 STEPS = ("left", "right", "middle", "decide", "after")

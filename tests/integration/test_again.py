@@ -8,8 +8,8 @@ from typing import Any, get_args
 
 import pytest
 
+from recourse.declaration import Coordination
 from recourse.runtime import StepRunner
-from recourse.saga import Coordination
 from recourse.step import Call, Decision, Refusal, TransientError, action, confirm, undo
 from tests.integration.bench import S1, S2, TABLE, Bench
 from tests.integration.trips import TRIP

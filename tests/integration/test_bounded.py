@@ -12,10 +12,10 @@ from botocore.exceptions import ClientError
 
 from lambdas import feed as feed_function
 from recourse import limits
+from recourse.declaration import Coordination
 from recourse.events import Event
 from recourse.events.relay import PublishError, relay
 from recourse.feed import NeverFedError
-from recourse.saga import Coordination
 from recourse.step import TransientError
 from recourse.store.contention import ContentionError
 from recourse.store.items import encode_item

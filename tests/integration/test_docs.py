@@ -26,7 +26,9 @@ COPIED = (
 
 
 LOUNGE = """
-from recourse.saga import Saga, Step, request_model
+from recourse.saga import Saga
+from recourse.declaration import Step
+from recourse.request import request_model
 from services import invoices, lounges, mails
 from statemachines.fields import Id
 

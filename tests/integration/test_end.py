@@ -10,9 +10,9 @@ from typing import Any, get_args
 import pytest
 
 from recourse import events
+from recourse.declaration import Coordination
 from recourse.events import Event
 from recourse.runs import Runs
-from recourse.saga import Coordination
 from recourse.step import TransientError
 from tests.events import event
 from tests.integration.trips import TRIP, must_agree, stock

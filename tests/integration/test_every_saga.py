@@ -20,9 +20,10 @@ import pytest
 from recourse import sweeper as sweeper_module
 from recourse.chaos import FAULTS, UnknownFaultError, parse
 from recourse.deadletters import SUFFIX
+from recourse.declaration import Coordination
 from recourse.projection import AT_REST
 from recourse.runs import run_name
-from recourse.saga import Coordination, Saga
+from recourse.saga import Saga
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
 from tests.moto.ground import Ground, Mishap

@@ -16,10 +16,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
+from recourse.declaration import Step, Together
 from recourse.events import Event, error
 from recourse.ids import SagaId
 from recourse.ledger import KeyReusedError, Ledger, NothingToResolveError, Record
-from recourse.saga import Saga, Step, Together, request_model
+from recourse.request import request_model
+from recourse.saga import Saga
 from recourse.store.aws import is_passing
 from recourse.store.contention import TRIES, ContentionError
 from recourse.store.items import encode, encode_item

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 
 from recourse.deadletters import deadletters_of
-from recourse.saga import Coordination
+from recourse.declaration import Coordination
 from tests.events import event
 from tests.integration.trips import TRIP, must_agree, stock
 from tests.moto.ground import LEDGER, PARKED, Ground, ground

@@ -11,7 +11,9 @@ from typing import get_args
 
 import pytest
 
-from recourse.saga import Coordination, Saga, Step, Together, request_model
+from recourse.declaration import Coordination, Step, Together
+from recourse.request import request_model
+from recourse.saga import Saga
 from services import cars, flights, hotels
 from statemachines.order import ORDER
 from statemachines.travel_booking import CarAsk, FlightAsk, HotelAsk

@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 
 from recourse.asl import compile_saga
+from recourse.declaration import Step
 from recourse.failures import THROTTLES, TRANSIENT
 from recourse.ids import SagaId
-from recourse.saga import Saga, Step, request_model
+from recourse.request import request_model
+from recourse.saga import Saga
 from recourse.store.items import encode
 from services import flights, hotels, invoices, payments
 from statemachines import SAGAS

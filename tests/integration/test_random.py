@@ -23,8 +23,9 @@ import pytest
 
 from recourse import limits
 from recourse import sweeper as sweeper_module
+from recourse.declaration import Coordination
 from recourse.projection import AT_REST
-from recourse.saga import Coordination, Saga
+from recourse.saga import Saga
 from statemachines import SAGAS
 from tests.integration.large import LARGE, STEPS, asked
 from tests.integration.test_every_saga import (

@@ -12,8 +12,8 @@ from botocore.exceptions import EndpointConnectionError
 from lambdas import kit
 from recourse import deadletters
 from recourse.deadletters import DeadletterQueue, deadletters_of
+from recourse.declaration import Coordination
 from recourse.events.relay import relay
-from recourse.saga import Coordination
 from tests.integration.test_api import PREFIX, asha, fields, nobody, operator, problem
 from tests.integration.trips import TRIP, must_agree, stock
 from tests.moto.ground import LEDGER, Ground, ground

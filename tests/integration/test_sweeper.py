@@ -19,11 +19,11 @@ from lambdas import kit
 from lambdas import sweeper as sweeper_function
 from recourse import events
 from recourse import sweeper as sweeper_module
+from recourse.declaration import Coordination
 from recourse.events import Event
 from recourse.lease import Lease
 from recourse.ledger import Record
 from recourse.runs import Run, Runs
-from recourse.saga import Coordination
 from recourse.step import TransientError
 from recourse.store.items import encode
 from recourse.sweeper import GRACE, HEALING, LEASE, LONGEST_DELAY, RECOVERIES

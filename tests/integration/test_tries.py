@@ -11,7 +11,7 @@ from typing import Any, get_args
 import pytest
 from botocore.exceptions import ClientError
 
-from recourse.saga import PASSING, Coordination
+from recourse.declaration import PASSING, Coordination
 from recourse.step import TransientError
 from recourse.store.aws import THROTTLE_CODES
 from tests.integration.large import LARGE, asked

@@ -43,6 +43,7 @@ from recourse import events
 from recourse.asl import compile_saga
 from recourse.choreography import listeners
 from recourse.deadletters import DeadletterQueue, RestingQueue, deadletters_of
+from recourse.declaration import Coordination, Step
 from recourse.events.relay import relay
 from recourse.failures import reported
 from recourse.ids import SagaId
@@ -56,7 +57,7 @@ from recourse.projection import AT_REST
 from recourse.queues import SourceQueue, set_aside_record
 from recourse.runs import Runs, parse_name, run_name
 from recourse.runtime import StepRunner
-from recourse.saga import Coordination, Saga, Step
+from recourse.saga import Saga
 from recourse.step import Document, TransientError
 from recourse.store.aws import client
 from recourse.store.items import decode_item

@@ -8,8 +8,9 @@ from datetime import timedelta
 from typing import Any, get_args
 
 from recourse import sweeper
+from recourse.declaration import Coordination
 from recourse.projection import AT_REST
-from recourse.saga import Coordination, Saga
+from recourse.saga import Saga
 from recourse.store.items import decode_item
 from statemachines import SAGAS
 from tests.integration.test_every_saga import (

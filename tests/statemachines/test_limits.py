@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from recourse.asl import compile_saga
-from recourse.declaration import LONGEST_NAME, MOST_HISTORY
-from recourse.saga import DeclarationError, Retry, Saga, Step, Together, request_model
+from recourse.checks import MOST_HISTORY
+from recourse.declaration import DeclarationError, Retry, Step, Together
+from recourse.request import request_model
+from recourse.saga import Saga
 from recourse.step import Call, Decision, action, undo
+from recourse.step_checks import LONGEST_NAME
 
 
 @request_model

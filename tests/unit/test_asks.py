@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from recourse.asks import AskError, make
+from recourse.declaration import DeclarationError, Step
 from recourse.fits import misfit
 from recourse.ids import SagaId
-from recourse.saga import DeclarationError, Saga, Step, request_model
+from recourse.request import request_model
+from recourse.saga import Saga
 from recourse.step import Call, Decision, Nothing, action, undo
 
 Sku = NewType("Sku", str)

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from recourse.choreography import Trigger, describe, listeners, trigger, triggers
+from recourse.declaration import Step, Together
 from recourse.events import Event
-from recourse.saga import Saga, Step, Together
+from recourse.saga import Saga
 from recourse.step import Call, Decision, action, undo
 from statemachines import SAGAS
 from tests.events import event as happened

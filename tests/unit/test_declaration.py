@@ -18,15 +18,9 @@ from hypothesis import strategies as st
 
 from recourse.asl import compile_saga
 from recourse.choreography import describe, triggers
-from recourse.saga import (
-    DeclarationError,
-    Retry,
-    Saga,
-    Step,
-    Together,
-    collect,
-    request_model,
-)
+from recourse.declaration import DeclarationError, Retry, Step, Together
+from recourse.request import request_model
+from recourse.saga import Saga, collect
 from recourse.step import Action, Call, Decision, Nothing, Refusal, action, confirm, undo
 from services import flights, hotels
 

@@ -54,7 +54,12 @@ def test_the_function_of_a_step_loads_its_own_service_and_no_declaration() -> No
     )
     loaded = set(ran.stdout.split())
     assert {"recourse.step", "services.flights"} <= loaded
-    assert not loaded & {"recourse.saga", "recourse.request", "recourse.declaration"}
+    assert not loaded & {
+        "recourse.saga",
+        "recourse.request",
+        "recourse.declaration",
+        "recourse.checks",
+    }
     assert {name for name in loaded if name.startswith("services.")} == {
         "services.flights",
         "services.counted",

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
-from recourse.saga import Step
+from recourse.declaration import Step
 from recourse.step import Call, Decision, action, undo
 
 

@@ -11,10 +11,11 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from recourse.barrier import marker_key
 from recourse.events import Event
+from recourse.events.event import StepKind
 from recourse.items import decode_item
 from recourse.ledger import Record
 from recourse.saga import Saga, Step
@@ -134,9 +135,7 @@ class Found:
             outcome = None if undo["outcome"] == "done" else undo["outcome"]
             yield self._event(step, "undone", undo, follows=follows, outcome=outcome)
 
-    def _event(
-        self, step: Step, kind: Literal["done", "failed", "undone"], marker: Item, **data: Any
-    ) -> Event:
+    def _event(self, step: Step, kind: StepKind, marker: Item, **data: Any) -> Event:
         return Event.of_step(
             self.record.saga_id,
             self.saga.name,

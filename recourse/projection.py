@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from recourse.events import Event
+from recourse.events.event import Ending
 from recourse.saga import Saga, Step
 
 Status = Literal["RUNNING", "COMPENSATING", "SUCCEEDED", "COMPENSATED", "COMPENSATION_FAILED"]
@@ -34,7 +35,6 @@ STATUSES: tuple[Status, ...] = (
     "COMPENSATION_FAILED",
 )
 AT_REST = ("SUCCEEDED", "COMPENSATED")
-Ending = Literal["succeeded", "compensated", "compensation_failed"]
 
 
 def enter(

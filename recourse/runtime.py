@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from recourse import chaos, events, limits
 from recourse.barrier import Barrier, MarkerFound, Side, millis
@@ -46,6 +46,7 @@ from recourse.step import (
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
+    from recourse.events.event import StepKind
     from recourse.saga import Role
 
 T = TypeVar("T")
@@ -453,7 +454,7 @@ class StepRunner:
     def _event(
         self,
         task: Task,
-        kind: Literal["done", "failed", "undone"],
+        kind: StepKind,
         *,
         outcome: str | None = None,
         result: Any = None,
@@ -489,7 +490,7 @@ class StepRunner:
         self,
         task: Task,
         barrier: Barrier,
-        kind: Literal["done", "failed"],
+        kind: StepKind,
         *,
         outcome: str = "done",
         decision: Decision | None = None,

@@ -19,9 +19,9 @@ logger = Logger()
 def handler(event: dict[str, Any], context: object) -> None:
     """Tell of each ending; raise where that failed, for Lambda to try again and then set aside."""
     for record in event["Records"]:
-        told = Event.parse(record["Sns"]["Message"])
-        if _notifier().tell(told):
-            logger.info("told", extra={"saga_id": told.saga_id, "event": told.type})
+        ending = Event.parse(record["Sns"]["Message"])
+        if _notifier().tell(ending):
+            logger.info("told", extra={"saga_id": ending.saga_id, "event": ending.type})
 
 
 @cache

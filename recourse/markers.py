@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from recourse.barrier import marker_key
 from recourse.declaration import Step
 from recourse.events import Event
+from recourse.events.event import StepKind
 from recourse.ledger import Record
 from recourse.saga import Saga
 from recourse.step import Item, StepCancelledError
@@ -115,9 +116,7 @@ class Found:
             outcome = None if undo["outcome"] == "done" else undo["outcome"]
             yield self._event(step, "undone", undo, follows=follows, outcome=outcome)
 
-    def _event(
-        self, step: Step, kind: Literal["done", "failed", "undone"], marker: Item, **data: Any
-    ) -> Event:
+    def _event(self, step: Step, kind: StepKind, marker: Item, **data: Any) -> Event:
         return Event.of_step(
             self.record.saga_id,
             self.saga.name,

@@ -24,7 +24,8 @@ from typing import Any, Literal
 
 from recourse.declaration import Step
 from recourse.events import Event
-from recourse.saga import Saga
+from recourse.events.event import Ending
+from recourse.saga import Saga, Step
 
 Status = Literal["RUNNING", "COMPENSATING", "SUCCEEDED", "COMPENSATED", "COMPENSATION_FAILED"]
 STATUSES: tuple[Status, ...] = (
@@ -35,7 +36,6 @@ STATUSES: tuple[Status, ...] = (
     "COMPENSATION_FAILED",
 )
 AT_REST = ("SUCCEEDED", "COMPENSATED")
-Ending = Literal["succeeded", "compensated", "compensation_failed"]
 
 
 def enter(

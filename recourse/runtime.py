@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from recourse import asks, chaos, events, limits
 from recourse.barrier import Barrier, MarkerFound, Side, millis
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
     from recourse.declaration import Role
+    from recourse.events.event import StepKind
+    from recourse.saga import Role
 
 T = TypeVar("T")
 
@@ -461,7 +463,7 @@ class StepRunner:
     def _event(
         self,
         task: Task,
-        kind: Literal["done", "failed", "undone"],
+        kind: StepKind,
         *,
         outcome: str | None = None,
         result: Any = None,
@@ -497,7 +499,7 @@ class StepRunner:
         self,
         task: Task,
         barrier: Barrier,
-        kind: Literal["done", "failed"],
+        kind: StepKind,
         *,
         outcome: str = "done",
         decision: Decision | None = None,

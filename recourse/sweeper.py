@@ -29,13 +29,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from recourse.asl import BLIND, PARKED
 from recourse.deadletters import RestingQueue
 from recourse.events import Event, UnreadableError, error, moment
+from recourse.events.event import StuckKind
 from recourse.lease import Lease
 from recourse.ledger import Ledger, Record
 from recourse.markers import DONE, Markers
@@ -63,7 +64,7 @@ PACE = 0.1
 """Seconds between two DescribeExecutions: Step Functions gives an account some ten a second."""
 
 
-Stuck = tuple[str, Literal["failed", "undo_failed"]]
+Stuck = tuple[str, StuckKind]
 """A step, and what has failed of it."""
 
 
@@ -284,9 +285,7 @@ class Sweeper:
         first = min((saga.rank(step.name) for step in left), default=None)
         return [(step.name, "failed") for step in left if saga.rank(step.name) == first]
 
-    def _stuck(
-        self, record: Record, step: str, kind: Literal["failed", "undo_failed"], why: str
-    ) -> Event:
+    def _stuck(self, record: Record, step: str, kind: StuckKind, why: str) -> Event:
         """That a step waits for an operator, as its own parking would tell it."""
         return Event.parked(
             record.saga_id,

@@ -18,20 +18,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from recourse.events.checks import MALFORMED, UnreadableError, check, unreadable
 from recourse.limits import cut
-from recourse.message import PoisonError
 
 if TYPE_CHECKING:
     from recourse.saga import Saga
 
-STEP_KINDS = ("done", "failed", "undone", "undo_failed")
-SAGA_KINDS = ("started", "succeeded", "compensated", "compensation_failed")
-_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
-"""What reading JSON of any shape raises where it is another one."""
-
-
-class UnreadableError(PoisonError):
-    """A message that is no event: trying again will not make it one."""
+StepKind = Literal["done", "failed", "undone"]
+StuckKind = Literal["failed", "undo_failed"]
+Ending = Literal["succeeded", "compensated", "compensation_failed"]
 
 
 def moment(when: datetime) -> str:
@@ -133,7 +128,7 @@ class Event:
         cls,
         saga_id: str,
         saga: str,
-        kind: Literal["succeeded", "compensated", "compensation_failed"],
+        kind: Ending,
         *,
         run: int | None = None,
     ) -> Event:
@@ -146,7 +141,7 @@ class Event:
         saga_id: str,
         saga: str,
         step: str,
-        kind: Literal["done", "failed", "undone"],
+        kind: StepKind,
         *,
         run: int,
         attempts: int,
@@ -194,7 +189,7 @@ class Event:
         saga_id: str,
         saga: str,
         step: str,
-        kind: Literal["failed", "undo_failed"],
+        kind: StuckKind,
         *,
         run: int,
         attempts: int,
@@ -231,17 +226,16 @@ class Event:
                 data=data,
                 sequence=sequence,
             )
-        except _MALFORMED as problem:
+        except MALFORMED as problem:
             raise UnreadableError(f"this is no event of a saga: {problem!r}") from problem
         if ours != "recourse" or path[:-1] != ([] if step is None else [step]):
-            raise _unreadable(
-                "type", "recourse.<saga>.<kind>, or with the step of its data", said["type"]
-            )
+            right = "recourse.<saga>.<kind>, or with the step of its data before the kind"
+            raise unreadable("type", right, said["type"])
         for name in ("id", "subject", "time"):
             if not isinstance(said[name], str):
-                raise _unreadable(name, "a text", said[name])
+                raise unreadable(name, "a text", said[name])
         if sequence is not None and not isinstance(sequence, int):
-            raise _unreadable("sequence", "a number", sequence)
+            raise unreadable("sequence", "a number", sequence)
         return event
 
     @classmethod
@@ -258,38 +252,12 @@ class Event:
         """
         try:
             said = json.loads(text)
-        except _MALFORMED as problem:
+        except MALFORMED as problem:
             raise UnreadableError(f"this is no event of a saga: {problem!r}") from problem
         event = cls.of(said)
         if sagas is not None:
-            event._check(sagas)
+            check(event, sagas)
         return event
-
-    def _check(self, sagas: Mapping[str, Saga]) -> None:
-        """Check what whoever takes an event relies on.
-
-        Raises:
-            UnreadableError: Something is otherwise.
-        """
-        declared, data = sagas.get(self.saga), self.data
-        if declared is None:
-            raise _unreadable("saga", "declared", self.saga)
-        if self.step is not None and self.step not in declared.by_name:
-            raise _unreadable("step", f"one of {self.saga}", self.step)
-        kinds = SAGA_KINDS if self.step is None else STEP_KINDS
-        if self.kind not in kinds:
-            raise _unreadable("kind", f"one of {', '.join(kinds)}", self.kind)
-        for name, types in _DATA.items():
-            if name in data and not isinstance(data[name], types):
-                raise _unreadable(name, "of another type", data[name])
-        if not all(isinstance(kind, str) for kind in self.follows):
-            raise _unreadable("follows", "kinds of events", self.follows)
-        if self.kind in ("failed", "undo_failed") and not (
-            isinstance(self.error.get("type"), str) and isinstance(self.error.get("message"), str)
-        ):
-            raise _unreadable("error", "a type and a message", self.error)
-        if "carried" in data and not all(isinstance(self.carried.get(n), dict) for n in _CARRIED):
-            raise _unreadable("carried", f"what has {', '.join(_CARRIED)}", self.carried)
 
     def to_dict(self) -> dict[str, Any]:
         """It as a CloudEvent."""
@@ -411,30 +379,10 @@ def saga_id_of(text: str) -> str | None:
     """The saga that a message is about, also of one that is no event, where it says so."""
     try:
         return str(json.loads(text)["subject"])
-    except _MALFORMED:
+    except MALFORMED:
         return None
-
-
-_CARRIED = ("saga", "request", "results")
-_DATA: dict[str, Any] = {
-    "run": int,
-    "outcome": str,
-    "attempts": int,
-    "entered_at": str | None,
-    "error": dict,
-    "follows": list,
-    "carried": dict,
-}
-"""The types of what an event says, where it does."""
 
 
 def _given(**data: Any) -> dict[str, Any]:
     """What is not None."""
     return {name: value for name, value in data.items() if value is not None}
-
-
-def _unreadable(name: str, right: str, found: Any) -> UnreadableError:
-    shown = repr(found) if isinstance(found, str | int) else type(found).__name__
-    return UnreadableError(
-        f"this is no event of a saga: its {name} must be {right}, got {cut(shown)}"
-    )

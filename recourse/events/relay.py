@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from recourse.events.event import Event, UnreadableError
+from recourse.events import Event, UnreadableError
 from recourse.limits import CARRIED, cut
 from recourse.queues import words
 from recourse.step import TransientError

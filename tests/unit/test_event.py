@@ -146,9 +146,15 @@ def test_an_event_is_not_changed_and_its_row_holds_its_text() -> None:
         ({"type": "recourse.travel-booking.done", "data": {}}, "its kind must be one of started,"),
         ({"type": 7}, "AttributeError"),
         ({"data": []}, "AttributeError"),
-        ({"data": {"step": "flight", "run": "first"}}, "its run must be of another type"),
-        ({"data": {"step": "flight", "follows": [["done"]]}}, "its follows must be kinds of"),
-        ({"data": {"step": "flight", "carried": {"saga": {}}}}, "its carried must be what has"),
+        ({"data": {"step": "flight", "run": "first"}}, "its run must be a number, got 'first'"),
+        (
+            {"data": {"step": "flight", "follows": [["done"]]}},
+            "its follows must be a list of kinds",
+        ),
+        (
+            {"data": {"step": "flight", "carried": {"saga": {}}}},
+            "its carried must be an object of saga,",
+        ),
         (
             {"type": "recourse.travel-booking.flight.failed"},
             "its error must be a type and a message, got dict",

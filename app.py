@@ -4,7 +4,7 @@ from aws_cdk import App, Validations
 from cdk_nag import AwsSolutionsChecks
 
 from infra.app import build
-from infra.stage import Stage
+from recourse.cdk.stage import Stage
 
 app = App()
 build(app, Stage.from_context(app.node))

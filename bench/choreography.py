@@ -16,9 +16,9 @@ from bench.samples import sample, things
 from cli.api import Api
 from local import LOCAL
 from local.cloud import EVERY_SCOPE, LocalCloud
-from recourse.choreography import listeners
-from recourse.declaration import Coordination
-from recourse.saga import Saga
+from recourse.choreography.routing import listeners
+from recourse.declare.declaration import Coordination
+from recourse.declare.saga import Saga
 from statemachines import SAGAS
 from statemachines.travel_booking import TRAVEL_BOOKING
 from tests.moto.ground import LEDGER, Ground, ground

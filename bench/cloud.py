@@ -32,7 +32,7 @@ from bench.samples import sample, things
 from cli.api import Api
 from local import LOCAL, ROOT
 from local.aws import SECRET, client, root_secret
-from recourse.declaration import Coordination
+from recourse.declare.declaration import Coordination
 from statemachines.travel_booking import TRAVEL_BOOKING
 
 SIZES = {1: 40, 8: 80, 32: 160}

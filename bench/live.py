@@ -18,7 +18,7 @@ from bench.figures import Figure, say
 from local import LOCAL
 from local.cloud import LocalCloud
 from recourse.events import Event
-from recourse.feed import Feed
+from recourse.feed.feed import Feed
 
 CONNECTIONS = 200
 ROUNDS = 10

@@ -14,8 +14,8 @@ from typing import Any
 
 from bench.figures import Figure, say
 from bench.samples import sample, things
-from recourse.projection import AT_REST
-from recourse.sweeper import PACE
+from recourse.ledger.history import AT_REST
+from recourse.orchestration.sweeper import PACE
 from statemachines.travel_booking import TRAVEL_BOOKING
 from tests.moto.ground import Ground, ground
 

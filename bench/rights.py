@@ -14,7 +14,7 @@ from cli.api import Api
 from local import LOCAL
 from local.boot import GAPS
 from local.cloud import EVERY_SCOPE, LocalCloud
-from recourse.declaration import Coordination
+from recourse.declare.declaration import Coordination
 
 AT_ONCE = 8
 WARM, PART, ROUNDS = 24, 32, 5

@@ -119,7 +119,7 @@ def _measure() -> list[Figure]:
 
 
 def _compare(nothing: Any) -> list[Figure]:
-    from lambdas import step
+    from recourse.functions import step
     from recourse.store.aws import client
 
     (handler,) = step.logger.handlers

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from local import ROOT
-from recourse.saga import Saga
+from recourse.declare.saga import Saga
 
 SAMPLES = ROOT / "samples"
 PLENTY = 100_000

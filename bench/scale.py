@@ -29,7 +29,7 @@ from bench.apart import apart
 from bench.figures import Figure, say
 from bench.samples import sample, things
 from local import ROOT
-from recourse.declaration import Coordination
+from recourse.declare.declaration import Coordination
 from recourse.events import Event
 from recourse.tally import OUTCOMES, Tally
 from statemachines.travel_booking import TRAVEL_BOOKING

@@ -37,8 +37,9 @@ from cli.api import Api
 from local import LOCAL, ROOT
 from local.aws import environment
 from local.cloud import EVERY_SCOPE, LocalCloud
+from recourse.store.credentials import Credentials
 from recourse.valet.objects import Bucket, part_request
-from recourse.valet.sigv4 import Credentials, presign
+from recourse.valet.sigv4 import presign
 from tests.valet.conftest import ground
 
 REGION, NAME = "us-east-1", "documents"

@@ -25,9 +25,9 @@ from bench.figures import Figure, alternated, say
 from local.aws import environment
 from local.cloud import _free_port
 from local.emulator import Emulator
-from recourse.message import Message
+from recourse.queues.message import Message
+from recourse.queues.worker import Worker
 from recourse.store.aws import client
-from recourse.worker import Worker
 
 ROUNDS, SIZE = 5, 2000
 MANY, WINDOW = 100_000, 20_000

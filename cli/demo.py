@@ -23,7 +23,7 @@ from local import LOCAL, ROOT
 from local.cloud import EVERY_SCOPE, LocalCloud, LocalCloudError
 from local.deploy import DeployError
 from local.emulator import EmulatorError
-from recourse.declaration import Coordination
+from recourse.declare.declaration import Coordination
 from recourse.events import Event
 
 SAMPLES = ROOT / "samples"

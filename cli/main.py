@@ -311,8 +311,8 @@ def compile_sagas(
     """
     from lambdas import api
     from lambdas.api.openapi import document
-    from recourse.asl import compile_saga
-    from recourse.choreography import describe, table
+    from recourse.choreography.routing import describe, table
+    from recourse.orchestration.compiler import compile_saga
     from recourse.project import Project, ProjectError
 
     try:

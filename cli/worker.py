@@ -16,9 +16,9 @@ from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.command import UsageError, tells
-from recourse.message import Handler
+from recourse.queues.message import Handler
+from recourse.queues.worker import QueueUnavailableError, SettingError, StuckError, Worker
 from recourse.store.aws import client
-from recourse.worker import QueueUnavailableError, SettingError, StuckError, Worker
 
 POLL = 20
 """Seconds that a receive waits for messages."""
@@ -52,7 +52,7 @@ def worker(
 ) -> None:
     """Take the messages of an SQS queue with a handler, until Ctrl-C or SIGTERM.
 
-    The handler is a function that takes a recourse.message.Message. Where it
+    The handler is a function that takes a recourse.queues.message.Message. Where it
     returns, the message is deleted. Where it raises, the message comes again
     after a back-off, as often as its queue allows, and is then set aside with
     the reason. A message may come twice. In a FIFO queue each group is taken

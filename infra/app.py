@@ -15,8 +15,8 @@ from infra.stacks.services import ServicesStack
 from infra.stacks.subscribers import SubscribersStack
 from infra.stacks.valet import ValetStack
 from infra.stacks.webhooks import WebhooksStack
-from infra.stage import Stage
-from recourse.saga import Saga, collect
+from recourse.cdk.stage import Stage
+from recourse.declare.saga import Saga, collect
 from statemachines import SAGAS
 
 

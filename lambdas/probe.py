@@ -7,8 +7,8 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from lambdas import kit, settings
 from recourse.events import Event
+from recourse.functions import kit, settings
 from recourse.probe import Effects
 
 logger = Logger()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from lambdas import kit, settings
-from lambdas.batch import handle_each
 from recourse.events import Event
-from recourse.message import Message
+from recourse.functions import kit, settings
+from recourse.functions.batch import handle_each
+from recourse.queues.message import Message
 from recourse.tally import Tally
 
 if TYPE_CHECKING:

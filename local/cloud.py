@@ -11,8 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from lambdas.bearer import Bearers
-from lambdas.sse import Stream
 from local import LOCAL, ROOT, private
 from local.aws import client, root_secret, write_config
 from local.boot import GAPS
@@ -21,8 +19,10 @@ from local.emulator import Emulator
 from local.issuer import AUDIENCE, Issuer, issuer_of
 from local.proxy import PROVIDER_PATH, Proxy
 from local.seed import SEED, seed
-from recourse.feed import Feed
-from recourse.watch import Watch
+from recourse.feed.feed import Feed
+from recourse.feed.watch import Watch
+from recourse.functions.bearer import Bearers
+from recourse.functions.sse import Stream
 
 STATE = LOCAL / "cloud"
 PORT = 8000

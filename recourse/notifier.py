@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from recourse.errors import TransientError
 from recourse.events import Event, expiry
-from recourse.step import TransientError
 from recourse.store.contention import ConditionFailedError
 from recourse.store.expressions import ABSENT, LessThan
 from recourse.store.table import Table
@@ -22,7 +22,7 @@ from recourse.store.table import Table
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
-    from recourse.ledger import Ledger, Record
+    from recourse.ledger.ledger import Ledger, Record
 
 TOLD = ("succeeded", "compensated")
 """The endings that people are told of; what waits for an operator is told to operators."""

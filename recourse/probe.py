@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from recourse.errors import RecourseError
 from recourse.events import Event, expiry
 from recourse.store.expressions import Append, IfAbsent
 from recourse.store.table import Table
@@ -25,7 +26,7 @@ MOST_DONE = 10
 """How many commits a row tells of at the most."""
 
 
-class ProbeError(Exception):
+class ProbeError(RecourseError):
     """A failure that the event itself has asked for."""
 
 

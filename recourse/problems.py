@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from recourse.errors import RecourseError
+
 MEDIA_TYPE = "application/problem+json"
 TYPES: Mapping[str, tuple[int, str]] = {
     "malformed": (400, "The request cannot be read"),
@@ -62,7 +64,7 @@ TYPES: Mapping[str, tuple[int, str]] = {
 """Each kind's status and title."""
 
 
-class ProblemError(Exception):
+class ProblemError(RecourseError):
     """A problem to answer with.
 
     Args:

@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recourse.step import resolve
+from recourse.declare.step import resolve
+from recourse.errors import RecourseError
 
 if TYPE_CHECKING:
-    from recourse.saga import Saga
+    from recourse.declare.saga import Saga
 
 
-class ProjectError(Exception):
+class ProjectError(RecourseError):
     """There is no project here, or it does not say what is asked of it; the message says which."""
 
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from recourse.events import Event
-from recourse.inbox import Inbox
-from recourse.listing import shard_of
+from recourse.ledger.listing import shard_of
+from recourse.queues.inbox import Inbox
 from recourse.store.table import Table
 
 if TYPE_CHECKING:

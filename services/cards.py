@@ -17,18 +17,19 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 from urllib.parse import quote, urlsplit
 
-from recourse.money import CurrencyMismatchError, Money
-from recourse.step import (
+from recourse import (
     Call,
+    CurrencyMismatchError,
     Decision,
+    Money,
     Put,
     Refusal,
     TransientError,
     Update,
     action,
-    plain,
     undo,
 )
+from recourse.declare.step import plain
 
 LONGEST = 10.0
 """Seconds that one call of the provider may take, and never longer than the try may call."""

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from recourse.money import Money
-from recourse.step import AtLeast, Call, Decision, Item, Put, Refusal, Update
+from recourse import AtLeast, Call, Decision, Item, Money, Put, Refusal, Update
 
 
 def thing_key(kind: str, thing: str) -> str:

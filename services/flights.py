@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from recourse.step import Call, Decision, Refusal, action, confirm, undo
+from recourse import Call, Decision, Refusal, action, confirm, undo
 from services import counted
 
 

@@ -8,9 +8,8 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Le, Predicate
 
-from recourse.money import is_currency
-from recourse.request import request_model
-from recourse.step import Item, Put, Update
+from recourse import Item, Put, Update, request_model
+from recourse.declare.money import is_currency
 from services import counted, payments
 
 Currency = Annotated[str, Predicate(is_currency)]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from recourse.step import Call, Decision, Refusal, action, confirm, undo
+from recourse import Call, Decision, Refusal, action, confirm, undo
 from services import counted
 
 

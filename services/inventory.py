@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recourse.money import CurrencyMismatchError, Money
-from recourse.step import MOST_WRITES, Call, Decision, Refusal, Write, action, confirm, undo
+from recourse import Call, CurrencyMismatchError, Decision, Money, Refusal, action, confirm, undo
+from recourse.declare.step import MOST_WRITES, Write
 from services import counted
 
 MOST_SKUS = MOST_WRITES - 1

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from recourse.money import Money
-from recourse.step import Call, Decision, Document, Put, Update, action, undo
+from recourse import Call, Decision, Document, Money, Put, Update, action, undo
 
 
 def invoice_key(call: Call) -> str:

@@ -15,8 +15,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from recourse.money import CurrencyMismatchError, Money
-from recourse.step import AtLeast, Call, Decision, Item, Put, Refusal, Update, action, plain, undo
+from recourse import (
+    AtLeast,
+    Call,
+    CurrencyMismatchError,
+    Decision,
+    Item,
+    Money,
+    Put,
+    Refusal,
+    Update,
+    action,
+    undo,
+)
+from recourse.declare.step import plain
 
 INCOME = "income"
 """The house's own account. Its balance is the sum of its postings: one row that every capture

@@ -1,6 +1,6 @@
 """Every saga there is: one declaration a file, listed here, beside what it compiles to."""
 
-from recourse.saga import collect
+from recourse import collect
 from statemachines.card_order import CARD_ORDER
 from statemachines.order import ORDER
 from statemachines.travel_booking import TRAVEL_BOOKING

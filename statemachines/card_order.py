@@ -4,9 +4,7 @@ from typing import Annotated
 
 from annotated_types import Len
 
-from recourse.declaration import Step
-from recourse.request import request_model
-from recourse.saga import Saga
+from recourse import Saga, Step, request_model
 from services import cards, inventory, invoices
 from statemachines.fields import Person
 from statemachines.order import LINES, OrderLine

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from annotated_types import Len, Predicate
 
-from recourse.request import request_model
+from recourse import request_model
 from recourse.valet.errors import BadNameError
 from recourse.valet.names import object_name
 

@@ -4,9 +4,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Le, Len, Predicate
 
-from recourse.declaration import Step
-from recourse.request import request_model
-from recourse.saga import Saga
+from recourse import Saga, Step, request_model
 from services import inventory, invoices, payments
 from statemachines.fields import Payer, Person, is_id
 

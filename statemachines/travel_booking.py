@@ -4,9 +4,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Le, Len
 
-from recourse.declaration import Step, Together
-from recourse.request import request_model
-from recourse.saga import Saga
+from recourse import Saga, Step, Together, request_model
 from services import cars, flights, hotels, invoices, payments
 from statemachines.fields import DocumentName, Id, Payer, Person
 

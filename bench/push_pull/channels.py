@@ -22,7 +22,7 @@ from bench.push_pull.place import FOLDER, Place
 from bench.push_pull.wire import CountingProxy, Traffic
 from local import ROOT
 from recourse.events import Event
-from recourse.feed import cursor_of
+from recourse.feed.feed import cursor_of
 from recourse.probe import Effects
 
 AGAIN = 0.3

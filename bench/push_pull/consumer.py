@@ -24,10 +24,10 @@ from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
 from recourse.events import Event
-from recourse.message import Message
 from recourse.probe import Effects, ProbeError
+from recourse.queues.message import Message
+from recourse.queues.worker import Worker
 from recourse.store.aws import client
-from recourse.worker import Worker
 
 AGAIN = 0.2
 """Seconds before a consumer connects again whose connection or commit has failed."""

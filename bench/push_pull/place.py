@@ -19,7 +19,7 @@ from bench.figures import say
 from local import LOCAL
 from local.aws import environment
 from local.cloud import EVERY_SCOPE, LocalCloud
-from recourse.feed import Feed
+from recourse.feed.feed import Feed
 
 FOLDER = LOCAL / "bench" / "push-pull"
 

@@ -9,20 +9,20 @@ from aws_cdk.aws_iam import ManagedPolicy, PolicyStatement
 from aws_cdk.aws_s3 import Bucket
 from constructs import Construct
 
-from infra.components.function import HandlerFunction
-from infra.components.http_api import JwtApi
-from infra.components.queues import Deadletters, queue_called
-from infra.components.rights import READ, use_key, use_table
-from infra.components.tables import OutboxTable
 from infra.stacks.events import EventsStack
 from infra.stacks.issuer import Issuer
 from infra.stacks.live import LiveStack
 from infra.stacks.sagas import SagasStack
 from infra.stacks.valet import ValetStack
 from infra.stacks.webhooks import WebhooksStack
-from infra.stage import Stage
-from recourse.deadletters import deadletters_of
-from recourse.listing import INDEXES
+from recourse.cdk.function import HandlerFunction
+from recourse.cdk.http_api import JwtApi
+from recourse.cdk.queues import Deadletters, queue_called
+from recourse.cdk.rights import READ, use_key, use_table
+from recourse.cdk.stage import Stage
+from recourse.cdk.tables import OutboxTable
+from recourse.ledger.listing import INDEXES
+from recourse.queues.deadletters import deadletters_of
 from services.holdings import HOLDINGS
 
 

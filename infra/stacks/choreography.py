@@ -5,18 +5,18 @@ from __future__ import annotations
 from aws_cdk import Stack
 from constructs import Construct
 
-from infra.components.queues import Deadletters, PullConsumer
-from infra.components.steps import StepFunction
 from infra.stacks.events import EventsStack
 from infra.stacks.services import ServicesStack
-from infra.stage import Stage
-from recourse.choreography import listeners
-from recourse.listener import GRACE, RECEIVES
-from recourse.saga import Saga
+from recourse.cdk.queues import Deadletters, PullConsumer
+from recourse.cdk.stage import Stage
+from recourse.cdk.steps import StepFunction
+from recourse.choreography.listener import GRACE, RECEIVES
+from recourse.choreography.routing import listeners
+from recourse.declare.saga import Saga
 
 
 class ChoreographyStack(Stack):
-    """Who listens to whom, as the declarations have it (`recourse.choreography`).
+    """Who listens to whom, as the declarations have it (`recourse.choreography.routing`).
 
     Attributes:
         deadletters: Where the steps' messages rest that could not be taken.
@@ -42,7 +42,7 @@ class ChoreographyStack(Stack):
                 f"{function}Queue",
                 stage=stage,
                 step=step,
-                handler="lambdas.step_queue.handler",
+                handler="recourse.functions.step_queue.handler",
                 table=services.tables[step.service],
                 documents=services.documents,
                 key=services.key,

@@ -16,8 +16,8 @@ from aws_cdk.aws_sns import Topic
 from aws_cdk.aws_sqs import Queue, QueueEncryption
 from constructs import Construct
 
-from infra.components.function import HandlerFunction
-from infra.components.queues import (
+from recourse.cdk.function import HandlerFunction
+from recourse.cdk.queues import (
     AT_ONCE_OF_EVERY_EVENT,
     Deadletters,
     PullConsumer,
@@ -25,7 +25,7 @@ from infra.components.queues import (
     queue_called,
     subscribe,
 )
-from infra.components.rights import (
+from recourse.cdk.rights import (
     READ,
     WRITE,
     allow,
@@ -34,9 +34,9 @@ from infra.components.rights import (
     use_key,
     use_table,
 )
-from infra.components.tables import KeptTable, LedgerTable, OutboxTable
-from infra.stage import Stage
-from recourse.saga import Saga
+from recourse.cdk.stage import Stage
+from recourse.cdk.tables import KeptTable, LedgerTable, OutboxTable
+from recourse.declare.saga import Saga
 
 ATTEMPTS = 100
 """How often a batch of a stream is tried, which goes on for 20 s by itself each time (`PATIENCE` in
@@ -132,7 +132,7 @@ class EventsStack(Stack):
             self,
             name,
             stage=self._stage,
-            handler="lambdas.relay.handler",
+            handler="recourse.functions.relay.handler",
             environment={"TOPIC_ARN": topic.topic_arn},
             timeout=Duration.minutes(1),
         )
@@ -154,7 +154,7 @@ class EventsStack(Stack):
             self,
             "Feeder",
             stage=self._stage,
-            handler="lambdas.feed.handler",
+            handler="recourse.functions.feed.handler",
             environment={"FEED_TABLE": self.feed_table.table_name},
             timeout=Duration.minutes(1),
         )
@@ -219,7 +219,7 @@ class EventsStack(Stack):
             self,
             "Ledger",
             stage=self._stage,
-            handler="lambdas.ledger.handler",
+            handler="recourse.functions.ledger.handler",
             environment={
                 "LEDGER_TABLE": self.ledger.table_name,
                 "RECOURSE_SAGAS": self._stage.sagas,
@@ -246,7 +246,7 @@ class EventsStack(Stack):
             self,
             name,
             stage=self._stage,
-            handler="lambdas.confirm.handler",
+            handler="recourse.functions.confirm.handler",
             environment={
                 "SERVICE": service,
                 "TABLE_NAME": table.table_name,

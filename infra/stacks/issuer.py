@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from aws_cdk import App, CfnOutput, Stack
 from constructs import Construct
 
-from infra.components.issuer import SCOPE_PREFIX, UserPoolIssuer
-from infra.stage import Stage
+from recourse.cdk.issuer import SCOPE_PREFIX, UserPoolIssuer
+from recourse.cdk.stage import Stage
 
 
 @dataclass(frozen=True)

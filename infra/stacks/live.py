@@ -5,15 +5,15 @@ from __future__ import annotations
 from aws_cdk import CfnOutput, Duration, Stack
 from constructs import Construct
 
-from infra.components.function import HandlerFunction
-from infra.components.queues import AT_ONCE_OF_EVERY_EVENT, PullConsumer, alarm_above
-from infra.components.rights import use_table
-from infra.components.stream import StreamFunction
-from infra.components.tables import KeptTable
-from infra.components.websocket_api import WebSockets
 from infra.stacks.events import EventsStack
 from infra.stacks.issuer import Issuer
-from infra.stage import Stage
+from recourse.cdk.function import HandlerFunction
+from recourse.cdk.queues import AT_ONCE_OF_EVERY_EVENT, PullConsumer, alarm_above
+from recourse.cdk.rights import use_table
+from recourse.cdk.stage import Stage
+from recourse.cdk.stream import StreamFunction
+from recourse.cdk.tables import KeptTable
+from recourse.cdk.websocket_api import WebSockets
 
 RECEIVES = 10
 """How often a wake-up is tried: API Gateway's bad moments last longer than five tries."""
@@ -107,17 +107,19 @@ class LiveStack(Stack):
             self,
             "Authorise",
             stage=self._stage,
-            handler="lambdas.authorise.handler",
+            handler="recourse.functions.authorise.handler",
             environment=self._bearers,
             timeout=Duration.seconds(15),
         )
 
     def _hears(self) -> HandlerFunction:
-        return self._with_connections("WebSocket", "lambdas.websocket.handler", "dynamodb:PutItem")
+        return self._with_connections(
+            "WebSocket", "recourse.functions.websocket.handler", "dynamodb:PutItem"
+        )
 
     def _pushes(self) -> HandlerFunction:
         reads = "dynamodb:GetItem", "dynamodb:Query"
-        return self._with_connections("Push", "lambdas.push.handler", *reads)
+        return self._with_connections("Push", "recourse.functions.push.handler", *reads)
 
     def _with_connections(self, name: str, handler: str, *actions: str) -> HandlerFunction:
         function = HandlerFunction(

@@ -10,12 +10,12 @@ from aws_cdk.aws_sns_subscriptions import LambdaSubscription
 from aws_cdk.aws_sqs import DeadLetterQueue, Queue, QueueEncryption
 from constructs import Construct
 
-from infra.components.function import HandlerFunction
-from infra.components.queues import RECEIVES, Deadletters, PullConsumer, queue_called, subscribe
-from infra.components.rights import explain, use_key, use_table
-from infra.components.tables import KeptTable
 from infra.stacks.events import EventsStack
-from infra.stage import Stage
+from recourse.cdk.function import HandlerFunction
+from recourse.cdk.queues import RECEIVES, Deadletters, PullConsumer, queue_called, subscribe
+from recourse.cdk.rights import explain, use_key, use_table
+from recourse.cdk.stage import Stage
+from recourse.cdk.tables import KeptTable
 
 TIMEOUT = Duration.seconds(3)
 NOT_REDRIVEN = "they are measurements, of a run that is over"

@@ -11,17 +11,17 @@ from aws_cdk.aws_iam import ManagedPolicy, PolicyStatement
 from aws_cdk.aws_lambda import Function
 from constructs import Construct
 
-from infra.components.function import HandlerFunction
-from infra.components.machine import SagaMachine
-from infra.components.queues import Deadletters, alarm_above, queue_called
-from infra.components.rights import READ, allow, explain, use_key, use_table, wildcard
-from infra.components.tables import OutboxTable
 from infra.stacks.events import EventsStack
-from infra.stage import Stage
-from recourse.choreography import listeners
-from recourse.deadletters import deadletters_of
-from recourse.listing import BY_STATUS
-from recourse.saga import Saga
+from recourse.cdk.function import HandlerFunction
+from recourse.cdk.machine import SagaMachine
+from recourse.cdk.queues import Deadletters, alarm_above, queue_called
+from recourse.cdk.rights import READ, allow, explain, use_key, use_table, wildcard
+from recourse.cdk.stage import Stage
+from recourse.cdk.tables import OutboxTable
+from recourse.choreography.routing import listeners
+from recourse.declare.saga import Saga
+from recourse.ledger.listing import BY_STATUS
+from recourse.queues.deadletters import deadletters_of
 
 
 class SagasStack(Stack):
@@ -92,7 +92,7 @@ class SagasStack(Stack):
             self,
             "Park",
             stage=self._stage,
-            handler="lambdas.park.handler",
+            handler="recourse.functions.park.handler",
             environment={
                 "LEDGER_TABLE": self._events.ledger.table_name,
                 "RECOURSE_SAGAS": self._stage.sagas,
@@ -110,7 +110,7 @@ class SagasStack(Stack):
             self,
             "Sweeper",
             stage=self._stage,
-            handler="lambdas.sweeper.handler",
+            handler="recourse.functions.sweeper.handler",
             environment=self.environment_of_runs
             | {
                 "LEDGER_TABLE": self._events.ledger.table_name,

@@ -13,13 +13,13 @@ from aws_cdk.aws_s3 import (
 )
 from constructs import Construct
 
-from infra.components.function import HandlerFunction
-from infra.components.rights import explain
-from infra.components.steps import StepFunction
-from infra.components.tables import OutboxTable
-from infra.components.valet_bucket import only_fresh_signatures
-from infra.stage import Stage
-from recourse.saga import Saga
+from recourse.cdk.function import HandlerFunction
+from recourse.cdk.rights import explain
+from recourse.cdk.stage import Stage
+from recourse.cdk.steps import StepFunction
+from recourse.cdk.tables import OutboxTable
+from recourse.cdk.valet_bucket import only_fresh_signatures
+from recourse.declare.saga import Saga
 
 
 class ServicesStack(Stack):
@@ -50,7 +50,7 @@ class ServicesStack(Stack):
                 name,
                 stage=stage,
                 step=step,
-                handler="lambdas.step.handler",
+                handler="recourse.functions.step.handler",
                 table=self.tables[step.service],
                 documents=self.documents,
                 key=self.key,

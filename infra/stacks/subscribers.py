@@ -12,13 +12,13 @@ from aws_cdk.aws_sns import SubscriptionFilter
 from aws_cdk.aws_sns_subscriptions import LambdaSubscription
 from constructs import Construct
 
-from infra.components.function import HandlerFunction
-from infra.components.queues import Deadletters, PullConsumer
-from infra.components.rights import allow, explain_setting_aside, use_key, use_table
-from infra.components.tables import KeptTable
-from infra.components.worker import Worker, WorkerPlace
 from infra.stacks.events import EventsStack
-from infra.stage import Stage
+from recourse.cdk.function import HandlerFunction
+from recourse.cdk.queues import Deadletters, PullConsumer
+from recourse.cdk.rights import allow, explain_setting_aside, use_key, use_table
+from recourse.cdk.stage import Stage
+from recourse.cdk.tables import KeptTable
+from recourse.cdk.worker import Worker, WorkerPlace
 from recourse.notifier import TOLD
 from recourse.tally import OUTCOMES
 

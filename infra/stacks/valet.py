@@ -8,15 +8,15 @@ from aws_cdk.aws_events_targets import LambdaFunction
 from aws_cdk.aws_kms import Key, KeySpec, KeyUsage
 from constructs import Construct
 
-from infra.components.function import HandlerFunction
-from infra.components.indexes import VALET_INDEXES
-from infra.components.queues import Deadletters, alarm_above
-from infra.components.rights import allow, explain, use_key, use_table, wildcard
-from infra.components.tables import ListedTable
-from infra.components.valet_bucket import ValetBucket
 from infra.stacks.events import EventsStack
 from infra.stacks.services import ServicesStack
-from infra.stage import Stage
+from recourse.cdk.function import HandlerFunction
+from recourse.cdk.indexes import VALET_INDEXES
+from recourse.cdk.queues import Deadletters, alarm_above
+from recourse.cdk.rights import allow, explain, use_key, use_table, wildcard
+from recourse.cdk.stage import Stage
+from recourse.cdk.tables import ListedTable
+from recourse.cdk.valet_bucket import ValetBucket
 
 CHANGES = (
     "dynamodb:BatchGetItem",
@@ -111,7 +111,7 @@ class ValetStack(Stack):
             self,
             "Redeem",
             stage=self._stage,
-            handler="lambdas.valet.handler",
+            handler="recourse.functions.valet.handler",
             environment=self.environment_of_keys,
             timeout=Duration.seconds(10),
             memory=1024,
@@ -143,7 +143,7 @@ class ValetStack(Stack):
             self,
             "ValetCommit",
             stage=self._stage,
-            handler="lambdas.valet_commit.handler",
+            handler="recourse.functions.valet_commit.handler",
             environment={
                 name: value
                 for name, value in self.environment_of_keys.items()

@@ -6,13 +6,13 @@ from aws_cdk import Duration, Stack
 from aws_cdk.aws_kms import Key
 from constructs import Construct
 
-from infra.components.function import HandlerFunction
-from infra.components.indexes import WEBHOOK_INDEXES
-from infra.components.queues import AT_ONCE_OF_EVERY_EVENT, PullConsumer
-from infra.components.rights import READ, WRITE, use_table
-from infra.components.tables import ListedTable
 from infra.stacks.events import EventsStack
-from infra.stage import Stage
+from recourse.cdk.function import HandlerFunction
+from recourse.cdk.indexes import WEBHOOK_INDEXES
+from recourse.cdk.queues import AT_ONCE_OF_EVERY_EVENT, PullConsumer
+from recourse.cdk.rights import READ, WRITE, use_table
+from recourse.cdk.stage import Stage
+from recourse.cdk.tables import ListedTable
 
 RECEIVES = 1000
 """As many as SQS allows: how often an endpoint is tried is counted in the lane, not by SQS."""
@@ -35,10 +35,12 @@ class WebhooksStack(Stack):
         self.table = ListedTable(
             self, "WebhooksTable", stage=stage, key=self.key, indexes=WEBHOOK_INDEXES
         )
-        dispatches = self._function("WebhookDispatch", "lambdas.webhook_dispatch.handler")
+        dispatches = self._function(
+            "WebhookDispatch", "recourse.functions.webhook_dispatch.handler"
+        )
         delivers = self._function(
             "WebhookDeliver",
-            "lambdas.webhook_deliver.handler",
+            "recourse.functions.webhook_deliver.handler",
             WEBHOOK_LOOPBACK=self._loopback,
             TIMESCALE=str(stage.timescale),
         )

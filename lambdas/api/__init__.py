@@ -9,8 +9,8 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.api import about, deadletters, events, holdings, http, redeem, sagas, valet, webhooks
+from recourse.errors import TransientError
 from recourse.problems import ProblemError
-from recourse.step import TransientError
 from recourse.store.aws import is_passing
 
 INFO = {

@@ -11,9 +11,9 @@ import aws_lambda_powertools
 from aws_lambda_powertools.event_handler import Response
 from typing_extensions import TypedDict
 
-from lambdas import settings
 from lambdas.api import http
 from lambdas.api.routes import Answer, Operation, Routes
+from recourse.functions import settings
 
 VERSION = "0.1.0"
 PAGE = """<!doctype html>

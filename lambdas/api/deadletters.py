@@ -10,11 +10,11 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import Response
 from typing_extensions import TypedDict
 
-from lambdas import kit
 from lambdas.api import http
 from lambdas.api.routes import Answer, Operation, Page, Routes
+from recourse.declare.request import request_model
+from recourse.functions import kit
 from recourse.problems import ProblemError
-from recourse.request import request_model
 
 TOLD = 20
 """How many reasons and sagas of a dead-letter queue an answer names, the most frequent first."""

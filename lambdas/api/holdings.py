@@ -9,12 +9,12 @@ from urllib.parse import unquote
 from aws_lambda_powertools.event_handler import Response
 from typing_extensions import TypedDict
 
-from lambdas import kit
 from lambdas.api import http
 from lambdas.api.routes import Answer, Operation, Parameter, Routes, Sample
+from recourse.declare.step import Item
+from recourse.errors import ContentionError
+from recourse.functions import kit
 from recourse.problems import ProblemError, invalid
-from recourse.step import Item
-from recourse.store.contention import ContentionError
 from recourse.store.table import Table
 from services.holdings import HOLDINGS, AccountBody, CountedBody
 from statemachines.fields import is_id

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from lambdas.caller import Caller, scopes_of
+from recourse.functions.caller import Caller, scopes_of
 from recourse.problems import MEDIA_TYPE, ProblemError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What redeeming a valet key takes and answers: `lambdas.valet` does it, this only describes it."""
+"""What redeeming a valet key takes and answers: `recourse.functions.valet` does it, this only describes it."""
 
 from __future__ import annotations
 

@@ -12,14 +12,19 @@ from aws_lambda_powertools.event_handler import Response
 from botocore.exceptions import BotoCoreError, ClientError
 from typing_extensions import TypedDict
 
-from lambdas import kit, settings
 from lambdas.api import http, valet
 from lambdas.api.parameters import CURSOR, IF_NONE_MATCH, LIMIT, Choice
 from lambdas.api.routes import Answer, OneOf, Operation, Page, Parameter, Routes, Sample
-from recourse import chaos, events, limits
-from recourse.declaration import Coordination
-from recourse.ids import BadSagaIdError, SagaId
-from recourse.ledger import (
+from recourse import events
+from recourse.declare import limits
+from recourse.declare.declaration import Coordination
+from recourse.declare.ids import BadSagaIdError, SagaId
+from recourse.declare.request import request_model
+from recourse.declare.saga import Saga
+from recourse.errors import TransientError
+from recourse.functions import kit, settings
+from recourse.ledger.history import AT_REST, STATUSES, Status
+from recourse.ledger.ledger import (
     KeyReusedError,
     NothingToResolveError,
     PivotSkippedError,
@@ -27,10 +32,7 @@ from recourse.ledger import (
     digest,
 )
 from recourse.problems import ProblemError, invalid
-from recourse.projection import AT_REST, STATUSES, Status
-from recourse.request import request_model
-from recourse.saga import Saga
-from recourse.step import TransientError
+from recourse.run import faults
 from recourse.store.cursors import BadCursorError
 from statemachines import SAGAS
 
@@ -96,7 +98,7 @@ IDEMPOTENCY_KEY = Parameter(
 )
 CHAOS = Parameter(
     "Recourse-Chaos",
-    f"faults, as step=fault or step.undo=fault:n; {', '.join(chaos.FAULTS)}",
+    f"faults, as step=fault or step.undo=fault:n; {', '.join(faults.FAULTS)}",
     where="header",
     problem="unknown-fault",
 )
@@ -406,8 +408,8 @@ def _faults(header: str | None, saga: Saga) -> dict[str, str]:
     if not settings.chaos():
         raise ProblemError("chaos-off", "deploy with the context chaos=on to have faults injected")
     try:
-        return chaos.parse(header, saga)
-    except chaos.UnknownFaultError as error:
+        return faults.parse(header, saga)
+    except faults.UnknownFaultError as error:
         raise ProblemError("unknown-fault", str(error)) from None
 
 

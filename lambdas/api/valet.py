@@ -1,6 +1,6 @@
 """Valet keys through the API: issue, complete, revoke, see, introspect.
 
-Redeeming and following links is `lambdas.valet`, a function of its own that starts quicker.
+Redeeming and following links is `recourse.functions.valet`, a function of its own that starts quicker.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from annotated_types import Interval, Len, Predicate
 from aws_lambda_powertools.event_handler import Response
 from typing_extensions import TypedDict
 
-from lambdas import kit
 from lambdas.api import http
 from lambdas.api.parameters import CURSOR, LIMIT
 from lambdas.api.routes import FAILURES, Answer, Operation, Page, Parameter, Routes
+from recourse.declare.request import request_model
+from recourse.functions import kit
 from recourse.problems import ProblemError, invalid
-from recourse.request import request_model
 from recourse.store.cursors import BadCursorError
 from recourse.valet.issue import LARGEST
 from recourse.valet.keys import By, Key, moment
@@ -28,8 +28,8 @@ from statemachines import SAGAS
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
 
-    from lambdas.caller import Caller
-    from recourse.ledger import Record
+    from recourse.functions.caller import Caller
+    from recourse.ledger.ledger import Record
 
 SCOPE = "valet:issue"
 FORM = "application/x-www-form-urlencoded"

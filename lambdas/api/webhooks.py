@@ -15,13 +15,13 @@ from annotated_types import Len, Predicate
 from aws_lambda_powertools.event_handler import Response
 from typing_extensions import TypedDict
 
-from lambdas import kit, settings
 from lambdas.api import http
 from lambdas.api.parameters import CURSOR, LIMIT
 from lambdas.api.routes import Answer, Operation, Page, Routes
+from recourse.declare.request import request_model
 from recourse.events import Event
+from recourse.functions import kit, settings
 from recourse.problems import ProblemError, invalid
-from recourse.request import request_model
 from recourse.store.cursors import BadCursorError
 
 if TYPE_CHECKING:

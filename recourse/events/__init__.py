@@ -9,14 +9,12 @@ Import from here what is in `__all__`. What an event is as JSON, and what an out
 what other processes, releases and endpoints read: it may gain fields, and change none.
 """
 
-from recourse.events.checks import UnreadableError
 from recourse.events.event import Event, error, moment, now
 from recourse.events.outbox import KEPT, expiry, outbox_row
 
 __all__ = [
     "KEPT",
     "Event",
-    "UnreadableError",
     "error",
     "expiry",
     "moment",

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from recourse.limits import cut
-from recourse.message import PoisonError
+from recourse.declare.limits import cut
+from recourse.errors import UnreadableError
 
 if TYPE_CHECKING:
-    from recourse.events.event import Event
-    from recourse.saga import Saga
+    from recourse.declare.saga import Saga
 
 STEP_KINDS = ("done", "failed", "undone", "undo_failed")
 SAGA_KINDS = ("started", "succeeded", "compensated", "compensation_failed")
@@ -29,10 +28,6 @@ _DATA: dict[str, tuple[Any, str]] = {
 """The types of what an event says, where it does, and these in words."""
 
 
-class UnreadableError(PoisonError):
-    """A message that is no event: trying again will not make it one."""
-
-
 def unreadable(name: str, right: str, found: Any) -> UnreadableError:
     """That a part of a message is not what it must be."""
     shown = repr(found) if isinstance(found, str | int) else type(found).__name__
@@ -40,28 +35,39 @@ def unreadable(name: str, right: str, found: Any) -> UnreadableError:
     return UnreadableError(f"this is no event of a saga: {why}")
 
 
-def check(event: Event, sagas: Mapping[str, Saga]) -> None:
+def check(
+    sagas: Mapping[str, Saga], saga: str, step: str | None, kind: str, data: Mapping[str, Any]
+) -> None:
     """Check that an event is one of a saga, and says what such events say.
 
+    Args:
+        sagas: Every declaration, by name.
+        saga: The saga's name, as the event has it.
+        step: The step, where it is one's.
+        kind: What has happened.
+        data: What it says of it.
+
     Raises:
-        UnreadableError: It does not; the message says why.
+        UnreadableError: It is not; the message says why.
     """
-    declared, data = sagas.get(event.saga), event.data
+    declared = sagas.get(saga)
     if declared is None:
-        raise unreadable("saga", "declared", event.saga)
-    if event.step is not None and event.step not in declared.by_name:
-        raise unreadable("step", f"one of {event.saga}", event.step)
-    kinds = SAGA_KINDS if event.step is None else STEP_KINDS
-    if event.kind not in kinds:
-        raise unreadable("kind", f"one of {', '.join(kinds)}", event.kind)
+        raise unreadable("saga", "declared", saga)
+    if step is not None and step not in declared.by_name:
+        raise unreadable("step", f"one of {saga}", step)
+    kinds = SAGA_KINDS if step is None else STEP_KINDS
+    if kind not in kinds:
+        raise unreadable("kind", f"one of {', '.join(kinds)}", kind)
     for name, value in data.items():
         if (right := _DATA.get(name)) and not isinstance(value, right[0]):
             raise unreadable(name, right[1], value)
-    if not all(isinstance(kind, str) for kind in event.follows):
-        raise unreadable("follows", "a list of kinds", event.follows)
-    if event.kind in ("failed", "undo_failed") and not (
-        isinstance(event.error.get("type"), str) and isinstance(event.error.get("message"), str)
+    follows, error = data.get("follows", ()), data.get("error", {})
+    if not all(isinstance(kind, str) for kind in follows):
+        raise unreadable("follows", "a list of kinds", follows)
+    if kind in ("failed", "undo_failed") and not (
+        isinstance(error.get("type"), str) and isinstance(error.get("message"), str)
     ):
-        raise unreadable("error", "a type and a message", event.error)
-    if "carried" in data and not all(isinstance(event.carried.get(n), dict) for n in _CARRIED):
-        raise unreadable("carried", f"an object of {', '.join(_CARRIED)}", event.carried)
+        raise unreadable("error", "a type and a message", error)
+    carried = data.get("carried")
+    if carried is not None and not all(isinstance(carried.get(n), dict) for n in _CARRIED):
+        raise unreadable("carried", f"an object of {', '.join(_CARRIED)}", carried)

@@ -18,11 +18,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from recourse.events.checks import MALFORMED, UnreadableError, check, unreadable
-from recourse.limits import cut
+from recourse.declare.limits import cut
+from recourse.errors import UnreadableError
+from recourse.events.checks import MALFORMED, check, unreadable
 
 if TYPE_CHECKING:
-    from recourse.saga import Saga
+    from recourse.declare.saga import Saga
 
 StepKind = Literal["done", "failed", "undone"]
 StuckKind = Literal["failed", "undo_failed"]
@@ -42,7 +43,7 @@ def now() -> str:
 def error(kind: str, message: str) -> dict[str, str]:
     """An error as events and results show it: the class name of the typed error, and its text.
 
-    A text that is too long is cut (`recourse.limits`).
+    A text that is too long is cut (`recourse.declare.limits`).
     """
     return {"type": kind, "message": cut(message)}
 
@@ -256,7 +257,7 @@ class Event:
             raise UnreadableError(f"this is no event of a saga: {problem!r}") from problem
         event = cls.of(said)
         if sagas is not None:
-            check(event, sagas)
+            check(sagas, event.saga, event.step, event.kind, event.data)
         return event
 
     def to_dict(self) -> dict[str, Any]:

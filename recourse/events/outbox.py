@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from recourse.declare.limits import EVENT
+from recourse.errors import ResultTooLargeError
 from recourse.events.event import Event
-from recourse.limits import EVENT, ResultTooLargeError
 
 if TYPE_CHECKING:
-    from recourse.step import Item
+    from recourse.declare.step import Item
 
 KEPT = timedelta(days=14)
 """How long an outbox or inbox row is kept after it was written, for a relay that was down."""

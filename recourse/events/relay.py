@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from recourse.events import Event, UnreadableError
-from recourse.limits import CARRIED, cut
-from recourse.queues import words
-from recourse.step import TransientError
+from recourse.declare.limits import CARRIED, cut, words
+from recourse.errors import RecourseError, TransientError, UnreadableError
+from recourse.events import Event
 
 if TYPE_CHECKING:
     from types_boto3_sns import SNSClient
@@ -36,7 +35,7 @@ Record = Mapping[str, Any]
 SetAside = Callable[[Record, str], None]
 
 
-class PublishError(Exception):
+class PublishError(RecourseError):
     """Not every event could be published; the stream delivers the batch again."""
 
 

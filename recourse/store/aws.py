@@ -16,7 +16,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ClientError, NoCredentialsError
 
-from recourse.valet.sigv4 import Credentials
+from recourse.store.credentials import Credentials
 
 THROTTLE_CODES = frozenset(
     {

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from itertools import count
 from math import inf
 
-from recourse.step import Item, TransientError
+from recourse.declare.step import Item
+from recourse.errors import RecourseError
 
 TRIES = 20
 """How often something is tried that others are in the way of."""
@@ -26,7 +27,7 @@ FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 1.0
 
 
-class ConflictError(Exception):
+class ConflictError(RecourseError):
     """Others were in the way, and nothing of it has happened: read and decide again."""
 
 
@@ -43,11 +44,7 @@ class ConditionFailedError(ConflictError):
         self.rows = rows
 
 
-class ContentionError(TransientError):
-    """Others have been in the way for as long as it was tried; it may work later."""
-
-
-class InvalidItemError(Exception):
+class InvalidItemError(RecourseError):
     """DynamoDB will take a row at no time: it is too large, or not what the change is made for."""
 
 

@@ -5,10 +5,16 @@ from __future__ import annotations
 import base64
 import re
 
+from recourse.errors import RecourseError
+
 _STARTED = re.compile(r"[0-9TZ:.-]{1,40}#[0-9a-f]{32}")
 
 
-class BadCursorError(ValueError):
+class CursorError(RecourseError, ValueError):
+    """A cursor with which no page can begin."""
+
+
+class BadCursorError(CursorError):
     """The cursor is none of ours."""
 
 

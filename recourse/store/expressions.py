@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from recourse.step import AtLeast
+from recourse.declare.step import AtLeast
 from recourse.store.items import encode
 
 Path = str | tuple[str, ...]

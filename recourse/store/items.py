@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from recourse.step import Item
+from recourse.declare.step import Item
 
 
 def encode(value: Any) -> dict[str, Any]:

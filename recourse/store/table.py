@@ -37,15 +37,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import ClientError
 
-from recourse.step import Item, Put, TransientError, Write
+from recourse.declare.step import Item, Put, Write
+from recourse.errors import ContentionError, TransientError
 from recourse.store.aws import PASSING
-from recourse.store.contention import (
-    Backoff,
-    ConditionFailedError,
-    ConflictError,
-    ContentionError,
-    InvalidItemError,
-)
+from recourse.store.contention import Backoff, ConditionFailedError, ConflictError, InvalidItemError
 from recourse.store.cursors import cursor_after, started_of
 from recourse.store.expressions import ABSENT, PRESENT, Expressions, LessThan, Path, When
 from recourse.store.items import decode_item, encode, encode_item

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from recourse.store.contention import ConditionFailedError, ContentionError
+from recourse.errors import ContentionError
+from recourse.store.contention import ConditionFailedError
 from recourse.store.expressions import ABSENT
 from recourse.valet import content
 from recourse.valet.errors import (

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from recourse.step import TransientError
+from recourse.errors import TransientError
 from recourse.store.contention import ConditionFailedError
+from recourse.store.credentials import Credentials
 from recourse.store.expressions import ABSENT
 from recourse.valet import content
 from recourse.valet.errors import BadTokenError, OutOfScopeError, TooLargeError
 from recourse.valet.keys import By, Key, Keys, key_of, key_pk, moment, too_often
 from recourse.valet.names import incoming_key, object_name
-from recourse.valet.sigv4 import Credentials
 from recourse.valet.token import Claims, Jwk, Operation, Signer, jwk, sign, verify
 
 if TYPE_CHECKING:

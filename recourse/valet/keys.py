@@ -25,7 +25,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from recourse import events
-from recourse.step import Item
+from recourse.declare.step import Item
 from recourse.store.contention import Backoff
 from recourse.store.expressions import ABSENT, IfAbsent, LessThan
 from recourse.store.table import Table

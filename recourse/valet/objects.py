@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from recourse.store.credentials import Credentials
 from recourse.valet.names import incoming_key
-from recourse.valet.sigv4 import Credentials, presign
+from recourse.valet.sigv4 import presign
 
 URL_LIFE = 10
 """Seconds that a URL lives at the most: the bound of what a revocation leaves behind."""

@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from recourse.step import TransientError
+from recourse.errors import TransientError
 from recourse.store.contention import ConditionFailedError
+from recourse.store.credentials import Credentials
 from recourse.store.expressions import Attribute, LessThan, MoreThan
 from recourse.valet.errors import (
     BearerOnLinkError,
@@ -47,7 +48,6 @@ from recourse.valet.objects import (
     part_request,
     upload_request,
 )
-from recourse.valet.sigv4 import Credentials
 from recourse.valet.token import Claims, Jwk, verify
 
 if TYPE_CHECKING:

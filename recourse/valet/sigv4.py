@@ -12,33 +12,14 @@ from __future__ import annotations
 import hmac
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from urllib.parse import quote
 
+from recourse.store.credentials import Credentials
+
 LONGEST = 7 * 24 * 3600
 """Seconds that S3 lets a presigned URL live."""
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """What requests are signed with.
-
-    Attributes:
-        access_key: The id.
-        secret_key: The secret.
-        session_token: Of temporary credentials.
-        expires: When they end, in seconds since 1970; None where they are renewed by themselves.
-    """
-
-    access_key: str
-    secret_key: str
-    session_token: str | None = None
-    expires: float | None = None
-
-    def __repr__(self) -> str:
-        return f"Credentials({self.access_key!r})"
 
 
 @lru_cache(maxsize=8)

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from urllib.parse import urlsplit
 
+from recourse.errors import RecourseError
+
 LONGEST_URL = 2000
 Resolver = Callable[[str, int], list[str]]
 """The addresses of a host, given its name and the port; raises OSError where there are none."""
@@ -37,11 +39,11 @@ _SPECIAL = (
 """Special-purpose blocks of IANA's registries that some versions of Python take for global."""
 
 
-class ForbiddenAddressError(ValueError):
+class ForbiddenAddressError(RecourseError, ValueError):
     """A webhook may not go there; the message says why, in words for its owner."""
 
 
-class UnresolvedError(OSError):
+class UnresolvedError(RecourseError, OSError):
     """The host's name has no address now."""
 
 

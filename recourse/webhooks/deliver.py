@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recourse.events import Event, now
-from recourse.feed import ExpiredCursorError, Feed
+from recourse.feed.feed import ExpiredCursorError, Feed
 from recourse.webhooks import schedule
 from recourse.webhooks.errors import LostLaneError, UnknownWebhookError
 from recourse.webhooks.sending import Answer, Sender

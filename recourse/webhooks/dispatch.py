@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from recourse.feed import Entry, ExpiredCursorError, Feed
+from recourse.feed.feed import Entry, ExpiredCursorError, Feed
 from recourse.webhooks.errors import FullError, UnknownWebhookError
 from recourse.webhooks.webhooks import Webhook, Webhooks
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from recourse.errors import RecourseError
 
-class UnknownWebhookError(Exception):
+
+class UnknownWebhookError(RecourseError):
     """There is no such webhook, or it is somebody else's."""
 
 
-class TooManyWebhooksError(Exception):
+class TooManyWebhooksError(RecourseError):
     """Its owner has as many webhooks as one may have."""
 
 
-class FullError(Exception):
+class FullError(RecourseError):
     """As much waits for a webhook as may; the feed keeps the rest."""
 
 
-class LostLaneError(Exception):
+class LostLaneError(RecourseError):
     """Somebody else has the lane by now, for this delivery took longer than its lease."""

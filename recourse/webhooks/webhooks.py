@@ -26,7 +26,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
 
 from recourse import events
-from recourse.step import AtLeast
+from recourse.declare.step import AtLeast
 from recourse.store.contention import Backoff, ConditionFailedError
 from recourse.store.expressions import ABSENT, FewerThan, IfAbsent, LessThan, Not
 from recourse.store.table import Table

@@ -19,7 +19,7 @@ import pytest
 from cli.api import Api
 from local import LOCAL
 from local.cloud import EVERY_SCOPE, LocalCloud
-from recourse.declaration import Coordination
+from recourse.declare.declaration import Coordination
 from tests.decisions import Refusal, decisions_of, unexpected
 
 PRICES = {"flights": 4800, "hotels": 9500, "cars": 2200}

@@ -11,7 +11,7 @@ import pytest
 
 from cli.api import Api, ApiError
 from local.cloud import LocalCloud
-from recourse.declaration import Coordination
+from recourse.declare.declaration import Coordination
 from tests.e2e.conftest import BALANCE, PRICES, Trip
 from tests.patience import PATIENCE, until
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from lambdas import kit
-from recourse.feed import UNSETTLED, Feed, cursor_of
+from recourse.feed.feed import UNSETTLED, Feed, cursor_of
+from recourse.functions import kit
 from tests.events import event
 from tests.integration.test_api import PREFIX, Caller, problem
 from tests.moto.feeding import Feeding
@@ -133,7 +133,7 @@ def test_a_cursor_that_cannot_be_is_a_clear_problem(
     problem(who("GET", f"/events?after={cursor_of('ravi', 1)}"), 400, "foreign-cursor")
     feed._table.delete((f"feed#{who.subject}", 1))
     later = time.time() + UNSETTLED.total_seconds() + 2
-    monkeypatch.setattr("recourse.feed.time.time", lambda: later)
+    monkeypatch.setattr("recourse.feed.feed.time.time", lambda: later)
     expired = who("GET", f"/events?after={cursor_of(who.subject, 0)}")
     assert "leave `after` out" in problem(expired, 410, "cursor-expired")["detail"]
     assert sequences(who("GET", "/events").json) == [2]

@@ -16,9 +16,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recourse.declaration import Coordination
+from recourse.declare.declaration import Coordination
+from recourse.errors import ContentionError
 from recourse.events import KEPT, Event
-from recourse.feed import (
+from recourse.feed.feed import (
     UNSETTLED,
     ExpiredCursorError,
     Feed,
@@ -26,8 +27,8 @@ from recourse.feed import (
     cursor_of,
     position_of,
 )
-from recourse.projection import AT_REST
-from recourse.store.contention import TRIES, ContentionError
+from recourse.ledger.history import AT_REST
+from recourse.store.contention import TRIES
 from recourse.store.cursors import BadCursorError
 from tests.events import event
 from tests.integration.trips import TRIP, stock
@@ -224,7 +225,7 @@ def test_a_cursor_before_what_is_kept_has_expired(
     feed.append(owner, told(owner, 1, 2, 3))
     expire(dynamodb, owner, 1, 2)
     later = time.time() + UNSETTLED.total_seconds() + 2
-    monkeypatch.setattr("recourse.feed.time.time", lambda: later)
+    monkeypatch.setattr("recourse.feed.feed.time.time", lambda: later)
     with pytest.raises(ExpiredCursorError):
         feed.read(owner, 1)
     assert numbers(feed, owner) == [(owner, 3)], "to begin anew is always possible"
@@ -254,7 +255,7 @@ def test_a_moment_has_its_position(
 ) -> None:
     for number in range(1, 9):
         at = int(KEPT.total_seconds()) + 1000 * number
-        monkeypatch.setattr("recourse.feed.expiry", lambda at=at: at)
+        monkeypatch.setattr("recourse.feed.feed.expiry", lambda at=at: at)
         feed.append(owner, told(owner, *range(1, number + 1)))
     assert [feed.since(owner, at) for at in (0, 1000, 1001, 5000, 8000, 8001)] == [0, 0, 1, 4, 7, 8]
     expire(dynamodb, owner, 1, 2)

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from recourse.saga import Saga
+from recourse.declare.saga import Saga
 
 ROOT = Path(__file__).parents[2]
 # What the CLI adds of its own, and no bundling: what the functions carry is tested by itself.
@@ -182,7 +182,7 @@ def synthesise(
     from cdk_nag import AwsSolutionsChecks
 
     from infra.app import build
-    from infra.stage import Stage
+    from recourse.cdk.stage import Stage
 
     settings = json.loads((ROOT / "cdk.json").read_text())["context"]
     app = App(context=settings | CLI | context, outdir=str(folder), analytics_reporting=False)

@@ -27,7 +27,7 @@ def test_the_description_says_what_is_open() -> None:
 
 
 def test_the_functions_carry_the_description() -> None:
-    from infra.components.code import sources
+    from recourse.cdk.code import sources
     from recourse.project import Project
 
     assert FILE in sources(Project.find()).values()
@@ -89,7 +89,7 @@ def test_without_one_they_are_those_of_a_user_pool_of_ours(dev: Assembly) -> Non
 
 def test_a_token_with_scopes_can_be_had_from_the_user_pool(dev: Assembly) -> None:
     """Only a domain has the endpoint for it; a user pool by itself issues none."""
-    from infra.components.issuer import SCOPES
+    from recourse.cdk.issuer import SCOPES
 
     domain = dev.one("AWS::Cognito::UserPoolDomain", "Users/Pool/Domain")
     assert dev.plain("Issuer", domain.properties) == {
@@ -104,7 +104,7 @@ def test_a_token_with_scopes_can_be_had_from_the_user_pool(dev: Assembly) -> Non
 
 
 def test_only_the_operators_client_may_ask_for_the_operators_scope(dev: Assembly) -> None:
-    from infra.components.issuer import SCOPES
+    from recourse.cdk.issuer import SCOPES
 
     may = {
         client.name.rpartition("/")[2]: {

@@ -9,9 +9,9 @@ from aws_cdk import App, Stack
 from aws_cdk.assertions import Template
 from aws_cdk.aws_kms import Key
 
-from infra.components.indexes import INDEX_STEPS
-from infra.components.tables import LedgerTable
-from infra.stage import Stage
+from recourse.cdk.indexes import INDEX_STEPS
+from recourse.cdk.stage import Stage
+from recourse.cdk.tables import LedgerTable
 from tests.infra.assembly import Assembly
 
 pytestmark = pytest.mark.xdist_group("infra")

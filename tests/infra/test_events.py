@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from recourse import events
-from recourse.choreography import listeners
-from recourse.listener import GRACE
+from recourse.choreography.listener import GRACE
+from recourse.choreography.routing import listeners
 from statemachines import SAGAS
 from tests.infra.assembly import Assembly, Resource
 
 if TYPE_CHECKING:
-    from infra.components.queues import PullConsumer
+    from recourse.cdk.queues import PullConsumer
 
 pytestmark = pytest.mark.xdist_group("infra")
 KEPT = ("Relay", "Feeder", "FeedRelay", "Sweeper", "ValetCommit", "Notifier")
@@ -359,8 +359,8 @@ def consumer() -> Callable[..., PullConsumer]:
     from aws_cdk.aws_lambda import Code, Function, Runtime
     from aws_cdk.aws_sns import Topic
 
-    from infra.components.queues import PullConsumer
-    from infra.stage import Stage
+    from recourse.cdk.queues import PullConsumer
+    from recourse.cdk.stage import Stage
 
     stack = Stack()
     key, alarms = Key(stack, "Key"), Topic(stack, "Alarms")
@@ -409,7 +409,7 @@ def consumer() -> Callable[..., PullConsumer]:
 def test_a_consumer_that_would_lose_messages_is_refused_when_it_is_built(
     consumer: Callable[..., PullConsumer], settings: dict[str, Any], said: str
 ) -> None:
-    from infra.components.queues import UnsafeQueueError
+    from recourse.cdk.queues import UnsafeQueueError
 
     with pytest.raises(UnsafeQueueError, match=f"Consumer: .*{said}"):
         consumer(**settings)

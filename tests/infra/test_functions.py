@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lambdas import kit
+from recourse.functions import kit
 from recourse.project import Project
 from statemachines import SAGAS
 from tests.infra.assembly import ROOT, Assembly, Resource
@@ -27,7 +27,7 @@ SETTINGS = ("POWERTOOLS_", "AWS_")
 
 
 def handled_by(function: Resource) -> tuple[str, str]:
-    from infra.components import code
+    from recourse.cdk import code
 
     handler = function.properties["Handler"]
     if handler.endswith(".sh"):
@@ -138,7 +138,7 @@ def test_all_functions_share_one_bundle(each: Assembly) -> None:
 
 
 def test_the_bundle_has_everything_that_a_function_imports_of_ours() -> None:
-    from infra.components import code
+    from recourse.cdk import code
 
     carried = code.sources(PROJECT)
     for package in PROJECT.packages:
@@ -155,7 +155,7 @@ def test_the_bundle_has_everything_that_a_function_imports_of_ours() -> None:
 def test_the_bundle_follows_the_code_and_the_pins(
     tmp_path: Path,
 ) -> None:
-    from infra.components import code
+    from recourse.cdk import code
 
     (tmp_path / "lambdas").mkdir()
     (tmp_path / "lambdas" / "relay.py").write_text("one = 1\n")

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from recourse.connections import LEASE
+from recourse.feed.connections import LEASE
 from tests.infra.assembly import Assembly
 
 pytestmark = pytest.mark.xdist_group("infra")
@@ -45,7 +45,7 @@ def test_a_lease_outlives_its_holder(each: Assembly) -> None:
 
 
 def test_the_stream_is_served_by_the_web_adapter_as_it_comes(each: Assembly) -> None:
-    from infra.components.stream import ADAPTER
+    from recourse.cdk.stream import ADAPTER
 
     function = each.one("AWS::Lambda::Function", "Stream")
     told = each.environment(function)

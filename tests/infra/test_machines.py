@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from recourse.asl import compile_saga
-from recourse.declaration import DeclarationError, Step
-from recourse.request import request_model
-from recourse.saga import Saga
-from recourse.step import Call, Decision, action, undo
-from recourse.step_checks import LONGEST_TIMEOUT
+from recourse.declare.declaration import Step
+from recourse.declare.request import request_model
+from recourse.declare.saga import Saga
+from recourse.declare.step import Call, Decision, action, undo
+from recourse.declare.step_checks import LONGEST_TIMEOUT
+from recourse.errors import DeclarationError
+from recourse.orchestration.compiler import compile_saga
 from services import flights, payments
 from statemachines import SAGAS
 from statemachines.travel_booking import FlightAsk

@@ -10,7 +10,7 @@ import pytest
 from tests.infra.assembly import Assembly
 
 if TYPE_CHECKING:
-    from infra.stage import Stage
+    from recourse.cdk.stage import Stage
 
 pytestmark = pytest.mark.xdist_group("infra")
 
@@ -18,13 +18,13 @@ pytestmark = pytest.mark.xdist_group("infra")
 def stage(**context: str) -> Stage:
     from aws_cdk import App
 
-    from infra.stage import Stage
+    from recourse.cdk.stage import Stage
 
     return Stage.from_context(App(context=context, analytics_reporting=False).node)
 
 
 def test_without_a_word_it_is_dev_without_faults() -> None:
-    from infra.stage import Stage
+    from recourse.cdk.stage import Stage
 
     assert stage() == Stage()
     assert (Stage().name, Stage().keeps_data, Stage().chaos) == ("dev", False, False)
@@ -91,7 +91,7 @@ def test_the_account_gets_its_role_for_logs_unless_the_context_says_that_it_has_
     ],
 )
 def test_what_it_cannot_say_is_refused_by_name(context: dict[str, str], said: str) -> None:
-    from infra.stage import ContextError
+    from recourse.cdk.stage import ContextError
 
     with pytest.raises(ContextError, match=said):
         stage(**context)
@@ -109,7 +109,7 @@ def test_what_it_cannot_say_is_refused_by_name(context: dict[str, str], said: st
 def test_a_region_of_another_partition_is_refused_by_its_name(
     monkeypatch: pytest.MonkeyPatch, region: str, partition: str
 ) -> None:
-    from infra.stage import ContextError
+    from recourse.cdk.stage import ContextError
 
     monkeypatch.setenv("CDK_DEFAULT_REGION", region)
     with pytest.raises(ContextError, match=f"{region}.*'{partition}'.*only 'aws'"):
@@ -125,7 +125,7 @@ def test_no_arn_names_a_partition(each: Assembly) -> None:
 
 
 def test_a_step_function_ends_with_its_task_at_the_latest_whatever_the_timescale() -> None:
-    from infra.stage import Stage
+    from recourse.cdk.stage import Stage
 
     assert Stage().step_timeout(30).to_seconds() == 30
     assert Stage(timescale=0.1).step_timeout(30).to_seconds() == 3

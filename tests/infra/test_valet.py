@@ -41,7 +41,7 @@ def test_the_bucket_denies_every_signature_but_version_4(each: Assembly) -> None
 
 
 def test_the_bucket_denies_signatures_older_than_a_url_lives(each: Assembly) -> None:
-    from infra.components.valet_bucket import OLDEST_SIGNATURE
+    from recourse.cdk.valet_bucket import OLDEST_SIGNATURE
 
     one = statements(each)["NoOldSignature"]
     assert one["Condition"] == {"NumericGreaterThan": {"s3:signatureAge": str(OLDEST_SIGNATURE)}}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from recourse.worker import LAST_FLUSH
+from recourse.queues.worker import LAST_FLUSH
 from tests.infra.assembly import ROOT, Assembly, Resource
 from tests.infra.test_functions import ASKS, pins, reads
 from tests.infra.test_rights import PUT, TAKE, functions

@@ -13,9 +13,10 @@ from unittest import mock
 import botocore.session
 from moto import mock_aws
 
-from recourse.ids import SagaId
-from recourse.runtime import StepRunner
-from recourse.step import AtLeast, Call, Decision, Put, Refusal, Update, action, confirm, undo
+from recourse.declare.ids import SagaId
+from recourse.declare.step import AtLeast, Call, Decision, Put, Update, action, confirm, undo
+from recourse.errors import Refusal
+from recourse.run.runner import StepRunner
 from recourse.store.items import decode_item, encode_item
 from tests.moto import transactions
 

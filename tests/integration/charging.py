@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 
-from recourse.step import Action, Call, Decision, Put, Refusal, TransientError, Undo, action, undo
+from recourse.declare.step import Action, Call, Decision, Put, Undo, action, undo
+from recourse.errors import Refusal, TransientError
 
 
 class DeclinedError(Refusal):

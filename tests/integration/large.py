@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from recourse.declaration import Step, Together
-from recourse.request import request_model
-from recourse.saga import Saga
-from recourse.step import Call, Decision, Put, Refusal, action, undo
+from recourse.declare.declaration import Step, Together
+from recourse.declare.request import request_model
+from recourse.declare.saga import Saga
+from recourse.declare.step import Call, Decision, Put, action, undo
+from recourse.errors import Refusal
 
 STEPS = ("left", "right", "middle", "decide", "after")
 BEFORE = STEPS[:3]

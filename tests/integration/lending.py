@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
-import lambdas.valet
-from lambdas import kit
-from recourse.step import Document
+import recourse.functions.valet
+from recourse.declare.step import Document
+from recourse.functions import kit
 from tests.moto.ground import Ground
 from tests.valet.conftest import Ground as ValetGround
 
@@ -42,6 +42,6 @@ def lending(ground: Ground) -> Iterator[ValetGround]:
         mock.patch.object(kit, "valet_keys", lambda: valet.keys),
         mock.patch.object(kit, "valet_issuer", lambda: valet.issuer),
         mock.patch.object(kit, "valet_committer", lambda: valet.committer),
-        mock.patch.object(lambdas.valet, "redeemer", lambda: valet.redeemer),
+        mock.patch.object(recourse.functions.valet, "redeemer", lambda: valet.redeemer),
     ):
         yield valet

@@ -10,18 +10,11 @@ from typing import Any, Literal
 from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType
 
-from recourse.barrier import marker_key
-from recourse.ids import SagaId
-from recourse.runtime import StepRunner
-from recourse.step import (
-    Call,
-    Decision,
-    Document,
-    Refusal,
-    StepCancelledError,
-    TransientError,
-    action,
-)
+from recourse.declare.ids import SagaId
+from recourse.declare.step import Call, Decision, Document, action
+from recourse.errors import Refusal, StepCancelledError, TransientError
+from recourse.run.barrier import marker_key
+from recourse.run.runner import StepRunner
 from recourse.store.items import decode_item, encode_item
 from tests.integration.bench import TABLE, Ask, Bench, SoldOutError, book, hold, release
 from tests.integration.charging import Provider, decline, no_answer

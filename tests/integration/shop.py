@@ -9,9 +9,10 @@ from typing import Any
 
 from moto.dynamodb.models import dynamodb_backends
 
-from recourse.ids import SagaId
-from recourse.runtime import StepRunner
-from recourse.step import Put, Refusal, StepCancelledError, TransientError
+from recourse.declare.ids import SagaId
+from recourse.declare.step import Put
+from recourse.errors import Refusal, StepCancelledError, TransientError
+from recourse.run.runner import StepRunner
 from recourse.store.items import decode_item, encode_item
 from services import cards, cars, flights, hotels, inventory, payments
 from services.holdings import HOLDINGS

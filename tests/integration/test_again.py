@@ -8,9 +8,10 @@ from typing import Any, get_args
 
 import pytest
 
-from recourse.declaration import Coordination
-from recourse.runtime import StepRunner
-from recourse.step import Call, Decision, Refusal, TransientError, action, confirm, undo
+from recourse.declare.declaration import Coordination
+from recourse.declare.step import Call, Decision, action, confirm, undo
+from recourse.errors import Refusal, TransientError
+from recourse.run.runner import StepRunner
 from tests.integration.bench import S1, S2, TABLE, Bench
 from tests.integration.trips import TRIP
 from tests.moto.calls import recorded, stale

@@ -28,11 +28,12 @@ from schemathesis.specs.openapi.checks import (
 )
 
 import lambdas.api as api_module
-from lambdas import kit
 from lambdas.api import about, sagas
-from recourse import limits, problems
-from recourse.ids import SagaId
-from recourse.ledger import Ledger
+from recourse import problems
+from recourse.declare import limits
+from recourse.declare.ids import SagaId
+from recourse.functions import kit
+from recourse.ledger.ledger import Ledger
 from recourse.store.aws import THROTTLE_CODES
 from services.holdings import HOLDINGS
 from statemachines import SAGAS

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from recourse.asks import AskError
-from recourse.runtime import StepRunner
-from recourse.step import Call, Decision, Put, Refusal, TransientError, action, undo
+from recourse.declare.asks import AskError
+from recourse.declare.step import Call, Decision, Put, action, undo
+from recourse.errors import Refusal, TransientError
+from recourse.run.runner import StepRunner
 from tests.integration.bench import S1, S2, TABLE, Bench
 
 

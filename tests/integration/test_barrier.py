@@ -7,19 +7,16 @@ from typing import Any
 
 import pytest
 
-from recourse.barrier import marker_key
-from recourse.runtime import RejectedError, StepRunner
-from recourse.step import (
-    Call,
-    Decision,
+from recourse.declare.step import Call, Decision, Update, action
+from recourse.errors import (
     Refusal,
     StepCancelledError,
     StepCrashedError,
     StepTimedOutError,
     TransientError,
-    Update,
-    action,
 )
+from recourse.run.barrier import marker_key
+from recourse.run.runner import RejectedError, StepRunner
 from recourse.store.items import encode_item
 from tests.integration.bench import S1, S2, TABLE, Bench, SoldOutError, book, hold, release
 from tests.moto.calls import THROTTLES, answered, before, recorded, unread

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from lambdas import kit
 from local.provider import Books
+from recourse.functions import kit
 from tests.integration.bench import TABLE, Bench
 from tests.integration.bench import bench as made_bench
 from tests.integration.shop import KINDS, PRICE, THINGS, Outcome, Shop

@@ -10,14 +10,13 @@ from typing import Any, get_args
 import pytest
 from botocore.exceptions import ClientError
 
-from lambdas import feed as feed_function
-from recourse import limits
-from recourse.declaration import Coordination
+from recourse.declare import limits
+from recourse.declare.declaration import Coordination
+from recourse.errors import ContentionError, TransientError
 from recourse.events import Event
 from recourse.events.relay import PublishError, relay
-from recourse.feed import NeverFedError
-from recourse.step import TransientError
-from recourse.store.contention import ContentionError
+from recourse.feed.feed import NeverFedError
+from recourse.functions import feed as feed_function
 from recourse.store.items import encode_item
 from tests.events import event
 from tests.integration.large import BEFORE, LARGE, STEPS, asked

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import pytest
 
-from recourse.declaration import Coordination
+from recourse.declare.declaration import Coordination
 from services import cards
 from statemachines import SAGAS
 from tests.integration.test_every_saga import bring_to_rest, must_be_as_told

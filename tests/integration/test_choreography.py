@@ -22,8 +22,8 @@ from hypothesis.stateful import (
 )
 from moto.sqs.models import sqs_backends
 
-from recourse.listener import GRACE, RECEIVES, Listener
-from recourse.step import StepCancelledError, TransientError
+from recourse.choreography.listener import GRACE, RECEIVES, Listener
+from recourse.errors import StepCancelledError, TransientError
 from statemachines import SAGAS
 from tests.events import event
 from tests.integration import test_every_saga as every

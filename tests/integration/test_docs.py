@@ -26,9 +26,9 @@ COPIED = (
 
 
 LOUNGE = """
-from recourse.saga import Saga
-from recourse.declaration import Step
-from recourse.request import request_model
+from recourse.declare.saga import Saga
+from recourse.declare.declaration import Step
+from recourse.declare.request import request_model
 from services import invoices, lounges, mails
 from statemachines.fields import Id
 
@@ -125,7 +125,7 @@ def insert(file: Path, after: str, line: str) -> None:
 def list_saga(copy: Path, imported: str, name: str) -> None:
     """Add a saga to the list."""
     listed = copy / "statemachines/__init__.py"
-    insert(listed, "from recourse.saga import collect", imported)
+    insert(listed, "from recourse.declare.saga import collect", imported)
     insert(listed, "SAGAS = collect(", name)
 
 
@@ -150,13 +150,13 @@ def add_step(copy: Path) -> None:
         "services/lounges.py",
         "services/holdings.py",
         "services/mails.py",
-        "infra/components/steps.py",
+        "recourse/cdk/steps.py",
     }
     insert(copy / "services/holdings.py", "HOLDINGS = {", written.pop("services/holdings.py"))
     insert(
-        copy / "infra/components/steps.py",
+        copy / "recourse/cdk/steps.py",
         '            told["PAYMENT_PROVIDER"] = stage.payment_provider',
-        written.pop("infra/components/steps.py").rstrip("\n"),
+        written.pop("recourse/cdk/steps.py").rstrip("\n"),
     )
     for path, text in written.items():
         (copy / path).write_text(text)

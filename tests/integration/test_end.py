@@ -10,10 +10,10 @@ from typing import Any, get_args
 import pytest
 
 from recourse import events
-from recourse.declaration import Coordination
+from recourse.declare.declaration import Coordination
+from recourse.errors import TransientError
 from recourse.events import Event
-from recourse.runs import Runs
-from recourse.step import TransientError
+from recourse.orchestration.executions import Runs
 from tests.events import event
 from tests.integration.trips import TRIP, must_agree, stock
 from tests.moto.feeding import Feeding

@@ -17,13 +17,13 @@ from typing import Any, get_args
 
 import pytest
 
-from recourse import sweeper as sweeper_module
-from recourse.chaos import FAULTS, UnknownFaultError, parse
-from recourse.deadletters import SUFFIX
-from recourse.declaration import Coordination
-from recourse.projection import AT_REST
-from recourse.runs import run_name
-from recourse.saga import Saga
+from recourse.declare.declaration import Coordination
+from recourse.declare.saga import Saga
+from recourse.ledger.history import AT_REST
+from recourse.orchestration import sweeper as sweeper_module
+from recourse.orchestration.executions import run_name
+from recourse.queues.deadletters import SUFFIX
+from recourse.run.faults import FAULTS, UnknownFaultError, parse
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
 from tests.moto.ground import Ground, Mishap

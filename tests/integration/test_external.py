@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from recourse.barrier import marker_key, millis
-from recourse.runtime import StepRunner
-from recourse.step import Call, Decision, Refusal, StepCancelledError, TransientError
+from recourse.declare.step import Call, Decision
+from recourse.errors import Refusal, StepCancelledError, TransientError
+from recourse.run.barrier import marker_key, millis
+from recourse.run.runner import StepRunner
 from tests.integration.bench import S1, TABLE, Bench
 from tests.integration.charging import DeclinedError, Provider, decline, no_answer
 from tests.moto.calls import before

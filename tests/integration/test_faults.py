@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from recourse.chaos import FAULTS, UnknownFaultError, parse
+from recourse.run.faults import FAULTS, UnknownFaultError, parse
 from statemachines import SAGAS
 from tests.integration.trips import TRIP, must_agree, must_be_whole
 from tests.moto.ground import Ground

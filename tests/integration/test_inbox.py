@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from recourse.inbox import Inbox
-from recourse.step import TransientError
+from recourse.errors import TransientError
+from recourse.queues.inbox import Inbox
 from tests.integration.bench import TABLE, Bench
 from tests.moto.calls import BROKEN, answered, before, passing, recorded
 

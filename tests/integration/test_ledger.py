@@ -16,14 +16,15 @@ from typing import Any
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
-from recourse.declaration import Step, Together
+from recourse.declare.declaration import Step, Together
+from recourse.declare.ids import SagaId
+from recourse.declare.request import request_model
+from recourse.declare.saga import Saga
+from recourse.errors import ContentionError
 from recourse.events import Event, error
-from recourse.ids import SagaId
-from recourse.ledger import KeyReusedError, Ledger, NothingToResolveError, Record
-from recourse.request import request_model
-from recourse.saga import Saga
+from recourse.ledger.ledger import KeyReusedError, Ledger, NothingToResolveError, Record
 from recourse.store.aws import is_passing
-from recourse.store.contention import TRIES, ContentionError
+from recourse.store.contention import TRIES
 from recourse.store.items import encode, encode_item
 from tests.events import event
 from tests.integration.large import decide, left, take_back
@@ -102,7 +103,7 @@ def place() -> Iterator[Ground]:
 def still(place: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is there, and time stands still."""
     prepare(place, "nothing")
-    for module in ("recourse.events.event", "recourse.ledger"):
+    for module in ("recourse.events.event", "recourse.ledger.ledger"):
         monkeypatch.setattr(f"{module}.now", lambda: NOW)
     monkeypatch.setattr("recourse.events.outbox.expiry", lambda: 0)
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from lambdas import kit
+from recourse.functions import kit
 from recourse.valet.issue import LENT
 from recourse.valet.keys import By
 from tests.integration.lending import DOCUMENTS, URL, lending

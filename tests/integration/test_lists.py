@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recourse import ledger as ledger_module
-from recourse import reindex
-from recourse.ids import SagaId
-from recourse.ledger import UNDER_WAY, Ledger, Record, _row
-from recourse.listing import BY_STATUS, SHARDS
-from recourse.projection import STATUSES
-from recourse.store.contention import ContentionError
+from recourse.declare.ids import SagaId
+from recourse.errors import ContentionError
+from recourse.ledger import ledger as ledger_module
+from recourse.ledger import reindex
+from recourse.ledger.history import STATUSES
+from recourse.ledger.ledger import UNDER_WAY, Ledger, Record, _row
+from recourse.ledger.listing import BY_STATUS, SHARDS
 from recourse.store.items import encode, encode_item
 from tests.integration.trips import TRIP, stock
 from tests.moto.capacity import Meter, metered

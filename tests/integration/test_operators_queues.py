@@ -9,8 +9,8 @@ from typing import Any, get_args
 
 import pytest
 
-from recourse.deadletters import deadletters_of
-from recourse.declaration import Coordination
+from recourse.declare.declaration import Coordination
+from recourse.queues.deadletters import deadletters_of
 from tests.events import event
 from tests.integration.trips import TRIP, must_agree, stock
 from tests.moto.ground import LEDGER, PARKED, Ground, ground

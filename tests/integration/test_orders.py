@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from recourse.runtime import StepRunner
-from recourse.step import Refusal
+from recourse.errors import Refusal
+from recourse.run.runner import StepRunner
 from services import inventory
 from services.inventory import MOST_SKUS
 from statemachines import SAGAS

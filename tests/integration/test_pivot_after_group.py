@@ -11,9 +11,9 @@ from typing import get_args
 
 import pytest
 
-from recourse.declaration import Coordination, Step, Together
-from recourse.request import request_model
-from recourse.saga import Saga
+from recourse.declare.declaration import Coordination, Step, Together
+from recourse.declare.request import request_model
+from recourse.declare.saga import Saga
 from services import cars, flights, hotels
 from statemachines.order import ORDER
 from statemachines.travel_booking import CarAsk, FlightAsk, HotelAsk

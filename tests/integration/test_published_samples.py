@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from recourse.asl import compile_saga
-from recourse.declaration import Step
-from recourse.failures import THROTTLES, TRANSIENT
-from recourse.ids import SagaId
-from recourse.request import request_model
-from recourse.saga import Saga
+from recourse.declare.declaration import Step
+from recourse.declare.ids import SagaId
+from recourse.declare.request import request_model
+from recourse.declare.saga import Saga
+from recourse.orchestration.compiler import compile_saga
+from recourse.run.failures import THROTTLES, TRANSIENT
 from recourse.store.items import encode
 from services import flights, hotels, invoices, payments
 from statemachines import SAGAS

@@ -21,11 +21,11 @@ from typing import Any
 
 import pytest
 
-from recourse import limits
-from recourse import sweeper as sweeper_module
-from recourse.declaration import Coordination
-from recourse.projection import AT_REST
-from recourse.saga import Saga
+from recourse.declare import limits
+from recourse.declare.declaration import Coordination
+from recourse.declare.saga import Saga
+from recourse.ledger.history import AT_REST
+from recourse.orchestration import sweeper as sweeper_module
 from statemachines import SAGAS
 from tests.integration.large import LARGE, STEPS, asked
 from tests.integration.test_every_saga import (

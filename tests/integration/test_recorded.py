@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from lambdas import feed as feed_function
 from recourse.events.relay import relay
-from recourse.feed import cursor_of
-from recourse.live import frame
+from recourse.feed.feed import cursor_of
+from recourse.feed.live import frame
+from recourse.functions import feed as feed_function
 from recourse.store.items import encode_item
 from tests.integration.test_every_saga import supply
 from tests.moto.feeding import TABLE, Feeding

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from recourse import sweeper as sweeper_module
+from recourse.errors import StepCancelledError, TransientError
 from recourse.events import outbox_row
 from recourse.events.relay import PublishError, relay
-from recourse.ledger import KeyReusedError, NothingToResolveError, Record, UnknownSagaError
-from recourse.runs import Runs, run_name
-from recourse.step import StepCancelledError, TransientError
+from recourse.ledger.ledger import KeyReusedError, NothingToResolveError, Record, UnknownSagaError
+from recourse.orchestration import sweeper as sweeper_module
+from recourse.orchestration.executions import Runs, run_name
 from recourse.store.items import encode_item
 from statemachines import SAGAS
 from tests.events import event

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from lambdas import kit
-from recourse import deadletters
-from recourse.deadletters import DeadletterQueue, deadletters_of
-from recourse.declaration import Coordination
+from recourse.declare.declaration import Coordination
 from recourse.events.relay import relay
+from recourse.functions import kit
+from recourse.queues import deadletters
+from recourse.queues.deadletters import DeadletterQueue, deadletters_of
 from tests.integration.test_api import PREFIX, asha, fields, nobody, operator, problem
 from tests.integration.trips import TRIP, must_agree, stock
 from tests.moto.ground import LEDGER, Ground, ground

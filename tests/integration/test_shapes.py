@@ -9,9 +9,9 @@ from typing import Any, get_args
 
 import pytest
 
-from recourse.declaration import Coordination, Step, Together
-from recourse.request import request_model
-from recourse.saga import Saga
+from recourse.declare.declaration import Coordination, Step, Together
+from recourse.declare.request import request_model
+from recourse.declare.saga import Saga
 from services import cars, flights, hotels, invoices, payments
 from statemachines.fields import Payer
 from statemachines.travel_booking import CarAsk, FlightAsk, HotelAsk

@@ -15,18 +15,18 @@ from aws_lambda_powertools import Metrics
 from botocore.exceptions import EndpointConnectionError
 
 from bench.recovery import recover
-from lambdas import kit
-from lambdas import sweeper as sweeper_function
 from recourse import events
-from recourse import sweeper as sweeper_module
-from recourse.declaration import Coordination
+from recourse.declare.declaration import Coordination
+from recourse.errors import TransientError
 from recourse.events import Event
-from recourse.lease import Lease
-from recourse.ledger import Record
-from recourse.runs import Run, Runs
-from recourse.step import TransientError
+from recourse.functions import kit
+from recourse.functions import sweeper as sweeper_function
+from recourse.ledger.ledger import Record
+from recourse.orchestration import sweeper as sweeper_module
+from recourse.orchestration.executions import Run, Runs
+from recourse.orchestration.sweeper import GRACE, HEALING, LEASE, LONGEST_DELAY, RECOVERIES
 from recourse.store.items import encode
-from recourse.sweeper import GRACE, HEALING, LEASE, LONGEST_DELAY, RECOVERIES
+from recourse.store.lease import Lease
 from statemachines import SAGAS
 from tests.integration.trips import HOLDS, TRIP, must_agree, stock
 from tests.moto.ground import LEDGER, Ground, ground

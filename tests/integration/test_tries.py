@@ -11,8 +11,8 @@ from typing import Any, get_args
 import pytest
 from botocore.exceptions import ClientError
 
-from recourse.declaration import PASSING, Coordination
-from recourse.step import TransientError
+from recourse.declare.declaration import PASSING, Coordination
+from recourse.errors import TransientError
 from recourse.store.aws import THROTTLE_CODES
 from tests.integration.large import LARGE, asked
 from tests.moto.ground import Ground, ground

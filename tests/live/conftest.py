@@ -20,8 +20,8 @@ from tests.events import event
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "ground")
 os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 
-from recourse.connections import Connections, Pusher
-from recourse.feed import Feed
+from recourse.feed.connections import Connections, Pusher
+from recourse.feed.feed import Feed
 from recourse.store.aws import client
 from tests.moto import transactions
 from tests.moto.ground import ENVIRONMENT

@@ -10,7 +10,8 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from lambdas.bearer import (
+from local.issuer import Issuer
+from recourse.functions.bearer import (
     LEEWAY,
     PATIENCE,
     Bearers,
@@ -19,7 +20,6 @@ from lambdas.bearer import (
     UnauthorizedError,
     in_header,
 )
-from local.issuer import Issuer
 
 URL = "https://issuer.example"
 

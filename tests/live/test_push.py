@@ -13,12 +13,12 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambdas import push as push_function
-from recourse import connections as module
-from recourse.connections import LEASE, OPENING, PAGE, Connections, Pusher
+from recourse.errors import TransientError
 from recourse.events import KEPT
-from recourse.feed import Entry, Feed, cursor_of
-from recourse.step import TransientError
+from recourse.feed import connections as module
+from recourse.feed.connections import LEASE, OPENING, PAGE, Connections, Pusher
+from recourse.feed.feed import Entry, Feed, cursor_of
+from recourse.functions import push as push_function
 from tests.events import event
 from tests.live.conftest import Clock, Gateway, Killed, append, failure, owners
 from tests.moto import calls

@@ -16,13 +16,13 @@ from typing import Any
 import httpx
 import pytest
 
-from lambdas.bearer import Bearers
-from lambdas.sse import Stream
 from local import ROOT
 from local.cloud import _free_port
 from local.issuer import AUDIENCE, Issuer
-from recourse.feed import Feed, cursor_of
-from recourse.watch import PAGE, Watch
+from recourse.feed.feed import Feed, cursor_of
+from recourse.feed.watch import PAGE, Watch
+from recourse.functions.bearer import Bearers
+from recourse.functions.sse import Stream
 from tests.live.conftest import append
 from tests.live.test_push import expire
 from tests.patience import PATIENCE, until
@@ -326,7 +326,7 @@ def test_a_reader_that_is_slow_holds_up_its_own_stream_and_nothing_else(
 def test_a_reader_that_takes_nothing_is_cut_off(
     feed: Feed, issuer: Issuer, owner: str, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lambdas.sse.GRACE", 0.05)
+    monkeypatch.setattr("recourse.functions.sse.GRACE", 0.05)
 
     async def work() -> None:
         async with App(feed, issuer, seconds=0.05).get(token, window=1) as answer:
@@ -399,7 +399,9 @@ def test_the_start_script_serves_the_app_as_the_web_adapter_asks_for_it(issuer: 
         except httpx.ConnectError:
             return None
 
-    with subprocess.Popen([ROOT / "lambdas" / "sse.sh"], env=told, cwd="/") as server:
+    with subprocess.Popen(
+        [ROOT / "recourse" / "functions" / "sse.sh"], env=told, cwd="/"
+    ) as server:
         try:
             answer = until(ask, "an answer of the start script's server")
         finally:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from lambdas import authorise, kit, websocket
-from lambdas.bearer import Bearers
 from local.issuer import AUDIENCE, Issuer
-from recourse.connections import TOLD_A_MINUTE, Connections, Pusher
-from recourse.feed import Feed, cursor_of
+from recourse.feed.connections import TOLD_A_MINUTE, Connections, Pusher
+from recourse.feed.feed import Feed, cursor_of
+from recourse.functions import authorise, kit, websocket
+from recourse.functions.bearer import Bearers
 from tests.live.conftest import Clock, Gateway, append
 from tests.live.test_push import Wakes, expire
 

@@ -19,8 +19,8 @@ import pytest
 from local import ROOT
 from local.aws import client, write_config
 from local.emulator import Emulator
-from recourse.message import Message
-from recourse.worker import Worker
+from recourse.queues.message import Message
+from recourse.queues.worker import Worker
 from tests.patience import PATIENCE
 from tests.worker import handlers
 

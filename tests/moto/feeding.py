@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from lambdas import feed as feed_function
 from recourse.events.relay import relay
-from recourse.feed import Feed
+from recourse.feed.feed import Feed
+from recourse.functions import feed as feed_function
 from tests.moto.ground import LEDGER, Ground
 from tests.moto.handlers import ACCOUNT
 

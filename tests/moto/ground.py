@@ -35,34 +35,35 @@ from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "ground")
 os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 
-from lambdas import confirm as confirm_function
-from lambdas import ledger as ledger_function
-from lambdas import step_queue as queue_function
 from local.provider import Books
 from recourse import events
-from recourse.asl import compile_saga
-from recourse.choreography import listeners
-from recourse.deadletters import DeadletterQueue, RestingQueue, deadletters_of
-from recourse.declaration import Coordination, Step
+from recourse.choreography.listener import RECEIVES, Listener
+from recourse.choreography.routing import listeners
+from recourse.declare.declaration import Coordination, Step
+from recourse.declare.ids import SagaId
+from recourse.declare.saga import Saga
+from recourse.declare.step import Document
+from recourse.errors import TransientError
 from recourse.events.relay import relay
-from recourse.failures import reported
-from recourse.ids import SagaId
-from recourse.lease import Lease
-from recourse.ledger import Ledger, Record, digest
-from recourse.listener import RECEIVES, Listener
-from recourse.listing import INDEXES
-from recourse.markers import Markers
-from recourse.park import park
-from recourse.projection import AT_REST
-from recourse.queues import SourceQueue, set_aside_record
-from recourse.runs import Runs, parse_name, run_name
-from recourse.runtime import StepRunner
-from recourse.saga import Saga
-from recourse.step import Document, TransientError
+from recourse.functions import confirm as confirm_function
+from recourse.functions import ledger as ledger_function
+from recourse.functions import step_queue as queue_function
+from recourse.ledger.history import AT_REST
+from recourse.ledger.ledger import Ledger, Record, digest
+from recourse.ledger.listing import INDEXES
+from recourse.orchestration.compiler import compile_saga
+from recourse.orchestration.executions import Runs, parse_name, run_name
+from recourse.orchestration.markers import Markers
+from recourse.orchestration.sweeper import LEASE, Sweeper
+from recourse.queues.deadletters import DeadletterQueue, RestingQueue, deadletters_of
+from recourse.queues.sources import SourceQueue, set_aside_record
+from recourse.run.failures import reported
+from recourse.run.parking import park
+from recourse.run.runner import StepRunner
 from recourse.store.aws import client
 from recourse.store.items import decode_item
+from recourse.store.lease import Lease
 from recourse.store.table import Table
-from recourse.sweeper import LEASE, Sweeper
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
 from tests.moto import (

@@ -24,13 +24,13 @@ from tests.events import event
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "ground")
 os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 
-import recourse.feed
+import recourse.feed.feed
+from recourse.errors import TransientError
 from recourse.events import Event
 from recourse.events.relay import relay
-from recourse.feed import Feed
-from recourse.inbox import Inbox
-from recourse.queues import SourceQueue
-from recourse.step import TransientError
+from recourse.feed.feed import Feed
+from recourse.queues.inbox import Inbox
+from recourse.queues.sources import SourceQueue
 from recourse.store.aws import client
 from recourse.store.expressions import ABSENT
 from recourse.store.table import Table
@@ -311,7 +311,7 @@ def bed() -> Iterator[Bed]:
         client.cache_clear()
         made = Bed(stack.enter_context(streams.collected()))
         stack.enter_context(replaced(sqs_models, "unix_time_millis", lambda *_: made.now * 1000))
-        stack.enter_context(mock.patch.object(recourse.feed, "time", _Time(made)))
+        stack.enter_context(mock.patch.object(recourse.feed.feed, "time", _Time(made)))
         yield made
 
 

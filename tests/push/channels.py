@@ -18,21 +18,21 @@ from typing import Any, Literal, Protocol
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 import lambdas.api
-import lambdas.push
-import recourse.worker
-from lambdas import kit, sse, webhook_deliver, webhook_dispatch
-from lambdas.batch import handle_each
-from lambdas.caller import Caller
-from recourse.connections import Connections, Pusher, Wakes
-from recourse.feed import cursor_of, position_of
-from recourse.message import Message
-from recourse.step import TransientError
-from recourse.watch import Watch
+import recourse.functions.push
+import recourse.queues.worker
+from recourse.errors import TransientError
+from recourse.feed.connections import Connections, Pusher, Wakes
+from recourse.feed.feed import cursor_of, position_of
+from recourse.feed.watch import Watch
+from recourse.functions import kit, sse, webhook_deliver, webhook_dispatch
+from recourse.functions.batch import handle_each
+from recourse.functions.caller import Caller
+from recourse.queues.message import Message
+from recourse.queues.worker import Worker
 from recourse.webhooks.deliver import Deliverer
 from recourse.webhooks.dispatch import Dispatcher
 from recourse.webhooks.sending import Answer
 from recourse.webhooks.webhooks import Webhooks
-from recourse.worker import Worker
 from tests.moto.handlers import Killed
 from tests.moto.patching import replaced
 from tests.push.bed import OWNER, RECEIVES, Application, Bed, FailedError
@@ -180,7 +180,7 @@ class WebSocket(Client):
         if not self._name and not self.bed.is_down:
             self._open()
         records = self.bed.batch(self._queue)
-        answer = lambdas.push.take(self._pusher, self._wakes, records, self.bed.source)
+        answer = recourse.functions.push.take(self._pusher, self._wakes, records, self.bed.source)
         self.bed.settle(self._queue, records, answer)
         return bool(records)
 
@@ -266,7 +266,9 @@ class SqsToWorker(SqsToLambda):
 
         severed.after_each = idle
         worker = Worker(severed, self.url, handle, in_flight=4, visibility=30, wait=0, grace=1)  # type: ignore[arg-type]
-        with replaced(recourse.worker, "LAST_FLUSH", 0.05):  # a dead process waits for nothing
+        with replaced(
+            recourse.queues.worker, "LAST_FLUSH", 0.05
+        ):  # a dead process waits for nothing
             worker.run(stop)
         return True
 

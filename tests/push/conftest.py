@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lambdas import kit
+from recourse.functions import kit
 from tests.push.bed import Bed, bed
 from tests.push.channels import CHANNELS, Make
 

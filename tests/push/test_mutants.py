@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from lambdas.batch import handle_each
-from recourse.message import Message
+from recourse.functions.batch import handle_each
+from recourse.queues.message import Message
 from tests.moto.handlers import Killed
 from tests.push import test_conformance as suite
 from tests.push.bed import Application, Bed
@@ -87,7 +87,7 @@ def test_a_consumer_without_an_inbox_is_found(
     ground: Bed,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("recourse.inbox.Inbox.once", lambda *_: True)
+    monkeypatch.setattr("recourse.queues.inbox.Inbox.once", lambda *_: True)
     with pytest.raises(AssertionError):
         NOTHING_LOST(SqsToLambda, ground, "duplicates")
 

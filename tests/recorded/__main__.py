@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, get_args
 
-from recourse import sweeper
-from recourse.declaration import Coordination
-from recourse.projection import AT_REST
-from recourse.saga import Saga
+from recourse.declare.declaration import Coordination
+from recourse.declare.saga import Saga
+from recourse.ledger.history import AT_REST
+from recourse.orchestration import sweeper
 from recourse.store.items import decode_item
 from statemachines import SAGAS
 from tests.integration.test_every_saga import (

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from recourse.asl import compile_saga
-from recourse.failures import THROTTLES, TRANSIENT
-from recourse.saga import Saga
+from recourse.declare.saga import Saga
+from recourse.orchestration.compiler import compile_saga
+from recourse.run.failures import THROTTLES, TRANSIENT
 from statemachines import SAGAS
 
 every_saga = pytest.mark.parametrize("saga", SAGAS.values(), ids=SAGAS)

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from recourse.asl import compile_saga
-from recourse.checks import MOST_HISTORY
-from recourse.declaration import DeclarationError, Retry, Step, Together
-from recourse.request import request_model
-from recourse.saga import Saga
-from recourse.step import Call, Decision, action, undo
-from recourse.step_checks import LONGEST_NAME
+from recourse.declare.checks import MOST_HISTORY
+from recourse.declare.declaration import Retry, Step, Together
+from recourse.declare.request import request_model
+from recourse.declare.saga import Saga
+from recourse.declare.step import Call, Decision, action, undo
+from recourse.declare.step_checks import LONGEST_NAME
+from recourse.errors import DeclarationError
+from recourse.orchestration.compiler import compile_saga
 
 
 @request_model

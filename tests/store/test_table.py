@@ -10,13 +10,13 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recourse.step import AtLeast, Item, Put, TransientError, Update
+from recourse.declare.step import AtLeast, Item, Put, Update
+from recourse.errors import ContentionError, TransientError
 from recourse.store.contention import (
     TRIES,
     Backoff,
     ConditionFailedError,
     ConflictError,
-    ContentionError,
     InvalidItemError,
 )
 from recourse.store.cursors import BadCursorError

@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 from moto.ses.models import ses_backends
 
-from lambdas import kit
 from lambdas import notifier as function
+from recourse.errors import TransientError
 from recourse.events import Event
+from recourse.functions import kit
 from recourse.notifier import CLAIMED, Message, Notifier
-from recourse.step import TransientError
 from recourse.store.aws import client
 from tests.integration.trips import TRIP, stock
 from tests.moto import handlers

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from recourse.sns_push import ForgedError, Receiver
+from recourse.feed.sns_push import ForgedError, Receiver
 
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:feed"
 HOST = "https://sns.eu-west-1.amazonaws.com"

@@ -17,13 +17,14 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from recourse.asks import AskError, make
-from recourse.declaration import DeclarationError, Step
-from recourse.fits import misfit
-from recourse.ids import SagaId
-from recourse.request import request_model
-from recourse.saga import Saga
-from recourse.step import Call, Decision, Nothing, action, undo
+from recourse.declare.asks import AskError, make
+from recourse.declare.declaration import Step
+from recourse.declare.fits import misfit
+from recourse.declare.ids import SagaId
+from recourse.declare.request import request_model
+from recourse.declare.saga import Saga
+from recourse.declare.step import Call, Decision, Nothing, action, undo
+from recourse.errors import DeclarationError
 
 Sku = NewType("Sku", str)
 

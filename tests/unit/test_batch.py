@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from lambdas import confirm, ledger, webhook_deliver, webhook_dispatch
-from lambdas.batch import handle_each
-from recourse.message import Message
-from recourse.step import TransientError
+from recourse.errors import TransientError
+from recourse.functions import confirm, ledger, webhook_deliver, webhook_dispatch
+from recourse.functions.batch import handle_each
+from recourse.queues.message import Message
 from statemachines import SAGAS
 
 MOST = 5

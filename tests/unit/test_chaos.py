@@ -2,7 +2,7 @@
 
 import pytest
 
-from recourse.chaos import UnknownFaultError, fault, parse
+from recourse.run.faults import UnknownFaultError, fault, parse
 from statemachines import SAGAS
 
 TRAVEL = SAGAS["travel-booking"]

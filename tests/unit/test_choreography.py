@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from recourse.choreography import Trigger, describe, listeners, trigger, triggers
-from recourse.declaration import Step, Together
+from recourse.choreography.routing import Trigger, describe, listeners, trigger, triggers
+from recourse.declare.declaration import Step, Together
+from recourse.declare.saga import Saga
+from recourse.declare.step import Call, Decision, action, undo
 from recourse.events import Event
-from recourse.saga import Saga
-from recourse.step import Call, Decision, action, undo
 from statemachines import SAGAS
 from tests.events import event as happened
 from tests.integration.test_shapes import TOUR

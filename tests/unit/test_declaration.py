@@ -16,12 +16,13 @@ from annotated_types import Len
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recourse.asl import compile_saga
-from recourse.choreography import describe, triggers
-from recourse.declaration import DeclarationError, Retry, Step, Together
-from recourse.request import request_model
-from recourse.saga import Saga, collect
-from recourse.step import Action, Call, Decision, Nothing, Refusal, action, confirm, undo
+from recourse.choreography.routing import describe, triggers
+from recourse.declare.declaration import Retry, Step, Together
+from recourse.declare.request import request_model
+from recourse.declare.saga import Saga, collect
+from recourse.declare.step import Action, Call, Decision, Nothing, action, confirm, undo
+from recourse.errors import DeclarationError, Refusal
+from recourse.orchestration.compiler import compile_saga
 from services import flights, hotels
 
 Name = NewType("Name", str)
@@ -489,7 +490,7 @@ def test_the_function_is_named_for_what_it_does() -> None:
 
 
 SERVICE = """
-from recourse.step import Decision, action, undo
+from recourse.declare.step import Decision, action, undo
 
 @action()
 def hold(call): return Decision()

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-import lambdas.valet
+import recourse.functions.valet
 from cli import main
 from lambdas import api
 from lambdas.api import redeem
@@ -169,7 +169,7 @@ def test_a_problem_that_a_route_makes_is_described(operation: Described) -> None
 
 
 def test_a_problem_that_redeeming_makes_is_described() -> None:
-    kinds = set(raised(lambdas.valet.handler, set()))
+    kinds = set(raised(recourse.functions.valet.handler, set()))
     described = [one.problems for one in OPERATIONS if str(one) in ELSEWHERE]
     assert {"malformed", "invalid", "internal"} <= kinds <= set.union(*described)
 

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recourse.choreography import trigger
-from recourse.events import Event, UnreadableError, error, outbox_row
+from recourse.choreography.routing import trigger
+from recourse.errors import UnreadableError
+from recourse.events import Event, error, outbox_row
 from recourse.events.event import saga_id_of
-from recourse.projection import SagaHistory, enter
+from recourse.ledger.history import SagaHistory, enter
 from statemachines import SAGAS
 from tests.integration.trips import TRIP
 from tests.recorded import load
@@ -223,4 +224,10 @@ def test_events_load_no_client_and_no_declaration() -> None:
     ran = subprocess.run([sys.executable, "-c", loads], capture_output=True, text=True, check=True)
     loaded = set(ran.stdout.split())
     assert "recourse.events.event" in loaded
-    assert not loaded & {"botocore", "boto3", "pydantic", "recourse.saga", "recourse.events.relay"}
+    assert not loaded & {
+        "botocore",
+        "boto3",
+        "pydantic",
+        "recourse.declare.saga",
+        "recourse.events.relay",
+    }

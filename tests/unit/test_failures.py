@@ -11,9 +11,10 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recourse import limits
-from recourse.asl import compile_saga
-from recourse.failures import (
+from recourse.declare import limits
+from recourse.errors import Refusal, ResultTooLargeError, StepCrashedError, TransientError
+from recourse.orchestration.compiler import compile_saga
+from recourse.run.failures import (
     CRASHES,
     TIMEOUTS,
     TRANSIENT,
@@ -22,7 +23,6 @@ from recourse.failures import (
     reported,
     understand,
 )
-from recourse.step import Refusal, StepCrashedError, TransientError
 from recourse.store.aws import THROTTLE_CODES
 from statemachines import SAGAS
 
@@ -208,5 +208,5 @@ def test_every_name_that_aws_has_for_an_end_without_an_answer_is_ours(
 @pytest.mark.parametrize("value", ["x" * 98, {"a": "é" * 40}, [1, 2, 3]])
 def test_a_result_has_its_whole_share_and_no_byte_more(value: Any) -> None:
     limits.check_result("hold", value, limits.size(value))
-    with pytest.raises(limits.ResultTooLargeError, match="step 'hold'"):
+    with pytest.raises(ResultTooLargeError, match="step 'hold'"):
         limits.check_result("hold", value, limits.size(value) - 1)

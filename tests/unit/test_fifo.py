@@ -8,9 +8,9 @@ from typing import Any, ClassVar, cast
 import pytest
 from moto import mock_aws
 
-from lambdas.batch import Batch
-from recourse.deadletters import DeadletterQueue, deadletters_of
-from recourse.queues import SourceQueue
+from recourse.functions.batch import Batch
+from recourse.queues.deadletters import DeadletterQueue, deadletters_of
+from recourse.queues.sources import SourceQueue
 from recourse.store.aws import client
 
 ACCOUNT = "123456789012"

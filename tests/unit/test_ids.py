@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recourse.ids import BadSagaIdError, SagaId
+from recourse.declare.ids import BadSagaIdError, SagaId
 
 
 @given(st.text(), st.text(), st.text())

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recourse.ids import SagaId
-from recourse.money import CurrencyMismatchError
-from recourse.step import MOST_WRITES, Call, Decision, Item, Update
+from recourse.declare.ids import SagaId
+from recourse.declare.money import CurrencyMismatchError
+from recourse.declare.step import MOST_WRITES, Call, Decision, Item, Update
 from services import counted, inventory, invoices
 from services.inventory import MOST_SKUS, Line, ReserveAsk
 from tests.prices import money

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recourse.asks import AskError, make
-from recourse.money import CurrencyMismatchError, Money
-from recourse.step import AtLeast, Decision, Put, Update
+from recourse.declare.asks import AskError, make
+from recourse.declare.money import CurrencyMismatchError, Money
+from recourse.declare.step import AtLeast, Decision, Put, Update
 from recourse.store.items import decode_item, encode_item
 
 AMOUNTS = st.builds(Money, st.integers(0, 10**15), st.just("INR"))

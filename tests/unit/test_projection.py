@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recourse.events import Event, error
-from recourse.projection import SagaHistory, enter, stuck_step
+from recourse.ledger.history import SagaHistory, enter, stuck_step
 from statemachines import SAGAS
 from tests.events import event
 

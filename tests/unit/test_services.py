@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recourse.ids import SagaId
-from recourse.money import CurrencyMismatchError, Money
-from recourse.step import AtLeast, Call, Decision, Item, Put, Update
+from recourse.declare.ids import SagaId
+from recourse.declare.money import CurrencyMismatchError, Money
+from recourse.declare.step import AtLeast, Call, Decision, Item, Put, Update
 from recourse.store.items import decode_item, encode, encode_item
 from services import cars, counted, flights, hotels, invoices, payments
 from tests.prices import money

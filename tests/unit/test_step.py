@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lambdas import settings
-from recourse.ids import SagaId
-from recourse.step import Action, Call, Nothing, Undo
+from recourse.declare.ids import SagaId
+from recourse.declare.step import Action, Call, Nothing, Undo
+from recourse.functions import settings
 from services import flights
 
 SAGA = SagaId("5a9a1d" + "0" * 26)
@@ -44,7 +44,7 @@ def test_a_function_finds_what_its_environment_names(monkeypatch: pytest.MonkeyP
 def test_the_function_of_a_step_loads_its_own_service_and_no_declaration() -> None:
     """Every start of a function pays for what it loads."""
     loads = (
-        "import sys, lambdas.step as step; step.settings.declared('ACTION', step.Action);"
+        "import sys, recourse.functions.step as step; step.settings.declared('ACTION', step.Action);"
         "print(*(name for name in sys.modules if name.startswith(('recourse', 'services'))))"
     )
     environment = os.environ | {"ACTION": flights.hold.ref, "AWS_DEFAULT_REGION": "us-east-1"}
@@ -53,12 +53,12 @@ def test_the_function_of_a_step_loads_its_own_service_and_no_declaration() -> No
         [sys.executable, "-c", loads], env=environment, capture_output=True, text=True, check=True
     )
     loaded = set(ran.stdout.split())
-    assert {"recourse.step", "services.flights"} <= loaded
+    assert {"recourse.declare.step", "services.flights"} <= loaded
     assert not loaded & {
-        "recourse.saga",
-        "recourse.request",
-        "recourse.declaration",
-        "recourse.checks",
+        "recourse.declare.saga",
+        "recourse.declare.request",
+        "recourse.declare.declaration",
+        "recourse.declare.checks",
     }
     assert {name for name in loaded if name.startswith("services.")} == {
         "services.flights",

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
-from recourse.declaration import Step
-from recourse.step import Call, Decision, action, undo
+from recourse.declare.declaration import Step
+from recourse.declare.step import Call, Decision, action, undo
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,17 +25,17 @@ os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "ground")
 os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 
 import lambdas.api
-import lambdas.valet
-import lambdas.valet_commit
-from infra.components.indexes import VALET_INDEXES
-from lambdas import kit
+import recourse.functions.valet
+import recourse.functions.valet_commit
+from recourse.cdk.indexes import VALET_INDEXES
+from recourse.functions import kit
 from recourse.store.aws import client
+from recourse.store.credentials import Credentials
 from recourse.valet.commit import Committer
 from recourse.valet.issue import Issuer
 from recourse.valet.keys import Keys
 from recourse.valet.objects import Bucket
 from recourse.valet.redeem import Redeemer
-from recourse.valet.sigv4 import Credentials
 from recourse.valet.token import LocalSigner
 from tests.description import must_be_described
 from tests.moto import objects, transactions
@@ -152,7 +152,7 @@ class Ground:
             raw = body if isinstance(body, bytes) else json.dumps(body).encode()
             event["body"] = base64.b64encode(raw).decode()
         redeems = target.startswith("/v/") or target == "/valet-keys/redeem"
-        handler = lambdas.valet.handler if redeems else lambdas.api.handler
+        handler = recourse.functions.valet.handler if redeems else lambdas.api.handler
         answer = handler(event, None)
         sent = {name.lower(): value for name, value in answer.get("headers", {}).items()}
         must_be_described(method, parts.path, answer["statusCode"], answer["body"])
@@ -207,11 +207,15 @@ class Ground:
     def tell(self, key: str) -> None:
         """S3's event of an object that has landed."""
         detail = {"bucket": {"name": BUCKET}, "object": {"key": f"incoming/{key}"}}
-        lambdas.valet_commit.handler({"detail-type": "Object Created", "detail": detail}, None)
+        recourse.functions.valet_commit.handler(
+            {"detail-type": "Object Created", "detail": detail}, None
+        )
 
     def sweep(self) -> None:
         """The hour that has passed."""
-        lambdas.valet_commit.handler({"detail-type": "Scheduled Event", "detail": {}}, None)
+        recourse.functions.valet_commit.handler(
+            {"detail-type": "Scheduled Event", "detail": {}}, None
+        )
 
     def stored(self, prefix: str) -> list[str]:
         """The versions under a prefix, by their keys."""
@@ -247,7 +251,7 @@ def ground() -> Iterator[Ground]:
             mock.patch.object(kit, "valet_keys", lambda: made.keys),
             mock.patch.object(kit, "valet_issuer", lambda: made.issuer),
             mock.patch.object(kit, "valet_committer", lambda: made.committer),
-            mock.patch.object(lambdas.valet, "redeemer", lambda: made.redeemer),
+            mock.patch.object(recourse.functions.valet, "redeemer", lambda: made.redeemer),
         ):
             yield made
         client.cache_clear()

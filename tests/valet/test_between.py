@@ -18,8 +18,9 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.s3.models import s3_backends
 
+from recourse.errors import ContentionError
 from recourse.store.aws import is_passing
-from recourse.store.contention import TRIES, ContentionError
+from recourse.store.contention import TRIES
 from recourse.store.items import decode_item
 from recourse.valet.errors import ValetError
 from recourse.valet.issue import LENT

@@ -6,8 +6,8 @@ import pytest
 from botocore.exceptions import NoCredentialsError
 
 from recourse.store import aws
+from recourse.store.credentials import Credentials
 from recourse.valet.objects import Bucket, Request
-from recourse.valet.sigv4 import Credentials
 
 
 @pytest.fixture(autouse=True)

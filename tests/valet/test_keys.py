@@ -15,12 +15,12 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from recourse.errors import ContentionError
 from recourse.store.aws import THROTTLE_CODES
-from recourse.store.contention import ContentionError
+from recourse.store.credentials import Credentials
 from recourse.valet import keys as keys_module
 from recourse.valet.keys import KEY_RATE, MINUTE
 from recourse.valet.objects import URL_LIFE
-from recourse.valet.sigv4 import Credentials
 from recourse.valet.token import AUDIENCE, Claims, LocalSigner, sign
 from tests.valet.conftest import ISSUER, NOW, PDF, Ground, problem, sha256
 
@@ -379,7 +379,7 @@ def test_what_is_our_fault_is_said_to_be(
     def fail(*_: Any) -> Any:
         raise error
 
-    monkeypatch.setattr("lambdas.valet.logger.exception", lambda *_: None)
+    monkeypatch.setattr("recourse.functions.valet.logger.exception", lambda *_: None)
     monkeypatch.setattr(type(valet.keys.table), "get_many", fail)
     problem(valet.redeem(key["token"]), status, kind)
 

@@ -20,7 +20,8 @@ from botocore.credentials import Credentials as BotocoreCredentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recourse.valet.sigv4 import LONGEST, Credentials, presign
+from recourse.store.credentials import Credentials
+from recourse.valet.sigv4 import LONGEST, presign
 from tests.profile import examples
 
 REGIONS = ("us-east-1", "eu-west-1", "ap-south-1", "me-central-1", "us-gov-west-1")

@@ -21,7 +21,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotocoreCredentials
 from botocore.exceptions import ClientError
 
-from recourse.valet.sigv4 import Credentials
+from recourse.store.credentials import Credentials
 from tests.infra.assembly import listed
 
 SKEW = 15 * 60

@@ -28,9 +28,9 @@ os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "ground")
 os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 
 import lambdas.api
-from lambdas import kit, webhook_deliver, webhook_dispatch
-from recourse.feed import Feed
-from recourse.queues import SourceQueue
+from recourse.feed.feed import Feed
+from recourse.functions import kit, webhook_deliver, webhook_dispatch
+from recourse.queues.sources import SourceQueue
 from recourse.store.aws import client
 from recourse.webhooks import addresses
 from recourse.webhooks.deliver import Deliverer
@@ -330,7 +330,7 @@ def ground() -> Iterator[Ground]:
         kit.wake.cache_clear()
         made = Ground()
         stack.enter_context(replaced(sqs_models, "unix_time_millis", lambda *_: made.now * 1000))
-        stack.enter_context(mock.patch("recourse.feed.time.time", lambda: made.now))
+        stack.enter_context(mock.patch("recourse.feed.feed.time.time", lambda: made.now))
         played = {"webhooks": made.webhooks, "feed": made.feed, "ledger": made.ledger}
         for name, value in played.items():
             stack.enter_context(mock.patch.object(kit, name, lambda value=value: value))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook as Verifier
 
-from lambdas.webhook_deliver import OFTEN
+from recourse.functions.webhook_deliver import OFTEN
 from recourse.webhooks import webhooks
 from recourse.webhooks.sending import Answer
 from recourse.webhooks.webhooks import SLOTS, Webhook

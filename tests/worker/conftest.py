@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import pytest
 
-from recourse.message import Handler
-from recourse.worker import Worker
+from recourse.queues.message import Handler
+from recourse.queues.worker import Worker
 from tests.patience import PATIENCE
 from tests.worker.queue import Queue
 
@@ -108,4 +108,4 @@ def gate() -> Iterator[Gate]:
 @pytest.fixture
 def whole_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the most of every back-off, not a part of it by chance."""
-    monkeypatch.setattr("recourse.queues.random.uniform", lambda least, most: most)
+    monkeypatch.setattr("recourse.queues.sources.random.uniform", lambda least, most: most)

@@ -6,8 +6,8 @@ import os
 import sys
 from functools import cache
 
-from recourse.inbox import Inbox
-from recourse.message import Message
+from recourse.queues.inbox import Inbox
+from recourse.queues.message import Message
 from recourse.store.aws import client
 
 TABLE = "effects"

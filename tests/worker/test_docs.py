@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from recourse.message import Message
+from recourse.queues.message import Message
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/add-a-consumer.md").read_text()

@@ -13,10 +13,11 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from moto import mock_aws
 
 from lambdas import tally as function
-from lambdas.batch import handle_each
-from recourse.events import Event, UnreadableError
-from recourse.message import Message
-from recourse.queues import SourceQueue
+from recourse.errors import UnreadableError
+from recourse.events import Event
+from recourse.functions.batch import handle_each
+from recourse.queues.message import Message
+from recourse.queues.sources import SourceQueue
 from recourse.store.aws import client
 from recourse.store.items import decode_item
 from recourse.tally import SHARDS, Tally

@@ -12,9 +12,10 @@ from typing import Any, cast
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from recourse.message import Message, PoisonError
-from recourse.queues import backoff
-from recourse.worker import QueueUnavailableError, SettingError, StuckError, Worker
+from recourse.errors import PoisonError
+from recourse.queues.message import Message
+from recourse.queues.sources import backoff
+from recourse.queues.worker import QueueUnavailableError, SettingError, StuckError, Worker
 from tests.patience import PATIENCE
 from tests.worker.conftest import Gate, Running
 from tests.worker.queue import Queue
@@ -85,7 +86,7 @@ def test_no_more_is_received_than_handlers_have_time_for(work: Work, gate: Gate)
 def test_what_cannot_be_deleted_holds_up_receiving_in_the_end(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recourse.worker.UNDELETED", 5)
+    monkeypatch.setattr("recourse.queues.worker.UNDELETED", 5)
     queue = Queue()
     broken = threading.Event()
 
@@ -577,7 +578,7 @@ def test_a_body_is_whatever_it_is(work: Work, body: str) -> None:
 def test_it_tells_what_it_has_done(
     work: Work, gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "recourse.worker")
+    caplog.set_level(logging.INFO, "recourse.queues.worker")
     queue = Queue()
 
     def handle(message: Message) -> None:

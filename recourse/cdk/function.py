@@ -1,0 +1,78 @@
+"""A function: its code, its own log group, its own role with nothing in it but that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aws_cdk import Duration
+from aws_cdk.aws_iam import Role, ServicePrincipal
+from aws_cdk.aws_lambda import Function, Runtime, Tracing
+from aws_cdk.aws_logs import LogGroup, RetentionDays
+from constructs import Construct
+
+from recourse.cdk import code
+from recourse.cdk.rights import explain
+from recourse.cdk.stage import Stage
+
+
+class HandlerFunction(Function):
+    """A function that runs one of our handlers.
+
+    Args:
+        scope: Where it belongs.
+        name: Its construct id.
+        stage: The deployment.
+        handler: `module.attribute`; a test resolves every one.
+        environment: What the handler reads.
+        timeout: Its own; the task's or the queue's is set by whoever calls it.
+        memory: MB, and with it the share of a processor.
+        at_once: How many of it may run at the same time; as many as there are where it is absent.
+
+    Attributes:
+        own_role: Its role, where findings about its rights are explained.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        stage: Stage,
+        handler: str,
+        environment: Mapping[str, str],
+        timeout: Duration,
+        memory: int = 512,
+        at_once: int | None = None,
+    ) -> None:
+        logs = LogGroup(
+            scope,
+            f"{name}Logs",
+            retention=RetentionDays.ONE_YEAR if stage.keeps_data else RetentionDays.TWO_WEEKS,
+            removal_policy=stage.removal,
+        )
+        role = Role(scope, f"{name}Role", assumed_by=ServicePrincipal("lambda.amazonaws.com"))
+        logs.grant_write(role)
+        super().__init__(
+            scope,
+            name,
+            runtime=Runtime.PROVIDED_AL2023 if stage.local else code.PYTHON,
+            architecture=code.ARCHITECTURE,
+            code=code.checkout() if stage.local else code.bundled(),
+            handler=handler,
+            environment={
+                "POWERTOOLS_SERVICE_NAME": name,
+                "POWERTOOLS_METRICS_NAMESPACE": "Recourse",
+                **environment,
+            },
+            timeout=timeout,
+            memory_size=memory,
+            reserved_concurrent_executions=at_once,
+            role=role,
+            log_group=logs,
+            tracing=Tracing.ACTIVE,
+        )
+        self.own_role = role
+        explain(self, "AwsSolutions-L1", reason="Python 3.13 is what the wheels are bundled for")
+        explain(
+            role, "AwsSolutions-IAM5[Resource::*]", reason="X-Ray's put actions know no resources"
+        )

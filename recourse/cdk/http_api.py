@@ -1,0 +1,159 @@
+"""The HTTP API: every path needs a bearer token but the open ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from aws_cdk import Duration
+from aws_cdk.aws_apigatewayv2 import (
+    CfnStage,
+    CorsHttpMethod,
+    CorsPreflightOptions,
+    HttpApi,
+    HttpMethod,
+    HttpNoneAuthorizer,
+    HttpStage,
+    ThrottleSettings,
+)
+from aws_cdk.aws_apigatewayv2_authorizers import HttpJwtAuthorizer
+from aws_cdk.aws_apigatewayv2_integrations import HttpLambdaIntegration
+from aws_cdk.aws_cloudwatch import IAlarmAction
+from aws_cdk.aws_lambda import Function
+from aws_cdk.aws_logs import LogGroup, RetentionDays
+from constructs import Construct
+
+from recourse.cdk.queues import alarm_above
+from recourse.cdk.rights import explain
+from recourse.cdk.stage import Stage
+
+OPEN = ("/health", "/docs", "/openapi.json", "/.well-known/jwks.json")
+TOKEN_IS_CREDENTIAL = {"/valet-keys/redeem": HttpMethod.POST, "/v/{token}": HttpMethod.GET}
+RATE, BURST = 200, 400
+"""Requests a second, and how many at once, before callers get 429."""
+
+
+class JwtApi(Construct):
+    """An HTTP API before one function, with a JWT authorizer.
+
+    Args:
+        scope: Where it belongs.
+        name: Its construct id.
+        stage: The deployment.
+        function: Answers every request but those in which a valet key's token is the credential.
+        redeems: Answers those.
+        issuer: Who signs the bearer tokens.
+        audiences: For whom they may be issued.
+        alarm: What is told when the API answers with errors of its own.
+
+    Attributes:
+        api: The API.
+        url: Its address.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        stage: Stage,
+        function: Function,
+        redeems: Function,
+        issuer: str,
+        audiences: Sequence[str],
+        alarm: IAlarmAction,
+    ) -> None:
+        super().__init__(scope, name)
+        integration = HttpLambdaIntegration("Integration", function)
+        cors = None
+        if stage.cors_origins:
+            cors = CorsPreflightOptions(
+                allow_origins=list(stage.cors_origins),
+                allow_methods=[
+                    CorsHttpMethod.GET,
+                    CorsHttpMethod.POST,
+                    CorsHttpMethod.PUT,
+                    CorsHttpMethod.DELETE,
+                ],
+                allow_headers=[
+                    "authorization",
+                    "content-type",
+                    "idempotency-key",
+                    "if-none-match",
+                    "prefer",
+                    "recourse-chaos",
+                ],
+                expose_headers=["etag", "location", "preference-applied", "retry-after"],
+            )
+        self.api = HttpApi(self, "Api", create_default_stage=False, cors_preflight=cors)
+        self.api.add_routes(
+            path="/{proxy+}",
+            methods=[HttpMethod.GET, HttpMethod.POST, HttpMethod.PUT, HttpMethod.DELETE],
+            integration=integration,
+            authorizer=HttpJwtAuthorizer("Jwt", issuer, jwt_audience=list(audiences)),
+        )
+        for path in OPEN:
+            routes = self.api.add_routes(
+                path=path,
+                methods=[HttpMethod.GET],
+                integration=integration,
+                authorizer=HttpNoneAuthorizer(),
+            )
+            for route in routes:
+                explain(
+                    route,
+                    "AwsSolutions-APIG4",
+                    reason=f"{path} tells nothing that is anybody's",
+                )
+        redeeming = HttpLambdaIntegration("Redeeming", redeems)
+        for path, method in TOKEN_IS_CREDENTIAL.items():
+            routes = self.api.add_routes(
+                path=path,
+                methods=[method],
+                integration=redeeming,
+                authorizer=HttpNoneAuthorizer(),
+            )
+            for route in routes:
+                explain(
+                    route,
+                    "AwsSolutions-APIG4",
+                    reason="the valet key's token is the credential, and the function verifies it",
+                )
+        logs = LogGroup(
+            self,
+            "AccessLogs",
+            retention=RetentionDays.ONE_YEAR if stage.keeps_data else RetentionDays.TWO_WEEKS,
+            removal_policy=stage.removal,
+        )
+        default = HttpStage(
+            self,
+            "Stage",
+            http_api=self.api,
+            stage_name="$default",
+            auto_deploy=True,
+            throttle=ThrottleSettings(rate_limit=RATE, burst_limit=BURST),
+        )
+        underneath = default.node.default_child
+        assert isinstance(underneath, CfnStage)
+        underneath.access_log_settings = CfnStage.AccessLogSettingsProperty(
+            destination_arn=logs.log_group_arn,
+            format=json.dumps(
+                {
+                    "time": "$context.requestTime",
+                    "method": "$context.httpMethod",
+                    "route": "$context.routeKey",
+                    "status": "$context.status",
+                    "subject": "$context.authorizer.claims.sub",
+                    "latency": "$context.responseLatency",
+                    "request": "$context.requestId",
+                }
+            ),
+        )
+        alarm_above(
+            self,
+            "Failing",
+            self.api.metric_server_error(statistic="Sum", period=Duration.minutes(5)),
+            threshold=0,
+            action=alarm,
+        )
+        self.url = default.url

@@ -1,0 +1,100 @@
+"""The issuer of bearer tokens, where the context names none: a Cognito user pool."""
+
+from __future__ import annotations
+
+from aws_cdk import Stack
+from aws_cdk.aws_cognito import (
+    AccountRecovery,
+    CognitoDomainOptions,
+    Mfa,
+    MfaSecondFactor,
+    OAuthFlows,
+    OAuthScope,
+    OAuthSettings,
+    PasswordPolicy,
+    ResourceServerScope,
+    UserPool,
+)
+from constructs import Construct
+
+from recourse.cdk.rights import explain
+from recourse.cdk.stage import Stage
+
+SCOPES = {
+    "sagas:write": "start and cancel sagas",
+    "sagas:read": "see sagas and what services hold",
+    "valet:issue": "issue, see and revoke valet keys",
+    "operator": "see and resolve everybody's sagas, change what services hold",
+}
+SCOPE_PREFIX = "recourse/"
+
+
+class UserPoolIssuer(Construct):
+    """A user pool whose access tokens carry our scopes.
+
+    Attributes:
+        pool: The user pool.
+        issuer: The issuer's URL, written out.
+        token_url: Where a client gets a token for its id and secret.
+        clients: The ids of the clients: one for callers, one for operators.
+    """
+
+    def __init__(self, scope: Construct, name: str, *, stage: Stage) -> None:
+        super().__init__(scope, name)
+        self.pool = UserPool(
+            self,
+            "Pool",
+            self_sign_up_enabled=False,
+            mfa=Mfa.REQUIRED,
+            mfa_second_factor=MfaSecondFactor(otp=True, sms=False),
+            account_recovery=AccountRecovery.EMAIL_ONLY,
+            password_policy=PasswordPolicy(
+                min_length=12,
+                require_digits=True,
+                require_lowercase=True,
+                require_uppercase=True,
+                require_symbols=True,
+            ),
+            deletion_protection=stage.keeps_data,
+            removal_policy=stage.removal_of_protected,
+        )
+        scopes = [
+            ResourceServerScope(scope_name=scope, scope_description=text)
+            for scope, text in SCOPES.items()
+        ]
+        server = self.pool.add_resource_server(
+            "Resources", identifier=SCOPE_PREFIX.rstrip("/"), scopes=scopes
+        )
+        # Only a domain has the endpoint that issues tokens with scopes. Its name is the world's.
+        domain = self.pool.add_domain(
+            "Domain",
+            cognito_domain=CognitoDomainOptions(
+                domain_prefix=f"recourse-{stage.name}-{Stack.of(self).account}"
+            ),
+        )
+        self.token_url = f"{domain.base_url()}/oauth2/token"
+        self.clients = {
+            name: self.pool.add_client(
+                name,
+                generate_secret=True,
+                prevent_user_existence_errors=True,
+                o_auth=OAuthSettings(
+                    flows=OAuthFlows(client_credentials=True),
+                    scopes=[
+                        OAuthScope.resource_server(server, scope)
+                        for scope in scopes
+                        if name == "Operator" or scope.scope_name != "operator"
+                    ],
+                ),
+            ).user_pool_client_id
+            for name in ("Client", "Operator")
+        }
+        self.issuer = (
+            f"https://cognito-idp.{Stack.of(self).region}.amazonaws.com/{self.pool.user_pool_id}"
+        )
+        explain(
+            self.pool,
+            "AwsSolutions-COG3",
+            "AwsSolutions-COG8",
+            reason="threat protection is a paid plan: a choice of yours",
+        )

@@ -1,0 +1,134 @@
+"""A saga's state machine: compiled from its declaration, versioned, traced, logged, watched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from aws_cdk import Aws, CfnOutput, Duration, Fn
+from aws_cdk.aws_cloudwatch import IAlarmAction
+from aws_cdk.aws_iam import PolicyStatement, Role, ServicePrincipal
+from aws_cdk.aws_lambda import Function
+from aws_cdk.aws_logs import LogGroup, RetentionDays
+from aws_cdk.aws_stepfunctions import (
+    CfnStateMachineAlias,
+    CfnStateMachineVersion,
+    DefinitionBody,
+    LogLevel,
+    LogOptions,
+    StateMachine,
+    StateMachineType,
+)
+from constructs import Construct
+
+from recourse.cdk.queues import alarm_above
+from recourse.cdk.rights import explain
+from recourse.cdk.stage import Stage
+from recourse.declare.saga import Saga
+from recourse.orchestration.compiler import compile_saga
+
+ALIAS = "live"
+
+
+class SagaMachine(Construct):
+    """The state machine of one saga.
+
+    Args:
+        scope: Where it belongs.
+        name: Its construct id.
+        stage: The deployment.
+        saga: The declaration.
+        functions: By the names that the compiled machine substitutes.
+        alarm: What is told when a run ends in no end of its own.
+
+    Attributes:
+        machine: The state machine.
+        alias_arn: The alias that runs are started by; it follows the newest version, and runs in
+            flight stay with theirs.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        stage: Stage,
+        saga: Saga,
+        functions: Mapping[str, Function],
+        alarm: IAlarmAction,
+    ) -> None:
+        super().__init__(scope, name)
+        definition = json.dumps(compile_saga(saga, stage.timescale), indent=2)
+        used = {key: f for key, f in functions.items() if f"${{{key}}}" in definition}
+        # A name that begins so keeps the policy of the account's log deliveries short. It ends in
+        # the stack's own id, for a log that outlives its stack would be in the way of the next.
+        called = f"recourse-{stage.name}-{saga.name}-{Fn.select(2, Fn.split('/', Aws.STACK_ID))}"
+        logs = LogGroup(
+            self,
+            "Logs",
+            log_group_name=f"/aws/vendedlogs/states/{called}",
+            retention=RetentionDays.ONE_YEAR if stage.keeps_data else RetentionDays.TWO_WEEKS,
+            removal_policy=stage.removal,
+        )
+        role = Role(self, "Role", assumed_by=ServicePrincipal("states.amazonaws.com"))
+        role.add_to_policy(
+            PolicyStatement(
+                actions=["lambda:InvokeFunction"],
+                resources=[function.function_arn for function in used.values()],
+            )
+        )
+        self.machine = StateMachine(
+            self,
+            "Machine",
+            definition_body=DefinitionBody.from_string(definition),
+            definition_substitutions={key: f.function_arn for key, f in used.items()},
+            # Express starts at least once and cannot be looked up.
+            state_machine_type=StateMachineType.STANDARD,
+            role=role,
+            tracing_enabled=True,
+            # Data stays out of the logs: requests hold names and addresses.
+            logs=LogOptions(destination=logs, level=LogLevel.ALL, include_execution_data=False),
+            removal_policy=stage.removal,
+        )
+        version = CfnStateMachineVersion(
+            self,
+            "Version",
+            state_machine_arn=self.machine.state_machine_arn,
+            state_machine_revision_id=self.machine.state_machine_revision_id,
+        )
+        alias = CfnStateMachineAlias(
+            self,
+            "Alias",
+            name=ALIAS,
+            routing_configuration=[
+                CfnStateMachineAlias.RoutingConfigurationVersionProperty(
+                    state_machine_version_arn=version.attr_arn, weight=100
+                )
+            ],
+        )
+        self.alias_arn = alias.attr_arn
+        for end in ("Aborted", "TimedOut"):
+            metric = self.machine.metric(
+                f"Executions{end}", statistic="Sum", period=Duration.minutes(5)
+            )
+            alarm_above(self, end, metric, threshold=0, action=alarm)
+        explain(
+            role,
+            "AwsSolutions-IAM5[Resource::*]",
+            reason="log delivery and X-Ray know no resources",
+        )
+        CfnOutput(self, "Arn", value=self.machine.state_machine_arn)
+
+    def let_start(self, function: Function) -> None:
+        """Let a function start runs by the alias, and by nothing else.
+
+        AWS judges a start by the machine's own ARN, never by the alias's, and tells the alias as a
+        qualifier.
+        """
+        function.add_to_role_policy(
+            PolicyStatement(
+                actions=["states:StartExecution"],
+                resources=[self.machine.state_machine_arn],
+                conditions={"StringEquals": {"states:StateMachineQualifier": ALIAS}},
+            )
+        )

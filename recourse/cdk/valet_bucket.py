@@ -1,0 +1,159 @@
+"""The bucket of valet keys: what its policy refuses, it refuses whoever has signed."""
+
+from __future__ import annotations
+
+from aws_cdk import Duration
+from aws_cdk.aws_iam import AnyPrincipal, Effect, IRole, PolicyStatement
+from aws_cdk.aws_kms import IKey
+from aws_cdk.aws_s3 import (
+    BlockPublicAccess,
+    Bucket,
+    BucketEncryption,
+    CfnBucket,
+    CorsRule,
+    HttpMethods,
+    LifecycleRule,
+    ObjectOwnership,
+)
+from constructs import Construct
+
+from recourse.cdk.rights import explain
+from recourse.cdk.stage import Stage
+
+OLDEST_SIGNATURE = 15_000
+"""Milliseconds: a URL's ten seconds, and five for clocks that differ."""
+LONGEST_KEY = Duration.days(7)
+
+
+class ValetBucket(Bucket):
+    """Where uploads land, where they become visible, and where those lie that are not as said.
+
+    Args:
+        scope: Where it belongs.
+        name: Its construct id.
+        stage: The deployment.
+        key: What it is encrypted with.
+    """
+
+    def __init__(self, scope: Construct, name: str, *, stage: Stage, key: IKey) -> None:
+        cors = [
+            CorsRule(
+                allowed_origins=list(stage.cors_origins),
+                allowed_methods=[HttpMethods.GET, HttpMethods.PUT],
+                allowed_headers=[
+                    "content-type",
+                    "if-match",
+                    "if-none-match",
+                    "range",
+                    "x-amz-checksum-sha256",
+                ],
+                exposed_headers=["content-range", "etag"],
+                max_age=300,
+            )
+        ]
+        super().__init__(
+            scope,
+            name,
+            encryption=BucketEncryption.KMS,
+            encryption_key=key,
+            bucket_key_enabled=True,
+            block_public_access=BlockPublicAccess.BLOCK_ALL,
+            object_ownership=ObjectOwnership.BUCKET_OWNER_ENFORCED,
+            enforce_ssl=True,
+            versioned=True,
+            removal_policy=stage.removal,
+            cors=cors if stage.cors_origins else None,
+            lifecycle_rules=[
+                # Not before the longest key has expired, and with it the right to complete.
+                LifecycleRule(
+                    id="interrupted",
+                    abort_incomplete_multipart_upload_after=LONGEST_KEY.plus(Duration.days(1)),
+                ),
+                LifecycleRule(
+                    id="incoming",
+                    prefix="incoming/",
+                    expiration=LONGEST_KEY.plus(Duration.days(1)),
+                    noncurrent_version_expiration=Duration.days(1),
+                ),
+                LifecycleRule(
+                    id="quarantine",
+                    prefix="quarantine/",
+                    expiration=Duration.days(30),
+                    noncurrent_version_expiration=Duration.days(1),
+                ),
+            ],
+        )
+        underneath = self.node.default_child
+        assert isinstance(underneath, CfnBucket)
+        # The CDK's own way makes a function of its own with rights over every bucket.
+        underneath.notification_configuration = CfnBucket.NotificationConfigurationProperty(
+            event_bridge_configuration=CfnBucket.EventBridgeConfigurationProperty(
+                event_bridge_enabled=True
+            )
+        )
+        only_fresh_signatures(self)
+        self.add_to_resource_policy(
+            PolicyStatement(
+                sid="NothingWithdrawn",
+                effect=Effect.DENY,
+                principals=[AnyPrincipal()],
+                actions=["s3:GetObject", "s3:GetObjectVersion"],
+                resources=[self.arn_for_objects("objects/*")],
+                conditions={"StringEquals": {"s3:ExistingObjectTag/revoked": "true"}},
+            )
+        )
+        explain(
+            self,
+            "AwsSolutions-S1",
+            reason="the audit is in the valet table; that of S3 is CloudTrail's data events",
+        )
+
+    def keep_within(self, signer: IRole) -> None:
+        """Deny the signer of URLs all but where uploads land and what is visible."""
+        self.add_to_resource_policy(
+            PolicyStatement(
+                sid="SignerKeepsToItsPrefixes",
+                effect=Effect.DENY,
+                principals=[signer],
+                actions=["s3:*"],
+                not_resources=[
+                    self.arn_for_objects("incoming/*"),
+                    self.arn_for_objects("objects/*"),
+                ],
+            )
+        )
+
+    def hide_until_scanned(self, signer: IRole) -> None:
+        """Deny the signer of URLs what GuardDuty has not found clean; its scanner is let in."""
+        self.add_to_resource_policy(
+            PolicyStatement(
+                sid="NothingUnscanned",
+                effect=Effect.DENY,
+                principals=[signer],
+                actions=["s3:GetObject", "s3:GetObjectVersion"],
+                resources=[self.arn_for_objects("objects/*")],
+                conditions={
+                    "StringNotEquals": {
+                        "s3:ExistingObjectTag/GuardDutyMalwareScanStatus": "NO_THREATS_FOUND"
+                    }
+                },
+            )
+        )
+
+
+def only_fresh_signatures(bucket: Bucket) -> None:
+    """Deny everybody what is not signed by SigV4, or was signed before a URL of ours would end."""
+    for sid, conditions in (
+        ("OnlySigV4", {"StringNotEquals": {"s3:signatureversion": "AWS4-HMAC-SHA256"}}),
+        ("NoOldSignature", {"NumericGreaterThan": {"s3:signatureAge": str(OLDEST_SIGNATURE)}}),
+    ):
+        bucket.add_to_resource_policy(
+            PolicyStatement(
+                sid=sid,
+                effect=Effect.DENY,
+                principals=[AnyPrincipal()],
+                actions=["s3:*"],
+                resources=[bucket.bucket_arn, bucket.arn_for_objects("*")],
+                conditions=conditions,
+            )
+        )

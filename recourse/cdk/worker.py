@@ -1,0 +1,197 @@
+"""A worker: a Fargate service that runs `recourse worker` on a consumer's queue.
+
+It is there only where the context says `workers=fargate`. The image is built by the CDK when it is
+deployed; a synthesis needs no Docker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+from aws_cdk import Duration, Stack
+from aws_cdk.aws_applicationautoscaling import AdjustmentType, ScalingInterval
+from aws_cdk.aws_ec2 import (
+    GatewayVpcEndpointAwsService,
+    SecurityGroup,
+    SubnetConfiguration,
+    SubnetType,
+    Vpc,
+)
+from aws_cdk.aws_ecr_assets import Platform
+from aws_cdk.aws_ecs import (
+    Cluster,
+    ContainerImage,
+    ContainerInsights,
+    CpuArchitecture,
+    DeploymentCircuitBreaker,
+    FargateService,
+    FargateTaskDefinition,
+    LogDriver,
+    OperatingSystemFamily,
+    RuntimePlatform,
+)
+from aws_cdk.aws_iam import Role, ServicePrincipal
+from aws_cdk.aws_logs import LogGroup, RetentionDays
+from aws_cdk.aws_sqs import Queue
+from constructs import Construct
+
+from recourse.cdk.rights import explain
+from recourse.cdk.stage import Stage
+from recourse.project import Project
+
+GRACE = Duration.seconds(60)
+"""What a task has to come to its end: the worker's own grace, its last deletes, and some more."""
+BACKLOG = ((0, 0, -1), (100, None, +1), (1000, None, +3))
+"""Waiting messages, from and to, and how many tasks more that makes."""
+CARRIED = ("recourse", "cli", "infra/image")
+"""What the image is built of, beside the project's own packages."""
+
+
+class WorkerPlace(Construct):
+    """Where workers run: public subnets without a NAT gateway, and nothing comes in.
+
+    Args:
+        scope: Where it belongs.
+        name: Its construct id.
+
+    Attributes:
+        cluster: The cluster.
+        group: The security group: out only.
+    """
+
+    def __init__(self, scope: Construct, name: str) -> None:
+        super().__init__(scope, name)
+        vpc = Vpc(
+            self,
+            "Vpc",
+            max_azs=2,
+            nat_gateways=0,
+            subnet_configuration=[
+                SubnetConfiguration(
+                    name="Public", subnet_type=SubnetType.PUBLIC, map_public_ip_on_launch=False
+                )
+            ],
+            restrict_default_security_group=False,
+        )
+        vpc.add_gateway_endpoint("DynamoDb", service=GatewayVpcEndpointAwsService.DYNAMODB)
+        explain(
+            vpc, "AwsSolutions-VPC7", reason="nothing comes in, and what goes out is calls of AWS"
+        )
+        self.cluster = Cluster(
+            self, "Cluster", vpc=vpc, container_insights_v2=ContainerInsights.ENABLED
+        )
+        self.group = SecurityGroup(
+            self, "Group", vpc=vpc, description="Workers: nothing comes in", allow_all_outbound=True
+        )
+
+
+class Worker(Construct):
+    """What takes the messages of a consumer's queue where no function does.
+
+    Args:
+        scope: Where it belongs.
+        name: Its construct id, and what its logs call it.
+        stage: The deployment.
+        place: Where it runs.
+        handler: `package.module:function`; a test resolves every one.
+        environment: What the handler reads.
+
+    Attributes:
+        own_role: Its role, with nothing in it but what it is given.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        stage: Stage,
+        place: WorkerPlace,
+        handler: str,
+        environment: Mapping[str, str],
+    ) -> None:
+        super().__init__(scope, name)
+        self._stage = stage
+        self._place = place
+        self._handler = handler
+        self._environment = {
+            "AWS_DEFAULT_REGION": Stack.of(self).region,
+            "POWERTOOLS_SERVICE_NAME": name,
+            **environment,
+        }
+        self.own_role = Role(self, "Role", assumed_by=ServicePrincipal("ecs-tasks.amazonaws.com"))
+
+    def serve(self, queue: Queue, *, at_once: int) -> None:
+        """Take the messages of a queue, with more tasks the more of them wait.
+
+        Args:
+            queue: The queue.
+            at_once: How many tasks at the same time at the most.
+        """
+        task = FargateTaskDefinition(
+            self,
+            "Task",
+            cpu=256,
+            memory_limit_mib=512,
+            task_role=self.own_role,
+            runtime_platform=RuntimePlatform(
+                cpu_architecture=CpuArchitecture.ARM64,
+                operating_system_family=OperatingSystemFamily.LINUX,
+            ),
+        )
+        logs = LogGroup(
+            self,
+            "Logs",
+            retention=RetentionDays.ONE_YEAR if self._stage.keeps_data else RetentionDays.TWO_WEEKS,
+            removal_policy=self._stage.removal,
+        )
+        project = Project.find()
+        carried = (*project.packages, *CARRIED)
+        task.add_container(
+            "Worker",
+            image=ContainerImage.from_asset(
+                str(project.root),
+                file="infra/image/Dockerfile",
+                exclude=[
+                    "*",
+                    *(f"!{one}" for one in carried),
+                    "**/__pycache__",
+                ],
+                platform=Platform.LINUX_ARM64,
+            ),
+            command=["--queue", queue.queue_url, "--handler", self._handler, "--json"],
+            environment=self._environment,
+            logging=LogDriver.aws_logs(stream_prefix="worker", log_group=logs),
+            readonly_root_filesystem=True,
+            stop_timeout=GRACE,
+        )
+        explain(
+            task, "AwsSolutions-ECS2", reason="the variables are names of tables, and no secrets"
+        )
+        explain(
+            cast("Role", task.obtain_execution_role()),
+            "AwsSolutions-IAM5[Resource::*]",
+            reason="a token for the registry of images knows no resource",
+        )
+        service = FargateService(
+            self,
+            "Service",
+            cluster=self._place.cluster,
+            task_definition=task,
+            assign_public_ip=True,
+            security_groups=[self._place.group],
+            desired_count=1,
+            min_healthy_percent=0,
+            circuit_breaker=DeploymentCircuitBreaker(rollback=True),
+        )
+        service.auto_scale_task_count(min_capacity=1, max_capacity=at_once).scale_on_metric(
+            "Backlog",
+            metric=queue.metric_approximate_number_of_messages_visible(statistic="Maximum"),
+            scaling_steps=[
+                ScalingInterval(lower=lower or None, upper=upper, change=change)
+                for lower, upper, change in BACKLOG
+            ],
+            adjustment_type=AdjustmentType.CHANGE_IN_CAPACITY,
+            cooldown=Duration.minutes(1),
+        )

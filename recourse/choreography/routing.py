@@ -1,0 +1,184 @@
+"""Who listens to whom: a declaration as a choreography, without a coordinator.
+
+Each step has its queue on the topic `events`. What it hears is computed here, from the declaration:
+
+- *forward*, to act: on `done` of the steps of the group before it; the first group on `started`;
+- *backward*, to undo: on `undone` or `undo_failed` of the group after it, on `failed` of the pivot
+  where that comes next, and on `failed` of a step that runs together with it.
+
+Where it needs to hear several steps (those before it ran together), they are joined in its inbox.
+A step that a request leaves out is passed over in both directions, so what a step *may* hear (its
+subscription, `triggers`) can be more than what moves it for one request (`trigger`).
+
+Only a step that has not acted fails (`recourse.choreography.listener` makes sure of it), and a join needs every
+step before it, so nothing after a failed step ever acts; the pivot least of all.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from recourse.declare.declaration import Step
+from recourse.declare.saga import Saga
+from recourse.events import Event
+
+Side = Literal["action", "undo"]
+STARTED = "started"
+
+
+@dataclass(frozen=True)
+class Triggers:
+    """The types of the events that a step may have to hear: its subscription."""
+
+    forward: tuple[str, ...]
+    backward: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """What an event is to a step.
+
+    Attributes:
+        side: What the step is to do.
+        sources: The steps of which it must have heard as much before it does it.
+    """
+
+    side: Side
+    sources: frozenset[str]
+
+
+def triggers(saga: Saga, step: Step) -> Triggers:
+    """What a step may have to hear, whatever the request leaves out."""
+    forward: list[str] = []
+    for group in reversed(saga.groups[: saga.rank(step.name)]):
+        forward += [_type(saga, one, "done") for one in group]
+        if not all(saga.optional(one) for one in group):
+            break
+    else:
+        forward.append(f"recourse.{saga.name}.{STARTED}")
+    return Triggers(tuple(forward), tuple(_backward(saga, step)))
+
+
+def _backward(saga: Saga, step: Step) -> Iterator[str]:
+    if saga.role(step.name) != "compensable":
+        return
+    rank = saga.rank(step.name)
+    for sibling in saga.groups[rank]:
+        if sibling != step:
+            yield _type(saga, sibling, "failed")
+    for group in saga.groups[rank + 1 :]:
+        if group == (saga.pivot,):
+            yield _type(saga, saga.pivot, "failed")
+            return
+        for one in group:
+            yield _type(saga, one, "undone")
+            yield _type(saga, one, "undo_failed")
+        if not all(saga.optional(one) for one in group):
+            return
+
+
+def trigger(saga: Saga, step: Step, event: Event, request: Mapping[str, Any]) -> Trigger | None:
+    """What an event is to a step, for one request; None where it does not move it.
+
+    Args:
+        saga: The declaration.
+        step: The step that hears it.
+        event: The event.
+        request: The saga's request.
+    """
+    if saga.left_out(step, request):
+        return None
+    source, kind = event.step, event.kind
+    before = _nearest(saga, request, reversed(saga.groups[: saga.rank(step.name)]))
+    if source is None:
+        return Trigger("action", frozenset()) if kind == STARTED and not before else None
+    if kind == "done":
+        return Trigger("action", before) if source in before else None
+    if saga.role(step.name) != "compensable":
+        return None
+    if kind == "failed":
+        beside = saga.rank(source) == saga.rank(step.name) and source != step.name
+        if beside:
+            return Trigger("undo", frozenset({source}))
+    after = _nearest(saga, request, saga.groups[saga.rank(step.name) + 1 :])
+    if source in after and (kind == "failed") == (source == saga.pivot.name):
+        return Trigger("undo", after)
+    return None
+
+
+def _nearest(
+    saga: Saga, request: Mapping[str, Any], groups: Iterable[tuple[Step, ...]]
+) -> frozenset[str]:
+    """The steps of the first group of which the request does not leave all out."""
+    for group in groups:
+        plays = frozenset(one.name for one in group if not saga.left_out(one, request))
+        if plays:
+            return plays
+    return frozenset()
+
+
+def listeners(sagas: Iterable[Saga]) -> dict[str, list[str]]:
+    """The event types that the queue of each step's function listens to, by function.
+
+    A function that serves steps of several sagas has one queue for all of them.
+    """
+    found: dict[str, set[str]] = defaultdict(set)
+    for saga in sagas:
+        for step in saga.all:
+            heard = triggers(saga, step)
+            found[step.function].update(heard.forward, heard.backward)
+    return {function: sorted(types) for function, types in sorted(found.items())}
+
+
+def table(saga: Saga) -> list[tuple[str, str, str]]:
+    """Who listens to whom, for people: a step, what makes it act and what makes it undo."""
+    short = len(f"recourse.{saga.name}.")
+
+    def said(types: Iterable[str]) -> str:
+        return ", ".join(one[short:] for one in types) or "-"
+
+    rows = []
+    for step in saga.all:
+        heard = triggers(saga, step)
+        name = f"{step.name}*" if step.pivot else step.name
+        rows.append((name, said(heard.forward), said(heard.backward)))
+    return rows
+
+
+def diagram(saga: Saga) -> str:
+    """Who listens to whom, as a Mermaid flowchart: solid lines go forward, dotted ones back."""
+    lines = ["flowchart LR", f"    {STARTED}(({STARTED}))"]
+    for step in saga.all:
+        shape = ("{{", "}}") if step.pivot else ("[", "]")
+        lines.append(f"    {step.name}{shape[0]}{step.name}{shape[1]}")
+    for step in saga.all:
+        heard = triggers(saga, step)
+        for arrow, types in (("-->", heard.forward), ("-.->", heard.backward)):
+            kinds: dict[str, list[str]] = defaultdict(list)
+            for one in types:
+                *source, kind = one.split(".")[2:]
+                kinds[source[0] if source else STARTED] += [kind] if source else []
+            for name, named in kinds.items():
+                label = f"|{', '.join(named)}|" if named else ""
+                lines.append(f"    {name} {arrow}{label} {step.name}")
+    lines += [f"    {step.name} -->|done| succeeded(((succeeded)))" for step in saga.groups[-1]]
+    return "\n".join(lines) + "\n"
+
+
+def describe(saga: Saga) -> str:
+    """A page, in Markdown, that says who listens to whom: the table and the diagram."""
+    rows = "".join(f"| {name} | {acts} | {undoes} |\n" for name, acts, undoes in table(saga))
+    return (
+        f"# {saga.name} as a choreography\n\n"
+        "Compiled from its declaration, not edited by hand. Where several steps run together, the "
+        "one after them\nwaits for all of them; `*` is the pivot.\n\n"
+        f"| step | acts on | undoes on |\n|---|---|---|\n{rows}\n"
+        f"```mermaid\n{diagram(saga)}```\n"
+    )
+
+
+def _type(saga: Saga, step: Step, kind: str) -> str:
+    return f"recourse.{saga.name}.{step.name}.{kind}"

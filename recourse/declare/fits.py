@@ -1,0 +1,184 @@
+"""Whether what a request has always makes what a step asks for: said by types, when built.
+
+Types are those of a request model, whose JSON the API has validated, and those of an ask
+(`recourse.declare.asks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import is_dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
+from uuid import UUID
+
+from recourse.declare.asks import UnmadeError, fields_made
+from recourse.declare.declaration import Step
+from recourse.declare.hints import UNIONS, bare, fields_of, is_required, types_of
+from recourse.declare.request import without_none
+
+Pairs = frozenset[tuple[Any, Any]]
+AS_TEXT = (date, time, timedelta, UUID, Decimal)
+"""What is text in the JSON of a request."""
+LISTS = (list, tuple, set, frozenset, Sequence, Set)
+"""What is a list there."""
+OBJECTS = (dict, Mapping)
+"""What is an object there, besides dataclasses."""
+
+
+def unsound(ask: Any) -> str | None:
+    """Why a class cannot be what a step is asked; None where it can."""
+    seen, left = set(), [ask]
+    while left:
+        cls = left.pop()
+        if not _is_class(cls) or not cls.__dataclass_params__.frozen:
+            got = cls.__name__ if isinstance(cls, type) else f"an instance of {type(cls).__name__}"
+            return f"it must be a class made by @dataclass(frozen=True, kw_only=True), got {got}"
+        try:
+            fields_made(cls)
+        except UnmadeError as problem:
+            return (
+                f"{cls.__name__}.{problem.field} must be of a type that JSON makes and nobody can "
+                f"change, got {shown(problem.hint)}: write tuple[X, ...] for a list, "
+                "Mapping[str, X] for an object, a frozen dataclass for one of known fields"
+            )
+        except Exception as problem:  # whatever a name that is not there raises
+            return (
+                f"the types of {cls.__name__} cannot be resolved ({problem}): "
+                "what its fields name must be defined in its module, at the top"
+            )
+        seen.add(cls)
+        left += {one for hint in types_of(cls).values() for one in _classes(hint)} - seen
+    return None
+
+
+def unfit(step: Step, types: Mapping[str, Any]) -> str | None:
+    """Why what a step takes of a request is not what its action and undo are asked; None if it is.
+
+    Args:
+        step: The step; what it takes is in the request, and what it asks for is sound.
+        types: The type of each field of the request.
+    """
+    parts = [part for part in (step.action, step.undo) if part is not None]
+    for name in step.takes:
+        if not any(name in fields_of(part.ask) for part in parts):
+            asks = " and ".join(f"{part.ask.__name__} of {part.ref}" for part in parts)
+            return f"it takes {name!r}, and there is no such field in {asks}: write it there"
+    for part in parts:
+        asked = types_of(part.ask)
+        for name, field in fields_of(part.ask).items():
+            if name not in step.takes:
+                if is_required(field):
+                    return (
+                        f"it must take {name!r}, which {part.ask.__name__} of {part.ref} has no "
+                        f"default for: write takes={[*step.takes, name]}"
+                    )
+                continue
+            # A step that takes one field alone is left out where that is None.
+            given = types[name] if step.takes[1:] else without_none(types[name])
+            if reason := misfit(given, asked[name], name):
+                return f"what it takes must fit {part.ask.__name__} of {part.ref}: {reason}"
+    return None
+
+
+def misfit(given: Any, wanted: Any, where: str, above: Pairs = frozenset()) -> str | None:
+    """Why a value of one type does not always make one of another; None where it does.
+
+    Args:
+        given: The type in the request.
+        wanted: The type in the ask.
+        where: The field, for the message.
+        above: The pairs of classes within which this is asked: of a tree, what is looked at.
+    """
+    for part in _parts(given):
+        reasons = [_misfit_of_one(part, one, where, above) for one in _parts(wanted)]
+        if None not in reasons:
+            # Of `Seats | None` it is the seats that were meant.
+            within = (reason for reason in reasons if reason and reason.startswith(f"{where}."))
+            return next(within, _no(given, wanted, where))
+    return None
+
+
+def shown(hint: Any) -> str:
+    """A type, as one writes it."""
+    hint = bare(hint)
+    if get_origin(hint) in UNIONS:
+        return " | ".join(map(shown, get_args(hint)))
+    if hint in (None, NoneType):
+        return "None"
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+
+
+def _parts(hint: Any) -> Iterator[Any]:
+    """The types of which a value in JSON has one: those of a union, and each literal."""
+    hint = bare(hint)
+    if get_origin(hint) in UNIONS:
+        for one in get_args(hint):
+            yield from _parts(one)
+    elif get_origin(hint) is Literal:
+        yield from (NoneType if one is None else Literal[one] for one in get_args(hint))
+    elif isinstance(hint, type) and issubclass(hint, Enum):
+        yield from (Literal[one.value] for one in hint)
+    elif isinstance(hint, type) and issubclass(hint, AS_TEXT):
+        yield str
+    else:
+        yield NoneType if hint is None else hint
+
+
+def _misfit_of_one(given: Any, wanted: Any, where: str, above: Pairs) -> str | None:
+    """The same of types that are no unions."""
+    origin, of = get_origin(wanted), get_args(wanted)
+    if wanted in (Any, object):
+        return None
+    if _is_class(wanted) and _is_class(given):
+        return _misfit_of_classes(given, wanted, where, above)
+    if origin is Mapping and _is_class(given):
+        parts = types_of(given)
+    elif origin is Mapping and (get_origin(given) or given) in OBJECTS:
+        parts = {"*": (*get_args(given), Any, Any)[1]}
+    elif origin in LISTS and (get_origin(given) or given) in LISTS:
+        items = [one for one in get_args(given) or (Any,) if one is not ...]
+        parts = {str(at): one for at, one in enumerate(items)} if items[1:] else {"*": items[0]}
+    elif given == wanted or (get_origin(given) is Literal and type(get_args(given)[0]) is wanted):
+        return None
+    else:
+        return _no(given, wanted, where)
+    inner = of[1] if origin is Mapping else of[0]
+    found = (misfit(one, inner, f"{where}.{name}", above) for name, one in parts.items())
+    return next((reason for reason in found if reason), None)
+
+
+def _misfit_of_classes(given: Any, wanted: Any, where: str, above: Pairs) -> str | None:
+    if (given, wanted) in above:
+        return None
+    above |= {(given, wanted)}
+    has, asked = types_of(given), types_of(wanted)
+    for name, field in fields_of(wanted).items():
+        if name not in has and is_required(field):
+            return (
+                f"{where}.{name} must be there, for {wanted.__name__} has no default for it, and "
+                f"{given.__name__} has no such field"
+            )
+        if name in has and (reason := misfit(has[name], asked[name], f"{where}.{name}", above)):
+            return reason
+    return None
+
+
+def _no(given: Any, wanted: Any, where: str) -> str:
+    return f"{where} must be {shown(wanted)}, got {shown(given)}"
+
+
+def _is_class(cls: Any) -> bool:
+    """Whether it is a dataclass, rather than one of its instances."""
+    return isinstance(cls, type) and is_dataclass(cls)
+
+
+def _classes(hint: Any) -> set[Any]:
+    """The dataclasses that a type names."""
+    hint = bare(hint)
+    if _is_class(hint):
+        return {hint}
+    return set().union(*map(_classes, get_args(hint))) if get_origin(hint) is not Literal else set()

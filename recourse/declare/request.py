@@ -1,0 +1,57 @@
+"""What the class of a request says: its fields, and which of them may be None."""
+
+from __future__ import annotations
+
+from dataclasses import Field, dataclass
+from types import NoneType
+from typing import Any, Literal, TypeVar, dataclass_transform, get_args, get_origin
+
+from recourse.declare.hints import UNIONS, bare
+
+T = TypeVar("T")
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def request_model(cls: type[T]) -> type[T]:
+    """Make a class the shape of a request: keyword-only, frozen, strict, unknown fields refused.
+
+    It is a plain dataclass, for step functions must not load a validator that they never use; the
+    API validates it with pydantic, and constraints are those of `annotated_types`.
+    """
+    made = dataclass(frozen=True, kw_only=True)(cls)
+    made.__pydantic_config__ = {"extra": "forbid", "strict": True}  # type: ignore[attr-defined]
+    return made
+
+
+def is_request_model(cls: object) -> bool:
+    """Whether it is a class that `request_model` made."""
+    return isinstance(cls, type) and {"__pydantic_config__", "__dataclass_fields__"} <= {*vars(cls)}
+
+
+def is_none_by_default(field: Field[Any]) -> bool:
+    """Whether the field is None in a request that does not have it."""
+    return field.default is None
+
+
+def is_text(hint: Any) -> bool:
+    """Whether what has this type is always text."""
+    return bare(hint) is str
+
+
+def may_be_none(hint: Any) -> bool:
+    """Whether what has this type may be None."""
+    hint = bare(hint)
+    if any(hint is one for one in (None, NoneType, Any, object)) or isinstance(hint, TypeVar):
+        return True
+    if get_origin(hint) in UNIONS:
+        return any(may_be_none(one) for one in get_args(hint))
+    return get_origin(hint) is Literal and any(one is None for one in get_args(hint))
+
+
+def without_none(hint: Any) -> Any:
+    """The type of what it may be besides None, where that is one type; else the type itself."""
+    hint = bare(hint)
+    if get_origin(hint) in UNIONS:
+        others = [one for one in get_args(hint) if one is not NoneType]
+        return without_none(others[0]) if len(others) == 1 else hint
+    return hint

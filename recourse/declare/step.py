@@ -1,0 +1,354 @@
+"""What the author of a step writes: a function that acts, one that undoes it, and nothing else.
+
+Both only *decide*: from what is asked, the results of earlier steps and the current items of their
+own table they return a `Decision`, what to write and what to answer. The runtime commits it in one
+transaction with the barrier's marker and the outbox row, so an author sees neither::
+
+    @dataclass(frozen=True, kw_only=True)
+    class HoldAsk:
+        flight: Seats
+
+    @action(
+        HoldAsk,
+        reads=lambda call: [f"flight#{call.ask.flight.id}"],
+        refuses=[SeatUnavailableError],
+    )
+    def hold(call: Call[HoldAsk]) -> Decision: ...
+
+    @undo(reads=lambda call: [f"booking#{call.saga_id}"])
+    def release(call: Call) -> Decision: ...
+
+What may stand in the class of an ask is said in `recourse.declare.asks`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from datetime import UTC, datetime
+from importlib import import_module
+from types import GenericAlias, MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
+
+from recourse.declare.ids import SagaId
+from recourse.errors import Refusal
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+else:
+    from typing import TypeVar as _TypeVar
+
+    def TypeVar(name, *, default, **variance):
+        """One with a default, which Python has from 3.13 on; before, only a type checker looks."""
+        return _TypeVar(name, **variance)
+
+
+Item = dict[str, Any]
+"""A row of a table as plain Python: str, int, bool, None, list and dict; never a float."""
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """What a step is asked that takes nothing."""
+
+
+Ask = TypeVar("Ask", default=object)
+Ask_co = TypeVar("Ask_co", covariant=True, default=object)
+Ask_contra = TypeVar("Ask_contra", contravariant=True, default=Any)
+Result = TypeVar("Result", default=Any)
+Result_co = TypeVar("Result_co", covariant=True, default=Any)
+Given_co = TypeVar("Given_co", covariant=True, default=Any)
+Given_contra = TypeVar("Given_contra", contravariant=True, default=Any)
+
+
+@dataclass(frozen=True, slots=True)
+class AtLeast:
+    """A condition on a number of a row: it is `value` or more."""
+
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A new row. It must not exist: rows change status, they are never overwritten or deleted."""
+
+    item: Item
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A change to one row: numbers to add, attributes to set, and when that may happen.
+
+    Args:
+        key: The row's `pk`.
+        add: Integers added to attributes.
+        put: Attributes set.
+        when: What must hold: attribute to exact value, or to `AtLeast(n)`. Where it does
+            not, the row has changed since it was read: the step reads again and decides again.
+    """
+
+    key: str
+    add: Mapping[str, int] = field(default_factory=dict)
+    put: Mapping[str, Any] = field(default_factory=dict)
+    when: Mapping[str, Any] = field(default_factory=dict)
+
+
+Write = Put | Update
+
+MOST_WRITES = 96
+"""How many writes a decision may have.
+
+A transaction has at most 100 operations. Of those an undo's takes up to four for the barrier: its
+marker, the check of the action's, and two outbox rows (the undo, and the failure that the action
+did not live to tell); an action's takes two and a confirmation's one. What is held by an action
+has to fit its undo, so the same goes for all of them.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file stored before the step commits, under a key made from the saga id and the step.
+
+    The key is deterministic, so storing it again changes nothing; nobody sees it until the row that
+    names it is committed.
+    """
+
+    key: str
+    body: bytes
+    content_type: str
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: of a dataclass, as money is, its fields; views become copies."""
+    if isinstance(value, str | int | None):
+        return value
+    if isinstance(value, Mapping):
+        return {name: plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if is_dataclass(value) and not isinstance(value, type | AtLeast):
+        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
+    return value
+
+
+def _plain_write(write: Write) -> Write:
+    if isinstance(write, Put):
+        return replace(write, item=plain(write.item))
+    return replace(write, put=plain(write.put), when=plain(write.when))
+
+
+@dataclass(frozen=True, slots=True)
+class Decision(Generic[Result_co]):
+    """What a step writes and answers; `Decision[Held]` answers that, perhaps a `TypedDict`.
+
+    All of it is plain, whatever it was made of: `result` is JSON without floats, rows are rows
+    (`plain`).
+
+    Raises:
+        ValueError: There are more writes than one transaction holds.
+    """
+
+    result: Result_co = cast("Any", None)  # noqa: RUF009
+    writes: Sequence[Write] = ()
+    documents: Sequence[Document] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.writes) > MOST_WRITES:
+            raise ValueError(f"{len(self.writes)} writes: one transaction holds {MOST_WRITES}")
+        object.__setattr__(self, "result", plain(self.result))
+        object.__setattr__(self, "writes", tuple(map(_plain_write, self.writes)))
+
+
+def frozen(value: Any) -> Any:
+    """JSON that cannot be changed: objects are read-only views, lists are tuples."""
+    if isinstance(value, dict):
+        return MappingProxyType({name: frozen(one) for name, one in value.items()})
+    if isinstance(value, list):
+        return tuple(frozen(one) for one in value)
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[Ask_co, Given_co]):
+    """What a step is given; to change any of it is an error.
+
+    `Call[HoldAsk]` is one that asks for that; of a plain `Call` nobody looks at what it asks for.
+    `Call[HoldAsk, Held]` is what an undo is given whose action answers `Decision[Held]`.
+
+    Attributes:
+        saga_id: Where every key of the step comes from.
+        saga: The saga's name.
+        step: The step's name.
+        owner: Who started the saga.
+        business_key: The caller's own id of it.
+        started_at: When the saga started, ISO 8601 in UTC.
+        ask: What is asked: those fields of the start request that the step takes, as the class
+            that the step names.
+        results: The results of those earlier steps that it takes; None where one was left out.
+        result: What the action returned; only an undo has it. None too where an external action
+            began and never committed.
+        items: The current rows named by `reads`, in that order; None where there is no such row.
+        deadline: The moment, in UTC, after which this try must not call a provider any more; set
+            only where the action or the undo is `external`.
+    """
+
+    saga_id: SagaId
+    saga: str
+    step: str
+    owner: str
+    business_key: str
+    started_at: str
+    ask: Ask_co
+    results: Mapping[str, Any]
+    result: Given_co = cast("Any", None)  # noqa: RUF009
+    items: Sequence[Item | None] = ()
+    deadline: datetime | None = None
+
+    # Where an annotation is evaluated: before Python 3.13 no parameter could be left out of it.
+    __class_getitem__: ClassVar[Any] = classmethod(GenericAlias)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "results", frozen(self.results))
+        object.__setattr__(self, "result", frozen(self.result))
+
+    @property
+    def item(self) -> Item | None:
+        """The first of the rows read."""
+        return self.items[0]
+
+    def remaining(self) -> float:
+        """Seconds until the deadline, never below 0; infinite where there is none.
+
+        What a provider is called with as its time-out: `min(call.remaining(), 10)`.
+        """
+        if self.deadline is None:
+            return math.inf
+        return max(0.0, (self.deadline - datetime.now(UTC)).total_seconds())
+
+
+def _reads_nothing(call: Call) -> Sequence[str]:
+    return ()
+
+
+def ref(function: Callable[..., Any]) -> str:
+    """Where a function is: `package.module:function`."""
+    return f"{function.__module__}:{function.__name__}"
+
+
+def resolve(ref: str) -> object:
+    """What is at `package.module:function`: how a step's own function finds what it runs.
+
+    Raises:
+        ImportError: There is no such module.
+        AttributeError: The module has no such name.
+    """
+    module, _, name = ref.partition(":")
+    return getattr(import_module(module), name)
+
+
+@dataclass(frozen=True, eq=False)
+class _Decider(Generic[Ask_contra, Given_contra, Result_co]):
+    """What an action, an undo and a confirmation have in common; each is its one self."""
+
+    decide: Callable[[Call[Ask_contra, Given_contra]], Decision[Result_co]]
+    ask: type[Any] = Nothing
+    reads: Callable[[Call[Ask_contra, Given_contra]], Sequence[str]] = _reads_nothing
+    made_by: ClassVar[str]
+    """The decorator that makes it."""
+
+    @property
+    def ref(self) -> str:
+        """Where it is, for `resolve`: `package.module:function`."""
+        return ref(self.decide)
+
+    def __call__(self, call: Call[Ask_contra, Given_contra]) -> Decision[Result_co]:
+        """Decide; for tests, which need nothing else."""
+        return self.decide(call)
+
+
+@dataclass(frozen=True, eq=False)
+class Action(_Decider[Ask_contra, Any, Result_co]):
+    """What a step does: the function that decides it, and what the runtime must know of it.
+
+    Attributes:
+        decide: What it writes and answers.
+        ask: The class of what it is asked.
+        reads: The keys of the rows that it decides by.
+        refuses: Every refusal that it may raise.
+        documents: Whether it stores documents.
+        external: Whether it acts outside DynamoDB too.
+        find: Asks the provider, by key, what an external pivot has done.
+    """
+
+    refuses: Sequence[type[Refusal]] = ()
+    documents: bool = False
+    external: bool = False
+    find: Callable[[Call[Ask_contra]], Decision | None] | None = None
+    made_by: ClassVar[str] = "@action"
+
+
+@dataclass(frozen=True, eq=False)
+class Undo(_Decider[Ask_contra, Given_contra, Any]):
+    """What takes an action's effect back; `external` where that is outside DynamoDB too."""
+
+    external: bool = False
+    made_by: ClassVar[str] = "@undo"
+
+
+@dataclass(frozen=True, eq=False)
+class Confirm(_Decider[object, Any, Any]):
+    """How a hold becomes a booking. It is asked nothing: the hold's row says what is held."""
+
+    made_by: ClassVar[str] = "@confirm"
+
+
+def action(
+    ask: type[Ask] = cast("Any", Nothing),  # noqa: B008
+    *,
+    reads: Callable[[Call[Ask]], Sequence[str]] = _reads_nothing,
+    refuses: Sequence[type[Refusal]] = (),
+    documents: bool = False,
+    external: bool = False,
+    find: Callable[[Call[Ask]], Decision | None] | None = None,
+) -> Callable[[Callable[[Call[Ask]], Decision[Result]]], Action[Ask, Result]]:
+    """Declare the action of a step.
+
+    Args:
+        ask: The class of what it is asked, a frozen dataclass (`recourse.declare.asks`). Its fields are the
+            fields of the request that a step `takes`, by name and type.
+        reads: The keys of the rows that the decision needs, read consistently in one call; it
+            may refuse what has too many.
+        refuses: Every refusal it may raise.
+        documents: Whether it stores documents; only then does its function get the right to.
+        external: Whether it acts outside DynamoDB: it calls a provider, with a key made from the
+            saga id and the step as the provider's idempotency key, and not past `call.deadline`.
+            Its undo must be external too.
+        find: For an external pivot, which has no undo: asks the provider, by that key, what was
+            done, and decides as the action would have; None where nothing was done.
+    """
+    return lambda decide: Action(decide, ask, reads, refuses, documents, external, find)
+
+
+def undo(
+    ask: type[Ask] = cast("Any", Nothing),  # noqa: B008
+    *,
+    reads: Callable[[Call[Ask]], Sequence[str]] = _reads_nothing,
+    external: bool = False,
+) -> Callable[[Callable[[Call[Ask, Result]], Decision]], Undo[Ask, Result]]:
+    """Declare the undo of a step. It is called only where the action has acted, at most once.
+
+    Args:
+        ask: The class of what it is asked, if it needs any of that: the action's, or another.
+        reads: The keys of the rows that the decision needs.
+        external: Whether it takes back an effect outside DynamoDB. It is called too, with
+            `result=None`, where the action began and never committed: nothing may have happened.
+    """
+    return lambda decide: Undo(decide, ask, reads, external)
+
+
+def confirm(
+    *, reads: Callable[[Call], Sequence[str]] = _reads_nothing
+) -> Callable[[Callable[[Call], Decision]], Confirm]:
+    """Declare how a hold becomes a booking, once the saga's pivot has acted."""
+    return lambda decide: Confirm(decide, reads=reads)

@@ -1,0 +1,206 @@
+"""What is refused of a step by itself: its name, its functions, its numbers."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from types import FunctionType
+
+from recourse.declare import fits
+from recourse.declare.declaration import Retry, Step, Together
+from recourse.declare.step import Action, Confirm, Undo, ref, resolve
+from recourse.errors import DeclarationError, Refusal
+
+LONGEST_NAME = 69
+"""Of a step: a state's name has at most 80 characters, and a step's states are named for it, with
+up to eleven more."""
+MOST_ATTEMPTS = 100
+LONGEST_CAP = 900
+LONGEST_TIMEOUT = 900
+"""What a Lambda function may take."""
+_STEP_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+
+
+def check_step(step: Step, refuse: Callable[[str], DeclarationError]) -> None:
+    """What can be said of a step without its saga."""
+    if not is_name(step.name, _STEP_NAME, LONGEST_NAME):
+        raise refuse(
+            "its name must be lower case letters, digits and underscores, at most "
+            f"{LONGEST_NAME} of them, as in 'check_in'"
+        )
+    _check_part("action", step.action, Action, refuse)
+    for what, part, kind in (("undo", step.undo, Undo), ("confirm", step.confirm, Confirm)):
+        if part is None:
+            continue
+        _check_part(what, part, kind, refuse)
+        if part.decide.__module__ != step.action.decide.__module__:
+            raise refuse(
+                f"its {what} {part.ref} must be in the module of its action {step.action.ref}, "
+                f"whose table it writes: write the {what} beside the action"
+            )
+    for what, names in (("takes", step.takes), ("after", step.after)):
+        if not isinstance(names, list | tuple) or not all(isinstance(one, str) for one in names):
+            raise refuse(
+                f"{what} must be a list of names, got {shown(names)}"
+                + (f": write {what}=[{names!r}]" if isinstance(names, str) else "")
+            )
+        if len(set(names)) < len(names):
+            raise refuse(f"{what} must name each once, got {shown(names)}")
+    if not isinstance(step.pivot, bool):
+        raise refuse(f"pivot must be True or False, got {shown(step.pivot)}")
+    if not is_within(step.timeout, 1, LONGEST_TIMEOUT):
+        raise refuse(f"timeout must be 1 to {LONGEST_TIMEOUT} seconds, got {shown(step.timeout)}")
+    if step.result_bytes is not None and (
+        isinstance(step.result_bytes, bool) or not isinstance(step.result_bytes, int)
+    ):
+        raise refuse(
+            f"result_bytes must be a whole number of bytes, got {shown(step.result_bytes)}"
+        )
+    if step.retry is not None:
+        _check_retry(step.retry, refuse)
+
+
+def _check_retry(retry: object, refuse: Callable[[str], DeclarationError]) -> None:
+    if not isinstance(retry, Retry):
+        raise refuse(f"retry must be a Retry(...), got {shown(retry)}")
+    if not isinstance(retry.attempts, int) or not is_within(retry.attempts, 4, MOST_ATTEMPTS):
+        raise refuse(
+            f"the attempts of a retry must be a whole number, at least 4 and at most "
+            f"{MOST_ATTEMPTS}, got {shown(retry.attempts)}"
+        )
+    if not is_within(retry.cap, 0, LONGEST_CAP) or not retry.cap:
+        raise refuse(
+            f"the cap of a retry must be above 0 and at most {LONGEST_CAP} seconds, "
+            f"got {shown(retry.cap)}"
+        )
+    if not is_within(retry.interval, 0, retry.cap) or not retry.interval:
+        raise refuse(
+            f"the interval of a retry must be above 0 and at most its cap of {retry.cap:g} "
+            f"seconds, got {shown(retry.interval)}"
+        )
+
+
+def _check_part(
+    what: str,
+    part: Action | Undo | Confirm,
+    kind: type[Action | Undo | Confirm],
+    refuse: Callable[[str], DeclarationError],
+) -> None:
+    """An action, undo or confirmation is what its place is for, and its function finds it."""
+    if not isinstance(part, kind):
+        raise refuse(
+            f"its {what} must be made by {kind.made_by}, got {shown(part)}: "
+            f"write {kind.made_by}(...) above the function and give that"
+        )
+    _check_function(f"its {what}", part.decide, refuse)
+    if not _takes_a_call(part.reads):
+        raise refuse(
+            f"reads of {part.ref} must be a function of a Call that names the rows to read, "
+            f"got {shown(part.reads)}"
+        )
+    if reason := fits.unsound(part.ask):
+        raise refuse(f"what {part.ref} is asked cannot be made from a request: {reason}")
+    if isinstance(part, Action):
+        _check_action(part, refuse)
+    if isinstance(part, Undo) and not isinstance(part.external, bool):
+        raise refuse(f"external of {part.ref} must be True or False, got {shown(part.external)}")
+    if _found(ref(part.decide)) is not part:
+        raise refuse(
+            f"its {what} must be found by its step's own function as {ref(part.decide)}: write "
+            f"{kind.made_by}(...) above a function at the top of a module, under its own name"
+        )
+
+
+def _check_action(action: Action, refuse: Callable[[str], DeclarationError]) -> None:
+    if not isinstance(action.refuses, list | tuple):
+        raise refuse(
+            f"refuses of {action.ref} must be a list of Refusal classes, "
+            f"got {shown(action.refuses)}"
+        )
+    for error in action.refuses:
+        if not (isinstance(error, type) and issubclass(error, Refusal)):
+            raise refuse(
+                f"it declares {shown(error)}, which is no Refusal, so nothing would catch it: "
+                f"list in refuses of {action.ref} classes made from Refusal alone"
+            )
+    for what, value in (("documents", action.documents), ("external", action.external)):
+        if not isinstance(value, bool):
+            raise refuse(f"{what} of {action.ref} must be True or False, got {shown(value)}")
+    if action.find is not None:
+        _check_function(f"find of {action.ref}", action.find, refuse)
+        if _found(ref(action.find)) is not action.find:
+            raise refuse(
+                f"find of {action.ref} must be a function at the top of a module, under its own "
+                f"name, got {shown(action.find)}"
+            )
+
+
+def _check_function(
+    whose: str, function: object, refuse: Callable[[str], DeclarationError]
+) -> None:
+    if not isinstance(function, FunctionType) or function.__module__ == "__main__":
+        raise refuse(
+            f"{whose} must be a plain function in a module that can be imported, "
+            f"got {shown(function)}"
+        )
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise refuse(f"{whose} must be a plain function, without async or yield: {ref(function)}")
+    if not _takes_a_call(function):
+        raise refuse(f"{whose} must take one argument, the Call: {ref(function)}")
+
+
+def refusing(whose: str) -> Callable[[str], DeclarationError]:
+    """What makes an error of a reason, and says whose mistake it is."""
+    return lambda why: DeclarationError(f"{whose}: {why}")
+
+
+def is_name(name: object, form: re.Pattern[str], longest: int) -> bool:
+    """Whether it is a text of this form, and no longer than that."""
+    return isinstance(name, str) and len(name) <= longest and form.fullmatch(name) is not None
+
+
+def is_within(number: object, least: float, most: float) -> bool:
+    """Whether it is a number from `least` to `most`; NaN, infinity and a bool are none."""
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        return False
+    return least <= number <= most
+
+
+def _found(ref: str) -> object:
+    """What is there, or None."""
+    try:
+        return resolve(ref)
+    except Exception:  # whatever a module that cannot be imported raises
+        return None
+
+
+def _takes_a_call(function: object) -> bool:
+    """Whether it can be called with one argument."""
+    if not callable(function):
+        return False
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # what is written in C does not always say
+        return True
+    return True
+
+
+def shown(value: object) -> str:
+    """What was given, short."""
+    if isinstance(value, Action | Undo | Confirm):
+        where = getattr(value.decide, "__qualname__", "?")
+        return f"{where}, which {value.made_by} made"
+    if isinstance(value, Step):
+        return f"Step({shown(value.name)}, ...)"
+    if isinstance(value, Together):
+        return f"Together({', '.join(shown(one) for one in value.steps)})"
+    if isinstance(value, type | FunctionType):
+        return value.__qualname__
+    try:
+        text = repr(value)
+    except Exception:
+        return f"a {type(value).__name__}"
+    return text if len(text) <= 80 else f"{text[:77]}..."

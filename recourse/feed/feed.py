@@ -1,0 +1,280 @@
+"""The feed: every owner's events in the order in which they came, for as long as they are kept.
+
+An owner's feed is rows at positions 1, 2, 3 … without a gap, under one partition key; position 0
+holds the head, the position of the newest. New events, the head and how far each saga has come are
+one transaction, so an event is in the feed once, however often it is brought. A reader that knows a
+position has seen everything up to it: it reads on from there, at a cost that does not depend on how
+much there was before. Where a position is not there yet (DynamoDB shows the rows of a transaction
+one after another), the page ends before it.
+
+One owner's events are appended one transaction after another, hundreds a second at the most; the
+owners know nothing of each other.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from recourse.declare.step import AtLeast, Item
+from recourse.errors import RecourseError
+from recourse.events import KEPT, Event, expiry
+from recourse.store.contention import InvalidItemError
+from recourse.store.cursors import BadCursorError, CursorError
+from recourse.store.expressions import ABSENT
+from recourse.store.table import Table
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+
+AT_ONCE = 40
+"""How many events one transaction appends: with their sagas and the head, DynamoDB takes 100."""
+MOST_BYTES = 3 * 1024 * 1024
+"""How large these are together: DynamoDB takes 4 MB."""
+UNSETTLED = timedelta(minutes=1)
+"""How long a position may be missing because its row is only just being written."""
+_CURSOR = re.compile(r"1:(\d{1,15}):([0-9a-f]{16})", re.ASCII)
+
+
+class ForeignCursorError(CursorError):
+    """The cursor is of somebody else's feed."""
+
+
+class NeverFedError(RecourseError):
+    """Events that no feed will take at any time."""
+
+
+class ExpiredCursorError(CursorError):
+    """What comes after the cursor is not kept any more."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An event in a feed.
+
+    Attributes:
+        position: Where it stands in its owner's feed, from 1.
+        event: The event, with its `sequence` within its saga.
+    """
+
+    position: int
+    event: Event
+
+
+def cursor_of(owner: str, position: int) -> str:
+    """The cursor with which an owner reads on after a position."""
+    text = f"1:{position}:{_tag(owner)}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def position_of(owner: str, cursor: str) -> int:
+    """The position that a cursor of an owner's feed stands for.
+
+    Raises:
+        BadCursorError: It is no cursor.
+        ForeignCursorError: It is of another's feed.
+    """
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        found = _CURSOR.fullmatch(base64.b64decode(padded, "-_", validate=True).decode())
+    except ValueError as problem:
+        raise BadCursorError(cursor) from problem
+    if not found:
+        raise BadCursorError(cursor)
+    if found[2] != _tag(owner):
+        raise ForeignCursorError(cursor)
+    return int(found[1])
+
+
+class Feed:
+    """The table of everybody's feed.
+
+    Args:
+        dynamodb: A DynamoDB client.
+        table: The table's name.
+    """
+
+    def __init__(self, dynamodb: DynamoDBClient, table: str) -> None:
+        self._table = Table(dynamodb, table, ("pk", "position"))
+
+    def head(self, owner: str) -> int:
+        """The position of the newest event; 0 where there is none."""
+        return self._head(owner)[0]
+
+    def read(self, owner: str, after: int | None, limit: int = 100) -> list[Entry]:
+        """The events after a position, in order and without a gap; fewer than there are, maybe.
+
+        Args:
+            owner: Whose.
+            after: The last position that is known; None to begin with the oldest that is kept.
+            limit: How many at most.
+
+        Raises:
+            BadCursorError: There is no such position yet.
+            ExpiredCursorError: Some of what comes after it is not kept any more.
+        """
+        known = self.start(owner) if after is None else after
+        rows = self._rows(owner, known + 1, limit)
+        found: list[Entry] = []
+        for position, row in enumerate(rows, known + 1):
+            if row["position"] != position:
+                if not found and _is_settled(row):
+                    raise ExpiredCursorError(known)
+                break
+            found.append(Entry(position, Event.parse(row["event"])))
+        if not rows:
+            head, newest = self._head(owner)
+            if known > head:
+                raise BadCursorError(f"the feed has {head} events")
+            if known < head and _is_settled(newest):
+                raise ExpiredCursorError(known)
+        return found
+
+    def start(self, owner: str) -> int:
+        """The position after which the oldest event comes that is kept."""
+        oldest = self._rows(owner, 1, 1)
+        if oldest:
+            return int(oldest[0]["position"]) - 1
+        head, row = self._head(owner)
+        return head if row and _is_settled(row) else 0
+
+    def since(self, owner: str, moment: float) -> int:
+        """The position after which come the events that entered at a moment or later.
+
+        Args:
+            owner: Whose feed.
+            moment: Seconds of the epoch; an event's own `time` is a little earlier.
+        """
+        low, high = self.start(owner) + 1, self.head(owner) + 1
+        while low < high:
+            middle = (low + high) // 2
+            row = next(iter(self._rows(owner, middle, 1)), None)
+            if row is None or _entered(row) >= moment:
+                high = middle
+            else:
+                low = row["position"] + 1
+        return low - 1
+
+    def append(self, owner: str, events: Iterable[Event]) -> int:
+        """Append events, each once: those that a saga's are known to have come are passed over.
+
+        Args:
+            owner: Whose sagas they are of.
+            events: Events with their `sequence`; each saga's in order, and from the first that is
+                not in the feed on without a gap.
+
+        Returns:
+            How many were new.
+
+        Raises:
+            NeverFedError: DynamoDB will never take them, or one has no sequence.
+            ContentionError: Others appended to the same feed all the time, or its table is
+                throttled.
+        """
+        return sum(
+            self._table.retry(partial(self._append, owner, batch), what="the feed")
+            for batch in _batches(events)
+        )
+
+    def _append(self, owner: str, events: Sequence[Event]) -> int:
+        head, _ = self._head(owner)
+        known = self._known({event.saga_id for event in events})
+        new = [event for event in events if _sequence(event) > known[event.saga_id]]
+        if not new:
+            return 0
+        come = {event.saga_id: _sequence(event) for event in new}
+        writes = [
+            self._advance(_key(owner), head, head + len(new)),
+            *(self._advance(_saga(saga), known[saga], last) for saga, last in come.items()),
+            *(self._row(owner, position, one) for position, one in enumerate(new, head + 1)),
+        ]
+        try:
+            self._table.transact(writes)
+        except InvalidItemError as problem:
+            raise NeverFedError(str(problem)) from None
+        return len(new)
+
+    def _advance(self, key: str, was: int, head: int) -> TransactWriteItemTypeDef:
+        """The request to move a head on, where it is still what it was."""
+        row = {"pk": key, "position": 0, "head": head, "at": int(time.time())}
+        return self._table.put_request(row, when={"head": was} if was else ABSENT)
+
+    def _row(self, owner: str, position: int, event: Event) -> TransactWriteItemTypeDef:
+        """The request to write an event; nobody else writes there, for the head is ours."""
+        return self._table.put_request(
+            {
+                "pk": _key(owner),
+                "position": position,
+                "event": event.to_json(),
+                "owner": owner,
+                "saga_id": event.saga_id,
+                "expires_at": expiry(),
+            }
+        )
+
+    def _head(self, owner: str) -> tuple[int, Item]:
+        row = self._table.get((_key(owner), 0)) or {}
+        return row.get("head", 0), row
+
+    def _known(self, sagas: Iterable[str]) -> dict[str, int]:
+        """How many events of each saga are in the feed."""
+        ordered = sorted(sagas)
+        rows = self._table.get_many([(_saga(saga), 0) for saga in ordered])
+        return {saga: row["head"] if row else 0 for saga, row in zip(ordered, rows, strict=True)}
+
+    def _rows(self, owner: str, first: int, limit: int) -> list[Item]:
+        """What one call reads; fewer than there are, maybe."""
+        when = {"pk": _key(owner), "position": AtLeast(first)}
+        return list(self._table.query(when, consistent=True, size=limit, pages=1))
+
+
+def _batches(events: Iterable[Event]) -> Iterator[list[Event]]:
+    """Events as one transaction takes them."""
+    batch: list[Event] = []
+    size = 0
+    for one in events:
+        weight = len(one.to_json().encode())
+        if batch and (len(batch) == AT_ONCE or size + weight > MOST_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(one)
+        size += weight
+    if batch:
+        yield batch
+
+
+def _sequence(event: Event) -> int:
+    if event.sequence is None:
+        raise NeverFedError(f"event {event.id} must have a sequence, got none")
+    return event.sequence
+
+
+def _key(owner: str) -> str:
+    return f"feed#{owner}"
+
+
+def _saga(saga_id: str) -> str:
+    return f"saga#{saga_id}"
+
+
+def _tag(owner: str) -> str:
+    return hashlib.sha256(owner.encode()).hexdigest()[:16]
+
+
+def _entered(row: Mapping[str, Any]) -> float:
+    """When a row was written."""
+    return float(row["expires_at"] - KEPT.total_seconds())
+
+
+def _is_settled(row: Mapping[str, Any]) -> bool:
+    """Whether a row was written so long ago that those before it are there, unless they expired."""
+    written = row["at"] if "at" in row else _entered(row)
+    return bool(time.time() - written > UNSETTLED.total_seconds())

@@ -1,0 +1,65 @@
+"""The consumer that turns a service's holds into bookings once a saga's pivot has acted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from recourse.declare.declaration import Step
+from recourse.declare.saga import Saga
+from recourse.events import Event
+from recourse.functions import kit, settings
+from recourse.functions.batch import Batch
+from recourse.queues.sources import SourceQueue
+from recourse.run.runner import StepRunner
+
+logger = Logger()
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """Confirm what the sagas of a batch hold here, and say which messages have to come again."""
+    return take(
+        kit.dynamodb(),
+        settings.required("TABLE_NAME"),
+        settings.required("SERVICE"),
+        kit.sagas(),
+        event["Records"],
+        kit.queue,
+    )
+
+
+def take(
+    dynamodb: Any,
+    table: str,
+    service: str,
+    sagas: Mapping[str, Saga],
+    records: list[dict[str, Any]],
+    queue: Callable[[str], SourceQueue],
+) -> dict[str, Any]:
+    """Confirm the holds of one service for the sagas of a batch of pivot events."""
+    batch = Batch(records, sagas, queue)
+    for record, event in batch.events():
+        try:
+            for step in sagas[event.saga].all:
+                if step.confirm and step.service == service:
+                    _confirm(dynamodb, table, step, event)
+        except Exception as problem:
+            logger.exception("not confirmed", extra={"message_id": record["messageId"]})
+            batch.failed(record, problem)
+    return batch.answer()
+
+
+def _confirm(dynamodb: Any, table: str, step: Step, event: Event) -> None:
+    runner = StepRunner(dynamodb, table, step.action, step.undo, step.confirm)
+    saga = {
+        "id": event.saga_id,
+        "name": event.saga,
+        "owner": "",
+        "business_key": "",
+        "started_at": event.time,
+    }
+    task = {"step": step.name, "phase": "confirm", "role": "compensable"}
+    outcome = runner.run(task | {"saga": saga, "request": {}, "results": {}})
+    logger.info("confirmed", extra={"saga_id": saga["id"], "step": step.name} | outcome)

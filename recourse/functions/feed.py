@@ -1,0 +1,109 @@
+"""The feed's function: called with batches of the ledger's stream."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from recourse.declare.limits import words
+from recourse.errors import UnreadableError
+from recourse.events import Event
+from recourse.feed.feed import Feed, NeverFedError
+from recourse.functions import kit, settings
+from recourse.queues.sources import set_aside_record
+from recourse.store.aws import client
+from recourse.store.items import decode_item
+
+PATIENCE = 20
+"""Seconds for which one call tries again: a stream gives a batch up after so many calls."""
+logger = Logger()
+
+Record = Mapping[str, Any]
+SetAside = Callable[[Record, str], None]
+
+
+def handler(event: dict[str, Any], context: object) -> None:
+    """Append what has entered the ledger; raise where that failed, for the stream to come again."""
+    lost = partial(set_aside_record, partial(client, "sqs"), settings.required("LOST_URL"))
+    logger.info("fed", extra={"events": take(kit.feed(), event["Records"], lost)})
+
+
+def take(
+    feed: Feed,
+    records: Sequence[Record],
+    set_aside: SetAside,
+    *,
+    patience: float = PATIENCE,
+    sleep: Callable[[float], None] = time.sleep,
+) -> int:
+    """Append the events of a batch to their owners' feeds; how many were new.
+
+    A saga's row holds all of its events, so of several changes the last one says everything. Those
+    that only move the ledger are nobody's to see. No owner's events are in the way of another's:
+    what can never be appended is set aside, with its reason, and what cannot be now is tried again
+    after all others.
+
+    Args:
+        feed: The feed.
+        records: Records of the ledger's stream.
+        set_aside: Sets a record aside, with the reason; may raise.
+        patience: Seconds for which what could not be appended is tried again.
+        sleep: How to wait.
+
+    Raises:
+        ExceptionGroup: Some could be neither appended nor set aside; all others were.
+    """
+    sagas: dict[str, Record] = {}
+    for record in records:
+        if "entered" in record["dynamodb"].get("NewImage", {}):
+            sagas[record["dynamodb"]["NewImage"]["pk"]["S"]] = record
+    until, pause = time.monotonic() + patience, 0.2
+    count, left = _append_all(feed, list(sagas.values()), set_aside)
+    while left:
+        if time.monotonic() + pause > until:
+            raise ExceptionGroup("events that were not fed", [problem for _, problem in left])
+        sleep(pause)
+        pause = min(pause * 2, 5)
+        more, left = _append_all(feed, [record for record, _ in left], set_aside)
+        count += more
+    return count
+
+
+def _append_all(
+    feed: Feed, records: Sequence[Record], set_aside: SetAside
+) -> tuple[int, list[tuple[Record, Exception]]]:
+    """Append once; how many events were new, and what is left to be tried again."""
+    owners: dict[str, list[Record]] = {}
+    for record in records:
+        owners.setdefault(record["dynamodb"]["NewImage"]["owner"]["S"], []).append(record)
+    count = 0
+    left: list[tuple[Record, Exception]] = []
+    for owner, theirs in owners.items():
+        try:
+            count += feed.append(owner, [one for record in theirs for one in _events(record)])
+        except Exception:
+            # One of the owner's sagas is in the way of the others: each by itself, then.
+            for record in theirs:
+                try:
+                    count += _append(feed, owner, record, set_aside)
+                except Exception as problem:
+                    left.append((record, problem))
+    return count, left
+
+
+def _append(feed: Feed, owner: str, record: Record, set_aside: SetAside) -> int:
+    try:
+        return feed.append(owner, _events(record))
+    except (NeverFedError, UnreadableError, LookupError, TypeError) as problem:
+        logger.error("set aside: %s", words(problem))
+        set_aside(record, words(problem))
+        return 0
+
+
+def _events(record: Record) -> list[Event]:
+    row = decode_item({"entered": record["dynamodb"]["NewImage"]["entered"]})
+    return [event for event in map(Event.of, row["entered"]) if not event.is_hidden]

@@ -1,0 +1,232 @@
+"""The kit as a function's environment describes it, made when first needed.
+
+What few functions need is imported where it is made: every import is paid for at every cold start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from functools import cache
+from typing import TYPE_CHECKING
+
+from recourse.feed.feed import Feed
+from recourse.functions import settings
+from recourse.ledger.ledger import Ledger
+from recourse.orchestration.executions import Runs
+from recourse.project import declared_at
+from recourse.queues.deadletters import DeadletterQueue, RestingQueue
+from recourse.queues.sources import SourceQueue
+from recourse.store.aws import client, credentials
+from recourse.valet.keys import Keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from types_boto3_dynamodb import DynamoDBClient
+
+    from recourse.declare.saga import Saga
+    from recourse.feed.connections import Connections, Pusher, Wakes
+    from recourse.functions.bearer import Bearers
+    from recourse.orchestration.sweeper import Sweeper
+    from recourse.valet.commit import Committer
+    from recourse.valet.issue import Issuer
+    from recourse.webhooks.webhooks import Webhooks
+
+
+@cache
+def dynamodb() -> DynamoDBClient:
+    """The DynamoDB client."""
+    made: DynamoDBClient = client("dynamodb")
+    return made
+
+
+@cache
+def sagas() -> Mapping[str, Saga]:
+    """Every declaration, by name, from where the environment says: `statemachines:SAGAS`.
+
+    Raises:
+        ProjectError: There are none: the stack and the code disagree.
+    """
+    return declared_at(settings.required("RECOURSE_SAGAS"))
+
+
+@cache
+def ledger() -> Ledger:
+    """The ledger."""
+    return Ledger(dynamodb(), settings.required("LEDGER_TABLE"), sagas())
+
+
+@cache
+def feed() -> Feed:
+    """Everybody's feed."""
+    return Feed(dynamodb(), settings.required("FEED_TABLE"))
+
+
+@cache
+def bearers() -> Bearers:
+    """What verifies bearer tokens where no gateway does."""
+    from recourse.functions.bearer import Bearers, fetched
+
+    issuer = settings.required("ISSUER")
+    return Bearers(
+        issuer,
+        settings.required("AUDIENCES").split(),
+        prefix=os.environ.get("SCOPE_PREFIX", ""),
+        keys=fetched(issuer),
+    )
+
+
+@cache
+def connections() -> Connections:
+    """Every open WebSocket connection."""
+    from recourse.feed.connections import Connections
+
+    return Connections(dynamodb(), settings.required("CONNECTIONS_TABLE"))
+
+
+@cache
+def pusher() -> Pusher:
+    """What sends to them."""
+    from recourse.feed.connections import Pusher
+
+    url = settings.required("CONNECTIONS_URL")
+    gateway = client("apigatewaymanagementapi", read_timeout=2, endpoint=url)
+    return Pusher(connections(), feed(), gateway)
+
+
+@cache
+def wakes() -> Wakes:
+    """The queue of those who send to them."""
+    from recourse.feed.connections import Wakes
+
+    return Wakes(client("sqs"), settings.required("PUSH_QUEUE_URL"))
+
+
+@cache
+def runs() -> Runs:
+    """Runs of every saga."""
+    return Runs(
+        client("stepfunctions"),
+        client("lambda", read_timeout=20),
+        sagas(),
+        json.loads(settings.required("STATE_MACHINES")),
+        json.loads(settings.required("PIVOTS")),
+    )
+
+
+@cache
+def sweeper(alarm: Callable[[str, str], None]) -> Sweeper:
+    """The sweeper.
+
+    Args:
+        alarm: Tells whoever is on call of a saga, by its id, and what is wrong with it.
+    """
+    from recourse.orchestration.markers import Markers
+    from recourse.orchestration.sweeper import LEASE, Sweeper
+    from recourse.store.lease import Lease
+
+    table = settings.required("LEDGER_TABLE")
+    own = json.loads(settings.required("OPERATORS_QUEUES"))
+    return Sweeper(
+        ledger=ledger(),
+        runs=runs(),
+        markers=Markers(dynamodb(), table, service_tables(), sagas()),
+        lease=Lease(dynamodb(), table, "lease#sweeper", seconds=LEASE, clock=time.time),
+        alarm=alarm,
+        queues=[RestingQueue(client("sqs"), own["prefix"] + name) for name in own["names"]],
+        timescale=settings.timescale(),
+    )
+
+
+@cache
+def queue(arn: str) -> SourceQueue:
+    """The queue of that ARN."""
+    return SourceQueue(lambda: client("sqs"), arn)
+
+
+@cache
+def deadletters() -> dict[str, DeadletterQueue]:
+    """Every dead-letter queue of the stage, by what operators call it."""
+    told = json.loads(settings.required("DEADLETTERS"))
+    why_not = dict.fromkeys(told["redriven"]) | told["kept"]
+    return {
+        name: DeadletterQueue(client("sqs"), name, told["prefix"] + name, why_not=why)
+        for name, why in sorted(why_not.items())
+    }
+
+
+@cache
+def service_tables() -> dict[str, str]:
+    """The name of each service's table."""
+    tables: dict[str, str] = json.loads(settings.required("SERVICE_TABLES"))
+    return tables
+
+
+@cache
+def webhooks() -> Webhooks:
+    """The table of webhooks."""
+    from recourse.webhooks.webhooks import Webhooks
+
+    return Webhooks(dynamodb(), settings.required("WEBHOOKS_TABLE"))
+
+
+@cache
+def wake(url: str, delay: int = 0) -> Callable[..., None]:
+    """What sends a message to a queue, after some seconds: its fields, as body and attributes."""
+
+    def send(**fields: str) -> None:
+        client("sqs").send_message(
+            QueueUrl=url,
+            DelaySeconds=delay,
+            MessageBody=json.dumps(fields),
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": value} for name, value in fields.items()
+            },
+        )
+
+    return send
+
+
+@cache
+def valet_keys() -> Keys:
+    """The valet table."""
+    return Keys(dynamodb(), settings.required("VALET_TABLE"))
+
+
+@cache
+def valet_issuer() -> Issuer:
+    """What issues valet keys."""
+    from recourse.valet.issue import Issuer
+    from recourse.valet.token import KmsSigner
+
+    return Issuer(
+        valet_keys(),
+        client("s3"),
+        settings.required("VALET_BUCKET"),
+        settings.required("VALET_ISSUER"),
+        KmsSigner(client("kms"), settings.required("VALET_SIGNING_KEY")),
+        credentials,
+    )
+
+
+def stored(key: str) -> dict[str, str]:
+    """What a step has stored under a key: the version that is there now, for ever."""
+    bucket = settings.required("DOCUMENTS_BUCKET")
+    found = client("s3").head_object(Bucket=bucket, Key=key)
+    return {
+        "bucket": bucket,
+        "key": key,
+        "version": found["VersionId"],
+        "content_type": found["ContentType"],
+    }
+
+
+@cache
+def valet_committer() -> Committer:
+    """What makes of uploads what they become."""
+    from recourse.valet.commit import Committer
+
+    s3 = client("s3", read_timeout=60)
+    return Committer(valet_keys(), s3, settings.required("VALET_BUCKET"))

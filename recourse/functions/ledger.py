@@ -1,0 +1,43 @@
+"""The ledger's function: takes events off its queue, in batches with partial failure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from recourse.events import Event
+from recourse.functions import kit
+from recourse.functions.batch import Batch, Record
+from recourse.ledger.ledger import Ledger, UnknownSagaError
+from recourse.queues.sources import SourceQueue
+
+logger = Logger()
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """Take a batch in: one read and one write a saga, whatever the number of its events."""
+    return take(kit.ledger(), event["Records"], kit.queue)
+
+
+def take(
+    into: Ledger, records: list[dict[str, Any]], queue: Callable[[str], SourceQueue]
+) -> dict[str, Any]:
+    """Take a batch in, and say which messages have to come again."""
+    batch = Batch(records, into.sagas, queue)
+    sagas: dict[str, list[tuple[Record, Event]]] = defaultdict(list)
+    for record, event in batch.events():
+        sagas[event.saga_id].append((record, event))
+    for saga_id, messages in sagas.items():
+        try:
+            into.take(saga_id, [event for _, event in messages])
+        except UnknownSagaError as problem:
+            for record, _ in messages:
+                batch.set_aside(record, problem)
+        except Exception as problem:
+            logger.exception("the events were not taken", extra={"saga_id": saga_id})
+            for record, _ in messages:
+                batch.failed(record, problem)
+    return batch.answer()

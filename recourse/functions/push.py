@@ -1,0 +1,107 @@
+"""The pusher's function: woken by the feed's events, it sends what has come to open WebSockets."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from recourse.declare.limits import words
+from recourse.errors import TransientError
+from recourse.feed.connections import Pusher, Wakes
+from recourse.functions import kit
+from recourse.queues.sources import SourceQueue
+
+SECONDS = 5
+"""How long a batch is worked on before the rest is left to the next: a third of the timeout, for
+what is being sent then may have to be tried again."""
+AT_ONCE = 10
+"""As many as botocore keeps connections for."""
+LONGEST_PAUSE = 60
+logger = Logger()
+
+Record = dict[str, Any]
+Wake = tuple[str, str]
+"""An owner, and a connection; empty for all of the owner's."""
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """Send what has come to every connection that a batch of wake-ups is about."""
+    return take(kit.pusher(), kit.wakes(), event["Records"], kit.queue)
+
+
+def take(
+    pusher: Pusher,
+    wakes: Wakes,
+    records: list[Record],
+    queue: Callable[[str], SourceQueue],
+    seconds: float = SECONDS,
+) -> dict[str, Any]:
+    """Send, and say which wake-ups have to come again."""
+    pusher = pusher.for_a_batch()
+    until = pusher.connections.clock() + seconds
+    failed: list[Record] = []
+    woken: dict[Wake, list[Record]] = defaultdict(list)
+    for record in records:
+        if owner := _told(record, "owner"):
+            woken[owner, _told(record, "connection")].append(record)
+        elif not _is_set_aside(record, queue):
+            failed.append(record)
+
+    def push(work: tuple[Wake, str, int]) -> Wake | None:
+        """Look after one connection; the wake-up that has to come again, if it has."""
+        wake, name, wanted = work
+        try:
+            is_late = pusher.connections.clock() > until
+            if is_late or not pusher.push(wake[0], name, wanted, until=until):
+                wakes.send(wake[0], name)
+        except TransientError as problem:
+            logger.info("later: %s", problem)
+            return wake
+        except Exception:
+            logger.exception("not sent", extra={"owner": wake[0], "connection": name})
+            return wake
+        return None
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for wake in {one for one in pool.map(push, _work(pusher, woken)) if one}:
+            failed += woken[wake]
+    for record in failed:
+        _put_off(record, queue)
+    return {"batchItemFailures": [{"itemIdentifier": one["messageId"]} for one in failed]}
+
+
+def _work(pusher: Pusher, woken: dict[Wake, list[Record]]) -> Iterator[tuple[Wake, str, int]]:
+    for (owner, name), records in woken.items():
+        wanted = max(int(_told(record, "position") or 0) for record in records)
+        if name:
+            yield (owner, name), name, wanted
+            continue
+        for connection in pusher.connections.of(owner):
+            if connection.position < wanted:
+                yield (owner, name), connection.name, wanted
+
+
+def _told(record: Record, name: str) -> str:
+    found: str = record.get("messageAttributes", {}).get(name, {}).get("stringValue", "")
+    return found
+
+
+def _is_set_aside(record: Record, queue: Callable[[str], SourceQueue]) -> bool:
+    try:
+        queue(record["eventSourceARN"]).set_aside(record, "it does not say whose event it is")
+    except TransientError as problem:
+        logger.warning(words(problem))
+        return False
+    return True
+
+
+def _put_off(record: Record, queue: Callable[[str], SourceQueue]) -> None:
+    times = int(record["attributes"]["ApproximateReceiveCount"])
+    try:
+        queue(record["eventSourceARN"]).later(record, min(2 ** (times - 1), LONGEST_PAUSE))
+    except TransientError as problem:
+        logger.warning(words(problem))

@@ -1,0 +1,52 @@
+"""What a function is told by its environment."""
+
+from __future__ import annotations
+
+import os
+from typing import TypeVar
+
+from recourse.declare.step import Action, Undo, resolve
+
+Declared = TypeVar("Declared", Action, Undo)
+
+
+def required(name: str) -> str:
+    """An environment variable that must be there.
+
+    Raises:
+        RuntimeError: It is not: the stack and the handler disagree.
+    """
+    value = os.environ.get(name)
+    if not value:
+        raise RuntimeError(f"the environment variable {name} is not set")
+    return value
+
+
+def timescale() -> float:
+    """What multiplies time-outs and back-offs: 1 on AWS."""
+    return float(os.environ.get("TIMESCALE") or 1)
+
+
+def chaos() -> bool:
+    """Whether faults on demand are switched on."""
+    return os.environ.get("CHAOS") == "on"
+
+
+def loopback() -> bool:
+    """Whether webhooks may go to this very machine: only where it is nobody else's."""
+    return os.environ.get("WEBHOOK_LOOPBACK") == "on"
+
+
+def declared(name: str, kind: type[Declared]) -> Declared | None:
+    """The action or the undo that a variable names, if it names one.
+
+    Raises:
+        RuntimeError: It names something else: the stack and the code disagree.
+    """
+    ref = os.environ.get(name)
+    if not ref:
+        return None
+    found = resolve(ref)
+    if not isinstance(found, kind):
+        raise RuntimeError(f"the environment variable {name} must name an {kind.made_by}: {ref}")
+    return found

@@ -1,0 +1,38 @@
+"""The sweeper's function: called on a schedule, and by the end of a run that went wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from recourse.functions import kit, settings
+from recourse.store.aws import client
+
+logger = Logger()
+metrics = Metrics()
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, str]:
+    """Look after one saga, or after every unfinished one; what was done, by saga id."""
+    sweeper, run = kit.sweeper(alarm), event.get("detail", {})
+    if "name" in run:
+        done = sweeper.after(run["name"], run["status"], run.get("error"))
+    else:
+        done = sweeper.sweep()
+    for saga_id, what in done.items():
+        logger.warning(what, extra={"saga_id": saga_id})
+    metrics.add_metric(name="Swept", unit=MetricUnit.Count, value=len(done))
+    metrics.flush_metrics()
+    return done
+
+
+def alarm(saga_id: str, why: str) -> None:
+    """Tell whoever is on call of a saga that cannot be healed."""
+    logger.error("not healed: %s", why, extra={"saga_id": saga_id})
+    client("sns").publish(
+        TopicArn=settings.required("ALARMS_TOPIC_ARN"),
+        Subject="A saga needs to be looked at",
+        Message=f"Saga {saga_id}: {why}. See docs/operations.md, 'A saga that cannot be healed'.",
+    )

@@ -1,0 +1,170 @@
+"""Redeems valet keys, by a call or by a link: no bearer, the token is the credential.
+
+A function of its own, for it is what everybody waits for: it loads botocore's DynamoDB client and
+nothing else that is large, no web framework, no validator, no S3 client.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import re
+from functools import cache
+from typing import Any
+from urllib.parse import unquote
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from recourse.errors import TransientError
+from recourse.functions import settings
+from recourse.problems import MEDIA_TYPE, ProblemError
+from recourse.store.aws import client, credentials, is_passing, region, s3_endpoint
+from recourse.valet.errors import BadTokenError
+from recourse.valet.keys import By, Keys, moment
+from recourse.valet.objects import Bucket, Signed
+from recourse.valet.redeem import Part, Redeemer
+
+LARGEST_BODY = 16 * 1024
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+logger = logging.getLogger(__name__)
+
+
+@cache
+def redeemer() -> Redeemer:
+    """What redeems, as the environment describes it."""
+    return Redeemer(
+        Keys(client("dynamodb"), settings.required("VALET_TABLE")),
+        Bucket(settings.required("VALET_BUCKET"), region(), s3_endpoint()),
+        settings.required("VALET_ISSUER"),
+        credentials,
+    )
+
+
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Answer one request."""
+    try:
+        return _answer(event)
+    except ProblemError as error:
+        if isinstance(error, BadTokenError):
+            # There is no key whose audit trail it could be in.
+            logger.warning("a token that is none of ours, from %s: %s", _address(event), error)
+        return _problem(error)
+    except (TransientError, BotoCoreError) as error:
+        return _try_again(error)
+    except ClientError as error:
+        if is_passing(error):
+            return _try_again(error)
+        return _internal()
+    except Exception:
+        return _internal()
+
+
+def _answer(event: dict[str, Any]) -> dict[str, Any]:
+    path: str = event["rawPath"]
+    by = By("token", _address(event))
+    if path.startswith("/v/"):
+        bearer = "authorization" in event.get("headers", {})
+        signed = redeemer().follow(unquote(path.removeprefix("/v/")), by, bearer=bearer)
+        # The token is in the address: nobody is told where the browser came from.
+        headers = {"location": signed.url, "referrer-policy": "no-referrer"}
+        return _response(307, "", headers)
+    token, part = _asked(event)
+    return _response(200, json.dumps(_view(redeemer().redeem(token, by, part))))
+
+
+def _view(signed: Signed) -> dict[str, Any]:
+    """The request to make of S3; browsers and clients set a length themselves, from the body."""
+    return {
+        "method": signed.method,
+        "url": signed.url,
+        "headers": dict(signed.headers),
+        "expires_at": moment(signed.expires),
+    }
+
+
+def _asked(event: dict[str, Any]) -> tuple[str, Part | None]:
+    """The body: a token, and a part where there are parts."""
+    body = _body(event)
+    _only(body, "", {"token", "part"})
+    token = body.get("token")
+    if not isinstance(token, str):
+        raise _wrong("token", "should be a text")
+    part = body.get("part")
+    if part is None:
+        return token, None
+    if not isinstance(part, dict):
+        raise _wrong("part", "should be an object")
+    _only(part, "part.", {"number", "sha256", "content_length"})
+    for name in ("number", "content_length"):
+        if type(part.get(name)) is not int or not 1 <= part[name] <= 2**40:
+            raise _wrong(f"part.{name}", "should be a whole number above 0")
+    if not isinstance(part.get("sha256"), str) or not _SHA256.fullmatch(part["sha256"]):
+        raise _wrong("part.sha256", "should be a SHA-256 in hex, in lower case")
+    return token, Part(part["number"], part["sha256"], part["content_length"])
+
+
+def _body(event: dict[str, Any]) -> dict[str, Any]:
+    headers = event.get("headers", {})
+    content_type = headers.get("content-type", "application/json")
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        detail = f"Content-Type is {content_type!r}: send application/json"
+        raise ProblemError("not-json", detail)
+    text = event.get("body") or ""
+    if len(text) > LARGEST_BODY:
+        detail = f"a body has at most {LARGEST_BODY} bytes"
+        raise ProblemError("too-large", detail)
+    try:
+        raw = base64.b64decode(text) if event.get("isBase64Encoded") else text
+        body = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise ProblemError("malformed", "the body is no JSON") from None
+    if not isinstance(body, dict):
+        raise _wrong("", "the body should be an object")
+    return body
+
+
+def _only(content: dict[str, Any], prefix: str, known: set[str]) -> None:
+    for name in content:
+        if name not in known:
+            raise _wrong(prefix + name, "is not known")
+
+
+def _wrong(field: str, message: str) -> ProblemError:
+    detail = f"{field}: {message}" if field else message
+    errors = [{"field": field, "message": detail}] if field else []
+    return ProblemError("invalid", detail, errors=errors)
+
+
+def _address(event: dict[str, Any]) -> str:
+    address: str = event["requestContext"]["http"].get("sourceIp", "unknown")
+    return address
+
+
+def _try_again(error: Exception) -> dict[str, Any]:
+    logger.warning("%s: %s", type(error).__name__, error)
+    return _problem(ProblemError("try-again", "it may work in a moment"))
+
+
+def _internal() -> dict[str, Any]:
+    logger.exception("not foreseen")
+    return _problem(ProblemError("internal", "the log has what happened"))
+
+
+def _problem(error: ProblemError) -> dict[str, Any]:
+    headers = {"content-type": MEDIA_TYPE}
+    if error.status in (429, 503):
+        headers["retry-after"] = "60" if error.status == 429 else "1"
+    return _response(error.status, json.dumps(error.body, ensure_ascii=False), headers)
+
+
+def _response(status: int, body: str, headers: dict[str, str] | None = None) -> dict[str, Any]:
+    return {
+        "statusCode": status,
+        "headers": {
+            "cache-control": "no-store",
+            "content-type": "application/json",
+            **(headers or {}),
+        },
+        "body": body,
+    }

@@ -1,0 +1,337 @@
+"""The compiler: from a declaration to the Amazon States Language of its orchestration.
+
+What comes out is one state a step, one an undo, and no bookkeeping on the happy path::
+
+    [flight | hotel | car] → payment → capture* → invoice → Succeeded
+             ↓ caught          ↓         ↓           ↓
+        …undo ← car.undo ← payment.undo ← capture.settle    Park → Parked
+          ↓
+       Undone? → Compensated (or Park, where an undo has failed)
+
+- every task catches States.ALL and has its own timeout; the machine has none;
+- a failing step goes to its own undo, for it may have acted, first of all in its group;
+- errors that may pass are waited out, for minutes where there is no way back, and a function that
+  could not be called for half an hour; each kind of error counts its own tries;
+- an undo that fails lets the others run, then the saga is parked: the run ends as `Parked`, and an
+  operator's answer starts a recovery (below);
+- the pivot's failure is settled by claiming its marker: forward if it had acted, else back.
+
+A recovery is the same machine run again with `recover` in its input: what comes before the pivot
+only looks up what it had done, the pivot is settled, and the run goes forward or undoes. It needs
+no second machine, because the barrier makes every repetition harmless. A recovery that cannot look
+something up must not undo anything, for the pivot may have acted: it ends as `Blind`, and another
+one follows when the sweeper next goes round.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from recourse.declare.declaration import FORWARD, PASSING, THROTTLED, Retry, Step
+from recourse.declare.saga import Saga
+from recourse.run.failures import THROTTLES, TRANSIENT
+
+COMPENSATED = "Compensated"
+PARKED = "Parked"
+BLIND = "Blind"
+ENDS = (COMPENSATED, PARKED)
+"""The errors with which a run ends for good; any other end needs a recovery."""
+
+_ALL = ["States.ALL"]
+
+
+def compile_saga(saga: Saga, timescale: float = 1.0) -> dict[str, Any]:
+    """The state machine of a saga.
+
+    Args:
+        saga: The declaration.
+        timescale: What multiplies time-outs and back-offs. Seconds are whole, and at least 1.
+
+    Returns:
+        A state machine definition whose tasks name functions as `${FlightsHold}`, to be substituted
+        by their ARNs; `${Park}` is the function that parks a saga.
+    """
+    return _Compiler(saga, timescale).machine()
+
+
+class _Compiler:
+    def __init__(self, saga: Saga, timescale: float) -> None:
+        self._saga = saga
+        self._timescale = timescale
+        self._states: dict[str, Any] = {}
+
+    def machine(self) -> dict[str, Any]:
+        saga = self._saga
+        names = [_group_name(group) for group in saga.groups]
+        for rank, group in enumerate(saga.groups):
+            follower = names[rank + 1] if rank + 1 < len(names) else "Succeeded"
+            if len(group) == 1:
+                self._states[names[rank]] = self._alone(group[0], follower)
+            else:
+                self._states[names[rank]] = self._together(rank, group, follower)
+        self._settle(names)
+        compensable = [s for s in saga.all if saga.role(s.name) == "compensable"]
+        followers = ["Undone?", *(_undo_name(step) for step in compensable)]
+        for step, follower in [*zip(compensable, followers, strict=False)][::-1]:
+            self._undo(step, follower)
+        self._ends(can_be_blind=bool(compensable))
+        return {
+            "Comment": f"{saga.name}: compiled from its declaration, not edited by hand",
+            "StartAt": names[0],
+            "States": self._states,
+        }
+
+    def _alone(self, step: Step, follower: str) -> dict[str, Any]:
+        saved = "parked" if self._saga.role(step.name) == "retriable" else "failure"
+        return self._action(step) | {
+            "ResultPath": self._result(step),
+            "Catch": [_catch(f"$.{saved}.{step.name}", self._on_failure(step))],
+            "Next": follower,
+        }
+
+    def _together(self, rank: int, group: tuple[Step, ...], follower: str) -> dict[str, Any]:
+        saved = "parked" if self._saga.role(group[0].name) == "retriable" else "failure"
+        return {
+            "Type": "Parallel",
+            "Branches": [self._branch(step) for step in group],
+            "ResultSelector": {f"{step.name}.$": f"$[{at}]" for at, step in enumerate(group)},
+            "ResultPath": f"$.results.{_together_name(rank)}",
+            "Catch": [_catch(f"$.{saved}.{_together_name(rank)}", self._on_failure(group[-1]))],
+            "Next": follower,
+        }
+
+    def _result(self, step: Step) -> str:
+        """Where the result of a step is; those of a group are together."""
+        rank = self._saga.rank(step.name)
+        if len(self._saga.groups[rank]) == 1:
+            return f"$.results.{step.name}"
+        return f"$.results.{_together_name(rank)}.{step.name}"
+
+    def _branch(self, step: Step) -> dict[str, Any]:
+        """A step of a group: it hands on its own result alone, for the group holds one of each.
+
+        Its failure leaves the branch under the step's name.
+        """
+        failed = f"{step.name}.failed"
+        return {
+            "StartAt": step.name,
+            "States": {
+                step.name: self._action(step)
+                | {
+                    "Catch": [_catch("$.failure", failed)],
+                    "End": True,
+                },
+                failed: {
+                    "Type": "Fail",
+                    "Error": step.name,
+                    "CausePath": "States.JsonToString($.failure)",
+                },
+            },
+        }
+
+    def _on_failure(self, step: Step) -> str:
+        match self._saga.role(step.name):
+            case "compensable":
+                return self._caught(step)
+            case "pivot":
+                return _settle_name(step)
+        return "Park"
+
+    def _caught(self, step: Step) -> str:
+        """A choice: from a step that failed to its undo; from one not looked up, to the end.
+
+        Of a group the step that failed is undone first, and then all of it in reverse order: an
+        undo that is asked for again answers as before. If it fails at first, what counts is how it
+        ends the second time.
+        """
+        name = f"{step.name}.caught"
+        recovering = {"Variable": "$.saga.recover", "NumericGreaterThan": 0, "Next": BLIND}
+        rank = self._saga.rank(step.name)
+        choices = [recovering]
+        for member in self._saga.groups[rank][:-1]:
+            first = f"{_undo_name(member)}.first"
+            choices.append(
+                {
+                    "Variable": f"$.failure.{_together_name(rank)}.Error",
+                    "StringEquals": member.name,
+                    "Next": first,
+                }
+            )
+            self._states[first] = self._undoing(member) | {
+                "Catch": [_catch(None, _undo_name(step))],
+                "Next": _undo_name(step),
+            }
+        self._states[name] = {"Type": "Choice", "Choices": choices, "Default": _undo_name(step)}
+        return name
+
+    def _action(self, step: Step) -> dict[str, Any]:
+        retry = self._saga.retry(step)
+        forward = self._saga.role(step.name) == "retriable"
+        return self._task(
+            step,
+            "action",
+            passing=self._saga.patience(step) if forward else retry,
+            others=retry if forward else None,
+            extra={"results": {f"{n}.$": self._result(self._saga.by_name[n]) for n in step.after}},
+        )
+
+    def _undo(self, step: Step, follower: str) -> None:
+        self._states[_undo_name(step)] = self._undoing(step) | {
+            "Catch": [_catch(f"$.parked.{step.name}", follower)],
+            "Next": follower,
+        }
+
+    def _undoing(self, step: Step) -> dict[str, Any]:
+        task = self._task(
+            step,
+            "undo",
+            passing=self._saga.patience(step),
+            others=self._saga.retry(step),
+            extra=self._failed(step),
+        )
+        return task | {"ResultPath": None}
+
+    def _settle(self, names: list[str]) -> None:
+        saga, pivot = self._saga, self._saga.pivot
+        rank = saga.rank(pivot.name)
+        back = _undo_name(saga.groups[rank - 1][-1]) if rank else "Undone?"
+        state = self._task(
+            pivot,
+            "settle",
+            passing=self._saga.patience(pivot),
+            others=FORWARD,
+            extra=self._failed(pivot),
+        ) | {
+            "ResultPath": self._result(pivot),
+            "Catch": [
+                {"ErrorEquals": ["StepCancelledError"], "ResultPath": None, "Next": back},
+                _catch(f"$.parked.{pivot.name}", "Park"),
+            ],
+            "Next": names[rank + 1] if rank + 1 < len(names) else "Succeeded",
+        }
+        state["Retry"].insert(0, {"ErrorEquals": ["StepCancelledError"], "MaxAttempts": 0})
+        self._states[_settle_name(pivot)] = state
+
+    def _failed(self, step: Step) -> dict[str, Any]:
+        return {
+            "results": {},
+            "failure.$": "$.failure",
+            "tries": self._saga.retry(step).attempts,
+        }
+
+    def _task(
+        self,
+        step: Step,
+        phase: str,
+        *,
+        passing: Retry,
+        others: Retry | None,
+        extra: dict[str, Any],
+    ) -> dict[str, Any]:
+        """A task, with a retrier for each kind of error, for each counts its own tries.
+
+        Args:
+            step: The step.
+            phase: What is asked of it.
+            passing: How it is tried again after an error that may pass.
+            others: How after any other; not at all where it is absent.
+            extra: What else it is passed.
+        """
+        return {
+            "Type": "Task",
+            "Resource": f"${{{step.function}}}",
+            "Parameters": {
+                "saga.$": "$.saga",
+                "step": step.name,
+                "phase": phase,
+                "role": self._saga.role(step.name),
+                "request": {f"{name}.$": f"$.request.{name}" for name in step.takes},
+                "attempt.$": "$$.State.RetryCount",
+                "entered_at.$": "$$.State.EnteredTime",
+                "timeout": step.timeout,
+                "result_bytes": self._saga.shares[step.name],
+            }
+            | extra,
+            "TimeoutSeconds": self._seconds(step.timeout),
+            "Retry": [
+                self._retry(THROTTLES, THROTTLED),
+                self._retry(TRANSIENT, passing),
+                *([self._retry(_ALL, others)] if others else []),
+            ],
+        }
+
+    def _ends(self, *, can_be_blind: bool) -> None:
+        self._states |= {
+            "Undone?": {
+                "Type": "Choice",
+                "Choices": [{"Variable": "$.parked", "IsPresent": True, "Next": "Park"}],
+                "Default": COMPENSATED,
+            },
+            "Park": {
+                "Type": "Task",
+                "Resource": "${Park}",
+                "Parameters": {
+                    "saga.$": "$.saga",
+                    "parked.$": "$.parked",
+                    "failure.$": "$.failure",
+                },
+                "ResultPath": None,
+                "TimeoutSeconds": self._seconds(20),
+                "Retry": [self._retry(THROTTLES, THROTTLED), self._retry(_ALL, PASSING)],
+                "Next": PARKED,
+            },
+            "Succeeded": {"Type": "Succeed"},
+            COMPENSATED: {
+                "Type": "Fail",
+                "Error": COMPENSATED,
+                "Cause": "every effect was undone",
+            },
+            PARKED: {
+                "Type": "Fail",
+                "Error": PARKED,
+                "Cause": "a step needs an operator: see the ledger",
+            },
+        }
+        if can_be_blind:
+            self._states[BLIND] = {
+                "Type": "Fail",
+                "Error": BLIND,
+                "Cause": "the recovery could not look up what had been done; another one follows",
+            }
+
+    def _retry(self, errors: Sequence[str], retry: Retry) -> dict[str, Any]:
+        interval = self._seconds(retry.interval)
+        return {
+            "ErrorEquals": list(errors),
+            "IntervalSeconds": interval,
+            "MaxAttempts": retry.attempts - 1,
+            "BackoffRate": 2,
+            "MaxDelaySeconds": max(interval + 1, self._seconds(retry.cap)),
+            "JitterStrategy": "FULL",
+        }
+
+    def _seconds(self, seconds: float) -> int:
+        return max(1, math.ceil(seconds * self._timescale))
+
+
+def _catch(path: str | None, follower: str) -> dict[str, Any]:
+    return {"ErrorEquals": _ALL, "ResultPath": path, "Next": follower}
+
+
+def _group_name(group: tuple[Step, ...]) -> str:
+    return " | ".join(step.name for step in group)
+
+
+def _together_name(rank: int) -> str:
+    """What the results of a group, and what is caught of it, are filed under."""
+    return f"_together_{rank}"
+
+
+def _undo_name(step: Step) -> str:
+    return f"{step.name}.undo"
+
+
+def _settle_name(step: Step) -> str:
+    return f"{step.name}.settle"

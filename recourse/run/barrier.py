@@ -1,0 +1,263 @@
+"""The barrier: each action and each undo takes effect at most once, whatever is delivered when.
+
+A marker (saga id, step, `action` | `undo` | `confirm`) is put in the transaction that carries the
+effect, on the condition that it is not there yet. An undo also requires that the action's marker
+holds a result; where there is no action marker it leaves a tombstone, which refuses the action if
+it arrives later. This is the sub-transaction barrier of DTM (Yedf, 2021) on DynamoDB: one
+TransactWriteItems a step, after at most one consistent read.
+
+A marker's `outcome` is one of
+
+- `done`: it took effect, and `result` says with what;
+- `refused`: the business said no, and `error` says why; no effect;
+- `cancelled`: a tombstone; the action has not acted and never will;
+- `empty` (undo only): there was nothing to undo;
+- `skipped`: an operator took it upon himself;
+- `begun` (external actions only): a try may be calling a provider until `until`, milliseconds of
+  the epoch. A tombstone in its place keeps `until`: whether the provider has acted is not known
+  before that moment, and is then found out (an undo, or the pivot's `find`).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from recourse.declare.step import Decision, Item
+from recourse.errors import ContentionError, RecourseError, ResultTooLargeError, TransientError
+from recourse.store.aws import PASSING
+from recourse.store.contention import Backoff, ConditionFailedError, ConflictError, InvalidItemError
+from recourse.store.expressions import ABSENT, LessThan
+from recourse.store.table import Table
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+
+Side = Literal["action", "undo", "confirm"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class MarkerFound(RecourseError):
+    """The marker is there already: this delivery is a duplicate, or comes too late."""
+
+    marker: Item
+
+
+def marker_key(saga_id: str, step: str, side: Side) -> str:
+    """The key of a marker in its service's table."""
+    return f"marker#{saga_id}#{step}#{side}"
+
+
+class Barrier:
+    """The barrier of one step, in the table of the service that owns it.
+
+    Args:
+        dynamodb: A DynamoDB client.
+        table: The service's table.
+        saga_id: The saga.
+        step: The step.
+        budget: Seconds for which conflicts and throttles are retried here before they are raised.
+        sleep: How to wait between tries.
+        clock: Seconds of the epoch.
+    """
+
+    def __init__(
+        self,
+        dynamodb: DynamoDBClient,
+        table: str,
+        saga_id: str,
+        step: str,
+        *,
+        budget: float,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        backoff = Backoff(tries=None, until=clock() + budget, sleep=sleep, clock=clock)
+        self._table = Table(dynamodb, table, backoff=backoff)
+        self._saga_id = saga_id
+        self._step = step
+        self._budget = budget
+        self._sleep = sleep
+        self._clock = clock
+
+    def key(self, side: Side) -> str:
+        """The key of one of the step's markers."""
+        return marker_key(self._saga_id, self._step, side)
+
+    def read(self, keys: Sequence[str]) -> list[Item | None]:
+        """The rows under these keys, read consistently in one call.
+
+        Raises:
+            TransientError: DynamoDB did not answer.
+        """
+        if not keys:
+            return []
+        with safe_again():
+            return [self._table.get(keys[0])] if len(keys) == 1 else self._table.get_many(keys)
+
+    def until_settled(self, attempt: Callable[[], Item]) -> Item:
+        """Attempt until it commits, or finds a marker, or raises what is no conflict.
+
+        Args:
+            attempt: Reads, decides and commits; returns the marker that it put.
+
+        Raises:
+            TransientError: The budget ended first.
+        """
+        try:
+            return self._table.retry(attempt, what=f"step {self._step!r}")
+        except ContentionError as problem:
+            # Whoever reads of it later, in an event or a state machine, knows it by this name.
+            raise TransientError(str(problem)) from None
+
+    def begin(self, until: float) -> bool:
+        """Say that this try of an external action may call its provider until a moment.
+
+        Several tries may have begun. The marker holds a moment that is not before any of theirs,
+        and another one each time, so that whoever has begun sees that others have.
+
+        Args:
+            until: Seconds of the epoch.
+
+        Returns:
+            Whether no other try had begun.
+
+        Raises:
+            MarkerFound: The step has acted, was refused, or was cancelled.
+            TransientError: DynamoDB could not do it now.
+        """
+        moment = millis(until)
+        row = {"pk": self.key("action"), "outcome": "begun", "until": moment}
+        try:
+            with safe_again():
+                sooner = {"outcome": "begun", "until": LessThan(moment)}
+                before = self._table.replace(row, when=[ABSENT, sooner])
+        except ConditionFailedError as there:
+            marker = there.rows[0]
+            assert marker is not None, "where there is none, it is put"
+            if marker["outcome"] != "begun":
+                raise MarkerFound(marker) from None
+            return self.begin((marker["until"] + 1) / 1000)
+        return before is None
+
+    def entomb(self, begun: Item) -> Item:
+        """Put a tombstone in the place of a `begun`: no try will commit any more; the tombstone.
+
+        Raises:
+            TransientError: DynamoDB could not do it now, or another try has begun.
+        """
+        tombstone = begun | {"outcome": "cancelled"}
+        with safe_again():
+            self._table.put(tombstone, when={"outcome": "begun", "until": begun["until"]})
+        return tombstone
+
+    def wait(self, until: int) -> None:
+        """Wait for a moment, milliseconds of the epoch: no try that had begun calls after it.
+
+        Raises:
+            TransientError: It comes later than this try may wait; the next one waits on.
+        """
+        ahead = until / 1000 - self._clock()
+        if ahead > 0:
+            self._sleep(min(ahead, self._budget))
+        if ahead > self._budget:
+            raise TransientError(f"an earlier try of {self._step!r} may still call its provider")
+
+    def commit(
+        self,
+        side: Side,
+        marker: Item,
+        decision: Decision,
+        *,
+        outbox: Sequence[Item] = (),
+        replaces: Mapping[str, Any] | None = None,
+        requires_action: bool = False,
+        tombstone: bool = False,
+    ) -> Item:
+        """Put a marker, and with it everything that it stands for, in one transaction.
+
+        Args:
+            side: Whose marker.
+            marker: Its outcome and result.
+            decision: The step's own writes.
+            outbox: What is told of it.
+            replaces: What the marker whose place it takes must hold; None where there must be none.
+            requires_action: Also require that the action's marker holds a result.
+            tombstone: Also leave a tombstone in the place of the action's marker.
+
+        Returns:
+            The marker.
+
+        Raises:
+            MarkerFound: Another one is there. Nothing was written.
+            TransientError: DynamoDB could not do it now. Nothing is known.
+        """
+        table, row = self._table, {"pk": self.key(side)} | marker
+        requests = [table.put_request(row, when=ABSENT if replaces is None else replaces)]
+        if requires_action:
+            requests.append(table.check_request(self.key("action"), when={"outcome": "done"}))
+        if tombstone:
+            grave = {"pk": self.key("action"), "outcome": "cancelled", "at": marker["at"]}
+            requests.append(table.put_request(grave, when=ABSENT))
+        requests += [table.write_request(write) for write in decision.writes]
+        requests += [table.put_request(item) for item in outbox]
+        commit(table, requests)
+        return row
+
+
+def millis(moment: float) -> int:
+    """A moment in milliseconds, from seconds; never earlier than it is."""
+    return math.ceil(moment * 1000)
+
+
+def commit(table: Table, requests: Sequence[TransactWriteItemTypeDef]) -> None:
+    """Write all of it or nothing; within `Table.retry`, which decides again after a conflict.
+
+    Args:
+        table: Where the marker is.
+        requests: The first puts a marker, on the condition that it is not there.
+
+    Raises:
+        MarkerFound: The marker is there already. Nothing was written.
+        ConflictError: Another condition does not hold, or DynamoDB was busy.
+        TransientError: DynamoDB could not do it now. Nothing is known.
+    """
+    try:
+        with safe_again():
+            table.transact(requests)
+    except ConditionFailedError as failed:
+        # A duplicate first: what it would have changed may have changed since then.
+        if marker := failed.rows.get(0):
+            raise MarkerFound(marker) from None
+        raise
+    except InvalidItemError as problem:
+        raise ResultTooLargeError(str(problem)) from None
+
+
+@contextmanager
+def safe_again() -> Iterator[None]:
+    """What a call that failed means to those whose marker makes it safe to make it again.
+
+    Raises:
+        ConflictError: DynamoDB was busy: decide again.
+        TransientError: It did not answer, or could not do it now.
+    """
+    try:
+        yield
+    except BotoCoreError as problem:
+        raise TransientError(f"DynamoDB did not answer: {problem}") from problem
+    except ClientError as problem:
+        code = problem.response["Error"]["Code"]
+        if code in PASSING:
+            raise ConflictError(code) from problem
+        if problem.response["ResponseMetadata"].get("HTTPStatusCode", 500) >= 500:
+            raise TransientError(f"DynamoDB could not: {code}") from problem
+        raise

@@ -26,7 +26,7 @@ from local.aws import environment
 from local.cloud import _free_port
 from local.emulator import Emulator
 from recourse.queues.message import Message
-from recourse.queues.worker import Worker
+from recourse.queues.worker.worker import Worker
 from recourse.store.aws import client
 
 ROUNDS, SIZE = 5, 2000
@@ -135,7 +135,7 @@ def _working(url: str) -> Iterator[Worker]:
     def handle(message: Message) -> None:
         seen[0] += len(message.body) > 0
 
-    worker = Worker(client("sqs", read_timeout=25), url, handle, wait=1)
+    worker = Worker(client("sqs", read_timeout=25), url, handle, receive_wait_time=1)
     thread = threading.Thread(target=worker.run, args=[stop])
     thread.start()
     yield worker

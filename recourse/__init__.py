@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from recourse.errors import Refusal as Refusal
     from recourse.errors import TransientError as TransientError
     from recourse.events.event import Event as Event
+    from recourse.queues.consumer import Consumer as Consumer
+    from recourse.queues.consumer import Subscriber as Subscriber
     from recourse.queues.inbox import Inbox as Inbox
     from recourse.queues.message import Message as Message
 
@@ -83,6 +85,7 @@ _ROOMS = {
         "TransientError",
     ),
     "events.event": ("Event",),
+    "queues.consumer": ("Consumer", "Subscriber"),
     "queues.inbox": ("Inbox",),
     "queues.message": ("Message",),
 }

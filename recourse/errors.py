@@ -27,7 +27,6 @@
         PivotSkippedError
         PoisonError
             UnreadableError
-        ProbeError
         ProblemError
             ValetError
                 BadNameError

@@ -83,6 +83,7 @@ def payment_key(call: Call) -> str:
     AuthoriseAsk,
     external=True,
     refuses=[CardDeclinedError, CardsUnavailableError, CurrencyMismatchError],
+    settings=["PAYMENT_PROVIDER"],
 )
 def authorise(call: Call[AuthoriseAsk]) -> Decision[Payment]:
     """Have the provider set aside the sum of the earlier results' prices."""
@@ -135,7 +136,12 @@ def find_capture(call: Call) -> Decision[Payment] | None:
     return _captured(call, said) if status == 200 and said["status"] == "CAPTURED" else None
 
 
-@action(external=True, refuses=[CardPaymentGoneError], find=find_capture)
+@action(
+    external=True,
+    refuses=[CardPaymentGoneError],
+    find=find_capture,
+    settings=["PAYMENT_PROVIDER"],
+)
 def capture(call: Call) -> Decision[Payment]:
     """Have the provider take what was set aside: the money changes hands."""
     status, said = _ask(call, "POST", f"/payments/{quote(reference(call), safe='')}/capture")

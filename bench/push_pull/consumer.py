@@ -23,10 +23,10 @@ import httpx
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
+from lambdas.probe import Effects, ProbeError
 from recourse.events import Event
-from recourse.probe import Effects, ProbeError
 from recourse.queues.message import Message
-from recourse.queues.worker import Worker
+from recourse.queues.worker.worker import Worker
 from recourse.store.aws import client
 
 AGAIN = 0.2
@@ -126,7 +126,7 @@ def worker(consumer: Consumer) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     consumer.ready()
     sqs = client("sqs", read_timeout=WAIT + 5)
-    Worker(sqs, consumer.settings.url, handle, visibility=HIDDEN).run(stop)
+    Worker(sqs, consumer.settings.url, handle, visibility_timeout=HIDDEN).run(stop)
 
 
 def sse(consumer: Consumer) -> None:

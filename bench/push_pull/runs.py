@@ -17,8 +17,8 @@ from bench.push_pull.channels import Channel
 from bench.push_pull.load import Due
 from bench.push_pull.paths import Path
 from bench.push_pull.place import Place
+from lambdas.probe import row_key
 from recourse.events import Event, now
-from recourse.probe import row_key
 from recourse.store.items import decode_item
 
 LOOK = 0.25

@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import unquote
 
 from aws_lambda_powertools.event_handler import Response
-from typing_extensions import TypedDict
 
 from lambdas.api import http
 from lambdas.api.routes import Answer, Operation, Parameter, Routes, Sample
@@ -16,41 +15,11 @@ from recourse.errors import ContentionError
 from recourse.functions import kit
 from recourse.problems import ProblemError, invalid
 from recourse.store.table import Table
-from services.holdings import HOLDINGS, AccountBody, CountedBody
+from services.holdings import HOLDINGS
 from statemachines.fields import is_id
 
 LONGEST_ID = 128
 routes = Routes("Holdings", "What the services hold, and what of it is free")
-
-
-class _Money(TypedDict):
-    amount: int
-    currency: str
-
-
-class CountedView(TypedDict):
-    """A counted thing: `total` is `available`, `held` and `confirmed` together."""
-
-    id: str
-    total: int
-    available: int
-    held: int
-    confirmed: int
-    price: _Money
-
-
-class AccountView(TypedDict):
-    """An account: its `balance` includes what is held."""
-
-    id: str
-    currency: str
-    balance: int
-    available: int
-    held: int
-
-
-SHOWN = {CountedBody: CountedView, AccountBody: AccountView}
-"""How what was put by a body is shown."""
 
 
 def _seeded(kind: str, pick: Callable[[dict[str, Any]], Iterable[Any]]) -> Sample:
@@ -85,7 +54,7 @@ def _holding(kind: str) -> None:
             path=f"/{kind}/{{id}}",
             scope="sagas:read",
             parameters=[_id(kind)],
-            answers=[Answer(200, "as it is now", SHOWN[holding.body])],
+            answers=[Answer(200, "as it is now", holding.shown)],
             problems=["not-found"],
         )
         for kind, holding in HOLDINGS.items()
@@ -114,8 +83,8 @@ def show_holding(kind: str, thing: str) -> Response[str]:
             takes=holding.body,
             example=_seeded(kind, dict.values),
             answers=[
-                Answer(200, "changed", SHOWN[holding.body]),
-                Answer(201, "made", SHOWN[holding.body]),
+                Answer(200, "changed", holding.shown),
+                Answer(201, "made", holding.shown),
             ],
             problems=["not-found", "in-use"],
         )

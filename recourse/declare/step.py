@@ -279,12 +279,14 @@ class Action(_Decider[Ask_contra, Any, Result_co]):
         documents: Whether it stores documents.
         external: Whether it acts outside DynamoDB too.
         find: Asks the provider, by key, what an external pivot has done.
+        settings: The environment variables that its step's functions are told.
     """
 
     refuses: Sequence[type[Refusal]] = ()
     documents: bool = False
     external: bool = False
     find: Callable[[Call[Ask_contra]], Decision | None] | None = None
+    settings: Sequence[str] = ()
     made_by: ClassVar[str] = "@action"
 
 
@@ -311,6 +313,7 @@ def action(
     documents: bool = False,
     external: bool = False,
     find: Callable[[Call[Ask]], Decision | None] | None = None,
+    settings: Sequence[str] = (),
 ) -> Callable[[Callable[[Call[Ask]], Decision[Result]]], Action[Ask, Result]]:
     """Declare the action of a step.
 
@@ -326,8 +329,12 @@ def action(
             Its undo must be external too.
         find: For an external pivot, which has no undo: asks the provider, by that key, what was
             done, and decides as the action would have; None where nothing was done.
+        settings: The environment variables that it, its undo and `find` read, such as
+            `MAIL_PROVIDER`. Its step's functions are told each by the CDK context of the same name
+            in lower case, and an empty text where there is none. Nothing secret: a function's
+            environment can be read by whoever may look at it.
     """
-    return lambda decide: Action(decide, ask, reads, refuses, documents, external, find)
+    return lambda decide: Action(decide, ask, reads, refuses, documents, external, find, settings)
 
 
 def undo(

@@ -11,14 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from lambdas.consumers import consumers
+from lambdas.subscribers import subscribers
 from recourse.functions import kit
 from recourse.project import Project
 from statemachines import SAGAS
 from tests.infra.assembly import ROOT, Assembly, Resource
 
-pytestmark = pytest.mark.xdist_group("infra")
+pytestmark = [pytest.mark.xdist_group("infra"), pytest.mark.of_all]
 
 PROJECT = Project.find(ROOT)
+LISTENING = {one.name for one in (*consumers().values(), *subscribers().values())}
 STEPS = {step.function: step for saga in SAGAS.values() for step in saga.all}
 ASKS = re.compile(r"""(?:required\(|declared\(|environ\[|environ\.get\()"([A-Z_]+)\"""")
 
@@ -83,8 +86,11 @@ def test_every_handler_is_told_what_it_reads_and_nothing_that_nobody_reads(
         step = STEPS.get(function.name.removesuffix("Queue"))
         if step and not step.action.documents:
             wanted -= {"DOCUMENTS_BUCKET"}
-        if step and step.action.external:
-            wanted |= {"PAYMENT_PROVIDER"}  # read by its service
+        if function.name in LISTENING:
+            wanted |= {"RECOURSE_SAGAS"}  # whether or not it reads what comes
+        if step:
+            service = Path(inspect.getfile(import_module(step.action.decide.__module__)))
+            wanted |= set(ASKS.findall(service.read_text()))
         assert told == wanted, function.name
 
 

@@ -35,7 +35,7 @@ from recourse.declare.ids import SagaId
 from recourse.functions import kit
 from recourse.ledger.ledger import Ledger
 from recourse.store.aws import THROTTLE_CODES
-from services.holdings import HOLDINGS
+from services.holdings import HOLDINGS, CountedBody
 from statemachines import SAGAS
 from tests.description import DESCRIPTION, must_be_described
 from tests.integration.lending import URL, lending
@@ -684,6 +684,13 @@ def test_a_wrong_filter_is_a_422_that_names_it(shared: Ground, name: str, value:
     assert fields(asha("GET", f"/sagas?{urlencode({name: value})}")) == {name}
 
 
+@pytest.mark.parametrize(("asked", "got"), [("0", "0"), ("101", "101"), ("", "nothing")])
+def test_a_number_is_refused_with_what_it_may_be(shared: Ground, asked: str, got: str) -> None:
+    refused = problem(asha("GET", f"/sagas?limit={asked}"), 422, "invalid")
+    assert refused["title"] == "Request validation failed"
+    assert refused["errors"] == [{"field": "limit", "message": f"must be 1 to 100, got {got}"}]
+
+
 @pytest.mark.parametrize(
     "cursor", ["", "x", "AAAA", "%00", "é", base64.b64encode(b"a#b").decode(), "A" * 5000]
 )
@@ -886,10 +893,11 @@ def test_a_decision_that_cannot_be_read_is_a_400(stuck: Ground) -> None:
 
 # What services hold.
 
-COUNTED = [kind for kind in HOLDINGS if kind != "accounts"]
+COUNTED = [kind for kind, holding in HOLDINGS.items() if holding.body is CountedBody]
 FIFTY = {"total": 50, "price": {"amount": 480000, "currency": "INR"}}
 
 
+@pytest.mark.of_all
 @pytest.mark.parametrize("kind", COUNTED)
 def test_a_counted_thing_is_made_shown_and_changed(shared: Ground, kind: str) -> None:
     path = f"/{kind}/new-1"
@@ -1088,6 +1096,7 @@ def document(shared: Ground) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.of_all
 def test_the_description_has_every_call_with_its_scope(document: dict[str, Any]) -> None:
     assert document["openapi"] == "3.1.0"
     calls = {
@@ -1138,6 +1147,7 @@ def test_the_description_has_every_call_with_its_scope(document: dict[str, Any])
     assert not any(calls[f"GET {path}"]["security"] for path in ("/health", "/docs"))
 
 
+@pytest.mark.of_all
 def test_the_description_refers_to_nothing_that_it_lacks(document: dict[str, Any]) -> None:
     referred = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
     assert referred <= document["components"]["schemas"].keys()
@@ -1147,6 +1157,7 @@ def test_the_description_refers_to_nothing_that_it_lacks(document: dict[str, Any
     assert kinds == [f"urn:recourse:problem:{kind}" for kind in problems.TYPES]
 
 
+@pytest.mark.of_all
 def test_a_name_in_the_description_means_one_thing_whichever_saga_uses_it() -> None:
     meant: dict[str, Any] = {}
     for saga in SAGAS.values():

@@ -20,6 +20,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 import lambdas.api
 import recourse.functions.push
 import recourse.queues.worker
+import recourse.queues.worker.worker
 from recourse.errors import TransientError
 from recourse.feed.connections import Connections, Pusher, Wakes
 from recourse.feed.feed import cursor_of, position_of
@@ -28,7 +29,7 @@ from recourse.functions import kit, sse, webhook_deliver, webhook_dispatch
 from recourse.functions.batch import handle_each
 from recourse.functions.caller import Caller
 from recourse.queues.message import Message
-from recourse.queues.worker import Worker
+from recourse.queues.worker.worker import Worker
 from recourse.webhooks.deliver import Deliverer
 from recourse.webhooks.dispatch import Dispatcher
 from recourse.webhooks.sending import Answer
@@ -265,10 +266,16 @@ class SqsToWorker(SqsToLambda):
                 stop.set()
 
         severed.after_each = idle
-        worker = Worker(severed, self.url, handle, in_flight=4, visibility=30, wait=0, grace=1)  # type: ignore[arg-type]
-        with replaced(
-            recourse.queues.worker, "LAST_FLUSH", 0.05
-        ):  # a dead process waits for nothing
+        worker = Worker(
+            severed,  # type: ignore[arg-type]
+            self.url,
+            handle,
+            max_in_flight=4,
+            receive_wait_time=0,
+            shutdown_graceful_timeout=1,
+        )
+        # A dead process waits for nothing.
+        with replaced(recourse.queues.worker.worker, "FINAL_DELETE_TIMEOUT", 0.05):
             worker.run(stop)
         return True
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from lambdas.probe import Effects, ProbeError, row_key
 from recourse.events import Event
-from recourse.probe import Effects, ProbeError, row_key
 from recourse.store.items import decode_item
 from tests.events import event as happened
 from tests.moto.handlers import Killed

@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 from moto.ses.models import ses_backends
 
-from lambdas import notifier as function
+from lambdas.subscribers import notifier as function
+from lambdas.subscribers.notifier import CLAIMED, Message, Notifier
 from recourse.errors import TransientError
 from recourse.events import Event
 from recourse.functions import kit
-from recourse.notifier import CLAIMED, Message, Notifier
 from recourse.store.aws import client
 from tests.integration.trips import TRIP, stock
 from tests.moto import handlers
@@ -48,6 +48,15 @@ def ended(shared: Ground, key: str, faults: Mapping[str, str] | None = None) -> 
     record = shared.ledger.get(saga)
     assert record
     return record.entered[-1]
+
+
+def test_it_hears_of_endings_and_may_read_the_ledger_write_its_own_table_and_send_mail() -> None:
+    assert function.SUBSCRIBER.hears == {"kind": ("succeeded", "compensated")}
+    assert function.SUBSCRIBER.may == {
+        "ledger": ["dynamodb:GetItem"],
+        "table": ["dynamodb:PutItem"],
+        "sender": ["ses:SendEmail"],
+    }
 
 
 def test_the_traveller_hears_of_the_booking_once(
@@ -93,7 +102,7 @@ def test_what_could_not_be_sent_is_sent_later_and_by_one_alone(
     with pytest.raises(TransientError):
         working.tell(event)
     later = time.time() + CLAIMED + 1
-    monkeypatch.setattr("recourse.notifier.time.time", lambda: later)
+    monkeypatch.setattr("lambdas.subscribers.notifier.time.time", lambda: later)
     assert [working.tell(event), working.tell(event)] == [True, False]
     assert len(sent) == 1
 

@@ -12,7 +12,8 @@ import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from moto import mock_aws
 
-from lambdas import tally as function
+from lambdas.consumers import tally as function
+from lambdas.consumers.tally import SHARDS, Tally
 from recourse.errors import UnreadableError
 from recourse.events import Event
 from recourse.functions.batch import handle_each
@@ -20,7 +21,6 @@ from recourse.queues.message import Message
 from recourse.queues.sources import SourceQueue
 from recourse.store.aws import client
 from recourse.store.items import decode_item
-from recourse.tally import SHARDS, Tally
 from tests.events import event
 from tests.moto import transactions
 
@@ -85,6 +85,13 @@ def counted() -> dict[str, Counter[str]]:
             assert 0 <= int(shard) < SHARDS
             found[key].update(row)
     return found
+
+
+def test_it_hears_how_sagas_begin_and_end_and_may_write_its_own_table_alone() -> None:
+    assert function.CONSUMER.hears == {
+        "kind": ("started", "succeeded", "compensated", "compensation_failed")
+    }
+    assert function.CONSUMER.may == {"table": ["dynamodb:PutItem", "dynamodb:UpdateItem"]}
 
 
 def test_no_row_counts_more_than_its_share(tally: Tally) -> None:

@@ -3,25 +3,35 @@
 A day and a saga have `SHARDS` rows, `tally#2026-11-24#travel-booking#0` and so on, with a number
 for each outcome: `started`, `succeeded`, `compensated`, `compensation_failed`; the tally is their
 sum. The day is that of the event, in UTC. Each event is counted once. A saga that an operator has
-resolved has ended twice, and is counted as both.
+resolved has ended twice, and is counted as both. `handle` also serves `recourse worker`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
+from recourse import Consumer, Message
 from recourse.events import Event
+from recourse.functions import kit, settings
+from recourse.functions.batch import handle_each
 from recourse.ledger.listing import shard_of
 from recourse.queues.inbox import Inbox
 from recourse.store.table import Table
 
 if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
     from types_boto3_dynamodb import DynamoDBClient
 
 SHARDS = 64
 """How many rows share a day's counts of a saga, so that few writes at once meet in one; they may
 become more, up to the 100 that DynamoDB reads in one call, and never fewer."""
 OUTCOMES = ("started", "succeeded", "compensated", "compensation_failed")
+CONSUMER = Consumer(
+    "Tally",
+    hears={"kind": OUTCOMES},
+    may={"table": ["dynamodb:PutItem", "dynamodb:UpdateItem"]},
+)
 
 
 class Tally:
@@ -47,3 +57,24 @@ class Tally:
         shard = shard_of(event.saga_id, SHARDS)
         key = f"tally#{event.time[:10]}#{event.saga}#{shard}"
         return self._inbox.once(event.id, self._table.update_request(key, add={event.kind: 1}))
+
+
+@cache
+def tally() -> Tally:
+    """The tally."""
+    return Tally(kit.dynamodb(), settings.required("TALLY_TABLE"))
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Count the events of a batch, and say which messages have to come again."""
+    return handle_each(handle, event["Records"], kit.queue, context)
+
+
+def handle(message: Message) -> None:
+    """Count the event that a message is.
+
+    Raises:
+        UnreadableError: It is no event of a saga.
+        TransientError: It could not be counted now.
+    """
+    tally().count(Event.parse(message.body, kit.sagas()))

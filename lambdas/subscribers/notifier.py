@@ -1,4 +1,4 @@
-"""Tells people how their saga ended: one message each, however often the event is delivered.
+"""Tells people how their saga ended: one message each, however often SNS pushes the event.
 
 A row claims an ending before its message is sent and says afterwards that it was. A process that
 dies between the two leaves a claim that ends (`CLAIMED`), and the next delivery sends the message:
@@ -7,14 +7,21 @@ twice at the worst, where it died after sending; never not at all.
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from recourse.errors import TransientError
+from aws_lambda_powertools import Logger
+
+from recourse import Subscriber, TransientError
 from recourse.events import Event, expiry
+from recourse.functions import kit, settings
+from recourse.store.aws import client
 from recourse.store.contention import ConditionFailedError
 from recourse.store.expressions import ABSENT, LessThan
 from recourse.store.table import Table
@@ -24,8 +31,19 @@ if TYPE_CHECKING:
 
     from recourse.ledger.ledger import Ledger, Record
 
+logger = Logger()
+
 TOLD = ("succeeded", "compensated")
 """The endings that people are told of; what waits for an operator is told to operators."""
+SUBSCRIBER = Subscriber(
+    "Notifier",
+    hears={"kind": TOLD},
+    may={
+        "ledger": ["dynamodb:GetItem"],
+        "table": ["dynamodb:PutItem"],
+        "sender": ["ses:SendEmail"],
+    },
+)
 CLAIMED = 45
 """Seconds that a claim holds: longer than a function may take to send."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
@@ -118,3 +136,39 @@ class Notifier:
             if there["is_told"]:
                 return False
             raise TransientError(f"{event_id} is being told") from refused
+
+
+def handler(event: dict[str, Any], context: object) -> None:
+    """Tell of each ending; raise where that failed, for Lambda to try again and then set aside."""
+    for record in event["Records"]:
+        told = json.loads(record["Sns"]["Message"])
+        if _notifier().tell(told):
+            logger.info("told", extra={"saga_id": told["subject"], "event": told["type"]})
+
+
+@cache
+def _notifier() -> Notifier:
+    table = settings.required("NOTIFIER_TABLE")
+    return Notifier(kit.dynamodb(), table, kit.ledger(), _by_mail if _sender() else _by_log)
+
+
+def _sender() -> str:
+    return os.environ.get("SENDER", "")
+
+
+def _by_mail(message: Message) -> None:
+    client("sesv2").send_email(
+        FromEmailAddress=_sender(),
+        Destination={"ToAddresses": [message.to]},
+        Content={
+            "Simple": {
+                "Subject": {"Data": message.subject, "Charset": "UTF-8"},
+                "Body": {"Text": {"Data": message.text, "Charset": "UTF-8"}},
+            }
+        },
+    )
+
+
+def _by_log(message: Message) -> None:
+    """Where no sender is configured; the address stays out of the log."""
+    logger.info(message.subject)

@@ -1,0 +1,9 @@
+"""The subscribers, a file each: what it hears and may do, its rules and its handler."""
+
+from recourse import Subscriber
+from recourse.queues.consumer import declared
+
+
+def subscribers() -> dict[str, Subscriber]:
+    """Every subscriber there is, by the name of its module."""
+    return declared(__name__, Subscriber)

@@ -118,7 +118,7 @@ def _body(event: dict[str, Any]) -> dict[str, Any]:
         raw = base64.b64decode(text) if event.get("isBase64Encoded") else text
         body = json.loads(raw)
     except (ValueError, RecursionError):
-        raise ProblemError("malformed", "the body is no JSON") from None
+        raise ProblemError("malformed", "the body is not valid JSON") from None
     if not isinstance(body, dict):
         raise _wrong("", "the body should be an object")
     return body

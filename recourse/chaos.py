@@ -33,17 +33,20 @@ def parse(header: str, saga: Saga) -> dict[str, str]:
         match = _ENTRY.fullmatch(entry.strip())
         if not match:
             raise UnknownFaultError(
-                f"{entry.strip()!r} is no fault: write step=fault, step.undo=fault or step=fault:n"
+                f"{entry.strip()!r} is not a valid fault: "
+                "write step=fault, step.undo=fault or step=fault:n"
             )
         name, undo, fault, times = match.groups()
         target = name + (undo or "")
         step = saga.by_name.get(name)
         if step is None:
             raise UnknownFaultError(
-                f"{name!r} is no step of {saga.name}: it has {', '.join(saga.by_name)}"
+                f"{name!r} is not a step of {saga.name}: it has {', '.join(saga.by_name)}"
             )
         if fault not in FAULTS:
-            raise UnknownFaultError(f"{fault!r} is no fault: there are {', '.join(FAULTS)}")
+            raise UnknownFaultError(
+                f"{fault!r} is not a valid fault: there are {', '.join(FAULTS)}"
+            )
         if undo and step.undo is None:
             raise UnknownFaultError(f"{name!r} has no undo")
         if fault == "late" and (undo or saga.role(name) == "retriable"):

@@ -45,7 +45,7 @@ TYPES: Mapping[str, tuple[int, str]] = {
     "too-large": (413, "The body is too large"),
     "not-json": (415, "The body is not JSON"),
     "not-a-form": (415, "The body is not a form"),
-    "invalid": (422, "The request is wrong"),
+    "invalid": (422, "Request validation failed"),
     "unknown-coordination": (422, "There is no such coordination"),
     "wrong-part": (422, "The part does not belong to the upload"),
     "bad-object-name": (422, "The object's name cannot be taken"),
@@ -56,7 +56,7 @@ TYPES: Mapping[str, tuple[int, str]] = {
     "wrong-hash": (422, "What was uploaded has another SHA-256"),
     "too-often": (429, "The key or its owner asks too often"),
     "too-many": (429, "There were too many"),
-    "internal": (500, "It did not work, and it is our fault"),
+    "internal": (500, "Internal error"),
     "try-again": (503, "It did not work now; try again"),
 }
 """Each kind's status and title."""

@@ -42,7 +42,7 @@ class HealthView(TypedDict):
 
 @routes.get(
     "/health",
-    Operation("health", "Whether it is there", answers=[Answer(200, "it is", HealthView)]),
+    Operation("health", "Health check", answers=[Answer(200, "it is", HealthView)]),
 )
 def health() -> Response[str]:
     """Say that it is there, and what it is."""

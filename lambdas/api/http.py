@@ -67,7 +67,9 @@ def body(event: APIGatewayProxyEventV2, model: type) -> Any:
     except ValidationError as problem:
         found = problem.errors(include_url=False, include_context=False, include_input=False)
         if any(error["type"] == "json_invalid" for error in found):
-            raise ProblemError("malformed", f"the body is no JSON: {found[0]['msg']}") from None
+            raise ProblemError(
+                "malformed", f"the body is not valid JSON: {found[0]['msg']}"
+            ) from None
         errors = [
             {"field": ".".join(str(part) for part in error["loc"]), "message": error["msg"]}
             for error in found

@@ -38,7 +38,7 @@ class Number(Parameter):
         if text is None:
             return int(self.schema["default"])
         if not (text.isascii() and text.isdigit()) or not least <= int(text[:9]) <= most:
-            raise invalid(self.name, f"should be a number from {least} to {most}")
+            raise invalid(self.name, f"must be {least} to {most}, got {text[:20] or 'nothing'}")
         return int(text)
 
 

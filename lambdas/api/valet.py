@@ -304,7 +304,7 @@ def introspect() -> Response[str]:
         body = event.decoded_body or ""
         tokens = parse_qs(body, strict_parsing=bool(body), max_num_fields=10).get("token", [])
     except ValueError as problem:
-        raise ProblemError("malformed", "the body is no form") from problem
+        raise ProblemError("malformed", "the body is not a valid form") from problem
     if len(tokens) != 1:
         raise invalid("token", "should be there once")
     return http.answer(200, kit.valet_issuer().introspect(tokens[0]))

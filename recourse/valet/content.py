@@ -31,7 +31,7 @@ def checkable(content_type: str) -> None:
     """
     bare = content_type.partition(";")[0].strip().lower()
     if not content_type.isprintable() or not content_type.isascii() or not _TYPE.fullmatch(bare):
-        raise _unknown(f"{content_type!r} is no content type")
+        raise _unknown(f"{content_type!r} is not a valid content type")
     if not (bare == OCTETS or _is_text(bare) or bare in _known()):
         raise _unknown(f"nobody can tell {bare} by its content; send it as {OCTETS}")
 
@@ -49,9 +49,9 @@ def check(content_type: str, head: bytes) -> None:
         try:
             text = codecs.getincrementaldecoder("utf-8")().decode(head)
         except UnicodeDecodeError:
-            raise WrongTypeError(f"it is no {bare}: it is not UTF-8") from None
+            raise WrongTypeError(f"it is not valid {bare}: it is not UTF-8") from None
         if "\0" in text:
-            raise WrongTypeError(f"it is no {bare}: it is not text")
+            raise WrongTypeError(f"it is not valid {bare}: it is not text")
         return
     try:
         found = {one.mime_type.lower() for one in puremagic.magic_string(head)}

@@ -142,7 +142,7 @@ def verify(token: str, *, issuer: str, key: Callable[[str], Jwk | None]) -> Clai
         OutOfScopeError: It is ours, and meant for somebody else.
     """
     if len(token) > LONGEST_TOKEN or not token.isascii() or token.count(".") != 2:
-        raise BadTokenError("the token is no JWT", field="token")
+        raise BadTokenError("the token is not a valid JWT", field="token")
     signed, _, signature = token.rpartition(".")
     header, payload = (_unpack(part) for part in signed.split("."))
     if header.get("alg") != "ES256" or not isinstance(header.get("kid"), str) or "crit" in header:
@@ -196,9 +196,9 @@ def _decode(text: str) -> bytes:
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), "-_", validate=True)
     except ValueError:
-        raise BadTokenError("the token is no JWT") from None
+        raise BadTokenError("the token is not a valid JWT") from None
     if _encode(raw) != text:
-        raise BadTokenError("the token is no JWT")
+        raise BadTokenError("the token is not a valid JWT")
     return raw
 
 
@@ -210,7 +210,7 @@ def _unpack(text: str) -> dict[str, Any]:
     try:
         content = json.loads(_decode(text))
     except (ValueError, RecursionError):
-        raise BadTokenError("the token is no JWT") from None
+        raise BadTokenError("the token is not a valid JWT") from None
     if not isinstance(content, dict):
-        raise BadTokenError("the token is no JWT")
+        raise BadTokenError("the token is not a valid JWT")
     return content

@@ -80,7 +80,7 @@ def endpoint(url: str, *, loopback: bool = False) -> Endpoint:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as problem:
-        raise ForbiddenAddressError(f"is no URL: {problem}") from None
+        raise ForbiddenAddressError(f"is not a valid URL: {problem}") from None
     if parts.scheme != "https" and not (loopback and parts.scheme == "http"):
         raise ForbiddenAddressError("should begin with https://")
     if "@" in parts.netloc:
@@ -117,9 +117,9 @@ def _host(host: str) -> str:
         # Whoever resolves it normalises it too: other dots, wide digits and letters among them.
         name = host.encode("idna").decode().lower()
     except UnicodeError:
-        raise ForbiddenAddressError("has a host that is no name") from None
+        raise ForbiddenAddressError("has a host that is not a valid name") from None
     if name.endswith(".") or not _NAME.fullmatch(name):
-        raise ForbiddenAddressError("has a host that is no name")
+        raise ForbiddenAddressError("has a host that is not a valid name")
     if _NUMBER.fullmatch(name.rpartition(".")[2]):
         try:
             return str(IPv4Address(name))

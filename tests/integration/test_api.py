@@ -682,6 +682,13 @@ def test_a_wrong_filter_is_a_422_that_names_it(shared: Ground, name: str, value:
     assert fields(asha("GET", f"/sagas?{urlencode({name: value})}")) == {name}
 
 
+@pytest.mark.parametrize(("asked", "got"), [("0", "0"), ("101", "101"), ("", "nothing")])
+def test_a_number_is_refused_with_what_it_may_be(shared: Ground, asked: str, got: str) -> None:
+    refused = problem(asha("GET", f"/sagas?limit={asked}"), 422, "invalid")
+    assert refused["title"] == "Request validation failed"
+    assert refused["errors"] == [{"field": "limit", "message": f"must be 1 to 100, got {got}"}]
+
+
 @pytest.mark.parametrize(
     "cursor", ["", "x", "AAAA", "%00", "é", base64.b64encode(b"a#b").decode(), "A" * 5000]
 )

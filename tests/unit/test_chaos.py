@@ -20,17 +20,17 @@ def test_faults_are_named_by_step_and_by_undo() -> None:
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("", "is no fault"),
-        ("hotel", "is no fault"),
-        ("hotel=reject:0", "is no fault"),
-        ("hotel=reject:-1", "is no fault"),
-        ("spa=reject", "no step of travel-booking"),
+        ("", "is not a valid fault"),
+        ("hotel", "is not a valid fault"),
+        ("hotel=reject:0", "is not a valid fault"),
+        ("hotel=reject:-1", "is not a valid fault"),
+        ("spa=reject", "is not a step of travel-booking"),
         ("hotel=explode", "there are reject, error"),
         ("capture.undo=error", "has no undo"),
         ("invoice=late", "cannot be late"),
         ("flight.undo=late", "cannot be late"),
         ("hotel=reject,hotel=error", "named twice"),
-        ("hotel=reject,", "is no fault"),
+        ("hotel=reject,", "is not a valid fault"),
     ],
 )
 def test_what_is_no_fault_is_refused(header: str, message: str) -> None:

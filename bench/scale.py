@@ -28,9 +28,9 @@ from typing import Any
 from bench.apart import apart
 from bench.figures import Figure, say
 from bench.samples import sample, things
+from lambdas.consumers.tally import OUTCOMES, Tally
 from local import ROOT
 from recourse.saga import Coordination
-from recourse.tally import OUTCOMES, Tally
 from statemachines.travel_booking import TRAVEL_BOOKING
 from tests.moto.capacity import Meter, Partition, Use, metered
 from tests.moto.feeding import Feeding

@@ -1,23 +1,156 @@
-"""The probe's functions, which are deployed by the CDK context `probe=on` alone."""
+"""The probe: commits one row for each event that reaches it, so that channels can be measured.
+
+Its functions are deployed by the CDK context `probe=on` alone; `bench/push_pull` has consumers that
+commit as they do, and load nothing here but this. An event's `data` says which run it belongs to,
+and may carry a fault that its consumer is to suffer.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aws_lambda_powertools import Logger
+from lambdas import settings
+from recourse.events import expiry
+from recourse.items import encode_item
 
-from lambdas import kit, settings
-from recourse.probe import Effects
+if TYPE_CHECKING:
+    from aws_lambda_powertools import Logger
+    from types_boto3_dynamodb import DynamoDBClient
 
-logger = Logger()
+MOST_DONE = 10
+"""How many commits a row tells of at the most."""
+
+
+class ProbeError(Exception):
+    """A failure that the event itself has asked for."""
+
+
+class Effects:
+    """The probe's table: one row an event, whatever the number of its deliveries.
+
+    A row tells when its commit began. When it was done, only the process knows that made it, and
+    tells with a later row: so measuring costs no second write.
+
+    Args:
+        dynamodb: A DynamoDB client.
+        table: The table's name.
+        die: Ends the process at once.
+    """
+
+    def __init__(
+        self,
+        dynamodb: DynamoDBClient,
+        table: str,
+        die: Callable[[], None] = lambda: os.kill(os.getpid(), signal.SIGKILL),
+    ) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+        self._die = die
+        self._done: deque[tuple[str, int]] = deque()
+
+    def commit(self, told: Mapping[str, Any], call: str = "") -> int:
+        """Commit an event's effect, or suffer its fault; how often it was delivered so far.
+
+        Args:
+            told: The event.
+            call: The invocation, or whatever took it together with others.
+
+        Raises:
+            ProbeError: The event asked for a failure.
+        """
+        data = told["data"]
+        key = row_key(data["run"], data["number"])
+        fault = data.get("fault")
+        dies_after = fault is not None and self._suffer(key, fault)
+        row = self._update(
+            key,
+            "SET began = if_not_exists(began, :began), brought_by = :call, peak = :peak, "
+            "expires_at = :expires, done = list_append(if_not_exists(done, :none), :done) "
+            "ADD deliveries :one",
+            {
+                "began": time.time_ns(),
+                "call": call,
+                "peak": _peak(),
+                "done": [{"key": key, "at": at} for key, at in self._take_done()],
+                "none": [],
+                "expires": expiry(),
+                "one": 1,
+            },
+        )
+        if row["deliveries"] == 1:
+            self._done.append((key, time.time_ns()))
+        if dies_after:
+            self._die()
+        return row["deliveries"]
+
+    def _take_done(self) -> Iterator[tuple[str, int]]:
+        """What was done since it was told last, a few at a time; other threads take others."""
+        with suppress(IndexError):
+            for _ in range(MOST_DONE):
+                yield self._done.popleft()
+
+    def _suffer(self, key: str, fault: Mapping[str, Any]) -> bool:
+        """Fail or die as asked; whether to die once the effect is committed."""
+        if fault["kind"] == "down":
+            if time.time_ns() < fault["until"]:
+                raise ProbeError("down, as asked")
+            return False
+        tries = self._update(key, "ADD tries :one", {"one": 1})["tries"]
+        if fault["kind"] == "error" and tries <= fault["tries"]:
+            raise ProbeError(f"failed at try {tries}, as asked")
+        if fault["kind"] == "die" and tries == 1:
+            if fault["when"] == "after":
+                return True
+            self._die()
+        return False
+
+    def _update(self, key: str, change: str, values: Mapping[str, Any]) -> dict[str, int]:
+        given = encode_item({f":{name}": value for name, value in values.items()})
+        answer = self._dynamodb.update_item(
+            TableName=self._table,
+            Key={"pk": {"S": key}},
+            UpdateExpression=change,
+            ExpressionAttributeValues=given,
+            ReturnValues="UPDATED_NEW",
+        )
+        return {
+            name: int(value["N"]) for name, value in answer["Attributes"].items() if "N" in value
+        }
+
+
+def _peak() -> int:
+    """The most memory that this process has held, in KB; what `getrusage` says is its parent's."""
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
+
+
+def row_key(run: str, number: int) -> str:
+    """The key of an event's row."""
+    return f"{run}#{number}"
 
 
 @cache
 def effects() -> Effects:
     """The table that this function commits to."""
+    from lambdas import kit
+
     return Effects(kit.dynamodb(), settings.required("PROBE_TABLE"))
+
+
+@cache
+def logger() -> Logger:
+    """The log of these functions."""
+    from aws_lambda_powertools import Logger
+
+    return Logger()
 
 
 def pushed(event: dict[str, Any], context: Any) -> None:
@@ -33,6 +166,6 @@ def pulled(event: dict[str, Any], context: Any) -> dict[str, Any]:
         try:
             effects().commit(json.loads(record["body"]), context.aws_request_id)
         except Exception:
-            logger.exception("not committed", extra={"message_id": record["messageId"]})
+            logger().exception("not committed", extra={"message_id": record["messageId"]})
             again.append(record["messageId"])
     return {"batchItemFailures": [{"itemIdentifier": one} for one in again]}

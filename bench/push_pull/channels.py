@@ -20,9 +20,9 @@ from bench.push_pull.consumer import Settings
 from bench.push_pull.paths import Path
 from bench.push_pull.place import FOLDER, Place
 from bench.push_pull.wire import CountingProxy, Traffic
+from lambdas.probe import Effects
 from local import ROOT
 from recourse.feed import cursor_of
-from recourse.probe import Effects
 
 AGAIN = 0.3
 """Seconds until a consumer that has died is started again."""

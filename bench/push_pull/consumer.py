@@ -23,9 +23,9 @@ import httpx
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
+from lambdas.probe import Effects, ProbeError
 from recourse.aws import client
 from recourse.message import Message
-from recourse.probe import Effects, ProbeError
 from recourse.worker import Worker
 
 AGAIN = 0.2

@@ -18,9 +18,9 @@ from bench.push_pull.channels import Channel
 from bench.push_pull.load import Due
 from bench.push_pull.paths import Path
 from bench.push_pull.place import Place
+from lambdas.probe import row_key
 from recourse.events import attributes, now
 from recourse.items import decode_item
-from recourse.probe import row_key
 
 LOOK = 0.25
 """Seconds between two looks at what has been committed, once everything is sent."""

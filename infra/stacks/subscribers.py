@@ -19,8 +19,8 @@ from infra.components.tables import KeptTable
 from infra.components.worker import Worker, WorkerPlace
 from infra.stacks.events import EventsStack
 from infra.stage import Stage
-from recourse.notifier import TOLD
-from recourse.tally import OUTCOMES
+from lambdas.consumers.tally import OUTCOMES
+from lambdas.subscribers.notifier import TOLD
 
 
 class SubscribersStack(Stack):
@@ -46,7 +46,7 @@ class SubscribersStack(Stack):
         table = KeptTable(self, "NotifierTable", stage=self._stage, key=self._key)
         function = self._subscriber(
             "Notifier",
-            handler="lambdas.notifier.handler",
+            handler="lambdas.subscribers.notifier.handler",
             environment={
                 "LEDGER_TABLE": self._events.ledger.table_name,
                 "NOTIFIER_TABLE": table.table_name,
@@ -108,7 +108,7 @@ class SubscribersStack(Stack):
     def _tally(self) -> None:
         """Operators see how many sagas began and how they ended, by day."""
         table = KeptTable(self, "TallyTable", stage=self._stage, key=self._key)
-        taker = self._taker("Tally", "lambdas.tally", {"TALLY_TABLE": table.table_name})
+        taker = self._taker("Tally", "lambdas.consumers.tally", {"TALLY_TABLE": table.table_name})
         use_table(table, taker.own_role, "dynamodb:PutItem", "dynamodb:UpdateItem")
         consumer = PullConsumer(
             self,

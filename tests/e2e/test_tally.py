@@ -6,8 +6,8 @@ from collections import Counter
 from functools import partial
 
 from cli.api import Api
+from lambdas.consumers.tally import SHARDS
 from local.cloud import LocalCloud
-from recourse.tally import SHARDS
 from tests.e2e.conftest import Trip
 from tests.patience import until
 

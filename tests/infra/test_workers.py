@@ -52,7 +52,7 @@ def test_a_worker_is_told_what_its_handler_reads(fargate: Assembly) -> None:
     told = {one["Name"]: one["Value"] for one in made["Environment"]}
     assert told.pop("AWS_DEFAULT_REGION") == "<AWS::Region>"
     assert told.pop("POWERTOOLS_SERVICE_NAME") == "Tally"
-    assert set(told) == reads("lambdas.tally") and ASKS
+    assert set(told) == reads("lambdas.consumers.tally") and ASKS
 
 
 def test_a_worker_has_the_time_to_end_in_order(fargate: Assembly) -> None:

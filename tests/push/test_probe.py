@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from lambdas.probe import Effects, ProbeError, row_key
 from recourse.items import decode_item
-from recourse.probe import Effects, ProbeError, row_key
 from tests.moto.handlers import Killed
 from tests.push.bed import Bed, bed
 

@@ -11,9 +11,9 @@ import pytest
 from moto.ses.models import ses_backends
 
 from lambdas import kit
-from lambdas import notifier as function
+from lambdas.subscribers import notifier as function
+from lambdas.subscribers.notifier import CLAIMED, Message, Notifier
 from recourse.aws import client
-from recourse.notifier import CLAIMED, Message, Notifier
 from recourse.step import TransientError
 from tests.integration.trips import TRIP, stock
 from tests.moto import handlers
@@ -93,7 +93,7 @@ def test_what_could_not_be_sent_is_sent_later_and_by_one_alone(
     with pytest.raises(TransientError):
         working.tell(event)
     later = time.time() + CLAIMED + 1
-    monkeypatch.setattr("recourse.notifier.time.time", lambda: later)
+    monkeypatch.setattr("lambdas.subscribers.notifier.time.time", lambda: later)
     assert [working.tell(event), working.tell(event)] == [True, False]
     assert len(sent) == 1
 

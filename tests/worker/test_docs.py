@@ -17,9 +17,9 @@ QUOTED = re.findall(r"\bin `([\w./]+)`:\n\n```python\n(.*?)^```$", PAGE, re.I | 
 
 def test_the_page_quotes_a_handler_its_function_its_inbox_and_its_stack() -> None:
     assert [path for path, _ in QUOTED] == [
-        "lambdas/tally.py",
-        "recourse/tally.py",
-        "lambdas/tally.py",
+        "lambdas/consumers/tally.py",
+        "lambdas/consumers/tally.py",
+        "lambdas/consumers/tally.py",
         "infra/stacks/subscribers.py",
     ]
 

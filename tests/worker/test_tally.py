@@ -13,14 +13,14 @@ import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from moto import mock_aws
 
-from lambdas import tally as function
 from lambdas.batch import handle_each
+from lambdas.consumers import tally as function
+from lambdas.consumers.tally import SHARDS, Tally
 from recourse.aws import client
 from recourse.events import UnreadableError, event
 from recourse.items import decode_item
 from recourse.message import Message
 from recourse.queues import SourceQueue
-from recourse.tally import SHARDS, Tally
 from tests.moto import transactions
 
 TABLE = "tally"

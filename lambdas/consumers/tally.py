@@ -3,18 +3,25 @@
 A day and a saga have `SHARDS` rows, `tally#2026-11-24#travel-booking#0` and so on, with a number
 for each outcome: `started`, `succeeded`, `compensated`, `compensation_failed`; the tally is their
 sum. The day is that of the event, in UTC. Each event is counted once. A saga that an operator has
-resolved has ended twice, and is counted as both.
+resolved has ended twice, and is counted as both. `handle` also serves `recourse worker`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from lambdas import kit, settings
+from lambdas.batch import handle_each
+from recourse.events import read
 from recourse.inbox import Inbox
 from recourse.listing import shard_of
+from recourse.message import Message
+from statemachines import SAGAS
 
 if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
     from types_boto3_dynamodb import DynamoDBClient
 
 SHARDS = 64
@@ -57,3 +64,24 @@ class Tally:
                 }
             },
         )
+
+
+@cache
+def tally() -> Tally:
+    """The tally."""
+    return Tally(kit.dynamodb(), settings.required("TALLY_TABLE"))
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Count the events of a batch, and say which messages have to come again."""
+    return handle_each(handle, event["Records"], kit.queue, context)
+
+
+def handle(message: Message) -> None:
+    """Count the event that a message is.
+
+    Raises:
+        UnreadableError: It is no event of a saga.
+        TransientError: It could not be counted now.
+    """
+    tally().count(read(message.body, SAGAS))

@@ -1,4 +1,4 @@
-"""Tells people how their saga ended: one message each, however often the event is delivered.
+"""Tells people how their saga ended: one message each, however often SNS pushes the event.
 
 A row claims an ending before its message is sent and says afterwards that it was. A process that
 dies between the two leaves a claim that ends (`CLAIMED`), and the next delivery sends the message:
@@ -7,12 +7,19 @@ twice at the worst, where it died after sending; never not at all.
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from aws_lambda_powertools import Logger
+
+from lambdas import kit, settings
+from recourse.aws import client
 from recourse.events import expiry
 from recourse.items import encode, encode_item
 from recourse.step import TransientError
@@ -21,6 +28,8 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
     from recourse.ledger import Ledger, Record
+
+logger = Logger()
 
 TOLD = ("succeeded", "compensated")
 """The endings that people are told of; what waits for an operator is told to operators."""
@@ -123,3 +132,39 @@ class Notifier:
             if there["Item"]["is_told"]["BOOL"]:
                 return False
             raise TransientError(f"{event_id} is being told") from refused
+
+
+def handler(event: dict[str, Any], context: object) -> None:
+    """Tell of each ending; raise where that failed, for Lambda to try again and then set aside."""
+    for record in event["Records"]:
+        told = json.loads(record["Sns"]["Message"])
+        if _notifier().tell(told):
+            logger.info("told", extra={"saga_id": told["subject"], "event": told["type"]})
+
+
+@cache
+def _notifier() -> Notifier:
+    table = settings.required("NOTIFIER_TABLE")
+    return Notifier(kit.dynamodb(), table, kit.ledger(), _by_mail if _sender() else _by_log)
+
+
+def _sender() -> str:
+    return os.environ.get("SENDER", "")
+
+
+def _by_mail(message: Message) -> None:
+    client("sesv2").send_email(
+        FromEmailAddress=_sender(),
+        Destination={"ToAddresses": [message.to]},
+        Content={
+            "Simple": {
+                "Subject": {"Data": message.subject, "Charset": "UTF-8"},
+                "Body": {"Text": {"Data": message.text, "Charset": "UTF-8"}},
+            }
+        },
+    )
+
+
+def _by_log(message: Message) -> None:
+    """Where no sender is configured; the address stays out of the log."""
+    logger.info(message.subject)

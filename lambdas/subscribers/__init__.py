@@ -1,0 +1,1 @@
+"""The subscribers, a file each: what it hears and may do, its rules and its handler."""

@@ -18,6 +18,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from lambdas import settings
+from recourse.consumer import Consumer, Subscriber
 from recourse.events import expiry
 from recourse.items import encode_item
 
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from aws_lambda_powertools import Logger
     from types_boto3_dynamodb import DynamoDBClient
 
+MAY = {"table": ["dynamodb:UpdateItem"]}
+# Each takes its own path's events alone, which name the path as their step.
+PUSHED = Subscriber("ProbePush", hears={"saga": ["probe"], "step": ["sns-lambda"]}, may=MAY)
+PULLED = Consumer("ProbePull", hears={"saga": ["probe"], "step": ["sqs-lambda"]}, may=MAY)
+WORKED = Consumer("ProbeWorker", hears={"saga": ["probe"], "step": ["worker"]}, may=MAY)
 MOST_DONE = 10
 """How many commits a row tells of at the most."""
 

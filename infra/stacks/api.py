@@ -49,7 +49,7 @@ class ApiStack(Stack):
         self._stage = stage
         shown = {
             service: tables[service]
-            for service in {h.service for h in HOLDINGS.values()}
+            for service in sorted({h.service for h in HOLDINGS.values()})
             if service in tables
         }
         function = HandlerFunction(

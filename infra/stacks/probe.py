@@ -16,16 +16,14 @@ from infra.components.rights import explain, use_key, use_table
 from infra.components.tables import KeptTable
 from infra.stacks.events import EventsStack
 from infra.stage import Stage
+from lambdas.probe import MAY, PULLED, PUSHED, WORKED
 
 TIMEOUT = Duration.seconds(3)
 NOT_REDRIVEN = "they are measurements, of a run that is over"
 
 
 class ProbeStack(Stack):
-    """A subscriber by SNS to Lambda, a consumer by SQS to Lambda, and a queue for workers.
-
-    Each takes its own path's events alone, which name the path as their step.
-    """
+    """A subscriber by SNS to Lambda, a consumer by SQS to Lambda, and a queue for workers."""
 
     def __init__(
         self, scope: Construct, name: str, *, stage: Stage, events: EventsStack, tables_key: Key
@@ -38,10 +36,10 @@ class ProbeStack(Stack):
             self,
             "PullEvents",
             stage=stage,
-            called="ProbePull",
+            called=PULLED.name,
             function=self._function("Pull", "lambdas.probe.pulled"),
             topic=events.feed,
-            only=_only("sqs-lambda"),
+            only=PULLED.hears,
             key=events.key,
             alarm=events.alarm,
         )
@@ -59,11 +57,11 @@ class ProbeStack(Stack):
             environment={"PROBE_TABLE": self._effects.table_name},
             timeout=TIMEOUT,
         )
-        use_table(self._effects, function, "dynamodb:UpdateItem")
+        use_table(self._effects, function, *MAY["table"])
         return function
 
     def _push(self) -> None:
-        lost = self._lost("PushDeadletters", "ProbePush")
+        lost = self._lost("PushDeadletters", PUSHED.name)
         function = self._function("Push", "lambdas.probe.pushed")
         function.configure_async_invoke(on_failure=SqsDestination(lost), retry_attempts=2)
         use_key(self._events.key, function)
@@ -78,18 +76,18 @@ class ProbeStack(Stack):
                 function,
                 dead_letter_queue=lost,
                 filter_policy={
-                    attribute: SubscriptionFilter.string_filter(allowlist=values)
-                    for attribute, values in _only("sns-lambda").items()
+                    attribute: SubscriptionFilter.string_filter(allowlist=list(values))
+                    for attribute, values in PUSHED.hears.items()
                 },
             )
         )
 
     def _worked(self) -> Queue:
-        lost = self._lost("WorkerDeadletters", "ProbeWorker")
+        lost = self._lost("WorkerDeadletters", WORKED.name)
         queue = Queue(
             self,
             "Worker",
-            queue_name=queue_called(self._stage, "ProbeWorker"),
+            queue_name=queue_called(self._stage, WORKED.name),
             encryption=QueueEncryption.KMS,
             encryption_master_key=self._events.key,
             enforce_ssl=True,
@@ -97,7 +95,7 @@ class ProbeStack(Stack):
             retention_period=Duration.days(14),
             dead_letter_queue=DeadLetterQueue(queue=lost, max_receive_count=RECEIVES),
         )
-        subscribe(self._events.feed, queue, lost, only=_only("worker"))
+        subscribe(self._events.feed, queue, lost, only=WORKED.hears)
         return queue
 
     def _lost(self, name: str, called: str) -> Deadletters:
@@ -110,7 +108,3 @@ class ProbeStack(Stack):
             key=self._events.key,
             alarm=self._events.alarm,
         )
-
-
-def _only(path: str) -> dict[str, list[str]]:
-    return {"saga": ["probe"], "step": [path]}

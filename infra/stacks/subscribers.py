@@ -1,11 +1,13 @@
-"""Who is told of what the feed says: a line a subscriber, a line a consumer."""
+"""Who is told of what the feed says: every subscriber and every consumer that is declared."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 
 from aws_cdk import Arn, ArnComponents, CfnOutput, Duration, Stack
+from aws_cdk.aws_dynamodb import Table
+from aws_cdk.aws_iam import IGrantable
 from aws_cdk.aws_kms import Key
 from aws_cdk.aws_lambda_destinations import SqsDestination
 from aws_cdk.aws_sns import SubscriptionFilter
@@ -19,8 +21,9 @@ from infra.components.tables import KeptTable
 from infra.components.worker import Worker, WorkerPlace
 from infra.stacks.events import EventsStack
 from infra.stage import Stage
-from lambdas.consumers.tally import OUTCOMES
-from lambdas.subscribers.notifier import TOLD
+from lambdas.consumers import consumers
+from lambdas.subscribers import subscribers
+from recourse.consumer import Consumer, Declaration, Subscriber
 
 
 class SubscribersStack(Stack):
@@ -38,45 +41,20 @@ class SubscribersStack(Stack):
         self._events = events
         self._key = key
         self.deadletters: list[Deadletters] = []
-        self._notifier()
-        self._tally()
+        for module, subscriber in subscribers().items():
+            self._subscriber(module, subscriber)
+        for module, consumer in consumers().items():
+            self._consumer(module, consumer)
 
-    def _notifier(self) -> None:
-        """People hear how their saga ended: by mail where there is a sender, else in the log."""
-        table = KeptTable(self, "NotifierTable", stage=self._stage, key=self._key)
-        function = self._subscriber(
-            "Notifier",
-            handler="lambdas.subscribers.notifier.handler",
-            environment={
-                "LEDGER_TABLE": self._events.ledger.table_name,
-                "NOTIFIER_TABLE": table.table_name,
-                "SENDER": self._stage.sender,
-            },
-            only={"kind": TOLD},
-        )
-        use_table(self._events.ledger, function, "dynamodb:GetItem")
-        use_table(table, function, "dynamodb:PutItem")
-        if self._stage.sender:
-            identity = ArnComponents(
-                service="ses", resource="identity", resource_name=self._stage.sender
-            )
-            allow(function, "ses:SendEmail", Arn.format(identity, self))
-
-    def _subscriber(
-        self,
-        name: str,
-        *,
-        handler: str,
-        environment: Mapping[str, str],
-        only: Mapping[str, Sequence[str]],
-    ) -> HandlerFunction:
+    def _subscriber(self, module: str, declared: Subscriber) -> None:
         """A function that SNS pushes to; what it fails at three times is set aside."""
+        name, tables = declared.name, self._tables(declared)
         function = HandlerFunction(
             self,
             name,
             stage=self._stage,
-            handler=handler,
-            environment=environment,
+            handler=f"{module}.handler",
+            environment=self._environment(declared, tables),
             timeout=Duration.seconds(30),
         )
         lost = Deadletters(
@@ -98,31 +76,58 @@ class SubscribersStack(Stack):
                 function,
                 dead_letter_queue=lost,
                 filter_policy={
-                    name: SubscriptionFilter.string_filter(allowlist=list(values))
-                    for name, values in only.items()
-                },
+                    attribute: SubscriptionFilter.string_filter(allowlist=list(values))
+                    for attribute, values in declared.hears.items()
+                }
+                or None,
             )
         )
-        return function
+        self._allow(function, declared, tables)
 
-    def _tally(self) -> None:
-        """Operators see how many sagas began and how they ended, by day."""
-        table = KeptTable(self, "TallyTable", stage=self._stage, key=self._key)
-        taker = self._taker("Tally", "lambdas.consumers.tally", {"TALLY_TABLE": table.table_name})
-        use_table(table, taker.own_role, "dynamodb:PutItem", "dynamodb:UpdateItem")
+    def _consumer(self, module: str, declared: Consumer) -> None:
+        """A queue on the feed, and a function or a worker that takes its messages."""
+        name, tables = declared.name, self._tables(declared)
+        taker = self._taker(name, module, self._environment(declared, tables))
+        self._allow(taker.own_role, declared, tables)
         consumer = PullConsumer(
             self,
-            "TallyEvents",
+            f"{name}Events",
             stage=self._stage,
-            called="Tally",
+            called=name,
             function=taker,
             topic=self._events.feed,
-            only={"kind": OUTCOMES},
+            only=declared.hears,
             key=self._events.key,
             alarm=self._events.alarm,
         )
         self.deadletters.append(consumer.deadletters)
-        CfnOutput(self, "TallyTableName", value=table.table_name)
+
+    def _tables(self, declared: Declaration) -> dict[str, Table]:
+        """The tables of which something is allowed; its own is made here."""
+        found: dict[str, Table] = {"ledger": self._events.ledger, "feed": self._events.feed_table}
+        if "table" in declared.may:
+            name = f"{declared.name}Table"
+            found["table"] = KeptTable(self, name, stage=self._stage, key=self._key)
+            CfnOutput(self, f"{name}Name", value=found["table"].table_name)
+        return found
+
+    def _environment(self, declared: Declaration, tables: Mapping[str, Table]) -> dict[str, str]:
+        names = {what: table.table_name for what, table in tables.items()}
+        names["sender"] = self._stage.sender
+        return {declared.variable(what): names[what] for what in declared.may}
+
+    def _allow(
+        self, grantee: IGrantable, declared: Declaration, tables: Mapping[str, Table]
+    ) -> None:
+        for what, actions in declared.may.items():
+            if what in tables:
+                use_table(tables[what], grantee, *actions)
+            elif self._stage.sender:
+                identity = ArnComponents(
+                    service="ses", resource="identity", resource_name=self._stage.sender
+                )
+                for action in actions:
+                    allow(grantee, action, Arn.format(identity, self))
 
     def _taker(
         self, name: str, module: str, environment: Mapping[str, str]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lambdas import kit, settings
 from lambdas.batch import handle_each
+from recourse.consumer import Consumer
 from recourse.events import read
 from recourse.inbox import Inbox
 from recourse.listing import shard_of
@@ -28,6 +29,11 @@ SHARDS = 64
 """How many rows share a day's counts of a saga, so that few writes at once meet in one; they may
 become more, up to the 100 that DynamoDB reads in one call, and never fewer."""
 OUTCOMES = ("started", "succeeded", "compensated", "compensation_failed")
+CONSUMER = Consumer(
+    "Tally",
+    hears={"kind": OUTCOMES},
+    may={"table": ["dynamodb:PutItem", "dynamodb:UpdateItem"]},
+)
 
 
 class Tally:

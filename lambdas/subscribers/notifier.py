@@ -20,6 +20,7 @@ from aws_lambda_powertools import Logger
 
 from lambdas import kit, settings
 from recourse.aws import client
+from recourse.consumer import Subscriber
 from recourse.events import expiry
 from recourse.items import encode, encode_item
 from recourse.step import TransientError
@@ -33,6 +34,15 @@ logger = Logger()
 
 TOLD = ("succeeded", "compensated")
 """The endings that people are told of; what waits for an operator is told to operators."""
+SUBSCRIBER = Subscriber(
+    "Notifier",
+    hears={"kind": TOLD},
+    may={
+        "ledger": ["dynamodb:GetItem"],
+        "table": ["dynamodb:PutItem"],
+        "sender": ["ses:SendEmail"],
+    },
+)
 CLAIMED = 45
 """Seconds that a claim holds: longer than a function may take to send."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")

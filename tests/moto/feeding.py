@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lambdas import feed as feed_function
@@ -35,7 +35,7 @@ class Feeding:
         self.feed = Feed(ground.dynamodb, TABLE)
         self.topic: str = ground.sns.create_topic(Name="feed")["TopicArn"]
 
-    def subscribe(self, queue: str, only: Mapping[str, list[str]] | None = None) -> str:
+    def subscribe(self, queue: str, only: Mapping[str, Sequence[str]] | None = None) -> str:
         """Put a new queue on the topic, as `PullConsumer` does; its URL."""
         url: str = self.ground.sqs.create_queue(QueueName=queue)["QueueUrl"]
         self.ground.sns.subscribe(

@@ -43,8 +43,6 @@ class Stage:
             for all its APIs; off where it has one.
         sender: The address, verified in SES, from which people are told how their saga ended; empty
             where nobody is.
-        payment_provider: The address of the provider that card payments are made with; where it is
-            empty they are refused.
         malware_scan: Whether GuardDuty scans uploads: then nothing is downloaded before it is found
             clean.
         probe: Whether there is something on the channels to measure them by.
@@ -65,7 +63,6 @@ class Stage:
     streams: int | None = None
     cloudwatch_role: bool = True
     sender: str = ""
-    payment_provider: str = ""
     malware_scan: bool = False
     probe: bool = False
     fargate: bool = False
@@ -136,7 +133,6 @@ class Stage:
             streams=int(text("streams")) if text("streams") else None,
             cloudwatch_role=text("cloudwatch_role") != "off",
             sender=text("sender"),
-            payment_provider=provider,
             malware_scan=text("malware_scan") == "on",
             probe=text("probe") == "on",
             fargate=text("workers") == "fargate",

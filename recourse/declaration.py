@@ -18,6 +18,7 @@ from recourse.step import Action, Confirm, Refusal, Undo, ref, resolve
 
 _SAGA_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _STEP_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
 
 LONGEST_NAME = 69
 """Of a step: a state's name has at most 80 characters, and a step's states are named for it, with
@@ -324,6 +325,13 @@ def _check_action(action: Action, refuse: Callable[[str], DeclarationError]) -> 
     for what, value in (("documents", action.documents), ("external", action.external)):
         if not isinstance(value, bool):
             raise refuse(f"{what} of {action.ref} must be True or False, got {_shown(value)}")
+    if not isinstance(action.settings, list | tuple) or not all(
+        isinstance(name, str) and _VARIABLE.fullmatch(name) for name in action.settings
+    ):
+        raise refuse(
+            f"settings of {action.ref} must be a list of names of environment variables in "
+            f"capitals, such as MAIL_PROVIDER, got {_shown(action.settings)}"
+        )
     if action.find is not None:
         _check_function(f"find of {action.ref}", action.find, refuse)
         if _found(ref(action.find)) is not action.find:

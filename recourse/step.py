@@ -223,12 +223,14 @@ class Action(_Decider):
         documents: Whether it stores documents.
         external: Whether it acts outside DynamoDB too.
         find: Asks the provider, by key, what an external pivot has done.
+        settings: The environment variables that its step's functions are told.
     """
 
     refuses: Sequence[type[Refusal]] = ()
     documents: bool = False
     external: bool = False
     find: Find | None = None
+    settings: Sequence[str] = ()
     made_by: ClassVar[str] = "@action"
 
 
@@ -254,6 +256,7 @@ def action(
     documents: bool = False,
     external: bool = False,
     find: Find | None = None,
+    settings: Sequence[str] = (),
 ) -> Callable[[Decide], Action]:
     """Declare the action of a step.
 
@@ -267,8 +270,12 @@ def action(
             Its undo must be external too.
         find: For an external pivot, which has no undo: asks the provider, by that key, what was
             done, and decides as the action would have; None where nothing was done.
+        settings: The environment variables that it, its undo and `find` read, such as
+            `MAIL_PROVIDER`. Its step's functions are told each by the CDK context of the same name
+            in lower case, and an empty text where there is none. Nothing secret: a function's
+            environment can be read by whoever may look at it.
     """
-    return lambda decide: Action(decide, reads, refuses, documents, external, find)
+    return lambda decide: Action(decide, reads, refuses, documents, external, find, settings)
 
 
 def undo(*, reads: Reads = _reads_nothing, external: bool = False) -> Callable[[Decide], Undo]:

@@ -44,7 +44,11 @@ def payment_key(call: Call) -> str:
     return f"payment#{call.saga_id}"
 
 
-@action(external=True, refuses=[CardDeclinedError, CardsUnavailableError, CurrencyMismatchError])
+@action(
+    external=True,
+    refuses=[CardDeclinedError, CardsUnavailableError, CurrencyMismatchError],
+    settings=["PAYMENT_PROVIDER"],
+)
 def authorise(call: Call) -> Decision:
     """Have the provider set aside the sum of the earlier results' prices."""
     amount = total(result["price"] for result in call.results.values() if result)
@@ -96,7 +100,12 @@ def find_capture(call: Call) -> Decision | None:
     return _captured(call, said) if status == 200 and said["status"] == "CAPTURED" else None
 
 
-@action(external=True, refuses=[CardPaymentGoneError], find=find_capture)
+@action(
+    external=True,
+    refuses=[CardPaymentGoneError],
+    find=find_capture,
+    settings=["PAYMENT_PROVIDER"],
+)
 def capture(call: Call) -> Decision:
     """Have the provider take what was set aside: the money changes hands."""
     status, said = _ask(call, "POST", f"/payments/{quote(reference(call), safe='')}/capture")

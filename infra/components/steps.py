@@ -56,8 +56,7 @@ class StepFunction(HandlerFunction):
         }
         if step.action.documents:
             told["DOCUMENTS_BUCKET"] = documents.bucket_name
-        if step.action.external:
-            told["PAYMENT_PROVIDER"] = stage.payment_provider
+        told |= {name: _context(scope, name.lower()) for name in step.action.settings}
         super().__init__(
             scope,
             name,
@@ -80,3 +79,7 @@ class StepFunction(HandlerFunction):
                 wildcard(documents, "Arn", after=f"/{prefix}", seen_from=self),
                 reason="it writes under its own prefix",
             )
+
+
+def _context(scope: Construct, name: str) -> str:
+    return str(scope.node.try_get_context(name) or "").strip()

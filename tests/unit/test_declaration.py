@@ -117,6 +117,16 @@ def unsure(call: Call) -> Decision:
     return Decision()
 
 
+@action(settings="MAIL_PROVIDER")
+def told(call: Call) -> Decision:
+    return Decision()
+
+
+@action(settings=["mail_provider"])
+def told_low(call: Call) -> Decision:
+    return Decision()
+
+
 @action(documents="yes")  # type: ignore[arg-type]
 def filing(call: Call) -> Decision:
     return Decision()
@@ -286,6 +296,8 @@ def charge_later(call: Call) -> Decision:
         ([step(act=reading_nothing), PAY], "'grab'.*reads.*function of a Call"),
         ([step(act=filing), PAY], "'grab'.*documents.*True or False, got 'yes'"),
         ([step(act=unsure), PAY], "'grab'.*external.*True or False, got 1"),
+        ([step(act=told), PAY], "'grab'.*settings of .*:told.*MAIL_PROVIDER, got 'MAIL_PROVIDER'"),
+        ([step(act=told_low), PAY], r"'grab'.*in capitals.*got \['mail_provider'\]"),
         # Effects elsewhere.
         ([step(act=charge), PAY], "'grab'.*action acts outside.*undo does not"),
         ([step(undo=repay), PAY], "'grab'.*undo acts outside.*action does not"),
@@ -662,7 +674,14 @@ def taken_back(call: Call) -> Decision:
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    given_or_junk(reads=lambda call: [], refuses=[], documents=False, external=True, find=None),
+    given_or_junk(
+        reads=lambda call: [],
+        refuses=[],
+        documents=False,
+        external=True,
+        find=None,
+        settings=["MAIL_PROVIDER"],
+    ),
     given_or_junk(reads=lambda call: [], external=True),
     given_or_junk(decide=made),
 )

@@ -47,6 +47,29 @@ class AccountBody:
     balance: Amount
 
 
+@dataclass(frozen=True)
+class Counted:
+    """A counted thing: `total` is `available`, `held` and `confirmed` together."""
+
+    id: str
+    total: int
+    available: int
+    held: int
+    confirmed: int
+    price: Price
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account: its `balance` is what is available and what is held."""
+
+    id: str
+    currency: str
+    balance: int
+    available: int
+    held: int
+
+
 Change = Callable[[str, Item | None, Mapping[str, Any]], Sequence[Put | Update] | None]
 
 
@@ -58,6 +81,7 @@ class Holding:
         service: Whose table has it.
         noun: What one of it is called, and its keys begin with.
         body: What an operator puts.
+        shown: What the API shows, as its description says it.
         show: A row as the API shows it.
         change: The writes that make a thing as the body says, by id and current row; None where
             what is held forbids it.
@@ -66,6 +90,7 @@ class Holding:
     service: str
     noun: str
     body: type
+    shown: type
     show: Callable[[Item], dict[str, Any]]
     change: Change
 
@@ -80,7 +105,7 @@ def _counted(service: str, noun: str) -> Holding:
     ) -> Sequence[Put | Update] | None:
         return counted.change(noun, thing, row, body)
 
-    return Holding(service, noun, CountedBody, counted.show, change)
+    return Holding(service, noun, CountedBody, Counted, counted.show, change)
 
 
 HOLDINGS = {
@@ -88,5 +113,7 @@ HOLDINGS = {
     "hotels": _counted("hotels", "hotel"),
     "cars": _counted("cars", "car"),
     "stock": _counted("inventory", "item"),
-    "accounts": Holding("payments", "account", AccountBody, payments.show, payments.change),
+    "accounts": Holding(
+        "payments", "account", AccountBody, Account, payments.show, payments.change
+    ),
 }

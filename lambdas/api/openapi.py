@@ -16,7 +16,7 @@ from lambdas.api.problems import TYPES
 from recourse.chaos import FAULTS
 from recourse.projection import STATUSES
 from recourse.saga import Coordination
-from services.holdings import HOLDINGS, AccountBody, CountedBody
+from services.holdings import HOLDINGS
 from statemachines import SAGAS
 
 Schema = dict[str, Any]
@@ -87,19 +87,6 @@ EVENT = _object(
         "sequence": NUMBER,
         "data": {"type": "object"},
     }
-)
-COUNTED = _object(
-    {
-        "id": TEXT,
-        "total": NUMBER,
-        "available": NUMBER,
-        "held": NUMBER,
-        "confirmed": NUMBER,
-        "price": MONEY,
-    }
-)
-ACCOUNT = _object(
-    {"id": TEXT, "currency": TEXT, "balance": NUMBER, "available": NUMBER, "held": NUMBER}
 )
 DEADLETTERS = _object(
     {"name": TEXT, "waiting": NUMBER, "redrives_to": MAYBE_TEXT, "why_not": MAYBE_TEXT}
@@ -286,8 +273,6 @@ def document(version: str) -> Schema:
     schemas: Schema = {
         "Saga": SAGA,
         "Event": EVENT,
-        "Counted": COUNTED,
-        "Account": ACCOUNT,
         "Deadletters": DEADLETTERS,
         "Redriven": REDRIVEN,
         "Problem": PROBLEM,
@@ -301,7 +286,8 @@ def document(version: str) -> Schema:
         "Delivery": DELIVERY,
     }
     models = [saga.request for saga in SAGAS.values()]
-    models += [Resolution, Redrive, CountedBody, AccountBody, ValetKey, Registration, Replay]
+    models += {one: 0 for h in HOLDINGS.values() for one in (h.body, h.shown)}
+    models += [Resolution, Redrive, ValetKey, Registration, Replay]
     for model in models:
         made = TypeAdapter(model).json_schema(ref_template="#/components/schemas/{model}")
         schemas |= made.pop("$defs", {})
@@ -556,7 +542,7 @@ def _deadletter_paths() -> Schema:
 def _holding_paths() -> Schema:
     found: Schema = {}
     for kind, holding in HOLDINGS.items():
-        shown = "Account" if holding.body is AccountBody else "Counted"
+        shown = holding.shown.__name__
         found[f"/{kind}/{{id}}"] = {
             "get": _operation(
                 f"Show one of the {kind}",

@@ -16,6 +16,7 @@ from tests.infra.conftest import LOCAL
 pytestmark = pytest.mark.xdist_group("infra")
 
 
+@pytest.mark.of_all
 def test_cdk_nag_finds_nothing(each: Assembly) -> None:
     assert each.findings() == []
 

@@ -12,10 +12,13 @@ from aws_cdk.aws_kms import Key
 from infra.components.indexes import INDEX_STEPS
 from infra.components.tables import LedgerTable
 from infra.stage import Stage
+from lambdas.consumers import consumers
+from lambdas.subscribers import subscribers
 from tests.infra.assembly import Assembly
 
-pytestmark = pytest.mark.xdist_group("infra")
+pytestmark = [pytest.mark.xdist_group("infra"), pytest.mark.of_all]
 
+LISTENING = [*consumers().values(), *subscribers().values()]
 STORES = (
     "AWS::DynamoDB::Table",
     "AWS::S3::Bucket",
@@ -34,6 +37,12 @@ INDEXES = {
     "WebhooksTable": {"by-webhook": ["webhook_id", "started"]},
 }
 
+QUIET = {
+    *("ConnectionsTable", "ValetTable", "WebhooksTable"),
+    *(f"{one.name}Table" for one in LISTENING if "table" in one.may),
+}
+"""The tables whose streams nobody reads."""
+
 
 def test_every_table_is_keyed_streamed_and_can_be_brought_back(each: Assembly) -> None:
     for table in each.every("AWS::DynamoDB::Table"):
@@ -44,8 +53,7 @@ def test_every_table_is_keyed_streamed_and_can_be_brought_back(each: Assembly) -
         if table.name == "ConnectionsTable":
             key.append({"AttributeName": "connection", "KeyType": "RANGE"})
         assert has["KeySchema"] == key, table.name
-        quiet = {"ConnectionsTable", "NotifierTable", "TallyTable", "ValetTable", "WebhooksTable"}
-        listened_to = None if table.name in quiet else {"StreamViewType": "NEW_IMAGE"}
+        listened_to = None if table.name in QUIET else {"StreamViewType": "NEW_IMAGE"}
         assert has.get("StreamSpecification") == listened_to, table.name
         assert has["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
         assert has["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"], table.name

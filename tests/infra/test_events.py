@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import lambdas.consumers
+import lambdas.subscribers
 from recourse import events
 from recourse.choreography import listeners
+from recourse.consumer import Declaration
 from recourse.listener import GRACE
 from statemachines import SAGAS
 from tests.infra.assembly import Assembly, Resource
@@ -17,8 +20,13 @@ from tests.infra.assembly import Assembly, Resource
 if TYPE_CHECKING:
     from infra.components.queues import PullConsumer
 
-pytestmark = pytest.mark.xdist_group("infra")
-KEPT = ("Relay", "Feeder", "FeedRelay", "Sweeper", "ValetCommit", "Notifier")
+pytestmark = [pytest.mark.xdist_group("infra"), pytest.mark.of_all]
+CONSUMERS = list(lambdas.consumers.consumers().values())
+SUBSCRIBERS = list(lambdas.subscribers.subscribers().values())
+KEPT = (
+    *("Relay", "Feeder", "FeedRelay", "Sweeper", "ValetCommit"),
+    *(one.name for one in SUBSCRIBERS),
+)
 
 
 LANES = "<WebhookLanes/Queue.QueueName>"
@@ -109,6 +117,11 @@ def test_the_api_knows_every_dead_letter_queue_and_which_can_be_redriven(each: A
     assert {f"{name}-deadletters" for name in redriven | kept} == names - redriven
 
 
+def test_no_two_queues_have_one_name(each: Assembly) -> None:
+    names = [one.properties["QueueName"] for one in each.every("AWS::SQS::Queue")]
+    assert len(names) == len(set(names))
+
+
 def test_every_subscription_and_every_rule_sets_aside_what_it_cannot_deliver(
     each: Assembly,
 ) -> None:
@@ -196,7 +209,7 @@ def test_a_function_that_comes_back_to_itself_may(each: Assembly) -> None:
     chain.
     """
     called = calls(each)
-    assert called["Relay"] > {"Ledger"} and called["FeedRelay"] > {"Notifier"}
+    assert called["Relay"] > {"Ledger"} and called["FeedRelay"] > {one.name for one in SUBSCRIBERS}
 
     def reached(name: str) -> set[str]:
         found: set[str] = set()
@@ -294,10 +307,13 @@ def new_rows(prefix: str) -> dict[str, Any]:
 
 
 def test_what_a_subscriber_fails_at_is_tried_again_and_set_aside(each: Assembly) -> None:
-    (invoked,) = each.every("AWS::Lambda::EventInvokeConfig")
-    assert invoked.properties["MaximumRetryAttempts"] == 2
-    target = invoked.properties["DestinationConfig"]["OnFailure"]["Destination"]
-    assert each.plain(invoked.stack, target) == "<NotifierDeadletters.Arn>"
+    found = {}
+    for invoked in each.every("AWS::Lambda::EventInvokeConfig"):
+        assert invoked.properties["MaximumRetryAttempts"] == 2
+        target = invoked.properties["DestinationConfig"]["OnFailure"]["Destination"]
+        function = each.plain(invoked.stack, invoked.properties["FunctionName"])
+        found[function] = each.plain(invoked.stack, target)
+    assert found == {f"<{one.name}>": f"<{one.name}Deadletters.Arn>" for one in SUBSCRIBERS}
 
 
 def test_what_is_pushed_to_endpoints_is_signed_by_sha_256(each: Assembly) -> None:
@@ -306,6 +322,11 @@ def test_what_is_pushed_to_endpoints_is_signed_by_sha_256(each: Assembly) -> Non
 
 def test_what_falls_behind_a_stream_raises_an_alarm(each: Assembly) -> None:
     assert watched(each, "IteratorAge", "FunctionName") == {"<Relay>", "<Feeder>", "<FeedRelay>"}
+
+
+def hears(one: Declaration) -> dict[str, list[str]] | None:
+    """Its filter; none where it hears everything."""
+    return {attribute: list(values) for attribute, values in one.hears.items()} or None
 
 
 def test_who_listens_to_what(each: Assembly) -> None:
@@ -324,10 +345,8 @@ def test_who_listens_to_what(each: Assembly) -> None:
         "<WebhookOwners/Queue.Arn>": None,
         "<PushEvents/Queue.Arn>": None,
         "<Parked.Arn>": {"outcome": ["parked"]},
-        "<Notifier.Arn>": {"kind": ["succeeded", "compensated"]},
-        "<TallyEvents/Queue.Arn>": {
-            "kind": ["started", "succeeded", "compensated", "compensation_failed"]
-        },
+        **{f"<{one.name}.Arn>": hears(one) for one in SUBSCRIBERS},
+        **{f"<{one.name}Events/Queue.Arn>": hears(one) for one in CONSUMERS},
         **{
             f"<{service.title()}ConfirmEvents/Queue.Arn>": {"type": sorted(events)}
             for service, events in pivots.items()

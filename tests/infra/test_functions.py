@@ -15,7 +15,7 @@ from lambdas import kit
 from statemachines import SAGAS
 from tests.infra.assembly import ROOT, Assembly, Resource
 
-pytestmark = pytest.mark.xdist_group("infra")
+pytestmark = [pytest.mark.xdist_group("infra"), pytest.mark.of_all]
 
 STEPS = {step.function: step for saga in SAGAS.values() for step in saga.all}
 ASKS = re.compile(r"""(?:required\(|declared\(|environ\[|environ\.get\()"([A-Z_]+)\"""")
@@ -81,8 +81,9 @@ def test_every_handler_is_told_what_it_reads_and_nothing_that_nobody_reads(
         step = STEPS.get(function.name.removesuffix("Queue"))
         if step and not step.action.documents:
             wanted -= {"DOCUMENTS_BUCKET"}
-        if step and step.action.external:
-            wanted |= {"PAYMENT_PROVIDER"}  # read by its service
+        if step:
+            service = Path(inspect.getfile(import_module(step.action.decide.__module__)))
+            wanted |= set(ASKS.findall(service.read_text()))
         assert told == wanted, function.name
 
 

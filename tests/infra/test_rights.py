@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from recourse.consumer import Declaration
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
 from tests.infra.assembly import Assembly, Resource, listed
-from tests.infra.test_events import KEPT
+from tests.infra.test_events import CONSUMERS, KEPT, SUBSCRIBERS
 
-pytestmark = pytest.mark.xdist_group("infra")
+pytestmark = [pytest.mark.xdist_group("infra"), pytest.mark.of_all]
 
 STEPS = {step.function: step for saga in SAGAS.values() for step in saga.all}
 # Written out, not taken from the infrastructure: the test says what is right.
@@ -23,6 +24,9 @@ EVERYTHING = {
     "dynamodb:PutItem",
     "dynamodb:UpdateItem",
     "dynamodb:ConditionCheckItem",
+}
+DOCUMENTS = {
+    f"<Documents.Arn>/{step.service}/*" for step in STEPS.values() if step.action.documents
 }
 LEDGER, FEED, TOPIC = "<LedgerTable.Arn>", "<FeedTable.Arn>", "<Events>"
 BY_NAME = "arn:<AWS::Partition>:sqs:<AWS::Region>:<AWS::AccountId>:Recourse-dev-"
@@ -77,10 +81,12 @@ WILD = {
     # What the CDK grants for the queue that the relay's stream sets records aside in, on our key.
     ("<Key.Arn>", "kms:GenerateDataKey*"),
     ("<Key.Arn>", "kms:ReEncrypt*"),
-    # Documents of the one service that has any.
-    ("<Documents.Arn>/invoices/*", "s3:PutObject"),
-    ("<Documents.Arn>/invoices/*", "s3:GetObject"),
-    ("<Documents.Arn>/invoices/*", "s3:GetObjectVersion"),
+    # Documents of the services that have any.
+    *(
+        (one, f"s3:{action}")
+        for one in DOCUMENTS
+        for action in ("PutObject", "GetObject", "GetObjectVersion")
+    ),
     # Documents of valet keys: one object a URL, one upload a key.
     *(("<Valet.Arn>/incoming/*", action) for action in COMMITS_INCOMING),
     *(("<Valet.Arn>/objects/*", action) for action in COMMITS_OBJECTS),
@@ -105,6 +111,12 @@ def machine(saga: str) -> str:
 
 def functions(assembly: Assembly) -> dict[str, Resource]:
     return {one.name: one for one in assembly.every("AWS::Lambda::Function")}
+
+
+def said(one: Declaration) -> dict[str, set[str]]:
+    """What a consumer or a subscriber declares that it may do, in a stage that sends no mail."""
+    on = {"table": f"<{one.name}Table.Arn>", "ledger": LEDGER, "feed": FEED}
+    return {on[what]: set(actions) for what, actions in one.may.items() if what in on}
 
 
 def business(assembly: Assembly, name: str) -> dict[str, set[str]]:
@@ -151,8 +163,8 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
     shown = {f"{tables[holding.service]}.Arn>" for holding in HOLDINGS.values()}
     confirming = {s.service for saga in SAGAS.values() for s in saga.all if s.confirm}
     confirmers = {f"{service.title()}Confirm" for service in confirming}
-    redriven = {*STEPS, *confirmers, "Ledger", "Parked", "Push", "Tally"}
-    redriven |= {"WebhookOwners", "WebhookLanes"}
+    redriven = {*STEPS, *confirmers, *(one.name for one in CONSUMERS), "Ledger", "Parked"}
+    redriven |= {"Push", "WebhookOwners", "WebhookLanes"}
     operators = {f"{one}-deadletters" for one in (*STEPS, "Ledger", "Parked", "Sweeper")}
     expected: dict[str, dict[str, set[str]]] = {
         "Relay": {
@@ -173,20 +185,18 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             "<FeedRelayDeadletters.Arn>": SET_ASIDE,
             "<FeedTable.StreamArn>": STREAM,
         },
-        "Notifier": {
-            LEDGER: {"dynamodb:GetItem"},
-            "<NotifierTable.Arn>": {"dynamodb:PutItem"},
-            "<NotifierDeadletters.Arn>": SET_ASIDE,
+        **{
+            one.name: said(one) | {f"<{one.name}Deadletters.Arn>": SET_ASIDE} for one in SUBSCRIBERS
+        },
+        **{
+            one.name: said(one)
+            | {f"<{one.name}Events/Queue.Arn>": TAKE, f"<{one.name}Events/Deadletters.Arn>": PUT}
+            for one in CONSUMERS
         },
         "Ledger": {
             LEDGER: {"dynamodb:GetItem", "dynamodb:PutItem"},
             "<LedgerEvents/Queue.Arn>": TAKE,
             "<LedgerEvents/Deadletters.Arn>": PUT,
-        },
-        "Tally": {
-            "<TallyTable.Arn>": {"dynamodb:PutItem", "dynamodb:UpdateItem"},
-            "<TallyEvents/Queue.Arn>": TAKE,
-            "<TallyEvents/Deadletters.Arn>": PUT,
         },
         "Park": {LEDGER: {"dynamodb:PutItem"}},
         "Stream": {FEED: {"dynamodb:GetItem", "dynamodb:Query"}},
@@ -237,7 +247,7 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             },
             **starts,
             **pivots,
-            "<Documents.Arn>/invoices/*": {"s3:GetObject"},
+            **{one: {"s3:GetObject"} for one in DOCUMENTS},
             VALET: VALET_WRITES,
             **{f"{VALET}/index/{name}": {"dynamodb:Query"} for name in ("by-owner", "by-key")},
             **COMMITS,
@@ -268,7 +278,7 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             VALET: VALET_WRITES,
             "<Valet.Arn>/incoming/*": {"s3:PutObject"},
             "<Valet.Arn>/objects/*": {"s3:GetObjectVersion"},
-            "<Documents.Arn>/invoices/*": {"s3:GetObjectVersion"},
+            **{one: {"s3:GetObjectVersion"} for one in DOCUMENTS},
         },
         "ValetCommit": {
             VALET: VALET_WRITES,

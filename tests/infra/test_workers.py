@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lambdas.consumers import consumers
 from recourse.worker import LAST_FLUSH
 from tests.infra.assembly import ROOT, Assembly, Resource
 from tests.infra.test_functions import ASKS, pins, reads
-from tests.infra.test_rights import PUT, TAKE, functions
+from tests.infra.test_rights import PUT, TAKE, functions, said
 
-pytestmark = pytest.mark.xdist_group("infra")
+pytestmark = [pytest.mark.xdist_group("infra"), pytest.mark.of_all]
+CONSUMERS = {one.name: module for module, one in consumers().items()}
+each_consumer = pytest.mark.parametrize("name", CONSUMERS)
 GRACE = 25
 """What `recourse worker` gives its handlers, where it is told nothing else."""
 FUNCTIONS = "AWS::Lambda::Function"
 TASK, SERVICE = "AWS::ECS::TaskDefinition", "AWS::ECS::Service"
 
 
-def container(assembly: Assembly) -> tuple[Resource, dict[str, Any]]:
-    (task,) = assembly.every(TASK)
+def container(assembly: Assembly, name: str) -> tuple[Resource, dict[str, Any]]:
+    task = assembly.one(TASK, f"{name}/Task")
     (found,) = task.properties["ContainerDefinitions"]
     return task, assembly.plain(task.stack, found)
 
@@ -32,51 +36,59 @@ def test_without_the_switch_there_is_no_network_and_no_worker(each: Assembly) ->
     assert not kinds & {"ECS", "EC2", "ECR", "ApplicationAutoScaling"}
 
 
-def test_a_worker_takes_the_queue_that_its_function_would(fargate: Assembly, dev: Assembly) -> None:
-    assert "Tally" in functions(dev) and "Tally" not in functions(fargate)
-    queue = fargate.one("AWS::SQS::Queue", "TallyEvents/Queue").properties
-    mine = dev.one("AWS::SQS::Queue", "TallyEvents/Queue").properties
+def test_every_consumer_has_a_worker_and_nobody_else_has(fargate: Assembly) -> None:
+    assert {task.name for task in fargate.every(TASK)} == {f"{one}/Task" for one in CONSUMERS}
+
+
+@each_consumer
+def test_a_worker_takes_the_queue_that_its_function_would(
+    fargate: Assembly, dev: Assembly, name: str
+) -> None:
+    assert name in functions(dev) and name not in functions(fargate)
+    queue = fargate.one("AWS::SQS::Queue", f"{name}Events/Queue").properties
+    mine = dev.one("AWS::SQS::Queue", f"{name}Events/Queue").properties
     assert (queue["QueueName"], queue["RedrivePolicy"]["maxReceiveCount"]) == (
         mine["QueueName"],
         mine["RedrivePolicy"]["maxReceiveCount"],
     )
-    _, made = container(fargate)
+    _, made = container(fargate, name)
     command = dict(zip(made["Command"][::2], made["Command"][1::2], strict=False))
-    assert command["--queue"] == "<TallyEvents/Queue>"
+    assert command["--queue"] == f"<{name}Events/Queue>"
     module, _, function = command["--handler"].partition(":")
     assert callable(getattr(import_module(module), function))
 
 
-def test_a_worker_is_told_what_its_handler_reads(fargate: Assembly) -> None:
-    _, made = container(fargate)
+@each_consumer
+def test_a_worker_is_told_what_its_handler_reads(fargate: Assembly, name: str) -> None:
+    _, made = container(fargate, name)
     told = {one["Name"]: one["Value"] for one in made["Environment"]}
     assert told.pop("AWS_DEFAULT_REGION") == "<AWS::Region>"
-    assert told.pop("POWERTOOLS_SERVICE_NAME") == "Tally"
-    assert set(told) == reads("lambdas.consumers.tally") and ASKS
+    assert told.pop("POWERTOOLS_SERVICE_NAME") == name
+    assert set(told) == reads(CONSUMERS[name]) and ASKS
 
 
-def test_a_worker_has_the_time_to_end_in_order(fargate: Assembly) -> None:
-    _, made = container(fargate)
+@each_consumer
+def test_a_worker_has_the_time_to_end_in_order(fargate: Assembly, name: str) -> None:
+    _, made = container(fargate, name)
     assert made["StopTimeout"] >= GRACE + LAST_FLUSH + 20, "and a receive that is under way"
 
 
-def test_a_worker_may_do_what_its_function_may(fargate: Assembly, dev: Assembly) -> None:
-    (task,) = fargate.every(TASK)
+@each_consumer
+def test_a_worker_may_do_what_its_function_may(fargate: Assembly, dev: Assembly, name: str) -> None:
+    task, _ = container(fargate, name)
     found: dict[str, set[str]] = {}
     for action, resource in fargate._allowed(
         fargate.plain(task.stack, task.properties["TaskRoleArn"])
     ):
         if not action.startswith("kms:"):
             found.setdefault(resource, set()).add(action)
-    assert found == {
-        "<TallyTable.Arn>": {"dynamodb:PutItem", "dynamodb:UpdateItem"},
-        "<TallyEvents/Queue.Arn>": TAKE,
-        "<TallyEvents/Deadletters.Arn>": PUT,
+    declared = next(one for one in consumers().values() if one.name == name)
+    assert found == said(declared) | {
+        f"<{name}Events/Queue.Arn>": TAKE,
+        f"<{name}Events/Deadletters.Arn>": PUT,
     }
-    given = dev.rights(functions(dev)["Tally"])
-    assert {
-        name: given[name] - {one for one in given[name] if "kms:" in one} for name in found
-    } == found
+    given = dev.rights(functions(dev)[name])
+    assert {one: {a for a in given[one] if "kms:" not in a} for one in found} == found
 
 
 def test_nothing_comes_in_and_there_is_no_gateway_to_pay_for(fargate: Assembly) -> None:
@@ -85,35 +97,40 @@ def test_nothing_comes_in_and_there_is_no_gateway_to_pay_for(fargate: Assembly) 
     assert "AWS::EC2::SecurityGroupIngress" not in kinds
     (group,) = fargate.every("AWS::EC2::SecurityGroup")
     assert "SecurityGroupIngress" not in group.properties
-    (service,) = fargate.every(SERVICE)
-    network = service.properties["NetworkConfiguration"]["AwsvpcConfiguration"]
-    assert network["AssignPublicIp"] == "ENABLED"
-    assert fargate.plain(service.stack, network["SecurityGroups"]) == [f"<{group.name}.GroupId>"]
+    for service in fargate.every(SERVICE):
+        network = service.properties["NetworkConfiguration"]["AwsvpcConfiguration"]
+        assert network["AssignPublicIp"] == "ENABLED"
+        groups = fargate.plain(service.stack, network["SecurityGroups"])
+        assert groups == [f"<{group.name}.GroupId>"]
 
 
 def test_workers_grow_with_what_waits_and_never_vanish(fargate: Assembly) -> None:
-    (target,) = fargate.every("AWS::ApplicationAutoScaling::ScalableTarget")
-    assert (target.properties["MinCapacity"], target.properties["MaxCapacity"]) == (1, 10)
-    steps = [
-        step["ScalingAdjustment"]
-        for policy in fargate.every("AWS::ApplicationAutoScaling::ScalingPolicy")
-        for step in policy.properties["StepScalingPolicyConfiguration"]["StepAdjustments"]
-    ]
-    assert sorted(steps) == [-1, 1, 3]
+    steps = {name: Counter[int]() for name in CONSUMERS}
+    for target in fargate.every("AWS::ApplicationAutoScaling::ScalableTarget"):
+        assert (target.properties["MinCapacity"], target.properties["MaxCapacity"]) == (1, 10)
+    for policy in fargate.every("AWS::ApplicationAutoScaling::ScalingPolicy"):
+        name = policy.name.partition("/")[0]
+        scaling = policy.properties["StepScalingPolicyConfiguration"]["StepAdjustments"]
+        steps[name] = steps[name] + Counter(step["ScalingAdjustment"] for step in scaling)
+    assert steps == {name: Counter([-1, 1, 3]) for name in CONSUMERS}
     watched = {
         (alarm.properties["MetricName"], fargate.plain(alarm.stack, one["Value"]))
         for alarm in fargate.every("AWS::CloudWatch::Alarm")
         for one in alarm.properties["Dimensions"]
         if "Scaling" in str(alarm.properties.get("AlarmActions")) or "Backlog" in alarm.name
     }
-    assert watched == {("ApproximateNumberOfMessagesVisible", "<TallyEvents/Queue.QueueName>")}
+    assert watched == {
+        ("ApproximateNumberOfMessagesVisible", f"<{name}Events/Queue.QueueName>")
+        for name in CONSUMERS
+    }
 
 
+@each_consumer
 def test_what_a_worker_logs_is_kept_as_long_as_what_a_function_logs(
-    fargate: Assembly, dev: Assembly
+    fargate: Assembly, dev: Assembly, name: str
 ) -> None:
-    logs = fargate.one("AWS::Logs::LogGroup", "Tally/Logs").properties
-    mine = dev.one("AWS::Logs::LogGroup", "TallyLogs").properties
+    logs = fargate.one("AWS::Logs::LogGroup", f"{name}/Logs").properties
+    mine = dev.one("AWS::Logs::LogGroup", f"{name}Logs").properties
     assert logs["RetentionInDays"] == mine["RetentionInDays"]
 
 

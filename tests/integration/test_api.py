@@ -33,7 +33,7 @@ from lambdas.api.openapi import document as describe
 from recourse import limits
 from recourse.aws import THROTTLE_CODES
 from recourse.ledger import Ledger, saga_id
-from services.holdings import HOLDINGS
+from services.holdings import HOLDINGS, CountedBody
 from statemachines import SAGAS
 from tests.integration.lending import URL, lending
 from tests.integration.trips import TRIP, must_agree, stock
@@ -875,10 +875,11 @@ def test_a_decision_that_cannot_be_read_is_a_400(stuck: Ground) -> None:
 
 # What services hold.
 
-COUNTED = [kind for kind in HOLDINGS if kind != "accounts"]
+COUNTED = [kind for kind, holding in HOLDINGS.items() if holding.body is CountedBody]
 FIFTY = {"total": 50, "price": {"amount": 480000, "currency": "INR"}}
 
 
+@pytest.mark.of_all
 @pytest.mark.parametrize("kind", COUNTED)
 def test_a_counted_thing_is_made_shown_and_changed(shared: Ground, kind: str) -> None:
     path = f"/{kind}/new-1"
@@ -1077,6 +1078,7 @@ def document(shared: Ground) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.of_all
 def test_the_description_has_every_call_with_its_scope(document: dict[str, Any]) -> None:
     assert document["openapi"] == "3.1.0"
     calls = {
@@ -1127,6 +1129,7 @@ def test_the_description_has_every_call_with_its_scope(document: dict[str, Any])
     assert not any(calls[f"GET {path}"]["security"] for path in ("/health", "/docs"))
 
 
+@pytest.mark.of_all
 def test_the_description_refers_to_nothing_that_it_lacks(document: dict[str, Any]) -> None:
     referred = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
     assert referred <= document["components"]["schemas"].keys()
@@ -1136,6 +1139,7 @@ def test_the_description_refers_to_nothing_that_it_lacks(document: dict[str, Any
     assert kinds == [f"urn:recourse:problem:{kind}" for kind in problems.TYPES]
 
 
+@pytest.mark.of_all
 def test_a_name_in_the_description_means_one_thing_whichever_saga_uses_it() -> None:
     meant: dict[str, Any] = {}
     for saga in SAGAS.values():

@@ -26,6 +26,7 @@ from tests.moto import feeding
 from tests.moto.ground import LEDGER, Ground
 from tests.moto.handlers import ACCOUNT
 
+pytestmark = pytest.mark.of_all
 EVERY: dict[str, Declaration] = {**consumers(), **subscribers()}
 TABLES = {"ledger": LEDGER, "feed": feeding.TABLE}
 TIME = SimpleNamespace(get_remaining_time_in_millis=lambda: 30_000)

@@ -211,6 +211,7 @@ def test_whatever_fails_a_step_compensates(
     assert everything(shared) == before
 
 
+@pytest.mark.of_all
 @each_saga
 def test_no_task_relies_on_the_names_of_errors(saga: Saga) -> None:
     """It catches its own errors by name only."""
@@ -388,6 +389,7 @@ def test_no_saga_strands_under_its_forty_percent_of_faults(shared: Ground, seed:
     assert everything(shared) == before
 
 
+@pytest.mark.of_all
 @each_saga
 def test_no_machine_has_a_timeout_that_would_skip_compensation(saga: Saga) -> None:
     """Its machine has five minutes, after which nothing is undone."""

@@ -41,6 +41,7 @@ from tests.integration.test_every_saga import (
 from tests.moto.ground import LEDGER, Ground, Mishap, ground
 from tests.profile import TIMES
 
+pytestmark = pytest.mark.of_all
 BATCH = 50
 BATCHES = 10 * TIMES
 EVERY = {**SAGAS, LARGE.name: LARGE}

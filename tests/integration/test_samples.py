@@ -12,6 +12,7 @@ from statemachines import SAGAS
 from tests.integration.test_every_saga import SAMPLES, must_add_up
 from tests.moto.ground import Ground
 
+pytestmark = pytest.mark.of_all
 DECLINED = "-declined"
 FILES = sorted(path for path in SAMPLES.glob("*.json") if path.stem != "seed")
 

@@ -450,12 +450,12 @@ class Ground:
         found = self._tables[table].items.get(DynamoType({"S": key}))
         return decode_item(found.to_json()["Attributes"]) if found else None
 
-    def rows(self, table: str, prefix: str) -> list[dict[str, Any]]:
-        """Every row whose key begins so."""
+    def rows(self, table: str, prefix: str, suffix: str = "") -> list[dict[str, Any]]:
+        """Every row whose key begins, and ends, so."""
         return [
             decode_item(found.to_json()["Attributes"])
             for key, found in list(self._tables[table].items.items())
-            if key.value.startswith(prefix)
+            if key.value.startswith(prefix) and key.value.endswith(suffix)
         ]
 
     @property

@@ -12,6 +12,7 @@ from recourse.failures import THROTTLES, TRANSIENT
 from recourse.saga import Saga
 from statemachines import SAGAS
 
+pytestmark = pytest.mark.of_all
 every_saga = pytest.mark.parametrize("saga", SAGAS.values(), ids=SAGAS)
 
 
@@ -187,12 +188,3 @@ def test_no_step_is_given_more_than_it_takes(saga: Saga) -> None:
             continue
         step = saga.by_name[state["Parameters"]["step"]]
         assert state["Parameters"]["request"] == {f"{n}.$": f"$.request.{n}" for n in step.takes}
-
-
-def test_the_timescale_multiplies_timeouts_and_backoffs_in_whole_seconds() -> None:
-    saga = SAGAS["travel-booking"]
-    fast = compile_saga(saga, 0.1)["States"]["capture"]
-    slow = compile_saga(saga)["States"]["capture"]
-    assert (slow["TimeoutSeconds"], fast["TimeoutSeconds"]) == (30, 3)
-    assert slow["Retry"][1]["MaxDelaySeconds"] == 10
-    assert fast["Retry"][1]["IntervalSeconds"] == 1

@@ -112,3 +112,12 @@ def test_a_run_stays_within_its_history_however_often_everything_is_tried(
     assert accepted is not None
     assert history(compile_saga(accepted)) <= MOST_HISTORY
     assert len(accepted.all) > 10
+
+
+def test_the_timescale_multiplies_timeouts_and_backoffs_in_whole_seconds() -> None:
+    saga = declare(Step("capture", decide, pivot=True))
+    fast = compile_saga(saga, 0.1)["States"]["capture"]
+    slow = compile_saga(saga)["States"]["capture"]
+    assert (slow["TimeoutSeconds"], fast["TimeoutSeconds"]) == (30, 3)
+    assert slow["Retry"][1]["MaxDelaySeconds"] == 10
+    assert fast["Retry"][1]["IntervalSeconds"] == 1

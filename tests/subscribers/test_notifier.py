@@ -50,6 +50,15 @@ def ended(shared: Ground, key: str, faults: Mapping[str, str] | None = None) -> 
     return dict(record.entered[-1])
 
 
+def test_it_hears_of_endings_and_may_read_the_ledger_write_its_own_table_and_send_mail() -> None:
+    assert function.SUBSCRIBER.hears == {"kind": ("succeeded", "compensated")}
+    assert function.SUBSCRIBER.may == {
+        "ledger": ["dynamodb:GetItem"],
+        "table": ["dynamodb:PutItem"],
+        "sender": ["ses:SendEmail"],
+    }
+
+
 def test_the_traveller_hears_of_the_booking_once(
     shared: Ground, notifier: Notifier, sent: list[Message]
 ) -> None:

@@ -183,6 +183,7 @@ def test_a_step_shares_equally_what_others_do_not_declare() -> None:
         "StepTimedOutError",
     ],
 )
+@pytest.mark.of_all
 def test_what_aws_says_of_a_function_that_may_work_later_is_tried_again(name: str) -> None:
     """The names are written out, for a list that is looked at by itself can lose any of them."""
     assert passes({"Error": name})

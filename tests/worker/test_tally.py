@@ -84,6 +84,13 @@ def counted() -> dict[str, Counter[str]]:
     return found
 
 
+def test_it_hears_how_sagas_begin_and_end_and_may_write_its_own_table_alone() -> None:
+    assert function.CONSUMER.hears == {
+        "kind": ("started", "succeeded", "compensated", "compensation_failed")
+    }
+    assert function.CONSUMER.may == {"table": ["dynamodb:PutItem", "dynamodb:UpdateItem"]}
+
+
 def test_no_row_counts_more_than_its_share(tally: Tally) -> None:
     """All sagas of a day were counted in one row before."""
     for number in range(4 * SHARDS):

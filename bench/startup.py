@@ -23,6 +23,7 @@ ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),
     "POWERTOOLS_SERVICE_NAME": "bench",
     "POWERTOOLS_METRICS_NAMESPACE": "Recourse",
+    "RECOURSE_SAGAS": "statemachines:SAGAS",
     "ACTION": "services.flights:hold",
     "UNDO": "services.flights:release",
     "TABLE_NAME": "flights",

@@ -306,10 +306,14 @@ def compile_sagas(
     """
     from recourse.asl import compile_saga
     from recourse.choreography import describe, table
-    from statemachines import SAGAS
+    from recourse.project import Project, ProjectError
 
+    try:
+        sagas = Project.find().declared()
+    except ProjectError as problem:
+        raise UsageError(str(problem)) from problem
     changed = []
-    for saga in SAGAS.values():
+    for saga in sagas.values():
         compiled = {
             folder / f"{saga.name}.asl.json": json.dumps(compile_saga(saga), indent=2) + "\n",
             folder / f"{saga.name}.choreography.md": describe(saga),
@@ -329,7 +333,7 @@ def compile_sagas(
     if as_json:
         print(json.dumps({"changed": changed}))
     elif not check:
-        out.print(f"compiled {len(SAGAS)}, {len(changed)} of them changed")
+        out.print(f"compiled {len(sagas)}, {len(changed)} of them changed")
     if check and changed:
         raise UsageError(
             f"not what the declarations compile to: {', '.join(changed)}; run `recourse compile`"

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk.region_info import RegionInfo
 
+from recourse.project import Project
+
 if TYPE_CHECKING:
     from constructs import Node
 
@@ -149,6 +151,11 @@ class Stage:
     def prefix(self) -> str:
         """What the names of its stacks and queues begin with."""
         return f"Recourse-{self.name}"
+
+    @property
+    def sagas(self) -> str:
+        """Where the declarations are listed, as its functions are told: `module:name`."""
+        return Project.find().sagas
 
     @property
     def keeps_data(self) -> bool:

@@ -12,7 +12,6 @@ from lambdas.batch import Batch
 from recourse.queues import SourceQueue
 from recourse.runtime import StepRunner
 from recourse.saga import Saga, Step
-from statemachines import SAGAS
 
 logger = Logger()
 
@@ -23,7 +22,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         kit.dynamodb(),
         settings.required("TABLE_NAME"),
         settings.required("SERVICE"),
-        SAGAS,
+        kit.sagas(),
         event["Records"],
         kit.queue,
     )

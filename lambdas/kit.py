@@ -16,18 +16,19 @@ from recourse.aws import client, credentials
 from recourse.deadletters import DeadletterQueue, RestingQueue
 from recourse.feed import Feed
 from recourse.ledger import Ledger
+from recourse.project import declared_at
 from recourse.queues import SourceQueue
 from recourse.runs import Runs
 from recourse.valet.keys import Keys
-from statemachines import SAGAS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from types_boto3_dynamodb import DynamoDBClient
 
     from lambdas.bearer import Bearers
     from recourse.connections import Connections, Pusher, Wakes
+    from recourse.saga import Saga
     from recourse.sweeper import Sweeper
     from recourse.valet.commit import Committer
     from recourse.valet.issue import Issuer
@@ -42,9 +43,19 @@ def dynamodb() -> DynamoDBClient:
 
 
 @cache
+def sagas() -> Mapping[str, Saga]:
+    """Every declaration, by name, from where the environment says: `statemachines:SAGAS`.
+
+    Raises:
+        ProjectError: There are none: the stack and the code disagree.
+    """
+    return declared_at(settings.required("RECOURSE_SAGAS"))
+
+
+@cache
 def ledger() -> Ledger:
     """The ledger."""
-    return Ledger(dynamodb(), settings.required("LEDGER_TABLE"), SAGAS)
+    return Ledger(dynamodb(), settings.required("LEDGER_TABLE"), sagas())
 
 
 @cache
@@ -99,7 +110,7 @@ def runs() -> Runs:
     return Runs(
         client("stepfunctions"),
         client("lambda", read_timeout=20),
-        SAGAS,
+        sagas(),
         json.loads(settings.required("STATE_MACHINES")),
         json.loads(settings.required("PIVOTS")),
     )
@@ -121,7 +132,7 @@ def sweeper(alarm: Callable[[str, str], None]) -> Sweeper:
     return Sweeper(
         ledger=ledger(),
         runs=runs(),
-        markers=Markers(dynamodb(), table, service_tables(), SAGAS),
+        markers=Markers(dynamodb(), table, service_tables(), sagas()),
         lease=Lease(dynamodb(), table, "lease#sweeper", seconds=LEASE, clock=time.time),
         alarm=alarm,
         queues=[RestingQueue(client("sqs"), own["prefix"] + name) for name in own["names"]],

@@ -7,10 +7,9 @@ from typing import Any
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from lambdas import settings
+from lambdas import kit, settings
 from recourse.aws import client
 from recourse.park import park
-from statemachines import SAGAS
 
 logger = Logger()
 metrics = Metrics()
@@ -21,7 +20,7 @@ def handler(event: dict[str, Any], context: object) -> list[str]:
     told = park(
         client("dynamodb"),
         settings.required("LEDGER_TABLE"),
-        SAGAS[event["saga"]["name"]],
+        kit.sagas()[event["saga"]["name"]],
         event,
         settings.timescale(),
     )

@@ -16,7 +16,6 @@ from lambdas import kit, settings
 from lambdas.step import runner
 from recourse.aws import client
 from recourse.listener import Heard, Listener
-from statemachines import SAGAS
 
 logger = Logger()
 metrics = Metrics()
@@ -28,7 +27,7 @@ def listener() -> Listener:
     return Listener(
         settings.required("FUNCTION"),
         runner(),
-        SAGAS,
+        kit.sagas(),
         client("dynamodb"),
         settings.required("TABLE_NAME"),
         kit.queue,

@@ -13,34 +13,46 @@ import jsii
 from aws_cdk import AssetHashType, BundlingOptions, DockerImage, ILocalBundling
 from aws_cdk.aws_lambda import Architecture, AssetCode, Code, Runtime
 
-ROOT = Path(__file__).parents[2]
-PACKAGES = ("recourse", "services", "statemachines", "lambdas")
-REQUIREMENTS = ROOT / "lambdas" / "requirements.lock"
+import recourse
+from recourse.project import Project
+
+LIBRARY = Path(recourse.__file__).parent
+NO_FUNCTION_NEEDS = ("cdk", "cli", "local", "testing")
+"""What is in the library for those who deploy and test, and no function carries."""
 PYTHON = Runtime.PYTHON_3_13
 ARCHITECTURE = Architecture.ARM_64
 
 
-def sources() -> list[Path]:
-    """Every file that the functions carry."""
-    return sorted(
-        path
-        for package in PACKAGES
-        for path in (ROOT / package).rglob("*")
+def sources(project: Project) -> dict[Path, Path]:
+    """Every file that the functions carry, by its path in what they carry."""
+    found = {
+        path.relative_to(package.parent): path
+        for package in (LIBRARY, *(project.root / name for name in project.packages))
+        for path in package.rglob("*")
         if path.suffix in (".py", ".json", ".sh") and "__pycache__" not in path.parts
-    )
+    }
+    unneeded = [Path(LIBRARY.name, one) for one in NO_FUNCTION_NEEDS]
+    return {
+        name: path
+        for name, path in sorted(found.items())
+        if not any(name.is_relative_to(one) for one in unneeded)
+    }
 
 
-def fingerprint() -> str:
+def fingerprint(project: Project) -> str:
     """One hash over all of it and what it needs: equal code is bundled and uploaded once."""
-    digest = hashlib.sha256(REQUIREMENTS.read_bytes())
-    for path in sources():
-        digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
+    digest = hashlib.sha256(project.requirements.read_bytes())
+    for name, path in sources(project).items():
+        digest.update(str(name).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
 @jsii.implements(ILocalBundling)
 class _Bundle:
     """Installs the pinned wheels for the functions' platform, and lays our packages beside them."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
 
     def try_bundle(self, output_dir: str, options: Any = None, **_: Any) -> bool:
         """Bundle into a folder."""
@@ -49,7 +61,7 @@ class _Bundle:
         wheels = (
             "--python-platform aarch64-manylinux_2_28 --python-version 3.13 --only-binary :all:"
         )
-        pinned = ("--require-hashes", "-r", REQUIREMENTS)
+        pinned = ("--require-hashes", "-r", self._project.requirements)
         subprocess.run(
             [uv, "pip", "install", "--quiet", "--target", target, *wheels.split(), *pinned],
             check=True,
@@ -57,8 +69,8 @@ class _Bundle:
         for leftover in ("bin", "share", ".lock"):
             path = target / leftover
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        for path in sources():
-            copy = target / path.relative_to(ROOT)
+        for name, path in sources(self._project).items():
+            copy = target / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, copy)  # with its mode: a script is executable
         return True
@@ -66,18 +78,20 @@ class _Bundle:
 
 def bundled() -> AssetCode:
     """The code as AWS gets it."""
+    project = Project.find()
+    now = fingerprint(project)
     return Code.from_asset(
-        str(ROOT / "lambdas"),
-        asset_hash=fingerprint(),
+        str(LIBRARY),
+        asset_hash=now,
         asset_hash_type=AssetHashType.CUSTOM,
         bundling=BundlingOptions(
             image=DockerImage.from_registry("never-used"),
-            command=[fingerprint()],
-            local=_Bundle(),
+            command=[now],
+            local=_Bundle(project),
         ),
     )
 
 
 def checkout() -> AssetCode:
     """The code as the local cloud gets it: a bootstrap that runs the checkout."""
-    return Code.from_asset(str(ROOT / "local" / "runtime"))
+    return Code.from_asset(str(Project.find().root / "local" / "runtime"))

@@ -36,16 +36,16 @@ from aws_cdk.aws_logs import LogGroup, RetentionDays
 from aws_cdk.aws_sqs import Queue
 from constructs import Construct
 
-from infra.components.code import PACKAGES, ROOT
 from infra.components.rights import explain
 from infra.stage import Stage
+from recourse.project import Project
 
 GRACE = Duration.seconds(60)
 """What a task has to come to its end: the worker's own grace, its last deletes, and some more."""
 BACKLOG = ((0, 0, -1), (100, None, +1), (1000, None, +3))
 """Waiting messages, from and to, and how many tasks more that makes."""
-CARRIED = (*PACKAGES, "cli", "infra/image")
-"""What the image is built of."""
+CARRIED = ("recourse", "cli", "infra/image")
+"""What the image is built of, beside the project's own packages."""
 
 
 class WorkerPlace(Construct):
@@ -146,12 +146,18 @@ class Worker(Construct):
             retention=RetentionDays.ONE_YEAR if self._stage.keeps_data else RetentionDays.TWO_WEEKS,
             removal_policy=self._stage.removal,
         )
+        project = Project.find()
+        carried = (*project.packages, *CARRIED)
         task.add_container(
             "Worker",
             image=ContainerImage.from_asset(
-                str(ROOT),
+                str(project.root),
                 file="infra/image/Dockerfile",
-                exclude=["*", *(f"!{one}" for one in CARRIED), "**/__pycache__"],
+                exclude=[
+                    "*",
+                    *(f"!{one}" for one in carried),
+                    "**/__pycache__",
+                ],
                 platform=Platform.LINUX_ARM64,
             ),
             command=["--queue", queue.queue_url, "--handler", self._handler, "--json"],

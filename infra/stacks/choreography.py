@@ -46,7 +46,7 @@ class ChoreographyStack(Stack):
                 table=services.tables[step.service],
                 documents=services.documents,
                 key=services.key,
-                environment={"FUNCTION": function},
+                environment={"FUNCTION": function, "RECOURSE_SAGAS": stage.sagas},
                 timeout=stage.batch_timeout(max(one.timeout for _, one in served)),
             )
             tries = max(saga.patience(one).attempts for saga, one in served)

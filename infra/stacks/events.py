@@ -220,7 +220,10 @@ class EventsStack(Stack):
             "Ledger",
             stage=self._stage,
             handler="lambdas.ledger.handler",
-            environment={"LEDGER_TABLE": self.ledger.table_name},
+            environment={
+                "LEDGER_TABLE": self.ledger.table_name,
+                "RECOURSE_SAGAS": self._stage.sagas,
+            },
             timeout=Duration.seconds(30),
         )
         use_table(self.ledger, function, "dynamodb:GetItem", "dynamodb:PutItem")
@@ -244,7 +247,11 @@ class EventsStack(Stack):
             name,
             stage=self._stage,
             handler="lambdas.confirm.handler",
-            environment={"SERVICE": service, "TABLE_NAME": table.table_name},
+            environment={
+                "SERVICE": service,
+                "TABLE_NAME": table.table_name,
+                "RECOURSE_SAGAS": self._stage.sagas,
+            },
             timeout=Duration.seconds(30),
         )
         use_table(table, function, *READ, *WRITE)

@@ -69,6 +69,7 @@ class SagasStack(Stack):
         machines = {name: machine.alias_arn for name, machine in self.machines.items()}
         pivots = {name: function.function_name for name, function in self.pivots.items()}
         return {
+            "RECOURSE_SAGAS": self._stage.sagas,
             "STATE_MACHINES": Stack.of(self).to_json_string(machines),
             "PIVOTS": Stack.of(self).to_json_string(pivots),
         }
@@ -94,6 +95,7 @@ class SagasStack(Stack):
             handler="lambdas.park.handler",
             environment={
                 "LEDGER_TABLE": self._events.ledger.table_name,
+                "RECOURSE_SAGAS": self._stage.sagas,
                 "TIMESCALE": str(self._stage.timescale),
             },
             timeout=self._stage.step_timeout(20),

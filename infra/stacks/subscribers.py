@@ -114,7 +114,8 @@ class SubscribersStack(Stack):
     def _environment(self, declared: Declaration, tables: Mapping[str, Table]) -> dict[str, str]:
         names = {what: table.table_name for what, table in tables.items()}
         names["sender"] = self._stage.sender
-        return {declared.variable(what): names[what] for what in declared.may}
+        told = {declared.variable(what): names[what] for what in declared.may}
+        return {"RECOURSE_SAGAS": self._stage.sagas, **told}
 
     def _allow(
         self, grantee: IGrantable, declared: Declaration, tables: Mapping[str, Table]

@@ -19,7 +19,6 @@ from recourse.events import read
 from recourse.inbox import Inbox
 from recourse.listing import shard_of
 from recourse.message import Message
-from statemachines import SAGAS
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -90,4 +89,4 @@ def handle(message: Message) -> None:
         UnreadableError: It is no event of a saga.
         TransientError: It could not be counted now.
     """
-    tally().count(read(message.body, SAGAS))
+    tally().count(read(message.body, kit.sagas()))

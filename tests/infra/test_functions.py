@@ -12,11 +12,16 @@ from pathlib import Path
 import pytest
 
 from lambdas import kit
+from lambdas.consumers import consumers
+from lambdas.subscribers import subscribers
+from recourse.project import Project
 from statemachines import SAGAS
 from tests.infra.assembly import ROOT, Assembly, Resource
 
 pytestmark = [pytest.mark.xdist_group("infra"), pytest.mark.of_all]
 
+PROJECT = Project.find(ROOT)
+LISTENING = {one.name for one in (*consumers().values(), *subscribers().values())}
 STEPS = {step.function: step for saga in SAGAS.values() for step in saga.all}
 ASKS = re.compile(r"""(?:required\(|declared\(|environ\[|environ\.get\()"([A-Z_]+)\"""")
 
@@ -31,7 +36,7 @@ def handled_by(function: Resource) -> tuple[str, str]:
     if handler.endswith(".sh"):
         # What the Lambda Web Adapter starts, which names the app that it serves.
         script = ROOT / handler
-        assert script in code.sources() and os.access(script, os.X_OK)
+        assert script in code.sources(PROJECT).values() and os.access(script, os.X_OK)
         ((module, attribute),) = re.findall(r"uvicorn ([\w.]+):(\w+)", script.read_text())
         return module, attribute
     module, _, attribute = handler.rpartition(".")
@@ -81,6 +86,8 @@ def test_every_handler_is_told_what_it_reads_and_nothing_that_nobody_reads(
         step = STEPS.get(function.name.removesuffix("Queue"))
         if step and not step.action.documents:
             wanted -= {"DOCUMENTS_BUCKET"}
+        if function.name in LISTENING:
+            wanted |= {"RECOURSE_SAGAS"}  # whether or not it reads what comes
         if step:
             service = Path(inspect.getfile(import_module(step.action.decide.__module__)))
             wanted |= set(ASKS.findall(service.read_text()))
@@ -139,10 +146,10 @@ def test_all_functions_share_one_bundle(each: Assembly) -> None:
 def test_the_bundle_has_everything_that_a_function_imports_of_ours() -> None:
     from infra.components import code
 
-    carried = {path.relative_to(ROOT) for path in code.sources()}
-    for package in code.PACKAGES:
+    carried = code.sources(PROJECT)
+    for package in PROJECT.packages:
         here = {path.relative_to(ROOT) for path in (ROOT / package).rglob("*.py")}
-        assert here and here <= carried
+        assert here and here <= carried.keys()
     ours = {path.parts[0] for path in carried}
     for path in carried:
         if path.suffix == ".py":
@@ -152,21 +159,27 @@ def test_the_bundle_has_everything_that_a_function_imports_of_ours() -> None:
 
 
 def test_the_bundle_follows_the_code_and_the_pins(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     from infra.components import code
 
     (tmp_path / "lambdas").mkdir()
     (tmp_path / "lambdas" / "relay.py").write_text("one = 1\n")
     (tmp_path / "lambdas" / "requirements.lock").write_text("one==1\n")
-    monkeypatch.setattr(code, "ROOT", tmp_path)
-    monkeypatch.setattr(code, "REQUIREMENTS", tmp_path / "lambdas" / "requirements.lock")
-    seen = [code.fingerprint()]
-    assert code.fingerprint() == seen[0]
+    (tmp_path / "pyproject.toml").write_text(
+        """[tool.recourse]
+sagas = "statemachines:SAGAS"
+packages = ["lambdas"]
+requirements = "lambdas/requirements.lock"
+"""
+    )
+    project = Project.find(tmp_path)
+    seen = [code.fingerprint(project)]
+    assert code.fingerprint(project) == seen[0]
     (tmp_path / "lambdas" / "relay.py").write_text("one = 2\n")
-    seen.append(code.fingerprint())
+    seen.append(code.fingerprint(project))
     (tmp_path / "lambdas" / "requirements.lock").write_text("one==2\n")
-    seen.append(code.fingerprint())
+    seen.append(code.fingerprint(project))
     assert len(set(seen)) == 3
 
 
@@ -175,21 +188,19 @@ def pins(path: Path) -> dict[str, str]:
 
 
 def test_what_is_deployed_is_pinned_by_hash_at_the_versions_that_are_tested() -> None:
-    from infra.components import code
 
-    deployed, tested = pins(code.REQUIREMENTS), pins(ROOT / "requirements.lock")
+    deployed, tested = pins(PROJECT.requirements), pins(ROOT / "requirements.lock")
     assert deployed
     assert {name: tested.get(name) for name in deployed} == deployed
-    text = code.REQUIREMENTS.read_text()
+    text = PROJECT.requirements.read_text()
     assert text.count("--hash=sha256:") >= len(deployed)
     assert "://" not in text, "a lock names no registry"
 
 
 def test_the_lock_has_every_dependency_and_nothing_that_the_runtime_brings() -> None:
-    from infra.components import code
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    deployed = pins(code.REQUIREMENTS)
+    deployed = pins(PROJECT.requirements)
     for dependency in project["dependencies"]:
         (name,) = re.findall(r"^[\w.-]+", dependency)
         assert name in deployed, name

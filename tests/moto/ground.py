@@ -86,6 +86,7 @@ ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",
     "AWS_DEFAULT_REGION": "us-east-1",
+    "RECOURSE_SAGAS": "statemachines:SAGAS",
 }
 Mishap = Callable[[str, dict[str, Any], Callable[[], Any]], Any]
 

@@ -51,6 +51,7 @@ ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",
     "AWS_DEFAULT_REGION": "us-east-1",
+    "RECOURSE_SAGAS": "statemachines:SAGAS",
 }
 
 

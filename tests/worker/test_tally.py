@@ -33,6 +33,7 @@ def tally(monkeypatch: pytest.MonkeyPatch) -> Iterator[Tally]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("RECOURSE_SAGAS", "statemachines:SAGAS")
     with mock_aws(), transactions.true():
         client.cache_clear()
         client("dynamodb").create_table(

@@ -1,0 +1,114 @@
+"""The project that uses the library, as the table `[tool.recourse]` of its pyproject.toml has it.
+
+::
+
+    [tool.recourse]
+    sagas = "statemachines:SAGAS"                      # where the declarations are listed
+    packages = ["services", "statemachines", "lambdas"]  # what functions carry beside the library
+    requirements = "lambdas/requirements.lock"          # the pins of what both of them import
+
+The library imports nothing of the project: whoever needs its sagas resolves that name.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recourse.step import resolve
+
+if TYPE_CHECKING:
+    from recourse.saga import Saga
+
+
+class ProjectError(Exception):
+    """There is no project here, or it does not say what is asked of it; the message says which."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """What a project says of itself.
+
+    Attributes:
+        root: The folder of its pyproject.toml.
+        sagas: Where its declarations are listed: `module:name`.
+        packages: What its functions carry beside the library: folders of the root.
+        requirements: The pins of what they import, a file with hashes.
+    """
+
+    root: Path
+    sagas: str
+    packages: tuple[str, ...]
+    requirements: Path
+
+    @classmethod
+    def find(cls, start: Path | None = None) -> Project:
+        """The project of a folder, or of the nearest one above it.
+
+        Args:
+            start: The folder; the current one where it is absent.
+
+        Raises:
+            ProjectError: There is none, or a setting is missing or not what it must be.
+        """
+        start = (start or Path.cwd()).resolve()
+        for folder in (start, *start.parents):
+            file = folder / "pyproject.toml"
+            if not file.is_file():
+                continue
+            try:
+                table = tomllib.loads(file.read_text()).get("tool", {}).get("recourse")
+            except ValueError as problem:
+                raise ProjectError(f"{file} is not valid TOML: {problem}") from problem
+            if table is not None:
+                return cls._of(folder, table)
+        raise ProjectError(
+            f"no pyproject.toml with a table [tool.recourse] in {start} or above: "
+            'write one with sagas = "statemachines:SAGAS", packages and requirements'
+        )
+
+    @classmethod
+    def _of(cls, root: Path, table: Mapping[str, object]) -> Project:
+        def text(name: str) -> str:
+            value = table.get(name)
+            if not isinstance(value, str) or not value:
+                raise ProjectError(f"[tool.recourse] {name} must be text, got {value!r}")
+            return value
+
+        packages = table.get("packages")
+        if not isinstance(packages, list) or not all(isinstance(one, str) for one in packages):
+            raise ProjectError(
+                f"[tool.recourse] packages must be a list of names, got {packages!r}"
+            )
+        return cls(
+            root=root,
+            sagas=text("sagas"),
+            packages=tuple(packages),
+            requirements=root / text("requirements"),
+        )
+
+    def declared(self) -> Mapping[str, Saga]:
+        """Its declarations, by name.
+
+        Raises:
+            ProjectError: There is no such mapping.
+        """
+        return declared_at(self.sagas)
+
+
+def declared_at(where: str) -> Mapping[str, Saga]:
+    """The declarations that are listed at `module:name`, by name.
+
+    Raises:
+        ProjectError: There is no such mapping.
+    """
+    try:
+        found = resolve(where)
+    except (ImportError, AttributeError, ValueError) as problem:
+        raise ProjectError(f"no sagas are listed at {where!r}: {problem}") from problem
+    if not isinstance(found, Mapping):
+        raise ProjectError(f"{where} must be a mapping of sagas by name, got {found!r:.80}")
+    return found

@@ -27,7 +27,7 @@ from local.cloud import _free_port
 from local.emulator import Emulator
 from recourse.aws import client
 from recourse.message import Message
-from recourse.worker import Worker
+from recourse.worker.worker import Worker
 
 ROUNDS, SIZE = 5, 2000
 MANY, WINDOW = 100_000, 20_000
@@ -135,7 +135,7 @@ def _working(url: str) -> Iterator[Worker]:
     def handle(message: Message) -> None:
         seen[0] += len(message.body) > 0
 
-    worker = Worker(client("sqs", read_timeout=25), url, handle, wait=1)
+    worker = Worker(client("sqs", read_timeout=25), url, handle, receive_wait_time=1)
     thread = threading.Thread(target=worker.run, args=[stop])
     thread.start()
     yield worker

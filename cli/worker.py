@@ -18,11 +18,19 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cli.command import UsageError, tells
 from recourse.aws import client
 from recourse.message import Handler
-from recourse.worker import QueueUnavailableError, SettingError, StuckError, Worker
+from recourse.worker.worker import QueueUnavailableError, SettingError, StuckError, Worker
 
 POLL = 20
 """Seconds that a receive waits for messages."""
 CONFIGURED = "AWS_ENDPOINT_URL, AWS_DEFAULT_REGION and the credentials are the environment's"
+OPTIONS = {
+    "max_in_flight": "--in-flight",
+    "visibility_timeout": "--visibility",
+    "handler_timeout": "--limit",
+    "retry_backoff_initial": "--backoff",
+    "retry_backoff_cap": "--cap",
+}
+"""What sets the worker's settings, of those that have bounds."""
 
 
 @tells
@@ -75,18 +83,20 @@ def worker(
             sqs,
             _url(sqs, queue),
             taking,
-            in_flight=in_flight,
-            visibility=visibility,
-            limit=limit,
-            first=backoff,
-            cap=cap,
-            grace=grace,
-            wait=POLL,
-            interval=interval,
+            max_in_flight=in_flight,
+            visibility_timeout=visibility,
+            handler_timeout=limit,
+            retry_backoff_initial=backoff,
+            retry_backoff_cap=cap,
+            shutdown_graceful_timeout=grace,
+            receive_wait_time=POLL,
+            log_interval=interval,
         )
         _stop_by_signal(stop)
         made.run(stop)
-    except (QueueUnavailableError, StuckError, SettingError) as problem:
+    except SettingError as problem:
+        raise UsageError(f"{OPTIONS[problem.setting]} {problem.problem}") from problem
+    except (QueueUnavailableError, StuckError) as problem:
         raise UsageError(str(problem)) from problem
     except (ClientError, BotoCoreError) as problem:
         raise UsageError(f"--queue {queue}: {problem} ({CONFIGURED})") from problem

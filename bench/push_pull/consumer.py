@@ -26,7 +26,7 @@ from websockets.sync.client import connect
 from recourse.aws import client
 from recourse.message import Message
 from recourse.probe import Effects, ProbeError
-from recourse.worker import Worker
+from recourse.worker.worker import Worker
 
 AGAIN = 0.2
 """Seconds before a consumer connects again whose connection or commit has failed."""
@@ -125,7 +125,7 @@ def worker(consumer: Consumer) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     consumer.ready()
     sqs = client("sqs", read_timeout=WAIT + 5)
-    Worker(sqs, consumer.settings.url, handle, visibility=HIDDEN).run(stop)
+    Worker(sqs, consumer.settings.url, handle, visibility_timeout=HIDDEN).run(stop)
 
 
 def sse(consumer: Consumer) -> None:

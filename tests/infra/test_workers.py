@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from recourse.worker import LAST_FLUSH
+from recourse.worker.worker import FINAL_DELETE_TIMEOUT
 from tests.infra.assembly import ROOT, Assembly, Resource
 from tests.infra.test_functions import ASKS, pins, reads
 from tests.infra.test_rights import PUT, TAKE, functions
@@ -57,7 +57,9 @@ def test_a_worker_is_told_what_its_handler_reads(fargate: Assembly) -> None:
 
 def test_a_worker_has_the_time_to_end_in_order(fargate: Assembly) -> None:
     _, made = container(fargate)
-    assert made["StopTimeout"] >= GRACE + LAST_FLUSH + 20, "and a receive that is under way"
+    assert made["StopTimeout"] >= GRACE + FINAL_DELETE_TIMEOUT + 20, (
+        "and a receive that is under way"
+    )
 
 
 def test_a_worker_may_do_what_its_function_may(fargate: Assembly, dev: Assembly) -> None:

@@ -20,7 +20,7 @@ from local import ROOT
 from local.aws import client, write_config
 from local.emulator import Emulator
 from recourse.message import Message
-from recourse.worker import Worker
+from recourse.worker.worker import Worker
 from tests.patience import PATIENCE
 from tests.worker import handlers
 
@@ -127,7 +127,7 @@ def test_a_worker_that_is_killed_loses_nothing_and_does_nothing_twice(
 
     late = threading.Timer(PATIENCE, stop.set)
     late.start()
-    Worker(sqs, queue, count, in_flight=8, wait=1).run(stop)
+    Worker(sqs, queue, count, max_in_flight=8, receive_wait_time=1).run(stop)
     late.cancel()
     handlers.inbox.cache_clear()
     assert "k20" in seen, "it came again"
@@ -187,7 +187,10 @@ def restored_log() -> Iterator[None]:
         (["--queue", "any", "--handler", "nowhere:f"], "ModuleNotFoundError"),
         (["--queue", "any", "--handler", "os:nothing"], "AttributeError"),
         (["--queue", "any", "--handler", "os:sep"], "no function"),
-        (["--queue", "any", "--handler", "os:getcwd", "--in-flight", "0"], "in_flight is 0"),
+        (
+            ["--queue", "any", "--handler", "os:getcwd", "--in-flight", "0"],
+            "--in-flight must be 1 to 1000, got 0",
+        ),
     ],
 )
 def test_what_cannot_work_is_said_in_a_line(

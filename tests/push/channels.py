@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 import lambdas.api
 import lambdas.push
-import recourse.worker
+import recourse.worker.worker
 from lambdas import kit, sse, webhook_deliver, webhook_dispatch
 from lambdas.batch import handle_each
 from lambdas.caller import Caller
@@ -32,7 +32,7 @@ from recourse.webhooks.deliver import Deliverer
 from recourse.webhooks.dispatch import Dispatcher
 from recourse.webhooks.sending import Answer
 from recourse.webhooks.webhooks import Webhooks
-from recourse.worker import Worker
+from recourse.worker.worker import Worker
 from tests.moto.handlers import Killed
 from tests.moto.patching import replaced
 from tests.push.bed import OWNER, RECEIVES, Application, Bed, FailedError
@@ -265,8 +265,16 @@ class SqsToWorker(SqsToLambda):
                 stop.set()
 
         severed.after_each = idle
-        worker = Worker(severed, self.url, handle, in_flight=4, visibility=30, wait=0, grace=1)  # type: ignore[arg-type]
-        with replaced(recourse.worker, "LAST_FLUSH", 0.05):  # a dead process waits for nothing
+        worker = Worker(
+            severed,  # type: ignore[arg-type]
+            self.url,
+            handle,
+            max_in_flight=4,
+            receive_wait_time=0,
+            shutdown_graceful_timeout=1,
+        )
+        # A dead process waits for nothing.
+        with replaced(recourse.worker.worker, "FINAL_DELETE_TIMEOUT", 0.05):
             worker.run(stop)
         return True
 

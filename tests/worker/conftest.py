@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from recourse.message import Handler
-from recourse.worker import Worker
+from recourse.worker.worker import Worker
 from tests.patience import PATIENCE
 from tests.worker.queue import Queue
 
@@ -30,7 +30,9 @@ class Running:
             finally:
                 queue.tell()
 
-        self.worker = Worker(cast(Any, queue), queue.url, told, **({"wait": 0} | settings))
+        self.worker = Worker(
+            cast(Any, queue), queue.url, told, **({"receive_wait_time": 0} | settings)
+        )
         self.problem: BaseException | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)

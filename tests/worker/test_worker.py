@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from recourse.message import Message, PoisonError
 from recourse.queues import backoff
-from recourse.worker import QueueUnavailableError, SettingError, StuckError, Worker
+from recourse.worker.worker import QueueUnavailableError, SettingError, StuckError, Worker
 from tests.patience import PATIENCE
 from tests.worker.conftest import Gate, Running
 from tests.worker.queue import Queue
@@ -42,7 +42,7 @@ def test_what_the_handler_has_returned_from_is_deleted_ten_at_a_time(work: Work)
     queue, seen = Queue(), Counter[str]()
     bodies = [str(number) for number in range(200)]
     queue.put(*bodies)
-    running = work(queue, lambda message: seen.update([message.body]), in_flight=40)
+    running = work(queue, lambda message: seen.update([message.body]), max_in_flight=40)
     queue.until(lambda: not queue.messages)
     running.end()
     assert seen == Counter(bodies)
@@ -72,7 +72,7 @@ def test_the_handler_is_given_the_message(work: Work) -> None:
 def test_no_more_is_received_than_handlers_have_time_for(work: Work, gate: Gate) -> None:
     queue = Queue()
     queue.put(*"abcdefgh")
-    work(queue, lambda message: gate.wait(message.body), in_flight=3)
+    work(queue, lambda message: gate.wait(message.body), max_in_flight=3)
     gate.until("a", "b", "c")
     assert sum(one.receives for one in queue.messages) == 3
     asked = len(queue.asked)
@@ -85,7 +85,7 @@ def test_no_more_is_received_than_handlers_have_time_for(work: Work, gate: Gate)
 def test_what_cannot_be_deleted_holds_up_receiving_in_the_end(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recourse.worker.UNDELETED", 5)
+    monkeypatch.setattr("recourse.worker.capacity.MAX_UNDELETED", 5)
     queue = Queue()
     broken = threading.Event()
 
@@ -95,7 +95,7 @@ def test_what_cannot_be_deleted_holds_up_receiving_in_the_end(
 
     queue.refuse = refuse
     queue.put(*(str(number) for number in range(20)))
-    work(queue, nothing, in_flight=2)
+    work(queue, nothing, max_in_flight=2)
     queue.until(lambda: sum(one.receives for one in queue.messages) >= 7)
     tried = len(queue.deletes)
     queue.until(lambda: len(queue.deletes) > tried + 1)
@@ -114,7 +114,7 @@ def test_an_idle_queue_is_asked_by_one_receive_at_a_time(work: Work) -> None:
             under_way.release()
 
     queue.refuse = refuse
-    work(queue, nothing, in_flight=40)
+    work(queue, nothing, max_in_flight=40)
     for _ in range(6):
         assert under_way.acquire(timeout=PATIENCE)
     assert len(set(at_once)) == 1
@@ -184,7 +184,7 @@ def test_what_is_being_handled_stays_hidden_until_it_is_done(work: Work, gate: G
     queue.put("long")
     sent = queue.find("long")
     begun = time.monotonic()
-    running = work(queue, lambda message: gate.wait(message.body), visibility=1)
+    running = work(queue, lambda message: gate.wait(message.body), visibility_timeout=1)
     queue.until(lambda: len(sent.changes) >= 3)
     # One that is late is a slow machine's; three that are would let another one have it.
     assert time.monotonic() - begun < 3 * 1, "each before the one before has ended"
@@ -212,7 +212,7 @@ def test_a_heartbeat_that_is_late_does_not_overwrite_a_backoff(
     queue.refuse = refuse
     queue.put("bad")
     sent = queue.find("bad")
-    running = work(queue, fail, visibility=1, first=50)
+    running = work(queue, fail, visibility_timeout=1, retry_backoff_initial=50)
     assert beating.wait(PATIENCE)
     gate.open()
     queue.until(lambda: running.worker.counts.failed)
@@ -234,7 +234,7 @@ def test_what_is_put_off_has_no_heartbeat_any_more(
             raise RuntimeError("not now")
         gate.wait(message.body)
 
-    work(queue, handle, visibility=2, first=1)
+    work(queue, handle, visibility_timeout=2, retry_backoff_initial=1)
     queue.until(lambda: long.changes)
     assert bad.changes == [1], "it would be renewed sooner than what is taken"
 
@@ -250,8 +250,8 @@ def test_a_handler_that_hangs_loses_its_message_and_nothing_is_done_to_it_again(
         gate.wait(message.body)
         raise RuntimeError("too late")
 
-    running = work(queue, fail, visibility=1, limit=0.5, in_flight=2)
-    queue.until(lambda: running.worker.counts.left)
+    running = work(queue, fail, visibility_timeout=1, handler_timeout=0.5, max_in_flight=2)
+    queue.until(lambda: running.worker.counts.expired)
     beats = list(sent.changes)
     gate.open()
     running.end()
@@ -264,9 +264,13 @@ def test_what_a_handler_does_after_all_is_deleted(work: Work, gate: Gate) -> Non
     queue = Queue()
     queue.put("slow")
     running = work(
-        queue, lambda message: gate.wait(message.body), visibility=1, limit=0.2, in_flight=2
+        queue,
+        lambda message: gate.wait(message.body),
+        visibility_timeout=1,
+        handler_timeout=0.2,
+        max_in_flight=2,
     )
-    queue.until(lambda: running.worker.counts.left)
+    queue.until(lambda: running.worker.counts.expired)
     gate.open()
     queue.until(lambda: not queue.messages)
 
@@ -275,7 +279,11 @@ def test_a_worker_whose_handlers_all_hang_ends(work: Work, gate: Gate) -> None:
     queue = Queue()
     queue.put("a", "b")
     running = work(
-        queue, lambda message: gate.wait(message.body), visibility=1, limit=0.2, in_flight=2
+        queue,
+        lambda message: gate.wait(message.body),
+        visibility_timeout=1,
+        handler_timeout=0.2,
+        max_in_flight=2,
     )
     running.join()
     assert isinstance(running.problem, StuckError)
@@ -298,7 +306,7 @@ def test_what_fails_is_tried_as_often_as_its_queue_allows_and_set_aside_with_its
 
     queue.put("bad", "good")
     sent = queue.find("bad")
-    running = work(queue, fail, first=10)
+    running = work(queue, fail, retry_backoff_initial=10)
     queue.until(lambda: queue.messages == [sent])
     for number in (1, 2):
         queue.put_off(sent, times=number)
@@ -311,7 +319,7 @@ def test_what_fails_is_tried_as_often_as_its_queue_allows_and_set_aside_with_its
     reason = lost["MessageAttributes"]["reason"]["StringValue"]
     assert reason == f"{type(problem).__name__}: {problem}"
     counts = running.worker.counts
-    assert (counts.failed, counts.set_aside, counts.done) == (2, 1, 1)
+    assert (counts.failed, counts.dead_lettered, counts.done) == (2, 1, 1)
 
 
 def test_a_backoff_doubles_up_to_its_cap_and_is_anything_below_by_chance(
@@ -355,7 +363,7 @@ def test_what_cannot_be_set_aside_now_comes_again(work: Work, whole_backoff: Non
     queue.refuse = refuse
     queue.put("poison")
     sent = queue.find("poison")
-    running = work(queue, read, first=7)
+    running = work(queue, read, retry_backoff_initial=7)
     queue.until(lambda: sent.changes)
     running.end()
     assert sent.changes == [7] and queue.messages == [sent] and not queue.set_aside
@@ -369,7 +377,7 @@ def test_without_a_dead_letter_queue_poison_comes_again(work: Work, whole_backof
 
     queue.put("poison")
     sent = queue.find("poison")
-    work(queue, read, first=7)
+    work(queue, read, retry_backoff_initial=7)
     queue.until(lambda: sent.changes == [7])
 
 
@@ -386,7 +394,7 @@ def test_a_group_is_taken_in_order_and_does_not_wait_for_another(work: Work, gat
             gate.wait(message.body)
         done.append(message.body)
 
-    work(queue, handle, in_flight=6)
+    work(queue, handle, max_in_flight=6)
     gate.until("a1", "b2")
     assert done == ["b1"]
     gate.open("b2")
@@ -410,7 +418,7 @@ def test_behind_a_failure_its_group_waits_and_is_given_back(
             broken.pop()
             raise RuntimeError("not now")
 
-    running = work(queue, handle, first=9)
+    running = work(queue, handle, retry_backoff_initial=9)
     queue.until(lambda: a2.changes and a3.changes and a4.changes)
     assert (a2.changes, a3.changes, a4.changes) == ([9], [0], [0])
     queue.until(lambda: [one.body for one in queue.messages] == ["a2", "a3", "a4"])
@@ -435,7 +443,7 @@ def test_what_fails_for_the_last_time_does_not_take_its_group_with_it(
         if message.body == "bad":
             raise RuntimeError("never")
 
-    work(queue, handle, first=1)
+    work(queue, handle, retry_backoff_initial=1)
     for number in (1, 2):
         queue.put_off(bad, times=number)
     queue.until(lambda: not queue.messages)
@@ -456,12 +464,12 @@ def test_what_has_waited_beyond_its_visibility_is_not_begun(
 
     queue.refuse = refuse
     queue.put("a1", "a2", group="a")
-    running = work(queue, lambda message: gate.wait(message.body), visibility=1)
+    running = work(queue, lambda message: gate.wait(message.body), visibility_timeout=1)
     gate.until("a1")
     # The heartbeat tries every sixth of a second from the third on.
     queue.until(lambda: refused["a2"] >= 5)
     gate.open()
-    queue.until(lambda: running.worker.counts.left)
+    queue.until(lambda: running.worker.counts.expired)
     running.end()
     assert gate.begun == ["a1"]
     assert said(caplog, "waited too long, and comes again")
@@ -516,10 +524,10 @@ def test_what_takes_longer_than_the_grace_is_left(
 ) -> None:
     queue = Queue()
     queue.put("long")
-    running = work(queue, lambda message: gate.wait(message.body), grace=0.1)
+    running = work(queue, lambda message: gate.wait(message.body), shutdown_graceful_timeout=0.1)
     gate.until("long")
     running.end()
-    assert queue.messages and running.worker.counts.left == 1
+    assert queue.messages and running.worker.counts.expired == 1
     assert said(caplog, "takes more than 0.1 s to end, and comes again")
 
 
@@ -558,10 +566,16 @@ def test_a_queue_that_is_not_there_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "setting", [{"in_flight": 0}, {"visibility": 0}, {"wait": 21}, {"cap": 90_000}]
+    "setting",
+    [
+        {"max_in_flight": 0},
+        {"visibility_timeout": 0},
+        {"receive_wait_time": 21},
+        {"retry_backoff_cap": 90_000},
+    ],
 )
 def test_a_setting_out_of_its_bounds_is_refused(setting: dict[str, Any]) -> None:
-    with pytest.raises(SettingError, match=f"{next(iter(setting))} is"):
+    with pytest.raises(SettingError, match=f"{next(iter(setting))} must be .*, got"):
         Worker(cast(Any, Queue()), "https://sqs.example/1/Things", nothing, **setting)
 
 
@@ -586,7 +600,7 @@ def test_it_tells_what_it_has_done(
         gate.wait(message.body)
 
     queue.put("a", "b")
-    running = work(queue, handle, interval=0.05)
+    running = work(queue, handle, log_interval=0.05)
     gate.until("a")
     queue.until(lambda: any(vars(one).get("set_aside") for one in said(caplog, "working")))
     gate.open()

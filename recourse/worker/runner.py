@@ -1,0 +1,94 @@
+"""Gives each message to the handler, and decides what a failure means."""
+
+from __future__ import annotations
+
+import logging
+
+from recourse.message import Handler, PoisonError
+from recourse.queues import SourceQueue, backoff, words
+from recourse.step import TransientError
+from recourse.worker.delivery import Delivery
+from recourse.worker.lanes import Lanes
+from recourse.worker.settlement import Settlement
+
+logger = logging.getLogger(__name__)
+
+
+class Runner:
+    """Calls the handler; a thread runs it for each message that is handled at once.
+
+    Args:
+        handler: Takes a message; raises where it is not done with.
+        lanes: Where the messages come from.
+        settlement: Is told what becomes of each.
+        source: Their queue, which knows its dead-letter queue.
+        max_receives: How often the queue delivers a message; None where it has no dead-letter
+            queue, and delivers it for ever.
+        retry_backoff_initial: Seconds, at the most, before a message that has failed comes again.
+        retry_backoff_cap: Seconds that this grows to.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        lanes: Lanes,
+        settlement: Settlement,
+        source: SourceQueue,
+        *,
+        max_receives: int | None,
+        retry_backoff_initial: float,
+        retry_backoff_cap: float,
+    ) -> None:
+        self._handler = handler
+        self._lanes = lanes
+        self._settlement = settlement
+        self._source = source
+        self._max_receives = max_receives
+        self._retry_backoff_initial = retry_backoff_initial
+        self._retry_backoff_cap = retry_backoff_cap
+
+    def run(self) -> None:
+        """Handle messages until there are no more."""
+        while delivery := self._lanes.next():
+            if self._settlement.begin(delivery):
+                self._handle(delivery)
+
+    def _handle(self, delivery: Delivery) -> None:
+        problem: BaseException | None = None
+        try:
+            self._handler(delivery.message)
+        except BaseException as raised:  # even SystemExit ends a message, not a thread
+            problem = raised
+        if problem is None:
+            self._settlement.complete(delivery, "done")
+        # What has expired may be with somebody else by now, who will do better, or dead-letter it.
+        elif delivery.state != "expired" and self._dead_letter(delivery, problem):
+            self._settlement.complete(delivery, "dead_lettered")
+        else:
+            self._retry(delivery, problem)
+
+    def _dead_letter(self, delivery: Delivery, problem: BaseException) -> bool:
+        """Dead-letter what is poison, or fails for the last time; whether it was."""
+        most = self._max_receives
+        is_last = most is not None and delivery.message.receives >= most
+        if most is None or not (is_last or isinstance(problem, PoisonError)):
+            return False
+        try:
+            self._source.set_aside(delivery.record, words(problem))
+        except TransientError as another:
+            logger.warning(str(another), extra=delivery.log_fields)
+            return False
+        logger.error("set aside: %s", words(problem), extra=delivery.log_fields, exc_info=problem)
+        return True
+
+    def _retry(self, delivery: Delivery, problem: BaseException) -> None:
+        pause = backoff(
+            delivery.message.receives, self._retry_backoff_initial, self._retry_backoff_cap
+        )
+        logger.warning(
+            "failed: %s",
+            words(problem),
+            extra=delivery.log_fields | {"pause": pause},
+            exc_info=problem,
+        )
+        self._settlement.retry(delivery, pause)

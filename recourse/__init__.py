@@ -1,4 +1,4 @@
-"""Distributed transactions that can be trusted on AWS serverless: sagas whose every step has its undo.
+"""Distributed transactions that can be trusted on AWS serverless: each step has its undo.
 
 ::
 

@@ -107,7 +107,7 @@ class StepCrashedError(TransientError):
 
 
 class ContentionError(TransientError):
-    """Others wrote what was to be written, or the table was throttled, for as long as it was tried."""
+    """Others were in the way, or the table was throttled, for as long as it was tried."""
 
 
 class StepCancelledError(RecourseError):

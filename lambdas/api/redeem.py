@@ -1,4 +1,4 @@
-"""What redeeming a valet key takes and answers: `recourse.functions.valet` does it, this only describes it."""
+"""What redeeming a valet key takes and answers; what does it is `recourse.functions.valet`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Valet keys through the API: issue, complete, revoke, see, introspect.
 
-Redeeming and following links is `recourse.functions.valet`, a function of its own that starts quicker.
+Redeeming and following links is `recourse.functions.valet`, a function of its own that starts
+quicker.
 """
 
 from __future__ import annotations

@@ -12,6 +12,6 @@ FORMER_INDEXES = {
     "by-owner": "owner",
     "by-business-key": "business_key",
 }
-"""The ledger's indexes before there were `recourse.ledger.listing.INDEXES`; whole rows are in them."""
+"""The ledger's indexes before those of `recourse.ledger.listing`; whole rows are in them."""
 INDEX_STEPS = len(INDEXES) + len(FORMER_INDEXES)
 """How many deploys it takes from those to these: CloudFormation makes or drops one at a time."""

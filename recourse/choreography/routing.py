@@ -10,8 +10,8 @@ Where it needs to hear several steps (those before it ran together), they are jo
 A step that a request leaves out is passed over in both directions, so what a step *may* hear (its
 subscription, `triggers`) can be more than what moves it for one request (`trigger`).
 
-Only a step that has not acted fails (`recourse.choreography.listener` makes sure of it), and a join needs every
-step before it, so nothing after a failed step ever acts; the pivot least of all.
+Only a step that has not acted fails (the listener makes sure of it), and a join needs every step
+before it, so nothing after a failed step ever acts; the pivot least of all.
 """
 
 from __future__ import annotations

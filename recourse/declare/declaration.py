@@ -61,8 +61,8 @@ class Step(Generic[Result]):
         pivot: Whether it decides the saga: before it everything is undone, after it nothing.
         timeout: Seconds one attempt may take, 1 to 900.
         retry: How it is tried again.
-        result_bytes: What its result may have, in bytes (`recourse.declare.limits.size`); an equal part of
-            what is left for those that do not say.
+        result_bytes: What its result may have, in bytes (`recourse.declare.limits.size`); an equal
+            part of what is left for those that do not say.
     """
 
     name: str

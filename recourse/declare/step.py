@@ -318,8 +318,8 @@ def action(
     """Declare the action of a step.
 
     Args:
-        ask: The class of what it is asked, a frozen dataclass (`recourse.declare.asks`). Its fields are the
-            fields of the request that a step `takes`, by name and type.
+        ask: The class of what it is asked, a frozen dataclass (`recourse.declare.asks`). Its fields
+            are the fields of the request that a step `takes`, by name and type.
         reads: The keys of the rows that the decision needs, read consistently in one call; it
             may refuse what has too many.
         refuses: Every refusal it may raise.

@@ -1,8 +1,8 @@
 """Server-sent events: an owner's feed as a stream that browsers read and resume by themselves.
 
 A plain ASGI app. On AWS uvicorn serves it behind the Lambda Web Adapter, at a Function URL that
-streams (`recourse/functions/sse.sh`); the local cloud mounts it in its proxy. No gateway looks at the bearer
-token before it, so it does so itself.
+streams (`sse.sh`); the local cloud mounts it in its proxy. No gateway looks at the bearer token
+before it, so it does so itself.
 
 `id` is the feed's cursor and `data` the CloudEvent; there is no `event`, so that `onmessage` hears
 all of it. The first frame has an `id` alone: whoever is cut off before the first event resumes from

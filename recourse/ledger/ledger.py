@@ -1,8 +1,8 @@
 """The ledger: the read model of sagas, and the record of every start that was answered.
 
 One row a saga, under its id: what was asked, and the events that have entered, in order. What a
-saga looks like is computed from them (`recourse.ledger.history`), so a row is right after every write.
-Writes are conditional on the row's version; a duplicate or a late event changes nothing.
+saga looks like is computed from them (`history`), so a row is right after every write. Writes are
+conditional on the row's version; a duplicate or a late event changes nothing.
 """
 
 from __future__ import annotations

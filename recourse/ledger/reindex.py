@@ -1,4 +1,4 @@
-"""`python -m recourse.ledger.reindex TABLE`: puts into the ledger's indexes what is older than they are.
+"""`python -m recourse.ledger.reindex TABLE`: puts into the indexes what is older than they are.
 
 Lists and the sweeper do not see such a saga until it is written again, and one that nothing is
 heard of would never be. It takes the rights to scan the table and to update its rows, which no

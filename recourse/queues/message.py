@@ -2,7 +2,7 @@
 
 It returns where the message is done with, and raises where it is not. A message that failed comes
 again after a back-off, as often as its queue allows; `PoisonError` says that this is no use. The
-same function serves a Lambda function (`recourse.functions.batch.handle_each`) and `recourse worker`::
+same function serves a Lambda function (`recourse.functions.batch`) and `recourse worker`::
 
     def handle(message: Message) -> None: ...
 

@@ -1,7 +1,7 @@
 """The step runtime: what happens between a task that asks for a step and the one write it makes.
 
-A task is what the state machine passes to a step's function (see `recourse.orchestration.compiler`), with the phase
-that it asks for:
+A task is what the state machine passes to a step's function (`recourse.orchestration.compiler`),
+with the phase that it asks for:
 
 - `action`: act, once;
 - `undo`: take the effect back, once, or leave a tombstone where there is none;

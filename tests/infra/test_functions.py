@@ -48,7 +48,7 @@ def reads(module: str) -> set[str]:
     file = Path(inspect.getfile(import_module(module)))
     files = file.parent.rglob("*.py") if file.stem == "__init__" else [file]
     source = "\n".join(path.read_text() for path in files)
-    for other in re.findall(r"^from (lambdas\.step) import", source, re.MULTILINE):
+    for other in re.findall(r"^from (recourse\.functions\.step) import", source, re.MULTILINE):
         source += Path(inspect.getfile(import_module(other))).read_text()
     known = source
     for part in re.findall(r"kit\.(\w+)\(", source):

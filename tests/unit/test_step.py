@@ -44,7 +44,8 @@ def test_a_function_finds_what_its_environment_names(monkeypatch: pytest.MonkeyP
 def test_the_function_of_a_step_loads_its_own_service_and_no_declaration() -> None:
     """Every start of a function pays for what it loads."""
     loads = (
-        "import sys, recourse.functions.step as step; step.settings.declared('ACTION', step.Action);"
+        "import sys; from recourse.functions import step;"
+        "step.settings.declared('ACTION', step.Action);"
         "print(*(name for name in sys.modules if name.startswith(('recourse', 'services'))))"
     )
     environment = os.environ | {"ACTION": flights.hold.ref, "AWS_DEFAULT_REGION": "us-east-1"}

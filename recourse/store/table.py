@@ -242,7 +242,7 @@ class Table:
         """A step's write, for `transact`: what it puts is new, and what it changes is there."""
         if isinstance(write, Put):
             return self.put_request(write.item, when=ABSENT)
-        when = {"pk": PRESENT, **write.when}
+        when = {self._names[0]: PRESENT, **write.when}
         return self.update_request(write.key, set=write.put, add=write.add, when=when)
 
     def transact(self, requests: Sequence[Request]) -> None:

@@ -20,7 +20,7 @@ from tests.moto.ground import ENVIRONMENT
 NAME, SORTED = "things", "sorted"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def dynamodb() -> Iterator[Any]:
     """The client of what is made once."""
     with ExitStack() as stack:

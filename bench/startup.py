@@ -37,9 +37,9 @@ ENVIRONMENT = {
     "VALET_ISSUER": "urn:recourse:bench",
 }
 BARE = "import botocore.session; botocore.session.get_session().create_client('dynamodb')"
-STEP = "from lambdas import step; step.runner()"
-REDEEM = "from lambdas import valet; valet.redeemer().credentials()"
-API = "from lambdas import api, kit; kit.ledger()"
+STEP = "from recourse.functions import step; step.runner()"
+REDEEM = "from recourse.functions import valet; valet.redeemer().credentials()"
+API = "from lambdas import api; from recourse.functions import kit; kit.ledger()"
 STARTING = (
     API
     + """; kit.runs()

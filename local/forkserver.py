@@ -34,6 +34,9 @@ from typing import Any
 
 PACKAGES = ("recourse", "services", "statemachines")
 """What functions share of the checkout."""
+NOT_SHARED = ("recourse.cdk", "recourse.functions.")
+"""But for this: no function loads the CDK, and handlers read their environment as they are
+imported, as those in `lambdas` do."""
 MODULES = (
     "aws_lambda_powertools.event_handler.router",
     "aws_lambda_powertools.logging",
@@ -71,7 +74,8 @@ def load() -> None:
         _load(name)
     for package in PACKAGES:
         for module in pkgutil.walk_packages([package], f"{package}.", onerror=lambda _: None):
-            _load(module.name)
+            if not module.name.startswith(NOT_SHARED):
+                _load(module.name)
     _load_models()
     gc.collect()
     gc.freeze()  # else the first collection in each worker copies all of it

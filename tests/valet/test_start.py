@@ -16,7 +16,7 @@ ENVIRONMENT = {
     "VALET_ISSUER": "i",
     "PYTHONPATH": str(ROOT),
 }
-REDEEM = "import recourse.functions.valet\nlambdas.valet.redeemer().credentials()"
+REDEEM = "import recourse.functions.valet\nrecourse.functions.valet.redeemer().credentials()"
 NOTED = """
 from botocore.session import Session
 made, create = [], Session.create_client

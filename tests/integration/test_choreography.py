@@ -365,6 +365,7 @@ def test_a_consumer_killed_in_mid_batch_has_done_nothing_twice(
         ('{"type": "recourse.nothing.started", "data": {}}', "KeyError"),
         (event("s", "travel-booking", "started").to_json(), "carried"),
     ],
+    ids=["no JSON", "no object", "no event", "nothing carried"],
 )
 def test_a_malformed_message_is_set_aside_with_its_reason_and_the_rest_is_done(
     stocked: Ground, body: str, said: str

@@ -145,7 +145,7 @@ def resolved(node: ast.expr, names: dict[str, Any]) -> Any:
 def raised(function: Callable[..., Any], seen: set[Any]) -> Iterator[str]:
     """The kinds of the problems that a function makes, or that those make which it calls."""
     function = inspect.unwrap(function)
-    if function in seen or not function.__module__.startswith("lambdas"):
+    if function in seen or not function.__module__.startswith(("lambdas", "recourse.functions")):
         return
     seen.add(function)
     names = vars(sys.modules[function.__module__])

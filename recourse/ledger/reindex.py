@@ -8,16 +8,36 @@ function has; docs/operations.md says when.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 
-from recourse.ledger.ledger import Ledger
+from recourse.ledger.listing import BY_STATUS, attributes
+from recourse.ledger.record import Record
 from recourse.store.aws import client
+from recourse.store.contention import ConditionFailedError
+from recourse.store.expressions import ABSENT, PRESENT
+from recourse.store.table import Table
+
+
+def reindex(table: Table) -> Iterator[str]:
+    """Put into the indexes what was written before they existed; the id of each saga.
+
+    It reads the whole table. It changes nothing else of a row, and may run again at any time.
+    """
+    rows = table.scan({"saga": PRESENT, BY_STATUS.attribute: ABSENT})
+    for record in map(Record.from_row, rows):
+        added = attributes(record.saga_id, record.owner, record.business_key, record.status)
+        # A row that has changed since it was read is in the indexes: that write has put it there.
+        with suppress(ConditionFailedError):
+            table.update(record.saga_id, set=added, when={"version": record.version})
+        yield record.saga_id
 
 
 def main() -> None:
     """Index what is not, and say how much that was."""
     if len(sys.argv) != 2:
         sys.exit("usage: python -m recourse.ledger.reindex TABLE (the output LedgerTableName)")
-    count = sum(1 for _ in Ledger(client("dynamodb"), sys.argv[1], {}).reindex())
+    count = sum(1 for _ in reindex(Table(client("dynamodb"), sys.argv[1])))
     print(f"{count} sagas were older than the indexes, and are in them now")
 
 

@@ -19,8 +19,8 @@ What comes out is one state a step, one an undo, and no bookkeeping on the happy
 A recovery is the same machine run again with `recover` in its input: what comes before the pivot
 only looks up what it had done, the pivot is settled, and the run goes forward or undoes. It needs
 no second machine, because the barrier makes every repetition harmless. A recovery that cannot look
-something up must not undo anything, for the pivot may have acted: it ends as `Blind`, and another
-one follows when the sweeper next goes round.
+something up must not undo anything, for the pivot may have acted: it ends as `LookupFailed`,
+and another one follows when the sweeper next goes round.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from recourse.run.failures import THROTTLES, TRANSIENT
 
 COMPENSATED = "Compensated"
 PARKED = "Parked"
-BLIND = "Blind"
+LOOKUP_FAILED = "LookupFailed"
 ENDS = (COMPENSATED, PARKED)
 """The errors with which a run ends for good; any other end needs a recovery."""
 
@@ -76,7 +76,7 @@ class _Compiler:
         followers = ["Undone?", *(_undo_name(step) for step in compensable)]
         for step, follower in [*zip(compensable, followers, strict=False)][::-1]:
             self._undo(step, follower)
-        self._ends(can_be_blind=bool(compensable))
+        self._ends(looks_up=bool(compensable))
         return {
             "Comment": f"{saga.name}: compiled from its declaration, not edited by hand",
             "StartAt": names[0],
@@ -147,7 +147,7 @@ class _Compiler:
         ends the second time.
         """
         name = f"{step.name}.caught"
-        recovering = {"Variable": "$.saga.recover", "NumericGreaterThan": 0, "Next": BLIND}
+        recovering = {"Variable": "$.saga.recover", "NumericGreaterThan": 0, "Next": LOOKUP_FAILED}
         rank = self._saga.rank(step.name)
         choices = [recovering]
         for member in self._saga.groups[rank][:-1]:
@@ -262,7 +262,7 @@ class _Compiler:
             ],
         }
 
-    def _ends(self, *, can_be_blind: bool) -> None:
+    def _ends(self, *, looks_up: bool) -> None:
         self._states |= {
             "Undone?": {
                 "Type": "Choice",
@@ -294,10 +294,10 @@ class _Compiler:
                 "Cause": "a step needs an operator: see the ledger",
             },
         }
-        if can_be_blind:
-            self._states[BLIND] = {
+        if looks_up:
+            self._states[LOOKUP_FAILED] = {
                 "Type": "Fail",
-                "Error": BLIND,
+                "Error": LOOKUP_FAILED,
                 "Cause": "the recovery could not look up what had been done; another one follows",
             }
 

@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from recourse.declare.limits import cut
 from recourse.declare.saga import Saga
 from recourse.errors import StepCancelledError, TransientError
-from recourse.ledger.ledger import Record
+from recourse.ledger.record import Record
 from recourse.orchestration.compiler import ENDS
 from recourse.store.aws import is_passing
 

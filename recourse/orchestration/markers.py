@@ -18,7 +18,7 @@ from recourse.declare.step import Item
 from recourse.errors import StepCancelledError
 from recourse.events import Event
 from recourse.events.event import StepKind
-from recourse.ledger.ledger import Record
+from recourse.ledger.record import Record
 from recourse.run.barrier import marker_key
 from recourse.store.table import Table
 

@@ -38,8 +38,9 @@ from recourse.errors import RecourseError, TransientError, UnreadableError
 from recourse.events import Event, error, moment
 from recourse.events.event import StuckKind
 from recourse.ledger.history import AT_REST
-from recourse.ledger.ledger import Ledger, Record
-from recourse.orchestration.compiler import BLIND, PARKED
+from recourse.ledger.ledger import Ledger
+from recourse.ledger.record import Record
+from recourse.orchestration.compiler import LOOKUP_FAILED, PARKED
 from recourse.orchestration.executions import Run, Runs, parse_name
 from recourse.orchestration.markers import DONE, Markers
 from recourse.queues.deadletters import RestingQueue
@@ -62,7 +63,9 @@ LEASE = 180.0
 """Seconds for which the lease lasts: longer than anything that is done for one saga."""
 PACE = 0.1
 """Seconds between two DescribeExecutions: Step Functions gives an account some ten a second."""
-
+LOOKUP_FAILURES = (LOOKUP_FAILED, "Blind")
+"""How a recovery ends that could not look up what had been done; a run of a machine that was
+deployed before `LookupFailed` had its name ends as `Blind`."""
 
 Stuck = tuple[str, StuckKind]
 """A step, and what has failed of it."""
@@ -103,8 +106,8 @@ class Sweeper:
         """Look after the saga of a run that has ended.
 
         Step Functions is not asked, for a thousand may end at once. What was not told of the run is
-        left to the next round, and so is what a blind recovery could not look up: it may take a
-        while to come back.
+        left to the next round, and so is a recovery that could not look something up:
+        what it asked may take a while to come back.
 
         Args:
             execution: The execution's name.
@@ -115,7 +118,7 @@ class Sweeper:
             What was done, by saga id; empty where nothing was.
         """
         run = Run(state, error)
-        if run.ended_well or error == BLIND or (state == "FAILED" and not error):
+        if run.ended_well or error in LOOKUP_FAILURES or (state == "FAILED" and not error):
             return {}
         saga_id, number = parse_name(execution)
         record = self.ledger.get(saga_id)
@@ -140,7 +143,7 @@ class Sweeper:
             until = self.clock() + ROUND
             self._clear(problems)
             before = self._from_now(-GRACE * self.timescale)
-            for found in self.ledger.unfinished(before, self.lease.position):
+            for found in self.ledger.queries.unfinished(before, self.lease.position):
                 if self.clock() > until or not self.lease.renew():
                     break
                 try:

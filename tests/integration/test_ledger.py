@@ -22,7 +22,8 @@ from recourse.declare.request import request_model
 from recourse.declare.saga import Saga
 from recourse.errors import ContentionError
 from recourse.events import Event, error
-from recourse.ledger.ledger import KeyReusedError, Ledger, NothingToResolveError, Record
+from recourse.ledger.ledger import KeyReusedError, Ledger, NothingToResolveError
+from recourse.ledger.record import Record
 from recourse.store.aws import is_passing
 from recourse.store.contention import TRIES
 from recourse.store.items import encode, encode_item
@@ -245,8 +246,8 @@ def test_whatever_decides_is_read_as_it_is(place: Ground, what: str, write: Writ
     with calls.recorded() as asked:
         for _ in range(2):
             write.run(place.ledger)
-            list(place.ledger.unfinished("2027"))
-            place.ledger.page(owner="asha")
+            list(place.ledger.queries.unfinished("2027"))
+            place.ledger.queries.page(owner="asha")
     reads = [call.parameters for call in asked if call.operation == "GetItem"]
     reads += [
         call.parameters["RequestItems"][LEDGER]
@@ -266,7 +267,7 @@ def test_what_is_always_overtaken_is_given_up_and_says_so(
     overtaken = calls.error("ConditionalCheckFailedException")
     with (
         calls.answered(overtaken, "PutItem", times=TRIES) as hit,
-        pytest.raises(ContentionError, match=f"saga s1: a row has changed .* {TRIES} times"),
+        pytest.raises(ContentionError, match=f"saga {S1}: a row has changed .* {TRIES} times"),
     ):
         place.ledger.put_off(S1, not_before="t2")
     assert (len(hit), len(naps), sum(naps) < 5) == (TRIES, TRIES - 1, True)

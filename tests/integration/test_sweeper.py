@@ -21,7 +21,7 @@ from recourse.errors import TransientError
 from recourse.events import Event
 from recourse.functions import kit
 from recourse.functions import sweeper as sweeper_function
-from recourse.ledger.ledger import Record
+from recourse.ledger.record import Record
 from recourse.orchestration import sweeper as sweeper_module
 from recourse.orchestration.executions import Run, Runs
 from recourse.orchestration.sweeper import GRACE, HEALING, LEASE, LONGEST_DELAY, RECOVERIES

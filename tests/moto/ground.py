@@ -49,8 +49,9 @@ from recourse.functions import confirm as confirm_function
 from recourse.functions import ledger as ledger_function
 from recourse.functions import step_queue as queue_function
 from recourse.ledger.history import AT_REST
-from recourse.ledger.ledger import Ledger, Record, digest
+from recourse.ledger.ledger import Ledger
 from recourse.ledger.listing import INDEXES
+from recourse.ledger.record import Record, digest
 from recourse.orchestration.compiler import compile_saga
 from recourse.orchestration.executions import Runs, parse_name, run_name
 from recourse.orchestration.markers import Markers

@@ -52,9 +52,9 @@ from recourse.store.table import Table
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
-GRACE = 4
+GIVE_UP_RETRIES = 4
 """How often giving up is tried again before the message is set aside."""
-RECEIVES = 100
+MIN_RECEIVES = 100
 """How often a step's queue delivers a message at the least: most of them may never arrive."""
 
 
@@ -111,7 +111,7 @@ class Listener:
         own = [(saga, s) for saga in sagas.values() for s in saga.all if s.function == function]
         self._budget = max(step.timeout for _, step in own) * timescale
 
-    def take(self, records: Sequence[Mapping[str, Any]]) -> list[MessageResult]:
+    def handle_batch(self, records: Sequence[Mapping[str, Any]]) -> list[MessageResult]:
         """Take a batch.
 
         Args:
@@ -124,8 +124,8 @@ class Listener:
         """
         pool = ThreadPoolExecutor(len(records))
         begun = time.monotonic()
-        tries = [(record, pool.submit(self._hear, record)) for record in records]
-        results = [self._outcome(record, result, begun) for record, result in tries]
+        tries = [(record, pool.submit(self._handle, record)) for record in records]
+        results = [self._wait_for(record, result, begun) for record, result in tries]
         pool.shutdown(wait=False)
         hanging = {record["messageId"] for record, result in tries if not result.done()}
         if not hanging:
@@ -139,9 +139,9 @@ class Listener:
 
     # One message.
 
-    def _hear(self, record: Mapping[str, Any]) -> MessageResult:
+    def _handle(self, record: Mapping[str, Any]) -> MessageResult:
         event = self._event(record)
-        outcomes = [self._move(record, event, *moved) for moved in list(self._moves(event))]
+        outcomes = [self._run_step(record, event, *moved) for moved in list(self._triggered(event))]
         given_up = next((why for why in outcomes if why), None)
         outcome = "given up" if given_up else "done"
         return MessageResult(record["messageId"], outcome, event.saga_id, given_up)
@@ -157,14 +157,14 @@ class Listener:
             raise UnreadableError("this is no event of a choreography: it has nothing carried")
         return event
 
-    def _moves(self, event: Event) -> Iterator[tuple[Saga, Step, Trigger]]:
+    def _triggered(self, event: Event) -> Iterator[tuple[Saga, Step, Trigger]]:
         """The steps here that an event moves; only one, but where a saga uses a function twice."""
         saga, request = self._sagas[event.saga], event.carried["request"]
         for step in saga.all:
             if step.function == self._function and (moved := trigger(saga, step, event, request)):
                 yield saga, step, moved
 
-    def _move(
+    def _run_step(
         self, record: Mapping[str, Any], event: Event, saga: Saga, step: Step, trigger: Trigger
     ) -> str | None:
         """Do what an event asks of a step; why it was given up, if it was.
@@ -172,14 +172,14 @@ class Listener:
         Raises:
             TransientError: It is to be tried again.
         """
-        results = self._joined(step, event, trigger)
+        results = self._join(step, event, trigger)
         if results is None:
             return None
         # What was delivered before may have begun; what is delivered at first is counted if it
         # fails, so that what works costs nothing more.
-        again = _receives(record) > 1
+        again = _receive_count(record) > 1
         before = self._count(event, step, trigger) - 1 if again else 0
-        most = _most(saga, step, trigger)
+        most = _max_tries(saga, step, trigger)
         task = self._task(record, saga, step, event, trigger, results, min(before, most - 1))
         try:
             if before < most:
@@ -193,24 +193,24 @@ class Listener:
             problem = caught
             if not again:
                 self._count(event, step, trigger)
-            if before + 1 < _tries(saga, step, trigger, problem):
-                raise AgainError(_backoff(saga, step, before), problem) from problem
+            if before + 1 < _tries_after(saga, step, trigger, problem):
+                raise RetryLaterError(_backoff(saga, step, before), problem) from problem
         try:
-            if isinstance(problem, Refusal) and not _forgiving(saga, step, trigger):
-                return self._refused(task, problem)
+            if isinstance(problem, Refusal) and not _must_succeed(saga, step, trigger):
+                return self._report_refusal(task, problem)
             return self._give_up(saga, step, task, _caught(problem))
         except Exception as another:
-            if before + 1 >= most + GRACE:
-                raise HopelessError(words(another)) from another
-            raise AgainError(min(2.0**before, 60), another) from another
+            if before + 1 >= most + GIVE_UP_RETRIES:
+                raise GiveUpFailedError(words(another)) from another
+            raise RetryLaterError(min(2.0**before, 60), another) from another
 
     def _count(self, event: Event, step: Step, trigger: Trigger) -> int:
         """Count a try that has begun or failed; how many that makes."""
         gone = {"expires_at": expiry()}
-        row = self._note(event, step, trigger, set=gone, add={"tries": 1})
+        row = self._update_inbox(event, step, trigger, set=gone, add={"tries": 1})
         return int(row["tries"])
 
-    def _joined(self, step: Step, event: Event, trigger: Trigger) -> Mapping[str, Any] | None:
+    def _join(self, step: Step, event: Event, trigger: Trigger) -> Mapping[str, Any] | None:
         """The results of all the steps that a step waits for; None while one is not heard of.
 
         What has been heard is kept in the step's inbox, one row a side, so that it may come in any
@@ -224,13 +224,15 @@ class Listener:
         # Results that several bring are the same, so the row holds each of them once.
         brought = {f"result#{name}": result for name, result in results.items()}
         heard = {f"from#{event.step}": True, "expires_at": expiry()}
-        row = self._note(event, step, trigger, set=heard | brought)
+        row = self._update_inbox(event, step, trigger, set=heard | brought)
         if any(f"from#{source}" not in row for source in trigger.sources):
             return None
         kept = ((name.partition("#"), value) for name, value in sorted(row.items()))
         return {name: value for (kind, _, name), value in kept if kind == "result"}
 
-    def _note(self, event: Event, step: Step, trigger: Trigger, **change: Any) -> Mapping[str, Any]:
+    def _update_inbox(
+        self, event: Event, step: Step, trigger: Trigger, **change: Any
+    ) -> Mapping[str, Any]:
         """Change the row in which a step keeps what it has heard of a saga; the row then."""
         key = f"inbox#{event.saga_id}#{step.name}#{trigger.side}"
         return Table(self._dynamodb, self._table).update(key, **change)
@@ -264,7 +266,7 @@ class Listener:
 
     # What does not work.
 
-    def _refused(self, task: Mapping[str, Any], no: Refusal) -> str:
+    def _report_refusal(self, task: Mapping[str, Any], no: Refusal) -> str:
         """The refusal is told of; what is left is to tell that there is nothing to undo."""
         if task["role"] == "compensable":
             self._runner.run({**task, "phase": "give_up"})
@@ -284,7 +286,7 @@ class Listener:
                 self._runner.run({**task, "phase": phase, "failure": failure, "tries": tries})
         return cut(f"{caught['Error']}: {caught['Cause']}")
 
-    def _outcome(
+    def _wait_for(
         self, record: Mapping[str, Any], result: Future[MessageResult], begun: float
     ) -> MessageResult:
         """Wait for a message's thread, as long as its step may take, and see to what failed."""
@@ -292,39 +294,41 @@ class Listener:
             budget = self._budget - (time.monotonic() - begun)
             return result.result(timeout=max(0.0, budget))
         except UnreadableError as problem:
-            return self._set_aside(record, words(problem))
-        except HopelessError as problem:
-            return self._set_aside(record, str(problem))
-        except AgainError as again:
-            return self._again(record, again.seconds, words(again.problem))
+            return self._dead_letter(record, words(problem))
+        except GiveUpFailedError as problem:
+            return self._dead_letter(record, str(problem))
+        except RetryLaterError as again:
+            return self._retry_later(record, again.seconds, words(again.problem))
         except TimeoutError as problem:
-            return self._late(record, problem)
+            return self._timed_out(record, problem)
         except Exception as problem:
             # The inbox did not work.
-            return self._again(record, backoff(_receives(record), cap=60), words(problem))
+            return self._retry_later(
+                record, backoff(_receive_count(record), cap=60), words(problem)
+            )
 
-    def _late(self, record: Mapping[str, Any], problem: TimeoutError) -> MessageResult:
+    def _timed_out(self, record: Mapping[str, Any], problem: TimeoutError) -> MessageResult:
         """A try that is still under way when its time is up has failed."""
         try:
-            if _receives(record) == 1:
+            if _receive_count(record) == 1:
                 event = self._event(record)
-                for _, step, moved in self._moves(event):
+                for _, step, moved in self._triggered(event):
                     self._count(event, step, moved)
         except Exception as another:
-            return self._again(record, 0, words(another))
-        return self._again(record, 0, words(problem))
+            return self._retry_later(record, 0, words(another))
+        return self._retry_later(record, 0, words(problem))
 
-    def _again(self, record: Mapping[str, Any], seconds: float, why: str) -> MessageResult:
+    def _retry_later(self, record: Mapping[str, Any], seconds: float, why: str) -> MessageResult:
         """Let a message come again; what its queue would not deliver again is set aside."""
         queue = self._queue(record["eventSourceARN"])
         # Where that does not work, it comes again when its visibility ends.
         with suppress(TransientError):
             if queue.is_last(record):
-                return self._set_aside(record, why)
+                return self._dead_letter(record, why)
             queue.later(record, round(seconds * self._timescale))
         return MessageResult(record["messageId"], "again", saga_id_of(record["body"]), why)
 
-    def _set_aside(self, record: Mapping[str, Any], why: str) -> MessageResult:
+    def _dead_letter(self, record: Mapping[str, Any], why: str) -> MessageResult:
         outcome = "set aside"
         try:
             self._queue(record["eventSourceARN"]).set_aside(record, why)
@@ -333,11 +337,11 @@ class Listener:
         return MessageResult(record["messageId"], outcome, saga_id_of(record["body"]), why)
 
 
-class HopelessError(RecourseError):
+class GiveUpFailedError(RecourseError):
     """A message that could not even be given up, as often as that is tried."""
 
 
-class AgainError(RecourseError):
+class RetryLaterError(RecourseError):
     """A try failed in a way that may pass."""
 
     def __init__(self, seconds: float, problem: Exception) -> None:
@@ -346,26 +350,28 @@ class AgainError(RecourseError):
         self.problem = problem
 
 
-def _receives(record: Mapping[str, Any]) -> int:
+def _receive_count(record: Mapping[str, Any]) -> int:
     """How often a message has been delivered, whether or not it reached a function."""
     return int(record["attributes"]["ApproximateReceiveCount"])
 
 
-def _forgiving(saga: Saga, step: Step, trigger: Trigger) -> bool:
+def _must_succeed(saga: Saga, step: Step, trigger: Trigger) -> bool:
     """Whether nothing is left but to try again, or to ask an operator."""
     return trigger.side == "undo" or saga.role(step.name) == "retriable"
 
 
-def _most(saga: Saga, step: Step, trigger: Trigger) -> int:
+def _max_tries(saga: Saga, step: Step, trigger: Trigger) -> int:
     """How often a step is tried at the most."""
-    return (saga.patience(step) if _forgiving(saga, step, trigger) else saga.retry(step)).attempts
+    return (
+        saga.patience(step) if _must_succeed(saga, step, trigger) else saga.retry(step)
+    ).attempts
 
 
-def _tries(saga: Saga, step: Step, trigger: Trigger, problem: Exception) -> int:
+def _tries_after(saga: Saga, step: Step, trigger: Trigger, problem: Exception) -> int:
     """How often a step is tried that fails so."""
     if may_pass(problem):
-        return _most(saga, step, trigger)
-    return saga.retry(step).attempts if _forgiving(saga, step, trigger) else 1
+        return _max_tries(saga, step, trigger)
+    return saga.retry(step).attempts if _must_succeed(saga, step, trigger) else 1
 
 
 def _backoff(saga: Saga, step: Step, attempt: int) -> float:

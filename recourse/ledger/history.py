@@ -131,7 +131,7 @@ class SagaHistory:
             bool(self._failures)
             and all(kind in self._by_step[name] for kind in event.follows)
             and all(
-                self._is_settled(s) for s in self._plays if rank < self._rank(s) <= self._turned
+                self._is_settled(s) for s in self._plays if rank < self._rank(s) <= self._turn_rank
             )
         )
 
@@ -157,10 +157,10 @@ class SagaHistory:
         """How the saga has ended, and in which run where an undo failed."""
         if all(self._is_done(step) for step in self._plays):
             return "succeeded", None
-        back = [step for step in self._plays if self._rank(step) <= self._turned]
+        back = [step for step in self._plays if self._rank(step) <= self._turn_rank]
         if not self._failures or not all(self._is_settled(step) for step in back):
             return None
-        runs = {lost.run for step in back if (lost := self._lost(step))}
+        runs = {lost.run for step in back if (lost := self._failed_undo(step))}
         if not runs:
             return "compensated", None
         # A recovery tries every failed undo again: while some are of an older run, it is not done.
@@ -176,7 +176,7 @@ class SagaHistory:
             return "SUCCEEDED"
         if "compensated" in self._of_saga:
             return "COMPENSATED"
-        lost = [event for step in self._plays if (event := self._lost(step))]
+        lost = [event for step in self._plays if (event := self._failed_undo(step))]
         resting = bool(lost) and all(event.run >= run for event in lost)
         if resting and "compensation_failed" in self._of_saga:
             return "COMPENSATION_FAILED"
@@ -193,7 +193,7 @@ class SagaHistory:
             own = (event for event in self._failures if not (event.claimed and event.run))
             return next(own, self._failures[0])
         parked = (self._by_step[step.name].get("failed") for step in self._plays)
-        return next((event for event in parked if event and not self._later_done(event)), None)
+        return next((event for event in parked if event and not self._was_done_later(event)), None)
 
     def steps(self, run: int) -> list[dict[str, Any]]:
         """Every step as the API shows it.
@@ -230,7 +230,7 @@ class SagaHistory:
     def _error(self, seen: Mapping[str, Event]) -> Mapping[str, str] | None:
         lost = seen.get("undo_failed") if "undone" not in seen else None
         failed = seen.get("failed")
-        if failed and self._later_done(failed):
+        if failed and self._was_done_later(failed):
             failed = None
         event = lost or failed
         return event.error if event else None
@@ -249,7 +249,7 @@ class SagaHistory:
         if lost := seen.get("undo_failed"):
             return "UNDO_FAILED" if lost.run >= run else "UNDOING"
         failed = seen.get("failed")
-        if failed and not self._later_done(failed):
+        if failed and not self._was_done_later(failed):
             if failed.is_parked and failed.run < run:
                 return "RUNNING"
             return "FAILED"
@@ -264,12 +264,12 @@ class SagaHistory:
 
     def _is_running_on(self, step: Step) -> bool:
         """Whether a step may still act although the saga is lost: beside or before the failure."""
-        return self._rank(step) <= self._turned and step.name != self._saga.pivot.name
+        return self._rank(step) <= self._turn_rank and step.name != self._saga.pivot.name
 
     def _undo_reached(self, step: Step) -> bool:
-        if self._saga.role(step.name) != "compensable" or self._rank(step) > self._turned:
+        if self._saga.role(step.name) != "compensable" or self._rank(step) > self._turn_rank:
             return False
-        later = (s for s in self._plays if self._rank(step) < self._rank(s) <= self._turned)
+        later = (s for s in self._plays if self._rank(step) < self._rank(s) <= self._turn_rank)
         return all(self._is_settled(s) for s in later)
 
     def _ready_since(self, step: Step) -> str | None:
@@ -280,7 +280,7 @@ class SagaHistory:
         ]
         return max([*before, *(event.time for event in self.entered[:1])], default=None)
 
-    def _later_done(self, failed: Event) -> bool:
+    def _was_done_later(self, failed: Event) -> bool:
         """Whether a parked step was done after all."""
         step = failed.step
         return step is not None and failed.is_parked and "done" in self._by_step[step]
@@ -289,7 +289,7 @@ class SagaHistory:
         return self._saga.rank(step.name)
 
     @property
-    def _turned(self) -> int:
+    def _turn_rank(self) -> int:
         """The rank of the group from which the saga is undone.
 
         A step that failed by itself turns the saga there. One that was cancelled before its turn
@@ -309,7 +309,7 @@ class SagaHistory:
             self._saga.role(step.name) != "compensable" or "undone" in seen or "undo_failed" in seen
         )
 
-    def _lost(self, step: Step) -> Event | None:
+    def _failed_undo(self, step: Step) -> Event | None:
         seen = self._by_step[step.name]
         return seen.get("undo_failed") if "undone" not in seen else None
 

@@ -107,7 +107,7 @@ class Ledger:
         row = self._table.get(saga_id)
         return Record.from_row(row) if row and "saga" in row else None
 
-    def take(
+    def record_events(
         self, saga_id: str, events: Iterable[Event], *, retold_at: str | None = None
     ) -> Record:
         """Take events of one saga in, as far as their causes allow.
@@ -201,7 +201,7 @@ class Ledger:
         """Have the sweeper leave a saga alone for some time."""
         return self._change(saga_id, lambda record: {"not_before": not_before})
 
-    def tell_again(self, saga_id: str, events: Sequence[Event]) -> Record:
+    def republish(self, saga_id: str, events: Sequence[Event]) -> Record:
         """Tell events again that somebody has missed, and take those in that the ledger has.
 
         They go through the outbox, in rows of their own, to whoever listens, for the ledger is not
@@ -212,7 +212,7 @@ class Ledger:
             row = outbox_row(event)
             row["pk"] += f"#{retold_at}"
             self._table.put(row)
-        return self.take(saga_id, events, retold_at=retold_at)
+        return self.record_events(saga_id, events, retold_at=retold_at)
 
     def stuck_step(self, record: Record, step: str) -> StuckStep | None:
         """What there is to resolve of a step."""

@@ -25,7 +25,7 @@ State = Literal[
     "ABSENT", "RUNNING", "SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED", "PENDING_REDRIVE"
 ]
 
-HISTORY = 100
+HISTORY_EVENTS = 100
 """How many of its last events say what a run had caught: a group has some for each of its steps."""
 
 
@@ -127,7 +127,7 @@ class Runs:
         """
         try:
             history = self.sfn.get_execution_history(
-                executionArn=self._execution(record), reverseOrder=True, maxResults=HISTORY
+                executionArn=self._execution(record), reverseOrder=True, maxResults=HISTORY_EVENTS
             )
         except BotoCoreError as problem:
             raise TransientError(f"the run was not shown: {problem}") from problem
@@ -179,7 +179,7 @@ class Runs:
         }
         if record.is_choreographed or undo_by_events:
             task["carried"] = given
-        said, failed = self._ask(task)
+        said, failed = self._invoke_pivot(task)
         if failed:
             raise TransientError(f"the pivot could not be claimed: {cut(str(said))}")
         return bool(said["cancelled"])
@@ -187,7 +187,7 @@ class Runs:
     def _settle(self, saga: Saga, given: Mapping[str, Any]) -> bool:
         """Whether the pivot had acted; if not, it never will."""
         pivot = saga.pivot
-        said, failed = self._ask(
+        said, failed = self._invoke_pivot(
             {
                 "saga": given["saga"],
                 "step": pivot.name,
@@ -203,7 +203,7 @@ class Runs:
             raise TransientError(f"the pivot could not be settled: {cut(str(said))}")
         return not failed
 
-    def _ask(self, task: Mapping[str, Any]) -> tuple[Any, bool]:
+    def _invoke_pivot(self, task: Mapping[str, Any]) -> tuple[Any, bool]:
         """What the pivot's function answers to a task, and whether that is an error.
 
         Raises:

@@ -46,28 +46,28 @@ from recourse.orchestration.markers import DONE, Markers
 from recourse.queues.deadletters import RestingQueue
 from recourse.store.lease import Lease
 
-GRACE = timedelta(seconds=60)
+GRACE_PERIOD = timedelta(seconds=60)
 """How old a start is before the sweeper looks at it, and how long a recovery has before the next
 one follows, which doubles from one to the next; times the timescale."""
 LONGEST_DELAY = timedelta(hours=1)
 """How long it is at the most until the next recovery follows; times the timescale."""
-RECOVERIES = 8
+MAX_RECOVERIES = 8
 """How many recoveries follow each other before the saga is parked: more than two hours."""
-HEALING = timedelta(minutes=3)
+HEALING_DELAY = timedelta(minutes=3)
 """How long the ledger may take to hear of what has happened; times the timescale."""
-ALARMING = timedelta(days=1)
+ALARM_INTERVAL = timedelta(days=1)
 """How long it is from one alarm about a saga to the next."""
-ROUND = 45.0
+ROUND_TIME_LIMIT = 45.0
 """Seconds for which a round goes on; the next one is due within a minute."""
-LEASE = 180.0
+LEASE_DURATION = 180.0
 """Seconds for which the lease lasts: longer than anything that is done for one saga."""
-PACE = 0.1
+DESCRIBE_INTERVAL = 0.1
 """Seconds between two DescribeExecutions: Step Functions gives an account some ten a second."""
 LOOKUP_FAILURES = (LOOKUP_FAILED, "Blind")
 """How a recovery ends that could not look up what had been done; a run of a machine that was
 deployed before `LookupFailed` had its name ends as `Blind`."""
 
-Stuck = tuple[str, StuckKind]
+StuckSide = tuple[str, StuckKind]
 """A step, and what has failed of it."""
 
 
@@ -102,7 +102,7 @@ class Sweeper:
     sleep: Callable[[float], None] = time.sleep
     _next_look: float = field(default=0, init=False)
 
-    def after(self, execution: str, state: Any, error: str | None) -> dict[str, str]:
+    def handle_run_end(self, execution: str, state: Any, error: str | None) -> dict[str, str]:
         """Look after the saga of a run that has ended.
 
         Step Functions is not asked, for a thousand may end at once. What was not told of the run is
@@ -140,14 +140,14 @@ class Sweeper:
         done: dict[str, str] = {}
         problems: list[Exception] = []
         try:
-            until = self.clock() + ROUND
-            self._clear(problems)
-            before = self._from_now(-GRACE * self.timescale)
+            until = self.clock() + ROUND_TIME_LIMIT
+            self._clear_queues(problems)
+            before = self._from_now(-GRACE_PERIOD * self.timescale)
             for found in self.ledger.queries.unfinished(before, self.lease.position):
                 if self.clock() > until or not self.lease.renew():
                     break
                 try:
-                    done |= self._look_at(found.saga_id)
+                    done |= self._check(found.saga_id)
                 except Exception as problem:
                     problem.add_note(f"saga {found.saga_id}")
                     problems.append(problem)
@@ -160,7 +160,7 @@ class Sweeper:
             raise ExceptionGroup("sagas that could not be looked after", problems)
         return done
 
-    def _look_at(self, saga_id: str) -> dict[str, str]:
+    def _check(self, saga_id: str) -> dict[str, str]:
         record = self.ledger.get(saga_id)
         if record is None or not self._is_due(record):
             return {}
@@ -173,7 +173,7 @@ class Sweeper:
 
     def _look_after(self, record: Record) -> dict[str, str]:
         if record.is_choreographed:
-            return self._past_deadline(record) or self._silent(record)
+            return self._past_deadline(record) or self._move_on_silent(record)
         try:
             run = self._describe(record)
         except (ClientError, BotoCoreError) as problem:
@@ -183,7 +183,7 @@ class Sweeper:
         if run.state == "RUNNING":
             return self._past_deadline(record)
         if run.ended_well:
-            return self._heard(record, run)
+            return self._reconcile(record, run)
         return self._recover(record, run)
 
     def _describe(self, record: Record) -> Run:
@@ -191,7 +191,7 @@ class Sweeper:
         wait = self._next_look - self.clock()
         if wait > 0:
             self.sleep(wait)
-        self._next_look = self.clock() + PACE
+        self._next_look = self.clock() + DESCRIBE_INTERVAL
         return self.runs.describe(record)
 
     # Starts and deadlines.
@@ -234,16 +234,18 @@ class Sweeper:
             return {}
         if record.is_choreographed or undo_by_events:
             # The claim moves it by its event alone, and may be an older one whose event was lost.
-            self._tell(record, [])
+            self._republish_lost(record, [])
         return {record.saga_id: "cancelled, past its deadline"}
 
     # Recoveries.
 
     def _recover(self, record: Record, ended: Run | str) -> dict[str, str]:
         """Open a recovery, and start it; or park the saga, where there have been enough."""
-        if record.recoveries >= RECOVERIES:
-            return self._park(record, f"{RECOVERIES} recoveries came to no end: the last {ended}")
-        delay = min(GRACE * 2**record.recoveries, LONGEST_DELAY) * self.timescale
+        if record.recoveries >= MAX_RECOVERIES:
+            return self._park(
+                record, f"{MAX_RECOVERIES} recoveries came to no end: the last {ended}"
+            )
+        delay = min(GRACE_PERIOD * 2**record.recoveries, LONGEST_DELAY) * self.timescale
         opened = self.ledger.recover(
             record.saga_id,
             record.run,
@@ -266,15 +268,15 @@ class Sweeper:
         try:
             cancelled = self.runs.cancel(record)
         except TransientError:
-            stuck: list[Stuck] = [(self._saga(record).pivot.name, "failed")]
+            stuck: list[StuckSide] = [(self._saga(record).pivot.name, "failed")]
         else:
             stuck = self._not_undone(record) if cancelled else self._next_forward(record)
-        parked = [self._stuck(record, step, kind, why) for step, kind in stuck]
-        if self._is_due(self._tell(record, parked)):
+        parked = [self._parked_event(record, step, kind, why) for step, kind in stuck]
+        if self._is_due(self._republish_lost(record, parked)):
             self._raise_alarm(record, f"{why}, and it could not be parked")
         return {record.saga_id: f"parked: {why}"}
 
-    def _not_undone(self, record: Record) -> list[Stuck]:
+    def _not_undone(self, record: Record) -> list[StuckSide]:
         saga, found = self._saga(record), self.markers.read(record)
         return [
             (step.name, "undo_failed")
@@ -282,13 +284,13 @@ class Sweeper:
             if saga.role(step.name) == "compensable" and found.outcome(step, "undo") is None
         ]
 
-    def _next_forward(self, record: Record) -> list[Stuck]:
+    def _next_forward(self, record: Record) -> list[StuckSide]:
         saga, found = self._saga(record), self.markers.read(record)
         left = [step for step in found.plays if found.outcome(step, "action") not in DONE]
         first = min((saga.rank(step.name) for step in left), default=None)
         return [(step.name, "failed") for step in left if saga.rank(step.name) == first]
 
-    def _stuck(self, record: Record, step: str, kind: StuckKind, why: str) -> Event:
+    def _parked_event(self, record: Record, step: str, kind: StuckKind, why: str) -> Event:
         """That a step waits for an operator, as its own parking would tell it."""
         return Event.parked(
             record.saga_id,
@@ -303,11 +305,11 @@ class Sweeper:
 
     # Healing.
 
-    def _heard(self, record: Record, run: Run) -> dict[str, str]:
+    def _reconcile(self, record: Record, run: Run) -> dict[str, str]:
         """See to it that the ledger hears of a run that has come to its end."""
-        if run.ended_at is not None and self._now - run.ended_at < HEALING * self.timescale:
+        if run.ended_at is not None and self._now - run.ended_at < HEALING_DELAY * self.timescale:
             return {}
-        healed = self._tell(record, [])
+        healed = self._republish_lost(record, [])
         if not self._is_due(healed):
             return {record.saga_id: "told again what the ledger had not heard"}
         if run.error == PARKED:
@@ -319,32 +321,32 @@ class Sweeper:
 
     def _raise_alarm(self, record: Record, why: str) -> None:
         self.alarm(record.saga_id, why)
-        self.ledger.put_off(record.saga_id, not_before=self._from_now(ALARMING))
+        self.ledger.put_off(record.saga_id, not_before=self._from_now(ALARM_INTERVAL))
 
-    def _silent(self, record: Record) -> dict[str, str]:
+    def _move_on_silent(self, record: Record) -> dict[str, str]:
         """Move on a choreography that nothing has been heard of, and no operator is asked about."""
-        heard = max(event.time for event in [*record.entered, *record.waiting])
-        silence = self._now - _moment(heard)
+        last_event_at = max(event.time for event in [*record.entered, *record.waiting])
+        silence = self._now - _moment(last_event_at)
         if silence >= timedelta(seconds=self._saga(record).deadline * self.timescale):
-            if not self._is_due(healed := self._tell(record, [])):
-                return {record.saga_id: f"silent since {heard}: told again what was lost"}
-            return self._recover(healed, f"in silence since {heard}")
-        if silence >= HEALING * self.timescale and (record.retold_at or "") < heard:
-            # Also what the ledger has heard: it is a step that has not.
-            self.ledger.tell_again(record.saga_id, self.markers.read(record).events())
-            return {record.saga_id: f"silent since {heard}: told its events again"}
+            if not self._is_due(healed := self._republish_lost(record, [])):
+                return {record.saga_id: f"silent since {last_event_at}: told again what was lost"}
+            return self._recover(healed, f"in silence since {last_event_at}")
+        if silence >= HEALING_DELAY * self.timescale and (record.retold_at or "") < last_event_at:
+            # Also what the ledger has recorded: it may be a step that missed it.
+            self.ledger.republish(record.saga_id, self.markers.read(record).events())
+            return {record.saga_id: f"silent since {last_event_at}: told its events again"}
         return {}
 
-    def _tell(self, record: Record, events: Sequence[Event]) -> Record:
+    def _republish_lost(self, record: Record, events: Sequence[Event]) -> Record:
         """Tell of what the ledger does not know, by the markers, and these events besides."""
         known = {event.id for event in record.entered}
         every = [*self.markers.read(record).events(), *events]
         lost = [event for event in every if event.id not in known]
-        return self.ledger.tell_again(record.saga_id, lost) if lost else record
+        return self.ledger.republish(record.saga_id, lost) if lost else record
 
     # Operators' queues.
 
-    def _clear(self, problems: list[Exception]) -> None:
+    def _clear_queues(self, problems: list[Exception]) -> None:
         """Take out of the operators' queues what is about sagas at rest."""
 
         @cache

@@ -95,7 +95,7 @@ PREPARED: dict[str, Mapping[Any, Any]] = {"nothing": {}}
 def place() -> Iterator[Ground]:
     with ground({SAGA.name: SAGA}) as made:
         made.ledger.start(NEW)
-        assert made.ledger.take(S1, STUCK).status == "COMPENSATION_FAILED"
+        assert made.ledger.record_events(S1, STUCK).status == "COMPENSATION_FAILED"
         PREPARED["stuck"] = dict(made._tables[LEDGER].items)
         yield made
 
@@ -140,13 +140,13 @@ AT_FIRST = [
 ]
 LATER = [
     Write("start again", lambda ledger: ledger.start(NEW)),
-    Write("take one", lambda ledger: ledger.take(S1, [undone("hotel")])),
-    Write("take what waits", lambda ledger: ledger.take(S1, [WAITS])),
+    Write("take one", lambda ledger: ledger.record_events(S1, [undone("hotel")])),
+    Write("take what waits", lambda ledger: ledger.record_events(S1, [WAITS])),
     Write("skip", resolve("flight", skip=True)),
     Write("skip another", resolve("hotel", skip=True)),
     Write("recover", lambda ledger: ledger.recover(S1, 0, not_before="t1", failure={"a": OOPS})),
     Write("put off", lambda ledger: ledger.put_off(S1, not_before="t2")),
-    Write("tell again", lambda ledger: ledger.tell_again(S1, [undone("flight")])),
+    Write("tell again", lambda ledger: ledger.republish(S1, [undone("flight")])),
 ]
 BESIDE = {"nothing": AT_FIRST, "stuck": LATER}
 each_write = pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_what_operators_have_decided_of_one_step_outlasts_what_they_decide_of_an
     prepare(place, "stuck")
     place.ledger.resolve(S1, "flight", skip=True, reason="it has left", by="me")
     skipped = undone("flight", outcome="skipped", run=1)
-    place.ledger.take(S1, [skipped, stuck("hotel", run=1)])
+    place.ledger.record_events(S1, [skipped, stuck("hotel", run=1)])
     found = place.ledger.resolve(S1, "hotel", skip=True, reason="it is paid", by="you")
     assert found.skips == {"flight.undo": "it has left", "hotel.undo": "it is paid"}
     assert [(one["step"], one["by"]) for one in found.resolutions] == [
@@ -291,7 +291,7 @@ def test_what_operators_have_decided_of_one_step_outlasts_what_they_decide_of_an
     ]
     run = found.input(SAGA)
     assert (run["saga"]["recover"], run["saga"]["skips"]) == (2, found.skips)
-    last = place.ledger.take(S1, [undone("hotel", outcome="skipped", run=2)])
+    last = place.ledger.record_events(S1, [undone("hotel", outcome="skipped", run=2)])
     assert last.status == "COMPENSATED"
 
 

@@ -216,7 +216,7 @@ def test_the_sweeper_tells_again_what_was_told(
     place.stream.fetch()
     record = place.ledger.get(one.saga_id)
     assert record is not None
-    again = place.ledger.tell_again(one.saga_id, place.sweeper.markers.read(record).events())
+    again = place.ledger.republish(one.saga_id, place.sweeper.markers.read(record).events())
     assert again.entered == record.entered
     while place.relay():
         pass
@@ -236,7 +236,7 @@ def test_a_recovery_that_ended_under_the_former_name_of_a_failed_lookup_is_follo
     later = datetime.fromisoformat(row["started_at"]).timestamp() + 3600
     sweeper = replace(place.sweeper, clock=lambda: later)
     assert run["error"] == "Blind"
-    assert sweeper.after(run["name"], run["status"], run["error"]) == {}, "not at once"
+    assert sweeper.handle_run_end(run["name"], run["status"], run["error"]) == {}, "not at once"
     assert place.ledger.get(row["pk"]) == Record.from_row(row)
     described = place.sfn.describe_execution
 

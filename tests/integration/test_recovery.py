@@ -45,7 +45,7 @@ def no_mishap(shared: Ground) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweeper_module, "GRACE", timedelta(0))
+    monkeypatch.setattr(sweeper_module, "GRACE_PERIOD", timedelta(0))
 
 
 def key() -> str:

@@ -1,7 +1,7 @@
-"""The ledger: the read model of sagas, and the record of every start that was answered.
+"""The ledger: the read model of sagas, and the durable record of every accepted start.
 
-One row a saga, under its id: what was asked, and the events that have entered, in order. What a
-saga looks like is computed from them (`history`), so a row is right after every write. Writes are
+One row a saga, under its id: the request, and the events that have entered, in order. Its status
+and steps are computed from them (`history`), so a row is consistent after every write. Writes are
 conditional on the row's version; a duplicate or a late event changes nothing.
 """
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 LONGEST_PAUSE = 0.25
-"""Seconds between two tries of a write that others are ahead of: somebody waits for its answer."""
+"""Seconds, at most, between two tries of a write that lost a race: a caller may be waiting."""
 
 
 class KeyReusedError(RecourseError):
-    """The Idempotency-Key was used before, for something else: the message says what differs."""
+    """The Idempotency-Key was used before, for something else; the message says for what."""
 
 
 class NothingToResolveError(RecourseError):
@@ -37,7 +37,7 @@ class NothingToResolveError(RecourseError):
 
 
 class PivotSkippedError(RecourseError):
-    """A stuck pivot cannot be skipped: only its marker says whether it has acted."""
+    """A stuck pivot cannot be skipped: its marker alone says whether it has acted."""
 
 
 class UnknownSagaError(RecourseError, LookupError):
@@ -46,6 +46,13 @@ class UnknownSagaError(RecourseError, LookupError):
 
 class Ledger:
     """The ledger's table.
+
+    ::
+
+        ledger = Ledger(dynamodb, "Ledger", SAGAS)
+        record, is_new = ledger.start(Record(saga_id=…, saga="order", …))
+        ledger.record_events(record.saga_id, events)
+        ledger.get(record.saga_id)
 
     Args:
         dynamodb: A DynamoDB client.
@@ -63,12 +70,12 @@ class Ledger:
         self.queries = SagaQueries(self._table)
 
     def start(self, record: Record, *, any_coordination: bool = True) -> tuple[Record, bool]:
-        """Record a start, once, and tell of it; in a choreography that is what begins it.
+        """Record a start once, and publish its event, with which a choreography begins.
 
         Args:
             record: The saga; its `entered` is filled here.
-            any_coordination: Whether the caller left the coordination to the declaration, so that
-                the saga is the same in either.
+            any_coordination: Whether the caller left the coordination to the declaration: then a
+                saga that was recorded with either is the same.
 
         Returns:
             The saga as it is now, and whether this call recorded it.
@@ -110,12 +117,12 @@ class Ledger:
     def record_events(
         self, saga_id: str, events: Iterable[Event], *, retold_at: str | None = None
     ) -> Record:
-        """Take events of one saga in, as far as their causes allow.
+        """Record events of one saga; each enters once its causes have.
 
         Args:
             saga_id: The saga.
-            events: The events.
-            retold_at: When they were told again, where they were.
+            events: The events, in any order; duplicates change nothing.
+            retold_at: When they were republished, if they were.
 
         Raises:
             UnknownSagaError: The ledger has no such saga.
@@ -138,18 +145,18 @@ class Ledger:
         return self._change(saga_id, change)
 
     def resolve(self, saga_id: str, step: str, *, skip: bool, reason: str, by: str) -> Record:
-        """Record an operator's decision on a stuck step, and open the recovery that obeys it.
+        """Record an operator's decision on a stuck step, and open the recovery that applies it.
 
         Args:
             saga_id: The saga.
             step: The stuck step.
-            skip: Whether to leave the step as it is; else it is tried again.
+            skip: Whether to skip the step; else it is retried.
             reason: Why; kept with the saga.
             by: Who decided.
 
         Raises:
             NothingToResolveError: The step is not stuck.
-            PivotSkippedError: The step is the pivot, and was to be left as it is.
+            PivotSkippedError: The step is the pivot, which cannot be skipped.
             UnknownSagaError: The ledger has no such saga.
         """
 
@@ -174,14 +181,14 @@ class Ledger:
     def recover(
         self, saga_id: str, after: int, *, not_before: str, failure: Mapping[str, Any]
     ) -> Record:
-        """Open a recovery of a saga whose run `after` has ended without coming to an end of its.
+        """Open a recovery of a saga whose run has ended before the saga has.
 
-        A recovery that somebody has opened since then is left as it is.
+        If another recovery has been opened since, nothing changes.
 
         Args:
             saga_id: The saga.
             after: The run that has ended.
-            not_before: When the next recovery may follow, if this one comes to no end either.
+            not_before: When the next recovery may follow, if this one does not end the saga either.
             failure: What the run had caught, if anything.
         """
 
@@ -198,14 +205,14 @@ class Ledger:
         return self._change(saga_id, change)
 
     def put_off(self, saga_id: str, *, not_before: str) -> Record:
-        """Have the sweeper leave a saga alone for some time."""
+        """Have the sweeper leave a saga alone until a time."""
         return self._change(saga_id, lambda record: {"not_before": not_before})
 
     def republish(self, saga_id: str, events: Sequence[Event]) -> Record:
-        """Tell events again that somebody has missed, and take those in that the ledger has.
+        """Publish events again that may have been lost, and record those that the ledger lacks.
 
-        They go through the outbox, in rows of their own, to whoever listens, for the ledger is not
-        the only one who may have missed them; to all others they are duplicates.
+        They go through the outbox, in rows of their own, to every subscriber, because the ledger
+        need not be the only one that missed them; for the others they are duplicates.
         """
         retold_at = now()
         for event in events:
@@ -215,18 +222,24 @@ class Ledger:
         return self.record_events(saga_id, events, retold_at=retold_at)
 
     def stuck_step(self, record: Record, step: str) -> StuckStep | None:
-        """What there is to resolve of a step."""
+        """What an operator has to resolve of a step; None if it is not stuck."""
         views = record.history(self.sagas[record.saga]).steps(record.run)
         view = next((view for view in views if view["name"] == step), None)
         return stuck_step(view, record.status) if view else None
 
     def is_parked(self, record: Record) -> bool:
-        """Whether a saga waits for an operator."""
+        """Whether a step of a saga waits for an operator."""
         views = record.history(self.sagas[record.saga]).steps(record.run)
         return any(stuck_step(view, record.status) for view in views)
 
     def _change(self, saga_id: str, change: Callable[[Record], Mapping[str, Any] | None]) -> Record:
-        """Change a row from what it is now; try again where another change came first."""
+        """Change a row from what it is now; retry if another write came first.
+
+        Args:
+            saga_id: The saga.
+            change: The attributes to change, by the record as it is; None changes nothing. It is
+                called again with the new record at each retry.
+        """
 
         def attempt() -> Record:
             record = self.get(saga_id)

@@ -1,4 +1,4 @@
-"""Lists of sagas: a page of those that somebody asks for, and those that are unfinished."""
+"""Lists of sagas: a page of those that match, and the unfinished ones."""
 
 from __future__ import annotations
 
@@ -22,15 +22,20 @@ from recourse.store.cursors import cursor_after, started_of
 from recourse.store.table import Table
 
 UNDER_WAY: tuple[Status, ...] = ("RUNNING", "COMPENSATING")
-"""The statuses of sagas that go on by themselves, so long as somebody looks after them."""
+"""The statuses of sagas that have not ended and in which no undo has failed for good."""
 MOST_EXAMINED = 1000
-"""How many sagas one page looks at: where few match, it is short, and its cursor goes on."""
+"""How many sagas one page examines: if few match, it is short, and its cursor continues."""
 UNFINISHED_AT_ONCE = 25
-"""How many unfinished sagas are read at once; whoever looks after them takes a while for each."""
+"""How many unfinished sagas are read at once; few, for the sweeper takes a while for each."""
 
 
 class SagaQueries:
-    """Which sagas there are, by what callers ask for.
+    """Queries for sagas.
+
+    ::
+
+        records, cursor = queries.page(owner="asha", status="RUNNING", limit=20)
+        more, cursor = queries.page(owner="asha", status="RUNNING", limit=20, cursor=cursor)
 
     Args:
         table: The ledger's table.
@@ -52,19 +57,19 @@ class SagaQueries:
         """A page of sagas, the newest first, and the cursor of the next one.
 
         Args:
-            owner: Only this owner's; None for everybody's.
+            owner: Only this owner's sagas; None for all owners'.
             saga: Only those of this declaration.
             status: Only those in this status.
             business_key: Only those with this business key.
-            cursor: Where the page before ended.
-            limit: How many at most, 100 or fewer.
+            cursor: The cursor of the page before; None for the first page.
+            limit: How many at most, 1 to 100.
 
         Returns:
-            The sagas, and the cursor where there may be more. One page looks at `MOST_EXAMINED`
-            sagas; where few of them match it is short, or empty, and has a cursor all the same.
+            The sagas, and a cursor if there may be more. One page examines `MOST_EXAMINED` sagas;
+            if few of them match, it is short or empty, and has a cursor all the same.
 
         Raises:
-            BadCursorError: The cursor is none of ours.
+            BadCursorError: The cursor is not one that a page has returned.
             ContentionError: The table is throttled.
         """
         before = started_of(cursor)
@@ -77,7 +82,7 @@ class SagaQueries:
             index, partitions = BY_OWNER_KEY, with_owner_key(owner, business_key)
 
         def wanted(one: Mapping[str, Any]) -> bool:
-            """Whether an entry or a row is asked for; in an index by status, all entries are."""
+            """Whether an entry or a row matches; an entry of `BY_STATUS` has no `status`."""
             return saga in (None, one["saga"]) and status in (None, one.get("status", status))
 
         few = saga is None and status is None
@@ -100,18 +105,18 @@ class SagaQueries:
                 unread.append(entry["pk"])
             examined, place = examined + 1, entry["started"]
             if len(found) + len(unread) == limit:
-                # The row decides: an index may be a moment behind.
+                # The row decides: an index may lag behind it.
                 found += [one for one in self._rows(unread) if wanted(one.__dict__)]
                 unread = []
         found += [one for one in self._rows(unread) if wanted(one.__dict__)]
         return found, cursor_after(place) if examined == MOST_EXAMINED else None
 
     def unfinished(self, started_before: str, after: str | None = None) -> Iterator[Record]:
-        """The sagas that started before a moment and are under way, the oldest first.
+        """The unfinished sagas that were started before a time, the oldest first.
 
         Args:
-            started_before: The moment.
-            after: Only those after this one's `place`, to go on where another round stopped.
+            started_before: The time, in RFC 3339.
+            after: Only sagas after this `Record.place`, to continue where another round stopped.
         """
         walk = entries(
             self._table,
@@ -126,5 +131,5 @@ class SagaQueries:
             yield from (one for one in self._rows(ids) if one.status in UNDER_WAY)
 
     def _rows(self, ids: Sequence[str]) -> list[Record]:
-        """The rows of these ids that are there, consistently and in order."""
+        """The rows of these ids that exist, read consistently and in this order."""
         return [Record.from_row(row) for row in self._table.get_many(ids) if row]

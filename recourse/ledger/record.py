@@ -1,4 +1,4 @@
-"""A saga as the ledger keeps it, and the row that it is."""
+"""`Record`: one saga as the ledger holds it, and its row."""
 
 from __future__ import annotations
 
@@ -17,26 +17,42 @@ from recourse.ledger.listing import attributes
 
 
 def digest(body: Mapping[str, Any]) -> str:
-    """What tells one request body from another, whatever the order of its fields."""
+    """The SHA-256 of a request body, whatever the order of its fields."""
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """A saga as the ledger keeps it.
+    """A saga as the ledger holds it.
+
+    ::
+
+        record = ledger.get(saga_id)
+        record.view(saga)          # as GET /sagas/{id} shows it, without links
+        record.history(saga)       # its status and steps, from its events
 
     Attributes:
-        version: Grows with every change.
-        run: The recovery that is under way, or was last; 0 is the first run.
-        body: The digest of what was asked.
+        saga_id: Its id.
+        saga: The name of its declaration.
+        owner: The subject that started it.
+        business_key: The caller's own reference.
+        coordination: `orchestration` or `choreography`.
+        request: The request, as its class wrote it.
+        body: The digest of the request.
+        started_at: When it was started, in RFC 3339.
+        faults: Faults on demand, by target.
+        status: Its status, by the events that have entered.
+        ended_at: When its terminal event was recorded; None until then.
+        version: Grows by one with every write.
+        run: The current or last recovery; 0 is the first run.
         entered: The events that have entered, in order; see `recourse.ledger.history`.
-        waiting: Those whose causes have not arrived yet.
-        skips: What operators have skipped: reasons by target.
+        waiting: Events whose causes have not arrived yet.
+        skips: The reasons of the steps that operators skipped, by target.
         resolutions: What operators have decided, in order.
-        failure: What a run that was cut off had caught and not told of, by step or group.
-        recoveries: How many the sweeper has opened in a row.
+        failure: What an interrupted run had caught and not published, by step or group.
+        recoveries: How many recoveries in a row the sweeper has opened.
         not_before: Until when the sweeper leaves it alone.
-        retold_at: When its events were last told again.
+        retold_at: When its events were last republished.
     """
 
     saga_id: SagaId
@@ -63,18 +79,18 @@ class Record:
 
     @property
     def place(self) -> str:
-        """Where it stands in every list."""
+        """Its position in every list: unique, and ordered by start."""
         return f"{self.started_at}#{self.saga_id}"
 
     @property
     def is_choreographed(self) -> bool:
-        """Whether it goes on by events alone; a recovery is always a run of the state machine."""
+        """Whether events alone drive it; a recovery is always a run of the state machine."""
         return self.coordination == "choreography" and self.run == 0
 
     def input(self, saga: Saga) -> dict[str, Any]:
-        """What its run begins with: the state machine's input, and what events carry.
+        """The input of its run: what the state machine is given, and what events carry.
 
-        A field that the saga's steps take only since this one was recorded is absent.
+        A field that a step takes only since a later release is None.
         """
         absent = dict.fromkeys(name for step in saga.all for name in step.takes)
         return {
@@ -95,11 +111,11 @@ class Record:
         }
 
     def history(self, saga: Saga) -> SagaHistory:
-        """What the events say."""
+        """Its history, by the events that have entered."""
         return SagaHistory(saga, self.request, self.entered)
 
     def view(self, saga: Saga) -> dict[str, Any]:
-        """The saga as the API shows it, but for its links."""
+        """The saga as the API shows it, without its links."""
         history = self.history(saga)
         failure = history.failure
         reason = None
@@ -120,7 +136,7 @@ class Record:
         }
 
     def attempts(self, saga: Saga) -> dict[str, int]:
-        """Tries so far, by target: a fault on demand counts them over all runs."""
+        """Attempts so far, by target: faults on demand count them over all runs."""
         found: dict[str, int] = {}
         for step in self.history(saga).steps(self.run):
             found[step["name"]] = step["attempts"]
@@ -129,13 +145,13 @@ class Record:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Record:
-        """The record that a row of the ledger's table holds."""
+        """The record of a row of the ledger's table, of this release or one before."""
         fields = {name: value for name, value in row.items() if name not in _NOT_OF_THE_RECORD}
         fields |= {name: [Event.of(said) for said in row[name]] for name in _OF_EVENTS}
         return cls(saga_id=SagaId(row["pk"]), **fields)
 
     def to_row(self) -> dict[str, Any]:
-        """Its row; `started` orders the indexes, and no two sagas share it."""
+        """Its row; `started` is the sort key of the indexes, unique to the saga."""
         indexed = attributes(self.saga_id, self.owner, self.business_key, self.status)
         row = {"pk": self.saga_id, "started": self.place} | indexed | self.__dict__
         del row["saga_id"]

@@ -377,7 +377,7 @@ def test_recoveries_that_come_to_no_end_follow_with_growing_delays_and_then_it_i
         assert view["status"] == "COMPENSATION_FAILED"
         assert stuck == ["flight", "hotel", "car", "payment"]
     message = next(s["message"] for s in view["steps"] if s["name"] == stuck[-1])
-    assert message == f"{MAX_RECOVERIES} recoveries came to no end: the last ABORTED"
+    assert message == f"{MAX_RECOVERIES} recoveries did not end the saga: the last ABORTED"
     assert made.sweep() == {}
     made.mishap = well
     made.resolve(saga_id, stuck[0], skip=False)
@@ -396,7 +396,7 @@ def test_where_the_pivot_cannot_even_be_claimed_it_is_the_pivot_that_is_parked(
         raise TransientError("the function is gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Runs, "_ask", refuse)
+        patch.setattr(Runs, "_invoke_pivot", refuse)
         swept_until_parked(made, saga_id)
     view = made.view(saga_id)
     assert view["status"] == "RUNNING"
@@ -558,7 +558,7 @@ def test_a_run_that_has_ended_is_told_again_where_events_of_it_were_lost(
         # No marker says that an operator is needed: the next run says it again.
         assert done == "run 0 ended FAILED (Parked): recovery 1"
     else:
-        assert done == "told again what the ledger had not heard"
+        assert done == "published again what the ledger lacked"
     made.settle()
     assert must_agree(made, saga_id) == status
     assert made.alarms == []
@@ -644,7 +644,7 @@ def test_what_cannot_be_healed_raises_an_alarm_that_names_the_saga_once_a_day(
         made.clock.sleep(SOON)
     ((named, why),) = made.alarms
     assert named == saga_id
-    assert why == "run 0 ended SUCCEEDED, and what its markers say is no such end"
+    assert why == "run 0 ended SUCCEEDED, and its markers do not agree"
     made.clock.sleep(timedelta(days=1).total_seconds())
     made.sweep()
     assert [saga for saga, _ in made.alarms] == [saga_id] * 2
@@ -725,7 +725,7 @@ def test_a_choreography_goes_on_where_an_event_was_lost(made: Ground, lost: str)
     made.clock.sleep(SOON)
     assert made.sweep() == {}
     made.clock.sleep(LATE)
-    assert "told its events again" in made.sweep()[saga_id]
+    assert "published its events again" in made.sweep()[saga_id]
     assert made.sweep() == {}, "once"
     made.settle()
     assert must_agree(made, saga_id) == "SUCCEEDED"
@@ -776,7 +776,7 @@ def test_a_choreography_whose_last_event_only_the_ledger_missed_needs_no_recover
     made.settle()
     forget_outbox(made, saga_id)
     made.clock.sleep(SAGA.deadline + LATE)
-    assert "told again what was lost" in made.sweep()[saga_id]
+    assert "published again what was lost" in made.sweep()[saga_id]
     made.settle()
     assert must_agree(made, saga_id) == "SUCCEEDED"
     assert record(made, saga_id).run == 0

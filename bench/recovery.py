@@ -15,7 +15,7 @@ from typing import Any
 from bench.figures import Figure, say
 from bench.samples import sample, things
 from recourse.ledger.history import AT_REST
-from recourse.orchestration.sweeper import PACE
+from recourse.orchestration.sweeper import DESCRIBE_INTERVAL
 from statemachines.travel_booking import TRAVEL_BOOKING
 from tests.moto.ground import Ground, ground
 
@@ -45,7 +45,10 @@ class Recovered:
         """How many DescribeExecutions there were in any one second at the most."""
         # A call that comes exactly a second later is in the next one.
         return max(
-            sum(first <= one < first + 1 - PACE / 2 for one in self.asked[at : at + 100])
+            sum(
+                first <= one < first + 1 - DESCRIBE_INTERVAL / 2
+                for one in self.asked[at : at + 100]
+            )
             for at, first in enumerate(self.asked)
         )
 

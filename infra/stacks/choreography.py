@@ -10,7 +10,7 @@ from infra.stacks.services import ServicesStack
 from recourse.cdk.queues import Deadletters, PullConsumer
 from recourse.cdk.stage import Stage
 from recourse.cdk.steps import StepFunction
-from recourse.choreography.listener import GRACE, RECEIVES
+from recourse.choreography.listener import GIVE_UP_RETRIES, MIN_RECEIVES
 from recourse.choreography.routing import listeners
 from recourse.declare.saga import Saga
 
@@ -61,6 +61,6 @@ class ChoreographyStack(Stack):
                 key=events.key,
                 alarm=events.alarm,
                 # The listener gives a message up by itself; the queue only what kills the listener.
-                receives=max(RECEIVES, tries + 2 * GRACE),
+                receives=max(MIN_RECEIVES, tries + 2 * GIVE_UP_RETRIES),
             )
             self.deadletters.append(consumer.deadletters)

@@ -24,13 +24,8 @@ from recourse.declare.saga import Saga
 from recourse.errors import TransientError
 from recourse.functions import kit, settings
 from recourse.ledger.history import AT_REST, STATUSES, Status
-from recourse.ledger.ledger import (
-    KeyReusedError,
-    NothingToResolveError,
-    PivotSkippedError,
-    Record,
-    digest,
-)
+from recourse.ledger.ledger import KeyReusedError, NothingToResolveError, PivotSkippedError
+from recourse.ledger.record import Record, digest
 from recourse.problems import ProblemError, invalid
 from recourse.run import faults
 from recourse.store.cursors import BadCursorError
@@ -255,7 +250,7 @@ def page() -> Response[str]:
     if key is not None and not 1 <= len(key) <= LONGEST_KEY:
         raise invalid("business_key", f"should have 1 to {LONGEST_KEY} characters")
     try:
-        records, cursor = kit.ledger().page(
+        records, cursor = kit.ledger().queries.page(
             owner=None if who.is_operator else who.subject,
             saga=saga,
             status=status,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
 
     from recourse.functions.caller import Caller
-    from recourse.ledger.ledger import Record
+    from recourse.ledger.record import Record
 
 SCOPE = "valet:issue"
 FORM = "application/x-www-form-urlencoded"

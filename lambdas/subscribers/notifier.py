@@ -29,7 +29,8 @@ from recourse.store.table import Table
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
-    from recourse.ledger.ledger import Ledger, Record
+    from recourse.ledger.ledger import Ledger
+    from recourse.ledger.record import Record
 
 logger = Logger()
 

@@ -1,4 +1,5 @@
-"""Sagas by events alone: who listens to whom, and the listener of each step.
+"""Sagas by events alone: which step is triggered by which event, and the listener of each step.
 
-`routing` says which event moves which step; `listener` takes a step's messages, and has it run.
+- `routing`: which events trigger a step, by the declaration; its table and diagram;
+- `listener`: receives a step's messages and has the step run.
 """

@@ -1,21 +1,22 @@
-"""The queue entry of the step runtime: a step of a choreography hears events and acts on them.
+"""The listener of a step in a choreography: receives events from its queue and runs the step.
 
-A batch is taken at once, a thread a message, each with the time that the step has. What works is
-done with; what fails in a way that may pass comes again, by its visibility, after a back-off with
-full jitter; what has failed as often as its declaration allows is given up:
+The messages of a batch are handled in parallel, one thread each, within the step's timeout. A
+message whose step fails in a way that may pass is retried, by its visibility timeout, after a
+back-off with full jitter. When its attempts are used up the step is given up:
 
-- an action before the pivot leaves a tombstone, unless it has acted after all, and tells of both;
+- an action before the pivot leaves a tombstone, unless it has acted after all, and publishes that
+  it failed and that there is nothing to undo;
 - the pivot is settled, by the claim on its marker;
 - an undo, or an action after the pivot, is parked for an operator.
 
-So an action fails only where it never acted, and the steps before it may undo at once. A message
-that is no event, or that cannot even be given up, is set aside in the dead-letter queue, with its
-reason. No thread outlives its batch: where one hangs when its time is up, the others are answered
-for, and the process ends.
+So an action fails only if it never acted, and the steps before it may undo at once. A message that
+is not an event, or that cannot even be given up, is dead-lettered with its reason. No thread
+outlives its batch: if one still hangs when its time is up, the other messages are answered for and
+the process ends.
 
-A try is one that ran and failed: it is counted in the step's inbox when it fails, and once more
-when a message that was delivered before begins, for its process may have died. A delivery that was
-throttled on its way, or that nobody took, is none.
+Attempts are counted in the step's inbox: at a message's first delivery when it fails, at later ones
+when it begins, because the process of the one before may have died. A delivery that was throttled,
+or that never reached the function, does not count.
 """
 
 from __future__ import annotations
@@ -52,22 +53,23 @@ from recourse.store.table import Table
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
-GRACE = 4
-"""How often giving up is tried again before the message is set aside."""
-RECEIVES = 100
-"""How often a step's queue delivers a message at the least: most of them may never arrive."""
+GIVE_UP_RETRIES = 4
+"""How often giving up is retried before the message is dead-lettered."""
+MIN_RECEIVES = 100
+"""The least that a step's queue must deliver a message: throttled deliveries never arrive."""
 
 
 @dataclass(frozen=True)
 class MessageResult:
-    """How it went with one message.
+    """The result of one message.
 
     Attributes:
         message_id: The message.
-        outcome: `done`, `again` (it will be delivered again), `given up` or `set aside`.
-        saga_id: The saga, where it is an event of one.
+        outcome: `done`, `again` (it will be redelivered), `given up` or `set aside`
+            (dead-lettered); these are names of metrics and in logs.
+        saga_id: The saga, if the message is an event of one.
         error: Why it was not done, by class name and text.
-        hangs: Whether its thread is still at work: the process has to end.
+        hangs: Whether its thread is still running, so that the process has to end.
     """
 
     message_id: str
@@ -78,7 +80,12 @@ class MessageResult:
 
 
 class Listener:
-    """Hears for the steps that one function serves.
+    """Receives events for the steps that one function serves.
+
+    ::
+
+        listener = Listener("FlightsHold", runner, SAGAS, dynamodb, "flights", queue)
+        results = listener.handle_batch(event["Records"])
 
     Args:
         function: The function's name, `Step.function`.
@@ -86,8 +93,8 @@ class Listener:
         sagas: Every declaration, by name.
         dynamodb: A DynamoDB client.
         table: The service's table, where the inbox is.
-        queue: Finds the queue that messages come from, by its ARN.
-        timescale: What multiplies time-outs and back-offs.
+        queue: Returns the queue of an ARN.
+        timescale: Multiplies time-outs and back-offs.
     """
 
     def __init__(
@@ -111,27 +118,27 @@ class Listener:
         own = [(saga, s) for saga in sagas.values() for s in saga.all if s.function == function]
         self._budget = max(step.timeout for _, step in own) * timescale
 
-    def take(self, records: Sequence[Mapping[str, Any]]) -> list[MessageResult]:
-        """Take a batch.
+    def handle_batch(self, records: Sequence[Mapping[str, Any]]) -> list[MessageResult]:
+        """Handle the messages of a batch in parallel.
 
         Args:
-            records: SQS records, as Lambda gets them.
+            records: SQS records, as Lambda receives them.
 
         Returns:
-            How each message went; those that are to come `again` must not be deleted. Where one
-            `hangs`, what is done with is deleted already: the caller has to end its process, which
-            then answers for nothing.
+            The result of each message; those whose outcome is `again` must not be deleted. If one
+            `hangs`, the messages that are done with are deleted already: the caller has to end its
+            process, and Lambda then takes the whole batch for failed.
         """
         pool = ThreadPoolExecutor(len(records))
         begun = time.monotonic()
-        tries = [(record, pool.submit(self._hear, record)) for record in records]
-        results = [self._outcome(record, result, begun) for record, result in tries]
+        tries = [(record, pool.submit(self._handle, record)) for record in records]
+        results = [self._wait_for(record, result, begun) for record, result in tries]
         pool.shutdown(wait=False)
         hanging = {record["messageId"] for record, result in tries if not result.done()}
         if not hanging:
             return results
         for record, one in zip(records, results, strict=True):
-            # What could not be deleted comes again, and is answered as before.
+            # A message that could not be deleted is redelivered, and answered as before.
             if one.outcome != "again":
                 with suppress(TransientError):
                     self._queue(record["eventSourceARN"]).delete(record)
@@ -139,53 +146,54 @@ class Listener:
 
     # One message.
 
-    def _hear(self, record: Mapping[str, Any]) -> MessageResult:
+    def _handle(self, record: Mapping[str, Any]) -> MessageResult:
         event = self._event(record)
-        outcomes = [self._move(record, event, *moved) for moved in list(self._moves(event))]
+        outcomes = [self._run_step(record, event, *moved) for moved in list(self._triggered(event))]
         given_up = next((why for why in outcomes if why), None)
         outcome = "given up" if given_up else "done"
         return MessageResult(record["messageId"], outcome, event.saga_id, given_up)
 
     def _event(self, record: Mapping[str, Any]) -> Event:
-        """The event that a message is.
+        """The event in a message.
 
         Raises:
-            UnreadableError: It is no event of a choreography.
+            UnreadableError: It is not an event of a choreography.
         """
         event = Event.parse(record["body"], self._sagas)
         if not event.carried:
-            raise UnreadableError("this is no event of a choreography: it has nothing carried")
+            raise UnreadableError("not an event of a choreography: data.carried is missing")
         return event
 
-    def _moves(self, event: Event) -> Iterator[tuple[Saga, Step, Trigger]]:
-        """The steps here that an event moves; only one, but where a saga uses a function twice."""
+    def _triggered(self, event: Event) -> Iterator[tuple[Saga, Step, Trigger]]:
+        """The steps that an event triggers here: one, unless a saga uses the function twice."""
         saga, request = self._sagas[event.saga], event.carried["request"]
         for step in saga.all:
             if step.function == self._function and (moved := trigger(saga, step, event, request)):
                 yield saga, step, moved
 
-    def _move(
+    def _run_step(
         self, record: Mapping[str, Any], event: Event, saga: Saga, step: Step, trigger: Trigger
     ) -> str | None:
-        """Do what an event asks of a step; why it was given up, if it was.
+        """Run a step that an event triggers; returns why it was given up, if it was.
 
         Raises:
-            TransientError: It is to be tried again.
+            RetryLaterError: It has to be retried.
+            GiveUpFailedError: It cannot be given up either.
         """
-        results = self._joined(step, event, trigger)
+        results = self._join(step, event, trigger)
         if results is None:
             return None
-        # What was delivered before may have begun; what is delivered at first is counted if it
-        # fails, so that what works costs nothing more.
-        again = _receives(record) > 1
+        # A redelivered message may have begun before, and its process died: count it now. A first
+        # delivery is counted only if it fails, so that a success costs no further write.
+        again = _receive_count(record) > 1
         before = self._count(event, step, trigger) - 1 if again else 0
-        most = _most(saga, step, trigger)
+        most = _max_tries(saga, step, trigger)
         task = self._task(record, saga, step, event, trigger, results, min(before, most - 1))
         try:
             if before < most:
                 self._runner.run(task)
                 return None
-            # Every try had its turn, and the last one ended without a word.
+            # All attempts are used up, and the last one died without counting its failure.
             problem: Exception = TimeoutError()
         except StepCancelledError:
             return None
@@ -193,45 +201,47 @@ class Listener:
             problem = caught
             if not again:
                 self._count(event, step, trigger)
-            if before + 1 < _tries(saga, step, trigger, problem):
-                raise AgainError(_backoff(saga, step, before), problem) from problem
+            if before + 1 < _tries_after(saga, step, trigger, problem):
+                raise RetryLaterError(_backoff(saga, step, before), problem) from problem
         try:
-            if isinstance(problem, Refusal) and not _forgiving(saga, step, trigger):
-                return self._refused(task, problem)
+            if isinstance(problem, Refusal) and not _must_succeed(saga, step, trigger):
+                return self._report_refusal(task, problem)
             return self._give_up(saga, step, task, _caught(problem))
         except Exception as another:
-            if before + 1 >= most + GRACE:
-                raise HopelessError(words(another)) from another
-            raise AgainError(min(2.0**before, 60), another) from another
+            if before + 1 >= most + GIVE_UP_RETRIES:
+                raise GiveUpFailedError(words(another)) from another
+            raise RetryLaterError(min(2.0**before, 60), another) from another
 
     def _count(self, event: Event, step: Step, trigger: Trigger) -> int:
-        """Count a try that has begun or failed; how many that makes."""
+        """Count an attempt that has begun or failed; returns how many there are now."""
         gone = {"expires_at": expiry()}
-        row = self._note(event, step, trigger, set=gone, add={"tries": 1})
+        row = self._update_inbox(event, step, trigger, set=gone, add={"tries": 1})
         return int(row["tries"])
 
-    def _joined(self, step: Step, event: Event, trigger: Trigger) -> Mapping[str, Any] | None:
-        """The results of all the steps that a step waits for; None while one is not heard of.
+    def _join(self, step: Step, event: Event, trigger: Trigger) -> Mapping[str, Any] | None:
+        """The results of all steps that a step waits for; None while an event is missing.
 
-        What has been heard is kept in the step's inbox, one row a side, so that it may come in any
-        order and any number of times.
+        The events received so far are in the step's inbox, one row for the action and one for the
+        undo, so they may arrive in any order and any number of times.
         """
         results = dict(event.carried["results"])
         if event.step and event.kind == "done":
             results[event.step] = event.result
         if len(trigger.sources) < 2:
             return results
-        # Results that several bring are the same, so the row holds each of them once.
+        # Events that carry a result of the same step carry the same result.
         brought = {f"result#{name}": result for name, result in results.items()}
-        heard = {f"from#{event.step}": True, "expires_at": expiry()}
-        row = self._note(event, step, trigger, set=heard | brought)
+        received = {f"from#{event.step}": True, "expires_at": expiry()}
+        row = self._update_inbox(event, step, trigger, set=received | brought)
         if any(f"from#{source}" not in row for source in trigger.sources):
             return None
         kept = ((name.partition("#"), value) for name, value in sorted(row.items()))
         return {name: value for (kind, _, name), value in kept if kind == "result"}
 
-    def _note(self, event: Event, step: Step, trigger: Trigger, **change: Any) -> Mapping[str, Any]:
-        """Change the row in which a step keeps what it has heard of a saga; the row then."""
+    def _update_inbox(
+        self, event: Event, step: Step, trigger: Trigger, **change: Any
+    ) -> Mapping[str, Any]:
+        """Change the inbox row of a step and a saga; returns the row as it is then."""
         key = f"inbox#{event.saga_id}#{step.name}#{trigger.side}"
         return Table(self._dynamodb, self._table).update(key, **change)
 
@@ -262,13 +272,13 @@ class Listener:
             "carried": {**carried, "results": results},
         }
 
-    # What does not work.
+    # Failures.
 
-    def _refused(self, task: Mapping[str, Any], no: Refusal) -> str:
-        """The refusal is told of; what is left is to tell that there is nothing to undo."""
+    def _report_refusal(self, task: Mapping[str, Any], refusal: Refusal) -> str:
+        """The runner has published the refusal; publish that there is nothing to undo as well."""
         if task["role"] == "compensable":
             self._runner.run({**task, "phase": "give_up"})
-        return words(no)
+        return words(refusal)
 
     def _give_up(
         self, saga: Saga, step: Step, task: Mapping[str, Any], caught: Mapping[str, str]
@@ -284,47 +294,49 @@ class Listener:
                 self._runner.run({**task, "phase": phase, "failure": failure, "tries": tries})
         return cut(f"{caught['Error']}: {caught['Cause']}")
 
-    def _outcome(
+    def _wait_for(
         self, record: Mapping[str, Any], result: Future[MessageResult], begun: float
     ) -> MessageResult:
-        """Wait for a message's thread, as long as its step may take, and see to what failed."""
+        """Wait for a message's thread, as long as its step may take, and handle its failure."""
         try:
             budget = self._budget - (time.monotonic() - begun)
             return result.result(timeout=max(0.0, budget))
         except UnreadableError as problem:
-            return self._set_aside(record, words(problem))
-        except HopelessError as problem:
-            return self._set_aside(record, str(problem))
-        except AgainError as again:
-            return self._again(record, again.seconds, words(again.problem))
+            return self._dead_letter(record, words(problem))
+        except GiveUpFailedError as problem:
+            return self._dead_letter(record, str(problem))
+        except RetryLaterError as again:
+            return self._retry_later(record, again.seconds, words(again.problem))
         except TimeoutError as problem:
-            return self._late(record, problem)
+            return self._timed_out(record, problem)
         except Exception as problem:
-            # The inbox did not work.
-            return self._again(record, backoff(_receives(record), cap=60), words(problem))
+            # The inbox could not be written.
+            return self._retry_later(
+                record, backoff(_receive_count(record), cap=60), words(problem)
+            )
 
-    def _late(self, record: Mapping[str, Any], problem: TimeoutError) -> MessageResult:
-        """A try that is still under way when its time is up has failed."""
+    def _timed_out(self, record: Mapping[str, Any], problem: TimeoutError) -> MessageResult:
+        """Count an attempt that is still running when its time is up as failed."""
         try:
-            if _receives(record) == 1:
+            if _receive_count(record) == 1:
                 event = self._event(record)
-                for _, step, moved in self._moves(event):
+                for _, step, moved in self._triggered(event):
                     self._count(event, step, moved)
         except Exception as another:
-            return self._again(record, 0, words(another))
-        return self._again(record, 0, words(problem))
+            return self._retry_later(record, 0, words(another))
+        return self._retry_later(record, 0, words(problem))
 
-    def _again(self, record: Mapping[str, Any], seconds: float, why: str) -> MessageResult:
-        """Let a message come again; what its queue would not deliver again is set aside."""
+    def _retry_later(self, record: Mapping[str, Any], seconds: float, why: str) -> MessageResult:
+        """Have a message redelivered; after its last delivery it is dead-lettered instead."""
         queue = self._queue(record["eventSourceARN"])
-        # Where that does not work, it comes again when its visibility ends.
+        # If that fails, it is redelivered when its visibility timeout ends.
         with suppress(TransientError):
             if queue.is_last(record):
-                return self._set_aside(record, why)
+                return self._dead_letter(record, why)
             queue.later(record, round(seconds * self._timescale))
         return MessageResult(record["messageId"], "again", saga_id_of(record["body"]), why)
 
-    def _set_aside(self, record: Mapping[str, Any], why: str) -> MessageResult:
+    def _dead_letter(self, record: Mapping[str, Any], why: str) -> MessageResult:
         outcome = "set aside"
         try:
             self._queue(record["eventSourceARN"]).set_aside(record, why)
@@ -333,12 +345,12 @@ class Listener:
         return MessageResult(record["messageId"], outcome, saga_id_of(record["body"]), why)
 
 
-class HopelessError(RecourseError):
-    """A message that could not even be given up, as often as that is tried."""
+class GiveUpFailedError(RecourseError):
+    """Giving up failed as often as it is tried: the message has to be dead-lettered."""
 
 
-class AgainError(RecourseError):
-    """A try failed in a way that may pass."""
+class RetryLaterError(RecourseError):
+    """An attempt failed in a way that may pass: the message has to be redelivered."""
 
     def __init__(self, seconds: float, problem: Exception) -> None:
         super().__init__(str(problem))
@@ -346,35 +358,37 @@ class AgainError(RecourseError):
         self.problem = problem
 
 
-def _receives(record: Mapping[str, Any]) -> int:
-    """How often a message has been delivered, whether or not it reached a function."""
+def _receive_count(record: Mapping[str, Any]) -> int:
+    """How often a message has been delivered, whether or not it reached the function."""
     return int(record["attributes"]["ApproximateReceiveCount"])
 
 
-def _forgiving(saga: Saga, step: Step, trigger: Trigger) -> bool:
-    """Whether nothing is left but to try again, or to ask an operator."""
+def _must_succeed(saga: Saga, step: Step, trigger: Trigger) -> bool:
+    """Whether there is no way back: an undo, or an action after the pivot."""
     return trigger.side == "undo" or saga.role(step.name) == "retriable"
 
 
-def _most(saga: Saga, step: Step, trigger: Trigger) -> int:
-    """How often a step is tried at the most."""
-    return (saga.patience(step) if _forgiving(saga, step, trigger) else saga.retry(step)).attempts
+def _max_tries(saga: Saga, step: Step, trigger: Trigger) -> int:
+    """The maximum number of attempts of a step."""
+    return (
+        saga.patience(step) if _must_succeed(saga, step, trigger) else saga.retry(step)
+    ).attempts
 
 
-def _tries(saga: Saga, step: Step, trigger: Trigger, problem: Exception) -> int:
-    """How often a step is tried that fails so."""
+def _tries_after(saga: Saga, step: Step, trigger: Trigger, problem: Exception) -> int:
+    """The maximum number of attempts of a step that has failed with this error."""
     if may_pass(problem):
-        return _most(saga, step, trigger)
-    return saga.retry(step).attempts if _forgiving(saga, step, trigger) else 1
+        return _max_tries(saga, step, trigger)
+    return saga.retry(step).attempts if _must_succeed(saga, step, trigger) else 1
 
 
 def _backoff(saga: Saga, step: Step, attempt: int) -> float:
-    """Seconds until the next try: exponential with a cap and full jitter."""
+    """Seconds until the next attempt: exponential, capped, with full jitter."""
     retry = saga.retry(step)
     return random.uniform(0, min(retry.cap, retry.interval * 2**attempt))
 
 
 def _caught(problem: BaseException) -> dict[str, str]:
-    """A failure as a state machine would have caught it."""
+    """An error in the form in which a state machine catches it."""
     kind = "States.Timeout" if isinstance(problem, TimeoutError) else type(problem).__name__
     return {"Error": kind, "Cause": json.dumps({"errorMessage": str(problem)})}

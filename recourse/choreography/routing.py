@@ -1,17 +1,17 @@
 """Who listens to whom: a declaration as a choreography, without a coordinator.
 
-Each step has its queue on the topic `events`. What it hears is computed here, from the declaration:
+Each step has its queue on the topic `events`. What it receives is computed from the declaration:
 
 - *forward*, to act: on `done` of the steps of the group before it; the first group on `started`;
 - *backward*, to undo: on `undone` or `undo_failed` of the group after it, on `failed` of the pivot
   where that comes next, and on `failed` of a step that runs together with it.
 
-Where it needs to hear several steps (those before it ran together), they are joined in its inbox.
-A step that a request leaves out is passed over in both directions, so what a step *may* hear (its
-subscription, `triggers`) can be more than what moves it for one request (`trigger`).
+If it waits for several steps (those before it run together), their events are joined in its inbox.
+A step that a request leaves out is skipped in both directions, so what a step *may* receive (its
+subscription, `triggers`) can be more than what triggers it for one request (`trigger`).
 
 Only a step that has not acted fails (the listener makes sure of it), and a join needs every step
-before it, so nothing after a failed step ever acts; the pivot least of all.
+before it, so no step after a failed one ever acts, and the pivot never does.
 """
 
 from __future__ import annotations
@@ -31,7 +31,12 @@ STARTED = "started"
 
 @dataclass(frozen=True)
 class Triggers:
-    """The types of the events that a step may have to hear: its subscription."""
+    """The types of the events that a step subscribes to.
+
+    Attributes:
+        forward: Those that may trigger its action.
+        backward: Those that may trigger its undo.
+    """
 
     forward: tuple[str, ...]
     backward: tuple[str, ...]
@@ -39,11 +44,11 @@ class Triggers:
 
 @dataclass(frozen=True)
 class Trigger:
-    """What an event is to a step.
+    """What an event triggers in a step.
 
     Attributes:
-        side: What the step is to do.
-        sources: The steps of which it must have heard as much before it does it.
+        side: Its action or its undo.
+        sources: The steps whose events it waits for; empty for `started`.
     """
 
     side: Side
@@ -51,7 +56,7 @@ class Trigger:
 
 
 def triggers(saga: Saga, step: Step) -> Triggers:
-    """What a step may have to hear, whatever the request leaves out."""
+    """The events that a step has to subscribe to, whatever steps a request leaves out."""
     forward: list[str] = []
     for group in reversed(saga.groups[: saga.rank(step.name)]):
         forward += [_type(saga, one, "done") for one in group]
@@ -81,11 +86,11 @@ def _backward(saga: Saga, step: Step) -> Iterator[str]:
 
 
 def trigger(saga: Saga, step: Step, event: Event, request: Mapping[str, Any]) -> Trigger | None:
-    """What an event is to a step, for one request; None where it does not move it.
+    """What an event triggers in a step, for one request; None if nothing.
 
     Args:
         saga: The declaration.
-        step: The step that hears it.
+        step: The step that receives it.
         event: The event.
         request: The saga's request.
     """
@@ -112,7 +117,7 @@ def trigger(saga: Saga, step: Step, event: Event, request: Mapping[str, Any]) ->
 def _nearest(
     saga: Saga, request: Mapping[str, Any], groups: Iterable[tuple[Step, ...]]
 ) -> frozenset[str]:
-    """The steps of the first group of which the request does not leave all out."""
+    """The steps, as far as the request has them, of the first group that is not left out whole."""
     for group in groups:
         plays = frozenset(one.name for one in group if not saga.left_out(one, request))
         if plays:
@@ -121,30 +126,30 @@ def _nearest(
 
 
 def listeners(sagas: Iterable[Saga]) -> dict[str, list[str]]:
-    """The event types that the queue of each step's function listens to, by function.
+    """The event types that the queue of each step's function subscribes to, by function.
 
     A function that serves steps of several sagas has one queue for all of them.
     """
     found: dict[str, set[str]] = defaultdict(set)
     for saga in sagas:
         for step in saga.all:
-            heard = triggers(saga, step)
-            found[step.function].update(heard.forward, heard.backward)
+            needed = triggers(saga, step)
+            found[step.function].update(needed.forward, needed.backward)
     return {function: sorted(types) for function, types in sorted(found.items())}
 
 
 def table(saga: Saga) -> list[tuple[str, str, str]]:
-    """Who listens to whom, for people: a step, what makes it act and what makes it undo."""
+    """Who listens to whom, as rows of text: a step, what it acts on and what it undoes on."""
     short = len(f"recourse.{saga.name}.")
 
-    def said(types: Iterable[str]) -> str:
+    def shortened(types: Iterable[str]) -> str:
         return ", ".join(one[short:] for one in types) or "-"
 
     rows = []
     for step in saga.all:
-        heard = triggers(saga, step)
+        needed = triggers(saga, step)
         name = f"{step.name}*" if step.pivot else step.name
-        rows.append((name, said(heard.forward), said(heard.backward)))
+        rows.append((name, shortened(needed.forward), shortened(needed.backward)))
     return rows
 
 
@@ -155,8 +160,8 @@ def diagram(saga: Saga) -> str:
         shape = ("{{", "}}") if step.pivot else ("[", "]")
         lines.append(f"    {step.name}{shape[0]}{step.name}{shape[1]}")
     for step in saga.all:
-        heard = triggers(saga, step)
-        for arrow, types in (("-->", heard.forward), ("-.->", heard.backward)):
+        needed = triggers(saga, step)
+        for arrow, types in (("-->", needed.forward), ("-.->", needed.backward)):
             kinds: dict[str, list[str]] = defaultdict(list)
             for one in types:
                 *source, kind = one.split(".")[2:]

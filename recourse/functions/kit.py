@@ -124,7 +124,7 @@ def sweeper(alarm: Callable[[str, str], None]) -> Sweeper:
         alarm: Tells whoever is on call of a saga, by its id, and what is wrong with it.
     """
     from recourse.orchestration.markers import Markers
-    from recourse.orchestration.sweeper import LEASE, Sweeper
+    from recourse.orchestration.sweeper import LEASE_DURATION, Sweeper
     from recourse.store.lease import Lease
 
     table = settings.required("LEDGER_TABLE")
@@ -133,7 +133,7 @@ def sweeper(alarm: Callable[[str, str], None]) -> Sweeper:
         ledger=ledger(),
         runs=runs(),
         markers=Markers(dynamodb(), table, service_tables(), sagas()),
-        lease=Lease(dynamodb(), table, "lease#sweeper", seconds=LEASE, clock=time.time),
+        lease=Lease(dynamodb(), table, "lease#sweeper", seconds=LEASE_DURATION, clock=time.time),
         alarm=alarm,
         queues=[RestingQueue(client("sqs"), own["prefix"] + name) for name in own["names"]],
         timescale=settings.timescale(),

@@ -32,7 +32,7 @@ def take(
         sagas[event.saga_id].append((record, event))
     for saga_id, messages in sagas.items():
         try:
-            into.take(saga_id, [event for _, event in messages])
+            into.record_events(saga_id, [event for _, event in messages])
         except UnknownSagaError as problem:
             for record, _ in messages:
                 batch.set_aside(record, problem)

@@ -37,7 +37,7 @@ def listener() -> Listener:
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Take a batch, and say which messages have to come again."""
-    results = listener().take(event["Records"])
+    results = listener().handle_batch(event["Records"])
     for outcome, count in Counter(one.outcome for one in results).items():
         metrics.add_metric(name=f"heard.{outcome}", unit=MetricUnit.Count, value=count)
     metrics.flush_metrics()

@@ -18,7 +18,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     """Look after one saga, or after every unfinished one; what was done, by saga id."""
     sweeper, run = kit.sweeper(alarm), event.get("detail", {})
     if "name" in run:
-        done = sweeper.after(run["name"], run["status"], run.get("error"))
+        done = sweeper.handle_run_end(run["name"], run["status"], run.get("error"))
     else:
         done = sweeper.sweep()
     for saga_id, what in done.items():

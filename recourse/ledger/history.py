@@ -1,19 +1,19 @@
-"""From a saga's events to what it looks like: the order they enter in, and every step's status.
+"""A saga's history: the order of its events, its status, and the status of every step.
 
-Pure functions over the declaration and the events, so that the ledger is right whatever order,
-and however often, its events arrive. An event enters only after those that caused it:
+Pure functions of the declaration and the events, so the ledger is right whatever the order of
+delivery and however often an event is delivered. An event enters only after those that caused it:
 
 - `done` and `failed` after every step of the groups before is done;
 - `undone` and `undo_failed` after the failure, after the step's own `done` or `failed`, and after
-  every later step that ran has come to the end of its undo;
-- the terminal event when nothing is left to come, so it is the last: what arrives later is dropped,
-  whatever it is.
+  every later step that ran has finished its undo, or failed it;
+- the terminal event when no other event can follow, so it is always the last: any event that
+  arrives later is dropped.
 
-What has been overtaken is dropped as well: a parked action or undo that was done after all, or that
-has been parked again since.
+An overtaken event is dropped as well: a parked action or undo that has succeeded since, or that has
+been parked again since.
 
-An undo that found nothing, or was skipped, enters too, for others wait for it; it is `hidden`: it
-has no sequence and nobody is told.
+An undo that found nothing to undo, or was skipped, enters too, because other events wait for it; it
+is `hidden`: it has no sequence and is not published.
 """
 
 from __future__ import annotations
@@ -50,12 +50,13 @@ def enter(
     Args:
         saga: The declaration.
         saga_id: The saga's id.
-        request: Its request, for the steps that it leaves out.
-        entered: What has entered, in order.
-        arrived: What has not, in any order, duplicates among it.
+        request: Its request, which decides the steps that are left out.
+        entered: The events that have entered, in order.
+        arrived: Further events, in any order; duplicates are ignored.
 
     Returns:
-        What has entered now, in order, terminal events included; and what still waits.
+        All events that have entered now, in order, the terminal event included; and those that
+        still wait for their causes.
     """
     history = SagaHistory(saga, request, entered)
     known = {event.id for event in entered}
@@ -64,7 +65,7 @@ def enter(
     moved = True
     while moved and not history.is_over:
         moved = False
-        # What is parked comes last: what was done after all is not stuck any more then.
+        # Parked events come last: if the step has succeeded since, they are overtaken by then.
         for event in sorted(waiting.values(), key=lambda event: event.is_parked):
             if history.is_over or not (history.may_enter(event) or history.has_overtaken(event)):
                 continue
@@ -77,7 +78,14 @@ def enter(
 
 
 class SagaHistory:
-    """What the events that have entered say of a saga.
+    """A saga's status and steps, computed from the events that have entered.
+
+    ::
+
+        history = SagaHistory(saga, record.request, record.entered)
+        history.status(record.run)   # "COMPENSATING"
+        history.steps(record.run)    # each step as the API shows it
+        history.failure              # the event that says why it is being undone
 
     Args:
         saga: The declaration.
@@ -97,7 +105,7 @@ class SagaHistory:
             self.add(event)
 
     def add(self, event: Event) -> None:
-        """Let an event enter: it gets its sequence, unless it is hidden."""
+        """Append an event; it gets the next sequence, unless it is hidden."""
         if not event.is_hidden:
             self._sequence += 1
             if event.sequence != self._sequence:
@@ -122,21 +130,26 @@ class SagaHistory:
         if name is None:
             return not self.entered
         if not self.entered:
+            # Nothing precedes `started`: a step's event may be delivered before it.
             return False
         rank = self._saga.rank(name)
         if event.kind in ("done", "failed"):
             before = (step for step in self._plays if self._rank(step) < rank)
+            # A claim comes from outside the run (a cancellation, a recovery, the sweeper), so it
+            # does not wait for the step's turn.
             return event.claimed or all(self._is_done(step) for step in before)
+        # An undo. `follows` names the events of its own step that precede it; the steps after it
+        # are undone first, but none beyond the rank at which the saga turned: those never ran.
         return (
             bool(self._failures)
             and all(kind in self._by_step[name] for kind in event.follows)
             and all(
-                self._is_settled(s) for s in self._plays if rank < self._rank(s) <= self._turned
+                self._is_settled(s) for s in self._plays if rank < self._rank(s) <= self._turn_rank
             )
         )
 
     def has_overtaken(self, event: Event) -> bool:
-        """Whether an event that says that a step is stuck is no news any more."""
+        """Whether an event that parks a step has been overtaken by a later one of that step."""
         if not event.is_parked or event.step is None:
             return False
         seen = self._by_step[event.step]
@@ -146,7 +159,7 @@ class SagaHistory:
         return known is not None and (not known.is_parked or known.run >= event.run)
 
     def end(self, saga_id: str) -> None:
-        """Let the event enter that says how the saga has ended, where it has."""
+        """Append the terminal event, if the saga has ended."""
         if ending := self._ending():
             kind, run = ending
             event = Event.ended(saga_id, self._saga.name, kind, run=run)
@@ -154,29 +167,30 @@ class SagaHistory:
                 self.add(event)
 
     def _ending(self) -> tuple[Ending, int | None] | None:
-        """How the saga has ended, and in which run where an undo failed."""
+        """How the saga has ended, and in which run if an undo failed."""
         if all(self._is_done(step) for step in self._plays):
             return "succeeded", None
-        back = [step for step in self._plays if self._rank(step) <= self._turned]
+        back = [step for step in self._plays if self._rank(step) <= self._turn_rank]
         if not self._failures or not all(self._is_settled(step) for step in back):
             return None
-        runs = {lost.run for step in back if (lost := self._lost(step))}
+        runs = {lost.run for step in back if (lost := self._failed_undo(step))}
         if not runs:
             return "compensated", None
-        # A recovery tries every failed undo again: while some are of an older run, it is not done.
+        # A recovery retries every failed undo: while some failures are of an older run, it is
+        # still under way.
         return ("compensation_failed", runs.pop()) if len(runs) == 1 else None
 
     def status(self, run: int) -> Status:
-        """The saga's status, by what has entered.
+        """The saga's status, by the events that have entered.
 
         Args:
-            run: The recovery that is under way, or was last; 0 is the first run.
+            run: The current or last recovery; 0 is the first run.
         """
         if "succeeded" in self._of_saga:
             return "SUCCEEDED"
         if "compensated" in self._of_saga:
             return "COMPENSATED"
-        lost = [event for step in self._plays if (event := self._lost(step))]
+        lost = [event for step in self._plays if (event := self._failed_undo(step))]
         resting = bool(lost) and all(event.run >= run for event in lost)
         if resting and "compensation_failed" in self._of_saga:
             return "COMPENSATION_FAILED"
@@ -184,22 +198,22 @@ class SagaHistory:
 
     @property
     def failure(self) -> Event | None:
-        """The first failure, the reason why the saga is undone; or what it is parked for.
+        """The first failure, which is why the saga is undone; or else the step it is parked at.
 
-        That a recovery claimed the pivot is the reason only where nothing had failed before: what
-        had is told by its undo, and so after the claim.
+        A recovery's claim on the pivot is the reason only if no step had failed before: such a
+        failure is published by the step's undo, so its event comes after that of the claim.
         """
         if self._failures:
             own = (event for event in self._failures if not (event.claimed and event.run))
             return next(own, self._failures[0])
         parked = (self._by_step[step.name].get("failed") for step in self._plays)
-        return next((event for event in parked if event and not self._later_done(event)), None)
+        return next((event for event in parked if event and not self._was_done_later(event)), None)
 
     def steps(self, run: int) -> list[dict[str, Any]]:
         """Every step as the API shows it.
 
         Args:
-            run: The recovery that is under way, or was last; 0 is the first run.
+            run: The current or last recovery; 0 is the first run.
         """
         return [self._step(step, run) for step in self._saga.all]
 
@@ -230,7 +244,7 @@ class SagaHistory:
     def _error(self, seen: Mapping[str, Event]) -> Mapping[str, str] | None:
         lost = seen.get("undo_failed") if "undone" not in seen else None
         failed = seen.get("failed")
-        if failed and self._later_done(failed):
+        if failed and self._was_done_later(failed):
             failed = None
         event = lost or failed
         return event.error if event else None
@@ -249,7 +263,7 @@ class SagaHistory:
         if lost := seen.get("undo_failed"):
             return "UNDO_FAILED" if lost.run >= run else "UNDOING"
         failed = seen.get("failed")
-        if failed and not self._later_done(failed):
+        if failed and not self._was_done_later(failed):
             if failed.is_parked and failed.run < run:
                 return "RUNNING"
             return "FAILED"
@@ -263,13 +277,13 @@ class SagaHistory:
         return "RUNNING" if ready else "PENDING"
 
     def _is_running_on(self, step: Step) -> bool:
-        """Whether a step may still act although the saga is lost: beside or before the failure."""
-        return self._rank(step) <= self._turned and step.name != self._saga.pivot.name
+        """Whether a step may still act although the saga has failed: beside or before it."""
+        return self._rank(step) <= self._turn_rank and step.name != self._saga.pivot.name
 
     def _undo_reached(self, step: Step) -> bool:
-        if self._saga.role(step.name) != "compensable" or self._rank(step) > self._turned:
+        if self._saga.role(step.name) != "compensable" or self._rank(step) > self._turn_rank:
             return False
-        later = (s for s in self._plays if self._rank(step) < self._rank(s) <= self._turned)
+        later = (s for s in self._plays if self._rank(step) < self._rank(s) <= self._turn_rank)
         return all(self._is_settled(s) for s in later)
 
     def _ready_since(self, step: Step) -> str | None:
@@ -280,8 +294,8 @@ class SagaHistory:
         ]
         return max([*before, *(event.time for event in self.entered[:1])], default=None)
 
-    def _later_done(self, failed: Event) -> bool:
-        """Whether a parked step was done after all."""
+    def _was_done_later(self, failed: Event) -> bool:
+        """Whether a step that was parked has succeeded since."""
         step = failed.step
         return step is not None and failed.is_parked and "done" in self._by_step[step]
 
@@ -289,11 +303,11 @@ class SagaHistory:
         return self._saga.rank(step.name)
 
     @property
-    def _turned(self) -> int:
-        """The rank of the group from which the saga is undone.
+    def _turn_rank(self) -> int:
+        """The rank of the group at which the saga turns from acting to undoing.
 
-        A step that failed by itself turns the saga there. One that was cancelled before its turn
-        (a claimed pivot) turns it only when the run reaches it.
+        A step that failed by itself turns it there. A pivot that was claimed before its turn has
+        not run, so the steps before it may still act: it turns the saga only once they have.
         """
         reached = [event.step for event in self._failures if event.step and not event.claimed]
         names = reached or [self._saga.pivot.name]
@@ -303,32 +317,42 @@ class SagaHistory:
         return "done" in self._by_step[step.name]
 
     def _is_settled(self, step: Step) -> bool:
-        """Whether nothing more comes of a step's undo by itself; the pivot has none."""
+        """Whether a step's undo has succeeded or failed; the pivot has no undo."""
         seen = self._by_step[step.name]
         return (
             self._saga.role(step.name) != "compensable" or "undone" in seen or "undo_failed" in seen
         )
 
-    def _lost(self, step: Step) -> Event | None:
+    def _failed_undo(self, step: Step) -> Event | None:
         seen = self._by_step[step.name]
         return seen.get("undo_failed") if "undone" not in seen else None
 
 
 @dataclass(frozen=True)
 class StuckStep:
-    """What an operator can resolve: the step, and whether its action or its undo is stuck."""
+    """A step that an operator has to resolve.
+
+    Attributes:
+        step: Its name.
+        undo: Whether its undo is stuck; else its action.
+    """
 
     step: str
     undo: bool
 
     @property
     def target(self) -> str:
-        """What faults, skips and attempts are kept under."""
+        """The key of its faults, skips and attempts: `flight`, or `flight.undo`."""
         return f"{self.step}.undo" if self.undo else self.step
 
 
 def stuck_step(step: Mapping[str, Any], status: Status) -> StuckStep | None:
-    """What there is to resolve of a step, by its view and the saga's status."""
+    """What an operator has to resolve of a step; None if it is not stuck.
+
+    Args:
+        step: The step as `SagaHistory.steps` shows it.
+        status: The saga's status.
+    """
     if step["status"] == "UNDO_FAILED" and status == "COMPENSATION_FAILED":
         return StuckStep(step["name"], undo=True)
     if step["status"] == "FAILED" and status == "RUNNING":

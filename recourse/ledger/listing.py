@@ -1,11 +1,11 @@
-"""The indexes that lists of sagas are read from, and how they are read.
+"""The ledger's indexes, from which lists of sagas are read, and how they are read.
 
-An entry holds keys and what a list filters by, nothing else: it is written when a saga begins and
-when its status changes, and not at each event; the sagas themselves are read from their rows.
+An entry holds keys and the attributes that a list filters by, and nothing else: it is written when
+a saga starts and when its status changes, not at each event; the sagas are read from their rows.
 
-What all sagas would share is spread over `SHARDS` partitions, by a digest of the saga's id, and
-read by merging them. An owner's lists are one partition each, for one owner's sagas stand in one
-feed anyway (`recourse.feed.feed`), which bears less.
+Partitions that all sagas would share are split into `SHARDS`, by a checksum of the saga's id, and a
+reader merges them. An owner's lists are one partition each: all sagas of an owner go through one
+feed anyway (`recourse.feed.feed`), whose limit is lower.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from recourse.store.expressions import Between, LessThan, MoreThan
 from recourse.store.table import Table
 
 SHARDS = 8
-"""How many partitions share what all sagas share.
+"""Into how many partitions an index over all sagas is split.
 
-One bears 1,000 writes a second, and of a shard's sagas each is written there twice at the most in
-one status: 4,000 sagas a second. It may grow, never shrink: sagas stay where they were put, and a
-reader merges as many as there are. A list of every status asks `SHARDS` times the five statuses.
+A partition takes 1,000 writes a second, and a saga is written at most twice to the partition of a
+status: 4,000 sagas a second. The number may grow but never shrink: entries stay in their partitions
+and a reader merges all of them. A list over all statuses queries `SHARDS` times five.
 """
 
 
@@ -38,7 +38,7 @@ class Index:
     Attributes:
         name: Its name.
         attribute: Its partition key.
-        includes: What its entries hold besides keys.
+        includes: The attributes that its entries hold besides keys.
     """
 
     name: str
@@ -53,11 +53,11 @@ BY_KEY = Index("listed-by-key", "listed_key", ("saga", "status"))
 INDEXES = (BY_STATUS, BY_OWNER, BY_OWNER_KEY, BY_KEY)
 
 Entry = Item
-"""What an index holds of a saga: `pk`, `started`, its partition key and what the index includes."""
+"""A saga in an index: `pk`, `started`, the partition key and the attributes it includes."""
 
 
 def shard_of(saga_id: str, shards: int) -> int:
-    """Which of so many shards a saga belongs to, for ever."""
+    """The shard of a saga, 0 to `shards` - 1; it never changes."""
     return zlib.crc32(saga_id.encode()) % shards
 
 
@@ -72,17 +72,17 @@ def attributes(saga_id: str, owner: str, business_key: str, status: str) -> dict
 
 
 def in_statuses(statuses: Iterable[str]) -> list[str]:
-    """The partitions of everybody's sagas in some statuses, by `BY_STATUS`."""
+    """The partitions of all owners' sagas with one of these statuses, in `BY_STATUS`."""
     return [f"{status}#{shard}" for status in statuses for shard in range(SHARDS)]
 
 
 def with_owner_key(owner: str, business_key: str) -> list[str]:
-    """The partition of one owner's sagas with a business key, by `BY_OWNER_KEY`."""
+    """The partition of one owner's sagas with a business key, in `BY_OWNER_KEY`."""
     return [_digest(owner, business_key)]
 
 
 def with_key(business_key: str) -> list[str]:
-    """The partitions of everybody's sagas with a business key, by `BY_KEY`."""
+    """The partitions of all owners' sagas with a business key, in `BY_KEY`."""
     return [f"{_digest(business_key)}#{shard}" for shard in range(SHARDS)]
 
 
@@ -96,16 +96,16 @@ def entries(
     newest_first: bool,
     size: int,
 ) -> Iterator[Entry]:
-    """The entries of some partitions of an index as one list, each saga once.
+    """The entries of several partitions of an index, merged by `started`, each saga once.
 
     Args:
         table: The ledger's table.
         index: The index.
-        partitions: Which of its partitions.
-        after: Only those whose `started` comes after this.
-        before: Only those whose `started` comes before this.
-        newest_first: The order; else the oldest come first.
-        size: How many of a partition are read at once.
+        partitions: The values of its partition key.
+        after: Only entries whose `started` is after this.
+        before: Only entries whose `started` is before this.
+        newest_first: Whether the newest come first; else the oldest do.
+        size: How many entries of a partition a query reads at once.
     """
     if after is not None and before is not None and after >= before:
         return
@@ -121,14 +121,14 @@ def entries(
     ]
     last = after
     for entry in heapq.merge(*each, key=lambda one: one["started"], reverse=newest_first):
-        # A saga whose status has just changed may stand in two partitions for a moment.
+        # A saga whose status has just changed may be in two partitions for a moment.
         if entry["started"] not in (last, before):
             last = entry["started"]
             yield entry
 
 
 def _started(after: str | None, before: str | None) -> dict[str, Any]:
-    """What must hold of `started`; of two ends, DynamoDB knows none but a range with both."""
+    """The condition on `started`; a key takes only one, so two bounds are an inclusive BETWEEN."""
     if after is not None and before is not None:
         return {"started": Between(after, before)}
     if before is not None:
@@ -137,5 +137,5 @@ def _started(after: str | None, before: str | None) -> dict[str, Any]:
 
 
 def _digest(*parts: str) -> str:
-    """A partition key of bounded length, of its own for whatever it is made from."""
+    """A partition key of bounded length, unique to the parts that it is made from."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

@@ -1,5 +1,10 @@
 """Sagas as state machines: the compiler, their executions, and the sweeper.
 
-`compiler` makes a machine of a declaration, `executions` starts and looks at runs, `sweeper` brings
-on whatever has come to a halt, by what `markers` it finds.
+- `compiler`: from a declaration to its state machine;
+- `executions`: starts, describes and cancels runs on Step Functions;
+- `markers`: the events of a saga by the services' own rows;
+- `sweeper`: finds sagas that have stalled, and recovers them.
+
+The names of a machine's errors (`Compensated`, `Parked`, `LookupFailed`) are read by other releases
+and by alarms: a new name takes a sweeper that knows the old one too.
 """

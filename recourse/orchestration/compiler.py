@@ -1,6 +1,7 @@
 """The compiler: from a declaration to the Amazon States Language of its orchestration.
 
-What comes out is one state a step, one an undo, and no bookkeeping on the happy path::
+The machine has one state for each step and one for each undo, and no bookkeeping on the happy
+path::
 
     [flight | hotel | car] → payment → capture* → invoice → Succeeded
              ↓ caught          ↓         ↓           ↓
@@ -9,18 +10,18 @@ What comes out is one state a step, one an undo, and no bookkeeping on the happy
        Undone? → Compensated (or Park, where an undo has failed)
 
 - every task catches States.ALL and has its own timeout; the machine has none;
-- a failing step goes to its own undo, for it may have acted, first of all in its group;
-- errors that may pass are waited out, for minutes where there is no way back, and a function that
-  could not be called for half an hour; each kind of error counts its own tries;
-- an undo that fails lets the others run, then the saga is parked: the run ends as `Parked`, and an
-  operator's answer starts a recovery (below);
-- the pivot's failure is settled by claiming its marker: forward if it had acted, else back.
+- a step that failed is undone first, before the others of its group, because it may have acted;
+- transient errors are retried: for minutes after the pivot, and for half an hour if a function
+  could not be invoked; each kind of error has its own count of attempts;
+- if an undo fails, the other undos run, then the saga is parked: the run ends as `Parked`, and an
+  operator's decision starts a recovery (below);
+- a pivot that failed is settled by claiming its marker: forward if it had acted, else back.
 
-A recovery is the same machine run again with `recover` in its input: what comes before the pivot
-only looks up what it had done, the pivot is settled, and the run goes forward or undoes. It needs
-no second machine, because the barrier makes every repetition harmless. A recovery that cannot look
-something up must not undo anything, for the pivot may have acted: it ends as `Blind`, and another
-one follows when the sweeper next goes round.
+A recovery is the same machine run again with `recover` in its input: the steps before the pivot
+only look up what they had done, the pivot is settled, and the run goes forward or undoes. No second
+machine is needed, because the barrier makes every repetition harmless. A recovery in which a
+look-up failed must not undo anything, because the pivot may have acted: it ends as `LookupFailed`,
+and the sweeper starts another one in its next round.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ from recourse.run.failures import THROTTLES, TRANSIENT
 
 COMPENSATED = "Compensated"
 PARKED = "Parked"
-BLIND = "Blind"
+LOOKUP_FAILED = "LookupFailed"
 ENDS = (COMPENSATED, PARKED)
-"""The errors with which a run ends for good; any other end needs a recovery."""
+"""The errors with which a run has ended as designed; any other error needs a recovery."""
 
 _ALL = ["States.ALL"]
 
@@ -47,7 +48,7 @@ def compile_saga(saga: Saga, timescale: float = 1.0) -> dict[str, Any]:
 
     Args:
         saga: The declaration.
-        timescale: What multiplies time-outs and back-offs. Seconds are whole, and at least 1.
+        timescale: Multiplies time-outs and back-offs, which are rounded up to whole seconds.
 
     Returns:
         A state machine definition whose tasks name functions as `${FlightsHold}`, to be substituted
@@ -76,7 +77,7 @@ class _Compiler:
         followers = ["Undone?", *(_undo_name(step) for step in compensable)]
         for step, follower in [*zip(compensable, followers, strict=False)][::-1]:
             self._undo(step, follower)
-        self._ends(can_be_blind=bool(compensable))
+        self._ends(looks_up=bool(compensable))
         return {
             "Comment": f"{saga.name}: compiled from its declaration, not edited by hand",
             "StartAt": names[0],
@@ -103,16 +104,16 @@ class _Compiler:
         }
 
     def _result(self, step: Step) -> str:
-        """Where the result of a step is; those of a group are together."""
+        """The path of a step's result; those of a group are under one key."""
         rank = self._saga.rank(step.name)
         if len(self._saga.groups[rank]) == 1:
             return f"$.results.{step.name}"
         return f"$.results.{_together_name(rank)}.{step.name}"
 
     def _branch(self, step: Step) -> dict[str, Any]:
-        """A step of a group: it hands on its own result alone, for the group holds one of each.
+        """A step of a group: the branch's output is the step's own result alone.
 
-        Its failure leaves the branch under the step's name.
+        Its failure leaves the branch as an error of the step's name, by which `_caught` knows it.
         """
         failed = f"{step.name}.failed"
         return {
@@ -140,14 +141,14 @@ class _Compiler:
         return "Park"
 
     def _caught(self, step: Step) -> str:
-        """A choice: from a step that failed to its undo; from one not looked up, to the end.
+        """A choice: from a step that failed to its undo; from a failed look-up to the end.
 
-        Of a group the step that failed is undone first, and then all of it in reverse order: an
-        undo that is asked for again answers as before. If it fails at first, what counts is how it
-        ends the second time.
+        In a group, the step that failed is undone first, then the whole group in reverse order: an
+        undo that is repeated answers as before. If the first try of that undo fails, the outcome of
+        the second one counts.
         """
         name = f"{step.name}.caught"
-        recovering = {"Variable": "$.saga.recover", "NumericGreaterThan": 0, "Next": BLIND}
+        recovering = {"Variable": "$.saga.recover", "NumericGreaterThan": 0, "Next": LOOKUP_FAILED}
         rank = self._saga.rank(step.name)
         choices = [recovering]
         for member in self._saga.groups[rank][:-1]:
@@ -230,14 +231,14 @@ class _Compiler:
         others: Retry | None,
         extra: dict[str, Any],
     ) -> dict[str, Any]:
-        """A task, with a retrier for each kind of error, for each counts its own tries.
+        """A task, with one retrier for each kind of error, because each has its own count.
 
         Args:
             step: The step.
-            phase: What is asked of it.
-            passing: How it is tried again after an error that may pass.
-            others: How after any other; not at all where it is absent.
-            extra: What else it is passed.
+            phase: `action`, `undo` or `settle`.
+            passing: How it is retried after a transient error.
+            others: How it is retried after any other error; None for not at all.
+            extra: Further parameters.
         """
         return {
             "Type": "Task",
@@ -262,7 +263,7 @@ class _Compiler:
             ],
         }
 
-    def _ends(self, *, can_be_blind: bool) -> None:
+    def _ends(self, *, looks_up: bool) -> None:
         self._states |= {
             "Undone?": {
                 "Type": "Choice",
@@ -294,10 +295,10 @@ class _Compiler:
                 "Cause": "a step needs an operator: see the ledger",
             },
         }
-        if can_be_blind:
-            self._states[BLIND] = {
+        if looks_up:
+            self._states[LOOKUP_FAILED] = {
                 "Type": "Fail",
-                "Error": BLIND,
+                "Error": LOOKUP_FAILED,
                 "Cause": "the recovery could not look up what had been done; another one follows",
             }
 
@@ -325,7 +326,7 @@ def _group_name(group: tuple[Step, ...]) -> str:
 
 
 def _together_name(rank: int) -> str:
-    """What the results of a group, and what is caught of it, are filed under."""
+    """The key of a group's results, and of what is caught of it."""
     return f"_together_{rank}"
 
 

@@ -1,4 +1,4 @@
-"""Runs of sagas on Step Functions: start, look at, recover; and the claim on a pivot."""
+"""Runs of sagas on Step Functions: start, describe, recover; and the claim on a pivot."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from recourse.declare.limits import cut
 from recourse.declare.saga import Saga
 from recourse.errors import StepCancelledError, TransientError
-from recourse.ledger.ledger import Record
+from recourse.ledger.record import Record
 from recourse.orchestration.compiler import ENDS
 from recourse.store.aws import is_passing
 
@@ -25,17 +25,17 @@ State = Literal[
     "ABSENT", "RUNNING", "SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED", "PENDING_REDRIVE"
 ]
 
-HISTORY = 100
-"""How many of its last events say what a run had caught: a group has some for each of its steps."""
+HISTORY_EVENTS = 100
+"""How many of a run's last events are searched for its failure; a group has several a step."""
 
 
 def run_name(saga_id: str, run: int) -> str:
-    """The execution's name: the saga id, and for a recovery its number."""
+    """The name of an execution: the saga id; `<saga id>-r<number>` for a recovery."""
     return f"{saga_id}-r{run}" if run else saga_id
 
 
 def parse_name(name: str) -> tuple[str, int]:
-    """The saga id and the run that an execution's name stands for; one of others is no saga's."""
+    """The saga id and the run of an execution's name; a foreign name gives an unknown saga id."""
     saga_id, _, run = name.partition("-r")
     return saga_id, int(run) if run.isdecimal() else 0
 
@@ -45,7 +45,7 @@ class Run:
     """A run as Step Functions describes it.
 
     Attributes:
-        state: Its state; ABSENT where there is none of that name.
+        state: Its state; ABSENT if there is no execution of that name.
         error: The error with which it failed.
         ended_at: When it ended.
     """
@@ -56,7 +56,7 @@ class Run:
 
     @property
     def ended_well(self) -> bool:
-        """Whether it has come to an end of its own, which needs no recovery."""
+        """Whether it has ended as designed, so that it needs no recovery."""
         return self.state == "SUCCEEDED" or (self.state == "FAILED" and self.error in ENDS)
 
     def __str__(self) -> str:
@@ -65,14 +65,20 @@ class Run:
 
 @dataclass(frozen=True)
 class Runs:
-    """Runs of every saga.
+    """Runs of all sagas.
+
+    ::
+
+        runs.start(record)                # run 0, or the recovery that the record is at
+        runs.describe(record).state       # "RUNNING"
+        runs.cancel(record)               # True: the pivot will never act
 
     Attributes:
         sfn: A Step Functions client.
         functions: A Lambda client.
         sagas: Every declaration, by name.
-        machines: The ARN of each one's state machine, or of its alias.
-        pivots: The function that serves each one's pivot.
+        machines: The ARN of each saga's state machine, or of its alias, by name.
+        pivots: The function of each saga's pivot, by name.
     """
 
     sfn: SFNClient
@@ -82,13 +88,13 @@ class Runs:
     pivots: Mapping[str, str]
 
     def start(self, record: Record) -> None:
-        """Start the run that the record is at; one that is started already is left alone.
+        """Start the run that the record is at; if it was started before, nothing happens.
 
-        The first run of a choreography has no execution: its `started` event begins it. A recovery
-        first settles the pivot: only where that had acted does it look up results, and carry them.
+        The first run of a choreography has no execution: its `started` event begins it. Before a
+        recovery the pivot is settled: only if it had acted do the steps look up and carry results.
 
         Raises:
-            TransientError: Step Functions did not take it, or the pivot could not be settled.
+            TransientError: Step Functions did not accept it, or the pivot could not be settled.
         """
         if record.is_choreographed:
             return
@@ -116,24 +122,24 @@ class Runs:
         return Run(found["status"], found.get("error"), found.get("stopDate"))
 
     def failure(self, record: Record) -> dict[str, Any]:
-        """What the run that the record is at had caught when it was cut off, by step or group.
+        """The failure that a run had caught when it was interrupted, by step or group.
 
-        The undo of a step tells why the step failed. A run that ends between the two has said it
-        nowhere else than in the input of the state that it was at. Where that is not to be had, the
-        saga is undone all the same, and its reason is the claim on its pivot.
+        It is the undo of a step that publishes why the step failed. If the run ended between the
+        two, the failure is only in the input of the state that it was at. If that cannot be read
+        either, the saga is undone all the same, with the claim on its pivot as the reason.
 
         Raises:
-            TransientError: Step Functions was too busy to say.
+            TransientError: Step Functions throttled the request.
         """
         try:
             history = self.sfn.get_execution_history(
-                executionArn=self._execution(record), reverseOrder=True, maxResults=HISTORY
+                executionArn=self._execution(record), reverseOrder=True, maxResults=HISTORY_EVENTS
             )
         except BotoCoreError as problem:
-            raise TransientError(f"the run was not shown: {problem}") from problem
+            raise TransientError(f"the run could not be read: {problem}") from problem
         except ClientError as problem:
             if is_passing(problem):
-                raise TransientError(f"the run was not shown: {problem}") from problem
+                raise TransientError(f"the run could not be read: {problem}") from problem
             return {}
         for event in history["events"]:
             entered = event.get("stateEnteredEventDetails", {})
@@ -141,7 +147,7 @@ class Runs:
                 failure = json.loads(entered["input"])["failure"]
             except (KeyError, ValueError, TypeError):
                 continue
-            # Within a branch of a group the failure is its one step's.
+            # Within a branch of a group, `failure` is the error itself, of the branch's one step.
             name = entered["name"].removesuffix(".failed")
             return {name: failure} if "Error" in failure else dict(failure)
         return {}
@@ -157,14 +163,14 @@ class Runs:
 
         Args:
             record: The saga.
-            undo_by_events: Have the steps before it hear of it as in a choreography, and undo what
-                they did, for there is no run that would ask them to.
+            undo_by_events: Publish the claim to the steps before the pivot, as in a choreography,
+                so that they undo what they did: there is no run that would call them.
 
         Returns:
-            True where the pivot now never acts; False where it has acted.
+            True if the pivot will never act; False if it has acted.
 
         Raises:
-            TransientError: The pivot's function could not say.
+            TransientError: The pivot's function could not be called, or failed.
         """
         saga = self.sagas[record.saga]
         pivot, given = saga.pivot, record.input(saga)
@@ -179,15 +185,19 @@ class Runs:
         }
         if record.is_choreographed or undo_by_events:
             task["carried"] = given
-        said, failed = self._ask(task)
+        answer, failed = self._invoke_pivot(task)
         if failed:
-            raise TransientError(f"the pivot could not be claimed: {cut(str(said))}")
-        return bool(said["cancelled"])
+            raise TransientError(f"the pivot could not be claimed: {cut(str(answer))}")
+        return bool(answer["cancelled"])
 
     def _settle(self, saga: Saga, given: Mapping[str, Any]) -> bool:
-        """Whether the pivot had acted; if not, it never will."""
+        """Whether the pivot had acted; if not, it never will.
+
+        Raises:
+            TransientError: The pivot's function could not be called, or failed.
+        """
         pivot = saga.pivot
-        said, failed = self._ask(
+        answer, failed = self._invoke_pivot(
             {
                 "saga": given["saga"],
                 "step": pivot.name,
@@ -199,12 +209,12 @@ class Runs:
                 "timeout": pivot.timeout,
             }
         )
-        if failed and said.get("errorType") != StepCancelledError.__name__:
-            raise TransientError(f"the pivot could not be settled: {cut(str(said))}")
+        if failed and answer.get("errorType") != StepCancelledError.__name__:
+            raise TransientError(f"the pivot could not be settled: {cut(str(answer))}")
         return not failed
 
-    def _ask(self, task: Mapping[str, Any]) -> tuple[Any, bool]:
-        """What the pivot's function answers to a task, and whether that is an error.
+    def _invoke_pivot(self, task: Mapping[str, Any]) -> tuple[Any, bool]:
+        """The answer of the pivot's function to a task, and whether it is an error.
 
         Raises:
             TransientError: It could not be called.
@@ -214,5 +224,5 @@ class Runs:
                 FunctionName=self.pivots[task["saga"]["name"]], Payload=json.dumps(task)
             )
         except (ClientError, BotoCoreError) as problem:
-            raise TransientError(f"the pivot could not be claimed: {problem}") from problem
+            raise TransientError(f"the pivot could not be called: {problem}") from problem
         return json.loads(answer["Payload"].read()), "FunctionError" in answer

@@ -1,8 +1,8 @@
-"""What the services' own rows say of a saga: the events that its markers stand for.
+"""The events of a saga by the services' own rows: its markers and outbox.
 
-A marker and the outbox row that tells of it are one transaction, so where a marker is, its event
-has been told, even if it never came to where it was to go. The event is taken from the outbox as it
-was told; where that row has expired, it is made from the marker.
+A marker and the outbox row of its event are written in one transaction, so for every marker there
+was an event, even if it was lost on its way. The event is read from the outbox as it was published;
+if that row has expired, it is made again from the marker.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from recourse.declare.step import Item
 from recourse.errors import StepCancelledError
 from recourse.events import Event
 from recourse.events.event import StepKind
-from recourse.ledger.ledger import Record
+from recourse.ledger.record import Record
 from recourse.run.barrier import marker_key
 from recourse.store.table import Table
 
@@ -30,12 +30,12 @@ DONE = ("done", "skipped")
 
 @dataclass(frozen=True)
 class Markers:
-    """The markers of every saga, and what was told of them.
+    """The markers of all sagas, and their outbox rows.
 
     Attributes:
         dynamodb: A DynamoDB client.
-        ledger: The ledger's table: where a start, and what a run of the machine parks, is told.
-        tables: The table of each service, by its name.
+        ledger: The ledger's table, whose outbox has starts and what a run of the machine parks.
+        tables: The table of each service, by name.
         sagas: Every declaration, by name.
     """
 
@@ -45,10 +45,10 @@ class Markers:
     sagas: Mapping[str, Saga]
 
     def read(self, record: Record) -> Found:
-        """All that there is of a saga now, read consistently.
+        """The markers and outbox rows of a saga, read consistently.
 
         Raises:
-            ContentionError: A table was throttled for longer than this waits.
+            ContentionError: A table was throttled for too long.
         """
         saga = self.sagas[record.saga]
         plays = [step for step in saga.all if not saga.left_out(step, record.request)]
@@ -68,7 +68,7 @@ class Markers:
 
 @dataclass(frozen=True)
 class Found:
-    """What the services' rows say of a saga.
+    """The markers and outbox rows of a saga.
 
     Attributes:
         saga: The declaration.
@@ -83,12 +83,12 @@ class Found:
     rows: Mapping[str, Item]
 
     def outcome(self, step: Step, side: str) -> str | None:
-        """What a marker says; None where there is none."""
+        """The outcome of a step's action or undo by its marker; None if there is no marker."""
         marker = self._marker(step, side)
         return marker["outcome"] if marker else None
 
     def events(self) -> list[Event]:
-        """Every event that these rows stand for, as it was told where that is still there."""
+        """Every event of these rows: as it was published, or else made from its marker."""
         found = {
             event.id: event
             for key, row in self.rows.items()
@@ -100,7 +100,7 @@ class Found:
         return list(found.values())
 
     def _made(self, step: Step, known: Mapping[str, Event]) -> Iterator[Event]:
-        """What a step's markers stand for, made from them."""
+        """The events of a step, made from its markers."""
         action, undo = self._marker(step, "action"), self._marker(step, "undo")
         follows = []
         if action and action["outcome"] in DONE:
@@ -108,7 +108,7 @@ class Found:
             yield self._event(step, "done", action, result=action["result"], outcome=skipped)
             follows.append("done")
         elif action and "error" in action:
-            # A claim on the pivot that nothing of its own had failed before.
+            # A claim on the pivot by a cancellation or a recovery, before it had failed by itself.
             claimed = action["error"]["type"] == StepCancelledError.__name__
             yield self._event(step, "failed", action, error=action["error"], claimed=claimed)
         if f"{self.record.saga_id}.{step.name}.failed" in known or (action and "error" in action):
@@ -134,7 +134,7 @@ class Found:
 
 
 def _outbox_keys(record: Record, step: Step) -> Iterator[str]:
-    """Where it is told of a step."""
+    """The keys of all outbox rows that a step may have."""
     run = f"r{record.run}"
     for what in ("done", "failed", "undone", f"failed.{run}", f"undo_failed.{run}"):
         yield f"outbox#{record.saga_id}.{step.name}.{what}"

@@ -1,22 +1,22 @@
-"""The sweeper: finds every saga that nobody is looking after, and sees it to its end.
+"""The sweeper: finds every saga that has stalled, and brings it to its end.
 
-- a start that was recorded and never run is run; what Step Functions never takes ends at its
-  deadline, its pivot claimed and its steps told so by events;
-- a run that ended in no end of its own (aborted, timed out, States.Runtime, its data too large) is
-  followed by a recovery, which settles the pivot and goes forward or undoes; further ones follow
-  with growing delays, and in the end the saga is parked, with the reason;
+- a start that was recorded but has no run is run; if Step Functions does not accept it until the
+  saga's deadline, the pivot is claimed and the steps undo what they did, by events alone;
+- a run that did not end as designed (aborted, timed out, States.Runtime, too much data) is followed
+  by a recovery, which settles the pivot and goes forward or undoes; further recoveries follow with
+  growing delays, and after the last one the saga is parked, with the reason;
 - a saga past its deadline is cancelled, if its pivot has not acted;
-- where a run has ended and the ledger has not heard of it, an event was lost: it is told again,
-  from the services' own markers; what that does not mend raises an alarm that names the saga;
-- a choreography that is silent has its events told again, which moves it on where one was lost;
-  one that has been silent for as long as its deadline is followed by a recovery: a run of the state
-  machine, which needs no message;
-- what operators' queues hold of sagas at rest is taken out.
+- if a run has ended but the saga has not, by the ledger, an event was lost: it is published again,
+  from the services' own markers; if that does not help, an alarm names the saga;
+- the events of a choreography that has been silent are published again, which moves it on if one
+  was lost; after a silence as long as its deadline it is recovered by a run of the state machine,
+  which needs no message;
+- messages about sagas at rest are removed from the operators' queues.
 
-One sweeper goes round at a time, by a lease. It begins with the oldest saga, passes over what waits
-for an operator, and where its time ends before its round it goes on from there the next time. It
-only looks at what Step Functions, the ledger and the barrier say, and everything it does is
-harmless when it is done twice.
+One sweeper runs at a time, by a lease. A round begins with the oldest saga, passes over those that
+wait for an operator, and has a time limit; the next round continues where it stopped. The sweeper
+decides by what Step Functions, the ledger and the markers say, and everything it does is harmless
+if it is done twice.
 """
 
 from __future__ import annotations
@@ -38,54 +38,62 @@ from recourse.errors import RecourseError, TransientError, UnreadableError
 from recourse.events import Event, error, moment
 from recourse.events.event import StuckKind
 from recourse.ledger.history import AT_REST
-from recourse.ledger.ledger import Ledger, Record
-from recourse.orchestration.compiler import BLIND, PARKED
+from recourse.ledger.ledger import Ledger
+from recourse.ledger.record import Record
+from recourse.orchestration.compiler import LOOKUP_FAILED, PARKED
 from recourse.orchestration.executions import Run, Runs, parse_name
 from recourse.orchestration.markers import DONE, Markers
 from recourse.queues.deadletters import RestingQueue
 from recourse.store.lease import Lease
 
-GRACE = timedelta(seconds=60)
-"""How old a start is before the sweeper looks at it, and how long a recovery has before the next
-one follows, which doubles from one to the next; times the timescale."""
+GRACE_PERIOD = timedelta(seconds=60)
+"""The minimum age of a saga that the sweeper looks at, and the time that the first recovery has
+before the next one, which doubles with each; times the timescale."""
 LONGEST_DELAY = timedelta(hours=1)
-"""How long it is at the most until the next recovery follows; times the timescale."""
-RECOVERIES = 8
-"""How many recoveries follow each other before the saga is parked: more than two hours."""
-HEALING = timedelta(minutes=3)
-"""How long the ledger may take to hear of what has happened; times the timescale."""
-ALARMING = timedelta(days=1)
-"""How long it is from one alarm about a saga to the next."""
-ROUND = 45.0
-"""Seconds for which a round goes on; the next one is due within a minute."""
-LEASE = 180.0
-"""Seconds for which the lease lasts: longer than anything that is done for one saga."""
-PACE = 0.1
-"""Seconds between two DescribeExecutions: Step Functions gives an account some ten a second."""
+"""The maximum time until the next recovery; times the timescale."""
+MAX_RECOVERIES = 8
+"""How many recoveries in a row are tried before the saga is parked: more than two hours."""
+HEALING_DELAY = timedelta(minutes=3)
+"""How long an event may take to reach the ledger; times the timescale."""
+ALARM_INTERVAL = timedelta(days=1)
+"""The time between two alarms about a saga."""
+ROUND_TIME_LIMIT = 45.0
+"""Seconds that a round may take; the next one is due within a minute."""
+LEASE_DURATION = 180.0
+"""Seconds that the lease lasts: longer than the work on any one saga, after which it is renewed."""
+DESCRIBE_INTERVAL = 0.1
+"""Seconds between two DescribeExecutions: Step Functions allows an account some ten a second."""
+LOOKUP_FAILURES = (LOOKUP_FAILED, "Blind")
+"""The errors of a recovery in which a look-up failed; a run of a machine that was deployed before
+`LookupFailed` had this name ends as `Blind`."""
 
-
-Stuck = tuple[str, StuckKind]
-"""A step, and what has failed of it."""
+StuckSide = tuple[str, StuckKind]
+"""A step's name, and whether its action or its undo is stuck."""
 
 
 class RecoveryFailedError(RecourseError):
-    """Recoveries of a saga came to no end, as often as the sweeper tries."""
+    """`MAX_RECOVERIES` recoveries in a row did not bring the saga to its end."""
 
 
 @dataclass(kw_only=True)
 class Sweeper:
     """The sweeper.
 
+    ::
+
+        sweeper.sweep()                                        # on a schedule
+        sweeper.handle_run_end(name, "FAILED", "States.Runtime")  # as EventBridge reports it
+
     Attributes:
         ledger: The ledger.
-        runs: Runs of every saga.
-        markers: The markers of every saga.
-        lease: Held by whoever goes round.
-        alarm: Tells whoever is on call of a saga, by its id, and what is wrong with it.
+        runs: Runs of all sagas.
+        markers: The markers of all sagas.
+        lease: Held by the sweeper that is running a round.
+        alarm: Alerts the people on call; called with a saga's id and what is wrong with it.
         queues: The operators' queues.
-        timescale: What multiplies the grace, the deadlines and the delays.
-        clock: Seconds of the epoch.
-        sleep: How to wait.
+        timescale: Multiplies the grace period, the deadlines and the delays.
+        clock: Returns seconds since the epoch.
+        sleep: Waits for some seconds.
     """
 
     ledger: Ledger
@@ -99,23 +107,23 @@ class Sweeper:
     sleep: Callable[[float], None] = time.sleep
     _next_look: float = field(default=0, init=False)
 
-    def after(self, execution: str, state: Any, error: str | None) -> dict[str, str]:
-        """Look after the saga of a run that has ended.
+    def handle_run_end(self, execution: str, state: Any, error: str | None) -> dict[str, str]:
+        """Recover the saga of a run that has ended, if it needs it.
 
-        Step Functions is not asked, for a thousand may end at once. What was not told of the run is
-        left to the next round, and so is what a blind recovery could not look up: it may take a
-        while to come back.
+        Step Functions is not called, because a thousand runs may end at once. A run whose error is
+        not known is left to the next round, and so is a recovery in which a look-up failed: what it
+        could not reach may take a while to return.
 
         Args:
             execution: The execution's name.
-            state: How it ended.
+            state: Its state, as Step Functions reports it.
             error: The error with which it failed.
 
         Returns:
-            What was done, by saga id; empty where nothing was.
+            What was done, by saga id; empty if nothing was.
         """
         run = Run(state, error)
-        if run.ended_well or error == BLIND or (state == "FAILED" and not error):
+        if run.ended_well or error in LOOKUP_FAILURES or (state == "FAILED" and not error):
             return {}
         saga_id, number = parse_name(execution)
         record = self.ledger.get(saga_id)
@@ -124,53 +132,56 @@ class Sweeper:
         return self._recover(record, run)
 
     def sweep(self) -> dict[str, str]:
-        """Look after every unfinished saga, the oldest first, for as long as a round goes on.
+        """Check every unfinished saga, the oldest first, until the round's time is up.
 
         Returns:
-            What was done, by saga id; empty where another sweeper is at it.
+            What was done, by saga id; empty if another sweeper holds the lease.
 
         Raises:
-            ExceptionGroup: Some could not be looked after; all the others were.
+            ExceptionGroup: Some sagas could not be checked; all the others were.
         """
         if not self.lease.take():
             return {}
         done: dict[str, str] = {}
         problems: list[Exception] = []
         try:
-            until = self.clock() + ROUND
-            self._clear(problems)
-            before = self._from_now(-GRACE * self.timescale)
-            for found in self.ledger.unfinished(before, self.lease.position):
+            until = self.clock() + ROUND_TIME_LIMIT
+            self._clear_queues(problems)
+            before = self._from_now(-GRACE_PERIOD * self.timescale)
+            for found in self.ledger.queries.unfinished(before, self.lease.position):
+                # Without the lease another sweeper may be at this very saga.
                 if self.clock() > until or not self.lease.renew():
                     break
                 try:
-                    done |= self._look_at(found.saga_id)
+                    done |= self._check(found.saga_id)
                 except Exception as problem:
                     problem.add_note(f"saga {found.saga_id}")
                     problems.append(problem)
+                # Also after a failure: one bad saga must not hold up those behind it.
                 self.lease.position = found.place
             else:
+                # The round is complete: the next one begins with the oldest saga.
                 self.lease.position = None
         finally:
             self.lease.release()
         if problems:
-            raise ExceptionGroup("sagas that could not be looked after", problems)
+            raise ExceptionGroup("sagas that could not be checked", problems)
         return done
 
-    def _look_at(self, saga_id: str) -> dict[str, str]:
+    def _check(self, saga_id: str) -> dict[str, str]:
         record = self.ledger.get(saga_id)
         if record is None or not self._is_due(record):
             return {}
         return self._look_after(record)
 
     def _is_due(self, record: Record) -> bool:
-        """Whether a saga is the sweeper's now: not at rest, not an operator's, and not put off."""
+        """Whether the sweeper may act on a saga: not at rest, not parked, and not put off."""
         put_off = record.not_before is not None and self._now < _moment(record.not_before)
         return record.status not in AT_REST and not put_off and not self.ledger.is_parked(record)
 
     def _look_after(self, record: Record) -> dict[str, str]:
         if record.is_choreographed:
-            return self._past_deadline(record) or self._silent(record)
+            return self._past_deadline(record) or self._move_on_silent(record)
         try:
             run = self._describe(record)
         except (ClientError, BotoCoreError) as problem:
@@ -180,15 +191,15 @@ class Sweeper:
         if run.state == "RUNNING":
             return self._past_deadline(record)
         if run.ended_well:
-            return self._heard(record, run)
+            return self._reconcile(record, run)
         return self._recover(record, run)
 
     def _describe(self, record: Record) -> Run:
-        """The run that a record is at, no more of them in a second than Step Functions gives."""
+        """The run that a record is at, at the rate that Step Functions allows."""
         wait = self._next_look - self.clock()
         if wait > 0:
             self.sleep(wait)
-        self._next_look = self.clock() + PACE
+        self._next_look = self.clock() + DESCRIBE_INTERVAL
         return self.runs.describe(record)
 
     # Starts and deadlines.
@@ -199,21 +210,21 @@ class Sweeper:
         except TransientError as problem:
             if not record.run:
                 return self._end_without_run(record, problem)
-            # Of a recovery that does not even begin others follow, and they have an end.
+            # A recovery that cannot be started is followed by others, as many as `_recover` allows.
             with suppress(TransientError):
                 if ended := self._past_deadline(record, undo_by_events=True):
                     return ended
             return self._recover(record, f"before it began: {problem}")
-        return {record.saga_id: f"started run {record.run}, which was recorded and not run"}
+        return {record.saga_id: f"started run {record.run}, which was recorded but not started"}
 
     def _end_without_run(self, record: Record, problem: Exception) -> dict[str, str]:
-        """End a saga past its deadline whose run Step Functions does not take, or does not show.
+        """Cancel a saga past its deadline whose run cannot be started, or described.
 
-        Its steps hear of the claim on the pivot as in a choreography, and undo what they did, if
-        they did anything: none of that needs Step Functions.
+        Its steps receive the claim on the pivot as in a choreography, and undo what they did, if
+        anything: that does not need Step Functions.
 
         Raises:
-            Exception: The problem, where the deadline has not come or the pivot has acted.
+            Exception: The problem, if the deadline has not passed or the pivot has acted.
         """
         ended = self._past_deadline(record, undo_by_events=True)
         if not ended:
@@ -230,17 +241,19 @@ class Sweeper:
         if not self.runs.cancel(record, undo_by_events=undo_by_events):
             return {}
         if record.is_choreographed or undo_by_events:
-            # The claim moves it by its event alone, and may be an older one whose event was lost.
-            self._tell(record, [])
+            # Only the claim's event moves the saga, and an older claim's may have been lost.
+            self._republish_lost(record, [])
         return {record.saga_id: "cancelled, past its deadline"}
 
     # Recoveries.
 
     def _recover(self, record: Record, ended: Run | str) -> dict[str, str]:
-        """Open a recovery, and start it; or park the saga, where there have been enough."""
-        if record.recoveries >= RECOVERIES:
-            return self._park(record, f"{RECOVERIES} recoveries came to no end: the last {ended}")
-        delay = min(GRACE * 2**record.recoveries, LONGEST_DELAY) * self.timescale
+        """Open a recovery and start it; or park the saga, after `MAX_RECOVERIES` of them."""
+        if record.recoveries >= MAX_RECOVERIES:
+            return self._park(
+                record, f"{MAX_RECOVERIES} recoveries did not end the saga: the last {ended}"
+            )
+        delay = min(GRACE_PERIOD * 2**record.recoveries, LONGEST_DELAY) * self.timescale
         opened = self.ledger.recover(
             record.saga_id,
             record.run,
@@ -255,23 +268,23 @@ class Sweeper:
         return {record.saga_id: opening}
 
     def _park(self, record: Record, why: str) -> dict[str, str]:
-        """Park a saga for an operator, where it can go neither forward nor back by itself.
+        """Park a saga for an operator, because it can go neither forward nor back by itself.
 
-        What is stuck is what there is to do next: forward the steps that come first after the
-        pivot, back every undo that has not been, the pivot itself where its function cannot say.
+        The steps that come next are stuck: forward, the first group after the pivot that has not
+        acted; back, every undo that is missing; or the pivot, if its function cannot be called.
         """
         try:
             cancelled = self.runs.cancel(record)
         except TransientError:
-            stuck: list[Stuck] = [(self._saga(record).pivot.name, "failed")]
+            stuck: list[StuckSide] = [(self._saga(record).pivot.name, "failed")]
         else:
             stuck = self._not_undone(record) if cancelled else self._next_forward(record)
-        parked = [self._stuck(record, step, kind, why) for step, kind in stuck]
-        if self._is_due(self._tell(record, parked)):
+        parked = [self._parked_event(record, step, kind, why) for step, kind in stuck]
+        if self._is_due(self._republish_lost(record, parked)):
             self._raise_alarm(record, f"{why}, and it could not be parked")
         return {record.saga_id: f"parked: {why}"}
 
-    def _not_undone(self, record: Record) -> list[Stuck]:
+    def _not_undone(self, record: Record) -> list[StuckSide]:
         saga, found = self._saga(record), self.markers.read(record)
         return [
             (step.name, "undo_failed")
@@ -279,14 +292,14 @@ class Sweeper:
             if saga.role(step.name) == "compensable" and found.outcome(step, "undo") is None
         ]
 
-    def _next_forward(self, record: Record) -> list[Stuck]:
+    def _next_forward(self, record: Record) -> list[StuckSide]:
         saga, found = self._saga(record), self.markers.read(record)
         left = [step for step in found.plays if found.outcome(step, "action") not in DONE]
         first = min((saga.rank(step.name) for step in left), default=None)
         return [(step.name, "failed") for step in left if saga.rank(step.name) == first]
 
-    def _stuck(self, record: Record, step: str, kind: StuckKind, why: str) -> Event:
-        """That a step waits for an operator, as its own parking would tell it."""
+    def _parked_event(self, record: Record, step: str, kind: StuckKind, why: str) -> Event:
+        """The event that a step waits for an operator, as the step's own parking would make it."""
         return Event.parked(
             record.saga_id,
             record.saga,
@@ -298,51 +311,52 @@ class Sweeper:
             claimed=True,
         )
 
-    # Healing.
+    # Lost events.
 
-    def _heard(self, record: Record, run: Run) -> dict[str, str]:
-        """See to it that the ledger hears of a run that has come to its end."""
-        if run.ended_at is not None and self._now - run.ended_at < HEALING * self.timescale:
+    def _reconcile(self, record: Record, run: Run) -> dict[str, str]:
+        """Publish again what the ledger lacks of a run that has ended as designed."""
+        if run.ended_at is not None and self._now - run.ended_at < HEALING_DELAY * self.timescale:
             return {}
-        healed = self._tell(record, [])
+        healed = self._republish_lost(record, [])
         if not self._is_due(healed):
-            return {record.saga_id: "told again what the ledger had not heard"}
+            return {record.saga_id: "published again what the ledger lacked"}
         if run.error == PARKED:
-            # What it parked has been done since, or nobody can say any more what that was.
+            # What it parked has succeeded since, or the event that said what it was has expired.
             return self._recover(healed, run)
-        why = f"run {record.run} ended {run}, and what its markers say is no such end"
+        why = f"run {record.run} ended {run}, and its markers do not agree"
         self._raise_alarm(record, why)
         return {record.saga_id: f"not healed: {why}"}
 
     def _raise_alarm(self, record: Record, why: str) -> None:
         self.alarm(record.saga_id, why)
-        self.ledger.put_off(record.saga_id, not_before=self._from_now(ALARMING))
+        self.ledger.put_off(record.saga_id, not_before=self._from_now(ALARM_INTERVAL))
 
-    def _silent(self, record: Record) -> dict[str, str]:
-        """Move on a choreography that nothing has been heard of, and no operator is asked about."""
-        heard = max(event.time for event in [*record.entered, *record.waiting])
-        silence = self._now - _moment(heard)
+    def _move_on_silent(self, record: Record) -> dict[str, str]:
+        """Move on a choreography without new events that does not wait for an operator."""
+        last_event_at = max(event.time for event in [*record.entered, *record.waiting])
+        silence = self._now - _moment(last_event_at)
+        silent = f"silent since {last_event_at}"
         if silence >= timedelta(seconds=self._saga(record).deadline * self.timescale):
-            if not self._is_due(healed := self._tell(record, [])):
-                return {record.saga_id: f"silent since {heard}: told again what was lost"}
-            return self._recover(healed, f"in silence since {heard}")
-        if silence >= HEALING * self.timescale and (record.retold_at or "") < heard:
-            # Also what the ledger has heard: it is a step that has not.
-            self.ledger.tell_again(record.saga_id, self.markers.read(record).events())
-            return {record.saga_id: f"silent since {heard}: told its events again"}
+            if not self._is_due(healed := self._republish_lost(record, [])):
+                return {record.saga_id: f"{silent}: published again what was lost"}
+            return self._recover(healed, f"in silence since {last_event_at}")
+        if silence >= HEALING_DELAY * self.timescale and (record.retold_at or "") < last_event_at:
+            # Also events that the ledger has: it may be a step that missed one.
+            self.ledger.republish(record.saga_id, self.markers.read(record).events())
+            return {record.saga_id: f"{silent}: published its events again"}
         return {}
 
-    def _tell(self, record: Record, events: Sequence[Event]) -> Record:
-        """Tell of what the ledger does not know, by the markers, and these events besides."""
+    def _republish_lost(self, record: Record, events: Sequence[Event]) -> Record:
+        """Publish again the events that the ledger lacks, by the markers, and these events too."""
         known = {event.id for event in record.entered}
         every = [*self.markers.read(record).events(), *events]
         lost = [event for event in every if event.id not in known]
-        return self.ledger.tell_again(record.saga_id, lost) if lost else record
+        return self.ledger.republish(record.saga_id, lost) if lost else record
 
     # Operators' queues.
 
-    def _clear(self, problems: list[Exception]) -> None:
-        """Take out of the operators' queues what is about sagas at rest."""
+    def _clear_queues(self, problems: list[Exception]) -> None:
+        """Remove messages about sagas at rest from the operators' queues."""
 
         @cache
         def is_at_rest(saga_id: str) -> bool:
@@ -375,7 +389,7 @@ def _moment(text: str) -> datetime:
 
 
 def _about(message: str, sagas: Mapping[str, Saga]) -> str | None:
-    """The saga that a message tells of, as its event or as the end of its run; None for others."""
+    """The saga of a message that is an event, or reports the end of a run; else None."""
     try:
         return Event.parse(message, sagas).saga_id
     except UnreadableError:

@@ -11,7 +11,7 @@ import pytest
 import lambdas.consumers
 import lambdas.subscribers
 from recourse import events
-from recourse.choreography.listener import GRACE
+from recourse.choreography.listener import GIVE_UP_RETRIES
 from recourse.choreography.routing import listeners
 from recourse.queues.consumer import Declaration
 from statemachines import SAGAS
@@ -366,7 +366,7 @@ def test_a_step_is_tried_as_often_as_it_is_declared_before_its_queue_sets_a_mess
         for step in saga.all:
             queue = queues[f"{step.function}Events/Queue"]
             receives = queue.properties["RedrivePolicy"]["maxReceiveCount"]
-            assert receives > saga.patience(step).attempts + GRACE, queue.name
+            assert receives > saga.patience(step).attempts + GIVE_UP_RETRIES, queue.name
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 )
 from moto.sqs.models import sqs_backends
 
-from recourse.choreography.listener import GRACE, RECEIVES, Listener
+from recourse.choreography.listener import GIVE_UP_RETRIES, MIN_RECEIVES, Listener
 from recourse.errors import StepCancelledError, TransientError
 from services.holdings import HOLDINGS, AccountBody, CountedBody
 from statemachines import SAGAS
@@ -399,7 +399,7 @@ def test_a_message_that_cannot_even_be_given_up_is_set_aside_with_its_reason(
     reason = message["MessageAttributes"]["reason"]["StringValue"]
     assert reason == "LookupError: there is no such table"
     tries = TRAVEL.retry(TRAVEL.by_name["hotel"]).attempts
-    assert asked == {"action": tries, "give_up": tries + GRACE}
+    assert asked == {"action": tries, "give_up": tries + GIVE_UP_RETRIES}
     # Nobody has told of it, so the deadline finds it.
     assert stocked.view(saga_id)["status"] == "RUNNING"
     stocked.mishap = lambda function, task, run: run()
@@ -438,7 +438,7 @@ def test_what_nobody_foresaw_is_tried_until_its_last_delivery_and_then_set_aside
             stocked.deliver("PaymentsAuthorise")
             stocked.clock.sleep(61)
     stocked.settle()
-    few(stocked, "PaymentsAuthorise", RECEIVES)
+    few(stocked, "PaymentsAuthorise", MIN_RECEIVES)
     lost = [body for body in bodies(stocked, "PaymentsAuthorise-deadletters") if saga_id in body]
     if fails < 4:
         assert lost == []
@@ -480,17 +480,17 @@ def test_an_action_that_comes_after_its_undo_is_done_with_at_once(
     stocked.settle()
     assert stocked.statuses(saga_id)["car"] == "SKIPPED"
     listener = stocked.listeners["CarsHold"]
-    heard: list[str] = []
+    outcomes: list[str] = []
 
-    def take(records: Any) -> Any:
-        taken = Listener.take(listener, records)
-        heard.extend(one.outcome for one in taken)
-        return taken
+    def handle_batch(records: Any) -> Any:
+        results = Listener.handle_batch(listener, records)
+        outcomes.extend(one.outcome for one in results)
+        return results
 
-    monkeypatch.setattr(listener, "take", take)
+    monkeypatch.setattr(listener, "handle_batch", handle_batch)
     queue._messages.append(late)
     assert stocked.deliver("CarsHold") == 1
-    assert heard == ["done"]
+    assert outcomes == ["done"]
     assert not stocked.waiting("CarsHold") and not stocked.stream.fetch()
     assert not any("tries" in row for row in stocked.rows("cars", f"inbox#{saga_id}"))
     assert must_be_as_told(stocked, TRAVEL, saga_id) == "COMPENSATED"

@@ -58,7 +58,7 @@ def stocked(bare: Ground) -> Ground:
 
 @pytest.fixture(autouse=True)
 def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweeper_module, "GRACE", timedelta(0))
+    monkeypatch.setattr(sweeper_module, "GRACE_PERIOD", timedelta(0))
 
 
 def sample(saga: Saga) -> dict[str, Any]:

@@ -22,7 +22,8 @@ from recourse.declare.request import request_model
 from recourse.declare.saga import Saga
 from recourse.errors import ContentionError
 from recourse.events import Event, error
-from recourse.ledger.ledger import KeyReusedError, Ledger, NothingToResolveError, Record
+from recourse.ledger.ledger import KeyReusedError, Ledger, NothingToResolveError
+from recourse.ledger.record import Record
 from recourse.store.aws import is_passing
 from recourse.store.contention import TRIES
 from recourse.store.items import encode, encode_item
@@ -94,7 +95,7 @@ PREPARED: dict[str, Mapping[Any, Any]] = {"nothing": {}}
 def place() -> Iterator[Ground]:
     with ground({SAGA.name: SAGA}) as made:
         made.ledger.start(NEW)
-        assert made.ledger.take(S1, STUCK).status == "COMPENSATION_FAILED"
+        assert made.ledger.record_events(S1, STUCK).status == "COMPENSATION_FAILED"
         PREPARED["stuck"] = dict(made._tables[LEDGER].items)
         yield made
 
@@ -139,13 +140,13 @@ AT_FIRST = [
 ]
 LATER = [
     Write("start again", lambda ledger: ledger.start(NEW)),
-    Write("take one", lambda ledger: ledger.take(S1, [undone("hotel")])),
-    Write("take what waits", lambda ledger: ledger.take(S1, [WAITS])),
+    Write("take one", lambda ledger: ledger.record_events(S1, [undone("hotel")])),
+    Write("take what waits", lambda ledger: ledger.record_events(S1, [WAITS])),
     Write("skip", resolve("flight", skip=True)),
     Write("skip another", resolve("hotel", skip=True)),
     Write("recover", lambda ledger: ledger.recover(S1, 0, not_before="t1", failure={"a": OOPS})),
     Write("put off", lambda ledger: ledger.put_off(S1, not_before="t2")),
-    Write("tell again", lambda ledger: ledger.tell_again(S1, [undone("flight")])),
+    Write("tell again", lambda ledger: ledger.republish(S1, [undone("flight")])),
 ]
 BESIDE = {"nothing": AT_FIRST, "stuck": LATER}
 each_write = pytest.mark.parametrize(
@@ -245,8 +246,8 @@ def test_whatever_decides_is_read_as_it_is(place: Ground, what: str, write: Writ
     with calls.recorded() as asked:
         for _ in range(2):
             write.run(place.ledger)
-            list(place.ledger.unfinished("2027"))
-            place.ledger.page(owner="asha")
+            list(place.ledger.queries.unfinished("2027"))
+            place.ledger.queries.page(owner="asha")
     reads = [call.parameters for call in asked if call.operation == "GetItem"]
     reads += [
         call.parameters["RequestItems"][LEDGER]
@@ -266,7 +267,7 @@ def test_what_is_always_overtaken_is_given_up_and_says_so(
     overtaken = calls.error("ConditionalCheckFailedException")
     with (
         calls.answered(overtaken, "PutItem", times=TRIES) as hit,
-        pytest.raises(ContentionError, match=f"saga s1: a row has changed .* {TRIES} times"),
+        pytest.raises(ContentionError, match=f"saga {S1}: a row has changed .* {TRIES} times"),
     ):
         place.ledger.put_off(S1, not_before="t2")
     assert (len(hit), len(naps), sum(naps) < 5) == (TRIES, TRIES - 1, True)
@@ -281,7 +282,7 @@ def test_what_operators_have_decided_of_one_step_outlasts_what_they_decide_of_an
     prepare(place, "stuck")
     place.ledger.resolve(S1, "flight", skip=True, reason="it has left", by="me")
     skipped = undone("flight", outcome="skipped", run=1)
-    place.ledger.take(S1, [skipped, stuck("hotel", run=1)])
+    place.ledger.record_events(S1, [skipped, stuck("hotel", run=1)])
     found = place.ledger.resolve(S1, "hotel", skip=True, reason="it is paid", by="you")
     assert found.skips == {"flight.undo": "it has left", "hotel.undo": "it is paid"}
     assert [(one["step"], one["by"]) for one in found.resolutions] == [
@@ -290,7 +291,7 @@ def test_what_operators_have_decided_of_one_step_outlasts_what_they_decide_of_an
     ]
     run = found.input(SAGA)
     assert (run["saga"]["recover"], run["saga"]["skips"]) == (2, found.skips)
-    last = place.ledger.take(S1, [undone("hotel", outcome="skipped", run=2)])
+    last = place.ledger.record_events(S1, [undone("hotel", outcome="skipped", run=2)])
     assert last.status == "COMPENSATED"
 
 

@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 
 from recourse.declare.ids import SagaId
 from recourse.errors import ContentionError
-from recourse.ledger import ledger as ledger_module
-from recourse.ledger import reindex
+from recourse.ledger import queries as queries_module
 from recourse.ledger.history import STATUSES
-from recourse.ledger.ledger import UNDER_WAY, Ledger, Record, _row
+from recourse.ledger.ledger import Ledger
 from recourse.ledger.listing import BY_STATUS, SHARDS
+from recourse.ledger.queries import UNDER_WAY
+from recourse.ledger.record import Record
+from recourse.ledger.reindex import main, reindex
 from recourse.store.items import encode, encode_item
+from recourse.store.table import Table
 from tests.integration.trips import TRIP, stock
 from tests.moto.capacity import Meter, metered
 from tests.moto.ground import LEDGER, Ground, ground
@@ -61,14 +64,14 @@ def filled(place: Ground, some: list[Record]) -> Ledger:
     """The ledger with these rows, and no others."""
     place._tables[LEDGER].items.clear()
     for record in some:
-        place.dynamodb.put_item(TableName=LEDGER, Item=encode_item(_row(record)))
+        place.dynamodb.put_item(TableName=LEDGER, Item=encode_item(record.to_row()))
     return place.ledger
 
 
 def pages(ledger: Ledger, limit: int, **asked: Any) -> list[list[Record]]:
     found, cursor = [], None
     for _ in range(200):
-        page, cursor = ledger.page(**asked, cursor=cursor, limit=limit)
+        page, cursor = ledger.queries.page(**asked, cursor=cursor, limit=limit)
         found.append(page)
         if cursor is None:
             return found
@@ -105,7 +108,7 @@ def test_pages_are_the_sagas_asked_for_once_and_the_newest_first(
         and status in (None, one.status)
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ledger_module, "MOST_EXAMINED", most)
+        patch.setattr(queries_module, "MOST_EXAMINED", most)
         found = pages(ledger, limit, owner=owner, business_key=key, saga=saga, status=status)
     assert list(itertools.chain(*found)) == sorted(wanted, key=lambda r: r.place, reverse=True)
     assert all(len(page) <= limit for page in found)
@@ -121,8 +124,8 @@ def test_unfinished_sagas_come_oldest_first_and_go_on_after_any_of_them(
         (one for one in some if one.status in UNDER_WAY and one.place < before),
         key=lambda one: one.place,
     )
-    first = list(itertools.islice(ledger.unfinished(before), stop))
-    rest = ledger.unfinished(before, first[-1].place if first else None)
+    first = list(itertools.islice(ledger.queries.unfinished(before), stop))
+    rest = ledger.queries.unfinished(before, first[-1].place if first else None)
     assert [*first, *rest] == wanted
 
 
@@ -130,14 +133,14 @@ def test_a_row_that_an_index_shows_late_is_judged_as_it_is(place: Ground) -> Non
     """A saga ended after the index was read: nobody lists it as running, or looks after it."""
     one = next(iter(some_running(1)))
     ledger = filled(place, [one])
-    row = _row(replace(one, status="SUCCEEDED"))
+    row = replace(one, status="SUCCEEDED").to_row()
     for shard in range(SHARDS):
         place.dynamodb.put_item(
             TableName=LEDGER,
             Item=encode_item(row | {BY_STATUS.attribute: f"RUNNING#{shard}"}),
         )
-        assert ledger.page(status="RUNNING") == ([], None)
-        assert list(ledger.unfinished("2027")) == []
+        assert ledger.queries.page(status="RUNNING") == ([], None)
+        assert list(ledger.queries.unfinished("2027")) == []
 
 
 def some_running(count: int) -> Iterator[Record]:
@@ -163,7 +166,7 @@ def test_what_a_page_reads_is_bounded_whatever_there_is(
     place: Ground, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A filter that matches nothing among 200 sagas: entries are read, as many as a page may."""
-    monkeypatch.setattr(ledger_module, "MOST_EXAMINED", 60)
+    monkeypatch.setattr(queries_module, "MOST_EXAMINED", 60)
     ledger = filled(place, list(some_running(200)))
     read = Counter[str]()
 
@@ -173,15 +176,15 @@ def test_what_a_page_reads_is_bounded_whatever_there_is(
 
     place.dynamodb.meta.events.register("after-call.dynamodb.*", note)
     try:
-        page, cursor = ledger.page(saga="transfer", limit=2, **asked)
+        page, cursor = ledger.queries.page(saga="transfer", limit=2, **asked)
         assert (page, read["BatchGetItem"]) == ([], 0)
         assert cursor is not None and read["Query"] <= 60 + 7 * SHARDS
         read.clear()
-        page, cursor = ledger.page(limit=5, **asked)
+        page, cursor = ledger.queries.page(limit=5, **asked)
         assert (len(page), read["BatchGetItem"]) == (5, 5)
         assert cursor is not None and read["Query"] <= 6 + 6 * SHARDS
         read.clear()
-        assert next(iter(ledger.unfinished("2027"))).saga_id == f"{0:032x}"
+        assert next(iter(ledger.queries.unfinished("2027"))).saga_id == f"{0:032x}"
         assert read["BatchGetItem"] <= 25
     finally:
         place.dynamodb.meta.events.unregister("after-call.dynamodb.*", note)
@@ -201,12 +204,12 @@ def test_rows_that_a_throttled_table_leaves_out_are_asked_for_again(
         return got
 
     monkeypatch.setattr(place.dynamodb, "batch_get_item", one_at_a_time)
-    assert len(ledger.page(owner="asha")[0]) == 3
+    assert len(ledger.queries.page(owner="asha")[0]) == 3
     nothing = {"Responses": {}, "UnprocessedKeys": {LEDGER: {"Keys": [{"pk": {"S": "x"}}]}}}
     monkeypatch.setattr(place.dynamodb, "batch_get_item", lambda RequestItems: nothing)
     monkeypatch.setattr("recourse.store.contention.time.sleep", lambda seconds: None)
     with pytest.raises(ContentionError, match=f"1 rows of {LEDGER} could not be read"):
-        ledger.page(owner="asha")
+        ledger.queries.page(owner="asha")
 
 
 def test_what_was_written_before_these_indexes_is_put_into_them(
@@ -214,18 +217,18 @@ def test_what_was_written_before_these_indexes_is_put_into_them(
 ) -> None:
     old, new = some_running(2)
     ledger = filled(place, [new])
-    former = {k: v for k, v in _row(old).items() if not k.startswith("listed_")}
+    former = {k: v for k, v in old.to_row().items() if not k.startswith("listed_")}
     place.dynamodb.put_item(TableName=LEDGER, Item=encode_item(former))
     place.dynamodb.put_item(TableName=LEDGER, Item={"pk": encode("outbox#1"), "event": encode("")})
-    assert list(ledger.unfinished("2027")) == [new]
+    assert list(ledger.queries.unfinished("2027")) == [new]
     monkeypatch.setattr("sys.argv", ["reindex", LEDGER])
-    reindex.main()
+    main()
     assert capsys.readouterr().out.startswith("1 sagas ")
-    assert list(ledger.unfinished("2027")) == [old, new]
-    assert [len(ledger.page(business_key=key)[0]) for key in (None, "t-1")] == [2, 2]
-    assert ledger.page(owner="asha", business_key="t-1")[0] == [new, old]
+    assert list(ledger.queries.unfinished("2027")) == [old, new]
+    assert [len(ledger.queries.page(business_key=key)[0]) for key in (None, "t-1")] == [2, 2]
+    assert ledger.queries.page(owner="asha", business_key="t-1")[0] == [new, old]
     assert ledger.get(old.saga_id) == old
-    assert list(ledger.reindex()) == []
+    assert list(reindex(Table(place.dynamodb, LEDGER))) == []
 
 
 def test_a_saga_that_moves_on_while_it_is_indexed_is_left_to_whoever_moved_it(
@@ -233,20 +236,20 @@ def test_a_saga_that_moves_on_while_it_is_indexed_is_left_to_whoever_moved_it(
 ) -> None:
     (old,) = some_running(1)
     ledger = filled(place, [])
-    former = {k: v for k, v in _row(old).items() if not k.startswith("listed_")}
+    former = {k: v for k, v in old.to_row().items() if not k.startswith("listed_")}
     place.dynamodb.put_item(TableName=LEDGER, Item=encode_item(former))
     update = place.dynamodb.update_item
 
     def overtaken(**asked: Any) -> Any:
-        moved = _row(replace(old, status="SUCCEEDED", version=2))
+        moved = replace(old, status="SUCCEEDED", version=2).to_row()
         place.dynamodb.put_item(TableName=LEDGER, Item=encode_item(moved))
         return update(**asked)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(place.dynamodb, "update_item", overtaken)
-        assert list(ledger.reindex()) == [old.saga_id]
-    assert list(ledger.unfinished("2027")) == []
-    assert [one.status for one in ledger.page(status="SUCCEEDED")[0]] == ["SUCCEEDED"]
+        assert list(reindex(Table(place.dynamodb, LEDGER))) == [old.saga_id]
+    assert list(ledger.queries.unfinished("2027")) == []
+    assert [one.status for one in ledger.queries.page(status="SUCCEEDED")[0]] == ["SUCCEEDED"]
 
 
 # What a saga costs an index, and where.

@@ -177,7 +177,7 @@ class Batch:
 
 @pytest.fixture(autouse=True)
 def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweeper_module, "GRACE", timedelta(0))
+    monkeypatch.setattr(sweeper_module, "GRACE_PERIOD", timedelta(0))
 
 
 @pytest.mark.parametrize("seed", range(BATCHES))

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -16,11 +18,12 @@ from recourse.events.relay import relay
 from recourse.feed.feed import cursor_of
 from recourse.feed.live import frame
 from recourse.functions import feed as feed_function
+from recourse.ledger.record import Record
 from recourse.store.items import encode_item
 from tests.integration.test_every_saga import supply
 from tests.moto.feeding import TABLE, Feeding
 from tests.moto.ground import LEDGER, Ground
-from tests.recorded import Recorded, load
+from tests.recorded import LOOKUP_FAILED, Recorded, load
 
 RECORDED = load()
 BY_FAULT = ("done", "refused", "given up", "parked in its undo", "parked after its pivot")
@@ -51,7 +54,7 @@ def place(feeding: Feeding) -> Iterator[Ground]:
     for queue in ground._backend.values():
         queue._messages.clear()
     ground.forget()
-    ids = {one.saga_id for one in RECORDED}
+    ids = {one.saga_id for one in RECORDED} | {LOOKUP_FAILED["row"]["pk"]}
     for table in ground._tables.values():
         for key in [key for key in table.items if ids & set(re.split("[#.]", key.value))]:
             del table.items[key]
@@ -213,9 +216,34 @@ def test_the_sweeper_tells_again_what_was_told(
     place.stream.fetch()
     record = place.ledger.get(one.saga_id)
     assert record is not None
-    again = place.ledger.tell_again(one.saga_id, place.sweeper.markers.read(record).events())
+    again = place.ledger.republish(one.saga_id, place.sweeper.markers.read(record).events())
     assert again.entered == record.entered
     while place.relay():
         pass
     told = {text for text, _ in published}
     assert told and told <= {row["event"] for row in one.outbox}
+
+
+def test_a_recovery_that_ended_under_the_former_name_of_a_failed_lookup_is_followed_by_another(
+    place: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, row = LOOKUP_FAILED["execution"], LOOKUP_FAILED["row"]
+    put(place, LEDGER, row)
+    for table, rows in LOOKUP_FAILED["rows"].items():
+        for one in rows:
+            put(place, table, one)
+    place.stream.fetch()
+    later = datetime.fromisoformat(row["started_at"]).timestamp() + 3600
+    sweeper = replace(place.sweeper, clock=lambda: later)
+    assert run["error"] == "Blind"
+    assert sweeper.handle_run_end(run["name"], run["status"], run["error"]) == {}, "not at once"
+    assert place.ledger.get(row["pk"]) == Record.from_row(row)
+    described = place.sfn.describe_execution
+
+    def describe(executionArn: str) -> Any:
+        return run if executionArn.endswith(run["name"]) else described(executionArn=executionArn)
+
+    monkeypatch.setattr(place.sfn, "describe_execution", describe)
+    assert sweeper.sweep() == {row["pk"]: "run 1 ended FAILED (Blind): recovery 2"}
+    place.settle()
+    assert place.view(row["pk"])["status"] == "COMPENSATED"

@@ -19,7 +19,8 @@ from botocore.exceptions import EndpointConnectionError
 from recourse.errors import StepCancelledError, TransientError
 from recourse.events import outbox_row
 from recourse.events.relay import PublishError, relay
-from recourse.ledger.ledger import KeyReusedError, NothingToResolveError, Record, UnknownSagaError
+from recourse.ledger.ledger import KeyReusedError, NothingToResolveError, UnknownSagaError
+from recourse.ledger.record import Record
 from recourse.orchestration import sweeper as sweeper_module
 from recourse.orchestration.executions import Runs, run_name
 from recourse.store.items import encode_item
@@ -44,7 +45,7 @@ def no_mishap(shared: Ground) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweeper_module, "GRACE", timedelta(0))
+    monkeypatch.setattr(sweeper_module, "GRACE_PERIOD", timedelta(0))
 
 
 def key() -> str:
@@ -128,24 +129,24 @@ def test_a_recovery_that_is_aborted_is_recovered(shared: Ground) -> None:
     assert record is not None and record.run == 2
 
 
-@pytest.mark.parametrize("blind_at", COMPENSABLE)
+@pytest.mark.parametrize("fails_at", COMPENSABLE)
 @pytest.mark.parametrize("captured", [True, False], ids=["captured", "not captured"])
 def test_a_recovery_that_cannot_look_up_undoes_nothing_and_is_followed_by_another(
-    shared: Ground, captured: bool, blind_at: str
+    shared: Ground, captured: bool, fails_at: str
 ) -> None:
     shared.mishap = at("capture", "action", abort(shared), after=captured)
     faults = {} if captured else {"capture": "reject"}
     saga = shared.start("travel-booking", TRIP, key=key(), faults=faults)
     shared.settle()
 
-    def blind(function: str, task: dict[str, Any], run: Callable[[], Any]) -> Any:
-        if (task.get("step"), task.get("phase")) == (blind_at, "action"):
+    def lookup_fails(function: str, task: dict[str, Any], run: Callable[[], Any]) -> Any:
+        if (task.get("step"), task.get("phase")) == (fails_at, "action"):
             raise TransientError("throttled for long")
         return run()
 
-    shared.mishap = blind
+    shared.mishap = lookup_fails
     assert saga in shared.hear_of_end(saga)
-    assert shared.execution(saga, 1)["error"] == "Blind"
+    assert shared.execution(saga, 1)["error"] == "LookupFailed"
     assert shared.hear_of_end(saga, 1) == {}, "not at once"
     shared.settle()
     must_hold(shared)

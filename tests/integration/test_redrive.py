@@ -81,15 +81,15 @@ def put(made: Ground, url: str, body: str, reason: str | None = None) -> None:
 
 def deaf(made: Ground, *sagas: str) -> None:
     """Let the ledger fail with these sagas until their messages are set aside."""
-    take = made.ledger.take
+    record_events = made.ledger.record_events
 
     def refuse(saga_id: str, told: Any) -> Any:
         if saga_id in sagas:
             raise ConnectionError("the table cannot be reached")
-        return take(saga_id, told)
+        return record_events(saga_id, told)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(made.ledger, "take", refuse)
+        patch.setattr(made.ledger, "record_events", refuse)
         made.settle()
 
 

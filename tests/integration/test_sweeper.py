@@ -21,10 +21,16 @@ from recourse.errors import TransientError
 from recourse.events import Event
 from recourse.functions import kit
 from recourse.functions import sweeper as sweeper_function
-from recourse.ledger.ledger import Record
+from recourse.ledger.record import Record
 from recourse.orchestration import sweeper as sweeper_module
 from recourse.orchestration.executions import Run, Runs
-from recourse.orchestration.sweeper import GRACE, HEALING, LEASE, LONGEST_DELAY, RECOVERIES
+from recourse.orchestration.sweeper import (
+    GRACE_PERIOD,
+    HEALING_DELAY,
+    LEASE_DURATION,
+    LONGEST_DELAY,
+    MAX_RECOVERIES,
+)
 from recourse.store.items import encode
 from recourse.store.lease import Lease
 from statemachines import SAGAS
@@ -33,7 +39,7 @@ from tests.moto.ground import LEDGER, Ground, ground
 from tests.moto.handlers import ACCOUNT
 
 SAGA = SAGAS["travel-booking"]
-SOON, LATE = GRACE.total_seconds() + 1, HEALING.total_seconds() + 1
+SOON, LATE = GRACE_PERIOD.total_seconds() + 1, HEALING_DELAY.total_seconds() + 1
 keys = itertools.count()
 each_coordination = pytest.mark.parametrize("coordination", get_args(Coordination))
 
@@ -135,7 +141,7 @@ def test_a_saga_is_left_alone_until_its_grace_is_over(
     made: Ground, looks: list[tuple[str, float]]
 ) -> None:
     saga_id = made.start("travel-booking", TRIP, key="young", run=False)
-    made.clock.sleep(GRACE.total_seconds() - 30)
+    made.clock.sleep(GRACE_PERIOD.total_seconds() - 30)
     made.sweep()
     assert looks == []
     made.clock.sleep(31)
@@ -183,13 +189,15 @@ def test_what_the_end_of_a_run_does_not_say_is_left_to_the_next_round(made: Grou
     saga_id = start(made)
     made.mishap = well
     made.settle()
-    assert made.sweeper.after(saga_id, "FAILED", None) == {}
+    assert made.sweeper.handle_run_end(saga_id, "FAILED", None) == {}
     for somebody_elses in ("nobody", "my-run", "a-r"):
-        assert made.sweeper.after(somebody_elses, "ABORTED", None) == {}
+        assert made.sweeper.handle_run_end(somebody_elses, "ABORTED", None) == {}
     made.clock.sleep(SOON)
     assert saga_id in made.sweep()
     made.clock.sleep(SOON)
-    assert made.sweeper.after(saga_id, "ABORTED", None) == {}, "another run is under way by now"
+    assert made.sweeper.handle_run_end(saga_id, "ABORTED", None) == {}, (
+        "another run is under way by now"
+    )
     made.settle()
     assert must_agree(made, saga_id) == "COMPENSATED"
 
@@ -255,13 +263,15 @@ def test_a_second_sweeper_goes_away_at_once(made: Ground, monkeypatch: pytest.Mo
 
 def another(made: Ground) -> Lease:
     """The lease of another process."""
-    return Lease(made.dynamodb, LEDGER, "lease#sweeper", seconds=LEASE, clock=made.clock.seconds)
+    return Lease(
+        made.dynamodb, LEDGER, "lease#sweeper", seconds=LEASE_DURATION, clock=made.clock.seconds
+    )
 
 
 def test_a_sweeper_that_died_is_followed_when_its_lease_has_ended(made: Ground) -> None:
     dead, next_one = another(made), another(made)
     assert dead.take()
-    made.clock.sleep(LEASE - 1)
+    made.clock.sleep(LEASE_DURATION - 1)
     assert not next_one.take()
     made.clock.sleep(2)
     assert next_one.take()
@@ -275,7 +285,7 @@ def test_a_lease_that_is_renewed_goes_on(made: Ground) -> None:
     holder, other = another(made), another(made)
     assert holder.take()
     for _ in range(5):
-        made.clock.sleep(LEASE * 0.6)
+        made.clock.sleep(LEASE_DURATION * 0.6)
         assert holder.renew()
         assert not other.take()
     holder.release()
@@ -292,11 +302,11 @@ def test_a_sweeper_whose_lease_was_taken_stops(
 
     def describe(runs: Runs, record: Record) -> Run:
         met.append(record.saga_id)
-        made.clock.sleep(LEASE + 1)
+        made.clock.sleep(LEASE_DURATION + 1)
         assert other.take()
         return Run("RUNNING")
 
-    monkeypatch.setattr(sweeper_module, "ROUND", 10 * LEASE)
+    monkeypatch.setattr(sweeper_module, "ROUND_TIME_LIMIT", 10 * LEASE_DURATION)
     monkeypatch.setattr(Runs, "describe", describe)
     made.sweep()
     assert met == sagas[:1]
@@ -311,7 +321,7 @@ def test_a_round_that_is_not_finished_goes_on_where_it_stopped(
 
     def describe(runs: Runs, record: Record) -> Run:
         rounds[-1].append(record.saga_id)
-        made.clock.sleep(sweeper_module.ROUND / 3.5)
+        made.clock.sleep(sweeper_module.ROUND_TIME_LIMIT / 3.5)
         return Run("RUNNING")
 
     monkeypatch.setattr(Runs, "describe", describe)
@@ -332,7 +342,7 @@ def swept_until_parked(made: Ground, saga_id: str) -> list[float]:
     While it is put off nothing happens, and the clock goes on to the last second of that.
     """
     opened: list[float] = []
-    for _ in range(4 * RECOVERIES):
+    for _ in range(4 * MAX_RECOVERIES):
         done = made.sweep().get(saga_id, "")
         if "recovery" in done:
             opened.append(made.clock.seconds())
@@ -353,10 +363,10 @@ def test_recoveries_that_come_to_no_end_follow_with_growing_delays_and_then_it_i
     saga_id = start(made)
     made.settle()
     opened = swept_until_parked(made, saga_id)
-    assert len(opened) == RECOVERIES
+    assert len(opened) == MAX_RECOVERIES
     delays = [later - earlier for earlier, later in itertools.pairwise(opened)]
     for index, delay in enumerate(delays):
-        due = min(GRACE * 2**index, LONGEST_DELAY).total_seconds()
+        due = min(GRACE_PERIOD * 2**index, LONGEST_DELAY).total_seconds()
         assert due - 1 <= delay <= due + 2
     view = made.view(saga_id)
     stuck = [s["name"] for s in view["steps"] if s["error"] == "RecoveryFailedError"]
@@ -367,7 +377,7 @@ def test_recoveries_that_come_to_no_end_follow_with_growing_delays_and_then_it_i
         assert view["status"] == "COMPENSATION_FAILED"
         assert stuck == ["flight", "hotel", "car", "payment"]
     message = next(s["message"] for s in view["steps"] if s["name"] == stuck[-1])
-    assert message == f"{RECOVERIES} recoveries came to no end: the last ABORTED"
+    assert message == f"{MAX_RECOVERIES} recoveries did not end the saga: the last ABORTED"
     assert made.sweep() == {}
     made.mishap = well
     made.resolve(saga_id, stuck[0], skip=False)
@@ -386,7 +396,7 @@ def test_where_the_pivot_cannot_even_be_claimed_it_is_the_pivot_that_is_parked(
         raise TransientError("the function is gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Runs, "_ask", refuse)
+        patch.setattr(Runs, "_invoke_pivot", refuse)
         swept_until_parked(made, saga_id)
     view = made.view(saga_id)
     assert view["status"] == "RUNNING"
@@ -410,7 +420,7 @@ def test_a_run_that_ended_in_any_other_way_is_recovered(
     made.mishap = well
     made.settle()
     ended = f"{state} ({error})" if error else state
-    assert made.sweeper.after(saga_id, state, error) == {
+    assert made.sweeper.handle_run_end(saga_id, state, error) == {
         saga_id: f"run 0 ended {ended}: recovery 1"
     }
     made.settle()
@@ -548,7 +558,7 @@ def test_a_run_that_has_ended_is_told_again_where_events_of_it_were_lost(
         # No marker says that an operator is needed: the next run says it again.
         assert done == "run 0 ended FAILED (Parked): recovery 1"
     else:
-        assert done == "told again what the ledger had not heard"
+        assert done == "published again what the ledger lacked"
     made.settle()
     assert must_agree(made, saga_id) == status
     assert made.alarms == []
@@ -634,7 +644,7 @@ def test_what_cannot_be_healed_raises_an_alarm_that_names_the_saga_once_a_day(
         made.clock.sleep(SOON)
     ((named, why),) = made.alarms
     assert named == saga_id
-    assert why == "run 0 ended SUCCEEDED, and what its markers say is no such end"
+    assert why == "run 0 ended SUCCEEDED, and its markers do not agree"
     made.clock.sleep(timedelta(days=1).total_seconds())
     made.sweep()
     assert [saga for saga, _ in made.alarms] == [saga_id] * 2
@@ -715,7 +725,7 @@ def test_a_choreography_goes_on_where_an_event_was_lost(made: Ground, lost: str)
     made.clock.sleep(SOON)
     assert made.sweep() == {}
     made.clock.sleep(LATE)
-    assert "told its events again" in made.sweep()[saga_id]
+    assert "published its events again" in made.sweep()[saga_id]
     assert made.sweep() == {}, "once"
     made.settle()
     assert must_agree(made, saga_id) == "SUCCEEDED"
@@ -766,7 +776,7 @@ def test_a_choreography_whose_last_event_only_the_ledger_missed_needs_no_recover
     made.settle()
     forget_outbox(made, saga_id)
     made.clock.sleep(SAGA.deadline + LATE)
-    assert "told again what was lost" in made.sweep()[saga_id]
+    assert "published again what was lost" in made.sweep()[saga_id]
     made.settle()
     assert must_agree(made, saga_id) == "SUCCEEDED"
     assert record(made, saga_id).run == 0
@@ -814,12 +824,12 @@ def test_two_batches_of_one_saga_at_once_lose_nothing_of_each_other(
     def overtaken(**asked: Any) -> Any:
         if not met:
             met.append(saga_id)
-            made.ledger.take(saga_id, second)
+            made.ledger.record_events(saga_id, second)
         return put(**asked)
 
     with monkeypatch.context() as patch:
         patch.setattr(made.dynamodb, "put_item", overtaken)
-        made.ledger.take(saga_id, first)
+        made.ledger.record_events(saga_id, first)
     found = record(made, saga_id)
     known = {one.id for one in [*found.entered, *found.waiting]}
     assert known >= {one.id for one in told}

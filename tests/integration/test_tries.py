@@ -198,7 +198,7 @@ def test_deliveries_that_never_reach_the_function_are_no_tries(place: Ground, ph
     fails = {"decide": {"refusal": 1}} if phase == "undo" else {}
     saga_id = place.start("large", asked(**fails), key=f"{next(keys)}", coordination="choreography")
     never = itertools.count()
-    shipped = place.listeners["LargeMiddle"].take
+    shipped = place.listeners["LargeMiddle"].handle_batch
 
     def unreached(records: Any) -> Any:
         waits_for = "decide.failed" if phase == "undo" else "right.done"
@@ -206,11 +206,11 @@ def test_deliveries_that_never_reach_the_function_are_no_tries(place: Ground, ph
             raise Killed
         return shipped(records)
 
-    place.listeners["LargeMiddle"].take = unreached  # type: ignore[method-assign]
+    place.listeners["LargeMiddle"].handle_batch = unreached  # type: ignore[method-assign]
     try:
         place.settle()
     finally:
-        place.listeners["LargeMiddle"].take = shipped  # type: ignore[method-assign]
+        place.listeners["LargeMiddle"].handle_batch = shipped  # type: ignore[method-assign]
     assert next(never) > 20
     assert place.view(saga_id)["status"] == ("COMPENSATED" if fails else "SUCCEEDED")
     (step,) = (one for one in place.view(saga_id)["steps"] if one["name"] == "middle")

@@ -37,7 +37,7 @@ os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 
 from local.provider import Books
 from recourse import events
-from recourse.choreography.listener import RECEIVES, Listener
+from recourse.choreography.listener import MIN_RECEIVES, Listener
 from recourse.choreography.routing import listeners
 from recourse.declare.declaration import Coordination, Step
 from recourse.declare.ids import SagaId
@@ -49,12 +49,13 @@ from recourse.functions import confirm as confirm_function
 from recourse.functions import ledger as ledger_function
 from recourse.functions import step_queue as queue_function
 from recourse.ledger.history import AT_REST
-from recourse.ledger.ledger import Ledger, Record, digest
+from recourse.ledger.ledger import Ledger
 from recourse.ledger.listing import INDEXES
+from recourse.ledger.record import Record, digest
 from recourse.orchestration.compiler import compile_saga
 from recourse.orchestration.executions import Runs, parse_name, run_name
 from recourse.orchestration.markers import Markers
-from recourse.orchestration.sweeper import LEASE, Sweeper
+from recourse.orchestration.sweeper import LEASE_DURATION, Sweeper
 from recourse.queues.deadletters import DeadletterQueue, RestingQueue, deadletters_of
 from recourse.queues.sources import SourceQueue, set_aside_record
 from recourse.run.failures import reported
@@ -180,7 +181,7 @@ class Ground:
             ledger=self.ledger,
             runs=self.runs,
             markers=Markers(self.dynamodb, LEDGER, tables, self.sagas),
-            lease=Lease(self.dynamodb, LEDGER, "lease#sweeper", seconds=LEASE, clock=now),
+            lease=Lease(self.dynamodb, LEDGER, "lease#sweeper", seconds=LEASE_DURATION, clock=now),
             alarm=lambda saga, why: self.alarms.append((saga, why)),
             clock=now,
             sleep=self.clock.sleep,
@@ -262,7 +263,7 @@ class Ground:
         ended = self.execution(saga, run)
         if ended["status"] in ("RUNNING", "SUCCEEDED"):
             return {}
-        return self.sweeper.after(ended["name"], ended["status"], ended.get("error"))
+        return self.sweeper.handle_run_end(ended["name"], ended["status"], ended.get("error"))
 
     def settle(
         self,
@@ -409,7 +410,7 @@ class Ground:
         if name == LEDGER:
             return ledger_function.take(self.ledger, records, self._source)
         if name in self.listeners:
-            return queue_function.answer(self.listeners[name].take(records), self.end)
+            return queue_function.answer(self.listeners[name].handle_batch(records), self.end)
         service = name.removesuffix("-confirm")
         return self._confirm(service, records)
 
@@ -568,7 +569,7 @@ class Ground:
 
     def _queue(self, name: str, only: Mapping[str, list[str]] | None = None) -> str:
         lost = self._made_queue(deadletters_of(name), {})
-        redrive = {"deadLetterTargetArn": lost[1], "maxReceiveCount": RECEIVES}
+        redrive = {"deadLetterTargetArn": lost[1], "maxReceiveCount": MIN_RECEIVES}
         url, arn = self._made_queue(name, {"RedrivePolicy": json.dumps(redrive)})
         self._subscribe(arn, only)
         return url

@@ -3,6 +3,9 @@
 `happened.json.gz` was written at 8a4751e: each saga in both coordinations, done, refused, given up,
 cancelled, aborted, parked in its undo and after its pivot, and with lost messages.
 `python -m tests.recorded` writes it again, from the code as it is.
+
+`lookup_failed.json` was written at 66022dc: a trip of which nothing was captured, whose run was
+aborted and whose recovery could not look up what the car had done.
 """
 
 from __future__ import annotations
@@ -14,6 +17,9 @@ from pathlib import Path
 from typing import Any
 
 FILE = Path(__file__).parent / "happened.json.gz"
+LOOKUP_FAILED = json.loads((FILE.parent / "lookup_failed.json").read_text("utf-8"))
+"""The recovery's `execution`, as DescribeExecution shows it, the saga's `row` in the ledger, and
+the `rows` of the services' tables: its markers, outbox and bookings, and what they hold."""
 
 
 @dataclass(frozen=True, kw_only=True)

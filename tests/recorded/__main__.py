@@ -166,7 +166,7 @@ def everything() -> Iterator[Recorded]:
 
 
 if __name__ == "__main__":
-    sweeper.GRACE = timedelta(0)
+    sweeper.GRACE_PERIOD = timedelta(0)
     recorded = list(everything())
     save(recorded)
     kinds = {named["kind"] for one in recorded for _, named in one.published}

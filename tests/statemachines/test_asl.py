@@ -117,7 +117,7 @@ def test_a_failing_step_is_undone_first_then_the_earlier_ones_in_reverse(saga: S
             assert first["Next"] == first["Catch"][-1]["Next"] == caught["Default"]
         assert recovering["Variable"] == "$.saga.recover"
         assert states[recovering["Next"]]["Type"] == "Fail", (
-            "a recovery that is blind undoes nothing"
+            "a recovery whose look-up failed undoes nothing"
         )
         walked, at = [], caught["Default"]
         while at.endswith(".undo"):

@@ -11,7 +11,7 @@ import recourse
 from recourse import errors
 from recourse.errors import RecourseError
 
-PRIVATE = re.compile(r"^_|^(MarkerFound|AgainError|HopelessError)$")
+PRIVATE = re.compile(r"^_|^(MarkerFound|RetryLaterError|GiveUpFailedError)$")
 """What never leaves the module that raises it."""
 NOT_HERE = ("recourse.cdk",)
 """What loads the CDK, whose errors are of a synthesis."""

@@ -1,0 +1,162 @@
+"""`Record`: one saga as the ledger holds it, and its row."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from recourse.declare.declaration import Coordination
+from recourse.declare.ids import SagaId
+from recourse.declare.saga import Saga
+from recourse.events import Event
+from recourse.ledger.history import SagaHistory, Status
+from recourse.ledger.listing import attributes
+
+
+def digest(body: Mapping[str, Any]) -> str:
+    """The SHA-256 of a request body, whatever the order of its fields."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A saga as the ledger holds it.
+
+    ::
+
+        record = ledger.get(saga_id)
+        record.view(saga)          # as GET /sagas/{id} shows it, without links
+        record.history(saga)       # its status and steps, from its events
+
+    Attributes:
+        saga_id: Its id.
+        saga: The name of its declaration.
+        owner: The subject that started it.
+        business_key: The caller's own reference.
+        coordination: `orchestration` or `choreography`.
+        request: The request, as its class wrote it.
+        body: The digest of the request.
+        started_at: When it was started, in RFC 3339.
+        faults: Faults on demand, by target.
+        status: Its status, by the events that have entered.
+        ended_at: When its terminal event was recorded; None until then.
+        version: Grows by one with every write.
+        run: The current or last recovery; 0 is the first run.
+        entered: The events that have entered, in order; see `recourse.ledger.history`.
+        waiting: Events whose causes have not arrived yet.
+        skips: The reasons of the steps that operators skipped, by target.
+        resolutions: What operators have decided, in order.
+        failure: What an interrupted run had caught and not published, by step or group.
+        recoveries: How many recoveries in a row the sweeper has opened.
+        not_before: Until when the sweeper leaves it alone.
+        retold_at: When its events were last republished.
+    """
+
+    saga_id: SagaId
+    saga: str
+    owner: str
+    business_key: str
+    coordination: Coordination
+    request: Mapping[str, Any]
+    body: str
+    started_at: str
+    faults: Mapping[str, str] = field(default_factory=dict)
+    status: Status = "RUNNING"
+    ended_at: str | None = None
+    version: int = 1
+    run: int = 0
+    entered: Sequence[Event] = ()
+    waiting: Sequence[Event] = ()
+    skips: Mapping[str, str] = field(default_factory=dict)
+    resolutions: Sequence[Mapping[str, str]] = ()
+    failure: Mapping[str, Any] = field(default_factory=dict)
+    recoveries: int = 0
+    not_before: str | None = None
+    retold_at: str | None = None
+
+    @property
+    def place(self) -> str:
+        """Its position in every list: unique, and ordered by start."""
+        return f"{self.started_at}#{self.saga_id}"
+
+    @property
+    def is_choreographed(self) -> bool:
+        """Whether events alone drive it; a recovery is always a run of the state machine."""
+        return self.coordination == "choreography" and self.run == 0
+
+    def input(self, saga: Saga) -> dict[str, Any]:
+        """The input of its run: what the state machine is given, and what events carry.
+
+        A field that a step takes only since a later release is None.
+        """
+        absent = dict.fromkeys(name for step in saga.all for name in step.takes)
+        return {
+            "saga": {
+                "id": self.saga_id,
+                "name": self.saga,
+                "owner": self.owner,
+                "business_key": self.business_key,
+                "started_at": self.started_at,
+                "chaos": dict(self.faults),
+                "recover": self.run,
+                "skips": dict(self.skips),
+                "attempts": self.attempts(saga) if self.run else {},
+            },
+            "request": absent | dict(self.request),
+            "results": {},
+            "failure": dict(self.failure),
+        }
+
+    def history(self, saga: Saga) -> SagaHistory:
+        """Its history, by the events that have entered."""
+        return SagaHistory(saga, self.request, self.entered)
+
+    def view(self, saga: Saga) -> dict[str, Any]:
+        """The saga as the API shows it, without its links."""
+        history = self.history(saga)
+        failure = history.failure
+        reason = None
+        if failure and self.status != "SUCCEEDED":
+            error = failure.error
+            reason = {"step": failure.step, "error": error["type"], "message": error["message"]}
+        return {
+            "saga_id": self.saga_id,
+            "saga": self.saga,
+            "coordination": self.coordination,
+            "status": self.status,
+            "reason": reason,
+            "owner": self.owner,
+            "business_key": self.business_key,
+            "started_at": self.started_at,
+            "ended_at": self.ended_at,
+            "steps": history.steps(self.run),
+        }
+
+    def attempts(self, saga: Saga) -> dict[str, int]:
+        """Attempts so far, by target: faults on demand count them over all runs."""
+        found: dict[str, int] = {}
+        for step in self.history(saga).steps(self.run):
+            found[step["name"]] = step["attempts"]
+            found[f"{step['name']}.undo"] = step["undo_attempts"]
+        return {target: tries for target, tries in found.items() if tries}
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Record:
+        """The record of a row of the ledger's table, of this release or one before."""
+        fields = {name: value for name, value in row.items() if name not in _NOT_OF_THE_RECORD}
+        fields |= {name: [Event.of(said) for said in row[name]] for name in _OF_EVENTS}
+        return cls(saga_id=SagaId(row["pk"]), **fields)
+
+    def to_row(self) -> dict[str, Any]:
+        """Its row; `started` is the sort key of the indexes, unique to the saga."""
+        indexed = attributes(self.saga_id, self.owner, self.business_key, self.status)
+        row = {"pk": self.saga_id, "started": self.place} | indexed | self.__dict__
+        del row["saga_id"]
+        return row | {name: [event.to_dict() for event in row[name]] for name in _OF_EVENTS}
+
+
+_OF_EVENTS = ("entered", "waiting")
+_NOT_OF_THE_RECORD = {"pk", "started", *attributes("", "", "", "")}

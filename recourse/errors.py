@@ -4,6 +4,7 @@
 
     RecourseError
         AskError
+        BacklogFullError
         BadSagaIdError
         ConflictError
             ConditionFailedError
@@ -15,7 +16,6 @@
         ForbiddenAddressError
         ForbiddenError
         ForgedError
-        FullError
         GoneError
         InvalidItemError
         IssuerError

@@ -293,7 +293,7 @@ class Webhook:
         self._owners = bed.queue("owners")
         self._lanes = bed.queue("lanes", subscribed=False, receives=1000)
         self._webhooks = Webhooks(bed.dynamodb, "webhooks", lambda: bed.now, lambda _: None)
-        self._registered = self._webhooks.register(
+        self._registered = self._webhooks.registrations.register(
             OWNER, "https://hooks.example/in", ["recourse.*"], 0
         )
         wake, again = kit.wake(self._lanes), kit.wake(self._owners)
@@ -335,7 +335,7 @@ class Webhook:
         return []
 
     def set_aside(self) -> list[str]:
-        attempts, _ = self._webhooks.log(self._registered.webhook_id, cursor=None, limit=500)
+        attempts, _ = self._webhooks.log.page(self._registered.webhook_id, cursor=None, limit=500)
         return [one.event_id for one in attempts if one.outcome == "given-up"]
 
 

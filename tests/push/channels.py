@@ -22,8 +22,10 @@ import recourse.functions.push
 import recourse.queues.worker
 import recourse.queues.worker.worker
 from recourse.errors import TransientError
-from recourse.feed.connections import Connections, Pusher, Wakes
+from recourse.feed.connections import Connections
 from recourse.feed.feed import cursor_of, position_of
+from recourse.feed.pusher import Pusher
+from recourse.feed.wake_ups import WakeUpQueue
 from recourse.feed.watch import Watch
 from recourse.functions import kit, sse, webhook_deliver, webhook_dispatch
 from recourse.functions.batch import handle_each
@@ -172,7 +174,7 @@ class WebSocket(Client):
         super().__init__(bed, app)
         bed.table("connections", "pk", "connection")
         self._queue = bed.queue("wakes")
-        self._wakes = Wakes(bed.sqs, self._queue)
+        self._wakes = WakeUpQueue(bed.sqs, self._queue)
         self._connections = Connections(bed.dynamodb, "connections", lambda: bed.now)
         self._pusher = Pusher(self._connections, bed.feed, self)
         self._name, self._opened = "", 0

@@ -17,12 +17,12 @@
         ForbiddenError
         ForgedError
         GoneError
+        InvalidEventError
         InvalidItemError
         IssuerError
         KeyReusedError
         LostLaneError
         LostLeaseError
-        NeverFedError
         NothingToResolveError
         PivotSkippedError
         PoisonError

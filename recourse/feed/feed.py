@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from recourse.declare.step import AtLeast, Item
 from recourse.errors import RecourseError
-from recourse.events import KEPT, Event, expiry
+from recourse.events import RETENTION, Event, expiry
 from recourse.store.contention import InvalidItemError
 from recourse.store.cursors import BadCursorError, CursorError
 from recourse.store.expressions import ABSENT
@@ -48,7 +48,7 @@ class ForeignCursorError(CursorError):
     """The cursor is of somebody else's feed."""
 
 
-class NeverFedError(RecourseError):
+class InvalidEventError(RecourseError):
     """Events that no feed will take at any time."""
 
 
@@ -175,7 +175,7 @@ class Feed:
             How many were new.
 
         Raises:
-            NeverFedError: DynamoDB will never take them, or one has no sequence.
+            InvalidEventError: DynamoDB will never take them, or one has no sequence.
             ContentionError: Others appended to the same feed all the time, or its table is
                 throttled.
         """
@@ -199,7 +199,7 @@ class Feed:
         try:
             self._table.transact(writes)
         except InvalidItemError as problem:
-            raise NeverFedError(str(problem)) from None
+            raise InvalidEventError(str(problem)) from None
         return len(new)
 
     def _advance(self, key: str, was: int, head: int) -> TransactWriteItemTypeDef:
@@ -253,7 +253,7 @@ def _batches(events: Iterable[Event]) -> Iterator[list[Event]]:
 
 def _sequence(event: Event) -> int:
     if event.sequence is None:
-        raise NeverFedError(f"event {event.id} must have a sequence, got none")
+        raise InvalidEventError(f"event {event.id} must have a sequence, got none")
     return event.sequence
 
 
@@ -271,7 +271,7 @@ def _tag(owner: str) -> str:
 
 def _entered(row: Mapping[str, Any]) -> float:
     """When a row was written."""
-    return float(row["expires_at"] - KEPT.total_seconds())
+    return float(row["expires_at"] - RETENTION.total_seconds())
 
 
 def _is_settled(row: Mapping[str, Any]) -> bool:

@@ -491,7 +491,7 @@ def _row(record: Record) -> dict[str, Any]:
 
 def _record(row: Mapping[str, Any]) -> Record:
     fields = {name: value for name, value in row.items() if name not in _NOT_OF_THE_RECORD}
-    fields |= {name: [Event.of(said) for said in row[name]] for name in _OF_EVENTS}
+    fields |= {name: [Event.from_dict(said) for said in row[name]] for name in _OF_EVENTS}
     return Record(saga_id=SagaId(row["pk"]), **fields)
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recourse.errors import TransientError
-from recourse.events import KEPT
+from recourse.events import RETENTION
 from recourse.feed import pusher as module
 from recourse.feed.connections import LEASE, Connections
 from recourse.feed.feed import Entry, Feed, cursor_of
@@ -242,7 +242,7 @@ def expire(dynamodb: Any, owner: str, position: int) -> None:
         TableName="feed",
         Key=key | {"position": {"N": str(position + 1)}},
         UpdateExpression="SET expires_at = :then",
-        ExpressionAttributeValues={":then": {"N": str(int(KEPT.total_seconds()))}},
+        ExpressionAttributeValues={":then": {"N": str(int(RETENTION.total_seconds()))}},
     )
 
 

@@ -149,7 +149,7 @@ class Sse(Client):
 
     def __init__(self, bed: Bed, app: Application) -> None:
         super().__init__(bed, app)
-        watch = Watch(bed.feed, quick=0, slow=0)
+        watch = Watch(bed.feed, min_interval=0, max_interval=0)
         self._stream = sse.Stream(watch, _Bearers(bed), seconds=0, clock=lambda: bed.now)  # type: ignore[arg-type]
 
     def deliver(self) -> bool:

@@ -128,12 +128,17 @@ class Deliverer:
     def _not_delivered(self, lease: Lease, at: float, answer: Answer) -> float | None:
         """Schedule the next attempt, or give up."""
         webhook, lane = lease.webhook, lease.lane
-        asked = None
+        retry_after = None
         if answer.status in BUSY:
-            asked = schedule.asked_for(answer.retry_after, self.webhooks.clock())
+            retry_after = schedule.retry_after_seconds(answer.retry_after, self.webhooks.clock())
         first = lane.first / 1000 if lane.first else at
         again = schedule.next_attempt(
-            lane.attempts + 1, first, at, asked=asked, timescale=self.timescale, noise=self.noise
+            lane.attempts + 1,
+            first,
+            at,
+            retry_after=retry_after,
+            timescale=self.timescale,
+            noise=self.noise,
         )
         is_gone = answer.status == GONE
         if lane.is_test or is_gone or again is None:
@@ -144,7 +149,7 @@ class Deliverer:
             return 0 if lease.lane.entries else None
         lease.retry_at(again, _attempt(lane, at, "failed", answer, again=again), at=at)
         since = webhook.failing_since
-        if since and at - since / 1000 >= schedule.FAILING_FOR * self.timescale:
+        if since and at - since / 1000 >= schedule.DISABLED_AFTER * self.timescale:
             self._disable(webhook, "every attempt has failed for five days")
         return again - self.webhooks.clock()
 

@@ -163,7 +163,7 @@ class Connections:
             owner: The owner.
             name: The connection.
             wanted: The position up to which it is to receive events.
-            holder: An id of this lease alone.
+            holder: A unique id for this lease.
 
         Returns:
             The connection; None if it is gone, or if the holder of its lease will send the rest.
@@ -238,7 +238,7 @@ class Connections:
     def abandon_lease(self, held: Connection, position: int) -> None:
         """Note how far a connection has come, and release its lease although there may be more.
 
-        What was wanted stays in the row, and the caller has the connection pushed again.
+        What is wanted stays in the row; the caller has the connection pushed again.
 
         Args:
             held: The connection.

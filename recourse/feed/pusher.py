@@ -1,6 +1,6 @@
 """The pusher: sends an owner's events to open WebSocket connections, each in order, each once.
 
-A message that an event has come is a wake-up: what is sent is read from the feed, after the
+A message about a new event is only a wake-up: what is sent is read from the feed, after the
 connection's own position. That one pusher at a time sends to a connection is in `connections`.
 """
 

@@ -1,4 +1,4 @@
-"""The queue of wake-ups, each of which has a pusher look after a connection."""
+"""The queue of wake-ups, each of which has a pusher send a connection what is new."""
 
 from __future__ import annotations
 

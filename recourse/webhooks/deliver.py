@@ -51,7 +51,7 @@ class Deliverer:
         webhooks: The table of webhooks.
         feed: Every owner's feed.
         sender: Calls endpoints.
-        wake_owner: Has an owner's feed sorted into lanes again, for there is room by now.
+        wake_owner: Has an owner's feed sorted into lanes again, once there is room.
         timescale: A factor for all back-offs.
         noise: The source of jitter.
     """
@@ -92,7 +92,7 @@ class Deliverer:
             if is_sent:
                 again = self._deliver(lease, began=now)
             else:
-                # Whoever disabled it may have died before the owner's feed had the event.
+                # The delivery that disabled it may have died before it appended the event.
                 self._announce_disabled(webhook)
                 self._give_up_all(lease)
                 again = None

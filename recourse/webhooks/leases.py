@@ -1,8 +1,8 @@
 """Leases of lanes: one delivery at a time delivers from a lane, and few to one endpoint.
 
 A lane's lease is `taken_until` and `taken_by` in its row. `taken_by` is another with every lease,
-so a delivery whose lease has ended, and was acquired by another, can write nothing any more. A slot
-has an end alone: who has lost it has lost the lane too, for both end at the same moment.
+so a delivery whose lease has ended and whose lane was acquired by another can no longer write. A
+slot has only an end: it limits how many deliveries call an endpoint, and decides nothing else.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ One key, `pk`, as in every table:
 | replay of a range (`replays`): how far it is | `replay#<webhook id>#<replay id>`; expires |
 
 A lane is named for its saga's id; of a replay, with `#<replay id>` after it; of a test event,
-`test#<id>`. Every decision is a condition on these rows. The index serves the log alone.
+`test#<id>`. Every decision is a condition on these rows. Only the log is in the index.
 """
 
 from __future__ import annotations

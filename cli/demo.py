@@ -159,7 +159,7 @@ def tell(api: Api, token: str) -> None:
         while not pulled or pulled[-1].kind != "succeeded":
             page = api.get("/events", after=cursor, wait=20)
             expect(bool(page["items"]), "the feed has not all that happened")
-            pulled, cursor = [*pulled, *map(Event.of, page["items"])], page["cursor"]
+            pulled, cursor = [*pulled, *map(Event.from_dict, page["items"])], page["cursor"]
         expect(arrivals.wait(len(pulled), 30), f"{_counted(arrivals)} of {len(pulled)} arrived")
     out.print(f"\n          {'event':<12} {'  '.join(f'{name:>10}' for name in arrivals.heard)}")
     for number, event in enumerate(pulled):

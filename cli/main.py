@@ -169,7 +169,7 @@ def events(
                 items, cursor = page
                 for event in items:
                     print(json.dumps(event), flush=True) if as_json else print_event(
-                        out, Event.of(event)
+                        out, Event.from_dict(event)
                     )
                 if not items and not follow:
                     break

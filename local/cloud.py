@@ -197,7 +197,9 @@ class LocalCloud:
         """The stream of events as AWS's function serves it, on the emulator's feed."""
         feed = Feed(self.client("dynamodb"), self.outputs["FeedTableName"])
         bearers = Bearers(self.issuer.url, [AUDIENCE], keys=lambda: self.issuer.jwks)
-        return Stream(Watch(feed, quick=QUICK, slow=SLOW), bearers, seconds=LONGEST_STREAM)
+        return Stream(
+            Watch(feed, min_interval=QUICK, max_interval=SLOW), bearers, seconds=LONGEST_STREAM
+        )
 
     def _deploy(self) -> None:
         deployment = self.deployment

@@ -4,6 +4,7 @@
 
     RecourseError
         AskError
+        BacklogFullError
         BadSagaIdError
         ConflictError
             ConditionFailedError
@@ -15,14 +16,13 @@
         ForbiddenAddressError
         ForbiddenError
         ForgedError
-        FullError
         GoneError
+        InvalidEventError
         InvalidItemError
         IssuerError
         KeyReusedError
         LostLaneError
         LostLeaseError
-        NeverFedError
         NothingToResolveError
         PivotSkippedError
         PoisonError

@@ -78,7 +78,7 @@ class Consumer:
 
     def commit(self, told: dict[str, Any], call: str = "") -> None:
         """Commit the effect of an event, which a call has brought, maybe together with others."""
-        self._effects.commit(Event.of(told), call)
+        self._effects.commit(Event.from_dict(told), call)
 
     @property
     def cursor(self) -> str:

@@ -25,7 +25,7 @@ from recourse.problems import ProblemError, invalid
 from recourse.store.cursors import BadCursorError
 
 if TYPE_CHECKING:
-    from recourse.webhooks.webhooks import Webhook
+    from recourse.webhooks.registrations import Webhook
 
 SCOPE = "sagas:read"
 LONGEST_ID = 128
@@ -144,7 +144,9 @@ def register() -> Response[str]:
         raise invalid("url", str(problem)) from None
     kinds = list(dict.fromkeys(asked["events"] or ["*"]))
     try:
-        made = kit.webhooks().register(owner, asked["url"], kinds, kit.feed().head(owner))
+        made = kit.webhooks().registrations.register(
+            owner, asked["url"], kinds, kit.feed().head(owner)
+        )
     except TooManyWebhooksError as problem:
         raise ProblemError("too-many-webhooks", str(problem)) from None
     answer = _view(made) | {"secret": made.secret}
@@ -163,7 +165,7 @@ def register() -> Response[str]:
 def page() -> Response[str]:
     """List one's own webhooks, the newest first; they are few, so it is one page."""
     owner = http.caller(routes.current_event, SCOPE).subject
-    items = [_view(one) for one in kit.webhooks().of(owner)]
+    items = [_view(one) for one in kit.webhooks().registrations.of(owner)]
     return http.answer(200, {"items": items, "cursor": None})
 
 
@@ -195,7 +197,7 @@ def show(webhook_id: str) -> Response[str]:
 def delete(webhook_id: str) -> Response[str]:
     """Delete a webhook: nothing more is delivered to it."""
     webhook = _owned(webhook_id)
-    kit.webhooks().delete(webhook)
+    kit.webhooks().registrations.delete(webhook)
     return http.answer(204)
 
 
@@ -212,7 +214,7 @@ def delete(webhook_id: str) -> Response[str]:
 def rotate(webhook_id: str) -> Response[str]:
     """Give a webhook a new secret: the only answer that holds it."""
     webhook = _owned(webhook_id)
-    secret = kit.webhooks().rotate(webhook)
+    secret = kit.webhooks().registrations.rotate(webhook)
     return http.answer(200, _view(webhook) | {"secret": secret})
 
 
@@ -230,7 +232,7 @@ def enable(webhook_id: str) -> Response[str]:
     """Bring back a webhook that was disabled, from now on."""
     webhook = _owned(webhook_id)
     head = kit.feed().head(webhook.owner)
-    return http.answer(200, _view(kit.webhooks().enable(webhook, head)))
+    return http.answer(200, _view(kit.webhooks().registrations.enable(webhook, head)))
 
 
 @routes.post(
@@ -245,12 +247,12 @@ def enable(webhook_id: str) -> Response[str]:
 )
 def test(webhook_id: str) -> Response[str]:
     """Send a test event, once, also to a webhook that is disabled."""
-    from recourse.webhooks.deliver import trial
-    from recourse.webhooks.webhooks import TEST
+    from recourse.webhooks.deliver import trial_event
+    from recourse.webhooks.lanes import TEST
 
     webhook = _owned(webhook_id)
     event_id = f"test-{uuid.uuid4().hex}"
-    _put(webhook, TEST + event_id, trial(webhook, event_id))
+    _put(webhook, TEST + event_id, trial_event(webhook, event_id))
     return http.answer(202, {"event_id": event_id, "links": _links(webhook)})
 
 
@@ -299,7 +301,7 @@ def deliveries(webhook_id: str) -> Response[str]:
     event = routes.current_event
     webhook = _owned(webhook_id)
     try:
-        found, cursor = kit.webhooks().log(
+        found, cursor = kit.webhooks().log.page(
             webhook.webhook_id,
             cursor=event.query_string_parameters.get("cursor"),
             limit=LIMIT.of(event),
@@ -322,7 +324,7 @@ def _owned(webhook_id: str) -> Webhook:
     try:
         if len(webhook_id) > LONGEST_ID:
             raise UnknownWebhookError
-        return kit.webhooks().get(webhook_id, owner)
+        return kit.webhooks().registrations.get(webhook_id, owner)
     except UnknownWebhookError:
         raise ProblemError("not-found", "there is no such webhook") from None
 
@@ -333,12 +335,12 @@ def _put(webhook: Webhook, lane: str, event: Event) -> None:
     Raises:
         ProblemError: Too much is waiting, or the webhook is gone.
     """
-    from recourse.webhooks.errors import FullError, UnknownWebhookError
+    from recourse.webhooks.errors import BacklogFullError, UnknownWebhookError
 
     entry = {"position": 1, "id": event.id, "type": event.type, "event": event.to_json()}
     try:
-        kit.webhooks().append(webhook, lane, entry)
-    except FullError:
+        kit.webhooks().lanes.append(webhook, lane, entry)
+    except BacklogFullError:
         raise ProblemError("try-again", "too much waits for this webhook already") from None
     except UnknownWebhookError:
         raise ProblemError("not-found", "there is no such webhook") from None
@@ -351,7 +353,7 @@ def _replay_range(webhook: Webhook, since: datetime, until: datetime) -> str:
     if until < since:
         raise invalid("to", "should not be before from")
     feed = kit.feed()
-    replay_id = kit.webhooks().plan(
+    replay_id = kit.webhooks().replays.plan(
         webhook,
         since=moment(since),
         until=moment(until),
@@ -392,7 +394,7 @@ def _links(webhook: Webhook) -> dict[str, str]:
 
 
 def _view(webhook: Webhook) -> WebhookView:
-    from recourse.webhooks.webhooks import moment
+    from recourse.webhooks.rows import moment
 
     since = webhook.failing_since
     return {

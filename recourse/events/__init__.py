@@ -1,19 +1,19 @@
-"""Events: what has happened in a saga, and how that comes from a step's transaction to a topic.
+"""Events: what has happened in a saga, and how an event gets from a step's transaction to a topic.
 
-- `recourse.events.event`: the `Event`, which is made, travels and is read as one thing everywhere;
-- `recourse.events.checks`: what is checked of a message before it is taken for one;
+- `recourse.events.event`: the `Event`, the one class of it everywhere;
+- `recourse.events.checks`: the validation of a message that should be an event;
 - `recourse.events.outbox`: the row that holds an event until it is published;
-- `recourse.events.relay`: what publishes these rows, for the relay's function alone.
+- `recourse.events.relay`: publishes these rows; only the relay's function uses it.
 
-Import from here what is in `__all__`. What an event is as JSON, and what an outbox row holds, is
-what other processes, releases and endpoints read: it may gain fields, and change none.
+Import from here what is in `__all__`. Other processes, releases and endpoints read the JSON of an
+event and the row of the outbox: both may gain fields, and no field may change.
 """
 
 from recourse.events.event import Event, error, moment, now
-from recourse.events.outbox import KEPT, expiry, outbox_row
+from recourse.events.outbox import RETENTION, expiry, outbox_row
 
 __all__ = [
-    "KEPT",
+    "RETENTION",
     "Event",
     "error",
     "expiry",

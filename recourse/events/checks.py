@@ -1,4 +1,4 @@
-"""What is checked of a message before it is taken for an event: all that who takes it relies on."""
+"""The validation of a message that should be an event: all that its consumers rely on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 STEP_KINDS = ("done", "failed", "undone", "undo_failed")
 SAGA_KINDS = ("started", "succeeded", "compensated", "compensation_failed")
 MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
-"""What reading JSON of any shape raises where it is another one."""
+"""What reading JSON raises where its shape is not the expected one."""
 _CARRIED = ("saga", "request", "results")
 _DATA: dict[str, tuple[Any, str]] = {
     "run": (int, "a number"),
@@ -25,30 +25,30 @@ _DATA: dict[str, tuple[Any, str]] = {
     "follows": (list, "a list"),
     "carried": (dict, "an object"),
 }
-"""The types of what an event says, where it does, and these in words."""
+"""The types of the fields of an event's data, where they are there, and these types in words."""
 
 
 def unreadable(name: str, right: str, found: Any) -> UnreadableError:
-    """That a part of a message is not what it must be."""
+    """The error for a part of a message that is not what it must be."""
     shown = repr(found) if isinstance(found, str | int) else type(found).__name__
     why = f"its {name} must be {right}, got {cut(shown)}"
-    return UnreadableError(f"this is no event of a saga: {why}")
+    return UnreadableError(f"this is not an event of a saga: {why}")
 
 
 def check(
     sagas: Mapping[str, Saga], saga: str, step: str | None, kind: str, data: Mapping[str, Any]
 ) -> None:
-    """Check that an event is one of a saga, and says what such events say.
+    """Check that an event is of a declared saga, and that its data has the types of such events.
 
     Args:
         sagas: Every declaration, by name.
         saga: The saga's name, as the event has it.
-        step: The step, where it is one's.
+        step: The step, where it is about one.
         kind: What has happened.
-        data: What it says of it.
+        data: The data of the event.
 
     Raises:
-        UnreadableError: It is not; the message says why.
+        UnreadableError: It is not such an event; the message says why.
     """
     declared = sagas.get(saga)
     if declared is None:

@@ -2,12 +2,12 @@
 
 Types are `recourse.<saga>.<step>.<done|failed|undone|undo_failed>` and
 `recourse.<saga>.<started|succeeded|compensated|compensation_failed>`; `subject` is the saga id. An
-event's id is made from the marker it stands for, so the same happening has the same id however
-often it is told.
+event's id is made from the marker that it stands for, so the same occurrence has the same id
+however often it is published.
 
-An event of a choreography also carries, as `data.carried`, what the steps that hear it need: the
-run (`saga`), the whole `request` and the `results` so far. It stays among the steps: the ledger
-takes it off (`Event.public`).
+An event of a choreography also carries, as `data.carried`, what the steps that receive it need: the
+run (`saga`), the whole `request` and the `results` so far. Only steps receive that: the ledger
+removes it (`Event.public`).
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ Ending = Literal["succeeded", "compensated", "compensation_failed"]
 
 
 def moment(when: datetime) -> str:
-    """A moment as every surface shows it: ISO 8601 in UTC with milliseconds."""
+    """A time as every surface shows it: ISO 8601 in UTC with milliseconds."""
     return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def now() -> str:
-    """This moment."""
+    """The current time, as every surface shows it."""
     return moment(datetime.now(UTC))
 
 
@@ -50,7 +50,7 @@ def error(kind: str, message: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that has happened, to a saga or to one of its steps.
+    """Something that has happened to a saga or to one of its steps.
 
     Usage::
 
@@ -58,19 +58,19 @@ class Event:
         if event.step == "flight" and event.kind == "failed":
             print(event.saga_id, event.error["message"])
 
-    It is made by `started`, `of_step`, `parked` and `ended` when it happens, and by `parse` and
-    `of` when it is read; `to_dict` and `to_json` give back what was read, with all of its `data`.
+    `started`, `of_step`, `parked` and `ended` make it when it happens, `parse` and `from_dict` when
+    it is read; `to_dict` and `to_json` return what was read, with all of its `data`.
 
     Attributes:
-        id: The same however often it is told.
-        saga_id: The saga; in a feed also a webhook, of which an event tells its owner.
+        id: The same however often the event is published.
+        saga_id: The saga; in a feed also a webhook, where the event is about one.
         saga: The name of the saga's declaration; `webhook` where it is about one.
         step: The step, where it is about one.
         kind: The last part of the type: `done`, `failed`, `started`, …
         time: When it happened: ISO 8601 in UTC.
-        source: Where it comes from, as CloudEvents have it.
-        data: What it says, as JSON; what the properties below do not name stays in it.
-        sequence: Its place among the events of its saga that everybody sees, once it has one.
+        source: The `source` of the CloudEvent.
+        data: The `data` of the CloudEvent; fields that no property below names are kept.
+        sequence: Its place among the public events of its saga, once it has one.
     """
 
     id: str
@@ -83,7 +83,7 @@ class Event:
     data: Mapping[str, Any]
     sequence: int | None = None
 
-    # When it happens.
+    # Made when it happens.
 
     @classmethod
     def _new(
@@ -97,7 +97,7 @@ class Event:
         occasion: str = "",
         time: str | None = None,
     ) -> Event:
-        """An event; its occasion tells it from another of its type: an undo may fail twice."""
+        """An event; its occasion distinguishes two of one type: an undo may fail twice."""
         path = f"{step}.{kind}" if step else kind
         return cls(
             id=f"{saga_id}.{path}{'.' if occasion else ''}{occasion}",
@@ -133,7 +133,7 @@ class Event:
         *,
         run: int | None = None,
     ) -> Event:
-        """A saga came to an end; where undos failed, by the run in which they did."""
+        """A saga has ended; where undos failed, `run` is the run in which they did."""
         return cls._new(saga_id, saga, None, kind, {}, occasion="" if run is None else str(run))
 
     @classmethod
@@ -155,24 +155,24 @@ class Event:
         follows: Sequence[str] | None = None,
         time: str | None = None,
     ) -> Event:
-        """A step acted, failed or was undone.
+        """A step has acted, failed or been undone.
 
         Args:
             saga_id: The saga.
             saga: Its name.
             step: The step.
             kind: What happened.
-            run: In which run: 0 is the first, others are recoveries.
-            attempts: How often that was tried, over all runs.
-            entered_at: When the run came to the step, where its own task tells.
-            outcome: How, where the kind does not say all (see `attributes`).
-            result: What an action, or an operator, has given.
-            error: Why it failed, as `error` words it.
-            claimed: Whether it failed before its turn: a caller, a deadline or a recovery was first
-                to put the marker of the pivot.
-            carried: What the steps that hear it need.
-            follows: Of an undo: which kinds of events of the same step were before it.
-            time: When; now where it is absent.
+            run: The run in which it happened: 0 is the first, others are recoveries.
+            attempts: The number of attempts, over all runs.
+            entered_at: When the run came to the step, where its own task reports that.
+            outcome: What came of it, where the kind does not say all (see `attributes`).
+            result: The result of the action, or the one that an operator entered.
+            error: Why it failed, as made by `error`.
+            claimed: Whether it failed before its turn: a caller, a deadline or a recovery wrote the
+                marker of the pivot first.
+            carried: What the steps that receive the event need.
+            follows: Of an undo: the kinds of the events of the same step that came before it.
+            time: When it happened; now by default.
         """
         data = {"attempts": attempts, "entered_at": entered_at, "run": run} | _given(
             outcome=outcome,
@@ -203,38 +203,38 @@ class Event:
         data |= {"early": claimed} | _given(carried=carried)
         return cls._new(saga_id, saga, step, kind, data, occasion=f"r{run}")
 
-    # As it is read and written.
+    # Read and written.
 
     @classmethod
-    def of(cls, said: Any) -> Event:
-        """The event that this JSON is: a row's, an answer's, a message's.
+    def from_dict(cls, found: Any) -> Event:
+        """The event that a CloudEvent is, as `to_dict` returns it.
 
         Raises:
-            UnreadableError: It is none; the message says why.
+            UnreadableError: It is not an event; the message says why.
         """
         try:
-            ours, saga, *path = said["type"].split(".")
-            data, sequence = said["data"], said.get("sequence")
+            prefix, saga, *path = found["type"].split(".")
+            data, sequence = found["data"], found.get("sequence")
             step = data.get("step")
             event = cls(
-                id=said["id"],
-                saga_id=said["subject"],
+                id=found["id"],
+                saga_id=found["subject"],
                 saga=saga,
                 step=step,
                 kind=path[-1],
-                time=said["time"],
-                source=said.get("source", f"/sagas/{saga}"),
+                time=found["time"],
+                source=found.get("source", f"/sagas/{saga}"),
                 data=data,
                 sequence=sequence,
             )
         except MALFORMED as problem:
-            raise UnreadableError(f"this is no event of a saga: {problem!r}") from problem
-        if ours != "recourse" or path[:-1] != ([] if step is None else [step]):
+            raise UnreadableError(f"this is not an event of a saga: {problem!r}") from problem
+        if prefix != "recourse" or path[:-1] != ([] if step is None else [step]):
             right = "recourse.<saga>.<kind>, or with the step of its data before the kind"
-            raise unreadable("type", right, said["type"])
+            raise unreadable("type", right, found["type"])
         for name in ("id", "subject", "time"):
-            if not isinstance(said[name], str):
-                raise unreadable(name, "a text", said[name])
+            if not isinstance(found[name], str):
+                raise unreadable(name, "a text", found[name])
         if sequence is not None and not isinstance(sequence, int):
             raise unreadable("sequence", "a number", sequence)
         return event
@@ -245,24 +245,24 @@ class Event:
 
         Args:
             text: The text.
-            sagas: Every declaration, by name, where anybody may have written the text: it then has
-                to be an event of one of them, and say what such events say.
+            sagas: Every declaration, by name, where the text comes from outside: it must then be
+                an event of one of them, with the data of such events.
 
         Raises:
-            UnreadableError: It is none; the message says why.
+            UnreadableError: It is not an event; the message says why.
         """
         try:
-            said = json.loads(text)
+            found = json.loads(text)
         except MALFORMED as problem:
-            raise UnreadableError(f"this is no event of a saga: {problem!r}") from problem
-        event = cls.of(said)
+            raise UnreadableError(f"this is not an event of a saga: {problem!r}") from problem
+        event = cls.from_dict(found)
         if sagas is not None:
             check(sagas, event.saga, event.step, event.kind, event.data)
         return event
 
     def to_dict(self) -> dict[str, Any]:
-        """It as a CloudEvent."""
-        said = {
+        """The event as a CloudEvent."""
+        made = {
             "specversion": "1.0",
             "id": self.id,
             "type": self.type,
@@ -272,18 +272,18 @@ class Event:
             "datacontenttype": "application/json",
             "data": self.data,
         }
-        return said if self.sequence is None else said | {"sequence": self.sequence}
+        return made if self.sequence is None else made | {"sequence": self.sequence}
 
     def to_json(self) -> str:
-        """It as the text of a CloudEvent: the same each time."""
+        """The event as the text of a CloudEvent: the same each time."""
         return json.dumps(self.to_dict(), separators=(",", ":"), ensure_ascii=False)
 
     def attributes(self) -> dict[str, str]:
-        """What SNS filters look at: the type and its parts, and how the step came out.
+        """What SNS filters match: the type and its parts, and what came of the step.
 
-        `outcome` is absent where the type says all; else `empty` (nothing was there to undo),
-        `skipped` (an operator left it) or `parked` (an operator is needed). `coordination` is there
-        only on what the steps of a choreography listen to.
+        `outcome` is absent where the type says all; else it is `empty` (there was nothing to undo),
+        `skipped` (by an operator) or `parked` (an operator is needed). `coordination` is there only
+        on the events that the steps of a choreography listen to.
         """
         found = {"type": self.type, "saga": self.saga, "kind": self.kind}
         if self.step:
@@ -295,13 +295,13 @@ class Event:
         return found
 
     def public(self) -> Event:
-        """It without what it carries from step to step, as everybody else sees it."""
+        """The event without what it carries from step to step, as everybody else sees it."""
         if "carried" not in self.data:
             return self
         data = {name: value for name, value in self.data.items() if name != "carried"}
         return replace(self, data=data)
 
-    # What it says.
+    # What it says of what happened.
 
     @property
     def path(self) -> str:
@@ -310,7 +310,7 @@ class Event:
 
     @property
     def type(self) -> str:
-        """Its type, as CloudEvents have it."""
+        """The `type` of the CloudEvent."""
         return f"recourse.{self.saga}.{self.path}"
 
     @property
@@ -321,13 +321,13 @@ class Event:
 
     @property
     def outcome(self) -> str | None:
-        """How it came out, where the kind does not say all: `empty`, `skipped` or `parked`."""
+        """What came of it, where the kind does not say all: `empty`, `skipped` or `parked`."""
         outcome: str | None = self.data.get("outcome")
         return outcome
 
     @property
     def attempts(self) -> int:
-        """How often that was tried, over all runs."""
+        """The number of attempts, over all runs."""
         attempts: int = self.data.get("attempts", 0)
         return attempts
 
@@ -339,7 +339,7 @@ class Event:
 
     @property
     def result(self) -> Any:
-        """What an action, or an operator, has given."""
+        """The result of the action, or the one that an operator entered."""
         return self.data.get("result")
 
     @property
@@ -350,24 +350,24 @@ class Event:
 
     @property
     def claimed(self) -> bool:
-        """Whether a step failed before its turn: somebody else was first to put its marker."""
+        """Whether a step failed before its turn: its marker was written by another first."""
         return bool(self.data.get("early", False))
 
     @property
     def follows(self) -> Sequence[str]:
-        """Of an undo: which kinds of events of the same step were before it."""
+        """Of an undo: the kinds of the events of the same step that came before it."""
         follows: Sequence[str] = self.data.get("follows", ())
         return follows
 
     @property
     def carried(self) -> Mapping[str, Any]:
-        """What the steps that hear it need; empty where no step does."""
+        """What the steps that receive the event need; empty where no step does."""
         carried: Mapping[str, Any] = self.data.get("carried", {})
         return carried
 
     @property
     def is_hidden(self) -> bool:
-        """Whether it only moves the ledger: an undo without an effect."""
+        """Whether only the ledger uses it: an undo that had nothing to undo."""
         return self.kind == "undone" and self.outcome is not None
 
     @property
@@ -377,7 +377,7 @@ class Event:
 
 
 def saga_id_of(text: str) -> str | None:
-    """The saga that a message is about, also of one that is no event, where it says so."""
+    """The `subject` of a message, even if it is not an event; None where it has none."""
     try:
         return str(json.loads(text)["subject"])
     except MALFORMED:

@@ -12,13 +12,13 @@ from recourse.events.event import Event
 if TYPE_CHECKING:
     from recourse.declare.step import Item
 
-KEPT = timedelta(days=14)
+RETENTION = timedelta(days=14)
 """How long an outbox or inbox row is kept after it was written, for a relay that was down."""
 
 
 def expiry() -> int:
-    """When a row that is written now goes: seconds of the epoch."""
-    return int((datetime.now(UTC) + KEPT).timestamp())
+    """When a row that is written now expires, in seconds of the epoch."""
+    return int((datetime.now(UTC) + RETENTION).timestamp())
 
 
 def outbox_row(event: Event) -> Item:

@@ -1,10 +1,10 @@
-"""The relay: from the streams of tables to a topic.
+"""The relay: publishes new rows of the streams of tables to a topic.
 
-Outbox rows go to what steps and consumers listen to; the feed's rows, with their owner and
-position, to what people are told by.
+Outbox rows go to the topic of steps and consumers; rows of the feed, with their owner and position,
+to the topic of the live channels and subscribers.
 
-No row is in the way of those behind it: what SNS will never take is set aside, with its reason, and
-what it does not take now is tried again for a while, after all others.
+No row blocks those behind it: what SNS will never accept is dead-lettered, with its reason, and
+what it does not accept now is retried for a while, after all others.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from types_boto3_sns import SNSClient
     from types_boto3_sns.type_defs import PublishBatchRequestEntryTypeDef
 
-MOST_EVENTS = 10
-"""What one PublishBatch takes; its size is that of one event."""
+MAX_BATCH_EVENTS = 10
+"""Events that one PublishBatch accepts; together they may be as large as one may be."""
 PATIENCE = 20
-"""Seconds for which one call tries again: a stream gives a batch up after so many calls."""
-NEVER = {"InvalidParameter", "InvalidParameterValue", "ParameterValueInvalid"}
-"""What SNS says of a message that it will not take at any time."""
+"""Seconds for which one call retries: a stream gives a batch up after a number of calls."""
+PERMANENT = {"InvalidParameter", "InvalidParameterValue", "ParameterValueInvalid"}
+"""The errors of SNS for a message that it will never accept."""
 
 Record = Mapping[str, Any]
-SetAside = Callable[[Record, str], None]
+DeadLetter = Callable[[Record, str], None]
 
 
 class PublishError(RecourseError):
@@ -41,7 +41,7 @@ class PublishError(RecourseError):
 
 @dataclass(frozen=True)
 class _Message:
-    """An event as SNS takes it, and the record that it comes from."""
+    """An event as SNS accepts it, and the record that it comes from."""
 
     record: Record
     text: str
@@ -54,7 +54,7 @@ class _Message:
         return len(self.text.encode()) + sum(len(one.encode()) for one in named)
 
     def entry(self, name: int) -> PublishBatchRequestEntryTypeDef:
-        """It as a part of a batch."""
+        """The entry of a batch."""
         return {
             "Id": str(name),
             "Message": self.text,
@@ -69,7 +69,7 @@ def relay(
     sns: SNSClient,
     topic: str,
     records: Iterable[Record],
-    set_aside: SetAside,
+    dead_letter: DeadLetter,
     *,
     patience: float = PATIENCE,
     sleep: Callable[[float], None] = time.sleep,
@@ -79,13 +79,13 @@ def relay(
     Args:
         sns: An SNS client.
         topic: The topic's ARN.
-        records: Stream records; others than new rows of an outbox or a feed are passed over.
-        set_aside: Sets a record aside that can never be published, with the reason; may raise.
-        patience: Seconds for which what could not be published is tried again.
-        sleep: How to wait.
+        records: Stream records; only new rows of an outbox or a feed are published.
+        dead_letter: Dead-letters a record that can never be published, with the reason; may raise.
+        patience: Seconds for which what could not be published is retried.
+        sleep: Waits so many seconds.
 
     Returns:
-        How many were published, or set aside.
+        How many were published or dead-lettered.
 
     Raises:
         PublishError: Some could be neither; all others were.
@@ -98,59 +98,60 @@ def relay(
         and image["pk"]["S"].startswith(("outbox#", "feed#"))
     ]
     until, pause = time.monotonic() + patience, 0.2
-    left = _publish(sns, topic, new, set_aside)
+    left = _publish(sns, topic, new, dead_letter)
     while left:
         if time.monotonic() + pause > until:
             raise PublishError(f"{len(left)} of {len(new)} events, the first: {left[0].why}")
         sleep(pause)
         pause = min(pause * 2, 5)
-        left = _publish(sns, topic, [failure.record for failure in left], set_aside)
+        left = _publish(sns, topic, [failure.record for failure in left], dead_letter)
     return len(new)
 
 
 @dataclass(frozen=True)
 class _Failure:
-    """A record that could not be published, why, and whether it never can be."""
+    """A record that could not be published, why, and whether a retry is pointless."""
 
     record: Record
     why: str
-    never: bool
+    is_permanent: bool
 
 
 def _publish(
-    sns: SNSClient, topic: str, records: Iterable[Record], set_aside: SetAside
+    sns: SNSClient, topic: str, records: Iterable[Record], dead_letter: DeadLetter
 ) -> list[_Failure]:
-    """Publish once, and set aside what never can be; what is left to be tried again."""
+    """Publish once, and dead-letter what can never be published; what is left to be retried."""
     failures: list[_Failure] = []
     for batch in _batches(_messages(records, failures)):
         failures += _publish_batch(sns, topic, batch)
-    left = [failure for failure in failures if not failure.never]
+    left = [failure for failure in failures if not failure.is_permanent]
     for failure in failures:
-        if failure.never:
+        if failure.is_permanent:
             try:
-                set_aside(failure.record, failure.why)
+                dead_letter(failure.record, failure.why)
             except TransientError as problem:
-                left.append(_Failure(failure.record, words(problem), never=False))
+                left.append(_Failure(failure.record, words(problem), is_permanent=False))
     return left
 
 
 def _messages(records: Iterable[Record], failures: list[_Failure]) -> Iterator[_Message]:
-    """The events of records; those that are none, or too large, are failures."""
+    """The events of records; a record that is not one, or is too large, is a failure."""
     for record in records:
         try:
             message = _message(record)
         except (UnreadableError, LookupError) as problem:
-            failures.append(_Failure(record, f"this is no event: {words(problem)}", never=True))
+            why = f"this is not an event: {words(problem)}"
+            failures.append(_Failure(record, why, is_permanent=True))
             continue
         if message.weight > CARRIED:
             why = f"an event must be at most {CARRIED} bytes, got {message.weight}"
-            failures.append(_Failure(record, why, never=True))
+            failures.append(_Failure(record, why, is_permanent=True))
             continue
         yield message
 
 
 def _message(record: Record) -> _Message:
-    """The event of a row, and what SNS filters look at: with it, where it stands in whose feed."""
+    """The event of a row, and what SNS filters match; in a feed also its owner and its position."""
     image = record["dynamodb"]["NewImage"]
     named = Event.parse(image["event"]["S"]).attributes()
     if "position" in image:
@@ -166,24 +167,26 @@ def _publish_batch(sns: SNSClient, topic: str, batch: Sequence[_Message]) -> Ite
             PublishBatchRequestEntries=[one.entry(at) for at, one in enumerate(batch)],
         )
     except (ClientError, BotoCoreError) as problem:
-        never = isinstance(problem, ClientError) and problem.response["Error"]["Code"] in NEVER
-        if never and len(batch) > 1:
+        is_permanent = (
+            isinstance(problem, ClientError) and problem.response["Error"]["Code"] in PERMANENT
+        )
+        if is_permanent and len(batch) > 1:
             for one in batch:
                 yield from _publish_batch(sns, topic, [one])
         else:
-            yield from (_Failure(one.record, words(problem), never) for one in batch)
+            yield from (_Failure(one.record, words(problem), is_permanent) for one in batch)
         return
     for failed in answer.get("Failed", ()):
         why = f"{failed['Code']}: {failed.get('Message', '')}"
-        yield _Failure(batch[int(failed["Id"])].record, cut(why), failed["Code"] in NEVER)
+        yield _Failure(batch[int(failed["Id"])].record, cut(why), failed["Code"] in PERMANENT)
 
 
 def _batches(messages: Iterable[_Message]) -> Iterator[list[_Message]]:
-    """The events as SNS takes them: ten a call, and 256 KiB."""
+    """The events as SNS accepts them: ten a call, and 256 KiB."""
     batch: list[_Message] = []
     size = 0
     for message in messages:
-        if batch and (len(batch) == MOST_EVENTS or size + message.weight > CARRIED):
+        if batch and (len(batch) == MAX_BATCH_EVENTS or size + message.weight > CARRIED):
             yield batch
             batch, size = [], 0
         size += message.weight

@@ -1,5 +1,6 @@
-"""Everybody's own feed of events, and the live channels that stand on it.
+"""The feed: every owner's events in order, and the live channels that stand on it.
 
-`feed.Feed` has positions without gaps; `watch` waits for new ones, `live` frames them for SSE and
-WebSocket, `connections` keeps who is connected, `sns_push` receives what SNS posts to an endpoint.
+`feed.Feed` numbers an owner's events without gaps; `watch` waits for new ones, `live` words them
+for SSE and WebSocket. `connections` keeps the open WebSockets and their leases, `pusher` sends to
+them, `wake_ups` is the queue that wakes it. `sns_push` verifies what SNS posts to an endpoint.
 """

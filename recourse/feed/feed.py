@@ -1,14 +1,14 @@
-"""The feed: every owner's events in the order in which they came, for as long as they are kept.
+"""The feed: every owner's events in the order in which they arrived, for as long as they are kept.
 
 An owner's feed is rows at positions 1, 2, 3 … without a gap, under one partition key; position 0
-holds the head, the position of the newest. New events, the head and how far each saga has come are
-one transaction, so an event is in the feed once, however often it is brought. A reader that knows a
-position has seen everything up to it: it reads on from there, at a cost that does not depend on how
-much there was before. Where a position is not there yet (DynamoDB shows the rows of a transaction
-one after another), the page ends before it.
+holds the head, the position of the newest. New events, the head and the last sequence of each saga
+are written in one transaction, so an event is in the feed once, however often it is appended. A
+reader that knows a position has seen everything up to it: it continues from there, at a cost that
+does not depend on the length of the feed. Where a row is missing because it is only being written
+(DynamoDB shows the rows of a transaction one after another), a page ends before it.
 
 One owner's events are appended one transaction after another, hundreds a second at the most; the
-owners know nothing of each other.
+feeds of different owners are independent.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from recourse.declare.step import AtLeast, Item
 from recourse.errors import RecourseError
-from recourse.events import KEPT, Event, expiry
+from recourse.events import RETENTION, Event, expiry
 from recourse.store.contention import InvalidItemError
 from recourse.store.cursors import BadCursorError, CursorError
 from recourse.store.expressions import ABSENT
@@ -35,25 +35,25 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
     from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
-AT_ONCE = 40
-"""How many events one transaction appends: with their sagas and the head, DynamoDB takes 100."""
-MOST_BYTES = 3 * 1024 * 1024
-"""How large these are together: DynamoDB takes 4 MB."""
+MAX_BATCH_EVENTS = 40
+"""Events that one transaction appends: with their sagas and the head, DynamoDB accepts 100 rows."""
+MAX_BATCH_BYTES = 3 * 1024 * 1024
+"""Their size together: DynamoDB accepts 4 MB."""
 UNSETTLED = timedelta(minutes=1)
-"""How long a position may be missing because its row is only just being written."""
+"""How long a row may be missing because it is only being written; after that it has expired."""
 _CURSOR = re.compile(r"1:(\d{1,15}):([0-9a-f]{16})", re.ASCII)
 
 
 class ForeignCursorError(CursorError):
-    """The cursor is of somebody else's feed."""
+    """The cursor is of another owner's feed."""
 
 
-class NeverFedError(RecourseError):
-    """Events that no feed will take at any time."""
+class InvalidEventError(RecourseError):
+    """Events that can never be appended to a feed."""
 
 
 class ExpiredCursorError(CursorError):
-    """What comes after the cursor is not kept any more."""
+    """What comes after the cursor is no longer kept."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Entry:
     """An event in a feed.
 
     Attributes:
-        position: Where it stands in its owner's feed, from 1.
+        position: Its position in its owner's feed, from 1.
         event: The event, with its `sequence` within its saga.
     """
 
@@ -70,7 +70,7 @@ class Entry:
 
 
 def cursor_of(owner: str, position: int) -> str:
-    """The cursor with which an owner reads on after a position."""
+    """The cursor with which an owner continues after a position."""
     text = f"1:{position}:{_tag(owner)}"
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
@@ -79,8 +79,8 @@ def position_of(owner: str, cursor: str) -> int:
     """The position that a cursor of an owner's feed stands for.
 
     Raises:
-        BadCursorError: It is no cursor.
-        ForeignCursorError: It is of another's feed.
+        BadCursorError: It is not a valid cursor.
+        ForeignCursorError: It is of another owner's feed.
     """
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
@@ -95,7 +95,14 @@ def position_of(owner: str, cursor: str) -> int:
 
 
 class Feed:
-    """The table of everybody's feed.
+    """The table of all feeds.
+
+    Usage::
+
+        feed = Feed(dynamodb, "feed")
+        feed.append("asha", events)
+        for entry in feed.read("asha", after=41):
+            print(entry.position, entry.event.type)
 
     Args:
         dynamodb: A DynamoDB client.
@@ -110,16 +117,16 @@ class Feed:
         return self._head(owner)[0]
 
     def read(self, owner: str, after: int | None, limit: int = 100) -> list[Entry]:
-        """The events after a position, in order and without a gap; fewer than there are, maybe.
+        """The events after a position, in order and without a gap; a page may be short.
 
         Args:
-            owner: Whose.
-            after: The last position that is known; None to begin with the oldest that is kept.
+            owner: The owner.
+            after: The last known position; None to begin with the oldest event that is kept.
             limit: How many at most.
 
         Raises:
-            BadCursorError: There is no such position yet.
-            ExpiredCursorError: Some of what comes after it is not kept any more.
+            BadCursorError: The feed has not reached this position.
+            ExpiredCursorError: Some of what comes after it is no longer kept.
         """
         known = self.start(owner) if after is None else after
         rows = self._rows(owner, known + 1, limit)
@@ -139,7 +146,7 @@ class Feed:
         return found
 
     def start(self, owner: str) -> int:
-        """The position after which the oldest event comes that is kept."""
+        """The position before that of the oldest event that is kept."""
         oldest = self._rows(owner, 1, 1)
         if oldest:
             return int(oldest[0]["position"]) - 1
@@ -147,37 +154,36 @@ class Feed:
         return head if row and _is_settled(row) else 0
 
     def since(self, owner: str, moment: float) -> int:
-        """The position after which come the events that entered at a moment or later.
+        """The position after which the events come that were appended at a time or later.
 
         Args:
-            owner: Whose feed.
-            moment: Seconds of the epoch; an event's own `time` is a little earlier.
+            owner: The owner.
+            moment: The time, in seconds of the epoch; an event's own `time` is a little earlier.
         """
         low, high = self.start(owner) + 1, self.head(owner) + 1
         while low < high:
             middle = (low + high) // 2
             row = next(iter(self._rows(owner, middle, 1)), None)
-            if row is None or _entered(row) >= moment:
+            if row is None or _written_at(row) >= moment:
                 high = middle
             else:
                 low = row["position"] + 1
         return low - 1
 
     def append(self, owner: str, events: Iterable[Event]) -> int:
-        """Append events, each once: those that a saga's are known to have come are passed over.
+        """Append events, each once: those that the feed has already are skipped.
 
         Args:
-            owner: Whose sagas they are of.
-            events: Events with their `sequence`; each saga's in order, and from the first that is
-                not in the feed on without a gap.
+            owner: The owner of their sagas.
+            events: Events with their `sequence`; those of a saga in order, and without a gap from
+                the first one that is not in the feed.
 
         Returns:
             How many were new.
 
         Raises:
-            NeverFedError: DynamoDB will never take them, or one has no sequence.
-            ContentionError: Others appended to the same feed all the time, or its table is
-                throttled.
+            InvalidEventError: DynamoDB will never accept them, or one has no sequence.
+            ContentionError: Others kept appending to the same feed, or its table is throttled.
         """
         return sum(
             self._table.retry(partial(self._append, owner, batch), what="the feed")
@@ -190,25 +196,28 @@ class Feed:
         new = [event for event in events if _sequence(event) > known[event.saga_id]]
         if not new:
             return 0
-        come = {event.saga_id: _sequence(event) for event in new}
+        last = {event.saga_id: _sequence(event) for event in new}
         writes = [
             self._advance(_key(owner), head, head + len(new)),
-            *(self._advance(_saga(saga), known[saga], last) for saga, last in come.items()),
+            *(self._advance(_saga(saga), known[saga], sequence) for saga, sequence in last.items()),
             *(self._row(owner, position, one) for position, one in enumerate(new, head + 1)),
         ]
         try:
             self._table.transact(writes)
         except InvalidItemError as problem:
-            raise NeverFedError(str(problem)) from None
+            raise InvalidEventError(str(problem)) from None
         return len(new)
 
     def _advance(self, key: str, was: int, head: int) -> TransactWriteItemTypeDef:
-        """The request to move a head on, where it is still what it was."""
+        """The request to move a head, if it is still what it was."""
         row = {"pk": key, "position": 0, "head": head, "at": int(time.time())}
         return self._table.put_request(row, when={"head": was} if was else ABSENT)
 
     def _row(self, owner: str, position: int, event: Event) -> TransactWriteItemTypeDef:
-        """The request to write an event; nobody else writes there, for the head is ours."""
+        """The request to write an event.
+
+        It needs no condition: who moves the head from before it to behind it writes this position.
+        """
         return self._table.put_request(
             {
                 "pk": _key(owner),
@@ -225,24 +234,24 @@ class Feed:
         return row.get("head", 0), row
 
     def _known(self, sagas: Iterable[str]) -> dict[str, int]:
-        """How many events of each saga are in the feed."""
+        """The last sequence of each saga that is in the feed; 0 where none is."""
         ordered = sorted(sagas)
         rows = self._table.get_many([(_saga(saga), 0) for saga in ordered])
         return {saga: row["head"] if row else 0 for saga, row in zip(ordered, rows, strict=True)}
 
     def _rows(self, owner: str, first: int, limit: int) -> list[Item]:
-        """What one call reads; fewer than there are, maybe."""
+        """The rows that one call reads; there may be more."""
         when = {"pk": _key(owner), "position": AtLeast(first)}
         return list(self._table.query(when, consistent=True, size=limit, pages=1))
 
 
 def _batches(events: Iterable[Event]) -> Iterator[list[Event]]:
-    """Events as one transaction takes them."""
+    """The events in batches of which one transaction appends each."""
     batch: list[Event] = []
     size = 0
     for one in events:
         weight = len(one.to_json().encode())
-        if batch and (len(batch) == AT_ONCE or size + weight > MOST_BYTES):
+        if batch and (len(batch) == MAX_BATCH_EVENTS or size + weight > MAX_BATCH_BYTES):
             yield batch
             batch, size = [], 0
         batch.append(one)
@@ -253,7 +262,7 @@ def _batches(events: Iterable[Event]) -> Iterator[list[Event]]:
 
 def _sequence(event: Event) -> int:
     if event.sequence is None:
-        raise NeverFedError(f"event {event.id} must have a sequence, got none")
+        raise InvalidEventError(f"event {event.id} must have a sequence, got none")
     return event.sequence
 
 
@@ -269,12 +278,12 @@ def _tag(owner: str) -> str:
     return hashlib.sha256(owner.encode()).hexdigest()[:16]
 
 
-def _entered(row: Mapping[str, Any]) -> float:
-    """When a row was written."""
-    return float(row["expires_at"] - KEPT.total_seconds())
+def _written_at(row: Mapping[str, Any]) -> float:
+    """When an event's row was written, in seconds of the epoch."""
+    return float(row["expires_at"] - RETENTION.total_seconds())
 
 
 def _is_settled(row: Mapping[str, Any]) -> bool:
-    """Whether a row was written so long ago that those before it are there, unless they expired."""
-    written = row["at"] if "at" in row else _entered(row)
+    """Whether a row is so old that a row missing before it has expired."""
+    written = row["at"] if "at" in row else _written_at(row)
     return bool(time.time() - written > UNSETTLED.total_seconds())

@@ -1,4 +1,4 @@
-"""What the live channels have in common: how an event is told, and how a refusal is worded."""
+"""What the live channels have in common: how an event and a refusal are worded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recourse.problems import ProblemError
 
 
 def cursor_problem(error: Exception) -> ProblemError:
-    """The problem of a cursor that is refused, a `CursorError`."""
+    """The problem to answer a `CursorError` with."""
     match error:
         case ForeignCursorError():
             return ProblemError("foreign-cursor", "use the cursors of your own events")
@@ -26,20 +26,20 @@ def cursor_problem(error: Exception) -> ProblemError:
 
 
 def message(owner: str, entry: Entry) -> Mapping[str, Any]:
-    """An event as a WebSocket message: with the cursor beside it, as an extension attribute."""
+    """An event as a WebSocket message, with its cursor as an extension attribute."""
     return entry.event.to_dict() | {"cursor": cursor_of(owner, entry.position)}
 
 
 def opening(cursor: str, retry: int) -> str:
-    """The first frame of a stream of server-sent events: where it begins.
+    """The first frame of a stream of server-sent events: the cursor where it begins.
 
     Args:
-        cursor: The cursor of that place.
-        retry: The milliseconds after which a client that is cut off comes back.
+        cursor: The cursor.
+        retry: The milliseconds after which a client that is cut off reconnects.
     """
     return f"retry: {retry}\nid: {cursor}\n\n"
 
 
 def frame(owner: str, entry: Entry) -> str:
-    """An event as a frame of such a stream; the cursor is its `id`."""
+    """An event as a frame of a stream of server-sent events; its `id` is the cursor."""
     return f"id: {cursor_of(owner, entry.position)}\ndata: {entry.event.to_json()}\n\n"

@@ -1,4 +1,4 @@
-"""Waiting for what comes into feeds: one look an owner, however many of its connections wait."""
+"""Waiting for new events in feeds: one poll an owner, however many of its connections wait."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from recourse.feed.feed import Entry, Feed
 
 PAGE = 100
-"""Entries that are read at once, and so what a connection holds at the most."""
+"""Entries that are read at once, and so the most that a connection holds in memory."""
 AT_ONCE = 16
-"""Calls to DynamoDB that are under way at the same time."""
+"""Calls to DynamoDB at the same time."""
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
 class _Owner:
-    """What is known of one owner's feed."""
+    """The head of one owner's feed, and how many wait for another."""
 
     def __init__(self, head: int) -> None:
         self.head = head
@@ -31,20 +31,27 @@ class _Owner:
 
 
 class Watch:
-    """Watches feeds for those who wait, in one event loop.
+    """Watches feeds for connections that wait, in one event loop.
+
+    Usage::
+
+        watch = Watch(feed, min_interval=0.5, max_interval=1.0)
+        position = await watch.head("asha")
+        if await watch.wait_beyond("asha", position, seconds=15):
+            entries = await watch.read("asha", position)
 
     Args:
         feed: The feed.
-        quick: Seconds between two looks at an owner whose feed has just grown.
-        slow: Seconds between two looks at one where nothing happens.
+        min_interval: Seconds between two polls of a feed that has just grown.
+        max_interval: Seconds between two polls of a feed where nothing happens.
     """
 
-    def __init__(self, feed: Feed, *, quick: float, slow: float) -> None:
+    def __init__(self, feed: Feed, *, min_interval: float, max_interval: float) -> None:
         self._feed = feed
-        self._quick = quick
-        self._slow = slow
+        self._min_interval = min_interval
+        self._max_interval = max_interval
         self._owners: dict[str, _Owner] = {}
-        self._looks: set[asyncio.Task[None]] = set()
+        self._polls: set[asyncio.Task[None]] = set()
         self._reads: dict[tuple[str, int], asyncio.Future[list[Entry]]] = {}
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="watch")
 
@@ -53,10 +60,10 @@ class Watch:
         return await self._call(lambda: self._feed.head(owner))
 
     async def read(self, owner: str, after: int) -> list[Entry]:
-        """What comes after a position, up to a page; those who ask the same share one answer.
+        """The events after a position, up to a page; callers that ask the same share one read.
 
         Raises:
-            ExpiredCursorError: Some of it is no longer kept.
+            ExpiredCursorError: Some of them are no longer kept.
         """
         key = (owner, after)
         if key not in self._reads:
@@ -65,17 +72,17 @@ class Watch:
             )
             reading.add_done_callback(lambda _: self._reads.pop(key))
             self._reads[key] = reading
-        # Whoever leaves must not take the answer away from the others.
+        # A caller that is cancelled must not cancel the read that others share.
         return await asyncio.shield(self._reads[key])
 
-    async def beyond(self, owner: str, position: int, seconds: float) -> bool:
-        """Whether the feed grows beyond a position within some seconds; at once where it has."""
+    async def wait_beyond(self, owner: str, position: int, seconds: float) -> bool:
+        """Wait until a feed has grown beyond a position; False if not within so many seconds."""
         watched = self._owners.get(owner)
         if watched is None:
             watched = self._owners[owner] = _Owner(position)
-            look = asyncio.create_task(self._look(owner, watched))
-            self._looks.add(look)
-            look.add_done_callback(self._looks.discard)
+            poll = asyncio.create_task(self._poll(owner, watched))
+            self._polls.add(poll)  # the loop itself holds a task but weakly
+            poll.add_done_callback(self._polls.discard)
         watched.waiting += 1
         try:
             async with asyncio.timeout(seconds):
@@ -87,22 +94,22 @@ class Watch:
             watched.waiting -= 1
         return True
 
-    async def _look(self, owner: str, watched: _Owner) -> None:
-        pause = self._quick
+    async def _poll(self, owner: str, watched: _Owner) -> None:
+        pause = self._min_interval
         try:
             while watched.waiting:
                 try:
                     head = await self.head(owner)
                 except (BotoCoreError, ClientError):
-                    logger.exception("the feed of %s was not looked at; again in a moment", owner)
+                    logger.exception("polling the feed of %s failed, and is retried", owner)
                     head = watched.head
                 if head > watched.head:
                     watched.head = head
                     watched.changed.set()
                     watched.changed = asyncio.Event()
-                    pause = self._quick
+                    pause = self._min_interval
                 else:
-                    pause = min(pause * 1.5, self._slow)
+                    pause = min(pause * 1.5, self._max_interval)
                 await asyncio.sleep(pause)
         finally:
             del self._owners[owner]

@@ -12,7 +12,7 @@ from aws_lambda_powertools import Logger
 from recourse.declare.limits import words
 from recourse.errors import UnreadableError
 from recourse.events import Event
-from recourse.feed.feed import Feed, NeverFedError
+from recourse.feed.feed import Feed, InvalidEventError
 from recourse.functions import kit, settings
 from recourse.queues.sources import set_aside_record
 from recourse.store.aws import client
@@ -98,7 +98,7 @@ def _append_all(
 def _append(feed: Feed, owner: str, record: Record, set_aside: SetAside) -> int:
     try:
         return feed.append(owner, _events(record))
-    except (NeverFedError, UnreadableError, LookupError, TypeError) as problem:
+    except (InvalidEventError, UnreadableError, LookupError, TypeError) as problem:
         logger.error("set aside: %s", words(problem))
         set_aside(record, words(problem))
         return 0
@@ -106,4 +106,4 @@ def _append(feed: Feed, owner: str, record: Record, set_aside: SetAside) -> int:
 
 def _events(record: Record) -> list[Event]:
     row = decode_item({"entered": record["dynamodb"]["NewImage"]["entered"]})
-    return [event for event in map(Event.of, row["entered"]) if not event.is_hidden]
+    return [event for event in map(Event.from_dict, row["entered"]) if not event.is_hidden]

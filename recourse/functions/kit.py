@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
     from recourse.declare.saga import Saga
-    from recourse.feed.connections import Connections, Pusher, Wakes
+    from recourse.feed.connections import Connections
+    from recourse.feed.pusher import Pusher
+    from recourse.feed.wake_ups import WakeUpQueue
     from recourse.functions.bearer import Bearers
     from recourse.orchestration.sweeper import Sweeper
     from recourse.valet.commit import Committer
@@ -89,7 +91,7 @@ def connections() -> Connections:
 @cache
 def pusher() -> Pusher:
     """What sends to them."""
-    from recourse.feed.connections import Pusher
+    from recourse.feed.pusher import Pusher
 
     url = settings.required("CONNECTIONS_URL")
     gateway = client("apigatewaymanagementapi", read_timeout=2, endpoint=url)
@@ -97,11 +99,11 @@ def pusher() -> Pusher:
 
 
 @cache
-def wakes() -> Wakes:
-    """The queue of those who send to them."""
-    from recourse.feed.connections import Wakes
+def wake_ups() -> WakeUpQueue:
+    """The queue that wakes what sends to them."""
+    from recourse.feed.wake_ups import WakeUpQueue
 
-    return Wakes(client("sqs"), settings.required("PUSH_QUEUE_URL"))
+    return WakeUpQueue(client("sqs"), settings.required("PUSH_QUEUE_URL"))
 
 
 @cache

@@ -11,7 +11,8 @@ from aws_lambda_powertools import Logger
 
 from recourse.declare.limits import words
 from recourse.errors import TransientError
-from recourse.feed.connections import Pusher, Wakes
+from recourse.feed.pusher import Pusher
+from recourse.feed.wake_ups import WakeUpQueue
 from recourse.functions import kit
 from recourse.queues.sources import SourceQueue
 
@@ -30,12 +31,12 @@ Wake = tuple[str, str]
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Send what has come to every connection that a batch of wake-ups is about."""
-    return take(kit.pusher(), kit.wakes(), event["Records"], kit.queue)
+    return take(kit.pusher(), kit.wake_ups(), event["Records"], kit.queue)
 
 
 def take(
     pusher: Pusher,
-    wakes: Wakes,
+    wakes: WakeUpQueue,
     records: list[Record],
     queue: Callable[[str], SourceQueue],
     seconds: float = SECONDS,

@@ -161,7 +161,7 @@ class Stream:
             left = until - now()
             if left <= 0:
                 return
-            if await self._watch.beyond(owner, position, min(self._heartbeat, left)):
+            if await self._watch.wait_beyond(owner, position, min(self._heartbeat, left)):
                 page = await self._watch.read(owner, position)
                 if not page:
                     # The head shows already, and the row not yet.
@@ -196,7 +196,7 @@ async def _answer(send: Send, refusal: ProblemError) -> None:
 
 @cache
 def _stream() -> Stream:
-    watch = Watch(kit.feed(), quick=QUICK, slow=SLOW)
+    watch = Watch(kit.feed(), min_interval=QUICK, max_interval=SLOW)
     return Stream(watch, kit.bearers(), seconds=float(settings.required("STREAM_SECONDS")))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from recourse.feed.connections import TOLD_A_MINUTE, GoneError
+from recourse.feed.connections import MAX_MESSAGES_PER_MINUTE, GoneError
 from recourse.feed.feed import cursor_of, position_of
 from recourse.feed.live import cursor_problem
 from recourse.functions import kit
@@ -53,7 +53,7 @@ def _connect(event: dict[str, Any], owner: str, name: str) -> dict[str, Any]:
     until = int(event["requestContext"]["authorizer"]["until"])
     kit.connections().open(owner, name, position, until=until, refusal=refusal)
     # What came meanwhile woke nobody for this connection, and what came before it never will.
-    kit.wakes().send(owner, name, delay=OPENS)
+    kit.wake_ups().send(owner, name, delay=OPENS)
     agreed = {"Sec-WebSocket-Protocol": SUBPROTOCOL} if SUBPROTOCOL in subprotocols(event) else {}
     return {"statusCode": 200, "headers": agreed}
 
@@ -61,9 +61,9 @@ def _connect(event: dict[str, Any], owner: str, name: str) -> dict[str, Any]:
 def _hear(owner: str, name: str, body: str) -> None:
     pusher = kit.pusher()
     with suppress(GoneError):
-        connection = kit.connections().heard(owner, name)
-        if connection.told > TOLD_A_MINUTE:
-            detail = f"at most {TOLD_A_MINUTE} messages a minute"
+        connection = kit.connections().count_message(owner, name)
+        if connection.received > MAX_MESSAGES_PER_MINUTE:
+            detail = f"at most {MAX_MESSAGES_PER_MINUTE} messages a minute"
             pusher.refuse(connection, problem("too-many", detail))
             logger.warning("a client floods", extra={"owner": owner})
             return
@@ -72,11 +72,11 @@ def _hear(owner: str, name: str, body: str) -> None:
             is_subscribe = asked["action"] == "subscribe"
             answer = _subscribe(owner, name, asked) if is_subscribe else {"type": "pong"}
         except ProblemError as wrong:
-            pusher.tell(name, {"type": "error", "problem": wrong.body})
+            pusher.send(name, {"type": "error", "problem": wrong.body})
             return
-        pusher.tell(name, answer)
+        pusher.send(name, answer)
         if is_subscribe:
-            kit.wakes().send(owner, name)
+            kit.wake_ups().send(owner, name)
 
 
 def _read(body: str) -> dict[str, Any]:

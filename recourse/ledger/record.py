@@ -147,7 +147,7 @@ class Record:
     def from_row(cls, row: Mapping[str, Any]) -> Record:
         """The record of a row of the ledger's table, of this release or one before."""
         fields = {name: value for name, value in row.items() if name not in _NOT_OF_THE_RECORD}
-        fields |= {name: [Event.of(said) for said in row[name]] for name in _OF_EVENTS}
+        fields |= {name: [Event.from_dict(said) for said in row[name]] for name in _OF_EVENTS}
         return cls(saga_id=SagaId(row["pk"]), **fields)
 
     def to_row(self) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Which addresses a webhook may have: public ones, however they are spelt.
+"""Which addresses a webhook may have: public ones, however they are written.
 
-A URL names a host, and a name can mean another address at every look-up. So the addresses are
-checked at registration and again at each delivery, all that the name has, and the connection goes
-to the very address that was checked (`recourse.webhooks.sending`).
+A URL names a host, and a name can resolve to another address every time. So all addresses of the
+name are checked at registration and again at each delivery, and the connection goes to an address
+that was checked (`recourse.webhooks.sending`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from recourse.errors import RecourseError
 
-LONGEST_URL = 2000
+MAX_URL_LENGTH = 2000
 Resolver = Callable[[str, int], list[str]]
 """The addresses of a host, given its name and the port; raises OSError where there are none."""
 Address = IPv4Address | IPv6Address
@@ -36,26 +36,26 @@ _SPECIAL = (
     IPv6Network("2001::/23"),
     IPv6Network("3fff::/20"),
 )
-"""Special-purpose blocks of IANA's registries that some versions of Python take for global."""
+"""Special-purpose blocks of IANA's registries that some versions of Python consider global."""
 
 
 class ForbiddenAddressError(RecourseError, ValueError):
-    """A webhook may not go there; the message says why, in words for its owner."""
+    """A webhook may not have this URL or address; its owner is shown the message."""
 
 
 class UnresolvedError(RecourseError, OSError):
-    """The host's name has no address now."""
+    """The host's name cannot be resolved now."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """What a URL says.
+    """The parts of a URL.
 
     Attributes:
         secure: Whether it is HTTPS.
         host: The name or the address, in ASCII, without brackets.
         port: The port.
-        authority: The host and, where it is not the scheme's own, the port, as `Host` has it.
+        authority: The value of `Host`: the host, and the port unless it is the scheme's default.
         target: The path and the query.
     """
 
@@ -67,17 +67,17 @@ class Endpoint:
 
 
 def endpoint(url: str, *, loopback: bool = False) -> Endpoint:
-    """Take a URL apart.
+    """Parse a URL.
 
     Args:
         url: The URL.
         loopback: Whether plain HTTP is allowed, as in a local run.
 
     Raises:
-        ForbiddenAddressError: It is none that a webhook can have.
+        ForbiddenAddressError: A webhook may not have it.
     """
-    if len(url) > LONGEST_URL or not _PLAIN.fullmatch(url):
-        raise ForbiddenAddressError(f"should be a URL of at most {LONGEST_URL} characters")
+    if len(url) > MAX_URL_LENGTH or not _PLAIN.fullmatch(url):
+        raise ForbiddenAddressError(f"should be a URL of at most {MAX_URL_LENGTH} characters")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -94,7 +94,7 @@ def endpoint(url: str, *, loopback: bool = False) -> Endpoint:
     if port == 0:
         raise ForbiddenAddressError("should have a port from 1 to 65535")
     if {"[", "]"} & set(parts.netloc) and not _BRACKETED.fullmatch(parts.netloc):
-        raise ForbiddenAddressError("has an address that is none")
+        raise ForbiddenAddressError("has an IPv6 address that is not valid")
     host = _host(parts.hostname or "")
     secure = parts.scheme == "https"
     usual = 443 if secure else 80
@@ -109,14 +109,14 @@ def endpoint(url: str, *, loopback: bool = False) -> Endpoint:
 
 
 def _host(host: str) -> str:
-    """A host in the one spelling that is let through: a DNS name in ASCII, or a plain address."""
+    """A host in the one form that is accepted: a DNS name in ASCII, or a plain address."""
     if ":" in host:
         try:
             return str(IPv6Address(host))
         except ValueError:
-            raise ForbiddenAddressError("has an address that is none") from None
+            raise ForbiddenAddressError("has an IPv6 address that is not valid") from None
     try:
-        # Whoever resolves it normalises it too: other dots, wide digits and letters among them.
+        # Resolvers normalise too, other dots and wide digits among them: check what they resolve.
         name = host.encode("idna").decode().lower()
     except UnicodeError:
         raise ForbiddenAddressError("has a host that is not a valid name") from None
@@ -126,15 +126,17 @@ def _host(host: str) -> str:
         try:
             return str(IPv4Address(name))
         except ValueError:
-            raise ForbiddenAddressError("has an address in a spelling that is refused") from None
+            raise ForbiddenAddressError(
+                "has an IPv4 address that is not four decimal numbers"
+            ) from None
     return name
 
 
 def resolve(name: str, port: int) -> list[str]:
-    """The addresses of a host, by the system's resolver.
+    """Resolve a host by the system's resolver.
 
     Raises:
-        OSError: There are none.
+        OSError: It has no address.
     """
     found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
@@ -147,19 +149,19 @@ def checked(
     resolver: Resolver = resolve,
     seconds: float = 5,
 ) -> list[str]:
-    """The addresses of an endpoint, all of which are allowed.
+    """Resolve an endpoint, and check that every address that it has is allowed.
 
     Args:
         to: The endpoint.
         loopback: Whether loopback addresses are allowed, as in a local run.
-        resolver: Looks up its host.
+        resolver: Resolves its host.
         seconds: How long that may take.
 
     Raises:
         ForbiddenAddressError: One of its addresses is not allowed.
-        UnresolvedError: It has none now.
+        UnresolvedError: It cannot be resolved now.
     """
-    found = _within(seconds, lambda: resolver(to.host, to.port))
+    found = _resolved(seconds, lambda: resolver(to.host, to.port))
     if not found:
         raise UnresolvedError(f"{to.host} has no address")
     for one in found:
@@ -170,19 +172,19 @@ def checked(
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is somebody's on the open internet, and so is every one within it."""
+    """Whether an address, and every IPv4 address within it, is on the public internet."""
     if any(address.version == block.version and address in block for block in _SPECIAL):
-        within = _within_it(address)
+        within = _embedded(address)
         return bool(within) and all(is_public(one) for one in within)
     if isinstance(address, IPv4Address):
         return address.is_global and not (address.is_multicast or address.is_reserved)
-    if within := _within_it(address):
+    if within := _embedded(address):
         return all(is_public(one) for one in within)
     return address.is_global and address in _UNICAST
 
 
-def _within_it(address: Address) -> list[IPv4Address]:
-    """The IPv4 addresses that an IPv6 address stands for, by any of the ways to write one."""
+def _embedded(address: Address) -> list[IPv4Address]:
+    """The IPv4 addresses that are embedded in an IPv6 address, in any of the known forms."""
     if isinstance(address, IPv4Address):
         return []
     if address.ipv4_mapped:
@@ -196,14 +198,14 @@ def _within_it(address: Address) -> list[IPv4Address]:
     return []
 
 
-def _within(seconds: float, look: Callable[[], list[str]]) -> list[str]:
-    """A look-up that is given up after a time: the system's own knows no deadline."""
+def _resolved(seconds: float, resolve: Callable[[], list[str]]) -> list[str]:
+    """Resolve within a deadline: the system's resolver does not have one."""
     found: list[list[str]] = []
     failed: list[Exception] = []
 
     def run() -> None:
         try:
-            found.append(look())
+            found.append(resolve())
         except (OSError, UnicodeError) as problem:
             failed.append(problem)
 
@@ -212,5 +214,5 @@ def _within(seconds: float, look: Callable[[], list[str]]) -> list[str]:
     thread.join(seconds)
     if not found:
         why = failed[0] if failed else f"no answer within {seconds:g} s"
-        raise UnresolvedError(f"the host cannot be found: {why}")
+        raise UnresolvedError(f"the host cannot be resolved: {why}")
     return found[0]

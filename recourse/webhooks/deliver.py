@@ -1,8 +1,8 @@
 """Delivering what is in a lane, one event after the other, until one fails.
 
-A message stands for a lane that has something in it. It is kept until the lane is empty: whatever
-goes wrong, it comes again, and the lane's row says what is to be done then and when. Two messages
-for one lane do no harm, for one delivery at a time has the lane.
+A message stands for a lane that has entries. It is kept until the lane is empty: whatever goes
+wrong, it is redelivered, and the lane's row says what is to be done then and when. Two messages for
+one lane do no harm, for one delivery at a time holds the lane.
 """
 
 from __future__ import annotations
@@ -15,40 +15,45 @@ from typing import Any
 from recourse.events import Event, now
 from recourse.feed.feed import ExpiredCursorError, Feed
 from recourse.webhooks import schedule
+from recourse.webhooks.attempts import Attempt, Outcome
 from recourse.webhooks.errors import LostLaneError, UnknownWebhookError
+from recourse.webhooks.lanes import Lane
+from recourse.webhooks.leases import Lease
+from recourse.webhooks.registrations import Webhook
+from recourse.webhooks.rows import moment
 from recourse.webhooks.sending import Answer, Sender
 from recourse.webhooks.signing import headers
-from recourse.webhooks.webhooks import (
-    Attempt,
-    Lane,
-    Outcome,
-    Webhook,
-    Webhooks,
-    moment,
-)
+from recourse.webhooks.webhooks import Webhooks
 
 GONE = 410
 BUSY = (429, 503)
 """Statuses whose Retry-After is obeyed."""
-EARLY = 0.5
-"""Seconds that an attempt may come too early, for clocks and whole seconds."""
-ENOUGH = 10
-"""Seconds after which a delivery makes room for others, if it has been at its lane for so long."""
+EARLY_TOLERANCE = 0.5
+"""Seconds that an attempt may be early, for clocks differ and SQS waits whole seconds."""
+MAX_SECONDS_AT_A_LANE = 10
+"""Seconds after which a delivery that is still at its lane makes room for others."""
 LONGEST_PAUSE = 300
-"""Seconds for which a lane waits for a slot at the most."""
+"""Seconds for which a message waits at the most for a slot or a lane that is held."""
 
 
 @dataclass(frozen=True)
 class Deliverer:
     """Delivers what is in lanes.
 
+    Usage::
+
+        deliverer = Deliverer(webhooks, feed, Sender(), wake_owner)
+        wait = deliverer.deliver(webhook_id, "saga-1")
+        if wait is not None:
+            ...  # have the message redelivered after so many seconds
+
     Args:
         webhooks: The table of webhooks.
         feed: Every owner's feed.
         sender: Calls endpoints.
-        wake_owner: Has an owner's feed sorted into lanes again, for there is room by now.
-        timescale: What multiplies back-offs.
-        noise: Where jitter comes from.
+        wake_owner: Has an owner's feed sorted into lanes again, once there is room.
+        timescale: A factor for all back-offs.
+        noise: The source of jitter.
     """
 
     webhooks: Webhooks
@@ -64,33 +69,34 @@ class Deliverer:
         Args:
             webhook_id: The webhook.
             lane_name: The lane.
-            receives: How often its message has come.
+            receives: How often its message was received.
 
         Returns:
-            The seconds after which its message is to come again; None where the lane is empty.
+            The seconds after which its message is to be redelivered; None where the lane is empty.
         """
         try:
-            webhook = self.webhooks.get(webhook_id)
+            webhook = self.webhooks.registrations.get(webhook_id)
         except UnknownWebhookError:
             return None
-        lane = self.webhooks.lane(webhook_id, lane_name)
+        lane = self.webhooks.lanes.get(webhook_id, lane_name)
         if not lane.entries:
             return None
         now = self.webhooks.clock()
-        alive = webhook.status == "ENABLED" or lane.is_test
-        if alive and lane.next / 1000 - now > EARLY:
+        is_sent = webhook.status == "ENABLED" or lane.is_test
+        if is_sent and lane.next / 1000 - now > EARLY_TOLERANCE:
             return lane.next / 1000 - now
-        taken = self.webhooks.take(webhook, lane, slot=alive)
-        if taken is None:
+        lease = self.webhooks.leases.acquire(webhook, lane, with_slot=is_sent)
+        if lease is None:
             return self._pause(receives)
-        lane, slot = taken
         try:
-            if alive:
-                again = self._deliver(webhook, lane, slot, began=now)
+            if is_sent:
+                again = self._deliver(lease, began=now)
             else:
-                self._tell(webhook)
-                again = self._give_up_all(webhook, lane)
-            if again is None and self.webhooks.get(webhook_id).held:
+                # The delivery that disabled it may have died before it appended the event.
+                self._announce_disabled(webhook)
+                self._give_up_all(lease)
+                again = None
+            if again is None and self.webhooks.registrations.get(webhook_id).held:
                 self.wake_owner(webhook.owner)
         except LostLaneError:
             return self._pause(receives)
@@ -98,63 +104,61 @@ class Deliverer:
             return None
         return again
 
-    def _deliver(self, webhook: Webhook, lane: Lane, slot: str, *, began: float) -> float | None:
-        while lane.entries:
-            if self.webhooks.clock() - began > ENOUGH:
-                self.webhooks.give_back(webhook, lane, slot)
+    def _deliver(self, lease: Lease, *, began: float) -> float | None:
+        """Deliver until the lane is empty, an attempt fails or the time is over."""
+        webhook = lease.webhook
+        while lease.lane.entries:
+            if self.webhooks.clock() - began > MAX_SECONDS_AT_A_LANE:
+                lease.release()
                 return 0
-            event = self._event(webhook, lane.entries[0])
+            event = self._event(webhook, lease.lane.entries[0])
             at = self.webhooks.clock()
             if event is None:
-                lost = _attempt(lane, at, "given-up", error="the event is not kept any more")
-                lane = self.webhooks.done(webhook, lane, slot, lost, keep=True)
+                why = "the event is not kept any more"
+                lease.remove_first(_attempt(lease.lane, at, "given-up", error=why), keep=True)
                 continue
             body = event.to_json().encode()
             signed = headers(webhook.signs_with(at), event.id, int(at), body)
             answer = self.sender.post(webhook.url, signed, body)
             if not answer.delivered:
-                return self._not_delivered(webhook, lane, slot, at, answer)
-            said = _attempt(lane, at, "delivered", answer)
-            lane = self.webhooks.done(webhook, lane, slot, said, keep=True)
+                return self._not_delivered(lease, at, answer)
+            lease.remove_first(_attempt(lease.lane, at, "delivered", answer), keep=True)
         return None
 
-    def _not_delivered(
-        self,
-        webhook: Webhook,
-        lane: Lane,
-        slot: str,
-        at: float,
-        answer: Answer,
-    ) -> float | None:
-        asked = None
+    def _not_delivered(self, lease: Lease, at: float, answer: Answer) -> float | None:
+        """Schedule the next attempt, or give up."""
+        webhook, lane = lease.webhook, lease.lane
+        retry_after = None
         if answer.status in BUSY:
-            asked = schedule.asked_for(answer.retry_after, self.webhooks.clock())
+            retry_after = schedule.retry_after_seconds(answer.retry_after, self.webhooks.clock())
         first = lane.first / 1000 if lane.first else at
-        attempts = lane.attempts + 1
         again = schedule.next_attempt(
-            attempts, first, at, asked=asked, timescale=self.timescale, noise=self.noise
+            lane.attempts + 1,
+            first,
+            at,
+            retry_after=retry_after,
+            timescale=self.timescale,
+            noise=self.noise,
         )
         is_gone = answer.status == GONE
         if lane.is_test or is_gone or again is None:
-            said = _attempt(lane, at, "failed" if lane.is_test else "given-up", answer)
+            outcome: Outcome = "failed" if lane.is_test else "given-up"
             if is_gone:
                 self._disable(webhook, "the endpoint answered 410 Gone")
-            lane = self.webhooks.done(webhook, lane, slot, said, keep=False)
-            return 0 if lane.entries else None
-        said = _attempt(lane, at, "failed", answer, again=again)
-        self.webhooks.failed(webhook, lane, slot, said, at, again)
+            lease.remove_first(_attempt(lane, at, outcome, answer), keep=False)
+            return 0 if lease.lane.entries else None
+        lease.retry_at(again, _attempt(lane, at, "failed", answer, again=again), at=at)
         since = webhook.failing_since
-        if since and at - since / 1000 >= schedule.FAILING_FOR * self.timescale:
+        if since and at - since / 1000 >= schedule.DISABLED_AFTER * self.timescale:
             self._disable(webhook, "every attempt has failed for five days")
         return again - self.webhooks.clock()
 
-    def _give_up_all(self, webhook: Webhook, lane: Lane) -> float | None:
-        """Give up what waits for a webhook that was disabled, and say so in the log."""
-        while lane.entries:
+    def _give_up_all(self, lease: Lease) -> None:
+        """Give up what waits for a webhook that was disabled, and log it."""
+        while lease.lane.entries:
             at = self.webhooks.clock()
-            lost = _attempt(lane, at, "given-up", error="the webhook is disabled")
-            lane = self.webhooks.done(webhook, lane, "", lost, keep=True)
-        return None
+            lost = _attempt(lease.lane, at, "given-up", error="the webhook is disabled")
+            lease.remove_first(lost, keep=True)
 
     def _event(self, webhook: Webhook, entry: Mapping[str, Any]) -> Event | None:
         """The event of an entry; None where the feed no longer has it."""
@@ -167,28 +171,28 @@ class Deliverer:
         return found.event
 
     def _disable(self, webhook: Webhook, reason: str) -> None:
-        now = self.webhooks.disable(webhook, reason)
+        now = self.webhooks.registrations.disable(webhook, reason)
         if now is not None:
-            self._tell(now)
+            self._announce_disabled(now)
 
-    def _tell(self, webhook: Webhook) -> None:
-        """Tell the owner of a disabled webhook, once, in the feed."""
-        self.feed.append(webhook.owner, [disabled(webhook)])
+    def _announce_disabled(self, webhook: Webhook) -> None:
+        """Append the event that a webhook was disabled to its owner's feed, once."""
+        self.feed.append(webhook.owner, [disabled_event(webhook)])
 
     def _pause(self, receives: int) -> float:
-        """How long to wait for a slot or a lane, the longer the more often it was in vain."""
+        """How long to wait for a slot or a lane: the longer, the more often it was held."""
         return self.noise.uniform(1, min(LONGEST_PAUSE, 2 ** min(receives, 10)))
 
 
-def disabled(webhook: Webhook) -> Event:
-    """The event that tells an owner that a webhook was disabled."""
+def disabled_event(webhook: Webhook) -> Event:
+    """The event by which an owner learns that a webhook was disabled."""
     event_id = f"{webhook.webhook_id}.disabled.{webhook.disablings}"
     data = {"url": webhook.url, "reason": webhook.disabled_reason}
     return _about(webhook, event_id, "disabled", data, sequence=webhook.disablings)
 
 
-def trial(webhook: Webhook, event_id: str) -> Event:
-    """The event that a webhook is sent on demand."""
+def trial_event(webhook: Webhook, event_id: str) -> Event:
+    """The test event, which a webhook's owner asks for."""
     data = {"message": "This is a test, asked for by the webhook's owner."}
     return _about(webhook, event_id, "test", data)
 
@@ -223,7 +227,7 @@ def _attempt(
     error: str | None = None,
     again: float | None = None,
 ) -> Attempt:
-    """The row of the log about the first entry of a lane."""
+    """What is logged of an attempt at the first entry of a lane."""
     made = answer or Answer(None, error)
     return Attempt(
         event_id=lane.entries[0]["id"],

@@ -1,4 +1,4 @@
-"""What a webhook can be refused for: one class for each branch that somebody takes."""
+"""What a webhook can be refused for: one class for each branch that a caller takes."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from recourse.errors import RecourseError
 
 
 class UnknownWebhookError(RecourseError):
-    """There is no such webhook, or it is somebody else's."""
+    """The webhook does not exist, or belongs to another owner."""
 
 
 class TooManyWebhooksError(RecourseError):
     """Its owner has as many webhooks as one may have."""
 
 
-class FullError(RecourseError):
-    """As much waits for a webhook as may; the feed keeps the rest."""
+class BacklogFullError(RecourseError):
+    """As many lanes of the webhook as may have entries have some; the feed keeps the rest."""
 
 
 class LostLaneError(RecourseError):
-    """Somebody else has the lane by now, for this delivery took longer than its lease."""
+    """Another delivery holds the lane by now: this one has taken longer than its lease."""

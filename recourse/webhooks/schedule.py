@@ -1,4 +1,4 @@
-"""When a delivery that failed is tried again: back-off with jitter, Retry-After, three days."""
+"""When a failed delivery is retried: a back-off with jitter, or Retry-After, for three days."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 SECOND, MINUTE, HOUR, DAY = 1.0, 60.0, 3600.0, 86400.0
-WAITS = (
+BACKOFF = (
     5 * SECOND,
     5 * MINUTE,
     30 * MINUTE,
@@ -18,14 +18,14 @@ WAITS = (
     20 * HOUR,
     24 * HOUR,
 )
-"""Seconds after each failed attempt; the last one is for all that follow."""
+"""Seconds to wait after each failed attempt; the last one also after all that follow."""
 JITTER = 0.2
-TRIED_FOR = 3 * DAY
-"""Seconds from an event's first attempt to its last."""
-LONGEST_ASKED = DAY
-"""Seconds that a receiver may ask for by Retry-After."""
-FAILING_FOR = 5 * DAY
-"""Seconds of nothing but failures after which a webhook is disabled."""
+RETRY_PERIOD = 3 * DAY
+"""Seconds from the first attempt of an event to the last."""
+MAX_RETRY_AFTER = DAY
+"""Seconds of a Retry-After that are obeyed at the most."""
+DISABLED_AFTER = 5 * DAY
+"""Seconds without a success after which a webhook is disabled."""
 
 
 def next_attempt(
@@ -33,33 +33,33 @@ def next_attempt(
     first: float,
     now: float,
     *,
-    asked: float | None = None,
+    retry_after: float | None = None,
     timescale: float = 1,
     noise: random.Random | None = None,
 ) -> float | None:
-    """When to try again, in seconds of the epoch; None where that was the last attempt.
+    """When to retry, in seconds of the epoch; None where the attempt was the last one.
 
     The last attempt is made when the three days are over, however long the wait would have been;
-    only a Retry-After puts it off further.
+    only a Retry-After delays it further.
 
     Args:
-        attempts: How many there have been.
-        first: When the first one was.
-        now: When the last one was.
-        asked: Seconds that the receiver asked to be left alone; never less is waited.
-        timescale: What multiplies waits.
-        noise: Where the jitter comes from.
+        attempts: How many attempts have been made.
+        first: When the first one was made.
+        now: When the last one was made.
+        retry_after: Seconds for which the receiver asked not to be called.
+        timescale: A factor for all waits.
+        noise: The source of jitter.
     """
-    last = first + TRIED_FOR * timescale
+    last = first + RETRY_PERIOD * timescale
     if now >= last:
         return None
-    wait = WAITS[min(attempts, len(WAITS)) - 1] * timescale
+    wait = BACKOFF[min(attempts, len(BACKOFF)) - 1] * timescale
     wait *= (noise or random).uniform(1 - JITTER, 1 + JITTER)
-    return max(min(now + wait, last), now + min(asked or 0, LONGEST_ASKED))
+    return max(min(now + wait, last), now + min(retry_after or 0, MAX_RETRY_AFTER))
 
 
-def asked_for(retry_after: str | None, now: float) -> float | None:
-    """The seconds that a Retry-After asks for, in either of its forms; None where it has none."""
+def retry_after_seconds(retry_after: str | None, now: float) -> float | None:
+    """The seconds of a Retry-After, a number or a date; None where it is neither."""
     text = (retry_after or "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])

@@ -1,8 +1,8 @@
-"""One attempt: a POST to a checked and pinned address, within a deadline that nothing stretches.
+"""One attempt: a POST to a checked and pinned address, within a deadline that nothing extends.
 
-The standard library does all of it: a name is looked up once, all its addresses are checked, and
-the connection goes to one of them, while `Host`, SNI and the certificate are the name's. No
-redirect is followed and no proxy is asked, for either would choose another address.
+The standard library does all of it: a name is resolved once, all its addresses are checked, and the
+connection goes to one of them, while `Host`, SNI and the certificate are those of the name. No
+redirect is followed and no proxy is used, for either would choose another address.
 """
 
 from __future__ import annotations
@@ -28,22 +28,23 @@ from recourse.webhooks.addresses import (
 )
 
 DEADLINE = 10.0
-"""Seconds for the whole exchange, from the look-up of the name to the end of the answer."""
-MOST_READ = 64 * 1024
+"""Seconds for the whole exchange, from resolving the name to the end of the answer."""
+MAX_ANSWER_BYTES = 64 * 1024
 """Bytes of an answer that are read, its headers included; then the connection is closed."""
-EXCERPT = 500
+MAX_EXCERPT = 500
+"""Characters of an answer that are logged."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of an attempt.
+    """The answer to an attempt, or why there was none.
 
     Attributes:
         status: The HTTP status; None where there was no answer.
-        error: Why there was none, in words.
+        error: Why there was none.
         excerpt: The beginning of the answer's body, printable.
-        retry_after: The header, as it was sent.
-        latency: Milliseconds that it took.
+        retry_after: The header Retry-After, as it was sent.
+        latency: The milliseconds that the attempt took.
     """
 
     status: int | None
@@ -54,18 +55,24 @@ class Answer:
 
     @property
     def delivered(self) -> bool:
-        """Whether the receiver has taken the event."""
+        """Whether the receiver has accepted the event."""
         return self.status is not None and 200 <= self.status < 300
 
 
 @dataclass(frozen=True)
 class Sender:
-    """How endpoints are called.
+    """Calls endpoints.
+
+    Usage::
+
+        answer = Sender().post(webhook.url, headers(secrets, event.id, now, body), body)
+        if not answer.delivered:
+            print(answer.status, answer.error)
 
     Args:
         loopback: Whether plain HTTP and loopback addresses are allowed, as in a local run.
-        resolver: Looks up names.
-        context: What certificates are verified by; the system's authorities by default.
+        resolver: Resolves names.
+        context: Verifies certificates; by the system's authorities by default.
         deadline: Seconds for the whole exchange.
     """
 
@@ -75,12 +82,12 @@ class Sender:
     deadline: float = DEADLINE
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Make one attempt. Whatever the receiver does, it comes back in time, and with an answer.
+        """Make one attempt. Whatever the receiver does, this returns in time, and never raises.
 
         Args:
             url: The webhook's URL.
-            headers: The signature's.
-            body: The event.
+            headers: The headers of the signature.
+            body: The event as JSON.
         """
         began = time.monotonic()
         try:
@@ -102,35 +109,37 @@ class Sender:
             resolver=self.resolver,
             seconds=_left(until) / 2,
         )
-        with _connected(to, addresses, until, self.context) as line:
+        with _connected(to, addresses, until, self.context) as connected:
             connection = HTTPConnection(to.host, to.port)
-            connection.sock = bounded = _Bounded(line, until)
-            told = {"Host": to.authority, "User-Agent": "Recourse", "Connection": "close"}
-            told |= {"Content-Type": "application/cloudevents+json", **headers}
-            connection.request("POST", to.target, body, told)
+            connection.sock = bounded = _BoundedSocket(connected, until)
+            sent = {"Host": to.authority, "User-Agent": "Recourse", "Connection": "close"}
+            sent |= {"Content-Type": "application/cloudevents+json", **headers}
+            connection.request("POST", to.target, body, sent)
             answer = connection.getresponse()
             if bounded.full:
-                raise HTTPException("the answer begins with too much")
+                raise HTTPException(
+                    f"the headers of the answer must have at most {MAX_ANSWER_BYTES} bytes"
+                )
             return Answer(
                 answer.status,
-                excerpt=printable(_beginning(answer, bounded).decode(errors="replace")),
+                excerpt=printable(_read_body(answer, bounded).decode(errors="replace")),
                 retry_after=answer.headers.get("Retry-After"),
             )
 
 
 def printable(text: str) -> str:
-    """The beginning of a text, without what does not show."""
-    return "".join(one if one.isprintable() else " " for one in text[:EXCERPT])
+    """The beginning of a text, with spaces in place of what is not printable."""
+    return "".join(one if one.isprintable() else " " for one in text[:MAX_EXCERPT])
 
 
 def _connected(
     to: Endpoint, addresses: Sequence[str], until: float, context: ssl.SSLContext | None
 ) -> socket.socket:
-    """A connection to the first of the checked addresses that takes one."""
+    """A connection to the first of the checked addresses that accepts one."""
     for count, address in enumerate(addresses):
-        # Numbers only: nothing is looked up again.
+        # The addresses are numeric, so nothing is resolved again: it could resolve differently.
         try:
-            line = socket.create_connection(
+            made = socket.create_connection(
                 (address, to.port), timeout=_left(until) / (len(addresses) - count)
             )
             break
@@ -138,12 +147,12 @@ def _connected(
             if count == len(addresses) - 1:
                 raise
     if not to.secure:
-        return line
+        return made
     try:
-        line.settimeout(_left(until))
-        return (context or _authorities()).wrap_socket(line, server_hostname=to.host)
+        made.settimeout(_left(until))
+        return (context or _authorities()).wrap_socket(made, server_hostname=to.host)
     except BaseException:
-        line.close()
+        made.close()
         raise
 
 
@@ -153,18 +162,18 @@ def _authorities() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def _beginning(answer: HTTPResponse, line: _Bounded) -> bytes:
-    """The beginning of an answer's body, as far as it is read."""
+def _read_body(answer: HTTPResponse, bounded: _BoundedSocket) -> bytes:
+    """The answer's body, up to the limit."""
     try:
-        return answer.read(MOST_READ)
+        return answer.read(MAX_ANSWER_BYTES)
     except IncompleteRead as cut:
-        if not line.full:
+        if not bounded.full:
             raise
         return cut.partial
 
 
 def _left(until: float) -> float:
-    """The seconds that are left.
+    """The seconds that are left until the deadline.
 
     Raises:
         TimeoutError: There are none.
@@ -175,52 +184,52 @@ def _left(until: float) -> float:
     return left
 
 
-class _Bounded:
-    """A connection whose every read and write ends by the deadline, and that reads only so much.
+class _BoundedSocket:
+    """A socket whose reads and writes end by the deadline, and that reads only so many bytes.
 
-    A socket's own time-out is for each read alone: a byte a second would stretch it for ever.
+    The time-out of a socket is for each read alone: a byte a second would extend it for ever.
     """
 
-    def __init__(self, line: socket.socket, until: float) -> None:
-        self._line = line
+    def __init__(self, connected: socket.socket, until: float) -> None:
+        self._socket = connected
         self._until = until
         self._read = 0
 
     @property
     def full(self) -> bool:
-        """Whether as much was read as is read at most."""
-        return self._read >= MOST_READ
+        """Whether the limit was reached."""
+        return self._read >= MAX_ANSWER_BYTES
 
     def sendall(self, data: bytes) -> None:
         """Send all of it."""
         rest = memoryview(data)
         while rest:
-            self._line.settimeout(_left(self._until))
-            rest = rest[self._line.send(rest) :]
+            self._socket.settimeout(_left(self._until))
+            rest = rest[self._socket.send(rest) :]
 
-    def take(self, into: Any) -> int:
-        """Read what there is; nothing once enough was read."""
+    def read_into(self, buffer: Any) -> int:
+        """Read what there is; nothing once the limit was reached."""
         if self.full:
             return 0
-        self._line.settimeout(_left(self._until))
-        count = self._line.recv_into(into)
+        self._socket.settimeout(_left(self._until))
+        count = self._socket.recv_into(buffer)
         self._read += count
         return count
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        """What the answer is read from."""
+        """The file that `http.client` reads the answer from."""
         return io.BufferedReader(_Reader(self), 4096)
 
     def close(self) -> None:
-        """Stay open: whoever opened it closes it, when the body has been read."""
+        """Do nothing: `http.client` closes it before the body is read, `_exchange` afterwards."""
 
 
 class _Reader(io.RawIOBase):
-    def __init__(self, line: _Bounded) -> None:
-        self._line = line
+    def __init__(self, bounded: _BoundedSocket) -> None:
+        self._bounded = bounded
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, into: Any) -> int:
-        return self._line.take(into)
+    def readinto(self, buffer: Any) -> int:
+        return self._bounded.read_into(buffer)

@@ -14,25 +14,25 @@ LENGTH = 32
 
 
 def new_secret() -> str:
-    """A secret, as its owner is shown it once."""
+    """A new secret, in the form in which its owner sees it once."""
     return PREFIX + base64.b64encode(secrets.token_bytes(LENGTH)).decode()
 
 
-def headers(known: Iterable[str], event_id: str, at: int, body: bytes) -> dict[str, str]:
-    """The headers of one attempt, signed with every secret that is good now.
+def headers(signing_secrets: Iterable[str], event_id: str, at: int, body: bytes) -> dict[str, str]:
+    """The headers of one attempt, signed with every secret that is valid now.
 
     Args:
-        known: The secrets.
-        event_id: The event's id, the same in every attempt. It is ours, as the scheme wants it: a
-            caller who could choose it could shift what the full stops set apart.
-        at: Seconds of the epoch, of this attempt.
-        body: What is sent.
+        signing_secrets: The secrets.
+        event_id: The event's id, the same in every attempt. No caller can choose it: with a full
+            stop in it another split of the signed text would be valid too.
+        at: The time of this attempt, in seconds of the epoch.
+        body: The body that is sent.
     """
     signed = f"{event_id}.{at}.".encode() + body
     return {
         "webhook-id": event_id,
         "webhook-timestamp": str(at),
-        "webhook-signature": " ".join(f"v1,{_signature(one, signed)}" for one in known),
+        "webhook-signature": " ".join(f"v1,{_signature(one, signed)}" for one in signing_secrets),
     }
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from recourse.declare.declaration import Coordination
 from recourse.errors import ContentionError
-from recourse.events import KEPT, Event
+from recourse.events import RETENTION, Event
 from recourse.feed.feed import (
     UNSETTLED,
     ExpiredCursorError,
@@ -254,7 +254,7 @@ def test_a_moment_has_its_position(
     feed: Feed, owner: str, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(1, 9):
-        at = int(KEPT.total_seconds()) + 1000 * number
+        at = int(RETENTION.total_seconds()) + 1000 * number
         monkeypatch.setattr("recourse.feed.feed.expiry", lambda at=at: at)
         feed.append(owner, told(owner, *range(1, number + 1)))
     assert [feed.since(owner, at) for at in (0, 1000, 1001, 5000, 8000, 8001)] == [0, 0, 1, 4, 7, 8]

@@ -148,7 +148,7 @@ def test_an_event_is_kept_for_as_long_as_a_message_about_it(each: Assembly) -> N
         for queue in each.every("AWS::SQS::Queue")
         if "MessageRetentionPeriod" in queue.properties
     )
-    assert events.KEPT.total_seconds() >= longest
+    assert events.RETENTION.total_seconds() >= longest
 
 
 def test_a_batch_fails_in_part(each: Assembly) -> None:

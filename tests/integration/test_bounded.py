@@ -15,7 +15,7 @@ from recourse.declare.declaration import Coordination
 from recourse.errors import ContentionError, TransientError
 from recourse.events import Event
 from recourse.events.relay import PublishError, relay
-from recourse.feed.feed import NeverFedError
+from recourse.feed.feed import InvalidEventError
 from recourse.functions import feed as feed_function
 from recourse.store.items import encode_item
 from tests.events import event
@@ -219,7 +219,7 @@ def test_an_event_that_is_too_large_or_none_is_set_aside_before_sns_is_asked() -
     relay(topic, "topic", records, lambda *one: lost.append(one), patience=0)  # type: ignore[arg-type]
     assert topic.taken == ["s.left.done.a"]
     assert [of for of, _ in lost] == [records[0], records[2]]
-    assert "no event" in lost[0][1] and "must be at most 262144 bytes" in lost[1][1]
+    assert "not an event" in lost[0][1] and "must be at most 262144 bytes" in lost[1][1]
 
 
 def test_what_sns_does_not_take_now_is_tried_again_after_all_others() -> None:
@@ -285,11 +285,11 @@ ROWS = [entered("good", "asha"), entered("bad", "asha"), entered("other", "ravi"
 
 
 def test_a_saga_that_can_never_be_fed_is_set_aside_and_the_others_are_fed() -> None:
-    feeds, lost = Feeds(NeverFedError("too large")), []
+    feeds, lost = Feeds(InvalidEventError("too large")), []
     take = feed_function.take
     take(feeds, ROWS, lambda *one: lost.append(one), patience=0)  # type: ignore[arg-type]
     assert feeds.fed == {"good", "other"}
-    assert lost == [(ROWS[1], "NeverFedError: too large")]
+    assert lost == [(ROWS[1], "InvalidEventError: too large")]
 
 
 def test_a_saga_that_cannot_be_fed_now_is_tried_again_after_the_others() -> None:

@@ -110,7 +110,7 @@ def test_what_is_no_event_is_set_aside_at_once_with_its_reason_and_the_rest_is_d
     assert seen["matched"] == len(NO_EVENTS) and seen["moved"] == 0
     assert sum(one["count"] for one in seen["reasons"]) == len(NO_EVENTS)
     for one in seen["reasons"]:
-        assert one["reason"].startswith("UnreadableError: this is no event of a"), one
+        assert one["reason"].startswith("UnreadableError: this is not an event of a"), one
     rest = made.set_aside(name)
     assert sorted(message["Body"] for message in rest) == sorted(NO_EVENTS)
 

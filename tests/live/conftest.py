@@ -20,8 +20,9 @@ from tests.events import event
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "ground")
 os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 
-from recourse.feed.connections import Connections, Pusher
+from recourse.feed.connections import Connections
 from recourse.feed.feed import Feed
+from recourse.feed.pusher import Pusher
 from recourse.store.aws import client
 from tests.moto import transactions
 from tests.moto.ground import ENVIRONMENT

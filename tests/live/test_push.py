@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recourse.errors import TransientError
-from recourse.events import KEPT
-from recourse.feed import connections as module
-from recourse.feed.connections import LEASE, OPENING, PAGE, Connections, Pusher
+from recourse.events import RETENTION
+from recourse.feed import pusher as module
+from recourse.feed.connections import LEASE, Connections
 from recourse.feed.feed import Entry, Feed, cursor_of
+from recourse.feed.pusher import OPENING_SECONDS, PAGE, Pusher
 from recourse.functions import push as push_function
 from tests.events import event
 from tests.live.conftest import Clock, Gateway, Killed, append, failure, owners
@@ -36,9 +37,9 @@ def opened(connections: Connections, gateway: Gateway, clock: Clock, owner: str)
     def make(position: int = 0, **more: Any) -> str:
         name = next(names)
         gateway.open.add(name)
-        clock.now -= OPENING
+        clock.now -= OPENING_SECONDS
         connections.open(owner, name, position, **{"until": int(clock.now) + 3600} | more)
-        clock.now += OPENING
+        clock.now += OPENING_SECONDS
         return name
 
     return make
@@ -73,7 +74,7 @@ def test_a_replay_is_cut_into_pieces_and_goes_on_where_it_was_cut(
     opened: Open,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "AT_MOST", PAGE)
+    monkeypatch.setattr(module, "MAX_EVENTS_PER_PUSH", PAGE)
     append(feed, owner, PAGE + 5)
     name = opened()
     assert not pusher.push(owner, name, 0, until=LONG * 2)
@@ -241,7 +242,7 @@ def expire(dynamodb: Any, owner: str, position: int) -> None:
         TableName="feed",
         Key=key | {"position": {"N": str(position + 1)}},
         UpdateExpression="SET expires_at = :then",
-        ExpressionAttributeValues={":then": {"N": str(int(KEPT.total_seconds()))}},
+        ExpressionAttributeValues={":then": {"N": str(int(RETENTION.total_seconds()))}},
     )
 
 
@@ -305,7 +306,7 @@ def _meet(data: st.DataObject, dynamodb: Any) -> None:
     pusher = Pusher(connections, feed, gateway)  # type: ignore[arg-type]
     gateway.open.add(name)
     connections.open(owner, name, 0, until=LONG * 2)
-    clock.now += OPENING
+    clock.now += OPENING_SECONDS
     pending: list[int] = []
     deaths = 0
 
@@ -371,7 +372,7 @@ class Queue:
         self.aside.append(record["messageId"])
 
 
-class Wakes:
+class WakeUps:
     def __init__(self) -> None:
         self.sent: list[tuple[str, str]] = []
 
@@ -390,7 +391,7 @@ def record(number: int, *, receives: int = 1, **told: str) -> dict[str, Any]:
 
 
 def take(pusher: Pusher, *records: dict[str, Any], seconds: float = 1e9) -> Any:
-    queue, wakes = Queue(), Wakes()
+    queue, wakes = Queue(), WakeUps()
     answer = push_function.take(
         pusher,
         wakes,  # type: ignore[arg-type]

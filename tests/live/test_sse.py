@@ -60,7 +60,7 @@ class App:
     def __init__(
         self, feed: Feed, issuer: Issuer, *, seconds: float = 60, heartbeat: float = 15
     ) -> None:
-        self.watch = Watch(feed, quick=0.005, slow=0.02)
+        self.watch = Watch(feed, min_interval=0.005, max_interval=0.02)
         bearers = Bearers(URL, [AUDIENCE], keys=lambda: issuer.jwks)
         self.app = Stream(self.watch, bearers, seconds=seconds, heartbeat=heartbeat)
 

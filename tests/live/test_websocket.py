@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from local.issuer import AUDIENCE, Issuer
-from recourse.feed.connections import TOLD_A_MINUTE, Connections, Pusher
+from recourse.feed.connections import MAX_MESSAGES_PER_MINUTE, Connections
 from recourse.feed.feed import Feed, cursor_of
+from recourse.feed.pusher import Pusher
 from recourse.functions import authorise, kit, websocket
 from recourse.functions.bearer import Bearers
 from tests.live.conftest import Clock, Gateway, append
-from tests.live.test_push import Wakes, expire
+from tests.live.test_push import WakeUps, expire
 
 URL = "https://issuer.example"
 METHOD = "arn:aws:execute-api:us-east-1:000000000000:api/live/$connect"
@@ -28,8 +29,8 @@ def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
 
 
 @pytest.fixture
-def wakes() -> Wakes:
-    return Wakes()
+def wakes() -> WakeUps:
+    return WakeUps()
 
 
 @pytest.fixture(autouse=True)
@@ -39,12 +40,12 @@ def made(
     connections: Connections,
     pusher: Pusher,
     feed: Feed,
-    wakes: Wakes,
+    wakes: WakeUps,
 ) -> None:
     """The kit's parts, those of the test."""
     bearers = Bearers(URL, [AUDIENCE], keys=lambda: issuer.jwks)
     parts = {"bearers": bearers, "connections": connections, "pusher": pusher, "feed": feed}
-    for name, part in (parts | {"wakes": wakes}).items():
+    for name, part in (parts | {"wake_ups": wakes}).items():
         monkeypatch.setattr(kit, name, lambda part=part: part)
 
 
@@ -140,7 +141,7 @@ def client(owner: str, gateway: Gateway, clock: Clock) -> Client:
 
 
 @pytest.fixture
-def deliver(pusher: Pusher, wakes: Wakes, clock: Clock) -> Callable[[], None]:
+def deliver(pusher: Pusher, wakes: WakeUps, clock: Clock) -> Callable[[], None]:
     """Follows the wake-ups that were sent."""
 
     def follow() -> None:
@@ -266,7 +267,7 @@ def test_a_client_that_floods_is_told_and_disconnected(
     client: Client, gateway: Gateway, connections: Connections, clock: Clock
 ) -> None:
     client.connect()
-    for _ in range(TOLD_A_MINUTE):
+    for _ in range(MAX_MESSAGES_PER_MINUTE):
         assert client.say({"action": "ping"}) == {"type": "pong"}
     assert client.say({"action": "ping"})["problem"]["type"].endswith(":too-many")
     assert client.name not in gateway.open
@@ -277,7 +278,7 @@ def test_a_client_that_floods_is_told_and_disconnected(
 def test_what_it_says_is_counted_by_the_minute(client: Client, clock: Clock) -> None:
     client.connect()
     for _ in range(2):
-        for _ in range(TOLD_A_MINUTE):
+        for _ in range(MAX_MESSAGES_PER_MINUTE):
             assert client.say({"action": "ping"}) == {"type": "pong"}
         clock.now += 60
 

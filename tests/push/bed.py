@@ -120,7 +120,7 @@ class Bed:
 
     def append(self, owner: str, told: Sequence[Mapping[str, Any]]) -> None:
         """Let events enter an owner's feed."""
-        self.feed.append(owner, map(Event.of, told))
+        self.feed.append(owner, map(Event.from_dict, told))
 
     def relay(self) -> bool:
         """Publish what has entered the feeds, in any order; whether there was something."""

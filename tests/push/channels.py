@@ -22,8 +22,10 @@ import recourse.functions.push
 import recourse.queues.worker
 import recourse.queues.worker.worker
 from recourse.errors import TransientError
-from recourse.feed.connections import Connections, Pusher, Wakes
+from recourse.feed.connections import Connections
 from recourse.feed.feed import cursor_of, position_of
+from recourse.feed.pusher import Pusher
+from recourse.feed.wake_ups import WakeUpQueue
 from recourse.feed.watch import Watch
 from recourse.functions import kit, sse, webhook_deliver, webhook_dispatch
 from recourse.functions.batch import handle_each
@@ -147,7 +149,7 @@ class Sse(Client):
 
     def __init__(self, bed: Bed, app: Application) -> None:
         super().__init__(bed, app)
-        watch = Watch(bed.feed, quick=0, slow=0)
+        watch = Watch(bed.feed, min_interval=0, max_interval=0)
         self._stream = sse.Stream(watch, _Bearers(bed), seconds=0, clock=lambda: bed.now)  # type: ignore[arg-type]
 
     def deliver(self) -> bool:
@@ -172,7 +174,7 @@ class WebSocket(Client):
         super().__init__(bed, app)
         bed.table("connections", "pk", "connection")
         self._queue = bed.queue("wakes")
-        self._wakes = Wakes(bed.sqs, self._queue)
+        self._wakes = WakeUpQueue(bed.sqs, self._queue)
         self._connections = Connections(bed.dynamodb, "connections", lambda: bed.now)
         self._pusher = Pusher(self._connections, bed.feed, self)
         self._name, self._opened = "", 0
@@ -293,7 +295,7 @@ class Webhook:
         self._owners = bed.queue("owners")
         self._lanes = bed.queue("lanes", subscribed=False, receives=1000)
         self._webhooks = Webhooks(bed.dynamodb, "webhooks", lambda: bed.now, lambda _: None)
-        self._registered = self._webhooks.register(
+        self._registered = self._webhooks.registrations.register(
             OWNER, "https://hooks.example/in", ["recourse.*"], 0
         )
         wake, again = kit.wake(self._lanes), kit.wake(self._owners)
@@ -335,7 +337,7 @@ class Webhook:
         return []
 
     def set_aside(self) -> list[str]:
-        attempts, _ = self._webhooks.log(self._registered.webhook_id, cursor=None, limit=500)
+        attempts, _ = self._webhooks.log.page(self._registered.webhook_id, cursor=None, limit=500)
         return [one.event_id for one in attempts if one.outcome == "given-up"]
 
 

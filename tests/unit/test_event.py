@@ -109,8 +109,8 @@ def test_a_step_is_parked_once_a_run() -> None:
 
 def test_what_nobody_here_knows_of_stays_in_an_event() -> None:
     said = ENVELOPE | {"data": ENVELOPE["data"] | {"since": "a later release"}, "sequence": 3}
-    assert Event.of(said).to_dict() == said
-    assert Event.of(said).public().to_dict() == said
+    assert Event.from_dict(said).to_dict() == said
+    assert Event.from_dict(said).public().to_dict() == said
 
 
 def test_what_is_carried_is_the_steps_alone_and_what_is_hidden_is_nobodys() -> None:
@@ -165,7 +165,7 @@ def test_an_event_is_not_changed_and_its_row_holds_its_text() -> None:
 def test_what_is_no_event_of_a_saga_says_why(changed: dict[str, Any], why: str) -> None:
     with pytest.raises(UnreadableError) as refused:
         Event.parse(json.dumps(ENVELOPE | changed), SAGAS)
-    assert str(refused.value).startswith("this is no event of a saga: ")
+    assert str(refused.value).startswith("this is not an event of a saga: ")
     assert why in str(refused.value)
 
 

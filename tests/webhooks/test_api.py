@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from recourse.webhooks import addresses, webhooks
+from recourse.webhooks import addresses, lanes, registrations
 from recourse.webhooks.addresses import ForbiddenAddressError
+from recourse.webhooks.rows import moment
 from recourse.webhooks.sending import Answer
-from recourse.webhooks.webhooks import moment
 from tests.events import event
 from tests.webhooks.conftest import DOWN, NOW, OK, OWNERS, URL, Ground, problem
 
@@ -68,7 +68,7 @@ def test_a_forbidden_address_is_named_as_such(
 
 
 def test_one_may_have_so_many_webhooks(hooks: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhooks, "MOST_WEBHOOKS", 2)
+    monkeypatch.setattr(registrations, "MAX_WEBHOOKS", 2)
     first, second = hooks.register(), hooks.register()
     problem(hooks.call("POST", "/webhooks", {"url": URL}), 409, "too-many-webhooks")
     hooks.register(subject="ravi")
@@ -224,7 +224,7 @@ def test_a_replay_that_there_is_no_room_for_waits_for_it(
     for saga in "abc":
         hooks.tell(saga, 1)
     hooks.run()
-    monkeypatch.setattr(webhooks, "MOST_BUSY", 1)
+    monkeypatch.setattr(lanes, "MAX_BUSY_LANES", 1)
     hooks.do(made, "replay", {"from": "2020-01-01", "to": "2100-01-01"})
     for _ in range(3):
         hooks.take(OWNERS, hooks.records(OWNERS))
@@ -252,7 +252,7 @@ def test_nothing_is_replayed_to_a_webhook_that_is_disabled(hooks: Ground) -> Non
 
 
 def test_too_much_that_waits_is_said_to_be(hooks: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhooks, "MOST_BUSY", 1)
+    monkeypatch.setattr(lanes, "MAX_BUSY_LANES", 1)
     made = hooks.register()
     assert hooks.do(made, "test").status == 202
     problem(hooks.do(made, "test"), 503, "try-again")

@@ -12,11 +12,11 @@ from recourse.webhooks.schedule import (
     DAY,
     HOUR,
     JITTER,
-    LONGEST_ASKED,
+    MAX_RETRY_AFTER,
     MINUTE,
-    TRIED_FOR,
-    asked_for,
+    RETRY_PERIOD,
     next_attempt,
+    retry_after_seconds,
 )
 
 NOW = 1_800_000_000.0
@@ -41,19 +41,19 @@ def test_attempts_go_on_for_three_days_to_the_second(seed: int, timescale: float
     ) is not None:
         assert following > at
         at, attempts = following, attempts + 1
-    assert at == pytest.approx(NOW + TRIED_FOR * timescale)
+    assert at == pytest.approx(NOW + RETRY_PERIOD * timescale)
     assert 9 <= attempts <= 12
 
 
 def test_a_retry_after_is_never_undercut_and_never_endless() -> None:
     for asked in (1.0, 600.0, 5 * HOUR, 99 * DAY):
-        at = next_attempt(2, NOW, NOW, asked=asked)
+        at = next_attempt(2, NOW, NOW, retry_after=asked)
         assert at is not None
-        assert at - NOW >= min(asked, LONGEST_ASKED)
-        assert at - NOW <= LONGEST_ASKED
-    late = NOW + TRIED_FOR - 60
-    assert next_attempt(9, NOW, late, asked=600) == late + 600
-    assert next_attempt(9, NOW, NOW + TRIED_FOR, asked=600) is None
+        assert at - NOW >= min(asked, MAX_RETRY_AFTER)
+        assert at - NOW <= MAX_RETRY_AFTER
+    late = NOW + RETRY_PERIOD - 60
+    assert next_attempt(9, NOW, late, retry_after=600) == late + 600
+    assert next_attempt(9, NOW, NOW + RETRY_PERIOD, retry_after=600) is None
 
 
 @pytest.mark.parametrize(
@@ -69,4 +69,4 @@ def test_a_retry_after_is_never_undercut_and_never_endless() -> None:
     ],
 )
 def test_a_retry_after_is_seconds_or_a_date(text: str | None, seconds: float | None) -> None:
-    assert asked_for(text, NOW) == seconds
+    assert retry_after_seconds(text, NOW) == seconds

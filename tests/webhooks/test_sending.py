@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from recourse.webhooks.addresses import checked, endpoint
-from recourse.webhooks.sending import EXCERPT, MOST_READ, Answer, Sender
+from recourse.webhooks.sending import MAX_ANSWER_BYTES, MAX_EXCERPT, Answer, Sender
 from tests.patience import PATIENCE
 
 BODY = b'{"type":"recourse.order.started"}'
@@ -150,7 +150,7 @@ def test_of_an_answer_of_ten_megabytes_only_the_beginning_is_read() -> None:
 
     answer = post(play)
     assert answer.delivered
-    assert answer.excerpt == "x" * EXCERPT
+    assert answer.excerpt == "x" * MAX_EXCERPT
     assert sent < 10 * 1024 * 1024, "the connection was closed on it"
 
 
@@ -163,7 +163,7 @@ def test_an_endless_answer_in_chunks_is_cut_as_well() -> None:
 
     answer = post(play)
     assert answer.delivered
-    assert MOST_READ == 64 * 1024
+    assert MAX_ANSWER_BYTES == 64 * 1024
 
 
 @pytest.mark.parametrize("where", ["head", "body", "nowhere"])

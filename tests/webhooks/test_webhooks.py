@@ -11,9 +11,9 @@ import pytest
 from standardwebhooks import Webhook as Verifier
 
 from recourse.functions.webhook_deliver import OFTEN
-from recourse.webhooks import webhooks
+from recourse.webhooks import lanes, leases
+from recourse.webhooks.registrations import SLOTS, Webhook
 from recourse.webhooks.sending import Answer
-from recourse.webhooks.webhooks import SLOTS, Webhook
 from tests.moto.handlers import Killed
 from tests.webhooks.conftest import DOWN, LANES, OK, OWNERS, URL, Ground, Post
 
@@ -294,7 +294,7 @@ def test_a_failure_of_our_own_keeps_the_message(
         raise ConnectionError
 
     with monkeypatch.context() as broken:
-        broken.setattr(type(hooks.webhooks), "get", fail)
+        broken.setattr(type(hooks.webhooks.registrations), "get", fail)
         hooks.wait(HOUR)
     assert hooks.endpoints.posts == []
     hooks.wait(HOUR)
@@ -365,33 +365,33 @@ def test_one_that_fails_gets_one_slot(hooks: Ground) -> None:
     hooks.endpoints.say(DOWN)
     hooks.tell("a", 1)
     hooks.run()
-    webhook = hooks.webhooks.get(made["webhook_id"])
+    webhook = hooks.webhooks.registrations.get(made["webhook_id"])
     hooks.tell("b", 1)
     hooks.tell("c", 1)
     hooks.take(OWNERS, hooks.records(OWNERS))
-    taken = hooks.webhooks.take(webhook, hooks.webhooks.lane(webhook.webhook_id, "b"))
-    assert taken is not None
-    webhook = hooks.webhooks.get(made["webhook_id"])
-    assert hooks.webhooks.take(webhook, hooks.webhooks.lane(webhook.webhook_id, "c")) is None
+    first, second = (hooks.webhooks.lanes.get(webhook.webhook_id, name) for name in ("b", "c"))
+    assert hooks.webhooks.leases.acquire(webhook, first) is not None
+    webhook = hooks.webhooks.registrations.get(made["webhook_id"])
+    assert hooks.webhooks.leases.acquire(webhook, second) is None
 
 
 def test_a_slot_whose_holder_never_comes_back_is_free_again(hooks: Ground) -> None:
     made = hooks.register()
     hooks.tell("a", 1)
     hooks.take(OWNERS, hooks.records(OWNERS))
-    webhook = hooks.webhooks.get(made["webhook_id"])
-    lane = hooks.webhooks.lane(webhook.webhook_id, "a")
-    assert hooks.webhooks.take(webhook, lane) is not None
+    webhook = hooks.webhooks.registrations.get(made["webhook_id"])
+    lane = hooks.webhooks.lanes.get(webhook.webhook_id, "a")
+    assert hooks.webhooks.leases.acquire(webhook, lane) is not None
     hooks.run()
     assert hooks.endpoints.posts == [], "somebody else has the lane"
-    hooks.wait(webhooks.LEASE + 300)
+    hooks.wait(leases.LEASE + 300)
     assert hooks.endpoints.got() == ["a1"]
 
 
 def test_a_backlog_stays_in_the_feed_and_is_told_when_there_is_room(
     hooks: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhooks, "MOST_BUSY", 3)
+    monkeypatch.setattr(lanes, "MAX_BUSY_LANES", 3)
     made = hooks.register()
     hooks.endpoints.say(DOWN)
     for number in range(8):
@@ -404,7 +404,7 @@ def test_a_backlog_stays_in_the_feed_and_is_told_when_there_is_room(
     got = hooks.endpoints.got()
     for number in range(8):
         assert in_order(got, f"s{number}")[-2:] == [f"s{number}1", f"s{number}2"]
-    row = hooks.webhooks.get(made["webhook_id"])
+    row = hooks.webhooks.registrations.get(made["webhook_id"])
     assert (row.busy, row.held) == (0, False)
 
 

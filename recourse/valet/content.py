@@ -10,10 +10,10 @@ import puremagic
 from puremagic.main import magic_header_array
 
 from recourse.valet.errors import UnknownTypeError, WrongTypeError
+from recourse.valet.objects import OCTETS
 
 HEAD = 64 * 1024
 """Bytes from an object's beginning that are looked at."""
-OCTETS = "application/octet-stream"
 _TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,127}")
 _TEXTS = frozenset({"application/json", "application/xml", "application/yaml", "image/svg+xml"})
 

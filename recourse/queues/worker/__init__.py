@@ -13,7 +13,6 @@ others does one thing:
 - `lanes` says which may begin, and keeps the order of each group;
 - `runner` calls the handler, and decides what a failure means;
 - `settlement` carries out what becomes of a message, and says why no two threads can disagree;
-- `leases` knows what is hidden from others until when, and `heartbeat` tells SQS;
-- `deleter` deletes what is done;
-- `counts` says what was done; a `delivery` is one message on its way through all of them.
+- `leases` knows what is hidden from others until when, and its heartbeat tells SQS;
+- `deleter` deletes what is done; a `delivery` is one message on its way through all of them.
 """

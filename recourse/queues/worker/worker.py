@@ -16,13 +16,11 @@ from recourse.errors import RecourseError
 from recourse.queues.deadletters import FIFO
 from recourse.queues.message import Handler
 from recourse.queues.sources import CAP, FIRST, SourceQueue
-from recourse.queues.worker.capacity import Capacity
-from recourse.queues.worker.counts import Counts
+from recourse.queues.worker.capacity import Capacity, Counts
 from recourse.queues.worker.deleter import Deleter
 from recourse.queues.worker.delivery import BATCH
-from recourse.queues.worker.heartbeat import Heartbeat
 from recourse.queues.worker.lanes import Lanes
-from recourse.queues.worker.leases import Leases
+from recourse.queues.worker.leases import Heartbeat, Leases
 from recourse.queues.worker.receiver import Receiver
 from recourse.queues.worker.runner import Runner
 from recourse.queues.worker.settlement import Settlement
@@ -134,7 +132,7 @@ class Worker:
         self._deleter = Deleter(sqs, queue_url, self._leases, self._capacity)
         self._settlement = Settlement(self._capacity, self._lanes, self._leases, self._deleter)
         self._heartbeat = Heartbeat(
-            sqs, queue_url, self._leases, self._settlement, handler_timeout=handler_timeout
+            sqs, queue_url, self._leases, self._settlement.expire, handler_timeout=handler_timeout
         )
         self._receiver = Receiver(
             sqs,

@@ -327,7 +327,7 @@ class Listener:
     def _set_aside(self, record: Mapping[str, Any], why: str) -> MessageResult:
         outcome = "set aside"
         try:
-            self._queue(record["eventSourceARN"]).set_aside(record, why)
+            self._queue(record["eventSourceARN"]).dead_letter(record, why)
         except TransientError as another:
             outcome, why = "again", words(another)
         return MessageResult(record["messageId"], outcome, saga_id_of(record["body"]), why)

@@ -3,8 +3,8 @@
 Outbox rows go to what steps and consumers listen to; the feed's rows, with their owner and
 position, to what people are told by.
 
-No row is in the way of those behind it: what SNS will never take is set aside, with its reason, and
-what it does not take now is tried again for a while, after all others.
+No row is in the way of those behind it: what SNS will never take is dead-lettered with its reason,
+and what it does not take now is tried again for a while, after all others.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NEVER = {"InvalidParameter", "InvalidParameterValue", "ParameterValueInvalid"}
 """What SNS says of a message that it will not take at any time."""
 
 Record = Mapping[str, Any]
-SetAside = Callable[[Record, str], None]
+DeadLetter = Callable[[Record, str], None]
 
 
 class PublishError(RecourseError):
@@ -69,7 +69,7 @@ def relay(
     sns: SNSClient,
     topic: str,
     records: Iterable[Record],
-    set_aside: SetAside,
+    dead_letter: DeadLetter,
     *,
     patience: float = PATIENCE,
     sleep: Callable[[float], None] = time.sleep,
@@ -80,12 +80,12 @@ def relay(
         sns: An SNS client.
         topic: The topic's ARN.
         records: Stream records; others than new rows of an outbox or a feed are passed over.
-        set_aside: Sets a record aside that can never be published, with the reason; may raise.
+        dead_letter: Dead-letters a record that can never be published, with the reason; may raise.
         patience: Seconds for which what could not be published is tried again.
         sleep: How to wait.
 
     Returns:
-        How many were published, or set aside.
+        How many were published or dead-lettered.
 
     Raises:
         PublishError: Some could be neither; all others were.
@@ -98,13 +98,13 @@ def relay(
         and image["pk"]["S"].startswith(("outbox#", "feed#"))
     ]
     until, pause = time.monotonic() + patience, 0.2
-    left = _publish(sns, topic, new, set_aside)
+    left = _publish(sns, topic, new, dead_letter)
     while left:
         if time.monotonic() + pause > until:
             raise PublishError(f"{len(left)} of {len(new)} events, the first: {left[0].why}")
         sleep(pause)
         pause = min(pause * 2, 5)
-        left = _publish(sns, topic, [failure.record for failure in left], set_aside)
+        left = _publish(sns, topic, [failure.record for failure in left], dead_letter)
     return len(new)
 
 
@@ -118,9 +118,9 @@ class _Failure:
 
 
 def _publish(
-    sns: SNSClient, topic: str, records: Iterable[Record], set_aside: SetAside
+    sns: SNSClient, topic: str, records: Iterable[Record], dead_letter: DeadLetter
 ) -> list[_Failure]:
-    """Publish once, and set aside what never can be; what is left to be tried again."""
+    """Publish once, and dead-letter what never can be; what is left to be tried again."""
     failures: list[_Failure] = []
     for batch in _batches(_messages(records, failures)):
         failures += _publish_batch(sns, topic, batch)
@@ -128,7 +128,7 @@ def _publish(
     for failure in failures:
         if failure.never:
             try:
-                set_aside(failure.record, failure.why)
+                dead_letter(failure.record, failure.why)
             except TransientError as problem:
                 left.append(_Failure(failure.record, words(problem), never=False))
     return left

@@ -72,7 +72,7 @@ class Redriven:
         matched: How many of them were asked for.
         moved: How many went back; none in a dry run.
         left: How many rest there now.
-        reasons: Why those that matched were set aside, and how many of them.
+        reasons: Why those that matched were dead-lettered, and how many of them.
         sagas: Whose they are, by saga id; None for what names no saga.
     """
 
@@ -189,7 +189,7 @@ class DeadletterQueue(RestingQueue):
     def redrive(self, *, saga_id: str | None = None, dry_run: bool = False) -> Redriven:
         """Go once through what rests here, and send it back.
 
-        All is taken in before anything goes back: what is set aside again at once is not taken
+        All is taken in before anything goes back: what is dead-lettered again at once is not taken
         twice.
 
         Args:
@@ -243,7 +243,7 @@ class DeadletterQueue(RestingQueue):
 
 
 def _unwrapped(body: str) -> str:
-    """What was published, where SNS has set it aside in an envelope of its own."""
+    """What was published, where SNS has dead-lettered it in an envelope of its own."""
     try:
         envelope = json.loads(body)
         if envelope["Type"] == "Notification" and "TopicArn" in envelope:

@@ -1,4 +1,4 @@
-"""The queue that a batch came from: put a message off, or set it aside with its reason."""
+"""The queue that a batch came from: put a message off, or dead-letter it with its reason."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def backoff(receives: int, first: float = FIRST, cap: float = CAP) -> int:
     return round(random.uniform(0, min(cap, first * 2 ** min(receives - 1, 30))))
 
 
-def set_aside_record(
+def dead_letter_record(
     sqs: Callable[[], SQSClient], deadletters: str, record: Mapping[str, Any], reason: str
 ) -> None:
-    """Set aside where a record of a table's stream is, and whose, with the reason.
+    """Dead-letter where a record of a table's stream is, and whose, with the reason.
 
     The row itself stays in its table, which keeps it for longer than the stream.
 
@@ -52,7 +52,7 @@ def set_aside_record(
     keys = {name: next(iter(key.values())) for name, key in record["dynamodb"]["Keys"].items()}
     image = record["dynamodb"].get("NewImage", {})
     saga_id = image.get("saga_id", {}).get("S") or keys["pk"].partition("#")[2].partition(".")[0]
-    place = {
+    position = {
         "subject": saga_id or keys["pk"],
         "keys": keys,
         "stream": record.get("eventSourceARN"),
@@ -61,11 +61,11 @@ def set_aside_record(
     try:
         sqs().send_message(
             QueueUrl=deadletters,
-            MessageBody=json.dumps(place),
-            MessageAttributes={"reason": {"DataType": "String", "StringValue": cut(reason)}},
+            MessageBody=json.dumps(position),
+            MessageAttributes={"reason": _text(reason)},
         )
     except (ClientError, BotoCoreError) as problem:
-        raise TransientError(f"the record was not set aside: {problem}") from problem
+        raise TransientError(f"the record was not dead-lettered: {problem}") from problem
 
 
 class SourceQueue:
@@ -111,7 +111,7 @@ class SourceQueue:
         except (ClientError, BotoCoreError) as problem:
             raise TransientError(f"the message was not deleted: {problem}") from problem
 
-    def set_aside(self, record: Mapping[str, Any], reason: str) -> None:
+    def dead_letter(self, record: Mapping[str, Any], reason: str) -> None:
         """Put a copy of a message into the dead-letter queue, with its reason.
 
         It keeps its attributes; of ten, all that SQS takes, the last gives way to the reason.
@@ -131,12 +131,11 @@ class SourceQueue:
             self._sqs().send_message(
                 QueueUrl=deadletters,
                 MessageBody=record["body"],
-                MessageAttributes=attributes
-                | {"reason": {"DataType": "String", "StringValue": cut(reason)}},
+                MessageAttributes=attributes | {"reason": _text(reason)},
                 **place(deadletters, record["messageId"], group),
             )
         except (ClientError, BotoCoreError) as problem:
-            raise TransientError(f"the message was not set aside: {problem}") from problem
+            raise TransientError(f"the message was not dead-lettered: {problem}") from problem
 
     def _find_url(self, name: str) -> str:
         return self._sqs().get_queue_url(QueueName=name)["QueueUrl"]
@@ -163,3 +162,7 @@ class SourceQueue:
         )
         policy: dict[str, Any] = json.loads(found["Attributes"]["RedrivePolicy"])
         return policy
+
+
+def _text(reason: str) -> MessageAttributeValueTypeDef:
+    return {"DataType": "String", "StringValue": cut(reason)}

@@ -56,7 +56,7 @@ from recourse.orchestration.executions import Runs, parse_name, run_name
 from recourse.orchestration.markers import Markers
 from recourse.orchestration.sweeper import LEASE, Sweeper
 from recourse.queues.deadletters import DeadletterQueue, RestingQueue, deadletters_of
-from recourse.queues.sources import SourceQueue, set_aside_record
+from recourse.queues.sources import SourceQueue, dead_letter_record
 from recourse.run.failures import reported
 from recourse.run.parking import park
 from recourse.run.runner import StepRunner
@@ -324,8 +324,8 @@ class Ground:
         return len(now)
 
     def lose_record(self, record: Mapping[str, Any], reason: str) -> None:
-        """Set aside a record that can never be relayed."""
-        set_aside_record(lambda: self.sqs, self.lost, record, reason)
+        """Dead-letter a record that can never be relayed."""
+        dead_letter_record(lambda: self.sqs, self.lost, record, reason)
 
     def deliver(
         self,
@@ -382,7 +382,7 @@ class Ground:
                 queue.delete_message(message.receipt_handle)
         return len(messages)
 
-    def set_aside(self, name: str) -> list[dict[str, Any]]:
+    def dead_lettered(self, name: str) -> list[dict[str, Any]]:
         """What rests in the dead-letter queue of a queue."""
         got = self.sqs.receive_message(
             QueueUrl=deadletters_of(self.queues[name]),

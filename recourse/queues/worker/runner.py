@@ -75,11 +75,13 @@ class Runner:
         if most is None or not (is_last or isinstance(problem, PoisonError)):
             return False
         try:
-            self._source.set_aside(delivery.record, words(problem))
+            self._source.dead_letter(delivery.record, words(problem))
         except TransientError as another:
             logger.warning(str(another), extra=delivery.log_fields)
             return False
-        logger.error("set aside: %s", words(problem), extra=delivery.log_fields, exc_info=problem)
+        logger.error(
+            "dead-lettered: %s", words(problem), extra=delivery.log_fields, exc_info=problem
+        )
         return True
 
     def _retry(self, delivery: Delivery, problem: BaseException) -> None:

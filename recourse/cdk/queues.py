@@ -27,7 +27,7 @@ from recourse.cdk.rights import allow, explain, use_key
 from recourse.cdk.stage import Stage
 from recourse.cdk.worker import Worker
 from recourse.errors import RecourseError
-from recourse.queues.deadletters import FIFO, deadletters_of
+from recourse.queues.deadletters import FIFO_SUFFIX, deadletters_of
 
 RECEIVES = 5
 """How often a message is delivered before it is dead-lettered; fewer: throttles would lose some."""
@@ -180,7 +180,7 @@ class PullConsumer(Construct):
                 raise UnsafeQueueError(
                     f"{name}: a topic that keeps no order delivers to no FIFO queue; send to it"
                 )
-            called += FIFO
+            called += FIFO_SUFFIX
         self.deadletters = Deadletters(
             self, "Deadletters", stage=stage, called=called, key=key, alarm=alarm, fifo=fifo
         )

@@ -319,9 +319,9 @@ class Listener:
         queue = self._queue(record["eventSourceARN"])
         # Where that does not work, it comes again when its visibility ends.
         with suppress(TransientError):
-            if queue.is_last(record):
+            if queue.is_last_receive(record):
                 return self._set_aside(record, why)
-            queue.later(record, round(seconds * self._timescale))
+            queue.delay(record, round(seconds * self._timescale))
         return MessageResult(record["messageId"], "again", saga_id_of(record["body"]), why)
 
     def _set_aside(self, record: Mapping[str, Any], why: str) -> MessageResult:

@@ -12,7 +12,7 @@ from recourse.declare.limits import words
 from recourse.declare.saga import Saga
 from recourse.errors import PoisonError, TransientError, UnreadableError
 from recourse.events import Event
-from recourse.queues.deadletters import FIFO
+from recourse.queues.deadletters import FIFO_SUFFIX
 from recourse.queues.message import Handler, Message
 from recourse.queues.sources import SourceQueue, backoff
 
@@ -87,7 +87,7 @@ class Batch:
             seconds: After how many it comes; when its visibility ends where it is absent.
         """
         with suppress(TransientError):
-            if self._queue(record["eventSourceARN"]).is_last(record):
+            if self._queue(record["eventSourceARN"]).is_last_receive(record):
                 self.dead_letter(record, problem)
                 return
         self.again(record, seconds)
@@ -97,7 +97,7 @@ class Batch:
         self._again.append(record["messageId"])
         if seconds is not None:
             with suppress(TransientError):
-                self._queue(record["eventSourceARN"]).later(record, seconds)
+                self._queue(record["eventSourceARN"]).delay(record, seconds)
         if lane := _lane(record):
             self._waiting.add(lane)
 
@@ -144,5 +144,5 @@ def handle_each(
 
 def _lane(record: Record) -> str | None:
     """The group within which a message has its place; None where the queue keeps no order."""
-    fifo = record["eventSourceARN"].endswith(FIFO)
+    fifo = record["eventSourceARN"].endswith(FIFO_SUFFIX)
     return record["attributes"]["MessageGroupId"] if fifo else None

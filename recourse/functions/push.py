@@ -102,6 +102,6 @@ def _is_dead_lettered(record: Record, queue: Callable[[str], SourceQueue]) -> bo
 def _put_off(record: Record, queue: Callable[[str], SourceQueue]) -> None:
     times = int(record["attributes"]["ApproximateReceiveCount"])
     try:
-        queue(record["eventSourceARN"]).later(record, min(2 ** (times - 1), LONGEST_PAUSE))
+        queue(record["eventSourceARN"]).delay(record, min(2 ** (times - 1), LONGEST_PAUSE))
     except TransientError as problem:
         logger.warning(words(problem))

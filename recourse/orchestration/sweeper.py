@@ -42,7 +42,7 @@ from recourse.ledger.ledger import Ledger, Record
 from recourse.orchestration.compiler import BLIND, PARKED
 from recourse.orchestration.executions import Run, Runs, parse_name
 from recourse.orchestration.markers import DONE, Markers
-from recourse.queues.deadletters import RestingQueue
+from recourse.queues.deadletters import OperatorQueue
 from recourse.store.lease import Lease
 
 GRACE = timedelta(seconds=60)
@@ -93,7 +93,7 @@ class Sweeper:
     markers: Markers
     lease: Lease
     alarm: Callable[[str, str], None]
-    queues: Sequence[RestingQueue] = ()
+    queues: Sequence[OperatorQueue] = ()
     timescale: float = 1
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
@@ -132,7 +132,7 @@ class Sweeper:
         Raises:
             ExceptionGroup: Some could not be looked after; all the others were.
         """
-        if not self.lease.take():
+        if not self.lease.acquire():
             return {}
         done: dict[str, str] = {}
         problems: list[Exception] = []

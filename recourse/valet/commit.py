@@ -32,15 +32,15 @@ from recourse.valet.errors import (
     WrongHashError,
     WrongLengthError,
 )
-from recourse.valet.keys import OPEN, By, Key, Keys, key_pk, moment, object_pk
+from recourse.valet.keys import OPEN, Actor, Key, Keys, key_pk, moment, object_pk
 from recourse.valet.names import incoming_key, object_key, quarantine_key
 from recourse.valet.objects import in_base64
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-S3_EVENT = By("s3", "s3.amazonaws.com")
-SWEEPER = By("sweeper", "localhost")
+S3_EVENT = Actor("s3", "s3.amazonaws.com")
+SWEEPER = Actor("sweeper", "localhost")
 WITHDRAWN = {"TagSet": [{"Key": "revoked", "Value": "true"}]}
 """The tag that the bucket's policy denies."""
 _CHUNK = 1024 * 1024
@@ -63,7 +63,7 @@ class Committer:
     s3: S3Client
     bucket: str
 
-    def complete(self, key_id: str, by: By, owner: str | None = None) -> Mapping[str, Any]:
+    def complete(self, key_id: str, by: Actor, owner: str | None = None) -> Mapping[str, Any]:
         """Commit an upload; again it answers the same.
 
         Args:
@@ -88,7 +88,7 @@ class Committer:
             )
             raise
 
-    def _complete(self, key: Key, by: By) -> Mapping[str, Any]:
+    def _complete(self, key: Key, by: Actor) -> Mapping[str, Any]:
         if key.operation != "upload":
             raise NotAnUploadError("a download needs no completing")
         if _is_open(key):
@@ -109,7 +109,7 @@ class Committer:
             raise _KINDS[key.outcome["kind"]](key.outcome["detail"])
         return key.outcome
 
-    def _decide(self, key: Key, by: By) -> Key:
+    def _decide(self, key: Key, by: Actor) -> Key:
         """Decide what has become of an upload, and write it down."""
         upload = key.upload or {}
         found = self._landed(key)
@@ -173,7 +173,7 @@ class Committer:
         key: Key,
         state: str,
         outcome: Mapping[str, Any],
-        by: By,
+        by: Actor,
         said: str,
         visible: Mapping[str, Any] | None = None,
     ) -> Key:
@@ -276,7 +276,7 @@ class Committer:
 
     # Revoking, and what is left behind.
 
-    def revoke(self, key_id: str, by: By, owner: str | None = None) -> None:
+    def revoke(self, key_id: str, by: Actor, owner: str | None = None) -> None:
         """Revoke a key: from now on nothing is redeemed, and an upload never becomes visible.
 
         Again it changes nothing, but takes away what may have been left behind.
@@ -300,7 +300,7 @@ class Committer:
             key = self.keys.get(key_id)
         self._tidy(key)
 
-    def withdraw(self, key_id: str, by: By, owner: str | None = None) -> None:
+    def withdraw(self, key_id: str, by: Actor, owner: str | None = None) -> None:
         """Revoke a key, and with it the object: every URL to its version is dead at once.
 
         That is another thing than revoking a key, for it ends everybody's downloads of it.

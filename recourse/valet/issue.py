@@ -17,22 +17,22 @@ from recourse.store.credentials import Credentials
 from recourse.store.expressions import ABSENT
 from recourse.valet import content
 from recourse.valet.errors import BadTokenError, OutOfScopeError, TooLargeError
-from recourse.valet.keys import By, Key, Keys, key_of, key_pk, moment, too_often
+from recourse.valet.keys import Actor, Key, Keys, key_of, key_pk, moment, too_often
 from recourse.valet.names import incoming_key, object_name
 from recourse.valet.token import Claims, Jwk, Operation, Signer, jwk, sign, verify
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-LARGEST = 5 * 1024**3
+MAX_UPLOAD_BYTES = 5 * 1024**3
 """Bytes of an upload: what S3 copies in one call."""
-MULTIPART_FROM = 8 * 1024**2
-PART = 8 * 1024**2
-MOST_PARTS = 1000
-LENT = 7 * 24 * 3600
+MULTIPART_THRESHOLD = 8 * 1024**2
+MIN_PART_BYTES = 8 * 1024**2
+MAX_PARTS = 1000
+LENT_SECONDS = 7 * 24 * 3600
 """Seconds that a key to a service's own document is good for, before it is renewed."""
 LENT_USES = 10_000
-MOST_KEPT = 1000
+MAX_CACHED_TOKENS = 1000
 """How many tokens of such keys are kept, so that looking again asks KMS for no signature."""
 _MIB = 1024**2
 
@@ -82,7 +82,7 @@ class Issuer:
         expires_in: int,
         max_uses: int,
         upload: Mapping[str, Any] | None,
-        by: By,
+        by: Actor,
     ) -> Issued:
         """Issue a key.
 
@@ -135,7 +135,7 @@ class Issuer:
         return Issued(key, token)
 
     def lend(
-        self, about: str, owner: str, name: str, find: Callable[[], Mapping[str, Any]], by: By
+        self, about: str, owner: str, name: str, find: Callable[[], Mapping[str, Any]], by: Actor
     ) -> str | None:
         """The token of the one key to a document that a service has stored.
 
@@ -159,7 +159,7 @@ class Issuer:
         row = self.keys.row(key_pk(key_id))
         key = key_of(row) if row else None
         if key is None or key.status(now) == "EXPIRED":
-            expires = self._expiry(now, LENT)
+            expires = self._expiry(now, LENT_SECONDS)
             if key is None:
                 new = Key(
                     key_id=key_id,
@@ -185,7 +185,7 @@ class Issuer:
             return None
         known = self._lent.get(key_id)
         if known is None or known[0] != key.expires:
-            if len(self._lent) >= MOST_KEPT:
+            if len(self._lent) >= MAX_CACHED_TOKENS:
                 self._lent.clear()
             known = self._lent[key_id] = key.expires, self._token(key, now)
         return known[1]
@@ -216,11 +216,13 @@ class Issuer:
     def _multipart(self, key_id: str, upload: Mapping[str, Any]) -> dict[str, Any] | None:
         """Begin an upload in parts, where it is one; whole parts, so that S3 takes them."""
         length = upload["content_length"]
-        if length > LARGEST:
-            raise TooLargeError(f"it has at most {LARGEST} bytes", field="upload.content_length")
-        if length < MULTIPART_FROM:
+        if length > MAX_UPLOAD_BYTES:
+            raise TooLargeError(
+                f"it has at most {MAX_UPLOAD_BYTES} bytes", field="upload.content_length"
+            )
+        if length < MULTIPART_THRESHOLD:
             return None
-        size = max(PART, math.ceil(length / MOST_PARTS / _MIB) * _MIB)
+        size = max(MIN_PART_BYTES, math.ceil(length / MAX_PARTS / _MIB) * _MIB)
         begun = self.s3.create_multipart_upload(
             Bucket=self.bucket,
             Key=incoming_key(key_id),

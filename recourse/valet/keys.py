@@ -107,7 +107,7 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class By:
+class Actor:
     """Who does something, as the audit has it.
 
     Attributes:
@@ -185,7 +185,7 @@ class Keys:
         return self.rate(f"owner#{owner_space(owner)}", OWNER_RATE)
 
     def audit(
-        self, key_id: str, action: str, outcome: str, by: By, detail: str | None = None
+        self, key_id: str, action: str, outcome: str, by: Actor, detail: str | None = None
     ) -> TransactWriteItemTypeDef:
         """Says that somebody did something with a key, and what came of it."""
         at = moment(self.clock())

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from recourse.valet.errors import BadNameError
 
-LONGEST_NAME = 700
+MAX_NAME_BYTES = 700
 """Bytes of a name; with the longest owner a key then fits S3's 1024."""
 _LONGEST_OWNER = 256
 _SPACES = ("objects", "incoming", "quarantine")
@@ -38,8 +38,8 @@ def object_name(name: str) -> str:
     name = unicodedata.normalize("NFC", name)
     if not name:
         raise _bad("it is empty")
-    if len(name.encode()) > LONGEST_NAME:
-        raise _bad(f"it has more than {LONGEST_NAME} bytes")
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise _bad(f"it has more than {MAX_NAME_BYTES} bytes")
     for one in name:
         if unicodedata.category(one) in _UNSEEN:
             raise _bad(f"it holds U+{ord(one):04X}, which is not seen")

@@ -32,7 +32,7 @@ from recourse.valet.errors import (
 from recourse.valet.keys import (
     KEY_RATE,
     OPEN,
-    By,
+    Actor,
     Key,
     Keys,
     key_of,
@@ -80,7 +80,7 @@ class Redeemer:
     credentials: Callable[[], Credentials]
     _known: dict[str, Jwk] = field(default_factory=dict)
 
-    def redeem(self, token: str, by: By, part: Part | None = None) -> Signed:
+    def redeem(self, token: str, by: Actor, part: Part | None = None) -> Signed:
         """The request to make of S3.
 
         Raises:
@@ -89,7 +89,7 @@ class Redeemer:
         claims = self.claims(token)
         return self._redeem(claims, by, "redeem" if part is None else "redeem-part", part)
 
-    def follow(self, token: str, by: By, *, bearer: bool) -> Signed:
+    def follow(self, token: str, by: Actor, *, bearer: bool) -> Signed:
         """The same for a link, which is followed as it is: for downloads alone.
 
         Args:
@@ -115,7 +115,7 @@ class Redeemer:
             self._known.update(self.keys.public_keys())
         return self._known.get(kid)
 
-    def _redeem(self, claims: Claims, by: By, action: str, part: Part | None) -> Signed:
+    def _redeem(self, claims: Claims, by: Actor, action: str, part: Part | None) -> Signed:
         rows = [key_pk(claims.jti)]
         if claims.operation == "download":
             rows.append(object_pk(claims.sub, claims.object))
@@ -151,7 +151,7 @@ class Redeemer:
         key: Key,
         stored: Mapping[str, Any] | None,
         action: str,
-        by: By,
+        by: Actor,
         part: Part | None,
         now: float,
     ) -> list[TransactWriteItemTypeDef]:
@@ -175,7 +175,7 @@ class Redeemer:
             )
         return operations
 
-    def _refuse(self, claims: Claims, action: str, by: By, problem: ValetError) -> NoReturn:
+    def _refuse(self, claims: Claims, action: str, by: Actor, problem: ValetError) -> NoReturn:
         """Write the refusal down, then refuse."""
         said = self.keys.audit(claims.jti, action, problem.kind, by, str(problem))
         self.keys.table.transact([said])

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from recourse.store.credentials import Credentials
 
-LONGEST = 7 * 24 * 3600
+MAX_EXPIRES = 7 * 24 * 3600
 """Seconds that S3 lets a presigned URL live."""
 
 
@@ -94,8 +94,8 @@ def presign(
     Raises:
         ValueError: It would live for less than a second or longer than S3 allows.
     """
-    if not 1 <= expires <= LONGEST:
-        raise ValueError(f"a URL lives from 1 to {LONGEST} seconds, not {expires}")
+    if not 1 <= expires <= MAX_EXPIRES:
+        raise ValueError(f"a URL lives from 1 to {MAX_EXPIRES} seconds, not {expires}")
     moment = _moment(at)
     if headers:
         sent = sorted([*headers.items(), ("host", host)])

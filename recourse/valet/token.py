@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Operation = Literal["upload", "download"]
 Jwk = Mapping[str, str]
 AUDIENCE = "urn:recourse:valet"
-LONGEST_TOKEN = 4096
+MAX_TOKEN_LENGTH = 4096
 _SIZE = 32
 
 
@@ -141,7 +141,7 @@ def verify(token: str, *, issuer: str, key: Callable[[str], Jwk | None]) -> Clai
         BadTokenError: It is none of ours, or was changed.
         OutOfScopeError: It is ours, and meant for somebody else.
     """
-    if len(token) > LONGEST_TOKEN or not token.isascii() or token.count(".") != 2:
+    if len(token) > MAX_TOKEN_LENGTH or not token.isascii() or token.count(".") != 2:
         raise BadTokenError("the token is not a valid JWT", field="token")
     signed, _, signature = token.rpartition(".")
     header, payload = (_unpack(part) for part in signed.split("."))

@@ -364,7 +364,7 @@ class Queue:
         self.later_by: dict[str, int] = {}
         self.dead_lettered: list[str] = []
 
-    def later(self, record: Any, seconds: int) -> None:
+    def delay(self, record: Any, seconds: int) -> None:
         self.later_by[record["messageId"]] = seconds
 
     def dead_letter(self, record: Any, reason: str) -> None:

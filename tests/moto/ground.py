@@ -55,7 +55,7 @@ from recourse.orchestration.compiler import compile_saga
 from recourse.orchestration.executions import Runs, parse_name, run_name
 from recourse.orchestration.markers import Markers
 from recourse.orchestration.sweeper import LEASE, Sweeper
-from recourse.queues.deadletters import DeadletterQueue, RestingQueue, deadletters_of
+from recourse.queues.deadletters import DeadletterQueue, OperatorQueue, deadletters_of
 from recourse.queues.sources import SourceQueue, dead_letter_record
 from recourse.run.failures import reported
 from recourse.run.parking import park
@@ -165,7 +165,7 @@ class Ground:
         self._subscribe(self._made_queue(PARKED, {})[1], {"outcome": ["parked"]})
         lost = [deadletters_of(name) for name in (PARKED, LEDGER, *self.steps)]
         self._operators = [PARKED, *lost]
-        self.operators_queues = [RestingQueue(self.sqs, name) for name in self._operators]
+        self.operators_queues = [OperatorQueue(self.sqs, name) for name in self._operators]
         self.deadletters = {
             name: DeadletterQueue(self.sqs, name, name) for name in sorted(self.queues)
         }
@@ -402,7 +402,7 @@ class Ground:
 
     def clear(self) -> None:
         """Let the sweeper go round and take out of operators' queues what it may."""
-        queues = [RestingQueue(self.sqs, name) for name in self.asked()]
+        queues = [OperatorQueue(self.sqs, name) for name in self.asked()]
         replace(self.sweeper, queues=queues).sweep()
 
     def _take(self, name: str, records: list[dict[str, Any]]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class Queue:
         self.dead_lettered: list[tuple[str, str]] = []
         self.put_off: list[str] = []
 
-    def is_last(self, record: Any) -> bool:
+    def is_last_receive(self, record: Any) -> bool:
         if self._is_down:
             raise TransientError("the queue does not say")
         return int(record["attributes"]["ApproximateReceiveCount"]) >= MOST
@@ -34,7 +34,7 @@ class Queue:
     def dead_letter(self, record: Any, reason: str) -> None:
         self.dead_lettered.append((record["messageId"], reason))
 
-    def later(self, record: Any, seconds: int) -> None:
+    def delay(self, record: Any, seconds: int) -> None:
         self.put_off.append(record["messageId"])
 
 

@@ -21,7 +21,7 @@ class Puts:
 
     off: ClassVar[list[tuple[str, int]]] = []
 
-    def later(self, record: Mapping[str, Any], seconds: int) -> None:
+    def delay(self, record: Mapping[str, Any], seconds: int) -> None:
         self.off.append((record["messageId"], seconds))
 
 

@@ -149,10 +149,10 @@ class Puts(SourceQueue):
     def dead_letter(self, record: Any, reason: str) -> None:
         self.dead_lettered.append(record["messageId"])
 
-    def is_last(self, record: Any) -> bool:
+    def is_last_receive(self, record: Any) -> bool:
         return False
 
-    def later(self, record: Any, seconds: int) -> None:
+    def delay(self, record: Any, seconds: int) -> None:
         self.off.append(record["messageId"])
 
 

@@ -174,7 +174,7 @@ def test_a_receipt_that_sqs_does_not_know_any_more_is_not_tried_again(
     queue.until(lambda: queue.deletes)
     running.end()
     assert queue.deletes == [1] and running.worker.counts.deleted == 0
-    assert said(caplog, "not deleted, and comes again")
+    assert said(caplog, "not deleted, will be redelivered")
 
 
 # The heartbeat.
@@ -256,7 +256,7 @@ def test_a_handler_that_hangs_loses_its_message_and_nothing_is_done_to_it_again(
     beats = list(sent.changes)
     gate.open()
     running.end()
-    assert said(caplog, "took more than 0.5 s, and comes again")
+    assert said(caplog, "took more than 0.5 s, will be redelivered")
     assert sent in queue.messages and sent.changes == beats, "somebody else may have it by now"
     assert not queue.dead_lettered
 
@@ -473,7 +473,7 @@ def test_what_has_waited_beyond_its_visibility_is_not_begun(
     queue.until(lambda: running.worker.counts.expired)
     running.end()
     assert gate.begun == ["a1"]
-    assert said(caplog, "waited too long, and comes again")
+    assert said(caplog, "waited too long, will be redelivered")
 
 
 # Ending.
@@ -529,7 +529,7 @@ def test_what_takes_longer_than_the_grace_is_left(
     gate.until("long")
     running.end()
     assert queue.messages and running.worker.counts.expired == 1
-    assert said(caplog, "takes more than 0.1 s to end, and comes again")
+    assert said(caplog, "takes more than 0.1 s to end, will be redelivered")
 
 
 # What SQS may do.

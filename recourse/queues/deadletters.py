@@ -1,4 +1,4 @@
-"""Queues for operators: count what is in them, redrive it, and clear what needs nobody any more.
+"""Queues for operators: count what is in them, redrive it, and clear what is settled.
 
 A message move task of SQS cannot select messages, and SNS, streams and rules have no redrive at
 all, so messages are redriven one by one: sent first, deleted then. So a message may be delivered
@@ -35,7 +35,7 @@ MAX_SECONDS = 15
 """Seconds that one pass takes at the most; API Gateway times out after 29."""
 VISIBILITY_TIMEOUT = 60
 """Seconds after which messages are visible again if a pass dies on the way."""
-NO_REASON = "none was given: it was not delivered, or as often as its queue allows"
+NO_REASON = "none given: undeliverable, or received as often as its queue allows"
 
 
 def deadletters_of(queue: str) -> str:

@@ -128,7 +128,7 @@ def region() -> str:
     """
     found: str | None = _session().get_config_variable("region")
     if not found:
-        raise RuntimeError("the environment must name a region: set AWS_REGION")
+        raise RuntimeError("the environment must name a region: set AWS_DEFAULT_REGION")
     return found
 
 

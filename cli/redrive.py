@@ -26,7 +26,7 @@ def redrive(
 ) -> dict[str, Any]:
     """Redrive one queue until it is through; what the passes came to in all.
 
-    What is set aside again meanwhile is left: no more is looked at than rested there at first.
+    What is dead-lettered again meanwhile is left: no more is looked at than rested there at first.
 
     Args:
         client: The API.

@@ -62,7 +62,7 @@ def worker(
 
     The handler is a function that takes a recourse.queues.message.Message. Where it
     returns, the message is deleted. Where it raises, the message comes again
-    after a back-off, as often as its queue allows, and is then set aside with
+    after a back-off, as often as its queue allows, and is then dead-lettered with
     the reason. A message may come twice. In a FIFO queue each group is taken
     in order.
 

@@ -71,51 +71,57 @@
         UnmadeError
         UnresolvedError
 
-An error is caught by the branch that somebody takes: `except Refusal` where the business said no,
-`except TransientError` where another try may work, `except RecourseError` for all of them. Those
-that many rooms raise are here; the others stand beside what raises them.
+Catch the class whose branch you take: `Refusal` where the business said no, `TransientError` where
+a retry may succeed, `RecourseError` for all of them::
+
+    try:
+        hold(call)
+    except SeatUnavailableError:  # a Refusal
+        return offer_another()
+
+Errors that several packages raise are here; the others are beside the code that raises them.
 """
 
 from __future__ import annotations
 
 
 class RecourseError(Exception):
-    """The root: whatever the library raises of its own."""
+    """The root of all errors that the library itself raises."""
 
 
 class DeclarationError(RecourseError, ValueError):
-    """A saga that could not keep its guarantees; the message names the step and says why."""
+    """A declaration that could not keep its guarantees; the message names the part and says why."""
 
 
 class Refusal(RecourseError):
-    """The business says no (no seat left, card declined): no effect, and no point in a retry.
+    """The business says no (no seat left, card declined): nothing happened, and no retry helps.
 
-    Subclass it for each reason that somebody acts on; the class name is what every surface shows.
+    Subclass it for each reason that callers act on; API, events and console show the class's name.
     """
 
 
 class TransientError(RecourseError):
-    """It did not work now and may work later: a conflict, a throttle, a provider that is down."""
+    """It failed now and may succeed later: a conflict, a throttle, a provider that is down."""
 
 
 class StepTimedOutError(TransientError):
-    """The step gave no answer in its time; it may or may not have acted."""
+    """The step did not return within its timeout; it may or may not have acted."""
 
 
 class StepCrashedError(TransientError):
-    """The step's process ended without an answer; it may or may not have acted."""
+    """The step's process ended without a result; it may or may not have acted."""
 
 
 class ContentionError(TransientError):
-    """Others were in the way, or the table was throttled, for as long as it was tried."""
+    """Conflicting writes or throttles lasted for as long as it was retried."""
 
 
 class StepCancelledError(RecourseError):
-    """The step was undone or cancelled before it acted, and never will act."""
+    """The step was undone or cancelled before it acted, and will never act."""
 
 
 class PoisonError(RecourseError, ValueError):
-    """A message that no further try can do better with: it is dead-lettered with this as reason."""
+    """A message that no retry can process: it is dead-lettered with this as the reason."""
 
 
 class UnreadableError(PoisonError):
@@ -123,4 +129,4 @@ class UnreadableError(PoisonError):
 
 
 class ResultTooLargeError(RecourseError):
-    """What a step returned or writes is more than its share; nothing of it was committed."""
+    """A step's result or writes are larger than its share; nothing of them was committed."""

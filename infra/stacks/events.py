@@ -30,7 +30,7 @@ from recourse.cdk.rights import (
     WRITE,
     allow,
     explain,
-    explain_setting_aside,
+    explain_dead_lettering,
     use_key,
     use_table,
 )
@@ -41,7 +41,7 @@ from recourse.declare.saga import Saga
 ATTEMPTS = 100
 """How often a batch of a stream is tried, which goes on for 20 s by itself each time (`PATIENCE` in
 `recourse.events.relay`): half an hour at the least, but for a batch that ends the function at once.
-What can never be taken is set aside by the function, at the first."""
+What can never be taken is dead-lettered by the function, at the first."""
 
 
 class EventsStack(Stack):
@@ -111,7 +111,7 @@ class EventsStack(Stack):
     def _key(self) -> Key:
         key = Key(self, "Key", enable_key_rotation=True, removal_policy=self._stage.removal)
         # EventBridge does not tell the key for whom it comes: by a condition on that, nothing that
-        # it sets aside would arrive. The queues' own policies let in this account's rules alone.
+        # it dead-letters would arrive. The queues' own policies let in this account's rules alone.
         for service, conditions in (
             ("cloudwatch", {"StringEquals": {"aws:SourceAccount": self.account}}),
             ("events", None),
@@ -212,7 +212,7 @@ class EventsStack(Stack):
                     filters=[FilterCriteria.filter(only)],
                 )
             )
-        explain_setting_aside(function)
+        explain_dead_lettering(function)
 
     def _ledger_consumer(self) -> None:
         function = HandlerFunction(

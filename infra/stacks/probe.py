@@ -69,7 +69,7 @@ class ProbeStack(Stack):
             function.own_role,
             "AwsSolutions-IAM5[Action::kms:GenerateDataKey*]",
             "AwsSolutions-IAM5[Action::kms:ReEncrypt*]",
-            reason="the CDK's own grant for what fails for good and is set aside, on our own key",
+            reason="the CDK's own grant for what is dead-lettered, on our own key",
         )
         self._events.feed.add_subscription(
             LambdaSubscription(

@@ -19,7 +19,7 @@ from lambdas.consumers import consumers
 from lambdas.subscribers import subscribers
 from recourse.cdk.function import HandlerFunction
 from recourse.cdk.queues import Deadletters, PullConsumer
-from recourse.cdk.rights import allow, explain_setting_aside, use_key, use_table
+from recourse.cdk.rights import allow, explain_dead_lettering, use_key, use_table
 from recourse.cdk.stage import Stage
 from recourse.cdk.tables import KeptTable
 from recourse.cdk.worker import Worker, WorkerPlace
@@ -47,7 +47,7 @@ class SubscribersStack(Stack):
             self._consumer(module, consumer)
 
     def _subscriber(self, module: str, declared: Subscriber) -> None:
-        """A function that SNS pushes to; what it fails at three times is set aside."""
+        """A function that SNS pushes to; what it fails at three times is dead-lettered."""
         name, tables = declared.name, self._tables(declared)
         function = HandlerFunction(
             self,
@@ -69,7 +69,7 @@ class SubscribersStack(Stack):
         )
         self.deadletters.append(lost)
         function.configure_async_invoke(on_failure=SqsDestination(lost), retry_attempts=2)
-        explain_setting_aside(function)
+        explain_dead_lettering(function)
         use_key(self._events.key, function)
         self._events.feed.add_subscription(
             LambdaSubscription(

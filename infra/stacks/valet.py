@@ -104,7 +104,7 @@ class ValetStack(Stack):
         for prefix, actions in COMMITS.items():
             for action in actions:
                 allow(function, action, self.bucket.arn_for_objects(prefix))
-            self._explain(function, prefix, "uploads land, become visible or are set aside there")
+            self._explain(function, prefix, "uploads land, become visible or are quarantined there")
 
     def _redeems(self) -> HandlerFunction:
         function = HandlerFunction(

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from lambdas.api import about, deadletters, events, holdings, http, redeem, sagas, valet, webhooks
 from recourse.errors import TransientError
 from recourse.problems import ProblemError
-from recourse.store.aws import is_passing
+from recourse.store.aws import is_transient
 
 INFO = {
     "title": "Recourse",
@@ -53,7 +53,7 @@ def _try_again(error: Exception) -> Response[str]:
 @app.exception_handler(ClientError)
 def _refused(error: ClientError) -> Response[str]:
     """AWS refused a call: busy, or asked wrongly."""
-    answer: Response[str] = _try_again(error) if is_passing(error) else _internal(error)
+    answer: Response[str] = _try_again(error) if is_transient(error) else _internal(error)
     return answer
 
 

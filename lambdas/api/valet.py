@@ -22,8 +22,8 @@ from recourse.declare.request import request_model
 from recourse.functions import kit
 from recourse.problems import ProblemError, invalid
 from recourse.store.cursors import BadCursorError
-from recourse.valet.issue import LARGEST
-from recourse.valet.keys import By, Key, moment
+from recourse.valet.issue import MAX_UPLOAD_BYTES
+from recourse.valet.keys import Actor, Key, moment
 from statemachines import SAGAS
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Upload:
     """What an upload must be, to the byte."""
 
     content_type: Annotated[str, Len(3, 200)]
-    content_length: Annotated[int, Interval(ge=1, le=LARGEST)]
+    content_length: Annotated[int, Interval(ge=1, le=MAX_UPLOAD_BYTES)]
     sha256: Annotated[str, Predicate(is_sha256)]
 
 
@@ -354,8 +354,8 @@ def links(event: APIGatewayProxyEventV2, who: Caller, record: Record) -> dict[st
     return found
 
 
-def _by(event: APIGatewayProxyEventV2, who: Caller) -> By:
-    return By(who.subject, event.raw_event["requestContext"]["http"].get("sourceIp", "unknown"))
+def _by(event: APIGatewayProxyEventV2, who: Caller) -> Actor:
+    return Actor(who.subject, event.raw_event["requestContext"]["http"].get("sourceIp", "unknown"))
 
 
 def _owner(who: Caller) -> str | None:

@@ -139,7 +139,7 @@ class Notifier:
 
 
 def handler(event: dict[str, Any], context: object) -> None:
-    """Tell of each ending; raise where that failed, for Lambda to try again and then set aside."""
+    """Tell of each ending; raise where that failed: Lambda tries again, then dead-letters it."""
     for record in event["Records"]:
         ending = Event.parse(record["Sns"]["Message"])
         if _notifier().tell(ending):

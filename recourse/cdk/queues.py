@@ -27,10 +27,10 @@ from recourse.cdk.rights import allow, explain, use_key
 from recourse.cdk.stage import Stage
 from recourse.cdk.worker import Worker
 from recourse.errors import RecourseError
-from recourse.queues.deadletters import FIFO, deadletters_of
+from recourse.queues.deadletters import FIFO_SUFFIX, deadletters_of
 
 RECEIVES = 5
-"""How often a message is delivered before it is set aside; fewer would lose it to throttling."""
+"""How often a message is delivered before it is dead-lettered; fewer: throttles would lose some."""
 AT_ONCE, TASKS = 150, 10
 """How many batches a function takes at the same time, or how many tasks of a worker there are, at
 the most: for four messages of each of 1,000 sagas a second, where a batch takes 0.3 s."""
@@ -118,16 +118,16 @@ class PullConsumer(Construct):
         stage: The deployment.
         called: What operators call it, with `.fifo` behind it where it is one; its queues' names
             are made from it.
-        function: Takes the messages, and may put them off, and set them aside with a reason. A
+        function: Takes the messages, and may put them off, and dead-letter them with a reason. A
             function answers with `batchItemFailures`.
         topic: Whose messages they are; None where they are sent to the queue itself.
         only: What it listens to, by message attribute; everything where it is absent.
         key: What the queues are encrypted with.
-        alarm: What is told when messages wait too long or are set aside.
+        alarm: What is told when messages wait too long or are dead-lettered.
         at_once: How many batches at the same time at the most, no more than the function's
             reserved concurrency, where it has one; or how many tasks of a worker. By default
             `AT_ONCE` and `TASKS`.
-        receives: How often a message is delivered before it is set aside.
+        receives: How often a message is delivered before it is dead-lettered.
         visibility: How long a message that is being taken stays away from others; by default, and
             at least, six times the function's timeout. A worker says so itself.
         batch: How many messages a batch has at the most; a worker takes them one by one.
@@ -172,15 +172,15 @@ class PullConsumer(Construct):
             _check_concurrency(name, function, at_once)
         if receives < RECEIVES:
             raise UnsafeQueueError(
-                f"{name}: set aside after {receives} receives, a message is lost to throttling; "
-                f"{RECEIVES} at least"
+                f"{name}: dead-lettered after {receives} receives, a message is lost to "
+                f"throttling; receives must be at least {RECEIVES}, got {receives}"
             )
         if fifo:
             if topic and not topic.fifo:
                 raise UnsafeQueueError(
                     f"{name}: a topic that keeps no order delivers to no FIFO queue; send to it"
                 )
-            called += FIFO
+            called += FIFO_SUFFIX
         self.deadletters = Deadletters(
             self, "Deadletters", stage=stage, called=called, key=key, alarm=alarm, fifo=fifo
         )
@@ -260,7 +260,7 @@ def _check_concurrency(name: str, function: Function, at_once: int) -> None:
     if not 2 <= at_once <= (reserved or 1000):
         raise UnsafeQueueError(
             f"{name}: {at_once} batches at once, where 2 to {reserved or 1000:g} can be: what "
-            "is fetched beyond the function's concurrency is throttled until it is set aside"
+            "is fetched beyond the function's concurrency is throttled until it is dead-lettered"
         )
 
 
@@ -271,7 +271,7 @@ def subscribe(
     *,
     only: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """Put a queue on a topic, raw, with what cannot be delivered set aside."""
+    """Put a queue on a topic, raw, with what cannot be delivered dead-lettered."""
     filters = {
         name: SubscriptionFilter.string_filter(allowlist=list(values))
         for name, values in (only or {}).items()

@@ -62,17 +62,17 @@ def explain(construct: Construct, *findings: str, reason: str) -> None:
     )
 
 
-def explain_setting_aside(function: HandlerFunction) -> None:
+def explain_dead_lettering(function: HandlerFunction) -> None:
     """Say why a function whose failures go to an encrypted queue has more of its key than it uses.
 
     Args:
-        function: What Lambda sets failures of aside for.
+        function: Its failures are dead-lettered by Lambda.
     """
     explain(
         function.own_role,
         "AwsSolutions-IAM5[Action::kms:GenerateDataKey*]",
         "AwsSolutions-IAM5[Action::kms:ReEncrypt*]",
-        reason="the CDK's own grant for what Lambda sets aside, on our own key",
+        reason="the CDK's own grant for what Lambda dead-letters, on our own key",
     )
 
 

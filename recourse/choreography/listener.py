@@ -331,15 +331,15 @@ class Listener:
         queue = self._queue(record["eventSourceARN"])
         # If that fails, it is redelivered when its visibility timeout ends.
         with suppress(TransientError):
-            if queue.is_last(record):
+            if queue.is_last_receive(record):
                 return self._dead_letter(record, why)
-            queue.later(record, round(seconds * self._timescale))
+            queue.delay(record, round(seconds * self._timescale))
         return MessageResult(record["messageId"], "again", saga_id_of(record["body"]), why)
 
     def _dead_letter(self, record: Mapping[str, Any], why: str) -> MessageResult:
         outcome = "set aside"
         try:
-            self._queue(record["eventSourceARN"]).set_aside(record, why)
+            self._queue(record["eventSourceARN"]).dead_letter(record, why)
         except TransientError as another:
             outcome, why = "again", words(another)
         return MessageResult(record["messageId"], outcome, saga_id_of(record["body"]), why)

@@ -1,4 +1,4 @@
-"""A batch off a queue: what can never be taken is set aside at once, and the rest is done."""
+"""A batch off a queue: what can never be taken is dead-lettered at once, and the rest is done."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recourse.declare.limits import words
 from recourse.declare.saga import Saga
 from recourse.errors import PoisonError, TransientError, UnreadableError
 from recourse.events import Event
-from recourse.queues.deadletters import FIFO
+from recourse.queues.deadletters import FIFO_SUFFIX
 from recourse.queues.message import Handler, Message
 from recourse.queues.sources import SourceQueue, backoff
 
@@ -59,27 +59,27 @@ class Batch:
                 yield record
 
     def events(self) -> Iterator[tuple[Record, Event]]:
-        """Each record with the event that it is; those that are none are set aside."""
+        """Each record with the event that it is; those that are none are dead-lettered."""
         for record in self.messages():
             try:
                 event = Event.parse(record["body"], self._sagas)
             except UnreadableError as problem:
-                self.set_aside(record, problem)
+                self.dead_letter(record, problem)
             else:
                 yield record, event
 
-    def set_aside(self, record: Record, problem: Exception) -> None:
-        """Set a message aside, for no further try can do better; if that fails, try again."""
+    def dead_letter(self, record: Record, problem: Exception) -> None:
+        """Dead-letter a message, for no further try can do better; if that fails, try again."""
         about = {"message_id": record["messageId"]}
         try:
-            self._queue(record["eventSourceARN"]).set_aside(record, words(problem))
-            logger.error("set aside: %s", words(problem), extra=about)
+            self._queue(record["eventSourceARN"]).dead_letter(record, words(problem))
+            logger.error("dead-lettered: %s", words(problem), extra=about)
         except TransientError as another:
             logger.warning(str(another), extra=about)
             self.again(record)
 
     def failed(self, record: Record, problem: Exception, seconds: int | None = None) -> None:
-        """Let a message come again that failed; at its last receive set it aside, with the reason.
+        """Let a message that failed come again; dead-letter it at its last receive.
 
         Args:
             record: The message.
@@ -87,8 +87,8 @@ class Batch:
             seconds: After how many it comes; when its visibility ends where it is absent.
         """
         with suppress(TransientError):
-            if self._queue(record["eventSourceARN"]).is_last(record):
-                self.set_aside(record, problem)
+            if self._queue(record["eventSourceARN"]).is_last_receive(record):
+                self.dead_letter(record, problem)
                 return
         self.again(record, seconds)
 
@@ -97,7 +97,7 @@ class Batch:
         self._again.append(record["messageId"])
         if seconds is not None:
             with suppress(TransientError):
-                self._queue(record["eventSourceARN"]).later(record, seconds)
+                self._queue(record["eventSourceARN"]).delay(record, seconds)
         if lane := _lane(record):
             self._waiting.add(lane)
 
@@ -114,8 +114,8 @@ def handle_each(
 ) -> dict[str, Any]:
     """Give each message of a batch to a handler, as `recourse worker` does.
 
-    What fails comes again after a back-off; what is poison is set aside at once. What there is no
-    more time for comes again at once: a function that is cut off answers for none of its batch.
+    What fails comes again after a back-off; what is poison is dead-lettered at once. What there is
+    no more time for comes again at once: a function that is cut off answers for none of its batch.
 
     Args:
         handle: The handler.
@@ -135,7 +135,7 @@ def handle_each(
         try:
             handle(message)
         except PoisonError as problem:
-            batch.set_aside(record, problem)
+            batch.dead_letter(record, problem)
         except Exception as problem:
             logger.exception("failed", extra={"message_id": message.id})
             batch.failed(record, problem, backoff(message.receives))
@@ -144,5 +144,5 @@ def handle_each(
 
 def _lane(record: Record) -> str | None:
     """The group within which a message has its place; None where the queue keeps no order."""
-    fifo = record["eventSourceARN"].endswith(FIFO)
+    fifo = record["eventSourceARN"].endswith(FIFO_SUFFIX)
     return record["attributes"]["MessageGroupId"] if fifo else None

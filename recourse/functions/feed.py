@@ -14,7 +14,7 @@ from recourse.errors import UnreadableError
 from recourse.events import Event
 from recourse.feed.feed import Feed, InvalidEventError
 from recourse.functions import kit, settings
-from recourse.queues.sources import set_aside_record
+from recourse.queues.sources import dead_letter_record
 from recourse.store.aws import client
 from recourse.store.items import decode_item
 
@@ -23,19 +23,19 @@ PATIENCE = 20
 logger = Logger()
 
 Record = Mapping[str, Any]
-SetAside = Callable[[Record, str], None]
+DeadLetter = Callable[[Record, str], None]
 
 
 def handler(event: dict[str, Any], context: object) -> None:
     """Append what has entered the ledger; raise where that failed, for the stream to come again."""
-    lost = partial(set_aside_record, partial(client, "sqs"), settings.required("LOST_URL"))
+    lost = partial(dead_letter_record, partial(client, "sqs"), settings.required("LOST_URL"))
     logger.info("fed", extra={"events": take(kit.feed(), event["Records"], lost)})
 
 
 def take(
     feed: Feed,
     records: Sequence[Record],
-    set_aside: SetAside,
+    dead_letter: DeadLetter,
     *,
     patience: float = PATIENCE,
     sleep: Callable[[float], None] = time.sleep,
@@ -44,37 +44,37 @@ def take(
 
     A saga's row holds all of its events, so of several changes the last one says everything. Those
     that only move the ledger are nobody's to see. No owner's events are in the way of another's:
-    what can never be appended is set aside, with its reason, and what cannot be now is tried again
-    after all others.
+    what can never be appended is dead-lettered with its reason, and what cannot be now is tried
+    again after all others.
 
     Args:
         feed: The feed.
         records: Records of the ledger's stream.
-        set_aside: Sets a record aside, with the reason; may raise.
+        dead_letter: Dead-letters a record, with the reason; may raise.
         patience: Seconds for which what could not be appended is tried again.
         sleep: How to wait.
 
     Raises:
-        ExceptionGroup: Some could be neither appended nor set aside; all others were.
+        ExceptionGroup: Some could be neither appended nor dead-lettered; all others were.
     """
     sagas: dict[str, Record] = {}
     for record in records:
         if "entered" in record["dynamodb"].get("NewImage", {}):
             sagas[record["dynamodb"]["NewImage"]["pk"]["S"]] = record
     until, pause = time.monotonic() + patience, 0.2
-    count, left = _append_all(feed, list(sagas.values()), set_aside)
+    count, left = _append_all(feed, list(sagas.values()), dead_letter)
     while left:
         if time.monotonic() + pause > until:
             raise ExceptionGroup("events that were not fed", [problem for _, problem in left])
         sleep(pause)
         pause = min(pause * 2, 5)
-        more, left = _append_all(feed, [record for record, _ in left], set_aside)
+        more, left = _append_all(feed, [record for record, _ in left], dead_letter)
         count += more
     return count
 
 
 def _append_all(
-    feed: Feed, records: Sequence[Record], set_aside: SetAside
+    feed: Feed, records: Sequence[Record], dead_letter: DeadLetter
 ) -> tuple[int, list[tuple[Record, Exception]]]:
     """Append once; how many events were new, and what is left to be tried again."""
     owners: dict[str, list[Record]] = {}
@@ -89,18 +89,18 @@ def _append_all(
             # One of the owner's sagas is in the way of the others: each by itself, then.
             for record in theirs:
                 try:
-                    count += _append(feed, owner, record, set_aside)
+                    count += _append(feed, owner, record, dead_letter)
                 except Exception as problem:
                     left.append((record, problem))
     return count, left
 
 
-def _append(feed: Feed, owner: str, record: Record, set_aside: SetAside) -> int:
+def _append(feed: Feed, owner: str, record: Record, dead_letter: DeadLetter) -> int:
     try:
         return feed.append(owner, _events(record))
     except (InvalidEventError, UnreadableError, LookupError, TypeError) as problem:
-        logger.error("set aside: %s", words(problem))
-        set_aside(record, words(problem))
+        logger.error("dead-lettered: %s", words(problem))
+        dead_letter(record, words(problem))
         return 0
 
 

@@ -16,7 +16,7 @@ from recourse.functions import settings
 from recourse.ledger.ledger import Ledger
 from recourse.orchestration.executions import Runs
 from recourse.project import declared_at
-from recourse.queues.deadletters import DeadletterQueue, RestingQueue
+from recourse.queues.deadletters import DeadletterQueue, OperatorQueue
 from recourse.queues.sources import SourceQueue
 from recourse.store.aws import client, credentials
 from recourse.valet.keys import Keys
@@ -137,7 +137,7 @@ def sweeper(alarm: Callable[[str, str], None]) -> Sweeper:
         markers=Markers(dynamodb(), table, service_tables(), sagas()),
         lease=Lease(dynamodb(), table, "lease#sweeper", seconds=LEASE_DURATION, clock=time.time),
         alarm=alarm,
-        queues=[RestingQueue(client("sqs"), own["prefix"] + name) for name in own["names"]],
+        queues=[OperatorQueue(client("sqs"), own["prefix"] + name) for name in own["names"]],
         timescale=settings.timescale(),
     )
 

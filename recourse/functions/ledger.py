@@ -35,7 +35,7 @@ def take(
             into.record_events(saga_id, [event for _, event in messages])
         except UnknownSagaError as problem:
             for record, _ in messages:
-                batch.set_aside(record, problem)
+                batch.dead_letter(record, problem)
         except Exception as problem:
             logger.exception("the events were not taken", extra={"saga_id": saga_id})
             for record, _ in messages:

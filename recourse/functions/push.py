@@ -49,7 +49,7 @@ def take(
     for record in records:
         if owner := _told(record, "owner"):
             woken[owner, _told(record, "connection")].append(record)
-        elif not _is_set_aside(record, queue):
+        elif not _is_dead_lettered(record, queue):
             failed.append(record)
 
     def push(work: tuple[Wake, str, int]) -> Wake | None:
@@ -91,9 +91,9 @@ def _told(record: Record, name: str) -> str:
     return found
 
 
-def _is_set_aside(record: Record, queue: Callable[[str], SourceQueue]) -> bool:
+def _is_dead_lettered(record: Record, queue: Callable[[str], SourceQueue]) -> bool:
     try:
-        queue(record["eventSourceARN"]).set_aside(record, "it does not say whose event it is")
+        queue(record["eventSourceARN"]).dead_letter(record, "it does not say whose event it is")
     except TransientError as problem:
         logger.warning(words(problem))
         return False
@@ -103,6 +103,6 @@ def _is_set_aside(record: Record, queue: Callable[[str], SourceQueue]) -> bool:
 def _put_off(record: Record, queue: Callable[[str], SourceQueue]) -> None:
     times = int(record["attributes"]["ApproximateReceiveCount"])
     try:
-        queue(record["eventSourceARN"]).later(record, min(2 ** (times - 1), LONGEST_PAUSE))
+        queue(record["eventSourceARN"]).delay(record, min(2 ** (times - 1), LONGEST_PAUSE))
     except TransientError as problem:
         logger.warning(words(problem))

@@ -9,7 +9,7 @@ from aws_lambda_powertools import Logger
 
 from recourse.events.relay import relay
 from recourse.functions import settings
-from recourse.queues.sources import set_aside_record
+from recourse.queues.sources import dead_letter_record
 from recourse.store.aws import client
 
 logger = Logger()
@@ -17,6 +17,6 @@ logger = Logger()
 
 def handler(event: dict[str, Any], context: object) -> None:
     """Publish what the rows say; raise where that failed, for the stream to come again."""
-    lost = partial(set_aside_record, partial(client, "sqs"), settings.required("LOST_URL"))
+    lost = partial(dead_letter_record, partial(client, "sqs"), settings.required("LOST_URL"))
     count = relay(client("sns"), settings.required("TOPIC_ARN"), event["Records"], lost)
     logger.info("relayed", extra={"events": count})

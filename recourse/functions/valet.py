@@ -19,9 +19,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from recourse.errors import TransientError
 from recourse.functions import settings
 from recourse.problems import MEDIA_TYPE, ProblemError
-from recourse.store.aws import client, credentials, is_passing, region, s3_endpoint
+from recourse.store.aws import client, credentials, is_transient, region, s3_endpoint
 from recourse.valet.errors import BadTokenError
-from recourse.valet.keys import By, Keys, moment
+from recourse.valet.keys import Actor, Keys, moment
 from recourse.valet.objects import Bucket, Signed
 from recourse.valet.redeem import Part, Redeemer
 
@@ -53,7 +53,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     except (TransientError, BotoCoreError) as error:
         return _try_again(error)
     except ClientError as error:
-        if is_passing(error):
+        if is_transient(error):
             return _try_again(error)
         return _internal()
     except Exception:
@@ -62,7 +62,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 def _answer(event: dict[str, Any]) -> dict[str, Any]:
     path: str = event["rawPath"]
-    by = By("token", _address(event))
+    by = Actor("token", _address(event))
     if path.startswith("/v/"):
         bearer = "authorization" in event.get("headers", {})
         signed = redeemer().follow(unquote(path.removeprefix("/v/")), by, bearer=bearer)

@@ -22,7 +22,7 @@ LONGEST = 11 * 3600
 OFTEN, OLD = 500, 11.5 * 3600
 """Receives and seconds in which a message is worn out, and sent anew.
 
-SQS sets it aside after 1,000 receives, and forgets it after 14 days; and whether it counts the 12
+SQS dead-letters it after 1,000 receives, and forgets it after 14 days; and whether it counts the 12
 hours from this receive or from the first, they are not over.
 """
 AFTER_AN_ERROR = 600
@@ -64,7 +64,7 @@ def take(
             webhook, lane = asked["webhook_id"], asked["lane"]
         except (ValueError, LookupError, TypeError, RecursionError) as problem:
             poison = PoisonError(f"it does not say which lane it is about: {problem!r}")
-            batch.set_aside(record, poison)
+            batch.dead_letter(record, poison)
             continue
         try:
             wait = by.deliver(webhook, lane, receives)

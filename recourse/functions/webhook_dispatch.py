@@ -57,7 +57,7 @@ def take(
         try:
             work = tuple((name, told[name]["stringValue"]) for name in names)
         except KeyError:
-            batch.set_aside(record, PoisonError("it does not say whose feed it is about"))
+            batch.dead_letter(record, PoisonError("it does not say whose feed it is about"))
         else:
             wanted.setdefault(work, []).append(record)
     for work, messages in wanted.items():

@@ -65,7 +65,7 @@ class Ledger:
     """
 
     def __init__(self, dynamodb: DynamoDBClient, table: str, sagas: Mapping[str, Saga]) -> None:
-        self._table = Table(dynamodb, table, backoff=Backoff(longest=LONGEST_PAUSE))
+        self._table = Table(dynamodb, table, backoff=Backoff(max_pause=LONGEST_PAUSE))
         self.sagas = sagas
         self.queries = SagaQueries(self._table)
 

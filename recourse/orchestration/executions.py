@@ -15,7 +15,7 @@ from recourse.declare.saga import Saga
 from recourse.errors import StepCancelledError, TransientError
 from recourse.ledger.record import Record
 from recourse.orchestration.compiler import ENDS
-from recourse.store.aws import is_passing
+from recourse.store.aws import is_transient
 
 if TYPE_CHECKING:
     from types_boto3_lambda import LambdaClient
@@ -138,7 +138,7 @@ class Runs:
         except BotoCoreError as problem:
             raise TransientError(f"the run could not be read: {problem}") from problem
         except ClientError as problem:
-            if is_passing(problem):
+            if is_transient(problem):
                 raise TransientError(f"the run could not be read: {problem}") from problem
             return {}
         for event in history["events"]:

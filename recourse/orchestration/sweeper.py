@@ -43,7 +43,7 @@ from recourse.ledger.record import Record
 from recourse.orchestration.compiler import LOOKUP_FAILED, PARKED
 from recourse.orchestration.executions import Run, Runs, parse_name
 from recourse.orchestration.markers import DONE, Markers
-from recourse.queues.deadletters import RestingQueue
+from recourse.queues.deadletters import OperatorQueue
 from recourse.store.lease import Lease
 
 GRACE_PERIOD = timedelta(seconds=60)
@@ -101,7 +101,7 @@ class Sweeper:
     markers: Markers
     lease: Lease
     alarm: Callable[[str, str], None]
-    queues: Sequence[RestingQueue] = ()
+    queues: Sequence[OperatorQueue] = ()
     timescale: float = 1
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
@@ -140,7 +140,7 @@ class Sweeper:
         Raises:
             ExceptionGroup: Some sagas could not be checked; all the others were.
         """
-        if not self.lease.take():
+        if not self.lease.acquire():
             return {}
         done: dict[str, str] = {}
         problems: list[Exception] = []

@@ -1,6 +1,9 @@
-"""Whatever is taken off SQS: messages, sources, dead letters, the inbox, the worker.
+"""Consuming SQS: messages, their source queues, dead letters, the inbox, the worker.
 
-`message` has what the author of a consumer is given, `inbox` the row that says that a message was
-done with, `consumer` how a consumer is declared, `sources` and `deadletters` the queues, `worker`
-the process that serves one without Lambda.
+- `message`: what a consumer's handler is given;
+- `consumer`: how a consumer or a subscriber is declared;
+- `inbox`: makes the effect of an event happen once, however often it is delivered;
+- `sources`: the queue that a batch came from: delay, delete or dead-letter a message;
+- `deadletters`: queues for operators: count, redrive, clear;
+- `worker`: the process that consumes a queue without Lambda.
 """

@@ -1,8 +1,8 @@
-"""What the file of a consumer or a subscriber declares: what it hears, and what it may do.
+"""The declaration of a consumer or a subscriber: which events it hears, and what it may do.
 
-Both listen to the topic `feed` on their own account. A consumer pulls: a queue keeps what it hears
-until it takes it. A subscriber is pushed to by SNS. The file has the declaration beside the rules
-and the handler, and everything else follows from it: function, queues, subscription, rights::
+Each has its own subscription to the topic `feed`. A consumer pulls: a queue keeps its events until
+it receives them. To a subscriber SNS pushes. Declaration, rules and handler are in one file, and
+everything else is derived from it: function, queues, subscription, rights::
 
     CONSUMER = Consumer(
         "Tally",
@@ -25,9 +25,9 @@ from typing import TypeVar
 from recourse.errors import DeclarationError
 
 ATTRIBUTES = ("type", "saga", "kind", "step", "outcome", "owner")
-"""What of an event can be listened for: its message attributes (`recourse.events.attributes`)."""
-LONGEST_NAME = 40
-"""A function's name in CloudFormation has 64 characters, its stage and a suffix included."""
+"""The attributes of an event that can be filtered by (`recourse.events.attributes`)."""
+MAX_NAME_LENGTH = 40
+"""A function's name is at most 64 characters long, with its stage and a suffix."""
 SERVICES = {"table": "dynamodb", "ledger": "dynamodb", "feed": "dynamodb", "sender": "ses"}
 EXAMPLES = {"dynamodb": "PutItem", "ses": "SendEmail"}
 
@@ -37,19 +37,19 @@ class Declaration:
     """What a consumer and a subscriber have in common.
 
     Attributes:
-        name: What operators call it; its function, its queues and its table are named for it.
-        hears: The values of the message attributes of what it hears; all of the feed where it is
-            empty.
-        may: The actions that it is allowed, by what they are allowed on:
+        name: Its name for operators; its function, its queues and its table are named after it.
+        hears: Which events it receives: for each message attribute, the values that match. An event
+            has to match all; an empty mapping matches every event of the feed.
+        may: The actions that it is allowed, by resource:
 
-            - `table`, a table of its own, which is there for that; `<NAME>_TABLE` in its
-              environment has its name;
-            - `ledger` and `feed`, whose tables' names are `LEDGER_TABLE` and `FEED_TABLE`;
-            - `sender`, the address in `SENDER` that the stage sends mail from; empty and without
-              rights where it has none.
+            - `table`, a table of its own, created for it; the environment variable `<NAME>_TABLE`
+              has its name;
+            - `ledger` and `feed`, the tables in `LEDGER_TABLE` and `FEED_TABLE`;
+            - `sender`, the address in `SENDER` from which the stage sends mail; where the stage has
+              none, the variable is empty and no right is granted.
 
     Raises:
-        DeclarationError: It could not be deployed, or would never hear anything.
+        DeclarationError: It could not be deployed, or would never receive anything.
     """
 
     name: str
@@ -57,10 +57,10 @@ class Declaration:
     may: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(rf"[A-Z][A-Za-z0-9]{{1,{LONGEST_NAME - 1}}}", self.name):
+        if not re.fullmatch(rf"[A-Z][A-Za-z0-9]{{1,{MAX_NAME_LENGTH - 1}}}", self.name):
             raise DeclarationError(
                 f"{self.name!r}: a name must be a capital letter and then letters and digits, "
-                f"2 to {LONGEST_NAME} together"
+                f"2 to {MAX_NAME_LENGTH} together"
             )
         for attribute, values in self.hears.items():
             if attribute not in ATTRIBUTES:
@@ -86,7 +86,7 @@ class Declaration:
                     )
 
     def variable(self, what: str) -> str:
-        """The environment variable that says to its functions which table or sender that is."""
+        """The environment variable that names one of its resources to its functions."""
         return {
             "table": f"{self.name.upper()}_TABLE",
             "ledger": "LEDGER_TABLE",
@@ -109,7 +109,7 @@ Declared = TypeVar("Declared", bound=Declaration)
 
 
 def declared(package: str, kind: type[Declared]) -> dict[str, Declared]:
-    """What the modules of a package declare.
+    """The declarations in the modules of a package.
 
     Args:
         package: The package, `lambdas.consumers`.
@@ -121,7 +121,7 @@ def declared(package: str, kind: type[Declared]) -> dict[str, Declared]:
     Raises:
         DeclarationError: A module declares none, or two have one name.
     """
-    from pkgutil import iter_modules  # no function looks for others
+    from pkgutil import iter_modules  # only here: no function starts with it
 
     found: dict[str, Declared] = {}
     path = import_module(package).__path__
@@ -131,6 +131,6 @@ def declared(package: str, kind: type[Declared]) -> dict[str, Declared]:
         if not isinstance(declaration, kind):
             raise DeclarationError(f"{module} must declare a {kind.__name__} called {name}")
         if declaration.name in {one.name for one in found.values()}:
-            raise DeclarationError(f"{module}: there are two of the name {declaration.name}")
+            raise DeclarationError(f"{module}: another module declares {declaration.name!r} too")
         found[module] = declaration
     return found

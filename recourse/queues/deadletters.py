@@ -1,8 +1,12 @@
-"""Queues of operators: what rests in each, its way back, and what is over.
+"""Queues for operators: count what is in them, redrive it, and clear what is settled.
 
-A move task of SQS cannot choose, and SNS, streams and rules have no redrive at all, so messages go
-back one by one: sent first and deleted then. A message may so come twice, which every consumer's
-inbox makes harmless; none is ever lost.
+A message move task of SQS cannot select messages, and SNS, streams and rules have no redrive at
+all, so messages are redriven one by one: sent first, deleted then. So a message may be delivered
+twice, which every consumer's inbox makes harmless; none is ever lost::
+
+    queue = DeadletterQueue(sqs, "ledger", "recourse-dev-ledger")
+    queue.redrive(dry_run=True).reasons  # Counter({"UnreadableError: …": 3})
+    queue.redrive(saga_id="…").moved     # 1
 """
 
 from __future__ import annotations
@@ -21,59 +25,59 @@ if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
 SUFFIX = "-deadletters"
-FIFO = ".fifo"
-"""What the name of a FIFO queue ends in."""
-MOST = 500
-"""How many messages one pass of a redrive looks at, at the most."""
-MOST_CLEARED = 5000
-"""How many messages are looked at, at the most, to take out what is over."""
-SECONDS = 15
-"""How long one pass goes on; an answer is due within 29 s."""
-HIDDEN = 60
-"""Seconds after which a message is there again if a pass dies on the way."""
-NO_REASON = "none was given: it was not delivered, or as often as its queue allows"
+FIFO_SUFFIX = ".fifo"
+"""The suffix of every FIFO queue's name."""
+MAX_REDRIVE = 500
+"""How many messages one pass of a redrive examines at the most."""
+MAX_CLEAR = 5000
+"""How many messages one pass of clearing examines at the most."""
+MAX_SECONDS = 15
+"""Seconds that one pass takes at the most; API Gateway times out after 29."""
+VISIBILITY_TIMEOUT = 60
+"""Seconds after which messages are visible again if a pass dies on the way."""
+NO_REASON = "none given: undeliverable, or received as often as its queue allows"
 
 
 def deadletters_of(queue: str) -> str:
-    """The name of the dead-letter queue of a queue; that of a FIFO queue is one too."""
-    name = queue.removesuffix(FIFO)
+    """The name of a queue's dead-letter queue, which is FIFO where the queue is."""
+    name = queue.removesuffix(FIFO_SUFFIX)
     return name + SUFFIX + queue[len(name) :]
 
 
-class Place(TypedDict, total=False):
-    """Where a message stands in a FIFO queue."""
+class FifoParameters(TypedDict, total=False):
+    """The parameters of SendMessage that FIFO queues have."""
 
     MessageGroupId: str
     MessageDeduplicationId: str
 
 
-def place(queue: str, message_id: str, group: str | None) -> Place:
-    """What a message is sent with so that it comes into its group again, where that is kept.
+def fifo_parameters(queue: str, message_id: str, group: str | None) -> FifoParameters:
+    """The parameters that send a message to the same group again; none unless the queue is FIFO.
 
-    It goes under its own id: by the one that it was first sent with, the queue would take it for a
-    repetition and drop it.
+    It is deduplicated by its own id: with the deduplication id that it was first sent with, the
+    queue would take it for a repetition and drop it.
 
     Args:
-        queue: The name or address of the queue that it is sent to.
-        message_id: The message.
-        group: Its group.
+        queue: The name or URL of the queue that it is sent to.
+        message_id: The message's id.
+        group: Its group, if it has one.
     """
-    if not queue.endswith(FIFO) or group is None:
+    if not queue.endswith(FIFO_SUFFIX) or group is None:
         return {}
     return {"MessageGroupId": group, "MessageDeduplicationId": message_id}
 
 
 @dataclass(frozen=True)
-class Redriven:
-    """How a pass through a dead-letter queue went.
+class RedriveResult:
+    """The result of one pass through a dead-letter queue.
 
     Attributes:
-        looked_at: How many messages it looked at.
-        matched: How many of them were asked for.
-        moved: How many went back; none in a dry run.
-        left: How many rest there now.
-        reasons: Why those that matched were set aside, and how many of them.
-        sagas: Whose they are, by saga id; None for what names no saga.
+        looked_at: How many messages it examined.
+        matched: How many of them were selected.
+        moved: How many were redriven; 0 in a dry run.
+        left: How many are in the dead-letter queue now, approximately.
+        reasons: How many of the selected messages were dead-lettered for each reason.
+        sagas: How many of the selected messages each saga id has; None for those that name none.
     """
 
     looked_at: int
@@ -84,8 +88,8 @@ class Redriven:
     sagas: Counter[str | None] = field(default_factory=Counter)
 
 
-class RestingQueue:
-    """A queue whose messages rest until somebody decides.
+class OperatorQueue:
+    """A queue whose messages stay until an operator acts on them.
 
     Args:
         sqs: An SQS client.
@@ -98,7 +102,7 @@ class RestingQueue:
         self._url = cache(self._find_url)
 
     def waiting(self) -> int:
-        """How many messages rest here, those included that somebody is looking at; roughly."""
+        """How many messages it holds, in flight or not; approximately, as SQS counts."""
         found = self._sqs.get_queue_attributes(
             QueueUrl=self._url(self._own),
             AttributeNames=[
@@ -109,12 +113,13 @@ class RestingQueue:
         return sum(int(count) for count in found["Attributes"].values())
 
     def clear(self, is_over: Callable[[str], bool]) -> int:
-        """Take out the messages that nobody has to decide on any more; how many they were.
+        """Delete the messages that no operator has to act on any more; returns how many.
 
         Args:
-            is_over: Whether that is so, by what was published; called once for each message.
+            is_over: Whether a message is one of those, by its body as it was published; called once
+                for each message.
         """
-        messages = self._look(MOST_CLEARED, time.monotonic() + SECONDS)
+        messages = self._receive(MAX_CLEAR, time.monotonic() + MAX_SECONDS)
         gone: set[str] = set()
         try:
             for message in messages:
@@ -127,8 +132,8 @@ class RestingQueue:
             self._put_back([one for one in messages if one["MessageId"] not in gone])
         return len(gone)
 
-    def _look(self, most: int, until: float) -> list[Mapping[str, Any]]:
-        """Take messages in, no more than so many, each once."""
+    def _receive(self, most: int, until: float) -> list[Mapping[str, Any]]:
+        """Receive messages, `most` at the most, each once."""
         found: dict[str, Mapping[str, Any]] = {}
         while len(found) < most and time.monotonic() < until:
             got = self._sqs.receive_message(
@@ -136,8 +141,8 @@ class RestingQueue:
                 MaxNumberOfMessages=min(10, most - len(found)),
                 MessageSystemAttributeNames=["MessageGroupId"],
                 MessageAttributeNames=["All"],
-                VisibilityTimeout=HIDDEN,
-                # A short poll asks some of the servers only, and may find nothing where there is.
+                VisibilityTimeout=VISIBILITY_TIMEOUT,
+                # A short poll queries only some of the servers, and may miss what there is.
                 WaitTimeSeconds=1,
             )
             before = len(found)
@@ -147,7 +152,7 @@ class RestingQueue:
         return list(found.values())
 
     def _put_back(self, messages: Sequence[Mapping[str, Any]]) -> None:
-        """Let messages be seen again; where that fails they are when their time is up."""
+        """Make messages visible again; where that fails, they are when their timeout ends."""
         for first in range(0, len(messages), 10):
             self._sqs.change_message_visibility_batch(
                 QueueUrl=self._url(self._own),
@@ -165,17 +170,17 @@ class RestingQueue:
         return self._sqs.get_queue_url(QueueName=name)["QueueUrl"]
 
 
-class DeadletterQueue(RestingQueue):
+class DeadletterQueue(OperatorQueue):
     """One dead-letter queue.
 
     Args:
         sqs: An SQS client.
-        name: What operators call it.
-        queue: The name in SQS of the queue that it belongs to and that its messages go back to.
-        why_not: Why they cannot go back, where there is no such queue.
+        name: Its name for operators.
+        queue: The name in SQS of its source queue, to which its messages are redriven.
+        why_not: Why they cannot be redriven, where there is no such queue.
 
     Attributes:
-        redrives_to: The queue that its messages go back to; None where they cannot.
+        redrives_to: The queue to which its messages are redriven; None where they cannot be.
     """
 
     def __init__(
@@ -186,20 +191,23 @@ class DeadletterQueue(RestingQueue):
         self.redrives_to = None if why_not else queue
         self.why_not = why_not
 
-    def redrive(self, *, saga_id: str | None = None, dry_run: bool = False) -> Redriven:
-        """Go once through what rests here, and send it back.
+    def redrive(self, *, saga_id: str | None = None, dry_run: bool = False) -> RedriveResult:
+        """Go through the queue once, and send its messages back to their source queue.
 
-        All is taken in before anything goes back: what is set aside again at once is not taken
-        twice.
+        All are received before the first is sent: one that is dead-lettered again at once is not
+        moved twice in one pass.
 
         Args:
-            saga_id: Only what is about this saga.
-            dry_run: Move nothing, only look.
+            saga_id: Select only the messages about this saga.
+            dry_run: Move nothing, only count.
+
+        Returns:
+            What was examined, selected and moved: up to `MAX_REDRIVE` messages in `MAX_SECONDS`.
         """
-        until = time.monotonic() + SECONDS
+        until = time.monotonic() + MAX_SECONDS
         waiting = self.waiting()
-        # The count is rough, and may be 0 for a message that has just come.
-        messages = self._look(min(waiting or 10, MOST), until)
+        # The count is approximate, and may be 0 though a message has just arrived.
+        messages = self._receive(min(waiting or 10, MAX_REDRIVE), until)
         reasons: Counter[str] = Counter()
         sagas: Counter[str | None] = Counter()
         looked_at = 0
@@ -221,7 +229,7 @@ class DeadletterQueue(RestingQueue):
         finally:
             self._put_back([one for one in messages if one["MessageId"] not in moved])
         left = max(waiting, len(messages)) - len(moved)
-        return Redriven(looked_at, sagas.total(), len(moved), left, reasons, sagas)
+        return RedriveResult(looked_at, sagas.total(), len(moved), left, reasons, sagas)
 
     def _send_back(self, message: Mapping[str, Any], body: str) -> None:
         assert self.redrives_to is not None
@@ -235,7 +243,7 @@ class DeadletterQueue(RestingQueue):
             QueueUrl=self._url(self.redrives_to),
             MessageBody=body,
             MessageAttributes=attributes,
-            **place(self.redrives_to, message["MessageId"], group),
+            **fifo_parameters(self.redrives_to, message["MessageId"], group),
         )
         self._sqs.delete_message(
             QueueUrl=self._url(self._own), ReceiptHandle=message["ReceiptHandle"]
@@ -243,7 +251,7 @@ class DeadletterQueue(RestingQueue):
 
 
 def _unwrapped(body: str) -> str:
-    """What was published, where SNS has set it aside in an envelope of its own."""
+    """The body as it was published: SNS dead-letters it within an envelope of its own."""
     try:
         envelope = json.loads(body)
         if envelope["Type"] == "Notification" and "TopicArn" in envelope:

@@ -1,8 +1,13 @@
-"""The inbox: what a consumer does for an event is done once, however often the event comes.
+"""The inbox: the effect of an event happens once, however often the event is delivered.
 
 A row that names the event goes into the transaction that carries the effect, on the condition that
-it is not there yet; so it is either both or neither. It is kept for as long as any queue, outbox or
-dead-letter queue keeps the event itself.
+it does not exist yet; so both are written or neither. It is kept for as long as any queue, outbox
+or dead-letter queue keeps the event itself::
+
+    inbox = Inbox(dynamodb, "tally")
+    count = Table(dynamodb, "tally").update_request("tally#today", add={"started": 1})
+    inbox.once(event.id, count)  # True
+    inbox.once(event.id, count)  # False: it was counted before
 """
 
 from __future__ import annotations
@@ -21,7 +26,7 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
 BUDGET = 5
-"""Seconds for which conflicts and throttles are retried; after that the message comes again."""
+"""Seconds for which conflicts and throttles are retried; after that the message is redelivered."""
 
 
 class Inbox:
@@ -29,7 +34,7 @@ class Inbox:
 
     Args:
         dynamodb: A DynamoDB client.
-        table: The table; rows that say when they expire go.
+        table: The table's name; its TTL attribute is `expires_at`.
     """
 
     def __init__(self, dynamodb: DynamoDBClient, table: str) -> None:
@@ -37,17 +42,17 @@ class Inbox:
         self._table = table
 
     def once(self, event_id: str, *effect: TransactWriteItemTypeDef) -> bool:
-        """Do what an event asks for, unless it was done before.
+        """Write the effect of an event, unless it was written before.
 
         Args:
-            event_id: The event.
-            effect: The writes, 99 at the most, as a transaction takes them.
+            event_id: The event's id.
+            effect: The writes, 99 at the most, as `TransactWriteItems` takes them.
 
         Returns:
-            Whether it was done now.
+            Whether it was written now; False for a redelivery.
 
         Raises:
-            TransientError: DynamoDB could not do it now.
+            TransientError: DynamoDB was busy for all of `BUDGET`; nothing was written.
         """
         backoff = Backoff(tries=None, until=time.time() + BUDGET)
         table = Table(self._dynamodb, self._table, backoff=backoff)

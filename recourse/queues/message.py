@@ -1,13 +1,16 @@
-"""What the author of a consumer writes: a function that takes one message, and nothing else.
+"""A message, and what handles it: a function of one message, all that a consumer's author writes.
 
-It returns where the message is done with, and raises where it is not. A message that failed comes
-again after a back-off, as often as its queue allows; `PoisonError` says that this is no use. The
-same function serves a Lambda function (`recourse.functions.batch`) and `recourse worker`::
+It returns when the message is processed, and raises when it is not. A message that failed is
+retried after a back-off, as often as its queue allows; `PoisonError` says that a retry is
+pointless. The same function serves a Lambda function (`recourse.functions.batch`) and `recourse
+worker`::
 
-    def handle(message: Message) -> None: ...
+    def handle(message: Message) -> None:
+        event = Event.parse(message.body, SAGAS)  # raises UnreadableError, which is a PoisonError
+        inbox.once(event.id, table.update_request("count", add={event.kind: 1}))
 
-A message may come more than once, even after it was done with: what it does goes into one
-transaction with the row that says so (`recourse.queues.inbox.Inbox`).
+Delivery is at least once: a message may be redelivered even after it was processed. So its effect
+goes into one transaction with the row that records it (`recourse.queues.inbox.Inbox`).
 """
 
 from __future__ import annotations
@@ -19,13 +22,13 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message, as it is received.
+    """A message, as it was received.
 
     Attributes:
         id: Its id in SQS; a message that was sent twice has two.
-        body: Its text, whatever somebody has sent: to be read with care.
-        attributes: Its attributes that are text or numbers, as text.
-        group: Its group, where its sender named one; a FIFO queue keeps the order within it.
+        body: Its text, unchecked: anyone who may send to the queue may have written it.
+        attributes: Its message attributes of type String and Number, as text.
+        group: Its message group, if it has one; a FIFO queue keeps the order within a group.
         receives: How often it has been received, this time included.
     """
 
@@ -37,7 +40,7 @@ class Message:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Message:
-        """The message of a record, as Lambda gets it."""
+        """The message in a record of a Lambda event."""
         about = record["attributes"]
         return cls(
             record["messageId"],

@@ -1,4 +1,4 @@
-"""The queue that a batch came from: put a message off, or set it aside with its reason."""
+"""The queue that a batch came from: delay, delete or dead-letter its messages."""
 
 from __future__ import annotations
 
@@ -12,47 +12,49 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from recourse.declare.limits import cut
 from recourse.errors import TransientError
-from recourse.queues.deadletters import place
+from recourse.queues.deadletters import fifo_parameters
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
     from types_boto3_sqs.type_defs import MessageAttributeValueTypeDef
 
-FIRST, CAP = 1.0, 300.0
-"""Seconds before a message that has failed comes again: at first, and in the end."""
+RETRY_BACKOFF_INITIAL, RETRY_BACKOFF_CAP = 1.0, 300.0
+"""Seconds, at the most, before a failed message is retried: after its first receive, and ever."""
 
 
-def backoff(receives: int, first: float = FIRST, cap: float = CAP) -> int:
-    """Seconds until a message that has failed comes again: exponential with full jitter.
+def backoff(
+    receives: int, initial: float = RETRY_BACKOFF_INITIAL, cap: float = RETRY_BACKOFF_CAP
+) -> int:
+    """Seconds until a failed message is retried: exponential, with full jitter.
 
     Args:
-        receives: How often it has been received.
-        first: The most that it is after the first receive.
-        cap: The most that it ever is.
+        receives: How often it has been received, at least 1.
+        initial: The upper bound after the first receive; it doubles with each further one.
+        cap: The upper bound after any number of receives.
     """
-    return round(random.uniform(0, min(cap, first * 2 ** min(receives - 1, 30))))
+    return round(random.uniform(0, min(cap, initial * 2 ** min(receives - 1, 30))))
 
 
-def set_aside_record(
+def dead_letter_record(
     sqs: Callable[[], SQSClient], deadletters: str, record: Mapping[str, Any], reason: str
 ) -> None:
-    """Set aside where a record of a table's stream is, and whose, with the reason.
+    """Dead-letter a record of a table's stream: its position, its saga and the reason.
 
     The row itself stays in its table, which keeps it for longer than the stream.
 
     Args:
         sqs: Makes an SQS client.
-        deadletters: The dead-letter queue's address.
-        record: The record.
-        reason: Why nothing can be done with it.
+        deadletters: The dead-letter queue's URL.
+        record: The stream record.
+        reason: Why it can never be processed.
 
     Raises:
-        TransientError: SQS did not take it.
+        TransientError: SQS did not accept it.
     """
     keys = {name: next(iter(key.values())) for name, key in record["dynamodb"]["Keys"].items()}
     image = record["dynamodb"].get("NewImage", {})
     saga_id = image.get("saga_id", {}).get("S") or keys["pk"].partition("#")[2].partition(".")[0]
-    place = {
+    position = {
         "subject": saga_id or keys["pk"],
         "keys": keys,
         "stream": record.get("eventSourceARN"),
@@ -61,15 +63,23 @@ def set_aside_record(
     try:
         sqs().send_message(
             QueueUrl=deadletters,
-            MessageBody=json.dumps(place),
-            MessageAttributes={"reason": {"DataType": "String", "StringValue": cut(reason)}},
+            MessageBody=json.dumps(position),
+            MessageAttributes={"reason": _text(reason)},
         )
     except (ClientError, BotoCoreError) as problem:
-        raise TransientError(f"the record was not set aside: {problem}") from problem
+        raise TransientError(f"the record was not dead-lettered: {problem}") from problem
 
 
 class SourceQueue:
-    """A queue, by its ARN. Its address is looked up when something has failed, not before.
+    """The queue that messages came from, by its ARN; its URL is looked up only when needed.
+
+    For instance, for a record of a Lambda event::
+
+        queue = SourceQueue(lambda: sqs, record["eventSourceARN"])
+        if queue.is_last_receive(record):
+            queue.dead_letter(record, "ValueError: no such seat")
+        else:
+            queue.delay(record, 20)
 
     Args:
         sqs: Makes an SQS client.
@@ -83,11 +93,12 @@ class SourceQueue:
         self._policy = cache(self._find_policy)
         self._deadletters = cache(self._find_deadletters)
 
-    def later(self, record: Mapping[str, Any], seconds: int) -> None:
-        """Let a message come again after some seconds.
+    def delay(self, record: Mapping[str, Any], seconds: int) -> None:
+        """Hide a message for some seconds from now; then it is redelivered.
 
         Raises:
-            TransientError: SQS did not do it; it comes again when its visibility ends.
+            TransientError: SQS did not do it; the message is redelivered when its visibility
+                timeout ends.
         """
         try:
             self._sqs().change_message_visibility(
@@ -96,13 +107,13 @@ class SourceQueue:
                 VisibilityTimeout=seconds,
             )
         except (ClientError, BotoCoreError) as problem:
-            raise TransientError(f"the message was not put off: {problem}") from problem
+            raise TransientError(f"the message was not delayed: {problem}") from problem
 
     def delete(self, record: Mapping[str, Any]) -> None:
-        """Delete a message, where the batch's own answer will not come.
+        """Delete a message, where the batch's own response will not be sent.
 
         Raises:
-            TransientError: SQS did not do it; the message comes again.
+            TransientError: SQS did not do it; the message is redelivered.
         """
         try:
             self._sqs().delete_message(
@@ -111,10 +122,11 @@ class SourceQueue:
         except (ClientError, BotoCoreError) as problem:
             raise TransientError(f"the message was not deleted: {problem}") from problem
 
-    def set_aside(self, record: Mapping[str, Any], reason: str) -> None:
-        """Put a copy of a message into the dead-letter queue, with its reason.
+    def dead_letter(self, record: Mapping[str, Any], reason: str) -> None:
+        """Send a copy of a message to the dead-letter queue, with the reason as an attribute.
 
-        It keeps its attributes; of ten, all that SQS takes, the last gives way to the reason.
+        It keeps its other attributes. SQS allows ten: of ten, the last is replaced by the reason.
+        The caller deletes the original.
 
         Raises:
             TransientError: SQS did not do it.
@@ -131,26 +143,25 @@ class SourceQueue:
             self._sqs().send_message(
                 QueueUrl=deadletters,
                 MessageBody=record["body"],
-                MessageAttributes=attributes
-                | {"reason": {"DataType": "String", "StringValue": cut(reason)}},
-                **place(deadletters, record["messageId"], group),
+                MessageAttributes=attributes | {"reason": _text(reason)},
+                **fifo_parameters(deadletters, record["messageId"], group),
             )
         except (ClientError, BotoCoreError) as problem:
-            raise TransientError(f"the message was not set aside: {problem}") from problem
+            raise TransientError(f"the message was not dead-lettered: {problem}") from problem
 
     def _find_url(self, name: str) -> str:
         return self._sqs().get_queue_url(QueueName=name)["QueueUrl"]
 
-    def is_last(self, record: Mapping[str, Any]) -> bool:
-        """Whether a message is not delivered again, but dropped into the dead-letter queue.
+    def is_last_receive(self, record: Mapping[str, Any]) -> bool:
+        """Whether this receive is a message's last: after it SQS dead-letters it, without a reason.
 
         Raises:
-            TransientError: SQS did not say.
+            TransientError: SQS did not answer.
         """
         try:
             most = int(self._policy()["maxReceiveCount"])
         except (ClientError, BotoCoreError) as problem:
-            raise TransientError(f"the queue's policy is not known: {problem}") from problem
+            raise TransientError(f"the queue's redrive policy was not read: {problem}") from problem
         return int(record["attributes"]["ApproximateReceiveCount"]) >= most
 
     def _find_deadletters(self) -> str:
@@ -163,3 +174,7 @@ class SourceQueue:
         )
         policy: dict[str, Any] = json.loads(found["Attributes"]["RedrivePolicy"])
         return policy
+
+
+def _text(reason: str) -> MessageAttributeValueTypeDef:
+    return {"DataType": "String", "StringValue": cut(reason)}

@@ -31,7 +31,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from recourse.declare.step import Decision, Item
 from recourse.errors import ContentionError, RecourseError, ResultTooLargeError, TransientError
-from recourse.store.aws import PASSING
+from recourse.store.aws import TRANSIENT_CODES
 from recourse.store.contention import Backoff, ConditionFailedError, ConflictError, InvalidItemError
 from recourse.store.expressions import ABSENT, LessThan
 from recourse.store.table import Table
@@ -256,7 +256,7 @@ def safe_again() -> Iterator[None]:
         raise TransientError(f"DynamoDB did not answer: {problem}") from problem
     except ClientError as problem:
         code = problem.response["Error"]["Code"]
-        if code in PASSING:
+        if code in TRANSIENT_CODES:
             raise ConflictError(code) from problem
         if problem.response["ResponseMetadata"].get("HTTPStatusCode", 500) >= 500:
             raise TransientError(f"DynamoDB could not: {code}") from problem

@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from recourse import events
 from recourse.declare import limits
 from recourse.errors import StepCrashedError, StepTimedOutError, TransientError
-from recourse.store.aws import is_passing
+from recourse.store.aws import is_transient
 
 CRASHES = {"Lambda.Unknown", "Runtime.ExitError", "Runtime.ExitedError", "Runtime.Unknown"}
 TIMEOUTS = {"States.Timeout", "Sandbox.Timedout", "Lambda.ClientExecutionTimeoutException"}
@@ -47,7 +47,7 @@ _MOST_NAME = 128
 def may_pass(problem: BaseException) -> bool:
     """Whether what a step raised may pass by itself: it says so, or AWS was busy or not there."""
     if isinstance(problem, ClientError):
-        return is_passing(problem)
+        return is_transient(problem)
     return isinstance(problem, TransientError | TimeoutError | BotoCoreError)
 
 

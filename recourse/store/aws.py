@@ -1,8 +1,8 @@
-"""Clients of AWS, made once and when first needed, and plainly: botocore, no session magic.
+"""Clients of AWS: plain botocore, each created once, when it is first needed.
 
-Where the endpoint and the credentials come from is the environment's business, as everywhere in
-AWS's tools. Parameters are not validated here: mypy has checked them against AWS's own shapes, AWS
-checks them again, and doing it a third time costs a fifth of every call.
+Endpoint and credentials come from the environment, as in all of AWS's tools. Parameters are not
+validated here: mypy has checked them against AWS's own shapes, and AWS checks them again; a third
+time would cost a fifth of every call.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ THROTTLE_CODES = frozenset(
         "TooManyRequestsException",
     }
 )
-"""What AWS's services say when they are asked for more than they give."""
-PASSING = THROTTLE_CODES | {
+"""The error codes with which AWS's services throttle."""
+TRANSIENT_CODES = THROTTLE_CODES | {
     "InternalError",
     "InternalServerError",
     "KMSInternalException",
@@ -53,8 +53,8 @@ PASSING = THROTTLE_CODES | {
     "TransactionConflictException",
     "TransactionInProgressException",
 }
-"""The same, and what they say when they are busy, or another write is in the way."""
-_LIMITED = 429
+"""The same, and those of services that are busy and of conflicting writes: a retry may work."""
+_TOO_MANY_REQUESTS = 429
 _session = cache(botocore.session.get_session)
 
 
@@ -63,9 +63,9 @@ def client(service: str, *, read_timeout: float = 10, endpoint: str | None = Non
     """The client of a service.
 
     Args:
-        service: As botocore names it.
-        endpoint: Its address, where that is one of our own resources'.
-        read_timeout: Seconds to wait for an answer. Tries are few, for steps are tried again.
+        service: The service, by its name in botocore.
+        endpoint: Its URL, where that is one of this deployment's own resources.
+        read_timeout: Seconds to wait for a response. Attempts are few, since steps are retried.
     """
     made = _session().create_client(
         service,
@@ -77,35 +77,35 @@ def client(service: str, *, read_timeout: float = 10, endpoint: str | None = Non
             parameter_validation=False,
         ),
     )
-    # Botocore makes a client's errors when they are first named. Two threads that do that at the
-    # same time have two classes of each, and catch only their own; so it is done here.
+    # Botocore creates a client's exception classes at their first use. Two threads that do so at
+    # the same time have two classes of each, and catch only their own; so it is done here, once.
     getattr(made, "exceptions")  # noqa: B009
     return made
 
 
-def is_passing(error: ClientError) -> bool:
-    """Whether a call that AWS refused may work in a moment; else it was asked wrongly.
+def is_transient(error: ClientError) -> bool:
+    """Whether a call that failed may succeed in a moment; otherwise the request was wrong.
 
-    A transaction that was given up met another one.
+    A cancelled transaction counts as transient: it conflicted with another one.
     """
     code, answer = error.response["Error"]["Code"], error.response["ResponseMetadata"]
     status: int = answer.get("HTTPStatusCode", 500)
     return (
         status >= 500
-        or status == _LIMITED
-        or code in PASSING
+        or status == _TOO_MANY_REQUESTS
+        or code in TRANSIENT_CODES
         or code == "TransactionCanceledException"
     )
 
 
 def credentials() -> Credentials:
-    """What presigned URLs are signed with now.
+    """The credentials of this moment, to sign presigned URLs with.
 
     Where the environment says when they end (`AWS_CREDENTIAL_EXPIRATION`, as AWS's tools export
-    it), nobody renews them; a function's own are renewed by Lambda.
+    it), they are not renewed; a function's own are renewed by Lambda.
 
     Raises:
-        NoCredentialsError: There are none.
+        NoCredentialsError: The environment has none.
     """
     found = _session().get_credentials()
     frozen = found.get_frozen_credentials() if found else None
@@ -124,14 +124,14 @@ def region() -> str:
     """The region that the environment names.
 
     Raises:
-        RuntimeError: It names none.
+        RuntimeError: The environment names none.
     """
     found: str | None = _session().get_config_variable("region")
     if not found:
-        raise RuntimeError("the environment names no region")
+        raise RuntimeError("the environment must name a region: set AWS_DEFAULT_REGION")
     return found
 
 
 def s3_endpoint() -> str | None:
-    """Another address of S3 than AWS's own, where the environment names one."""
+    """The URL of S3 that the environment names; None for AWS's own."""
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")

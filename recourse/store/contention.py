@@ -1,11 +1,13 @@
-"""What is raised where others are in the way, and how long one tries again.
+"""The errors of conflicting writes, and how long they are retried.
 
-Exception
-├── ConflictError             nothing of it has happened: read and decide again
-│   └── ConditionFailedError  what had to hold of a row does not
-├── InvalidItemError          DynamoDB will take it at no time
-└── TransientError
-└── ContentionError       others have been in the way for as long as it was tried
+::
+
+    RecourseError
+        ConflictError             another write was in the way, nothing was written: read again
+            ConditionFailedError  a condition on a row did not hold
+        InvalidItemError          DynamoDB can never accept the row
+        TransientError
+            ContentionError       conflicts lasted for as long as it was retried
 """
 
 from __future__ import annotations
@@ -20,23 +22,24 @@ from math import inf
 from recourse.declare.step import Item
 from recourse.errors import RecourseError
 
-TRIES = 20
-"""How often something is tried that others are in the way of."""
-FIRST_PAUSE = 0.02
-"""Seconds that the first pause between two tries takes at the most; each may be twice as long."""
-LONGEST_PAUSE = 1.0
+MAX_TRIES = 20
+"""How often a conflicting write is tried."""
+INITIAL_PAUSE = 0.02
+"""Seconds, at the most, before the second try; the bound doubles with each further one."""
+MAX_PAUSE = 1.0
+"""Seconds to which that bound grows."""
 
 
 class ConflictError(RecourseError):
-    """Others were in the way, and nothing of it has happened: read and decide again."""
+    """Another write was in the way, and nothing was written: read and decide again."""
 
 
 class ConditionFailedError(ConflictError):
-    """What had to hold of a row does not.
+    """A condition on a row did not hold, and nothing was written.
 
     Attributes:
-        rows: By the position of each request whose condition failed, the row as it is; None where
-            there is none.
+        rows: The row as it is, by the position of each request whose condition failed; None where
+            the row does not exist.
     """
 
     def __init__(self, rows: Mapping[int, Item | None]) -> None:
@@ -45,12 +48,14 @@ class ConditionFailedError(ConflictError):
 
 
 class InvalidItemError(RecourseError):
-    """DynamoDB will take a row at no time: it is too large, or not what the change is made for."""
+    """DynamoDB can never accept the row: too large, or of the wrong type for its update."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How long one tries again, exponentially and with full jitter.
+    """How long something is retried: exponential back-off with full jitter.
+
+    For instance::
 
         for number in Backoff(tries=3):
             if (answer := ask()) is not None:
@@ -58,25 +63,25 @@ class Backoff:
         raise ContentionError(f"no answer, {number} times in a row")
 
     Attributes:
-        tries: How often at the most; None where only time ends it.
-        until: When it ends, by the clock: no pause goes beyond it.
-        longest: Seconds that a pause takes at the most.
+        tries: How often at the most; None where only `until` ends it.
+        until: When it ends, by `clock`: no pause goes beyond it.
+        max_pause: Seconds that a pause takes at the most.
         sleep: Waits so many seconds.
-        clock: Seconds of the epoch.
+        clock: The time, in seconds since 1970.
     """
 
-    tries: int | None = TRIES
+    tries: int | None = MAX_TRIES
     until: float = inf
-    longest: float = LONGEST_PAUSE
+    max_pause: float = MAX_PAUSE
     sleep: Callable[[float], None] = lambda seconds: time.sleep(seconds)
     clock: Callable[[], float] = time.time
 
     def __iter__(self) -> Iterator[int]:
         """The number of each try, from 1; it waits before each but the first."""
-        pause = FIRST_PAUSE
+        pause = INITIAL_PAUSE
         for number in count(1):
             yield number
             if number == self.tries or self.clock() + pause > self.until:
                 return
             self.sleep(random.uniform(0, pause))
-            pause = min(pause * 2, self.longest)
+            pause = min(pause * 2, self.max_pause)

@@ -1,4 +1,4 @@
-"""Credentials of AWS, as what signs by itself is given them."""
+"""Credentials of AWS, for what signs requests without botocore."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What requests are signed with.
+    """The credentials that a request is signed with; the secret is not in their `repr`.
 
     Attributes:
-        access_key: The id.
-        secret_key: The secret.
-        session_token: Of temporary credentials.
-        expires: When they end, in seconds since 1970; None where they are renewed by themselves.
+        access_key: The access key id.
+        secret_key: The secret access key.
+        session_token: The session token of temporary credentials.
+        expires: When they end, in seconds since 1970; None where they are renewed.
     """
 
     access_key: str

@@ -1,4 +1,4 @@
-"""Cursors of lists whose rows are ordered by `started`: the moment, a number sign, the id."""
+"""Cursors of lists whose rows are ordered by `started`: time, number sign, id."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ _STARTED = re.compile(r"[0-9TZ:.-]{1,40}#[0-9a-f]{32}")
 
 
 class CursorError(RecourseError, ValueError):
-    """A cursor with which no page can begin."""
+    """A cursor that no page can begin with."""
 
 
 class BadCursorError(CursorError):
-    """The cursor is none of ours."""
+    """The cursor was not issued by this API."""
 
 
 def cursor_after(started: str) -> str:
-    """The cursor with which the next page begins after a row."""
+    """The cursor of the page that begins after a row, by the row's `started`."""
     return base64.urlsafe_b64encode(started.encode()).decode().rstrip("=")
 
 
 def started_of(cursor: str | None) -> str | None:
-    """The `started` of the row that a page comes after; None for the first page.
+    """The `started` of the row that a page begins after; None for the first page.
 
     Raises:
-        BadCursorError: The cursor is none of ours.
+        BadCursorError: The cursor was not issued by this API.
     """
     if cursor is None:
         return None

@@ -1,14 +1,14 @@
-"""What a write changes, what must hold for it to happen, and which rows a list has.
+"""Expressions of DynamoDB: what an update changes, and conditions on rows.
 
-What must hold is a mapping, all of which must be so, or a list of mappings, one of which must::
+A condition is a mapping, all of whose entries must hold, or a list of mappings, one of which must::
 
     {"status": "HELD", "free": AtLeast(2)}
     [{"lease": ABSENT}, {"lease_ends": AtMost(now)}]
 
-An attribute is held to an exact value, or to one of the conditions below; in the place of a mapping
-`ABSENT` and `PRESENT` are said of the whole row. An attribute within another is a tuple of names:
-`("slots", "s0")`. A condition on an attribute that is not there does not hold, but for `ABSENT` and
-`Not`.
+An attribute is compared with an exact value, or by one of the operators below. In place of a
+mapping, `ABSENT` and `PRESENT` are conditions on the whole row. An attribute within another is a
+tuple of names: `("slots", "s0")`. A condition on an attribute that does not exist does not hold,
+except `ABSENT` and `Not`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Path = str | tuple[str, ...]
 
 
 class Presence(Enum):
-    """Whether a row or an attribute must be there."""
+    """Whether a row or an attribute must exist."""
 
     ABSENT = "attribute_not_exists"
     PRESENT = "attribute_exists"
@@ -34,7 +34,7 @@ class Presence(Enum):
 
 ABSENT, PRESENT = Presence.ABSENT, Presence.PRESENT
 When = Presence | Mapping[Any, Any] | Sequence["Presence | Mapping[Any, Any]"]
-"""What must hold of a row; the keys of a mapping are paths."""
+"""A condition on a row; the keys of a mapping are paths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +53,21 @@ class LessThan:
 
 @dataclass(frozen=True, slots=True)
 class AtMost:
-    """The attribute is that or less."""
+    """The attribute is less or equal."""
 
     value: Any
 
 
 @dataclass(frozen=True, slots=True)
 class MoreThan:
-    """The attribute is more."""
+    """The attribute is greater."""
 
     value: Any
 
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """The attribute is no less than the one, and no more than the other."""
+    """The attribute is at least `low` and at most `high`."""
 
     low: Any
     high: Any
@@ -75,7 +75,7 @@ class Between:
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """The attribute is another, or is not there."""
+    """The attribute has another value, or does not exist."""
 
     value: Any
 
@@ -89,14 +89,14 @@ class FewerThan:
 
 @dataclass(frozen=True, slots=True)
 class IfAbsent:
-    """A value that is set only where there is none: `set={"since": IfAbsent(now)}`."""
+    """A value that is set only if the attribute does not exist: `set={"since": IfAbsent(now)}`."""
 
     value: Any
 
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Values that are added at the end of a list; where there is none, they are the list."""
+    """Values that are appended to a list, which is created if it does not exist."""
 
     values: Sequence[Any]
 
@@ -114,7 +114,7 @@ class Expressions:
     """The expressions of one request, which share their names and values.
 
     Args:
-        key: The attribute that every row has.
+        key: The partition key's attribute, which every row has.
     """
 
     def __init__(self, key: str) -> None:
@@ -124,7 +124,7 @@ class Expressions:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The names and values, as a request has them."""
+        """The names and values, as parameters of a request."""
         found: dict[str, Any] = {}
         if self._names:
             found["ExpressionAttributeNames"] = {at: name for name, at in self._names.items()}
@@ -133,7 +133,7 @@ class Expressions:
         return found
 
     def condition(self, when: When) -> str:
-        """The expression of what must hold."""
+        """The expression of a condition."""
         if isinstance(when, Presence):
             return f"{when.value}({self._name(self._key)})"
         if isinstance(when, Mapping):
@@ -147,7 +147,7 @@ class Expressions:
         remove: Iterable[Path],
         discard: Mapping[Any, Collection[str]],
     ) -> str:
-        """The expression of what an update does; see `Table.update`."""
+        """The expression of an update; see `Table.update`."""
         clauses = {
             "SET": [f"{self._name(path)} = {self._new(path, new)}" for path, new in set.items()],
             "ADD": [f"{self._name(path)} {self._more(more)}" for path, more in add.items()],
@@ -179,7 +179,7 @@ class Expressions:
         return self._value(encode(new))
 
     def _more(self, more: int | Collection[str]) -> str:
-        """What is added to a number, or to or from a set of strings."""
+        """The operand of ADD, a number or a set of strings, or of DELETE, a set."""
         if isinstance(more, int):
             return self._value(encode(more))
         return self._value({"SS": sorted(more)})

@@ -12,10 +12,10 @@ from recourse.declare.step import Item
 
 
 def encode(value: Any) -> dict[str, Any]:
-    """One value in DynamoDB's own JSON.
+    """A value as DynamoDB's JSON: `encode(2)` is `{"N": "2"}`.
 
     Raises:
-        TypeError: It is something that a row does not hold, a float among them.
+        TypeError: It is of a type that rows do not hold, such as float.
     """
     match value:
         case str():
@@ -30,11 +30,13 @@ def encode(value: Any) -> dict[str, Any]:
             return {"M": {key: encode(item) for key, item in value.items()}}
         case list() | tuple():
             return {"L": [encode(item) for item in value]}
-    raise TypeError(f"a row holds no {type(value).__name__}: {value!r}")
+    raise TypeError(
+        f"must be a str, bool, int, None, mapping or list, got {type(value).__name__}: {value!r}"
+    )
 
 
 def decode(value: Mapping[str, Any]) -> Any:
-    """The plain value of one in DynamoDB's own JSON; also of a set of strings, as updates make."""
+    """The value of DynamoDB's JSON; a set of strings, which only updates make, as a frozenset."""
     ((kind, inner),) = value.items()
     match kind:
         case "S" | "BOOL":
@@ -49,14 +51,14 @@ def decode(value: Mapping[str, Any]) -> Any:
             return [decode(item) for item in inner]
         case "SS":
             return frozenset(inner)
-    raise TypeError(f"a row holds no {kind}")
+    raise TypeError(f"must be of type S, BOOL, N, NULL, M, L or SS, got {kind}")
 
 
 def encode_item(item: Mapping[str, Any]) -> dict[str, Any]:
-    """A whole row in DynamoDB's own JSON."""
+    """A whole row as DynamoDB's JSON."""
     return {key: encode(value) for key, value in item.items()}
 
 
 def decode_item(item: Mapping[str, Any]) -> Item:
-    """The plain row of one in DynamoDB's own JSON."""
+    """The row of DynamoDB's JSON."""
     return {key: decode(value) for key, value in item.items()}

@@ -1,4 +1,4 @@
-"""A lease: one at a time has it, and no longer than it lasts where its holder dies."""
+"""A lease: held by one process at a time, and free again some seconds after its holder dies."""
 
 from __future__ import annotations
 
@@ -15,17 +15,29 @@ if TYPE_CHECKING:
 
 
 class Lease:
-    """A lease in a row of a table, which also keeps how far the work under it has come.
+    """A lease in a row of a table, which also keeps the position of the work done under it.
+
+    For instance::
+
+        lease = Lease(dynamodb, "ledger", "lease#sweeper", seconds=60, clock=time.time)
+        if lease.acquire():
+            for page in pages(after=lease.position):
+                if not lease.renew():
+                    return  # this process was too slow, and another has it
+                lease.position = work(page)
+            lease.position = None
+            lease.release()
 
     Args:
         dynamodb: A DynamoDB client.
-        table: The table.
+        table: The table's name.
         key: The row's key.
-        seconds: How long it lasts from when it was taken or renewed.
-        clock: Seconds of the epoch.
+        seconds: How long it lasts from when it was acquired or renewed.
+        clock: The time, in seconds since 1970. Clocks of holders may differ by much less than
+            `seconds`: it is compared with the end that another holder wrote.
 
     Attributes:
-        position: How far the work has come; None at its beginning.
+        position: How far the work has come; None at its beginning. `renew` and `release` write it.
     """
 
     def __init__(
@@ -45,8 +57,9 @@ class Lease:
         self._ends = 0.0
         self.position: str | None = None
 
-    def take(self) -> bool:
-        """Take it, and learn how far the last holder has come; False where another has it."""
+    def acquire(self) -> bool:
+        """Acquire it, and read the last holder's position; False where another process holds it."""
+        # An end of 0, as `release` writes it, is in the past; the row stays for its position.
         now = round(self._clock() * 1000)
         row = self._write([ABSENT, {"ends": AtMost(now)}], self._lasting)
         if row is None:
@@ -55,13 +68,13 @@ class Lease:
         return True
 
     def renew(self) -> bool:
-        """Keep it, where half of its time is over; False where another has taken it by then."""
+        """Renew it, once half of its time is over; False where another process has acquired it."""
         if self._clock() < self._ends - self._seconds / 2:
             return True
         return self._keep(self._lasting)
 
     def release(self) -> None:
-        """Give it back; where another has taken it by now, that one keeps it."""
+        """Release it; where another process has acquired it meanwhile, that one keeps it."""
         self._keep(0)
 
     @property
@@ -69,6 +82,7 @@ class Lease:
         return self._clock() + self._seconds
 
     def _keep(self, ends: float) -> bool:
+        # On the condition that this process is the holder still: after its end another may be.
         return self._write({"holder": self._holder}, ends, position=self.position) is not None
 
     def _write(self, when: When, ends: float, **kept: str | None) -> dict[str, Any] | None:

@@ -1,4 +1,6 @@
-"""One table of DynamoDB, as everything here reads and writes it.
+"""A table of DynamoDB: get, put, update, transact, page.
+
+The whole library reads and writes through it::
 
     things = Table(dynamodb, "things")
 
@@ -13,9 +15,9 @@
         ]
     )
 
-What must hold (`when`) and what may be set is in `expressions`; where it does not hold, nothing is
-written and `ConditionFailedError` shows the rows as they are. Who decides by what it has read does
-both in an attempt, which is made again where another has changed it meanwhile::
+Conditions (`when`) and the values of updates are in `expressions`. Where a condition does not hold,
+nothing is written, and `ConditionFailedError` has the rows as they are. To decide by what was read,
+read and write in one attempt, which is retried where another write came between::
 
     def book() -> Item:
         seat = things.get("seat#1") or {"free": 0, "version": 0}
@@ -24,8 +26,8 @@ both in an attempt, which is made again where another has changed it meanwhile::
 
     things.retry(book, what="seat 1")
 
-A single call that AWS refuses or does not answer raises what botocore raises: whether it has taken
-effect is not known, and only the caller can tell whether it may be made again.
+A single call that AWS refuses or does not answer raises what botocore raises: whether it took
+effect is unknown, and only the caller can tell whether it may be repeated.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ from botocore.exceptions import ClientError
 
 from recourse.declare.step import Item, Put, Write
 from recourse.errors import ContentionError, TransientError
-from recourse.store.aws import PASSING
+from recourse.store.aws import TRANSIENT_CODES
 from recourse.store.contention import Backoff, ConditionFailedError, ConflictError, InvalidItemError
 from recourse.store.cursors import cursor_after, started_of
 from recourse.store.expressions import ABSENT, PRESENT, Expressions, LessThan, Path, When
@@ -49,8 +51,8 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
     from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef as Request
 
-AT_ONCE = 100
-"""How many rows DynamoDB reads in one call."""
+MAX_BATCH_GET = 100
+"""How many rows DynamoDB reads in one BatchGetItem."""
 _FAILED = "ConditionalCheckFailed"
 _NOTHING: Mapping[Any, Any] = {}
 T = TypeVar("T")
@@ -66,7 +68,7 @@ class Table:
         dynamodb: A DynamoDB client.
         name: The table's name.
         key: Its key: one attribute, or two where it has a sort key.
-        backoff: How long one tries again where others are in the way.
+        backoff: How long conflicts and throttles are retried.
     """
 
     dynamodb: DynamoDBClient
@@ -77,25 +79,25 @@ class Table:
     # Reads.
 
     def get(self, key: Key, *, consistent: bool = True) -> Item | None:
-        """A row; None where there is none."""
+        """A row; None where it does not exist."""
         got = self.dynamodb.get_item(
             TableName=self.name, Key=self._key(key), ConsistentRead=consistent
         )
         return decode_item(got["Item"]) if "Item" in got else None
 
     def get_many(self, keys: Sequence[Key]) -> list[Item | None]:
-        """The rows of these keys, in their order, read consistently.
+        """The rows of these keys, in their order, read consistently; None where one does not exist.
 
-        One call reads a hundred. What it leaves out, because it is large or the table is throttled,
-        is asked for again: at once where some have come, else after a pause.
+        One call reads a hundred. Keys that it leaves unprocessed, because rows are large or the
+        table is throttled, are requested again: at once if some rows came, else after a pause.
 
         Raises:
-            ContentionError: The table is throttled for as long as it was tried.
+            ContentionError: The table was throttled for as long as it was retried.
         """
         found: dict[Key, Item] = {}
         ordered = list(dict.fromkeys(keys))
-        for first in range(0, len(ordered), AT_ONCE):
-            left: Any = [self._key(key) for key in ordered[first : first + AT_ONCE]]
+        for first in range(0, len(ordered), MAX_BATCH_GET):
+            left: Any = [self._key(key) for key in ordered[first : first + MAX_BATCH_GET]]
             while left:
                 come, left = self._some(left)
                 found |= {self._key_of(row): row for row in come}
@@ -111,15 +113,15 @@ class Table:
         size: int | None = None,
         pages: int | None = None,
     ) -> Iterator[Item]:
-        """The rows of one partition, in the order of its sort key; each page when it is needed.
+        """The rows of one partition, in the order of the sort key; pages are read lazily.
 
         Args:
-            when: The partition key's value, and what must hold of the sort key.
-            index: Of which index; of the table itself where it is absent.
-            newest_first: From the greatest sort key on.
-            consistent: Whether to read what is so now, which no index does.
+            when: The partition key's value, and a condition on the sort key.
+            index: The index to query; the table itself if absent.
+            newest_first: Descending, from the greatest sort key on.
+            consistent: Whether to read consistently, which indexes do not offer.
             size: How many rows a call reads.
-            pages: How many calls at the most. One ends after `size` rows or 1 MB.
+            pages: How many calls are made at the most. A call ends after `size` rows or 1 MB.
         """
         expressions = self._expressions()
         asked: dict[str, Any] = {
@@ -139,16 +141,19 @@ class Table:
     def page(
         self, index: str, when: Mapping[str, Any], *, cursor: str | None, limit: int
     ) -> tuple[list[Item], str | None]:
-        """A page of an index that is ordered by `started`, the newest first, and the next cursor.
+        """A page of an index that is ordered by `started`, newest first, and the next cursor.
 
         Args:
             index: The index.
             when: Its partition key's value.
-            cursor: Where the page before ended; None for the first.
-            limit: How many rows at most.
+            cursor: The cursor that came with the page before; None for the first page.
+            limit: How many rows at the most.
+
+        Returns:
+            The rows, and the cursor of the next page; None if this is the last.
 
         Raises:
-            BadCursorError: The cursor is none of ours.
+            BadCursorError: The cursor was not issued by this method.
         """
         before = started_of(cursor)
         asked = when if before is None else {**when, "started": LessThan(before)}
@@ -158,7 +163,7 @@ class Table:
         return found[:limit], cursor_after(found[limit - 1]["started"]) if more else None
 
     def scan(self, when: Mapping[Any, Any]) -> Iterator[Item]:
-        """Every row of which something holds; it reads the whole table."""
+        """Every row that meets a condition; it reads the whole table."""
         expressions = self._expressions()
         asked = {"TableName": self.name, "FilterExpression": expressions.condition(when)}
         return self._pages(self.dynamodb.scan, asked | expressions.parameters, None)
@@ -166,7 +171,7 @@ class Table:
     # Writes of one row.
 
     def put(self, item: Mapping[str, Any], *, when: When | None = None) -> None:
-        """Put a row, in the place of the one that may be there.
+        """Put a row, replacing the one that may exist.
 
         Raises:
             ConditionFailedError: `when` does not hold.
@@ -174,7 +179,7 @@ class Table:
         self._write(self.dynamodb.put_item, self._put(item, when))
 
     def replace(self, item: Mapping[str, Any], *, when: When | None = None) -> Item | None:
-        """The same, and the row that was there; None where there was none."""
+        """The same, returning the row that was replaced; None where there was none."""
         asked = self._put(item, when) | {"ReturnValues": "ALL_OLD"}
         before = self._write(self.dynamodb.put_item, asked).get("Attributes")
         return decode_item(before) if before else None
@@ -189,18 +194,18 @@ class Table:
         discard: Mapping[Any, Collection[str]] = _NOTHING,
         when: When | None = None,
     ) -> Item:
-        """Change a row, or make it where it is not there and `when` does not forbid it.
+        """Update a row; create it if it does not exist, unless `when` forbids it.
 
         Args:
             key: The row's key.
-            set: What attributes become; `IfAbsent` and `Append` look at what is there.
-            add: What is added to numbers, and which strings to sets.
-            remove: Which attributes go.
-            discard: Which strings are taken out of sets.
-            when: What must hold.
+            set: The new values of attributes; `IfAbsent` and `Append` depend on the old ones.
+            add: What is added: to an attribute that is a number, an int; to a set, strings.
+            remove: The attributes to remove.
+            discard: The strings to remove from sets.
+            when: The condition.
 
         Returns:
-            The row as it is then.
+            The row as it is afterwards.
 
         Raises:
             ConditionFailedError: `when` does not hold.
@@ -209,13 +214,13 @@ class Table:
         return decode_item(self._write(self.dynamodb.update_item, asked)["Attributes"])
 
     def delete(self, key: Key) -> None:
-        """Take a row away, where it is there."""
+        """Delete a row; no error where it does not exist."""
         self.dynamodb.delete_item(TableName=self.name, Key=self._key(key))
 
     # Writes of several rows.
 
     def put_request(self, item: Mapping[str, Any], *, when: When | None = None) -> Request:
-        """What `put` does, for `transact`."""
+        """The request of a `put`, for `transact`."""
         return {"Put": self._put(item, when)}  # type: ignore[typeddict-item]
 
     def update_request(
@@ -228,33 +233,33 @@ class Table:
         discard: Mapping[Any, Collection[str]] = _NOTHING,
         when: When | None = None,
     ) -> Request:
-        """What `update` does, for `transact`."""
+        """The request of an `update`, for `transact`."""
         asked: Any = self._update(key, set, add, remove, discard, when)
         return {"Update": asked}
 
     def check_request(self, key: Key, *, when: When) -> Request:
-        """For `transact`: a row that is not changed, and what must hold of it."""
+        """A condition on a row that is not written, for `transact`."""
         asked: Any = {"TableName": self.name, "Key": self._key(key)}
         expressions = self._expressions()
         return {"ConditionCheck": asked | self._when(expressions, when) | expressions.parameters}
 
     def write_request(self, write: Write) -> Request:
-        """A step's write, for `transact`: what it puts is new, and what it changes is there."""
+        """A step's write, for `transact`: what it puts must not exist, what it updates must."""
         if isinstance(write, Put):
             return self.put_request(write.item, when=ABSENT)
         when = {self._names[0]: PRESENT, **write.when}
         return self.update_request(write.key, set=write.put, add=write.add, when=when)
 
     def transact(self, requests: Sequence[Request]) -> None:
-        """Write all of it or nothing; again where another transaction is under way.
+        """Write all of it or nothing; conflicts with other transactions are retried.
 
         Args:
-            requests: Of this table and of others, 100 at the most, each of another row.
+            requests: For this table and others, 100 at the most, each for a different row.
 
         Raises:
-            ConditionFailedError: Something does not hold.
-            InvalidItemError: A row is too large, or not what its change is made for.
-            ContentionError: Others have been in the way for as long as it was tried.
+            ConditionFailedError: A condition does not hold.
+            InvalidItemError: A row is too large, or of another type than its update needs.
+            ContentionError: Conflicts lasted for as long as it was retried.
         """
         for number in self.backoff:
             try:
@@ -265,19 +270,19 @@ class Table:
                     raise
                 reasons: list[Any] = problem.response["CancellationReasons"]
                 _explain(reasons)
-                why = f"others were in the way {number} times in a row"
+                why = f"conflict or throttling, {number} times in a row"
         raise ContentionError(why)
 
     def retry(self, attempt: Callable[[], T], *, what: str) -> T:
-        """Read, decide and write; again where others have changed meanwhile what was read.
+        """Read, decide and write; retried where another write has changed meanwhile what was read.
 
         Args:
-            attempt: Does it; what it returns is returned, and whatever it raises that is no
-                `ConflictError` is raised.
-            what: What is changed, for the message.
+            attempt: Does it. Its result is returned; it is called again after a `ConflictError`,
+                and any other error is raised.
+            what: What is written, for the message.
 
         Raises:
-            ContentionError: Others were faster for as long as it was tried.
+            ContentionError: Other writes came first for as long as it was retried.
         """
         for number in self.backoff:
             try:
@@ -345,7 +350,7 @@ class Table:
             come = [decode_item(item) for item in got["Responses"].get(self.name, ())]
             unread: Any = got["UnprocessedKeys"]
             left = unread.get(self.name, {}).get("Keys")
-            # Where some have come it was too much for one answer, as it may be of large rows.
+            # If some rows came, the rest did not fit the response: large rows, no throttle.
             if come or not left:
                 return come, left
             why = f"{len(left)} rows of {self.name} could not be read in {number} tries"
@@ -374,7 +379,7 @@ class Table:
 
 
 def _explain(reasons: Sequence[Any]) -> None:
-    """Raise what a cancelled transaction means, unless another one was in its way."""
+    """Raise what a cancelled transaction means, unless it may be retried."""
     codes = [reason.get("Code", "None") for reason in reasons]
     if _FAILED in codes:
         raise ConditionFailedError(
@@ -386,6 +391,6 @@ def _explain(reasons: Sequence[Any]) -> None:
         ) from None
     if "ValidationError" in codes:
         why = reasons[codes.index("ValidationError")].get("Message")
-        raise InvalidItemError(f"DynamoDB does not take a row: {why}") from None
-    if not any(code in PASSING for code in codes):
+        raise InvalidItemError(f"DynamoDB rejects a row: {why}") from None
+    if not any(code in TRANSIENT_CODES for code in codes):
         raise TransientError(f"the transaction was cancelled: {codes}") from None

@@ -1,10 +1,10 @@
-"""What becomes of an upload: visible, or quarantined, or gone; decided once, by the key's row.
+"""Completing an upload: it becomes visible or is quarantined; decided once, in the key's row.
 
-An upload lies in `incoming/<key id>`, where nobody can read it. Completing checks that very
-version and copies it to its place; the transaction that then marks the key's row COMPLETED and
-pins the version in the object's row makes it visible. The API and S3's event may do this at the
-same time, and a revocation may come between: whoever loses takes its own copy away again. A
-download needs the object's row, so a copy that no row pins is seen by nobody.
+An upload lands in `incoming/<key id>`, where no key reads it. Completing checks that very version
+and copies it to its place; the transaction that then marks the key's row COMPLETED and pins the
+version in the object's row makes it visible. The API and S3's event may do this at the same time,
+and a revocation may come between: the one that loses deletes its own copy again. A download needs
+the object's row, so a copy that no row pins is never visible.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from recourse.valet.errors import (
     WrongHashError,
     WrongLengthError,
 )
-from recourse.valet.keys import OPEN, By, Key, Keys, key_pk, moment, object_pk
+from recourse.valet.keys import OPEN, Actor, Key, Keys, key_pk, moment, object_pk
 from recourse.valet.names import incoming_key, object_key, quarantine_key
 from recourse.valet.objects import in_base64
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-S3_EVENT = By("s3", "s3.amazonaws.com")
-SWEEPER = By("sweeper", "localhost")
+S3_EVENT = Actor("s3", "s3.amazonaws.com")
+SWEEPER = Actor("sweeper", "localhost")
 WITHDRAWN = {"TagSet": [{"Key": "revoked", "Value": "true"}]}
-"""The tag that the bucket's policy denies."""
+"""The tag on a version to which the bucket's policy denies access."""
 _CHUNK = 1024 * 1024
 _MISSING = {"404", "NoSuchKey", "NoSuchUpload", "NoSuchVersion"}
 _UNDECIDED = (NotAnUploadError, NothingUploadedError, ExpiredKeyError, RevokedKeyError)
@@ -51,7 +51,7 @@ _KINDS = {refusal.kind: refusal for refusal in REFUSALS}
 
 @dataclass(frozen=True)
 class Committer:
-    """Completes, revokes and tidies up.
+    """Completes, revokes and cleans up.
 
     Args:
         keys: The valet table.
@@ -63,21 +63,21 @@ class Committer:
     s3: S3Client
     bucket: str
 
-    def complete(self, key_id: str, by: By, owner: str | None = None) -> Mapping[str, Any]:
-        """Commit an upload; again it answers the same.
+    def complete(self, key_id: str, by: Actor, owner: str | None = None) -> Mapping[str, Any]:
+        """Complete an upload; idempotent: repeated, it returns the same.
 
         Args:
             key_id: The key's id.
-            by: Who says that it is there.
-            owner: Whose key it must be; anybody's, where S3 says so.
+            by: Who completes it.
+            owner: The owner that the key must have; any if None, as for S3's event.
 
         Returns:
             What is visible now: `key_id`, `object`, `version`, `content_type`, `content_length`,
             `sha256`, `completed_at`.
 
         Raises:
-            ValetError: It was revoked, is not there, or is not what the key says: then it is in
-                quarantine.
+            ValetError: The key was revoked, nothing was uploaded, or the upload is not what the key
+                says: then it is in quarantine.
         """
         key = self.keys.get(key_id, owner)
         try:
@@ -88,29 +88,29 @@ class Committer:
             )
             raise
 
-    def _complete(self, key: Key, by: By) -> Mapping[str, Any]:
+    def _complete(self, key: Key, by: Actor) -> Mapping[str, Any]:
         if key.operation != "upload":
-            raise NotAnUploadError("a download needs no completing")
+            raise NotAnUploadError("the key is for a download: only an upload is completed")
         if _is_open(key):
             try:
                 key = self._decide(key, by)
             except (ConditionFailedError, NothingUploadedError, ClientError) as problem:
                 if isinstance(problem, ClientError) and not _is_missing(problem):
                     raise
-                # Somebody else decided meanwhile, and may have tidied up already.
+                # The other of API and S3 event decided meanwhile, and may have cleaned up already.
                 key = self.keys.get(key.key_id)
                 if _is_open(key):
                     raise
-        self._tidy(key)
+        self._clean_up(key)
         if key.revoked_at:
-            raise RevokedKeyError(f"it was revoked at {key.revoked_at}")
+            raise RevokedKeyError(f"the key was revoked at {key.revoked_at}")
         assert key.outcome is not None
         if key.state == "QUARANTINED":
             raise _KINDS[key.outcome["kind"]](key.outcome["detail"])
         return key.outcome
 
-    def _decide(self, key: Key, by: By) -> Key:
-        """Decide what has become of an upload, and write it down."""
+    def _decide(self, key: Key, by: Actor) -> Key:
+        """Check an upload, copy it to its place or to quarantine, and record the outcome."""
         upload = key.upload or {}
         found = self._landed(key)
         if found is None and key.multipart:
@@ -173,7 +173,7 @@ class Committer:
         key: Key,
         state: str,
         outcome: Mapping[str, Any],
-        by: By,
+        by: Actor,
         said: str,
         visible: Mapping[str, Any] | None = None,
     ) -> Key:
@@ -189,7 +189,7 @@ class Committer:
         return self.keys.get(key.key_id)
 
     def _landed(self, key: Key) -> Any:
-        """What lies in the landing place; None where there is nothing."""
+        """The landed upload, as HeadObject has it; None where there is none."""
         try:
             return self.s3.head_object(
                 Bucket=self.bucket, Key=incoming_key(key.key_id), ChecksumMode="ENABLED"
@@ -200,11 +200,11 @@ class Committer:
             raise
 
     def _assembled(self, key: Key) -> Any:
-        """What lies there once the parts are put together; None where some are missing."""
+        """The upload once its parts are assembled, as HeadObject has it."""
         assert key.multipart is not None and key.upload is not None
         if key.expires <= self.keys.clock():
             self._abort(key)
-            raise ExpiredKeyError("it expired before all of its parts had come")
+            raise ExpiredKeyError("the key expired before all parts were uploaded")
         parts = self._parts(key)
         missing = sorted(
             set(range(1, key.multipart["parts"] + 1)) - {p["PartNumber"] for p in parts}
@@ -225,7 +225,7 @@ class Committer:
                 MultipartUpload={"Parts": wanted},
             )
         except ClientError as problem:
-            # Somebody else has put them together.
+            # A concurrent completion has assembled them.
             if problem.response["Error"]["Code"] not in _MISSING | {"PreconditionFailed"}:
                 raise
         return self._landed(key)
@@ -246,25 +246,25 @@ class Committer:
 
     def _nothing(self, key: Key) -> ValetError:
         if key.expires <= self.keys.clock():
-            return ExpiredKeyError("it expired, and nothing had been uploaded")
+            return ExpiredKeyError("the key expired, and nothing was uploaded")
         return NothingUploadedError("upload first: redeem the token and send the bytes")
 
     def _check(self, key: Key, source: Any, found: Any) -> None:
-        """Hold what lies there to what the key says: length, SHA-256, type by content.
+        """Check the upload against the key: length, SHA-256, type by content.
 
-        S3's own checksum of a whole object is taken; that of parts is one of checksums, so the
-        bytes are read then.
+        S3's own checksum of a whole object is trusted; that of an upload in parts is a checksum of
+        checksums, so its bytes are read.
         """
         upload = key.upload or {}
         if found["ContentLength"] != upload["content_length"]:
             raise WrongLengthError(
-                f"it has {found['ContentLength']} bytes, and should have {upload['content_length']}"
+                f"must be {upload['content_length']} bytes, got {found['ContentLength']}"
             )
         known = None if key.multipart else found.get("ChecksumSHA256")
         if known is None:
             known = in_base64(self._digest(source))
         if known != in_base64(upload["sha256"]):
-            raise WrongHashError(f"its SHA-256 is not {upload['sha256']}")
+            raise WrongHashError(f"the SHA-256 must be {upload['sha256']}, got another")
         head = self.s3.get_object(**source, Range=f"bytes=0-{content.HEAD - 1}")["Body"].read()
         content.check(upload["content_type"], head)
 
@@ -274,12 +274,12 @@ class Committer:
             digest.update(chunk)
         return digest.hexdigest()
 
-    # Revoking, and what is left behind.
+    # Revoking and cleaning up.
 
-    def revoke(self, key_id: str, by: By, owner: str | None = None) -> None:
-        """Revoke a key: from now on nothing is redeemed, and an upload never becomes visible.
+    def revoke(self, key_id: str, by: Actor, owner: str | None = None) -> None:
+        """Revoke a key: from now on it is not redeemed, and its upload never becomes visible.
 
-        Again it changes nothing, but takes away what may have been left behind.
+        Idempotent: repeated, it only cleans up what may have been left behind.
         """
         key = self.keys.get(key_id, owner)
         if key.revoked_at is None:
@@ -296,24 +296,24 @@ class Committer:
                 )
             except ConditionFailedError as failed:
                 if failed.rows.get(0) is None:
-                    raise UnknownKeyError(f"there is no valet key {key_id!r}") from None
+                    raise UnknownKeyError(f"valet key {key_id!r} does not exist") from None
             key = self.keys.get(key_id)
-        self._tidy(key)
+        self._clean_up(key)
 
-    def withdraw(self, key_id: str, by: By, owner: str | None = None) -> None:
-        """Revoke a key, and with it the object: every URL to its version is dead at once.
+    def withdraw(self, key_id: str, by: Actor, owner: str | None = None) -> None:
+        """Revoke a key and withdraw its object: every URL to its version stops working at once.
 
-        That is another thing than revoking a key, for it ends everybody's downloads of it.
+        This is more than revoking the key: it ends downloads of the object by every key.
 
         Raises:
-            UnknownObjectError: There is no such object.
+            UnknownObjectError: The object does not exist.
         """
         key = self.keys.get(key_id, owner)
         pk = object_pk(key.owner, key.object)
         stored = self.keys.row(pk)
         self.revoke(key_id, by)
         if stored is None:
-            raise UnknownObjectError(f"{key.object!r} is not there")
+            raise UnknownObjectError(f"object {key.object!r} does not exist")
         if stored["state"] != "WITHDRAWN":
             try:
                 self.keys.table.transact(
@@ -325,7 +325,7 @@ class Committer:
                     ]
                 )
             except ConditionFailedError:
-                raise ContentionError("the object was replaced at this moment") from None
+                raise ContentionError("the object was replaced meanwhile") from None
         self.s3.put_object_tagging(
             Bucket=self.bucket,
             Key=stored["key"],
@@ -334,7 +334,7 @@ class Committer:
         )
 
     def sweep(self) -> list[str]:
-        """Abort every upload in parts that can no longer be completed; their keys' ids."""
+        """Abort every multipart upload that can no longer be completed; returns their keys' ids."""
         pages = self.s3.get_paginator("list_multipart_uploads").paginate(
             Bucket=self.bucket, Prefix=incoming_key("")
         )
@@ -344,7 +344,8 @@ class Committer:
             row = self.keys.row(key_pk(key_id))
             begun = upload["Initiated"].timestamp()
             if row is None:
-                # Issuing begins the upload first, and writes the row a moment later.
+                # Issuing begins the upload first and writes the row a moment later; if it died in
+                # between, no row ever comes.
                 stale = self.keys.clock() - begun > 3600
             else:
                 stale = bool(row.get("revoked_at")) or row["expires"] <= self.keys.clock()
@@ -354,8 +355,8 @@ class Committer:
                 swept.append(key_id)
         return swept
 
-    def _tidy(self, key: Key) -> None:
-        """Take away what lies in the landing place, once the row has decided."""
+    def _clean_up(self, key: Key) -> None:
+        """Delete the landed upload, once the row has decided."""
         if key.operation != "upload":
             return
         if key.multipart and key.state == "ISSUED":

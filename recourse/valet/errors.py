@@ -1,7 +1,7 @@
-"""What a valet key can be refused for: one class for each branch that a caller can take.
+"""Why a request with a valet key is refused: one class for each branch that a caller can take.
 
-Each is a problem by itself, so that the audit, the API and the redeeming function, which loads no
-web framework, all say the same.
+Each is a problem of the catalogue, so that the audit trail, the API and the redeeming function,
+which loads no web framework, all give the same answer.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ class ValetError(ProblemError):
     """A refusal.
 
     Args:
-        detail: What is wrong in this very request.
-        field: The field of the request that is wrong, where one is.
+        detail: What is wrong with this request.
+        field: The field of the request that is wrong, if it is one.
 
     Attributes:
-        kind: Which problem it is, in the catalogue.
-        field: The same.
+        kind: The problem's key in the catalogue.
+        field: The field of the request that is wrong, if it is one.
     """
 
     kind: ClassVar[str]
@@ -32,19 +32,19 @@ class ValetError(ProblemError):
 
 
 class BadTokenError(ValetError):
-    """The token is none of ours, or was changed."""
+    """The token was not issued here, or was changed."""
 
     kind = "bad-token"
 
 
 class OutOfScopeError(ValetError):
-    """The key is good, but not for this."""
+    """The key is valid, but not for this."""
 
     kind = "out-of-scope"
 
 
 class UnknownKeyError(ValetError):
-    """There is no such key, or it is somebody else's."""
+    """The key does not exist, or has another owner."""
 
     kind = "not-found"
 
@@ -56,7 +56,7 @@ class UnknownObjectError(ValetError):
 
 
 class NothingUploadedError(ValetError):
-    """There is nothing yet that could be completed."""
+    """Nothing was uploaded that could be completed."""
 
     kind = "nothing-uploaded"
 
@@ -80,64 +80,64 @@ class RevokedKeyError(ValetError):
 
 
 class UsedUpKeyError(ValetError):
-    """The key was used as often as it may be, or its upload is done."""
+    """The key was used as often as allowed, or its upload is done."""
 
     kind = "key-used-up"
 
 
 class WrongPartError(ValetError):
-    """No such part belongs to the upload."""
+    """The part does not belong to the upload."""
 
     kind = "wrong-part"
 
 
 class BadNameError(ValetError):
-    """The object's name is not one that is taken."""
+    """The object's name is not allowed."""
 
     kind = "bad-object-name"
 
 
 class UnknownTypeError(ValetError):
-    """The content type is not one whose content can be checked."""
+    """The content type is not one that can be verified by content."""
 
     kind = "unknown-content-type"
 
 
 class TooLargeError(ValetError):
-    """The upload would be larger than any may be."""
+    """The upload would be larger than the limit."""
 
     kind = "upload-too-large"
 
 
 class WrongLengthError(ValetError):
-    """What was uploaded has another length than the key says."""
+    """The upload has another length than the key says."""
 
     kind = "wrong-length"
 
 
 class WrongTypeError(ValetError):
-    """What was uploaded is not of the type that the key says."""
+    """The upload is not of the type that the key says."""
 
     kind = "wrong-content"
 
 
 class WrongHashError(ValetError):
-    """What was uploaded has another SHA-256 than the key says."""
+    """The upload has another SHA-256 than the key says."""
 
     kind = "wrong-hash"
 
 
 class TooOftenError(ValetError):
-    """The key, or its owner, asks more often than it may."""
+    """The key, or its owner, exceeds its rate."""
 
     kind = "too-often"
 
 
 class BearerOnLinkError(ValetError):
-    """A link was followed with a bearer, which would travel on to S3, which refuses it."""
+    """A link was followed with a bearer token, which would be sent on to S3, which rejects it."""
 
     kind = "bearer-on-link"
 
 
 REFUSALS: tuple[type[ValetError], ...] = tuple(ValetError.__subclasses__())
-"""Every refusal there is."""
+"""All of them."""

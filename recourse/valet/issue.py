@@ -1,4 +1,4 @@
-"""Issuing keys, and saying whether one is good; the owner's side of a key's life."""
+"""Issuing keys, and introspecting them: the owner's side of a key's life."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from recourse.store.credentials import Credentials
 from recourse.store.expressions import ABSENT
 from recourse.valet import content
 from recourse.valet.errors import BadTokenError, OutOfScopeError, TooLargeError
-from recourse.valet.keys import By, Key, Keys, key_of, key_pk, moment, too_often
+from recourse.valet.keys import Actor, Key, Keys, key_of, key_pk, moment, too_often
 from recourse.valet.names import incoming_key, object_name
 from recourse.valet.token import Claims, Jwk, Operation, Signer, jwk, sign, verify
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-LARGEST = 5 * 1024**3
-"""Bytes of an upload: what S3 copies in one call."""
-MULTIPART_FROM = 8 * 1024**2
-PART = 8 * 1024**2
-MOST_PARTS = 1000
-LENT = 7 * 24 * 3600
-"""Seconds that a key to a service's own document is good for, before it is renewed."""
+MAX_UPLOAD_BYTES = 5 * 1024**3
+"""What S3 copies in one call."""
+MULTIPART_THRESHOLD = 8 * 1024**2
+MIN_PART_BYTES = 8 * 1024**2
+MAX_PARTS = 1000
+LENT_SECONDS = 7 * 24 * 3600
+"""Seconds for which a key to a service's own document is valid, before it is renewed."""
 LENT_USES = 10_000
-MOST_KEPT = 1000
-"""How many tokens of such keys are kept, so that looking again asks KMS for no signature."""
+MAX_CACHED_TOKENS = 1000
+"""How many tokens of such keys are cached, which saves signatures by KMS."""
 _MIB = 1024**2
 
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A key that was just issued: the only time that its token is seen."""
+    """A key that was just issued, with its token, which is not stored."""
 
     key: Key
     token: str
@@ -51,11 +51,12 @@ class Issuer:
 
     Args:
         keys: The valet table.
-        s3: Begins uploads in parts.
-        bucket: Where they go.
-        issuer: What tokens say of who issued them.
-        signer: Signs them.
-        credentials: Those of whoever will sign the URLs, where they end without being renewed.
+        s3: Begins multipart uploads.
+        bucket: The bucket of uploads.
+        issuer: The tokens' `iss`.
+        signer: Signs tokens.
+        credentials: Those that URLs will be signed with; no key outlives them unless they are
+            renewed.
     """
 
     keys: Keys
@@ -68,7 +69,7 @@ class Issuer:
 
     @cached_property
     def _published(self) -> Jwk:
-        """Our public key, once everybody can verify with it."""
+        """This issuer's public key; published before the first token is signed with it."""
         own = jwk(self.signer.public_key)
         self.keys.publish(own)
         return own
@@ -82,21 +83,23 @@ class Issuer:
         expires_in: int,
         max_uses: int,
         upload: Mapping[str, Any] | None,
-        by: By,
+        by: Actor,
     ) -> Issued:
         """Issue a key.
 
         Args:
-            owner: Whose it is, and in whose space the object is named.
+            owner: Its owner, in whose space the object is named.
             operation: What it is for.
             name: The object's name.
             expires_in: Seconds; cut to the life of credentials that are not renewed.
             max_uses: How often it may be redeemed.
-            upload: What an upload must be: `content_type`, `content_length`, `sha256`.
-            by: Who asks.
+            upload: What an upload must be: `content_type`, `content_length` in bytes, `sha256` in
+                hexadecimal; None for a download.
+            by: Who issues it.
 
         Raises:
-            ValetError: It is not issued.
+            ValetError: It is refused: the name, the type, the length or the rate is not allowed.
+            TransientError: The credentials are about to end.
         """
         name = object_name(name)
         now = self.keys.clock()
@@ -135,21 +138,21 @@ class Issuer:
         return Issued(key, token)
 
     def lend(
-        self, about: str, owner: str, name: str, find: Callable[[], Mapping[str, Any]], by: By
+        self, about: str, owner: str, name: str, find: Callable[[], Mapping[str, Any]], by: Actor
     ) -> str | None:
         """The token of the one key to a document that a service has stored.
 
-        The key's id is made from what it is about: whoever looks first makes its row, everybody
-        after that finds it. One that has expired is good again, in its row, for tokens signed from
-        then on; one that was revoked stays so.
+        The key's id is a hash of what it is about: the first caller creates its row, later ones
+        find it. A key that has expired is renewed in its row, for tokens signed from then on; one
+        that was revoked stays revoked.
 
         Args:
             about: What there is one key for.
-            owner: Whose key it is.
-            name: What the document is called.
-            find: What is stored, asked for the first time only: `bucket`, `key`, `version`,
-                `content_type`.
-            by: Who looks.
+            owner: The key's owner.
+            name: The document's name.
+            find: Returns what is stored: `bucket`, `key`, `version`, `content_type`; called only
+                when the row is created.
+            by: Who asks for it.
 
         Returns:
             The token; None where the key was revoked or is used up.
@@ -159,7 +162,7 @@ class Issuer:
         row = self.keys.row(key_pk(key_id))
         key = key_of(row) if row else None
         if key is None or key.status(now) == "EXPIRED":
-            expires = self._expiry(now, LENT)
+            expires = self._expiry(now, LENT_SECONDS)
             if key is None:
                 new = Key(
                     key_id=key_id,
@@ -178,20 +181,20 @@ class Issuer:
                     set={"expires": expires},
                     when={"expires": key.expires, "revoked_at": ABSENT},
                 )
-            with suppress(ConditionFailedError):  # somebody else was quicker: theirs is as good
+            with suppress(ConditionFailedError):  # a concurrent caller wrote it: theirs is as good
                 self.keys.table.transact([write, self.keys.audit(key_id, "issue", "allowed", by)])
             key = self.keys.get(key_id)
         if key.status(now) != "ACTIVE":
             return None
         known = self._lent.get(key_id)
         if known is None or known[0] != key.expires:
-            if len(self._lent) >= MOST_KEPT:
+            if len(self._lent) >= MAX_CACHED_TOKENS:
                 self._lent.clear()
             known = self._lent[key_id] = key.expires, self._token(key, now)
         return known[1]
 
     def _expiry(self, now: float, seconds: int) -> int:
-        """When a key of so many seconds expires: not after credentials that nobody renews."""
+        """When a key of so many seconds expires: not after credentials that are not renewed."""
         expires = math.floor(now) + seconds
         ends = self.credentials().expires
         if ends is not None:
@@ -214,13 +217,15 @@ class Issuer:
         return sign(claims, self.signer)
 
     def _multipart(self, key_id: str, upload: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Begin an upload in parts, where it is one; whole parts, so that S3 takes them."""
+        """Begin a multipart upload where the length asks for one; None otherwise."""
         length = upload["content_length"]
-        if length > LARGEST:
-            raise TooLargeError(f"it has at most {LARGEST} bytes", field="upload.content_length")
-        if length < MULTIPART_FROM:
+        if length > MAX_UPLOAD_BYTES:
+            raise TooLargeError(
+                f"it has at most {MAX_UPLOAD_BYTES} bytes", field="upload.content_length"
+            )
+        if length < MULTIPART_THRESHOLD:
             return None
-        size = max(PART, math.ceil(length / MOST_PARTS / _MIB) * _MIB)
+        size = max(MIN_PART_BYTES, math.ceil(length / MAX_PARTS / _MIB) * _MIB)
         begun = self.s3.create_multipart_upload(
             Bucket=self.bucket,
             Key=incoming_key(key_id),
@@ -234,7 +239,7 @@ class Issuer:
         }
 
     def introspect(self, token: str) -> dict[str, Any]:
-        """What RFC 7662 answers: whether the key can still be used, and what it is for."""
+        """The response of RFC 7662: whether the key can still be used, and its claims."""
         try:
             claims = verify(token, issuer=self.issuer, key=self.jwks().get)
         except (BadTokenError, OutOfScopeError):
@@ -245,6 +250,6 @@ class Issuer:
         return {"active": True, "token_type": "valet-key", **claims.json()}
 
     def jwks(self) -> dict[str, Jwk]:
-        """Every public key that tokens may be signed with, by its id."""
+        """Every public key that tokens may be signed with, by key id."""
         own = self._published
         return {**self.keys.public_keys(), own["kid"]: own}

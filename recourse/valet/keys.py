@@ -1,4 +1,4 @@
-"""The valet table: keys, who did what with them, objects that are visible, and public keys.
+"""The valet table: keys, their audit trail, visible objects, and public keys.
 
 One key, `pk`, as in every table:
 
@@ -6,12 +6,12 @@ One key, `pk`, as in every table:
 |---|---|
 | key | `key#<key id>`, in the index by owner |
 | audit | `audit#<key id>#<moment>#<random>`, in the index by key |
-| object that is visible: its pinned version | `object#<owner>#<name>` |
-| how often in a minute | `rate#<whose>#<minute>`; expires |
+| visible object: its pinned version | `object#<owner>#<name>` |
+| rate: uses in a minute | `rate#<whose>#<minute>`; expires |
 | public keys | `jwks` |
 
-A key's row and its token say the same; what changes (uses, revoked, completed) is in the row alone.
-No decision is made by an index: those serve lists.
+A key's row and its token say the same; what changes (uses, revoked, completed) is only in the row.
+Indexes, which lag behind, serve lists; no decision is made by one.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ State = Literal["ISSUED", "COMPLETED", "QUARANTINED"]
 Clock = Callable[[], float]
 MINUTE = 60
 KEY_RATE = 300
-"""How often in a minute one key may be redeemed: a part each fifth of a second."""
+"""How often one key may be redeemed in a minute: five parts a second."""
 OWNER_RATE = 6000
-"""How often in a minute all keys of an owner may be issued and redeemed."""
+"""How often all keys of an owner may be issued or redeemed in a minute."""
 OPEN: Mapping[str, Any] = {"state": "ISSUED", "revoked_at": ABSENT}
-"""What must hold of a key's row for anything to be done with it."""
+"""The condition on a key's row under which the key may be used."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,21 +54,21 @@ class Key:
 
     Attributes:
         key_id: Its id, and the token's `jti`.
-        owner: Whose it is, and whose object.
+        owner: The owner of the key and of the object.
         operation: What it is for.
         object: The object's name, relative to its owner.
         expires: When it expires, in seconds since 1970.
         max_uses: How often it may be redeemed.
         created_at: When it was issued.
-        upload: What an upload must be: `content_type`, `content_length`, `sha256`.
-        multipart: Of an upload in parts: `upload_id`, `part_size`, `parts`.
+        upload: What an upload must be: `content_type`, `content_length` in bytes, `sha256` in hex.
+        multipart: Of a multipart upload: `upload_id`, `part_size`, `parts`.
         uses: How often it was redeemed.
-        parts_redeemed: How often parts of it were.
-        state: What has become of an upload.
+        parts_redeemed: How often parts of it were redeemed.
+        state: The state of an upload.
         revoked_at: When it was revoked.
-        outcome: What completing it answered.
+        outcome: What completing it returned.
         stored: Of a document that a service has stored and lends: `bucket`, `key`, `version`,
-            `content_type`. No caller ever names it.
+            `content_type`. Never taken from a request.
     """
 
     key_id: str
@@ -88,7 +88,7 @@ class Key:
     stored: Mapping[str, Any] | None = None
 
     def status(self, now: float) -> str:
-        """What it is good for, in one word."""
+        """ACTIVE, or why it cannot be used, at a time in seconds since 1970."""
         if self.revoked_at:
             return "REVOKED"
         if self.state != "ISSUED":
@@ -99,7 +99,7 @@ class Key:
 
     @property
     def row(self) -> dict[str, Any]:
-        """It as its row; what is not there yet has no attribute, for conditions ask for that."""
+        """The key as its row, without None: conditions ask whether an attribute exists."""
         fields = {name: getattr(self, name) for name in self.__slots__}
         row = {name: value for name, value in fields.items() if value is not None}
         del row["key_id"]
@@ -107,12 +107,12 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class By:
-    """Who does something, as the audit has it.
+class Actor:
+    """Who does something, for the audit trail.
 
     Attributes:
-        caller: The subject of the bearer; `token` where the key's token is all there is.
-        address: From where.
+        caller: The subject of the bearer token; `token` where the request has only the key's token.
+        address: The IP address that the request came from.
     """
 
     caller: str
@@ -126,11 +126,11 @@ class Keys:
         dynamodb: The client.
         table: The table's name.
         clock: The time, in seconds since 1970.
-        sleep: Waits.
+        sleep: Waits so many seconds.
 
     Attributes:
         table: The table.
-        clock: The same.
+        clock: The time, in seconds since 1970.
     """
 
     def __init__(
@@ -147,20 +147,20 @@ class Keys:
         """A key.
 
         Raises:
-            UnknownKeyError: There is none, or it is not the owner's.
+            UnknownKeyError: It does not exist, or has another owner.
         """
         row = self.row(key_pk(key_id))
         if row is None or owner not in (None, row["owner"]):
-            raise UnknownKeyError(f"there is no valet key {key_id!r}")
+            raise UnknownKeyError(f"valet key {key_id!r} does not exist")
         return key_of(row)
 
     def row(self, pk: str) -> Item | None:
-        """A row as it is now; what may be redeemed may be read in batches alone."""
+        """A row, read consistently; by BatchGetItem, the only read the redeemer has a right to."""
         (row,) = self.table.get_many([pk])
         return row
 
     def missing(self, owner: str, names: Sequence[str]) -> list[str]:
-        """Those of an owner's documents that are not there, or not visible."""
+        """Those of an owner's documents that do not exist or are not visible."""
         rows = self.table.get_many([object_pk(owner, object_name(name)) for name in names])
         return [
             name
@@ -171,7 +171,7 @@ class Keys:
     # What is written.
 
     def rate(self, whose: str, limit: int) -> TransactWriteItemTypeDef:
-        """Counts one more in this minute, unless there have been enough."""
+        """The write that counts one more use in this minute, if that is within the limit."""
         minute = int(self.clock()) // MINUTE
         return self.table.update_request(
             f"rate#{whose}#{minute}",
@@ -181,15 +181,15 @@ class Keys:
         )
 
     def owner_rate(self, owner: str) -> TransactWriteItemTypeDef:
-        """Counts what an owner does with all its keys."""
+        """The same, for all keys of an owner."""
         return self.rate(f"owner#{owner_space(owner)}", OWNER_RATE)
 
     def audit(
-        self, key_id: str, action: str, outcome: str, by: By, detail: str | None = None
+        self, key_id: str, action: str, outcome: str, by: Actor, detail: str | None = None
     ) -> TransactWriteItemTypeDef:
-        """Says that somebody did something with a key, and what came of it."""
+        """The write that records an action on a key and its outcome."""
         at = moment(self.clock())
-        # What happens within one millisecond is still in order, and no two rows are the same.
+        # Nanoseconds keep rows of one millisecond in order, and the noise makes them unique.
         noise = f"{time.time_ns():016x}{secrets.token_hex(8)}"
         row = {
             "pk": f"audit#{key_id}#{at}#{noise}",
@@ -207,16 +207,16 @@ class Keys:
     # What is shown.
 
     def page(self, owner: str, *, cursor: str | None, limit: int) -> tuple[list[Key], str | None]:
-        """An owner's keys, the newest first, and where the next page begins.
+        """An owner's keys, newest first, and the cursor of the next page.
 
         Raises:
-            BadCursorError: The cursor is none of ours.
+            BadCursorError: The cursor was not issued by this API.
         """
         rows, following = self.table.page("by-owner", {"owner": owner}, cursor=cursor, limit=limit)
         return [key_of(row) for row in rows], following
 
     def trail(self, key_id: str, limit: int = 1000) -> list[dict[str, Any]]:
-        """What was done with a key, in order; an index lags by a moment."""
+        """The audit trail of a key, oldest first; the index lags behind by a moment."""
         rows = islice(self.table.query({"key_id": key_id}, index="by-key"), limit)
         shown = ("time", "action", "outcome", "caller", "address", "detail")
         return [{name: row[name] for name in shown if name in row} for row in rows]
@@ -224,11 +224,11 @@ class Keys:
     # Public keys.
 
     def publish(self, jwk: Jwk) -> None:
-        """Add a public key to those that are known; none is ever taken away."""
+        """Add a public key to the published ones; none is ever removed."""
         self.table.update("jwks", set={jwk["kid"]: IfAbsent(dict(jwk))})
 
     def public_keys(self) -> dict[str, Jwk]:
-        """The public keys by their ids: today's and those before a rotation."""
+        """The public keys by key id: the current one and those before a rotation."""
         row = self.row("jwks") or {}
         return {kid: jwk for kid, jwk in row.items() if kid != "pk"}
 
@@ -250,11 +250,11 @@ def key_of(row: Mapping[str, Any]) -> Key:
 
 
 def moment(seconds: float) -> str:
-    """A moment as every surface shows it."""
+    """A time, in seconds since 1970, as API and events format it."""
     return events.moment(datetime.fromtimestamp(seconds, UTC))
 
 
 def too_often(owner: bool) -> TooOftenError:
-    """The refusal of whatever comes after enough."""
+    """The refusal of a use beyond the rate of a key or of its owner."""
     whose, limit = ("its owner", OWNER_RATE) if owner else ("the key", KEY_RATE)
-    return TooOftenError(f"{whose} may do this {limit} times a minute")
+    return TooOftenError(f"{whose} may do this at most {limit} times a minute")

@@ -1,8 +1,8 @@
-"""Requests to S3 that a key opens: each bound to one object, and to what may be sent.
+"""The requests to S3 that a valet key allows, each bound to one object and its content.
 
-An upload is bound to its landing place, length, type, SHA-256 and `If-None-Match: *`, so that it
-lands once and as said. A download is bound to a version, comes as an attachment and with a type
-that a browser does not run. Ranges and conditions stay the client's own.
+An upload is bound to its landing key, length, type, SHA-256 and `If-None-Match: *`, so that it
+lands once and exactly as declared. A download is bound to a version, and is served as an attachment
+with a type that a browser does not execute. Ranges and conditions are left to the client.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from recourse.valet.names import incoming_key
 from recourse.valet.sigv4 import presign
 
 URL_LIFE = 10
-"""Seconds that a URL lives at the most: the bound of what a revocation leaves behind."""
+"""Seconds for which a URL is valid at the most, also after its key is revoked."""
 OCTETS = "application/octet-stream"
 SAFE_TYPES = frozenset(
     {
@@ -34,17 +34,17 @@ SAFE_TYPES = frozenset(
         "text/plain",
     }
 )
-"""What a download may say that it is; everything else is octets."""
+"""The types that a download is served with; any other becomes octets."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """A request that the holder of a key may make of S3, once it is signed.
+    """A request to S3 that the holder of a key may send, once it is signed.
 
     Attributes:
         method: Its method.
         key: The S3 key.
-        bucket: The bucket, where it is another than that of uploads.
+        bucket: The bucket, if it is not that of uploads.
         query: Its parameters.
         headers: What must be sent with it, names in lower case.
     """
@@ -73,7 +73,7 @@ def upload_request(key_id: str, upload: Mapping[str, Any]) -> Request:
 def part_request(
     key_id: str, upload_id: str, *, number: int, sha256: str, content_length: int
 ) -> Request:
-    """The upload of one part; whose upload it belongs to is never the client's to say."""
+    """The upload of one part; its upload comes from the key's row, never from the client."""
     return Request(
         method="PUT",
         key=incoming_key(key_id),
@@ -104,7 +104,7 @@ def download_request(name: str, stored: Mapping[str, Any]) -> Request:
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A signed request, as a caller is given it."""
+    """A signed request; `expires` is in seconds since 1970."""
 
     method: str
     url: str
@@ -114,12 +114,12 @@ class Signed:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Where the documents are.
+    """The bucket of documents.
 
     Args:
         name: The bucket's name.
         region: Its region.
-        endpoint: Another address of S3 than AWS's own, with the bucket in the path.
+        endpoint: The URL of S3, with the bucket in the path; None for AWS's own.
     """
 
     name: str
@@ -129,14 +129,14 @@ class Bucket:
     def sign(
         self, request: Request, credentials: Credentials, *, key_id: str, now: float, until: int
     ) -> Signed:
-        """Sign a request for ten seconds, or less.
+        """Sign a request for `URL_LIFE` seconds, or less where key or credentials end before.
 
         Args:
-            request: What is signed.
-            credentials: With what.
-            key_id: The valet key's; S3 ignores it, and its logs keep it.
-            now: The moment, in seconds since 1970.
-            until: When the key expires.
+            request: The request.
+            credentials: What signs it.
+            key_id: The valet key's id, as a parameter that S3 ignores and logs.
+            now: The time, in seconds since 1970.
+            until: When the key expires, in seconds since 1970.
 
         Raises:
             ValueError: The key or the credentials have less than a second left.
@@ -169,5 +169,5 @@ class Bucket:
 
 
 def in_base64(sha256: str) -> str:
-    """A SHA-256 in hex as S3's headers have it."""
+    """A hexadecimal SHA-256 in base64, as S3's headers have it."""
     return base64.b64encode(bytes.fromhex(sha256)).decode()

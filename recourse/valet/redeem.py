@@ -1,11 +1,11 @@
-"""Redeeming: a token becomes a URL that lives ten seconds, by one transaction that may refuse.
+"""Redeeming: a token becomes a URL that is valid for ten seconds, by one conditional transaction.
 
-The transaction holds the key's row to all that must be true (not revoked, not done, not used up,
-not expired), counts the use, counts it against the rates of the key and its owner, and writes the
-audit row: all of it or nothing. Before it, one read. Whoever revokes, or uses the key up, at the
-same time is therefore before or after it, never beside it.
+The transaction has the conditions on the key's row (not revoked, not done, not used up, not
+expired), counts the use, counts it against the rates of the key and its owner, and writes the audit
+row: all of it or nothing. It follows one read. A concurrent revocation or last use therefore
+happens before or after it, never in between.
 
-No S3 client and no pydantic here: this is what a function starts with.
+No S3 client and no pydantic here: the redeeming function loads this at its start.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from recourse.valet.errors import (
 from recourse.valet.keys import (
     KEY_RATE,
     OPEN,
-    By,
+    Actor,
     Key,
     Keys,
     key_of,
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of an upload, as the client says it is; the signature holds the client to it."""
+    """A part of an upload, as the client declares it; the signature binds the client to it."""
 
     number: int
     sha256: str
@@ -69,9 +69,9 @@ class Redeemer:
 
     Args:
         keys: The valet table.
-        bucket: Where the documents are.
-        issuer: Whose tokens are taken.
-        credentials: What URLs are signed with now.
+        bucket: The bucket of documents.
+        issuer: The `iss` that tokens must have.
+        credentials: Returns the credentials to sign URLs with.
     """
 
     keys: Keys
@@ -80,23 +80,25 @@ class Redeemer:
     credentials: Callable[[], Credentials]
     _known: dict[str, Jwk] = field(default_factory=dict)
 
-    def redeem(self, token: str, by: By, part: Part | None = None) -> Signed:
-        """The request to make of S3.
+    def redeem(self, token: str, by: Actor, part: Part | None = None) -> Signed:
+        """Redeem a token: the signed request to send to S3.
 
         Raises:
-            ValetError: It is refused; all but `BadTokenError` are in the key's audit trail.
+            ValetError: It is refused; the key's audit trail records every refusal but
+                `BadTokenError`.
+            TransientError: The credentials are about to end, or the key changed meanwhile.
         """
         claims = self.claims(token)
         return self._redeem(claims, by, "redeem" if part is None else "redeem-part", part)
 
-    def follow(self, token: str, by: By, *, bearer: bool) -> Signed:
-        """The same for a link, which is followed as it is: for downloads alone.
+    def follow(self, token: str, by: Actor, *, bearer: bool) -> Signed:
+        """The same for a link, which is redirected to S3: for downloads only.
 
         Args:
             token: The token in the link.
             by: Who follows it.
-            bearer: Whether an Authorization header came with it. It would be sent on to S3, which
-                answers with an error to whoever authorises twice.
+            bearer: Whether an Authorization header came with it. The client would send it on to S3,
+                which rejects requests that are authorised twice.
         """
         claims = self.claims(token)
         if bearer:
@@ -107,7 +109,7 @@ class Redeemer:
         return self._redeem(claims, by, "follow", None)
 
     def claims(self, token: str) -> Claims:
-        """What a token says, if it is ours."""
+        """The claims of a token that this deployment issued."""
         return verify(token, issuer=self.issuer, key=self._key)
 
     def _key(self, kid: str) -> Jwk | None:
@@ -115,15 +117,15 @@ class Redeemer:
             self._known.update(self.keys.public_keys())
         return self._known.get(kid)
 
-    def _redeem(self, claims: Claims, by: By, action: str, part: Part | None) -> Signed:
+    def _redeem(self, claims: Claims, by: Actor, action: str, part: Part | None) -> Signed:
         rows = [key_pk(claims.jti)]
         if claims.operation == "download":
             rows.append(object_pk(claims.sub, claims.object))
         row, stored = [*self.keys.table.get_many(rows), None][:2]
         if row is None:
-            raise UnknownKeyError("the key's row is not there")
+            raise UnknownKeyError("the key does not exist")
         key = key_of(row)
-        # A key that was renewed has a later expiry than the tokens of before.
+        # A renewed key has a later expiry than the tokens that were signed before.
         key = replace(key, expires=min(key.expires, claims.exp))
         if key.stored:
             stored = None
@@ -151,7 +153,7 @@ class Redeemer:
         key: Key,
         stored: Mapping[str, Any] | None,
         action: str,
-        by: By,
+        by: Actor,
         part: Part | None,
         now: float,
     ) -> list[TransactWriteItemTypeDef]:
@@ -175,50 +177,50 @@ class Redeemer:
             )
         return operations
 
-    def _refuse(self, claims: Claims, action: str, by: By, problem: ValetError) -> NoReturn:
-        """Write the refusal down, then refuse."""
+    def _refuse(self, claims: Claims, action: str, by: Actor, problem: ValetError) -> NoReturn:
+        """Record the refusal in the audit trail, then raise it."""
         said = self.keys.audit(claims.jti, action, problem.kind, by, str(problem))
         self.keys.table.transact([said])
         raise problem
 
 
 def _usable(key: Key, now: float, part: Part | None) -> None:
-    """Whether a key may be used, as its row was when it was read.
+    """Check that a key may be used, by its row.
 
     Raises:
         ValetError: It may not.
     """
     if key.revoked_at:
-        raise RevokedKeyError(f"it was revoked at {key.revoked_at}")
+        raise RevokedKeyError(f"the key was revoked at {key.revoked_at}")
     if key.expires <= now:
-        raise ExpiredKeyError("ask its owner for another")
+        raise ExpiredKeyError("the key expired; ask its owner for another")
     if key.state != "ISSUED":
         raise UsedUpKeyError("its upload is done")
     if part is None and key.uses >= key.max_uses:
-        raise UsedUpKeyError(f"it may be used {key.max_uses} times, and was")
+        raise UsedUpKeyError(f"the key may be used {key.max_uses} times, and was")
 
 
 def _refusal(failed: ConditionFailedError, now: float, part: Part | None) -> ValetError:
-    """Why a transaction was refused, by what its conditions met."""
+    """Why a transaction was refused, by the positions of the conditions that failed."""
     if 0 in failed.rows:
         row = failed.rows[0]
         if row is None:
-            return UnknownKeyError("the key's row is not there")
+            return UnknownKeyError("the key does not exist")
         try:
             _usable(key_of(row), int(now), part)
         except ValetError as problem:
             return problem
         raise TransientError("the key was changed while it was redeemed")
     if 4 in failed.rows:
-        return UnknownObjectError("it was withdrawn or replaced at this moment")
+        return UnknownObjectError("the object was withdrawn or replaced meanwhile")
     return too_often(owner=2 not in failed.rows)
 
 
 def _request(key: Key, stored: Mapping[str, Any] | None, part: Part | None) -> Request:
-    """What a key opens.
+    """The request that a key allows.
 
     Raises:
-        ValetError: It does not open this.
+        ValetError: The key does not allow this.
     """
     if key.operation == "download":
         if part is not None:
@@ -226,7 +228,7 @@ def _request(key: Key, stored: Mapping[str, Any] | None, part: Part | None) -> R
         if key.stored:
             return download_request(key.object, key.stored)
         if stored is None or stored["state"] != "VISIBLE":
-            raise UnknownObjectError(f"{key.object!r} is not there")
+            raise UnknownObjectError(f"object {key.object!r} does not exist")
         return download_request(key.object, stored)
     assert key.upload is not None
     if part is None:
@@ -237,7 +239,7 @@ def _request(key: Key, stored: Mapping[str, Any] | None, part: Part | None) -> R
         raise WrongPartError("the upload is not in parts", field="part")
     parts, size = key.multipart["parts"], key.multipart["part_size"]
     if not 1 <= part.number <= parts:
-        raise WrongPartError(f"parts are numbered from 1 to {parts}", field="part.number")
+        raise WrongPartError(f"must be 1 to {parts}, got {part.number}", field="part.number")
     last = key.upload["content_length"] - size * (parts - 1)
     if part.content_length != (last if part.number == parts else size):
         raise WrongPartError(

@@ -1,8 +1,8 @@
-"""SigV4 for presigned S3 URLs: standard library only, bound to one region, quick.
+"""SigV4 for presigned S3 URLs: fast, and by the standard library alone.
 
-The signature covers the method, the path, every query parameter and every header that it is given,
-so a URL is good for exactly one request. A differential test holds it equal to botocore's. The key
-of a day is derived once; what stays the same from one URL to the next is put together once.
+The signature covers the method, the path, every query parameter and every header given, so a URL is
+valid for exactly one request. A differential test compares it with botocore's. The signing key of a
+day is derived once, and what is the same from one URL to the next is encoded once.
 
 Source: AWS, "Authenticating Requests: Using Query Parameters (AWS Signature Version 4)".
 """
@@ -18,8 +18,8 @@ from urllib.parse import quote
 
 from recourse.store.credentials import Credentials
 
-LONGEST = 7 * 24 * 3600
-"""Seconds that S3 lets a presigned URL live."""
+MAX_EXPIRES = 7 * 24 * 3600
+"""Seconds for which S3 accepts a presigned URL at the most: seven days."""
 
 
 @lru_cache(maxsize=8)
@@ -49,7 +49,7 @@ def _quoted_path(path: str) -> str:
 def _authorised(
     access_key: str, session_token: str | None, region: str, moment: str, expires: int, signed: str
 ) -> tuple[tuple[tuple[str, str], ...], str]:
-    """The query parameters of a signature, encoded, and the first lines of what is signed."""
+    """The query parameters of a signature, encoded, and the first lines of the string to sign."""
     scope = f"{moment[:8]}/{region}/s3/aws4_request"
     pairs = {
         "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
@@ -81,21 +81,21 @@ def presign(
 
     Args:
         method: The request's method.
-        host: Where it goes, with the port where that is not the scheme's own.
+        host: The host, with its port if that is not the scheme's default.
         path: The path, not yet encoded, from its first slash.
-        query: Parameters; those that begin with `x-` S3 ignores and logs.
+        query: Parameters; S3 ignores and logs those that begin with `x-`.
         headers: What the request must send besides `Host`, names in lower case.
         credentials: What signs it.
-        region: The bucket's; the URL is good in no other.
-        at: The moment from which it is good, in seconds since 1970.
-        expires: For how many seconds.
-        scheme: `https`, but for an endpoint that says otherwise.
+        region: The bucket's; the URL is valid in no other.
+        at: When it becomes valid, in seconds since 1970.
+        expires: For how many seconds it is valid.
+        scheme: `https`, unless an endpoint says otherwise.
 
     Raises:
-        ValueError: It would live for less than a second or longer than S3 allows.
+        ValueError: `expires` is less than a second or more than S3 accepts.
     """
-    if not 1 <= expires <= LONGEST:
-        raise ValueError(f"a URL lives from 1 to {LONGEST} seconds, not {expires}")
+    if not 1 <= expires <= MAX_EXPIRES:
+        raise ValueError(f"expires must be 1 to {MAX_EXPIRES} seconds, got {expires}")
     moment = _moment(at)
     if headers:
         sent = sorted([*headers.items(), ("host", host)])

@@ -1,9 +1,12 @@
-"""Tokens: JWTs signed with ES256, which anybody verifies from the JWKS alone.
+"""Tokens: JWTs signed with ES256, which any party can verify with the JWKS.
 
-Signing is a `Signer`'s: KMS holds the private key on AWS, and in the local cloud too. Verifying
-needs public keys only. PyJWT is not used here: importing it costs the redeeming function half as
-much again as a DynamoDB client does, for one algorithm that must be pinned anyway; the tests hold
-tokens and JWKS to what PyJWT takes.
+A `Signer` signs: KMS holds the private key on AWS, and in the local cloud too. Verifying needs only
+public keys. PyJWT is not used here: importing it costs the redeeming function half as much again as
+a DynamoDB client does, for one algorithm that must be pinned anyway; the tests verify tokens and
+JWKS with PyJWT::
+
+    token = sign(claims, signer)
+    verify(token, issuer=claims.iss, key={own["kid"]: own}.get) == claims  # own = jwk(public key)
 
 Source: RFC 7515, 7517, 7518 (3.4), 7519, 7638.
 """
@@ -36,23 +39,23 @@ if TYPE_CHECKING:
 Operation = Literal["upload", "download"]
 Jwk = Mapping[str, str]
 AUDIENCE = "urn:recourse:valet"
-LONGEST_TOKEN = 4096
+MAX_TOKEN_LENGTH = 4096
 _SIZE = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claims:
-    """What a token says.
+    """The claims of a token.
 
     Attributes:
-        iss: Who issued it.
-        sub: Whose key it is: the owner of the object.
-        operation: What it is for.
+        iss: The issuer.
+        sub: The owner of the key and of the object.
+        operation: What the key is for.
         object: The object's name, relative to its owner.
         exp: When it expires, in seconds since 1970.
-        iat: When it was issued.
+        iat: When it was issued, in seconds since 1970.
         jti: The key's id.
-        aud: For whom.
+        aud: The audience, `AUDIENCE`.
     """
 
     iss: str
@@ -65,16 +68,16 @@ class Claims:
     aud: str = AUDIENCE
 
     def json(self) -> dict[str, Any]:
-        """The claims as JSON has them."""
+        """The claims as a JSON object."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
 class Signer(Protocol):
-    """What holds a private key on P-256."""
+    """The holder of a private key on P-256."""
 
     @property
     def public_key(self) -> ec.EllipticCurvePublicKey:
-        """What others verify with."""
+        """The public key that verifies its signatures."""
 
     def sign(self, digest: bytes) -> bytes:
         """The signature of a SHA-256 digest, in DER."""
@@ -106,7 +109,7 @@ class KmsSigner:
 
     @cached_property
     def public_key(self) -> ec.EllipticCurvePublicKey:
-        """The public key, asked for once."""
+        """The public key, requested once."""
         der = self._kms.get_public_key(KeyId=self._key_id)["PublicKey"]
         return cast("ec.EllipticCurvePublicKey", load_der_public_key(der))
 
@@ -121,7 +124,7 @@ class KmsSigner:
 
 
 def sign(claims: Claims, signer: Signer) -> str:
-    """A token for some claims."""
+    """The token of these claims."""
     header = {"alg": "ES256", "kid": jwk(signer.public_key)["kid"], "typ": "JWT"}
     signed = f"{_pack(header)}.{_pack(claims.json())}"
     der = signer.sign(hashlib.sha256(signed.encode()).digest())
@@ -130,18 +133,18 @@ def sign(claims: Claims, signer: Signer) -> str:
 
 
 def verify(token: str, *, issuer: str, key: Callable[[str], Jwk | None]) -> Claims:
-    """The claims of a token that is ours. Whether it has expired is left to the caller to ask.
+    """The claims of a token whose signature is valid. It may have expired: the caller checks that.
 
     Args:
         token: The token.
-        issuer: Whose tokens are taken.
-        key: The public key with a key id, None where there is none.
+        issuer: The `iss` that it must have.
+        key: Returns the public key of a key id; None if there is none.
 
     Raises:
-        BadTokenError: It is none of ours, or was changed.
-        OutOfScopeError: It is ours, and meant for somebody else.
+        BadTokenError: It is not signed by a known key, or was changed.
+        OutOfScopeError: It is signed, but not a valet key of this issuer.
     """
-    if len(token) > LONGEST_TOKEN or not token.isascii() or token.count(".") != 2:
+    if len(token) > MAX_TOKEN_LENGTH or not token.isascii() or token.count(".") != 2:
         raise BadTokenError("the token is not a valid JWT", field="token")
     signed, _, signature = token.rpartition(".")
     header, payload = (_unpack(part) for part in signed.split("."))
@@ -149,26 +152,28 @@ def verify(token: str, *, issuer: str, key: Callable[[str], Jwk | None]) -> Clai
         raise BadTokenError("the token is not signed with ES256 by a key that it names")
     known = key(header["kid"])
     if known is None:
-        raise BadTokenError("the token is signed by a key that is none of ours")
+        raise BadTokenError("the token is signed by an unknown key")
     raw = _decode(signature)
     if len(raw) != 2 * _SIZE:
-        raise BadTokenError("the token's signature is none")
+        raise BadTokenError("the token's signature is not a valid ES256 signature")
     r, s = int.from_bytes(raw[:_SIZE], "big"), int.from_bytes(raw[_SIZE:], "big")
     try:
         public_key(known).verify(encode_dss_signature(r, s), signed.encode(), ec.ECDSA(SHA256()))
     except InvalidSignature:
-        raise BadTokenError("the token's signature does not fit") from None
+        raise BadTokenError("the token's signature does not match its content") from None
     try:
         claims = Claims(**payload)
     except TypeError:
-        raise OutOfScopeError("the token is ours and no valet key") from None
+        raise OutOfScopeError("the token is signed, but is not a valet key") from None
     if (claims.iss, claims.aud) != (issuer, AUDIENCE):
-        raise OutOfScopeError(f"the token is by {claims.iss!r} for {claims.aud!r}")
+        raise OutOfScopeError(
+            f"must be by {issuer!r} for {AUDIENCE!r}, got {claims.iss!r} for {claims.aud!r}"
+        )
     return claims
 
 
 def jwk(key: ec.EllipticCurvePublicKey) -> dict[str, str]:
-    """A public key as the JWKS has it; its id is its thumbprint (RFC 7638)."""
+    """A public key as a JWK; its key id is its thumbprint (RFC 7638)."""
     numbers = key.public_numbers()
     needed = {
         "crv": "P-256",
@@ -182,7 +187,7 @@ def jwk(key: ec.EllipticCurvePublicKey) -> dict[str, str]:
 
 
 def public_key(known: Jwk) -> ec.EllipticCurvePublicKey:
-    """The public key that a JWK has."""
+    """The public key in a JWK."""
     x, y = (int.from_bytes(_decode(known[axis]), "big") for axis in "xy")
     return ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
 
@@ -192,7 +197,7 @@ def _encode(raw: bytes) -> str:
 
 
 def _decode(text: str) -> bytes:
-    """Strictly: what encodes to another text was changed, even where it means the same."""
+    """Strict: text that is not what its bytes encode to was changed, though it may decode alike."""
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), "-_", validate=True)
     except ValueError:

@@ -31,7 +31,7 @@ def waiting(found: dict[str, Any], name: str) -> int:
     return int(next(one["waiting"] for one in found["items"] if one["name"] == name))
 
 
-def test_what_the_ledger_set_aside_is_redriven_by_saga(trip: Trip, cloud: LocalCloud) -> None:
+def test_what_the_ledger_dead_lettered_is_redriven_by_saga(trip: Trip, cloud: LocalCloud) -> None:
     saga_id = trip.start()
     trip.ended(saga_id, "SUCCEEDED")
     sqs = cloud.client("sqs")
@@ -53,7 +53,7 @@ def test_what_the_ledger_set_aside_is_redriven_by_saga(trip: Trip, cloud: LocalC
 
     (done,) = recourse_redrive(cloud, "Ledger", "--saga", saga_id)["redriven"]
     assert (done["looked_at"], done["matched"], done["moved"], done["left"]) == (2, 1, 1, 1)
-    # It is no event still, so it is set aside again, and an operator takes it out.
+    # It is no event still, so it is dead-lettered again, and an operator takes it out.
     until(
         lambda: recourse_redrive(cloud, "--dry-run"),
         "both among the ledger's dead letters again",

@@ -28,7 +28,7 @@ from recourse.feed.feed import (
     position_of,
 )
 from recourse.ledger.history import AT_REST
-from recourse.store.contention import TRIES
+from recourse.store.contention import MAX_TRIES
 from recourse.store.cursors import BadCursorError
 from tests.events import event
 from tests.integration.trips import TRIP, stock
@@ -107,9 +107,12 @@ def test_a_table_that_stays_throttled_is_not_asked_for_ever(
 ) -> None:
     naps: list[float] = []
     monkeypatch.setattr("recourse.store.contention.time.sleep", naps.append)
-    with calls.unread(TRIES + 1) as hit, pytest.raises(ContentionError, match="could not be read"):
+    with (
+        calls.unread(MAX_TRIES + 1) as hit,
+        pytest.raises(ContentionError, match="could not be read"),
+    ):
         feed.append(owner, told(owner, 1))
-    assert (len(hit), len(naps)) == (TRIES, TRIES - 1)
+    assert (len(hit), len(naps)) == (MAX_TRIES, MAX_TRIES - 1)
 
 
 def test_events_that_others_are_always_ahead_of_are_not_said_to_be_appended(
@@ -119,11 +122,11 @@ def test_events_that_others_are_always_ahead_of_are_not_said_to_be_appended(
     monkeypatch.setattr("recourse.store.contention.time.sleep", naps.append)
     overtaken = calls.cancelled("TransactionConflict")
     with (
-        calls.answered(overtaken, "TransactWriteItems", times=TRIES) as hit,
-        pytest.raises(ContentionError, match=f"{TRIES} times in a row"),
+        calls.answered(overtaken, "TransactWriteItems", times=MAX_TRIES) as hit,
+        pytest.raises(ContentionError, match=f"{MAX_TRIES} times in a row"),
     ):
         feed.append(owner, told(owner, 1))
-    assert (len(hit), len(naps)) == (TRIES, TRIES - 1)
+    assert (len(hit), len(naps)) == (MAX_TRIES, MAX_TRIES - 1)
     assert numbers(feed, owner) == []
 
 

@@ -1,4 +1,4 @@
-"""What is told reaches everybody that it is for, or is set aside where an alarm sees it."""
+"""What is told reaches everybody that it is for, or is dead-lettered where an alarm sees it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def consumers(assembly: Assembly) -> list[tuple[Resource, Resource, Resource]]:
 
 
 def deadletters(assembly: Assembly) -> set[str]:
-    """Every queue that something is set aside in, by what names it so."""
+    """Every queue that something is dead-lettered in, by what names it so."""
     arns: set[str] = set()
     for one in assembly.every("AWS::SQS::Queue") + assembly.every("AWS::SNS::Subscription"):
         if "RedrivePolicy" in one.properties:
@@ -79,7 +79,7 @@ def test_every_queue_has_deadletters_or_is_where_they_rest(each: Assembly) -> No
     for queue in each.every("AWS::SQS::Queue"):
         has_its_own = "RedrivePolicy" in queue.properties
         if queue.name == "Parked":
-            # A notice is due however often it is looked at; only SNS sets some aside for it.
+            # A notice is due however often it is looked at; only SNS dead-letters some for it.
             assert not has_its_own
             continue
         assert has_its_own != (f"<{queue.name}.Arn>" in resting), queue.name
@@ -122,7 +122,7 @@ def test_no_two_queues_have_one_name(each: Assembly) -> None:
     assert len(names) == len(set(names))
 
 
-def test_every_subscription_and_every_rule_sets_aside_what_it_cannot_deliver(
+def test_every_subscription_and_every_rule_dead_letters_what_it_cannot_deliver(
     each: Assembly,
 ) -> None:
     for subscription in each.every("AWS::SNS::Subscription"):
@@ -133,7 +133,7 @@ def test_every_subscription_and_every_rule_sets_aside_what_it_cannot_deliver(
         assert all("DeadLetterConfig" in one for one in rule.properties["Targets"]), rule.name
 
 
-def test_what_is_set_aside_rests_for_two_weeks_and_raises_an_alarm(each: Assembly) -> None:
+def test_what_is_dead_lettered_rests_for_two_weeks_and_raises_an_alarm(each: Assembly) -> None:
     seen = watched(each, "ApproximateNumberOfMessagesVisible", "QueueName")
     for queue in each.every("AWS::SQS::Queue"):
         assert queue.properties["MessageRetentionPeriod"] == 14 * 24 * 3600, queue.name
@@ -142,7 +142,7 @@ def test_what_is_set_aside_rests_for_two_weeks_and_raises_an_alarm(each: Assembl
 
 
 def test_an_event_is_kept_for_as_long_as_a_message_about_it(each: Assembly) -> None:
-    """What was set aside may come again on its last day: its outbox and inbox rows are there."""
+    """What was dead-lettered may be redriven on its last day: its outbox and inbox rows exist."""
     longest = max(
         queue.properties["MessageRetentionPeriod"]
         for queue in each.every("AWS::SQS::Queue")
@@ -162,7 +162,7 @@ def test_a_message_stays_hidden_for_six_times_what_its_function_may_take(each: A
         assert hidden >= 6 * function.properties["Timeout"], queue.name
 
 
-def test_throttling_does_not_set_messages_aside(each: Assembly) -> None:
+def test_throttling_does_not_dead_letter_messages(each: Assembly) -> None:
     for mapping, queue, _ in consumers(each):
         assert queue.properties["RedrivePolicy"]["maxReceiveCount"] >= 5, queue.name
         assert mapping.properties["ScalingConfig"]["MaximumConcurrency"] >= 2, queue.name
@@ -296,7 +296,7 @@ def test_every_mapping_has_an_end_of_attempts_and_of_age_and_a_place_for_what_fa
                 for one in each.every("AWS::Lambda::Function")
                 if f"<{one.name}>" == function
             )
-            assert told["LOST_URL"] == f"<{queues[place].name}>", "what it sets aside by itself"
+            assert told["LOST_URL"] == f"<{queues[place].name}>", "what it dead-letters by itself"
         assert 1 <= attempts <= 1000, mapping.name
         assert 60 <= age <= 14 * 24 * 3600, mapping.name
         assert f"<{queues[place].name}.QueueName>" in alarmed, mapping.name
@@ -306,7 +306,7 @@ def new_rows(prefix: str) -> dict[str, Any]:
     return {"eventName": ["INSERT"], "dynamodb": {"Keys": {"pk": {"S": [{"prefix": prefix}]}}}}
 
 
-def test_what_a_subscriber_fails_at_is_tried_again_and_set_aside(each: Assembly) -> None:
+def test_what_a_subscriber_fails_at_is_tried_again_and_dead_lettered(each: Assembly) -> None:
     found = {}
     for invoked in each.every("AWS::Lambda::EventInvokeConfig"):
         assert invoked.properties["MaximumRetryAttempts"] == 2
@@ -358,7 +358,7 @@ def test_who_listens_to_what(each: Assembly) -> None:
     }
 
 
-def test_a_step_is_tried_as_often_as_it_is_declared_before_its_queue_sets_a_message_aside(
+def test_a_step_is_tried_as_often_as_it_is_declared_before_its_queue_dead_letters_a_message(
     each: Assembly,
 ) -> None:
     queues = {queue.name: queue for _, queue, _ in consumers(each)}
@@ -419,7 +419,7 @@ def consumer() -> Callable[..., PullConsumer]:
     ("settings", "said"),
     [
         ({"visibility": 179}, "visibility of 179 s"),
-        ({"receives": 4}, "set aside after 4 receives"),
+        ({"receives": 4}, "dead-lettered after 4 receives"),
         ({"at_once": 1}, "1 batches at once"),
         ({"reserved": 5}, "150 batches at once, where 2 to 5 can be"),
         ({"fifo": True}, "a topic that keeps no order"),

@@ -43,7 +43,7 @@ TAKE = {
     "sqs:DeleteMessage",
     "sqs:GetQueueAttributes",
 }
-SET_ASIDE = {"sqs:SendMessage", "sqs:GetQueueAttributes", "sqs:GetQueueUrl"}
+DEAD_LETTER = {"sqs:SendMessage", "sqs:GetQueueAttributes", "sqs:GetQueueUrl"}
 STREAM = {"dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"}
 TRACE = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 VALET = "<ValetTable.Arn>"
@@ -78,7 +78,7 @@ WILD = {
     ("*", "xray:PutTraceSegments"),
     ("*", "xray:PutTelemetryRecords"),
     ("*", "dynamodb:ListStreams"),
-    # What the CDK grants for the queue that the relay's stream sets records aside in, on our key.
+    # What the CDK grants for the queue that the relay's stream dead-letters records to, on our key.
     ("<Key.Arn>", "kms:GenerateDataKey*"),
     ("<Key.Arn>", "kms:ReEncrypt*"),
     # Documents of the services that have any.
@@ -143,7 +143,7 @@ def test_a_step_may_use_the_table_of_its_service_and_no_other(dev: Assembly, nam
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_a_step_that_listens_may_besides_take_from_its_queue_and_set_aside(
+def test_a_step_that_listens_may_besides_take_from_its_queue_and_dead_letter(
     dev: Assembly, name: str
 ) -> None:
     assert business(dev, f"{name}Queue") == business(dev, name) | {
@@ -170,23 +170,24 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
         "Relay": {
             "*": {"dynamodb:ListStreams"},
             TOPIC: {"sns:Publish"},
-            "<RelayDeadletters.Arn>": SET_ASIDE,
+            "<RelayDeadletters.Arn>": DEAD_LETTER,
             **{f"{table}.StreamArn>": STREAM for table in (*tables.values(), "<LedgerTable")},
         },
         "Feeder": {
             "*": {"dynamodb:ListStreams"},
             FEED: {"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:PutItem"},
-            "<FeederDeadletters.Arn>": SET_ASIDE,
+            "<FeederDeadletters.Arn>": DEAD_LETTER,
             "<LedgerTable.StreamArn>": STREAM,
         },
         "FeedRelay": {
             "*": {"dynamodb:ListStreams"},
             "<Feed>": {"sns:Publish"},
-            "<FeedRelayDeadletters.Arn>": SET_ASIDE,
+            "<FeedRelayDeadletters.Arn>": DEAD_LETTER,
             "<FeedTable.StreamArn>": STREAM,
         },
         **{
-            one.name: said(one) | {f"<{one.name}Deadletters.Arn>": SET_ASIDE} for one in SUBSCRIBERS
+            one.name: said(one) | {f"<{one.name}Deadletters.Arn>": DEAD_LETTER}
+            for one in SUBSCRIBERS
         },
         **{
             one.name: said(one)

@@ -136,7 +136,7 @@ def test_an_undo_that_had_committed_is_answered_from_its_marker(
     assert (view["status"], payment["status"]) == ("COMPENSATED", "UNDONE")
     assert payment["error"] is None
     assert not any(name.endswith("_failed") for name in told(fresh, saga))
-    assert not any(fresh.set_aside(name) for name in fresh.queues)
+    assert not any(fresh.dead_lettered(name) for name in fresh.queues)
     if coordination == "orchestration":
         assert fresh.execution(saga)["error"] == "Compensated"
 

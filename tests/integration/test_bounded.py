@@ -204,7 +204,9 @@ def refuse_all(entries: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("answer", [refuse_one("InvalidParameter"), refuse_all])
-def test_an_event_that_sns_will_never_take_is_set_aside_and_the_others_go_on(answer: Any) -> None:
+def test_an_event_that_sns_will_never_take_is_dead_lettered_and_the_others_go_on(
+    answer: Any,
+) -> None:
     topic, lost = Topic(answer), []
     records = [outbox(name, "x") for name in ("a", "b", "c")]
     assert relay(topic, "topic", records, lambda *one: lost.append(one), patience=0) == 3  # type: ignore[arg-type]
@@ -213,7 +215,7 @@ def test_an_event_that_sns_will_never_take_is_set_aside_and_the_others_go_on(ans
     assert of is records[1] and "InvalidParameter" in reason
 
 
-def test_an_event_that_is_too_large_or_none_is_set_aside_before_sns_is_asked() -> None:
+def test_an_event_that_is_too_large_or_none_is_dead_lettered_before_sns_is_asked() -> None:
     topic, lost = Topic(lambda entries: {}), []
     records = [record("z", "no JSON"), outbox("a", "x"), outbox("b", "x" * 300_000)]
     relay(topic, "topic", records, lambda *one: lost.append(one), patience=0)  # type: ignore[arg-type]
@@ -239,7 +241,7 @@ def never_lost(_: Any, reason: str) -> None:
     raise AssertionError(reason)
 
 
-def test_an_event_that_could_not_even_be_set_aside_comes_again() -> None:
+def test_an_event_that_could_not_even_be_dead_lettered_comes_again() -> None:
     def down(_: Any, reason: str) -> None:
         raise TransientError("no queue")
 
@@ -284,7 +286,7 @@ def entered(saga_id: str, owner: str) -> dict[str, Any]:
 ROWS = [entered("good", "asha"), entered("bad", "asha"), entered("other", "ravi")]
 
 
-def test_a_saga_that_can_never_be_fed_is_set_aside_and_the_others_are_fed() -> None:
+def test_a_saga_that_can_never_be_fed_is_dead_lettered_and_the_others_are_fed() -> None:
     feeds, lost = Feeds(InvalidEventError("too large")), []
     take = feed_function.take
     take(feeds, ROWS, lambda *one: lost.append(one), patience=0)  # type: ignore[arg-type]

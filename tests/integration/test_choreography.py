@@ -141,7 +141,7 @@ class Deliveries(RuleBasedStateMachine):
         self.begun: list[tuple[str, str]] = []
         self.ground.put("accounts", PAYER, ENOUGH_FOR_ONE)
         self.before = counts(self.ground)
-        self.rests = every.set_aside(self.ground)
+        self.rests = every.dead_lettered(self.ground)
         self.swept = False
 
     @initialize(one=asked(), other=st.none() | asked())
@@ -249,7 +249,7 @@ class Deliveries(RuleBasedStateMachine):
         for saga, saga_id in self.begun:
             must_be_as_told(self.ground, SAGAS[saga], saga_id)
             self._must_have_heard_all(saga_id)
-        assert every.set_aside(self.ground) == self.rests
+        assert every.dead_lettered(self.ground) == self.rests
         expected: dict[Any, Counter[str]] = {}
         for saga, times in succeeded.items():
             for key, moved in self.one[saga].items():
@@ -367,7 +367,7 @@ def test_a_consumer_killed_in_mid_batch_has_done_nothing_twice(
     ],
     ids=["no JSON", "no object", "no event", "nothing carried"],
 )
-def test_a_malformed_message_is_set_aside_with_its_reason_and_the_rest_is_done(
+def test_a_malformed_message_is_dead_lettered_with_its_reason_and_the_rest_is_done(
     stocked: Ground, body: str, said: str
 ) -> None:
     saga_id = begin(stocked)
@@ -375,13 +375,13 @@ def test_a_malformed_message_is_set_aside_with_its_reason_and_the_rest_is_done(
     stocked.sqs.send_message(QueueUrl=stocked.queues["FlightsHold"], MessageBody=body)
     stocked.settle()
     assert must_be_as_told(stocked, TRAVEL, saga_id) == "SUCCEEDED"
-    (message,) = stocked.set_aside("FlightsHold")
+    (message,) = stocked.dead_lettered("FlightsHold")
     assert message["Body"] == body
     reason = message["MessageAttributes"]["reason"]["StringValue"]
     assert reason.startswith("UnreadableError: ") and said in reason
 
 
-def test_a_message_that_cannot_even_be_given_up_is_set_aside_with_its_reason(
+def test_a_message_that_cannot_even_be_given_up_is_dead_lettered_with_its_reason(
     stocked: Ground,
 ) -> None:
     saga_id = begin(stocked)
@@ -395,7 +395,7 @@ def test_a_message_that_cannot_even_be_given_up_is_set_aside_with_its_reason(
 
     stocked.mishap = broken
     stocked.settle()
-    (message,) = stocked.set_aside("HotelsHold")
+    (message,) = stocked.dead_lettered("HotelsHold")
     reason = message["MessageAttributes"]["reason"]["StringValue"]
     assert reason == "LookupError: there is no such table"
     tries = TRAVEL.retry(TRAVEL.by_name["hotel"]).attempts
@@ -409,10 +409,10 @@ def test_a_message_that_cannot_even_be_given_up_is_set_aside_with_its_reason(
 
 
 @pytest.mark.parametrize("name", [*calls.THROTTLES, *calls.BROKEN])
-def test_a_message_that_cannot_be_set_aside_now_comes_again_and_is_set_aside_then(
+def test_a_message_that_cannot_be_dead_lettered_now_comes_again_and_is_dead_lettered_then(
     stocked: Ground, name: str
 ) -> None:
-    """Nobody else has it: what is deleted without having been set aside is lost."""
+    """Nobody else has it: what is deleted without having been dead-lettered is lost."""
     body = f"no event: {name}"
     stocked.sqs.send_message(QueueUrl=stocked.queues["HotelsHold"], MessageBody=body)
     refused = {**calls.THROTTLES, **calls.BROKEN}[name]
@@ -425,7 +425,7 @@ def test_a_message_that_cannot_be_set_aside_now_comes_again_and_is_set_aside_the
 
 
 @pytest.mark.parametrize("fails", [1, 3, 4])
-def test_what_nobody_foresaw_is_tried_until_its_last_delivery_and_then_set_aside_with_its_reason(
+def test_what_nobody_foresaw_is_tried_until_its_last_delivery_and_dead_lettered_with_its_reason(
     stocked: Ground, fails: int
 ) -> None:
     """The inbox does not work, so that not even the tries can be counted."""
@@ -447,7 +447,7 @@ def test_what_nobody_foresaw_is_tried_until_its_last_delivery_and_then_set_aside
     assert len(lost) == waiting
     reasons = [
         message["MessageAttributes"]["reason"]["StringValue"]
-        for message in stocked.set_aside("PaymentsAuthorise")
+        for message in stocked.dead_lettered("PaymentsAuthorise")
         if saga_id in message["Body"]
     ]
     assert len(reasons) == waiting and all("NoSuchTable" in reason for reason in reasons)

@@ -110,7 +110,7 @@ def test_nothing_enters_after_the_terminal_event_whatever_it_is(
     made.settle()
     assert made.ledger.get(saga_id) == record, "its row does not even grow"
     assert fed(feeding, saga_id) == before
-    assert made.set_aside(LEDGER) == []
+    assert made.dead_lettered(LEDGER) == []
 
 
 def test_compensation_failed_comes_before_compensated_and_is_not_the_end(feeding: Feeding) -> None:

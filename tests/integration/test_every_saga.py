@@ -155,7 +155,7 @@ def must_be_as_told(ground: Ground, saga: Saga, saga_id: str) -> str:
     return str(view["status"])
 
 
-def set_aside(ground: Ground) -> dict[str, int]:
+def dead_lettered(ground: Ground) -> dict[str, int]:
     """How much rests in each dead-letter queue that holds anything."""
     found = {name: len(queue._messages) for name, queue in ground._backend.items()}
     return {name: count for name, count in found.items() if name.endswith(SUFFIX) and count}
@@ -262,7 +262,7 @@ def test_each_fault_ends_as_guaranteed(
         # Nobody has to hear of an effect whose event goes its own way.
         acted = role == "pivot" or coordination == "choreography"
     forward = not undo and (role == "retriable" or acted)
-    assert set_aside(stocked) == {}
+    assert dead_lettered(stocked) == {}
     assert status == ("SUCCEEDED" if forward else "COMPENSATED")
 
 

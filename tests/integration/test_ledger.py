@@ -24,8 +24,8 @@ from recourse.errors import ContentionError
 from recourse.events import Event, error
 from recourse.ledger.ledger import KeyReusedError, Ledger, NothingToResolveError
 from recourse.ledger.record import Record
-from recourse.store.aws import is_passing
-from recourse.store.contention import TRIES
+from recourse.store.aws import is_transient
+from recourse.store.contention import MAX_TRIES
 from recourse.store.items import encode, encode_item
 from tests.events import event
 from tests.integration.large import decide, left, take_back
@@ -233,7 +233,7 @@ def test_what_is_in_the_way_of_a_call_may_pass_and_asked_again_it_is_done_once(
             try:
                 write.run(place.ledger)
             except (ClientError, BotoCoreError) as problem:
-                is_passing_now = isinstance(problem, BotoCoreError) or is_passing(problem)
+                is_passing_now = isinstance(problem, BotoCoreError) or is_transient(problem)
                 assert is_passing_now, (number, name, problem)
         assert len(hit) == 1
         write.run(place.ledger)
@@ -266,13 +266,13 @@ def test_what_is_always_overtaken_is_given_up_and_says_so(
     monkeypatch.setattr("recourse.store.contention.time.sleep", naps.append)
     overtaken = calls.error("ConditionalCheckFailedException")
     with (
-        calls.answered(overtaken, "PutItem", times=TRIES) as hit,
-        pytest.raises(ContentionError, match=f"saga {S1}: a row has changed .* {TRIES} times"),
+        calls.answered(overtaken, "PutItem", times=MAX_TRIES) as hit,
+        pytest.raises(ContentionError, match=f"saga {S1}: a row has changed .* {MAX_TRIES} times"),
     ):
         place.ledger.put_off(S1, not_before="t2")
-    assert (len(hit), len(naps), sum(naps) < 5) == (TRIES, TRIES - 1, True)
+    assert (len(hit), len(naps), sum(naps) < 5) == (MAX_TRIES, MAX_TRIES - 1, True)
     assert table(place) == before
-    with calls.answered(overtaken, "PutItem", times=TRIES - 1):
+    with calls.answered(overtaken, "PutItem", times=MAX_TRIES - 1):
         assert place.ledger.put_off(S1, not_before="t2").not_before == "t2"
 
 

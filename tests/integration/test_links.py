@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from recourse.functions import kit
-from recourse.valet.issue import LENT
-from recourse.valet.keys import By
+from recourse.valet.issue import LENT_SECONDS
+from recourse.valet.keys import Actor
 from tests.integration.lending import DOCUMENTS, URL, lending
 from tests.integration.trips import TRIP, stock
 from tests.moto.ground import Ground, ground
@@ -115,14 +115,14 @@ def test_once_revoked_it_is_dead_and_does_not_come_back(desk: Desk) -> None:
     assert desk.valet.revoke(key["key_id"]).status == 204
     problem(desk.follow(link), 410, "key-revoked")
     assert "invoice" not in desk.links(saga)
-    desk.valet.now += LENT + 1
+    desk.valet.now += LENT_SECONDS + 1
     assert "invoice" not in desk.links(saga)
 
 
 def test_after_a_week_it_is_another_token_of_the_same_key(desk: Desk) -> None:
     saga = desk.booked()
     link = desk.links(saga)["invoice"]
-    desk.valet.now += LENT
+    desk.valet.now += LENT_SECONDS
     problem(desk.follow(link), 410, "key-expired")
     again = desk.links(saga)["invoice"]
     assert desk.follow(again).status == 307
@@ -156,7 +156,7 @@ def test_of_two_who_look_first_at_once_one_makes_the_key(desk: Desk) -> None:
 
     def meanwhile(key: str) -> dict[str, str]:
         about = f"{saga}#invoice"
-        tokens.append(lent(about, "asha", key, lambda: stored(key), By("asha", "192.0.2.8")))
+        tokens.append(lent(about, "asha", key, lambda: stored(key), Actor("asha", "192.0.2.8")))
         return stored(key)
 
     with mock.patch.object(kit, "stored", meanwhile):

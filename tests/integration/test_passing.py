@@ -20,7 +20,7 @@ import pytest
 from statemachines import SAGAS
 from tests.integration import test_every_saga as every
 from tests.integration.test_choreography import begin, change, counts, of_one
-from tests.integration.test_every_saga import must_be_as_told, set_aside
+from tests.integration.test_every_saga import dead_lettered, must_be_as_told
 from tests.moto import calls
 from tests.moto.ground import Ground
 
@@ -98,4 +98,4 @@ def test_what_is_in_the_way_of_each_call_once_changes_nothing(
     assert must_be_as_told(stocked, SAGA, booked) == "SUCCEEDED"
     assert must_be_as_told(stocked, SAGA, undone) == "COMPENSATED"
     assert change(before, counts(stocked)) == one
-    assert set_aside(stocked) == {}
+    assert dead_lettered(stocked) == {}

@@ -89,11 +89,11 @@ def take(ground: Ground, queue: str, text: str) -> None:
     """Have a message taken off a queue, once."""
     ground.sqs.send_message(QueueUrl=ground.queues[queue], MessageBody=text)
     assert ground.deliver(queue)
-    assert not ground.set_aside(queue)
+    assert not ground.dead_lettered(queue)
 
 
 def never(record: Mapping[str, Any], why: str) -> None:
-    raise AssertionError(f"set aside: {why}")
+    raise AssertionError(f"dead-lettered: {why}")
 
 
 def timeless(value: Any) -> Any:

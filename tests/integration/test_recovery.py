@@ -308,11 +308,11 @@ def test_a_relay_that_was_down_tells_all_of_it_later(shared: Ground) -> None:
     assert must_agree(shared, saga) == "SUCCEEDED"
 
 
-def test_a_message_that_is_no_event_is_set_aside_alone(shared: Ground) -> None:
+def test_a_message_that_is_no_event_is_dead_lettered_alone(shared: Ground) -> None:
     saga = shared.start("travel-booking", TRIP, key=key())
     shared.sqs.send_message(QueueUrl=shared.queues["ledger"], MessageBody="{not json")
     shared.settle()
-    (message,) = shared.set_aside("ledger")
+    (message,) = shared.dead_lettered("ledger")
     assert message["Body"] == "{not json"
     assert must_agree(shared, saga) == "SUCCEEDED"
 

@@ -1,4 +1,4 @@
-"""What is set aside rests with its reason, and goes back when an operator says so."""
+"""What is dead-lettered rests with its reason, and goes back when an operator says so."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def put(made: Ground, url: str, body: str, reason: str | None = None) -> None:
 
 
 def deaf(made: Ground, *sagas: str) -> None:
-    """Let the ledger fail with these sagas until their messages are set aside."""
+    """Let the ledger fail with these sagas until their messages are dead-lettered."""
     record_events = made.ledger.record_events
 
     def refuse(saga_id: str, told: Any) -> Any:
@@ -98,7 +98,7 @@ def trip(made: Ground, key: str, coordination: Coordination = "orchestration") -
 
 
 @pytest.mark.parametrize("name", [LEDGER, "flights-confirm", "FlightsHold"])
-def test_what_is_no_event_is_set_aside_at_once_with_its_reason_and_the_rest_is_done(
+def test_what_is_no_event_is_dead_lettered_at_once_with_its_reason_and_the_rest_is_done(
     made: Ground, name: str
 ) -> None:
     for body in NO_EVENTS:
@@ -111,11 +111,11 @@ def test_what_is_no_event_is_set_aside_at_once_with_its_reason_and_the_rest_is_d
     assert sum(one["count"] for one in seen["reasons"]) == len(NO_EVENTS)
     for one in seen["reasons"]:
         assert one["reason"].startswith("UnreadableError: this is not an event of a"), one
-    rest = made.set_aside(name)
+    rest = made.dead_lettered(name)
     assert sorted(message["Body"] for message in rest) == sorted(NO_EVENTS)
 
 
-def test_an_event_of_a_saga_that_the_ledger_does_not_know_is_set_aside_with_its_reason(
+def test_an_event_of_a_saga_that_the_ledger_does_not_know_is_dead_lettered_with_its_reason(
     made: Ground,
 ) -> None:
     told = {
@@ -132,7 +132,7 @@ def test_an_event_of_a_saga_that_the_ledger_does_not_know_is_set_aside_with_its_
     assert seen["sagas"] == [{"saga_id": "nobody", "count": 1}]
 
 
-def test_what_cannot_be_set_aside_now_comes_again(
+def test_what_cannot_be_dead_lettered_now_comes_again(
     made: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made.sqs.send_message(QueueUrl=made.queues[LEDGER], MessageBody="{not json")
@@ -148,7 +148,7 @@ def test_what_cannot_be_set_aside_now_comes_again(
     assert waiting(LEDGER) == 1
 
 
-def test_a_step_that_was_set_aside_is_redriven_and_its_saga_comes_to_its_end(
+def test_a_step_that_was_dead_lettered_is_redriven_and_its_saga_comes_to_its_end(
     made: Ground,
 ) -> None:
     def broken(function: str, task: dict[str, Any], run: Callable[[], Any]) -> Any:
@@ -156,7 +156,7 @@ def test_a_step_that_was_set_aside_is_redriven_and_its_saga_comes_to_its_end(
             raise RuntimeError("the release is broken")
         return run()
 
-    saga = trip(made, "set-aside", "choreography")
+    saga = trip(made, "dead-lettered", "choreography")
     well, made.mishap = made.mishap, broken
     made.settle()
     made.mishap = well
@@ -171,7 +171,7 @@ def test_a_step_that_was_set_aside_is_redriven_and_its_saga_comes_to_its_end(
     assert must_agree(made, saga) == "SUCCEEDED"
 
 
-def test_what_its_queue_set_aside_is_redriven_by_saga_and_the_rest_is_left_as_it_is(
+def test_what_its_queue_dead_lettered_is_redriven_by_saga_and_the_rest_is_left_as_it_is(
     made: Ground,
 ) -> None:
     one, other = trip(made, "one"), trip(made, "other")
@@ -205,7 +205,7 @@ def test_a_dry_run_leaves_everything_as_it_was(made: Ground) -> None:
         assert sorted(one["count"] for one in seen["reasons"]) == [6, 6]
         assert seen["sagas"] == [{"saga_id": None, "count": 12}]
     assert waiting(LEDGER) == 12 and made.waiting(LEDGER) == 0
-    rest = made.set_aside(LEDGER)
+    rest = made.dead_lettered(LEDGER)
     assert {message["MessageAttributes"]["reason"]["StringValue"] for message in rest} == {
         "reason 0",
         "reason 1",
@@ -255,7 +255,7 @@ def test_what_comes_back_at_once_is_not_moved_twice_in_one_pass(
     with monkeypatch.context() as patch:
         patch.setattr(made.sqs, "send_message", comes_back)
         assert redrive(LEDGER)["moved"] == 3
-    assert sorted(one["Body"] for one in made.set_aside(LEDGER)) == ["0", "1", "2"]
+    assert sorted(one["Body"] for one in made.dead_lettered(LEDGER)) == ["0", "1", "2"]
 
 
 def test_a_message_that_could_not_be_sent_is_not_deleted(

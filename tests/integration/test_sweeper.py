@@ -257,7 +257,7 @@ def test_a_second_sweeper_goes_away_at_once(made: Ground, monkeypatch: pytest.Mo
     monkeypatch.setattr(Runs, "describe", describe)
     made.sweep()
     assert met == [{}, {}]
-    assert lease.take(), "it is free after the round"
+    assert lease.acquire(), "it is free after the round"
     lease.release()
 
 
@@ -270,26 +270,26 @@ def another(made: Ground) -> Lease:
 
 def test_a_sweeper_that_died_is_followed_when_its_lease_has_ended(made: Ground) -> None:
     dead, next_one = another(made), another(made)
-    assert dead.take()
+    assert dead.acquire()
     made.clock.sleep(LEASE_DURATION - 1)
-    assert not next_one.take()
+    assert not next_one.acquire()
     made.clock.sleep(2)
-    assert next_one.take()
+    assert next_one.acquire()
     assert not dead.renew() and not dead.renew()
     dead.release()
-    assert not dead.take(), "it is the other's still"
+    assert not dead.acquire(), "it is the other's still"
     next_one.release()
 
 
 def test_a_lease_that_is_renewed_goes_on(made: Ground) -> None:
     holder, other = another(made), another(made)
-    assert holder.take()
+    assert holder.acquire()
     for _ in range(5):
         made.clock.sleep(LEASE_DURATION * 0.6)
         assert holder.renew()
-        assert not other.take()
+        assert not other.acquire()
     holder.release()
-    assert other.take()
+    assert other.acquire()
     other.release()
 
 
@@ -303,7 +303,7 @@ def test_a_sweeper_whose_lease_was_taken_stops(
     def describe(runs: Runs, record: Record) -> Run:
         met.append(record.saga_id)
         made.clock.sleep(LEASE_DURATION + 1)
-        assert other.take()
+        assert other.acquire()
         return Run("RUNNING")
 
     monkeypatch.setattr(sweeper_module, "ROUND_TIME_LIMIT", 10 * LEASE_DURATION)

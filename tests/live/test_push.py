@@ -359,17 +359,17 @@ def _meet(data: st.DataObject, dynamodb: Any) -> None:
 
 
 class Queue:
-    """Notes what is put off and set aside."""
+    """Notes what is put off and dead-lettered."""
 
     def __init__(self) -> None:
         self.later_by: dict[str, int] = {}
-        self.aside: list[str] = []
+        self.dead_lettered: list[str] = []
 
-    def later(self, record: Any, seconds: int) -> None:
+    def delay(self, record: Any, seconds: int) -> None:
         self.later_by[record["messageId"]] = seconds
 
-    def set_aside(self, record: Any, reason: str) -> None:
-        self.aside.append(record["messageId"])
+    def dead_letter(self, record: Any, reason: str) -> None:
+        self.dead_lettered.append(record["messageId"])
 
 
 class WakeUps:
@@ -486,6 +486,6 @@ def test_what_the_time_does_not_allow_is_left_to_a_further_wake_up(
     ] * 2
 
 
-def test_a_message_that_names_no_owner_is_set_aside(pusher: Pusher) -> None:
+def test_a_message_that_names_no_owner_is_dead_lettered(pusher: Pusher) -> None:
     failed, queue, _ = take(pusher, record(1))
-    assert (failed, queue.aside) == ([], ["m-1"])
+    assert (failed, queue.dead_lettered) == ([], ["m-1"])

@@ -56,8 +56,8 @@ from recourse.orchestration.compiler import compile_saga
 from recourse.orchestration.executions import Runs, parse_name, run_name
 from recourse.orchestration.markers import Markers
 from recourse.orchestration.sweeper import LEASE_DURATION, Sweeper
-from recourse.queues.deadletters import DeadletterQueue, RestingQueue, deadletters_of
-from recourse.queues.sources import SourceQueue, set_aside_record
+from recourse.queues.deadletters import DeadletterQueue, OperatorQueue, deadletters_of
+from recourse.queues.sources import SourceQueue, dead_letter_record
 from recourse.run.failures import reported
 from recourse.run.parking import park
 from recourse.run.runner import StepRunner
@@ -166,7 +166,7 @@ class Ground:
         self._subscribe(self._made_queue(PARKED, {})[1], {"outcome": ["parked"]})
         lost = [deadletters_of(name) for name in (PARKED, LEDGER, *self.steps)]
         self._operators = [PARKED, *lost]
-        self.operators_queues = [RestingQueue(self.sqs, name) for name in self._operators]
+        self.operators_queues = [OperatorQueue(self.sqs, name) for name in self._operators]
         self.deadletters = {
             name: DeadletterQueue(self.sqs, name, name) for name in sorted(self.queues)
         }
@@ -325,8 +325,8 @@ class Ground:
         return len(now)
 
     def lose_record(self, record: Mapping[str, Any], reason: str) -> None:
-        """Set aside a record that can never be relayed."""
-        set_aside_record(lambda: self.sqs, self.lost, record, reason)
+        """Dead-letter a record that can never be relayed."""
+        dead_letter_record(lambda: self.sqs, self.lost, record, reason)
 
     def deliver(
         self,
@@ -383,7 +383,7 @@ class Ground:
                 queue.delete_message(message.receipt_handle)
         return len(messages)
 
-    def set_aside(self, name: str) -> list[dict[str, Any]]:
+    def dead_lettered(self, name: str) -> list[dict[str, Any]]:
         """What rests in the dead-letter queue of a queue."""
         got = self.sqs.receive_message(
             QueueUrl=deadletters_of(self.queues[name]),
@@ -403,7 +403,7 @@ class Ground:
 
     def clear(self) -> None:
         """Let the sweeper go round and take out of operators' queues what it may."""
-        queues = [RestingQueue(self.sqs, name) for name in self.asked()]
+        queues = [OperatorQueue(self.sqs, name) for name in self.asked()]
         replace(self.sweeper, queues=queues).sweep()
 
     def _take(self, name: str, records: list[dict[str, Any]]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ from tests.moto.patching import replaced
 NOW = 1_800_000_000.0
 OWNER = "asha"
 RECEIVES = 5
-"""How often a `PullConsumer` delivers a message before it is set aside."""
+"""How often a `PullConsumer` delivers a message before it is dead-lettered."""
 VISIBILITY = 30
 LONGEST = 15 * 86_400
 """Seconds after which everything must have come to rest: longer than anything is kept."""
@@ -189,7 +189,7 @@ class Bed:
                 self.sqs.delete_message(QueueUrl=url, ReceiptHandle=record["receiptHandle"])
 
     def dead(self, url: str) -> list[str]:
-        """The bodies of what a queue has set aside."""
+        """The bodies of what a queue has dead-lettered."""
         got = self.sqs.receive_message(QueueUrl=f"{url}-dead", MaxNumberOfMessages=10)
         return [message["Body"] for message in got.get("Messages", [])]
 

@@ -44,7 +44,7 @@ FAILURES = (FailedError, Killed)
 IN_TIME: Any = SimpleNamespace(get_remaining_time_in_millis=lambda: 30_000)
 """The context of a function that has all of its time."""
 AGAIN = 5
-"""How often the client of a feed tries an event before it sets it aside."""
+"""How often the client of a feed tries an event before it dead-letters it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +55,9 @@ class Promises:
         order: Who keeps a saga's events in order: the channel itself, or its consumer by their
             `sequence`.
         attempts: How often an event is tried at the most.
-        bounded_by: Who bounds that, and sets aside what has failed for good.
+        bounded_by: Who bounds that, and dead-letters what has failed for good.
         blocks: What waits behind an event that fails.
-        outlasts: Seconds for which the consumer may be away with nothing lost or set aside.
+        outlasts: Seconds for which the consumer may be away with nothing lost or dead-lettered.
     """
 
     order: Literal["channel", "sequence"]
@@ -78,8 +78,8 @@ class Channel(Protocol):
     def next(self) -> list[float]:
         """When something comes by itself, besides what waits in queues."""
 
-    def set_aside(self) -> list[str]:
-        """The ids of the events that were set aside, for somebody to see."""
+    def dead_lettered(self) -> list[str]:
+        """The ids of the events that were dead-lettered, for somebody to see."""
 
 
 class Make(Protocol):
@@ -100,7 +100,7 @@ class Client:
         self.bed, self.app = bed, app
         self.cursor = cursor_of(OWNER, 0)
         self.failures = 0
-        self.aside: list[str] = []
+        self._dead_lettered: list[str] = []
 
     def follow(self, events: Iterator[tuple[Mapping[str, Any], str]]) -> bool:
         """Take events, each with the cursor after it, until one fails; whether there were any."""
@@ -113,7 +113,7 @@ class Client:
                 self.failures += isinstance(problem, FailedError)
                 if self.failures < AGAIN:
                     return True
-                self.aside.append(told["id"])
+                self._dead_lettered.append(told["id"])
             self.failures = 0
             if not self.bed.duplicates or self.app.tries[told["id"]] > 1:
                 self.cursor = cursor  # else it forgets, once, how far it had come
@@ -124,8 +124,8 @@ class Client:
     def next(self) -> list[float]:
         return []
 
-    def set_aside(self) -> list[str]:
-        return self.aside
+    def dead_lettered(self) -> list[str]:
+        return self._dead_lettered
 
 
 class Pull(Client):
@@ -242,7 +242,7 @@ class SqsToLambda:
     def next(self) -> list[float]:
         return []
 
-    def set_aside(self) -> list[str]:
+    def dead_lettered(self) -> list[str]:
         return [json.loads(body)["id"] for body in self.bed.dead(self.url)]
 
 
@@ -336,7 +336,7 @@ class Webhook:
     def next(self) -> list[float]:
         return []
 
-    def set_aside(self) -> list[str]:
+    def dead_lettered(self) -> list[str]:
         attempts, _ = self._webhooks.log.page(self._registered.webhook_id, cursor=None, limit=500)
         return [one.event_id for one in attempts if one.outcome == "given-up"]
 
@@ -352,13 +352,13 @@ class SnsToLambda:
         outlasts=6 * 3600,
     )
     again = (60, 120)
-    """Seconds before Lambda tries an event again that failed; then it is set aside."""
+    """Seconds before Lambda tries an event again that failed; then it is dead-lettered."""
 
     def __init__(self, bed: Bed, app: Application) -> None:
         self.bed, self.app = bed, app
         self._url = bed.queue("pushes", raw=False)
         self._waiting: list[tuple[float, int, str]] = []
-        self._aside: list[str] = []
+        self._dead_lettered: list[str] = []
 
     def deliver(self) -> bool:
         pushed = self.bed.batch(self._url)
@@ -381,15 +381,15 @@ class SnsToLambda:
 
     def _failed(self, tries: int, envelope: str) -> None:
         if tries == len(self.again):
-            self._aside.append(json.loads(json.loads(envelope)["Message"])["id"])
+            self._dead_lettered.append(json.loads(json.loads(envelope)["Message"])["id"])
         else:
             self._waiting.append((self.bed.now + self.again[tries], tries + 1, envelope))
 
     def next(self) -> list[float]:
         return [when for when, *_ in self._waiting]
 
-    def set_aside(self) -> list[str]:
-        return self._aside
+    def dead_lettered(self) -> list[str]:
+        return self._dead_lettered
 
 
 class _Severed:

@@ -53,7 +53,7 @@ def test_nothing_is_lost_and_each_has_one_effect_in_order_where_that_is_promised
     channel, told = make(ground, app), story()
     suffer(ground, fault)
     come_to_rest(ground, channel, told)
-    assert channel.set_aside() == []
+    assert channel.dead_lettered() == []
     assert sorted(ids(app.effects)) == sorted(ids(told))
     if channel.promises.order == "channel":
         first = {one["id"]: one for one in reversed(app.arrived)}.values()
@@ -74,7 +74,7 @@ def test_nothing_is_lost_where_the_consumer_is_away_for_almost_as_long_as_it_may
     channel, told = make(ground, app), story(2, 2)
     ground.down_until = NOW + 0.9 * channel.promises.outlasts
     come_to_rest(ground, channel, told)
-    assert channel.set_aside() == []
+    assert channel.dead_lettered() == []
     assert sorted(ids(app.effects)) == sorted(ids(told))
     assert ground.now >= ground.down_until
 
@@ -88,8 +88,8 @@ def test_a_consumer_restores_the_order_by_sequence(make: Make, ground: Bed, faul
     ground.append(OWNER, told)
     come_to_rest(ground, channel, [])
     assert is_in_order(app.effects)
-    # What was early too often is set aside, and so is what waits for it; nothing is gone.
-    assert sorted(ids(app.effects) + channel.set_aside()) == sorted(ids(told))
+    # What was early too often is dead-lettered, and so is what waits for it; nothing is gone.
+    assert sorted(ids(app.effects) + channel.dead_lettered()) == sorted(ids(told))
     assert len(app.effects) >= len(told) / 2
 
 
@@ -101,7 +101,7 @@ def test_a_channel_that_promises_no_order_really_keeps_none(make: Make, ground: 
     assert is_in_order(app.arrived) == (channel.promises.order == "channel")
 
 
-def test_poison_is_tried_so_often_and_set_aside_and_the_rest_is_done(
+def test_poison_is_tried_so_often_and_dead_lettered_and_the_rest_is_done(
     make: Make, ground: Bed
 ) -> None:
     told = story()
@@ -110,7 +110,7 @@ def test_poison_is_tried_so_often_and_set_aside_and_the_rest_is_done(
     channel = make(ground, app)
     come_to_rest(ground, channel, told)
     assert 1 < app.tries[poison["id"]] <= channel.promises.attempts
-    assert channel.set_aside() == [poison["id"]]
+    assert channel.dead_lettered() == [poison["id"]]
     assert sorted(ids(app.effects)) == sorted(id for id in ids(told) if id != poison["id"])
 
 
@@ -122,10 +122,10 @@ def test_what_waits_behind_poison_is_what_the_channel_says(make: Make, ground: B
     ground.append(OWNER, told)
     while not app.tries[poison["id"]]:
         assert ground.relay() | channel.deliver() | ground.wait(*channel.next())
-    while (ground.relay() | channel.deliver()) and not channel.set_aside():
+    while (ground.relay() | channel.deliver()) and not channel.dead_lettered():
         pass  # all that comes without any time passing
     behind = {one["id"] for one in told[5:]} - set(ids(app.effects))
     own = {one["id"] for one in told[5:] if one["subject"] == poison["subject"]}
-    if not channel.set_aside():
+    if not channel.dead_lettered():
         expected = {"nothing": set(), "saga": own, "feed": {one["id"] for one in told[5:]}}
         assert behind == expected[channel.promises.blocks]

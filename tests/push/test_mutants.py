@@ -96,7 +96,7 @@ def test_a_consumer_without_an_inbox_is_found(
     ("mutant", "property"),
     [
         (Turned, lambda make, bed: NOTHING_LOST(make, bed, "none")),
-        (NeverGivesUp, suite.test_poison_is_tried_so_often_and_set_aside_and_the_rest_is_done),
+        (NeverGivesUp, suite.test_poison_is_tried_so_often_and_dead_lettered_and_the_rest_is_done),
         (OneForAll, suite.test_what_waits_behind_poison_is_what_the_channel_says),
         (OneForAll, suite.test_a_channel_that_promises_no_order_really_keeps_none),
     ],

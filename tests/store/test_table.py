@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from recourse.declare.step import AtLeast, Item, Put, Update
 from recourse.errors import ContentionError, TransientError
 from recourse.store.contention import (
-    TRIES,
+    MAX_TRIES,
     Backoff,
     ConditionFailedError,
     ConflictError,
@@ -35,7 +35,7 @@ from recourse.store.expressions import (
     Presence,
     When,
 )
-from recourse.store.table import AT_ONCE, Table
+from recourse.store.table import MAX_BATCH_GET, Table
 from tests.moto import calls
 
 SEAT = {"pk": "seat#1", "free": 2, "status": "OPEN"}
@@ -53,9 +53,9 @@ def test_a_row_that_was_put_is_read_and_another_is_not_there(table: Table) -> No
 
 
 def test_rows_come_in_the_order_of_their_keys_however_many_they_are(table: Table) -> None:
-    for number in range(AT_ONCE + 20):
+    for number in range(MAX_BATCH_GET + 20):
         table.put({"pk": f"seat#{number}", "number": number})
-    keys = [f"seat#{number}" for number in range(AT_ONCE + 20)]
+    keys = [f"seat#{number}" for number in range(MAX_BATCH_GET + 20)]
     asked = [*reversed(keys), "none", "seat#3"]
     with calls.recorded() as made, calls.disordered():
         rows = table.get_many(asked)
@@ -355,12 +355,14 @@ def test_a_transaction_that_meets_another_is_made_again_until_it_is_said_that_it
 ) -> None:
     write = [table.put_request(SEAT, when=ABSENT)]
     met = calls.cancelled(reason)
-    with calls.answered(met, "TransactWriteItems", times=TRIES) as hit:
-        with pytest.raises(ContentionError, match=f"others were in the way {TRIES} times in a row"):
+    with calls.answered(met, "TransactWriteItems", times=MAX_TRIES) as hit:
+        with pytest.raises(
+            ContentionError, match=f"conflict or throttling, {MAX_TRIES} times in a row"
+        ):
             table.transact(write)
-        assert (len(hit), len(naps)) == (TRIES, TRIES - 1)
+        assert (len(hit), len(naps)) == (MAX_TRIES, MAX_TRIES - 1)
         assert table.get("seat#1") is None
-    with calls.answered(met, "TransactWriteItems", times=TRIES - 1):
+    with calls.answered(met, "TransactWriteItems", times=MAX_TRIES - 1):
         table.transact(write)
     assert table.get("seat#1") == SEAT
 
@@ -410,15 +412,18 @@ def test_rows_that_were_left_unread_are_asked_for_again_after_a_pause(
         assert table.get_many(["seat#1", "none"]) == [SEAT, None]
     assert (len(hit), len(naps)) == (3, 3)
     naps.clear()
-    with calls.unread(TRIES) as hit, pytest.raises(ContentionError, match="2 rows of things could"):
+    with (
+        calls.unread(MAX_TRIES) as hit,
+        pytest.raises(ContentionError, match="2 rows of things could"),
+    ):
         table.get_many(["seat#1", "none"])
-    assert (len(hit), len(naps)) == (TRIES, TRIES - 1)
+    assert (len(hit), len(naps)) == (MAX_TRIES, MAX_TRIES - 1)
 
 
 def test_rows_too_large_for_one_answer_are_asked_for_without_a_pause(
     table: Table, naps: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = [f"seat#{number}" for number in range(TRIES + 5)]
+    keys = [f"seat#{number}" for number in range(MAX_TRIES + 5)]
     for key in keys:
         table.put({"pk": key})
     whole: Any = table.dynamodb.batch_get_item
@@ -454,10 +459,10 @@ def test_what_others_always_change_is_said_to_be_contention(
         tried.append(1)
         raise ConditionFailedError({0: None})
 
-    text = f"seat 1: a row has changed since it was read, {TRIES} times in a row"
+    text = f"seat 1: a row has changed since it was read, {MAX_TRIES} times in a row"
     with pytest.raises(ContentionError, match=text):
         table.retry(attempt, what="seat 1")
-    assert (len(tried), len(naps)) == (TRIES, TRIES - 1)
+    assert (len(tried), len(naps)) == (MAX_TRIES, MAX_TRIES - 1)
 
 
 def test_neither_contention_within_an_attempt_nor_any_other_error_is_tried_again(

@@ -13,7 +13,7 @@ from botocore.errorfactory import ClientExceptionsFactory
 from botocore.exceptions import ClientError
 from botocore.retries.standard import ThrottledRetryableChecker
 
-from recourse.store.aws import THROTTLE_CODES, client, is_passing
+from recourse.store.aws import THROTTLE_CODES, client, is_transient
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def throttles() -> set[str]:
 def test_a_throttle_passes_whatever_it_is_called() -> None:
     assert throttles() <= THROTTLE_CODES
     for code in THROTTLE_CODES:
-        assert is_passing(refused(code, 400)), code
+        assert is_transient(refused(code, 400)), code
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_throttle_passes_whatever_it_is_called() -> None:
     ],
 )
 def test_what_has_no_such_name_passes_by_its_status(code: str, status: int, passes: bool) -> None:
-    assert is_passing(refused(code, status)) is passes
+    assert is_transient(refused(code, status)) is passes
 
 
 def refused(code: str, status: int) -> ClientError:

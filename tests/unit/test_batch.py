@@ -1,4 +1,4 @@
-"""What a batch does with a message that keeps failing: its last receive is set aside, with why."""
+"""What a batch does with a message that keeps failing: at its last receive, dead-lettered."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class Queue:
 
     def __init__(self, *, is_down: bool = False) -> None:
         self._is_down = is_down
-        self.aside: list[tuple[str, str]] = []
+        self.dead_lettered: list[tuple[str, str]] = []
         self.put_off: list[str] = []
 
-    def is_last(self, record: Any) -> bool:
+    def is_last_receive(self, record: Any) -> bool:
         if self._is_down:
             raise TransientError("the queue does not say")
         return int(record["attributes"]["ApproximateReceiveCount"]) >= MOST
 
-    def set_aside(self, record: Any, reason: str) -> None:
-        self.aside.append((record["messageId"], reason))
+    def dead_letter(self, record: Any, reason: str) -> None:
+        self.dead_lettered.append((record["messageId"], reason))
 
-    def later(self, record: Any, seconds: int) -> None:
+    def delay(self, record: Any, seconds: int) -> None:
         self.put_off.append(record["messageId"])
 
 
@@ -79,11 +79,11 @@ def by_ledger(records: list[dict[str, Any]], queue: Queue) -> Any:
 
 
 @pytest.mark.parametrize("take", [by_handler, by_ledger])
-def test_what_fails_at_its_last_receive_is_set_aside_with_its_reason(take: Any) -> None:
+def test_what_fails_at_its_last_receive_is_dead_lettered_with_its_reason(take: Any) -> None:
     queue = Queue()
     answer = take(batch(1, MOST, MOST - 1, MOST + 1), queue)
     assert [one["itemIdentifier"] for one in answer["batchItemFailures"]] == ["m0", "m2"]
-    assert queue.aside == [(m, "RuntimeError: it does not work") for m in ("m1", "m3")]
+    assert queue.dead_lettered == [(m, "RuntimeError: it does not work") for m in ("m1", "m3")]
 
 
 @pytest.mark.parametrize("take", [by_handler, by_ledger])
@@ -92,18 +92,18 @@ def test_where_the_queue_does_not_say_which_receive_is_the_last_it_comes_again(t
     assert [one["itemIdentifier"] for one in answer["batchItemFailures"]] == ["m0"]
 
 
-def test_a_hold_that_cannot_be_confirmed_is_set_aside_at_its_last_receive() -> None:
+def test_a_hold_that_cannot_be_confirmed_is_dead_lettered_at_its_last_receive() -> None:
     queue = Queue()
     broken: Any = {"order": SimpleNamespace(all=[SimpleNamespace(confirm=1, service="inventory")])}
     sagas = {"order": SimpleNamespace(all=broken["order"].all, by_name={})}
     source: Any = lambda _: queue  # noqa: E731
     answer = confirm.take(None, "t", "inventory", sagas, batch(1, MOST), source)  # type: ignore[arg-type]
     assert [one["itemIdentifier"] for one in answer["batchItemFailures"]] == ["m0"]
-    ((name, reason),) = queue.aside
+    ((name, reason),) = queue.dead_lettered
     assert name == "m1" and reason.startswith("AttributeError: ")
 
 
-def test_a_wake_up_that_says_nothing_is_set_aside_at_once() -> None:
+def test_a_wake_up_that_says_nothing_is_dead_lettered_at_once() -> None:
     queue = Queue()
     source: Any = lambda _: queue  # noqa: E731
     nothing: Any = Broken()
@@ -111,5 +111,7 @@ def test_a_wake_up_that_says_nothing_is_set_aside_at_once() -> None:
     assert answer == {"batchItemFailures": []}
     answer = webhook_deliver.take(nothing, [message("n", "[]", 1)], source, nothing)
     assert answer == {"batchItemFailures": []}
-    assert [name for name, _ in queue.aside] == ["m", "n"]
-    assert all(reason.startswith("PoisonError: it does not say") for _, reason in queue.aside)
+    assert [name for name, _ in queue.dead_lettered] == ["m", "n"]
+    assert all(
+        reason.startswith("PoisonError: it does not say") for _, reason in queue.dead_lettered
+    )

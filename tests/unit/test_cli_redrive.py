@@ -22,7 +22,7 @@ class Played:
     Attributes:
         waiting: The saga of each message, by queue.
         calls: The bodies that were sent, with the queue.
-        comes_back: Whether what is moved is set aside again at once.
+        comes_back: Whether what is moved is dead-lettered again at once.
     """
 
     waiting: dict[str, list[str]]

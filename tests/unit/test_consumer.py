@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from recourse.errors import DeclarationError
-from recourse.queues.consumer import LONGEST_NAME, Consumer, Subscriber, declared
+from recourse.queues.consumer import MAX_NAME_LENGTH, Consumer, Subscriber, declared
 
 
 @pytest.mark.parametrize("kind", [Consumer, Subscriber])
@@ -16,7 +16,7 @@ from recourse.queues.consumer import LONGEST_NAME, Consumer, Subscriber, declare
     ("name", "about", "said"),
     [
         ("tally", {}, "'tally': a name must be a capital letter and then letters and digits"),
-        ("T" * (LONGEST_NAME + 1), {}, "2 to 40 together"),
+        ("T" * (MAX_NAME_LENGTH + 1), {}, "2 to 40 together"),
         ("Late", {"hears": {"status": ["done"]}}, "hears 'status': must be one of type, saga"),
         ("Late", {"hears": {"kind": "done"}}, "hears 'kind' of 'done': must be a list of values"),
         ("Late", {"hears": {"kind": []}}, "must be a list of values, at least one"),
@@ -68,7 +68,7 @@ def test_what_a_package_declares_is_found_in_the_order_of_its_modules(
         (
             "with_two",
             dict.fromkeys(("a", "b"), 'CONSUMER = Consumer("Same")'),
-            "with_two.b: there are two of the name Same",
+            "with_two.b: another module declares 'Same' too",
         ),
     ],
 )

@@ -180,7 +180,7 @@ def test_any_text_is_an_event_or_unreadable(text: str) -> None:
 
 @given(st.data())
 def test_whatever_is_taken_for_an_event_can_be_worked_with(data: st.DataObject) -> None:
-    """A message that fails nowhere but here is set aside at once, and not tried a hundred times."""
+    """A message that fails nowhere but here is dead-lettered at once, not tried a hundred times."""
     said = json.loads(data.draw(st.sampled_from(WRITTEN)))
     for _ in range(data.draw(st.integers(1, 3))):
         place = said["data"] if data.draw(st.booleans()) else said

@@ -1,4 +1,4 @@
-"""Messages in order: a failure holds up its own group alone, and what is set aside keeps it."""
+"""Messages in order: a failure holds up its own group alone, and what is dead-lettered keeps it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Puts:
 
     off: ClassVar[list[tuple[str, int]]] = []
 
-    def later(self, record: Mapping[str, Any], seconds: int) -> None:
+    def delay(self, record: Mapping[str, Any], seconds: int) -> None:
         self.off.append((record["messageId"], seconds))
 
 
@@ -93,7 +93,7 @@ def received(sqs: Any, name: str) -> list[Any]:
     return found
 
 
-def test_what_is_set_aside_of_a_fifo_queue_keeps_its_group_on_its_way_there_and_back(
+def test_what_is_dead_lettered_of_a_fifo_queue_keeps_its_group_on_its_way_there_and_back(
     sqs: Any,
 ) -> None:
     url = sqs.get_queue_url(QueueName="Things.fifo")["QueueUrl"]
@@ -107,7 +107,7 @@ def test_what_is_set_aside_of_a_fifo_queue_keeps_its_group_on_its_way_there_and_
         "attributes": message["Attributes"],
     }
     source = SourceQueue(lambda: sqs, f"arn:aws:sqs:us-east-1:{ACCOUNT}:Things.fifo")
-    source.set_aside(record, "it is bad")
+    source.dead_letter(record, "it is bad")
     sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
     assert deadletters_of("Things.fifo") == "Things-deadletters.fifo"
     lost = DeadletterQueue(sqs, "Things.fifo", "Things.fifo")

@@ -19,12 +19,12 @@ from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.s3.models import s3_backends
 
 from recourse.errors import ContentionError
-from recourse.store.aws import is_passing
-from recourse.store.contention import TRIES
+from recourse.store.aws import is_transient
+from recourse.store.contention import MAX_TRIES
 from recourse.store.items import decode_item
 from recourse.valet.errors import ValetError
-from recourse.valet.issue import LENT
-from recourse.valet.keys import By, key_of, key_pk, object_pk
+from recourse.valet.issue import LENT_SECONDS
+from recourse.valet.keys import Actor, key_of, key_pk, object_pk
 from tests.moto.calls import (
     BROKEN,
     IN_THE_WAY,
@@ -75,7 +75,7 @@ class Desk:
         if at == EXPIRED:
             assert self.lend()
             self.keys.append(self.lent)
-            ground.now += LENT
+            ground.now += LENT_SECONDS
             return
         ground.land(self.up["key_id"])
         if at == VISIBLE:
@@ -90,7 +90,7 @@ class Desk:
     def lend(self) -> str | None:
         """The token of the one key that is lent."""
         stored = {"bucket": "b", "key": "k", "version": "v", "content_type": "text/plain"}
-        by = By("asha", "192.0.2.7")
+        by = Actor("asha", "192.0.2.7")
         return self.valet.issuer.lend(self.name, "asha", self.name, lambda: stored, by)
 
     def replace(self) -> Answer:
@@ -179,7 +179,7 @@ def outcome(desk: Desk, deed: Deed) -> str:
     except (ContentionError, BotoCoreError):
         return NOT_NOW
     except ClientError as problem:
-        assert is_passing(problem), problem
+        assert is_transient(problem), problem
         return NOT_NOW
     except ValetError as refusal:
         return f"{refusal.status} {refusal.kind}"
@@ -277,7 +277,7 @@ def test_whatever_is_decided_on_is_read_consistently_and_in_any_order(
     made = Desk(ground, at)
     with unread(times=99) as hit:
         assert outcome(made, DEEDS[first]) == NOT_NOW
-    assert len(hit) == TRIES
+    assert len(hit) == MAX_TRIES
 
 
 @each_first
@@ -323,7 +323,7 @@ def test_a_transaction_that_meets_others_is_tried_again_until_it_is_said_that_it
     made = Desk(ground, at)
     with answered(conflicts[0], WRITE, times=99) as hit:
         assert outcome(made, DEEDS[first]) == NOT_NOW
-    assert len(hit) == TRIES
+    assert len(hit) == MAX_TRIES
     made.must_be_true(interrupted=True)
     assert outcome(made, DEEDS[first]) == plain
     made.must_be_true(interrupted=True)

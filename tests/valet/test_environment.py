@@ -46,7 +46,7 @@ def test_without_a_region_nothing_is_signed(monkeypatch: pytest.MonkeyPatch) -> 
     assert aws.region() == "ap-south-1"
     aws._session.cache_clear()
     monkeypatch.delenv("AWS_DEFAULT_REGION")
-    with pytest.raises(RuntimeError, match="no region"):
+    with pytest.raises(RuntimeError, match="must name a region: set AWS_DEFAULT_REGION"):
         aws.region()
 
 

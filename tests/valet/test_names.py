@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recourse.valet.errors import BadNameError
-from recourse.valet.names import LONGEST_NAME, object_key, object_name, owner_space
+from recourse.valet.names import MAX_NAME_BYTES, object_key, object_name, owner_space
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from recourse.valet.names import LONGEST_NAME, object_key, object_name, owner_sp
         "a b/c d.txt",
         "100%.txt",
         ".hidden",
-        "x" * LONGEST_NAME,
+        "x" * MAX_NAME_BYTES,
     ],
 )
 def test_a_plain_name_is_kept_as_it_is(name: str) -> None:
@@ -77,8 +77,8 @@ def test_a_name_is_normalised() -> None:
         "objects/ravi/a",
         "Incoming/x",
         "quarantine/x",
-        "x" * (LONGEST_NAME + 1),
-        "é" * (LONGEST_NAME // 2 + 1),
+        "x" * (MAX_NAME_BYTES + 1),
+        "é" * (MAX_NAME_BYTES // 2 + 1),
     ],
 )
 def test_a_name_that_could_mean_something_else_is_refused(name: str) -> None:
@@ -114,5 +114,5 @@ def test_no_owner_reaches_anothers_space(one: str, other: str) -> None:
     spaces = owner_space(one), owner_space(other)
     for space in spaces:
         assert "/" not in space and space not in ("", ".", "..")
-        assert len(object_key(one, "x" * LONGEST_NAME).encode()) <= 1024
+        assert len(object_key(one, "x" * MAX_NAME_BYTES).encode()) <= 1024
     assert (spaces[0] == spaces[1]) == (one == other)

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recourse.store.credentials import Credentials
-from recourse.valet.sigv4 import LONGEST, presign
+from recourse.valet.sigv4 import MAX_EXPIRES, presign
 from tests.profile import examples
 
 REGIONS = ("us-east-1", "eu-west-1", "ap-south-1", "me-central-1", "us-gov-west-1")
@@ -110,7 +110,7 @@ def parts(url: str) -> tuple[str, list[tuple[str, str]]]:
     ),
     region=st.sampled_from(REGIONS),
     at=st.integers(1_000_000_000, 4_000_000_000),
-    expires=st.integers(1, LONGEST),
+    expires=st.integers(1, MAX_EXPIRES),
 )
 def test_it_signs_as_botocore_does(
     method: str,
@@ -155,9 +155,9 @@ def test_it_signs_as_awss_own_example_has_it() -> None:
     ]
 
 
-@pytest.mark.parametrize("expires", [0, -1, LONGEST + 1])
+@pytest.mark.parametrize("expires", [0, -1, MAX_EXPIRES + 1])
 def test_a_url_that_s3_would_not_take_is_not_signed(expires: int) -> None:
-    with pytest.raises(ValueError, match="a URL lives from 1"):
+    with pytest.raises(ValueError, match="expires must be 1 to"):
         presign(
             "GET",
             "b.s3.us-east-1.amazonaws.com",

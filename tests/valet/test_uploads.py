@@ -279,7 +279,7 @@ def test_parts_add_up_to_the_length_and_are_as_large_as_s3_wants(
     assert found is not None
     size, parts = found["part_size"], found["parts"]
     assert 0 < length - size * (parts - 1) <= size
-    assert size >= 5 * MIB and parts <= issue_module.MOST_PARTS
+    assert size >= 5 * MIB and parts <= issue_module.MAX_PARTS
 
 
 def test_a_part_is_bound_to_its_number_length_and_hash_and_to_the_rows_upload(

@@ -302,7 +302,7 @@ def test_a_failure_of_our_own_keeps_the_message(
     assert [one["attempt"] for one in hooks.log(made)] == [1]
 
 
-def test_a_message_is_sent_anew_before_sqs_would_set_it_aside(hooks: Ground) -> None:
+def test_a_message_is_sent_anew_before_sqs_would_dead_letter_it(hooks: Ground) -> None:
     hooks.register()
     hooks.endpoints.say(DOWN)
     hooks.tell("a", 1)

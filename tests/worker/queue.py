@@ -44,7 +44,7 @@ class Queue:
 
     Attributes:
         messages: What is in it, taken or not.
-        set_aside: What was sent to its dead-letter queue.
+        dead_lettered: What was sent to its dead-letter queue.
         asked: How many messages each receive asked for.
         deletes: How many messages each call was to delete.
         in_hand: How many messages were taken and neither deleted nor put off, at the most.
@@ -56,7 +56,7 @@ class Queue:
         self.name = "Things.fifo" if fifo else "Things"
         self.url = f"https://sqs.example/1/{self.name}"
         self.messages: list[Sent] = []
-        self.set_aside: list[dict[str, Any]] = []
+        self.dead_lettered: list[dict[str, Any]] = []
         self.asked: list[int] = []
         self.deletes: list[int] = []
         self.refuse: Callable[[str, dict[str, Any]], Any] = lambda name, about: None
@@ -159,7 +159,7 @@ class Queue:
     def send_message(self, **about: Any) -> Any:
         self._ask("send_message", about)
         with self._moved:
-            self.set_aside.append(about)
+            self.dead_lettered.append(about)
             self._moved.notify_all()
 
     def _ask(self, name: str, about: dict[str, Any]) -> Any:

@@ -258,7 +258,7 @@ def test_what_a_failure_means(
         def retry(self, one: Delivery, pause: int) -> None:
             outcomes.append("retry")
 
-        def set_aside(self, record: Any, reason: str) -> None:
+        def dead_letter(self, record: Any, reason: str) -> None:
             if refused:
                 raise TransientError("not now")
 

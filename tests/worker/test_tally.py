@@ -143,20 +143,20 @@ class Puts(SourceQueue):
     """Stands for the queue, and notes what is asked of it."""
 
     def __init__(self) -> None:
-        self.aside: list[str] = []
+        self.dead_lettered: list[str] = []
         self.off: list[str] = []
 
-    def set_aside(self, record: Any, reason: str) -> None:
-        self.aside.append(record["messageId"])
+    def dead_letter(self, record: Any, reason: str) -> None:
+        self.dead_lettered.append(record["messageId"])
 
-    def is_last(self, record: Any) -> bool:
+    def is_last_receive(self, record: Any) -> bool:
         return False
 
-    def later(self, record: Any, seconds: int) -> None:
+    def delay(self, record: Any, seconds: int) -> None:
         self.off.append(record["messageId"])
 
 
-def test_in_a_batch_poison_is_set_aside_and_what_fails_comes_again(
+def test_in_a_batch_poison_is_dead_lettered_and_what_fails_comes_again(
     tally: Tally, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count = tally.count
@@ -172,7 +172,7 @@ def test_in_a_batch_poison_is_set_aside_and_what_fails_comes_again(
     records = [record(number, body) for number, body in enumerate(bodies)]
     answer = handle_each(function.handle, records, lambda arn: queue, context(30_000))
     assert answer == {"batchItemFailures": [{"itemIdentifier": "2"}]}
-    assert (queue.aside, queue.off) == (["1"], ["2"])
+    assert (queue.dead_lettered, queue.off) == (["1"], ["2"])
     assert counted() == {"tally#2026-11-24#travel-booking": {"started": 1}}
 
 

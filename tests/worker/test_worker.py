@@ -174,7 +174,7 @@ def test_a_receipt_that_sqs_does_not_know_any_more_is_not_tried_again(
     queue.until(lambda: queue.deletes)
     running.end()
     assert queue.deletes == [1] and running.worker.counts.deleted == 0
-    assert said(caplog, "not deleted, and comes again")
+    assert said(caplog, "not deleted, will be redelivered")
 
 
 # The heartbeat.
@@ -256,9 +256,9 @@ def test_a_handler_that_hangs_loses_its_message_and_nothing_is_done_to_it_again(
     beats = list(sent.changes)
     gate.open()
     running.end()
-    assert said(caplog, "took more than 0.5 s, and comes again")
+    assert said(caplog, "took more than 0.5 s, will be redelivered")
     assert sent in queue.messages and sent.changes == beats, "somebody else may have it by now"
-    assert not queue.set_aside
+    assert not queue.dead_lettered
 
 
 def test_what_a_handler_does_after_all_is_deleted(work: Work, gate: Gate) -> None:
@@ -295,7 +295,7 @@ def test_a_worker_whose_handlers_all_hang_ends(work: Work, gate: Gate) -> None:
 
 
 @pytest.mark.parametrize("problem", [RuntimeError("no"), SystemExit(3), RecursionError("deep")])
-def test_what_fails_is_tried_as_often_as_its_queue_allows_and_set_aside_with_its_reason(
+def test_what_fails_is_tried_as_often_as_its_queue_allows_and_dead_lettered_with_its_reason(
     work: Work, whole_backoff: None, problem: BaseException
 ) -> None:
     queue, tries = Queue(receives=3), []
@@ -314,7 +314,7 @@ def test_what_fails_is_tried_as_often_as_its_queue_allows_and_set_aside_with_its
     queue.until(lambda: not queue.messages)
     running.end()
     assert tries == [1, 2, 3] and sent.changes == [10, 20]
-    (lost,) = queue.set_aside
+    (lost,) = queue.dead_lettered
     assert lost["MessageBody"] == "bad" and lost["QueueUrl"].endswith("/Lost")
     assert lost["MessageAttributes"]["kind"]["StringValue"] == "done"
     reason = lost["MessageAttributes"]["reason"]["StringValue"]
@@ -334,7 +334,7 @@ def test_a_backoff_has_full_jitter() -> None:
     assert min(pauses) <= 1 and max(pauses) >= 15 and max(pauses) <= 16
 
 
-def test_poison_is_set_aside_at_once_and_the_rest_is_done(work: Work) -> None:
+def test_poison_is_dead_lettered_at_once_and_the_rest_is_done(work: Work) -> None:
     queue, seen = Queue(), []
 
     def read(message: Message) -> None:
@@ -345,13 +345,13 @@ def test_poison_is_set_aside_at_once_and_the_rest_is_done(work: Work) -> None:
     queue.put("a", "poison", "b")
     work(queue, read)
     queue.until(lambda: not queue.messages)
-    (lost,) = queue.set_aside
+    (lost,) = queue.dead_lettered
     assert lost["MessageBody"] == "poison"
     assert lost["MessageAttributes"]["reason"]["StringValue"] == "PoisonError: nobody can read this"
     assert sorted(seen) == ["a", "b"]
 
 
-def test_what_cannot_be_set_aside_now_comes_again(work: Work, whole_backoff: None) -> None:
+def test_what_cannot_be_dead_lettered_now_comes_again(work: Work, whole_backoff: None) -> None:
     queue = Queue()
 
     def refuse(name: str, about: dict[str, Any]) -> None:
@@ -367,7 +367,7 @@ def test_what_cannot_be_set_aside_now_comes_again(work: Work, whole_backoff: Non
     running = work(queue, read, retry_backoff_initial=7)
     queue.until(lambda: sent.changes)
     running.end()
-    assert sent.changes == [7] and queue.messages == [sent] and not queue.set_aside
+    assert sent.changes == [7] and queue.messages == [sent] and not queue.dead_lettered
 
 
 def test_without_a_dead_letter_queue_poison_comes_again(work: Work, whole_backoff: None) -> None:
@@ -434,7 +434,7 @@ def test_behind_a_failure_its_group_waits_and_is_given_back(
 def test_what_fails_for_the_last_time_does_not_take_its_group_with_it(
     work: Work, whole_backoff: None
 ) -> None:
-    """Those behind it were received as often: SQS would set them aside, untried."""
+    """Those behind it were received as often: SQS would dead-letter them, untried."""
     queue, seen = Queue(fifo=True, receives=3), list[str]()
     queue.put("bad", "a2", "a3", group="a")
     bad = queue.find("bad")
@@ -449,7 +449,7 @@ def test_what_fails_for_the_last_time_does_not_take_its_group_with_it(
         queue.put_off(bad, times=number)
     queue.until(lambda: not queue.messages)
     assert seen == ["bad", "bad", "bad", "a2", "a3"]
-    (lost,) = queue.set_aside
+    (lost,) = queue.dead_lettered
     assert (lost["MessageBody"], lost["MessageGroupId"]) == ("bad", "a")
 
 
@@ -473,7 +473,7 @@ def test_what_has_waited_beyond_its_visibility_is_not_begun(
     queue.until(lambda: running.worker.counts.expired)
     running.end()
     assert gate.begun == ["a1"]
-    assert said(caplog, "waited too long, and comes again")
+    assert said(caplog, "waited too long, will be redelivered")
 
 
 # Ending.
@@ -529,7 +529,7 @@ def test_what_takes_longer_than_the_grace_is_left(
     gate.until("long")
     running.end()
     assert queue.messages and running.worker.counts.expired == 1
-    assert said(caplog, "takes more than 0.1 s to end, and comes again")
+    assert said(caplog, "takes more than 0.1 s to end, will be redelivered")
 
 
 # What SQS may do.

@@ -1,19 +1,19 @@
 """The worker: receives the messages of an SQS queue and gives each to a handler, many at a time.
 
-A message is received only when a handler has time for it, so none waits here while another worker
-could have it; only in a FIFO queue those behind a message of the same group wait for it, which
-nobody else could have either. What is here is kept invisible to others by a heartbeat until it is
-deleted, put off or given back. Whatever happens to the worker, a message that was not deleted comes
-again: once its visibility has ended, another worker has it.
+A message is received only when a handler is free for it, so none waits here while another worker
+could process it. Only in a FIFO queue do messages wait, behind one of the same group, which SQS
+would give to no other worker either. A heartbeat keeps every received message invisible to other
+workers until it is deleted, delayed or given back. Whatever happens to the worker, a message that
+was not deleted is redelivered once its visibility timeout has ended.
 
-`worker.Worker` is what is used from outside; it starts the threads and ends them. Each of the
-others does one thing:
+`worker.Worker` is the public face; it starts the threads and ends them. Each of the others does one
+thing:
 
-- `receiver` asks SQS for as many messages as `capacity` has room for;
+- `receiver` requests as many messages from SQS as `capacity` has places for;
 - `lanes` says which may begin, and keeps the order of each group;
 - `runner` calls the handler, and decides what a failure means;
-- `settlement` carries out what becomes of a message, and says why no two threads can disagree;
-- `leases` knows what is hidden from others until when, and `heartbeat` tells SQS;
-- `deleter` deletes what is done;
-- `counts` says what was done; a `delivery` is one message on its way through all of them.
+- `settlement` carries out each outcome, and explains why no two threads can disagree about it;
+- `leases` knows until when each message is invisible, and its heartbeat renews that;
+- `deleter` deletes what was processed;
+- a `delivery` is one received message on its way through all of them.
 """

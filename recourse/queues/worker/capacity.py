@@ -1,31 +1,76 @@
-"""How many more messages may be received: as many as handlers have time for."""
+"""How many more messages may be received: as many as handlers are free; and the counts."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from threading import Condition, Event
+from typing import Literal
 
-from recourse.queues.worker.counts import Counts, Outcome
 from recourse.queues.worker.delivery import BATCH
 
 LINGER = 0.01
-"""Seconds for which a receive waits for more handlers to have time."""
+"""Seconds for which a receive waits for more handlers to be free."""
 MAX_UNDELETED = 100
 """How many messages may wait to be deleted before no more are received."""
+Outcome = Literal["done", "failed", "dead_lettered", "given_back", "expired"]
+"""How a message may have ended here."""
+
+
+@dataclass
+class Counts:
+    """What a worker has done.
+
+    Attributes:
+        received: Messages received.
+        done: Messages for which the handler returned.
+        failed: Messages for which the handler raised, to be redelivered.
+        dead_lettered: Messages sent to the dead-letter queue, with the reason.
+        given_back: Messages that no handler had begun, made visible again at once.
+        expired: Messages whose visibility timeout was no longer extended: the handler took too
+            long, or they waited too long.
+        deleted: Messages deleted.
+    """
+
+    received: int = 0
+    done: int = 0
+    failed: int = 0
+    dead_lettered: int = 0
+    given_back: int = 0
+    expired: int = 0
+    deleted: int = 0
+
+    def add(self, outcome: Outcome, messages: int = 1) -> None:
+        """Count what became of messages."""
+        setattr(self, outcome, getattr(self, outcome) + messages)
+
+    @property
+    def log_fields(self) -> dict[str, int]:
+        """The counts by the names that they have in the log: parsers of it rely on them."""
+        return {
+            "received": self.received,
+            "done": self.done,
+            "failed": self.failed,
+            "set_aside": self.dead_lettered,
+            "given_back": self.given_back,
+            "left": self.expired,
+            "deleted": self.deleted,
+        }
 
 
 class Capacity:
-    """The places of messages in hand, and what became of those that had one.
+    """The places of messages in flight, and the outcomes of those that had one.
 
-    Those in use and those requested are together never more than there are handlers: what a receive
-    may bring has its place before SQS is asked. A message keeps its place until its outcome is
-    counted, and one whose handler hangs until that ends, if ever: Python cannot end its thread.
+    Places in use and places requested are together never more than there are handlers: whatever a
+    receive may return has its place before SQS is called. A message keeps its place until its
+    outcome is counted; one whose handler hangs keeps it until that returns, if ever, since Python
+    cannot end a thread.
 
     Args:
         max_in_flight: How many places there are.
-        stopping: Set when no more is to be received.
+        stopping: Set when no more messages are to be received.
 
     Attributes:
-        counts: What became of the messages so far.
+        counts: The outcomes so far.
     """
 
     def __init__(self, max_in_flight: int, stopping: Event) -> None:
@@ -40,11 +85,11 @@ class Capacity:
         self._is_flowing = False
 
     def reserve(self, *, even_idle: bool) -> int:
-        """Wait until handlers have time; for how many messages. 0 when the worker stops.
+        """Wait until handlers are free, and reserve their places: how many; 0 when stopping.
 
         Args:
-            even_idle: Whether to ask though the last receive has brought nothing. One receiver
-                does: an empty queue answers more of them no sooner.
+            even_idle: Whether to poll although the last receive was empty. One receiver does: more
+                of them would hear of a new message no sooner.
         """
 
         def may() -> bool:
@@ -58,7 +103,7 @@ class Capacity:
             # While this receiver lingers, another may reserve what was free.
             while not room:
                 self._changed.wait_for(may)
-                # Where some are at work, more will have time in a moment: one receive for them all.
+                # Where handlers are busy, more will be free in a moment: one receive for them all.
                 if self._in_use:
                     self._changed.wait_for(is_full_batch, timeout=LINGER)
                 if self._stopping.is_set():
@@ -77,24 +122,25 @@ class Capacity:
             self._changed.notify_all()
 
     def release(self, outcome: Outcome, places: int = 1) -> None:
-        """Free the places of messages, and count what became of them."""
+        """Free the places of messages, and count their outcome."""
         with self._changed:
             self._in_use -= places
             self.counts.add(outcome, places)
             self._changed.notify_all()
 
     def hang(self) -> None:
-        """Count a message as expired whose handler runs on, in its place."""
+        """Count a message as expired whose handler still runs, and keeps its place."""
         with self._changed:
             self._hung += 1
             self.counts.expired += 1
             self._changed.notify_all()
 
     def release_hung(self, outcome: Outcome | None) -> None:
-        """Free the place of a handler that was taken to hang, and has ended after all.
+        """Free the place of a handler that counted as hanging, and has ended after all.
 
-        Where it ends in the moment in which it is taken to hang, this may come before `hang`. In
-        between one hangs too few, so that the worker seems neither idle nor stuck before it is.
+        Where it ends at the very moment of its expiry, this may be called before `hang`. In between
+        the count of hanging handlers is one too low, so the worker never seems idle or stuck before
+        it is.
         """
         with self._changed:
             self._in_use -= 1
@@ -104,24 +150,24 @@ class Capacity:
             self._changed.notify_all()
 
     def await_delete(self) -> None:
-        """Note that a message waits to be deleted."""
+        """Count a message that waits to be deleted."""
         with self._changed:
             self._undeleted += 1
 
     def settle_deletes(self, messages: int, *, deleted: int) -> None:
-        """Note how many messages do not wait any more, and how many of those were deleted."""
+        """Count messages that no longer wait to be deleted, and how many of them were."""
         with self._changed:
             self._undeleted -= messages
             self.counts.deleted += deleted
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Let receivers that wait for room see that the worker stops."""
+        """Wake receivers that wait for a place, for the worker stops."""
         with self._changed:
             self._changed.notify_all()
 
     def wait_until_idle(self, timeout: float) -> None:
-        """Wait until no receive is under way, and no handler runs but those that hang."""
+        """Wait until no receive is under way and no handler runs, except those that hang."""
         with self._changed:
             self._changed.wait_for(
                 lambda: not self._requested and self._in_use == self._hung, timeout=timeout
@@ -129,7 +175,7 @@ class Capacity:
 
     @property
     def in_use(self) -> int:
-        """How many messages wait for their turn or are with their handler, hanging or not."""
+        """How many messages wait for their turn or are being handled, hanging handlers included."""
         with self._changed:
             return self._in_use
 
@@ -141,7 +187,7 @@ class Capacity:
 
     @property
     def log_fields(self) -> dict[str, int]:
-        """What the log says: the counts, and how many places were in use in that moment."""
+        """The counts, and how many places are in use now, for the log."""
         with self._changed:
             return self.counts.log_fields | {"in_flight": self._in_use}
 

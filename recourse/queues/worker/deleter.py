@@ -1,4 +1,4 @@
-"""Deletes the messages that are done with, ten at a time."""
+"""Deletes the messages that were processed, ten at a time."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
 LINGER = 0.05
-"""Seconds after which what is done is deleted, though fewer than ten."""
+"""Seconds for which a delete waits for a full batch."""
 
 logger = logging.getLogger(__name__)
 
 
 class Deleter:
-    """What is to be deleted, and who deletes it; several threads may run it.
+    """The messages to be deleted; several threads may run it.
 
-    A message is deleted again and again until it is, or until others may have it.
+    A delete that fails is retried until it succeeds, or until other workers may have the message.
 
     Args:
         sqs: An SQS client.
         queue_url: The queue.
-        leases: Keep a message hidden until it is deleted.
-        capacity: Bounds how many may wait for it.
+        leases: Keep a message invisible until it is deleted.
+        capacity: Bounds how many may wait to be deleted.
     """
 
     def __init__(self, sqs: SQSClient, queue_url: str, leases: Leases, capacity: Capacity) -> None:
@@ -48,24 +48,24 @@ class Deleter:
         self._noise = random.Random()
 
     def put(self, delivery: Delivery) -> None:
-        """Have a message deleted."""
+        """Queue a message to be deleted."""
         self._capacity.await_delete()
         with self._changed:
             self._waiting.append(delivery)
             self._changed.notify()
 
     def close(self) -> None:
-        """End when all is deleted that is to be."""
+        """Let `run` end once everything queued is deleted."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
 
     def give_up(self) -> None:
-        """End without that: what SQS has not deleted yet comes again."""
+        """Let `run` end at once: messages that SQS has not deleted are redelivered."""
         self._given_up.set()
 
     def run(self) -> None:
-        """Delete what is to be deleted until it is closed, or given up."""
+        """Delete what is queued, until closed or given up."""
         failures = 0
         while not self._given_up.is_set() and (batch := self._next_batch()):
             refused = self._delete(batch)
@@ -76,7 +76,7 @@ class Deleter:
                     self._waiting.extend(refused)
 
     def _next_batch(self) -> Sequence[Delivery]:
-        """Wait for ten, or for a moment; nothing where there will be nothing any more."""
+        """Wait for a full batch or for `LINGER`; empty when closed and nothing is queued."""
         with self._changed:
             while True:
                 self._changed.wait_for(lambda: self._waiting or self._is_closed)
@@ -89,7 +89,7 @@ class Deleter:
                     return batch
 
     def _delete(self, batch: Sequence[Delivery]) -> Sequence[Delivery]:
-        """Delete messages; those for which it has to be tried again."""
+        """Delete messages; returns those for which it has to be retried."""
         refused: dict[str, Any] = {}
         try:
             answer = self._sqs.delete_message_batch(
@@ -105,7 +105,7 @@ class Deleter:
         again, ended, deleted = [], [], 0
         for index, one in enumerate(batch):
             why = refused.get(str(index))
-            # Once others may have it, its receipt is worth nothing, and it is theirs to delete.
+            # Once it is visible to others its receipt handle is void, and they will delete it.
             if why and not why.get("SenderFault") and time.monotonic() < one.hidden_until:
                 again.append(one)
                 continue
@@ -113,7 +113,7 @@ class Deleter:
             if why is None:
                 deleted += 1
             else:
-                logger.warning("not deleted, and comes again: %s", why, extra=one.log_fields)
+                logger.warning("not deleted, will be redelivered: %s", why, extra=one.log_fields)
         self._leases.drop(ended)
         self._capacity.settle_deletes(len(ended), deleted=deleted)
         return again

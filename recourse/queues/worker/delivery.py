@@ -1,4 +1,4 @@
-"""A message as it was received once: what SQS knows it by, and how far it is."""
+"""One receive of a message: its receipt handle, its lane and its state."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ if TYPE_CHECKING:
     from types_boto3_sqs.type_defs import MessageTypeDef
 
 BATCH = 10
-"""How many messages SQS takes and gives in one call."""
+"""How many messages SQS receives, changes or deletes in one call at the most."""
 
 
 @dataclass(eq=False, slots=True)
 class Delivery:
-    """A message in hand.
+    """A message in flight.
 
     Attributes:
-        record: The message as Lambda gets it.
-        message: The message as the handler gets it.
+        record: The message in the form of a record of a Lambda event.
+        message: The message as the handler receives it.
         lane: The group whose order it keeps; None where the queue is not FIFO.
-        hidden_until: When others see it again, by our monotonic clock. Set by the heartbeat alone.
-        state: How far it is; `expired` where it was left to come again. Set by the leases alone.
-        begun: When the handler was given it, by the same clock.
+        hidden_until: When it becomes visible to others, in seconds of `time.monotonic`. Set only by
+            the heartbeat.
+        state: How far it is; `expired` once its lease was given up. Set only by the leases.
+        begun: When the handler was called, by the same clock.
     """
 
     record: Mapping[str, Any]
@@ -37,7 +38,7 @@ class Delivery:
 
     @classmethod
     def of(cls, received: MessageTypeDef, *, fifo: bool, hidden_until: float) -> Delivery:
-        """What SQS gave for a message."""
+        """The delivery of a message as `ReceiveMessage` returned it."""
         record = {
             "messageId": received["MessageId"],
             "receiptHandle": received["ReceiptHandle"],
@@ -54,16 +55,16 @@ class Delivery:
 
     @property
     def receipt(self) -> str:
-        """What SQS knows this receive by."""
+        """The receipt handle."""
         return str(self.record["receiptHandle"])
 
     @property
     def sent_at(self) -> float:
-        """When it was sent, in seconds since 1970; 0 where SQS has not said."""
+        """When it was sent, in seconds since 1970; 0 where SQS did not say."""
         return int(self.record["attributes"].get("SentTimestamp", 0)) / 1000
 
     @property
     def log_fields(self) -> dict[str, Any]:
-        """What the log says of it."""
+        """What identifies it in the log."""
         group = {"group": self.message.group} if self.message.group else {}
         return {"message_id": self.message.id, "receives": self.message.receives} | group

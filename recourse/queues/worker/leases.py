@@ -1,23 +1,30 @@
-"""What is hidden from others for us, until when, and who may still decide about it."""
+"""Until when each message in flight is invisible to others, and who may still settle it."""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from threading import Condition, Event
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from recourse.queues.worker.delivery import Delivery
+from recourse.declare.limits import words
+from recourse.queues.worker.delivery import BATCH, Delivery
+
+if TYPE_CHECKING:
+    from types_boto3_sqs import SQSClient
+
+logger = logging.getLogger(__name__)
 
 Beginning = Literal["begun", "stopping", "too_late"]
 
 
 class Change(NamedTuple):
-    """A change of visibility that is to be made.
+    """A change of a message's visibility timeout that is to be made.
 
     Attributes:
-        delivery: Of what.
-        seconds: For how long it is hidden from now on; 0 gives it back.
+        delivery: The message.
+        seconds: For how long it is invisible from now on; 0 makes it visible at once.
     """
 
     delivery: Delivery
@@ -25,11 +32,11 @@ class Change(NamedTuple):
 
 
 class Due(NamedTuple):
-    """What there is to do.
+    """What the heartbeat has to do now.
 
     Attributes:
         changes: Changes of visibility to be made, in this order.
-        expired: Messages whose handlers have had their time; they are not renewed any more.
+        expired: Messages whose handlers took too long; their leases are not renewed any more.
     """
 
     changes: Sequence[Change]
@@ -39,18 +46,18 @@ class Due(NamedTuple):
 class Leases:
     """The leases on messages: each is renewed until it is released, dropped or expired.
 
-    Of a handler that completes or ends a message and those who let it expire, the first decides
-    what becomes of it, and the others are told that they come too late.
+    A handler that completes or ends a message may race with its expiry. The first decides the
+    outcome, and the other learns that it is too late.
 
     A renewal never overwrites a release: a message's lease has ended before its release is queued,
-    and `due` hands out in one step what is queued and the renewals of the leases that are there. So
-    whatever renewal of a message there was is handed out before its release; and one thread alone
-    asks for what is due, and makes it before it asks again.
+    and `due` returns in one step what is queued and the renewals of the leases that exist. So any
+    renewal of a message is returned before its release; and only one thread calls `due`, and makes
+    those changes before it calls again.
 
     Args:
-        visibility_timeout: Seconds that a lease is renewed for.
-        handler_timeout: Seconds after which a handler is taken to hang.
-        stopping: Set when nothing is to begin any more.
+        visibility_timeout: Seconds for which a lease is renewed.
+        handler_timeout: Seconds after which a handler counts as hanging.
+        stopping: Set when no message may begin any more.
     """
 
     def __init__(self, visibility_timeout: int, handler_timeout: float, stopping: Event) -> None:
@@ -65,18 +72,19 @@ class Leases:
         self._next_renewal = time.monotonic() + self._interval
 
     def acquire(self, deliveries: Iterable[Delivery]) -> None:
-        """Keep messages hidden that were received just now."""
+        """Lease messages that were received just now."""
         with self._changed:
             self._leased.update(deliveries)
 
     def begin(self, delivery: Delivery) -> Beginning:
-        """Let a handler begin, unless it is too late; then the lease is over."""
+        """Let a handler begin, unless it is too late: then the lease ends."""
         with self._changed:
-            # Set before the worker lets what is running expire: whatever begins, begins before.
+            # The worker sets it before it expires what is running, so that nothing begins after.
             if self._stopping.is_set():
                 return "stopping"
             now = time.monotonic()
-            # One interval is what a renewal needs to be in time, so no other worker has it yet.
+            # A renewal is due within one interval. With less than that left it may come too late,
+            # and another worker would handle the message at the same time.
             if now > delivery.hidden_until - self._interval:
                 self._leased.discard(delivery)
                 return "too_late"
@@ -84,7 +92,7 @@ class Leases:
         return "begun"
 
     def complete(self, delivery: Delivery) -> bool:
-        """Note that a message is done: hidden until it is deleted; whether it had not expired."""
+        """Mark a message as done, leased until it is deleted; whether it had not expired."""
         with self._changed:
             in_time = delivery.state != "expired"
             delivery.state = "done"
@@ -97,9 +105,9 @@ class Leases:
             return delivery.state != "expired"
 
     def release(self, delivery: Delivery, seconds: int) -> None:
-        """Let a message come again after some seconds; it must not have expired."""
+        """End a lease, and have the message visible after some seconds; it must be unexpired."""
         with self._changed:
-            # In one step: a renewal that is handed out from now on would come after the release.
+            # In one step: a renewal returned by `due` from now on would overwrite the release.
             self._leased.discard(delivery)
             self._changes.append(Change(delivery, seconds))
             self._changed.notify()
@@ -110,12 +118,12 @@ class Leases:
             self._leased.difference_update(deliveries)
 
     def expire(self, running_for: float = 0) -> Sequence[Delivery]:
-        """Leave messages to come again whose handlers have run for so many seconds; which."""
+        """End the leases of messages whose handlers have run for so many seconds; which."""
         with self._changed:
             return self._expire(running_for)
 
     def due(self) -> Due | None:
-        """Wait until something is to be done; None where there will be nothing any more."""
+        """Wait until something is due; None when closed and nothing is queued."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._changes or self._is_closed,
@@ -137,14 +145,14 @@ class Leases:
         return Due(changes, expired)
 
     def close(self) -> None:
-        """Renew no more; changes that are queued are still handed out."""
+        """Renew no more; `due` still returns changes that are queued."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
 
     @property
     def oldest_sent_at(self) -> float | None:
-        """When the oldest message in hand was sent, in seconds since 1970; None without any."""
+        """When the oldest leased message was sent, in seconds since 1970; None without any."""
         with self._changed:
             return min((one.sent_at for one in self._leased), default=None)
 
@@ -157,3 +165,70 @@ class Leases:
             one.state = "expired"
             self._leased.discard(one)
         return expired
+
+
+class Heartbeat:
+    """Makes the changes of visibility that are due, one after another.
+
+    One thread runs it, so that the changes of a message are made in the order of `Leases.due`, each
+    one answered before the next is requested: `Leases` relies on that.
+
+    Args:
+        sqs: An SQS client.
+        queue_url: The queue.
+        leases: Says which changes are due.
+        expire: Settles messages that have expired, with the reason for the log.
+        handler_timeout: Seconds after which they have, for the log.
+    """
+
+    def __init__(
+        self,
+        sqs: SQSClient,
+        queue_url: str,
+        leases: Leases,
+        expire: Callable[[Sequence[Delivery], str], None],
+        *,
+        handler_timeout: float,
+    ) -> None:
+        self._sqs = sqs
+        self._url = queue_url
+        self._leases = leases
+        self._expire = expire
+        self._handler_timeout = handler_timeout
+
+    def run(self) -> None:
+        """Make the changes that are due, until the leases are closed."""
+        while due := self._leases.due():
+            why = f"took more than {self._handler_timeout:g} s, will be redelivered"
+            self._expire(due.expired, why)
+            for first in range(0, len(due.changes), BATCH):
+                self._make(due.changes[first : first + BATCH])
+
+    def _make(self, changes: Sequence[Change]) -> None:
+        # Taken before the call: SQS counts from later, so a message is invisible for at least this.
+        now = time.monotonic()
+        try:
+            answer = self._sqs.change_message_visibility_batch(
+                QueueUrl=self._url,
+                Entries=[
+                    {
+                        "Id": str(index),
+                        "ReceiptHandle": change.delivery.receipt,
+                        "VisibilityTimeout": change.seconds,
+                    }
+                    for index, change in enumerate(changes)
+                ],
+            )
+        except Exception as problem:
+            logger.warning("visibility was not changed: %s", words(problem))
+            return
+        failed = {one["Id"]: one for one in answer.get("Failed", [])}
+        for index, (delivery, seconds) in enumerate(changes):
+            if refused := failed.get(str(index)):
+                # A message that has been deleted meanwhile has no visibility timeout.
+                if delivery.state != "done":
+                    logger.warning(
+                        "visibility was not changed: %s", refused, extra=delivery.log_fields
+                    )
+            else:
+                delivery.hidden_until = now + seconds

@@ -1,4 +1,4 @@
-"""Receives messages, as many as handlers have time for."""
+"""Receives messages, as many as handlers are free."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
 MAX_PAUSE = 30
-"""Seconds at the most between two receives while SQS answers none."""
+"""Seconds between two receives at the most, while they fail."""
 
 logger = logging.getLogger(__name__)
 
 
 class Receiver:
-    """Asks SQS for messages and takes them in; several threads may run it.
+    """Polls SQS for messages; several threads may run it.
 
     Args:
         sqs: An SQS client.
         queue_url: The queue.
-        capacity: How many may be received.
-        settlement: Takes them in.
-        stopping: Set when no more is to be received.
+        capacity: Says how many may be received.
+        settlement: Is given what was received.
+        stopping: Set when no more messages are to be received.
         fifo: Whether the queue is FIFO.
-        visibility_timeout: Seconds that what is received is hidden from others, at first.
+        visibility_timeout: Seconds for which a message is invisible once received.
         receive_wait_time: Seconds that a receive waits for messages.
     """
 
@@ -60,10 +60,10 @@ class Receiver:
         self._noise = random.Random()
 
     def run(self, *, even_idle: bool) -> None:
-        """Receive until the worker stops, with a back-off while SQS answers nothing.
+        """Receive until the worker stops, with a back-off while SQS fails.
 
         Args:
-            even_idle: Whether to ask while the queue is empty.
+            even_idle: Whether to poll while the queue is empty.
         """
         failures = 0
         while room := self._capacity.reserve(even_idle=even_idle):
@@ -74,7 +74,7 @@ class Receiver:
             except Exception as problem:
                 failures += 1
                 logger.warning("nothing was received: %s", words(problem))
-            # Also after a failure: the places that were reserved are free again.
+            # Also after a failure: it frees the places that were reserved.
             self._settlement.admit(room, received)
             if failures:
                 most = min(MAX_PAUSE, 0.1 * 2 ** min(failures, 10))

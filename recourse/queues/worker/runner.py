@@ -1,4 +1,4 @@
-"""Gives each message to the handler, and decides what a failure means."""
+"""Calls the handler for each message, and decides what a failure means."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ logger = logging.getLogger(__name__)
 
 
 class Runner:
-    """Calls the handler; a thread runs it for each message that is handled at once.
+    """Calls the handler; as many threads run it as messages may be handled at once.
 
     Args:
-        handler: Takes a message; raises where it is not done with.
+        handler: Processes a message; raises where it could not.
         lanes: Where the messages come from.
-        settlement: Is told what becomes of each.
+        settlement: Carries out the outcome of each.
         source: Their queue, which knows its dead-letter queue.
         max_receives: How often the queue delivers a message; None where it has no dead-letter
-            queue, and delivers it for ever.
-        retry_backoff_initial: Seconds, at the most, before a message that has failed comes again.
-        retry_backoff_cap: Seconds that this grows to.
+            queue, and delivers it without limit.
+        retry_backoff_initial: Seconds, at the most, before a message that failed is retried.
+        retry_backoff_cap: Seconds to which this grows.
     """
 
     def __init__(
@@ -62,24 +62,26 @@ class Runner:
             problem = raised
         if problem is None:
             self._settlement.complete(delivery, "done")
-        # What has expired may be with somebody else by now, who will do better, or dead-letter it.
+        # After its expiry another worker may have it, which will process or dead-letter it.
         elif delivery.state != "expired" and self._dead_letter(delivery, problem):
             self._settlement.complete(delivery, "dead_lettered")
         else:
             self._retry(delivery, problem)
 
     def _dead_letter(self, delivery: Delivery, problem: BaseException) -> bool:
-        """Dead-letter what is poison, or fails for the last time; whether it was."""
+        """Dead-letter what is poison or failed at its last receive; whether it was."""
         most = self._max_receives
-        is_last = most is not None and delivery.message.receives >= most
-        if most is None or not (is_last or isinstance(problem, PoisonError)):
+        is_last_receive = most is not None and delivery.message.receives >= most
+        if most is None or not (is_last_receive or isinstance(problem, PoisonError)):
             return False
         try:
-            self._source.set_aside(delivery.record, words(problem))
+            self._source.dead_letter(delivery.record, words(problem))
         except TransientError as another:
             logger.warning(str(another), extra=delivery.log_fields)
             return False
-        logger.error("set aside: %s", words(problem), extra=delivery.log_fields, exc_info=problem)
+        logger.error(
+            "dead-lettered: %s", words(problem), extra=delivery.log_fields, exc_info=problem
+        )
         return True
 
     def _retry(self, delivery: Delivery, problem: BaseException) -> None:

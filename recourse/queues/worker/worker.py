@@ -1,4 +1,4 @@
-"""The worker as it is used: its settings, its threads, how it starts and ends."""
+"""The public face of the worker: its settings, its threads, how it starts and ends."""
 
 from __future__ import annotations
 
@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from recourse.errors import RecourseError
-from recourse.queues.deadletters import FIFO
+from recourse.queues.deadletters import FIFO_SUFFIX
 from recourse.queues.message import Handler
-from recourse.queues.sources import CAP, FIRST, SourceQueue
-from recourse.queues.worker.capacity import Capacity
-from recourse.queues.worker.counts import Counts
+from recourse.queues.sources import RETRY_BACKOFF_CAP, RETRY_BACKOFF_INITIAL, SourceQueue
+from recourse.queues.worker.capacity import Capacity, Counts
 from recourse.queues.worker.deleter import Deleter
 from recourse.queues.worker.delivery import BATCH
-from recourse.queues.worker.heartbeat import Heartbeat
 from recourse.queues.worker.lanes import Lanes
-from recourse.queues.worker.leases import Leases
+from recourse.queues.worker.leases import Heartbeat, Leases
 from recourse.queues.worker.receiver import Receiver
 from recourse.queues.worker.runner import Runner
 from recourse.queues.worker.settlement import Settlement
@@ -31,11 +29,11 @@ if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
 MAX_CALLS = 4
-"""How many receives, and how many deletes, are under way at once where there is enough to do."""
+"""How many receives, and how many deletes, are under way at once at the most."""
 FINAL_DELETE_TIMEOUT = 5
-"""Seconds that the last deletes may take when the worker ends."""
+"""Seconds for which the worker waits for the last deletes when it ends."""
 MAX_VISIBILITY_TIMEOUT = 12 * 3600
-"""Seconds for which SQS keeps a message invisible at the most."""
+"""Seconds for which SQS keeps a message invisible at the most: 12 hours."""
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +43,7 @@ class SettingError(RecourseError, ValueError):
 
     Attributes:
         setting: Its name.
-        problem: What it must be, and what it is.
+        problem: What it must be, and what it is: `must be 1 to 1000, got 0`.
     """
 
     def __init__(self, setting: str, problem: str) -> None:
@@ -55,11 +53,11 @@ class SettingError(RecourseError, ValueError):
 
 
 class QueueUnavailableError(RecourseError):
-    """The queue is not there, or may not be used; the message says which and why."""
+    """The queue does not exist, or access is denied; the message says which and why."""
 
 
 class StuckError(RecourseError):
-    """Every handler hangs: only a new process can go on. What they had comes again."""
+    """Every handler hangs: only a new process can go on. Their messages are redelivered."""
 
 
 class Worker:
@@ -72,21 +70,21 @@ class Worker:
         counts = Worker(sqs, queue_url, handle, max_in_flight=32).run(stop)
 
     Args:
-        sqs: An SQS client; it has to wait for an answer longer than `receive_wait_time`.
+        sqs: An SQS client; its read timeout has to be longer than `receive_wait_time`.
         queue_url: The queue.
-        handler: Takes a message; raises where it is not done with. It runs in threads.
-        max_in_flight: How many messages are in hand at the most, and so how many handlers run at
+        handler: Processes a message; raises where it could not. It runs in threads.
+        max_in_flight: How many messages are in flight at the most, and so how many handlers run at
             once: 1 to 1,000.
-        visibility_timeout: Seconds for which a message that is in hand is hidden from others; the
+        visibility_timeout: Seconds for which a received message is invisible to others; the
             heartbeat renews it.
-        handler_timeout: Seconds after which a handler is taken to hang: its message is left to come
-            again.
-        retry_backoff_initial: Seconds, at the most, before a message that has failed comes again;
-            twice as many after each further receive, and by chance anything below.
-        retry_backoff_cap: Seconds that this grows to.
-        shutdown_graceful_timeout: Seconds that handlers may still take when the worker is told to
+        handler_timeout: Seconds after which a handler counts as hanging: its message is left to be
+            redelivered.
+        retry_backoff_initial: Seconds before a failed message is retried, at the most: the delay is
+            random below a bound that doubles with each further receive.
+        retry_backoff_cap: Seconds to which that bound grows.
+        shutdown_graceful_timeout: Seconds that handlers may still take once the worker is told to
             stop.
-        receive_wait_time: Seconds that a receive waits for messages, 20 at the most.
+        receive_wait_time: Seconds for which a receive waits for messages, 20 at the most.
         log_interval: Seconds between two lines of counts in the log.
 
     Attributes:
@@ -105,8 +103,8 @@ class Worker:
         max_in_flight: int = 16,
         visibility_timeout: int = 30,
         handler_timeout: float = 300,
-        retry_backoff_initial: float = FIRST,
-        retry_backoff_cap: float = CAP,
+        retry_backoff_initial: float = RETRY_BACKOFF_INITIAL,
+        retry_backoff_cap: float = RETRY_BACKOFF_CAP,
         shutdown_graceful_timeout: float = 25,
         receive_wait_time: int = 20,
         log_interval: float = 60,
@@ -134,7 +132,7 @@ class Worker:
         self._deleter = Deleter(sqs, queue_url, self._leases, self._capacity)
         self._settlement = Settlement(self._capacity, self._lanes, self._leases, self._deleter)
         self._heartbeat = Heartbeat(
-            sqs, queue_url, self._leases, self._settlement, handler_timeout=handler_timeout
+            sqs, queue_url, self._leases, self._settlement.expire, handler_timeout=handler_timeout
         )
         self._receiver = Receiver(
             sqs,
@@ -142,7 +140,7 @@ class Worker:
             self._capacity,
             self._settlement,
             self._stopping,
-            fifo=queue_url.endswith(FIFO),
+            fifo=queue_url.endswith(FIFO_SUFFIX),
             visibility_timeout=visibility_timeout,
             receive_wait_time=receive_wait_time,
         )
@@ -161,9 +159,9 @@ class Worker:
         return self._capacity.counts
 
     def run(self, stop: threading.Event) -> Counts:
-        """Take messages until told to stop, finish what has begun and give back the rest.
+        """Process messages until told to stop, finish what has begun and give back the rest.
 
-        A worker runs once. Whatever SQS answers meanwhile, it goes on trying.
+        A worker runs once. Errors of SQS do not end it: it retries, with a back-off.
 
         Args:
             stop: Tells it to stop.
@@ -172,7 +170,7 @@ class Worker:
             What it has done.
 
         Raises:
-            QueueUnavailableError: There is no such queue, or it may not be used.
+            QueueUnavailableError: The queue does not exist, or access is denied.
             StuckError: Every handler hangs.
         """
         arn, max_receives = self._described()
@@ -209,7 +207,7 @@ class Worker:
         return found["QueueArn"], int(receives) if receives else None
 
     def _watch(self, stop: threading.Event) -> bool:
-        """Report from time to time until told to stop; True where all handlers hang instead."""
+        """Log the counts at intervals until told to stop; True if all handlers hang before."""
         reported = time.monotonic()
         while not self._capacity.is_stuck:
             if stop.wait(min(1, self._log_interval)):
@@ -220,7 +218,7 @@ class Worker:
         return True
 
     def _drain(self) -> None:
-        """Receive no more, let what has begun come to its end, give back what has not."""
+        """Receive no more, let what has begun finish, and give back what has not."""
         # Set before anything is drained: see `Lanes.enter` and `Leases.begin`.
         self._stopping.set()
         self._capacity.close()
@@ -229,11 +227,11 @@ class Worker:
         timeout = self._shutdown_graceful_timeout
         self._capacity.wait_until_idle(timeout)
         self._settlement.expire(
-            self._leases.expire(), f"takes more than {timeout:g} s to end, and comes again"
+            self._leases.expire(), f"takes more than {timeout:g} s to end, will be redelivered"
         )
 
     def _end(self, finishing: list[threading.Thread]) -> None:
-        """Let the threads end: those of the deletes and of visibility when all is done."""
+        """Let the threads end, those of the deletes and of visibility once all is done."""
         self._stopping.set()
         self._capacity.close()
         self._lanes.end(self._max_in_flight)
@@ -254,7 +252,7 @@ class Worker:
 
 
 def _start(name: str, run: Callable[[], None]) -> threading.Thread:
-    """Start a thread that the process does not wait for: a handler may hang for ever."""
+    """Start a thread that the process does not wait for: a handler may never return."""
     thread = threading.Thread(target=run, name=f"worker {name}", daemon=True)
     thread.start()
     return thread

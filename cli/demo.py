@@ -66,12 +66,12 @@ def main() -> int:
         out.print(f"\n[bold red]The demo failed:[/bold red] {problem}")
         return 1
     out.print(
-        "\n[bold green]The demo passed.[/bold green] In each coordination one trip succeeded: its\n"
-        "holds became bookings and the account was charged once. The payment of another was\n"
-        "declined, and all its effects were undone. A passport was uploaded and an invoice\n"
-        "downloaded by valet keys, and a revoked key was refused. The events of a trip\n"
-        "arrived by stream, WebSocket and webhook, and were read from the feed: the same\n"
-        "events, in the same order.\n\n"
+        "\n[bold green]The demo passed.[/bold green] In each coordination one trip succeeded:\n"
+        "its holds became bookings, and the account was charged once. The payment of\n"
+        "another was declined, and all its effects were undone. A passport was uploaded\n"
+        "and an invoice downloaded by valet keys, and a revoked key was refused. The\n"
+        "events of a trip arrived by stream, WebSocket and webhook, and were read from\n"
+        "the feed: the same events, in the same order.\n\n"
         "Next: `make up`, then follow README.md."
     )
     return 0

@@ -1,4 +1,4 @@
-# What the README tells people, and CI calls. A fresh machine has Python 3.11+ with venv, make and git.
+# The commands of the README, which CI calls too. They need Python 3.11+ with venv, make and git.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,14 +14,14 @@ export PYTHONPATH := $(CURDIR)
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check up deploy destroy bench bench-push-pull clean
 
-help:  ## say what there is
+help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 17
 
-setup: $(READY) $(MINISTACK) $(NODE_MODULES)  ## install everything that the rest needs
+setup: $(READY) $(MINISTACK) $(NODE_MODULES)  ## install everything that the other targets need
 
 $(VENV)/bin/uv:
-	@echo "setting up: the environment in $(VENV)"
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	@echo "setting up: the virtual environment in $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is required")'
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 
@@ -32,23 +32,23 @@ $(READY): requirements.lock $(VENV)/bin/uv
 	@touch $@
 
 $(MINISTACK): local/ministack.lock $(VENV)/bin/uv
-	@echo "setting up: ministack, in an environment of its own"
+	@echo "setting up: ministack, in its own environment"
 	@$(PYTHON) -m venv .local/ministack
 	@$(BIN)/uv pip sync --quiet --python .local/ministack/bin/python --require-hashes local/ministack.lock
 	@touch $@
 
 $(NODE_MODULES): package-lock.json $(READY)
-	@echo "setting up: the CDK's command line"
+	@echo "setting up: the CDK CLI"
 	@npm ci --silent --no-audit --no-fund
 	@touch $@
 
-demo: setup  ## book one trip and undo another, before your eyes, on a cloud of your own
+demo: setup  ## run sagas, valet keys and events on a local cloud, and show what happens
 	@python -m cli.demo
 
 test: setup  ## run the whole test suite
 	@python -m pytest --quiet -n 3 --dist loadgroup
 
-check: setup  ## style, types, architecture, compiled files, synthesis with cdk-nag, cfn-lint
+check: setup  ## check style, types, architecture, compiled files and templates
 	@ruff check .
 	@ruff format --check --quiet .
 	@mypy
@@ -56,22 +56,22 @@ check: setup  ## style, types, architecture, compiled files, synthesis with cdk-
 	@recourse compile --check
 	@rm -rf .local/check && CI=1 node node_modules/aws-cdk/bin/cdk synth --quiet --no-notices --output .local/check
 	@cfn-lint --non-zero-exit-code warning .local/check/*.template.json
-	@echo "check: all is well"
+	@echo "check: passed"
 
-up: setup  ## the local cloud in the foreground; PORT= and AWS_PORT= choose where
+up: setup  ## run the local cloud in the foreground, on PORT= and AWS_PORT=
 	@PORT=$(PORT) AWS_PORT=$(AWS_PORT) exec python -m local
 
-deploy: setup  ## cdk deploy to the account that the environment names; STAGE= chooses the stage
+deploy: setup  ## cdk deploy STAGE= to the account of the environment
 	@python -m infra.deploy deploy --context stage=$(STAGE) $(ARGS)
 
-destroy: setup  ## take a stage that keeps no data away from that account, with all it holds
+destroy: setup  ## delete a stage that does not keep its data, with all its data
 	@python -m infra.deploy destroy --context stage=$(STAGE) $(ARGS)
 
-bench: setup  ## the benchmarks, as tables
+bench: setup  ## run the benchmarks and print their tables
 	@python -m bench
 
-bench-push-pull: setup  ## push against pull, measured, and written into docs/push-and-pull.md
+bench-push-pull: setup  ## measure push against pull, and write docs/push-and-pull.md
 	@python -m bench.push_pull $(ARGS)
 
-clean:  ## remove what was built and what the local cloud kept
+clean:  ## delete build results and the data of the local cloud
 	@rm -rf .local/check .local/cloud .local/demo .local/tests .local/bench cdk.out .mypy_cache .ruff_cache .hypothesis

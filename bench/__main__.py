@@ -56,13 +56,15 @@ def _about(measure: Callable[[], list[Figure]]) -> str:
 def run(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="All of them where none is named."),
+        typer.Argument(metavar="NAME", help="Benchmarks to run; all by default."),
     ] = None,
 ) -> None:
-    """Run the benchmarks, and print what each has measured as ratios in one run."""
+    """Run benchmarks and print their figures, as ratios measured in one run."""
     unknown = [name for name in names or () if name not in BENCHMARKS]
     if unknown:
-        raise typer.BadParameter(f"{', '.join(unknown)}: there are {', '.join(BENCHMARKS)}")
+        raise typer.BadParameter(
+            f"must be one of {', '.join(BENCHMARKS)}, got {', '.join(unknown)}"
+        )
     console = Console(highlight=False)
     console.width = max(console.width, WIDTH)
     missed = []

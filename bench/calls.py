@@ -53,7 +53,7 @@ def _side(calls: Sequence[list[str]]) -> Counter[str]:
 
 
 def measure() -> list[Figure]:
-    """Every action, then every undo, of every saga in the list, counted at the client."""
+    """Count the DynamoDB calls of every action and every undo of every saga, at the client."""
     figures = []
     with ground() as place:
         for (kind, thing), body in things().items():

@@ -51,7 +51,7 @@ class Channel:
 
 
 def measure() -> list[Figure]:
-    """Append events to the feeds of two owners, one connected once and one 200 times, each way."""
+    """Append events to the feeds of two owners, one with one connection, one with 200."""
     folder = LOCAL / "bench" / "live"
     with LocalCloud(
         port=0, aws_port=0, state_dir=folder, fresh=True, seed_file=None, say=say

@@ -54,7 +54,7 @@ class Recovered:
 
 
 def measure() -> list[Figure]:
-    """Abort a thousand trips at their payment, and let the sweeper go round once a minute."""
+    """Abort a thousand trips at their payment, and let the sweeper run once a minute."""
     with ground() as place:
         for (kind, thing), body in things().items():
             place.put(kind, thing, body)

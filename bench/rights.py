@@ -19,11 +19,11 @@ from recourse.declare.declaration import Coordination
 AT_ONCE = 8
 WARM, PART, ROUNDS = 24, 32, 5
 """Trips before anything is measured; trips of each side in a round; rounds."""
-SIDES = {"rights judged": GAPS, "not judged": (*GAPS, "bench.unjudged")}
+SIDES = {"IAM enforced": GAPS, "not enforced": (*GAPS, "bench.unjudged")}
 
 
 def measure() -> list[Figure]:
-    """Run the same trips in turn on a local cloud that judges rights and on one that does not."""
+    """Run the same trips in turn on a local cloud that enforces IAM and on one that does not."""
     with ExitStack() as ends:
         clouds = [ends.enter_context(_begun(name, gaps)) for name, gaps in SIDES.items()]
         figures = []
@@ -34,10 +34,10 @@ def measure() -> list[Figure]:
             )
             figures.append(
                 Figure(
-                    what=f"trips by {coordination}, {AT_ONCE} at once, rights judged",
+                    what=f"trips by {coordination}, {AT_ONCE} at once, IAM enforced",
                     size=f"{PART} of each a round, {ROUNDS} rounds",
                     figure=f"{1000 * longer / PART:.0f} ms a trip",
-                    alternative=f"not judged: {1000 * shorter / PART:.0f} ms a trip",
+                    alternative=f"not enforced: {1000 * shorter / PART:.0f} ms a trip",
                     ratio=longer / shorter,
                 )
             )

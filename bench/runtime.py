@@ -106,7 +106,7 @@ def _endpoint() -> Iterator[str]:
 
 
 def measure() -> list[Figure]:
-    """Run a step with barrier, marker, outbox, log and metrics, beside the same calls made bare."""
+    """Run a step with barrier, marker, outbox, log and metrics, beside the same calls alone."""
     return apart(_measure)
 
 

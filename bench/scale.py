@@ -201,7 +201,7 @@ class _Place:
 
 
 def measure() -> list[Figure]:
-    """Count what a saga takes of everything, and hold 1,000 a second against AWS's limits."""
+    """Count what a saga needs of each resource, and compare 1,000 a second with AWS's limits."""
     return apart(_measure)
 
 

@@ -9,7 +9,7 @@ from tests.moto.ground import ground
 
 
 def measure() -> list[Figure]:
-    """Book each saga's sample, and count the states in the history of its execution."""
+    """Run each saga's sample, and count the states in the history of its execution."""
     figures = []
     with ground() as place:
         for (kind, thing), body in things().items():

@@ -64,7 +64,7 @@ Thing = dict[str, Any]
 
 
 def measure() -> list[Figure]:
-    """Run trips, draw where their time goes, and make their AWS calls again by a bare client."""
+    """Run trips, draw where their time goes, and repeat their AWS calls with a bare client."""
     with ExitStack() as ends:
         trace = Trace(Path(ends.enter_context(tempfile.TemporaryDirectory()), "trace"))
         os.environ["RECOURSE_TRACE"] = str(trace.path)

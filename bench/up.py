@@ -56,7 +56,7 @@ def measure() -> list[Figure]:
             say(f"{name}: {took[name][-1]:.1f} s")
     return [
         Figure(
-            what=f"`make up` till the API answers, {name}",
+            what=f"`make up` until the API answers, {name}",
             size=f"{ROUNDS} starts, median",
             figure=f"{statistics.median(took[name]):.1f} s",
             alternative=f"{target} s",

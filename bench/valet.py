@@ -72,7 +72,7 @@ boto3.client("s3").upload_file(*sys.argv[1:])
 
 
 def measure() -> list[Figure]:
-    """Sign URLs beside botocore, issue and redeem keys, and send 256 MiB by one."""
+    """Sign URLs beside botocore, issue and redeem keys, and upload 256 MiB with one."""
     return [*_signing(), *_calls(), *_cloud()]
 
 

@@ -52,7 +52,7 @@ def _queue() -> Iterator[str]:
 
 
 def measure() -> list[Figure]:
-    """Take messages by the worker and by a plain loop in turn, then a hundred thousand."""
+    """Handle messages with the worker and with a plain loop in turn, then a hundred thousand."""
     return [apart(_rate), apart(_thousands)]
 
 

@@ -1,4 +1,4 @@
-"""The API as the command line sees it: one client, its errors in words, and waiting for a saga."""
+"""A client of the HTTP API: its calls, its errors as readable messages, and waiting for a saga."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Any, Self
 
 import httpx
 
-WAIT = 15
-"""Seconds that one poll asks the API to wait."""
-SHORTEST = 1.0
-"""Seconds between two polls at the least, on average, whatever the API makes of `wait`."""
-TRIES, LONGEST = 10, 60.0
-"""How often a poll is tried again that may pass, and how many seconds apart at the most."""
+LONG_POLL = 15
+"""Seconds that a poll asks the API to wait for something new."""
+POLL_INTERVAL = 1.0
+"""Average seconds between two polls at least, for an API that does not wait as asked."""
+POLL_ATTEMPTS, LONGEST_BACKOFF = 10, 60.0
+"""How often a poll is tried while its errors are transient, and the longest back-off in seconds."""
 
 
 class ApiError(Exception):
-    """The API refused, or is not there; the message is what a person should read.
+    """The API refused a call or cannot be reached; the message is for people.
 
     Attributes:
-        status: What it answered; None where there was no answer.
-        kind: The last part of the problem's `type`, where it says one.
-        retry_after: Seconds after which it may be asked again, where it says so.
+        status: The HTTP status; None where there was no answer.
+        kind: The last part of the problem's `type`; empty where it has none.
+        retry_after: Seconds to wait before the next call; 0 where the API does not say.
     """
 
     def __init__(
@@ -37,18 +37,25 @@ class ApiError(Exception):
         self.retry_after = retry_after
 
     @property
-    def may_pass(self) -> bool:
-        """Whether the same call may work a little later."""
+    def is_transient(self) -> bool:
+        """Whether the same call may succeed later: no answer, 429 or 5xx."""
         return self.status is None or self.status == 429 or self.status >= 500
 
 
 class Api:
     """A client of the API.
 
+    ::
+
+        with Api("http://127.0.0.1:8000", token) as api:
+            started = api.start("order", request, key="order-1")
+            for saga in api.follow(started["saga_id"]):
+                print(saga["status"])
+
     Args:
-        url: Its address.
-        token: A bearer token; the open paths need none.
-        transport: For tests.
+        url: The API's address.
+        token: A bearer token; open paths need none.
+        transport: Replaces the network in tests.
     """
 
     def __init__(
@@ -57,7 +64,11 @@ class Api:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._url = url
         self._http = httpx.Client(
-            base_url=url, headers=headers, timeout=WAIT + 15, transport=transport, trust_env=False
+            base_url=url,
+            headers=headers,
+            timeout=LONG_POLL + 15,
+            transport=transport,
+            trust_env=False,
         )
 
     def __enter__(self) -> Self:
@@ -67,17 +78,17 @@ class Api:
         self._http.close()
 
     def call(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """One call.
+        """Make one call; `options` are httpx's.
 
         Raises:
-            ApiError: It was refused or there was no answer.
+            ApiError: The API answered with an error, or not at all.
         """
         try:
             response = self._http.request(method, path, **options)
         except httpx.HTTPError as problem:
             raise ApiError(
-                f"there is no API at {self._url} ({problem}): start one with `make up`, or name "
-                "another with --api"
+                f"cannot reach the API at {self._url} ({problem}): start it with `make up`, or "
+                "give another address with --api"
             ) from problem
         if response.status_code >= 400:
             raise ApiError(
@@ -97,7 +108,7 @@ class Api:
         chaos: str | None = None,
         coordination: str | None = None,
     ) -> dict[str, Any]:
-        """Start a saga; the same key and request give the same saga."""
+        """Start a saga; the same key and request return the same saga."""
         headers = {"Idempotency-Key": key} | ({"Recourse-Chaos": chaos} if chaos else {})
         query = {"coordination": coordination} if coordination else {}
         answer = self.call("POST", f"/sagas/{saga}", json=request, headers=headers, params=query)
@@ -105,35 +116,35 @@ class Api:
         return started
 
     def get(self, path: str, **query: Any) -> Any:
-        """What is at a path."""
+        """The JSON at a path."""
         wanted = {name: value for name, value in query.items() if value is not None}
         return self.call("GET", path, params=wanted).json()
 
     def poll(self, path: str, headers: Mapping[str, str], **query: Any) -> httpx.Response:
-        """What is at a path, or a 304; what may pass is tried again, and not before it may be.
+        """The answer at a path, which may be a 304; transient errors are retried.
 
-        The pauses grow and are drawn at random (full jitter), so that those whom an outage has
-        stopped together do not come back together; `Retry-After` adds to them.
+        Back-off is exponential with full jitter, so that clients that an outage stopped together
+        do not return together; it is added to `Retry-After`.
 
         Raises:
-            ApiError: It was refused, or did not pass.
+            ApiError: The API refused, or its error outlasted every retry.
         """
         asked = {name: value for name, value in query.items() if value is not None}
-        for attempt in range(TRIES):
+        for attempt in range(POLL_ATTEMPTS):
             try:
                 return self.call("GET", path, headers=headers, params=asked)
             except ApiError as problem:
-                if not problem.may_pass or attempt == TRIES - 1:
+                if not problem.is_transient or attempt == POLL_ATTEMPTS - 1:
                     raise
-                pause = random.uniform(0, min(LONGEST, 0.5 * 2**attempt))
+                pause = random.uniform(0, min(LONGEST_BACKOFF, 0.5 * 2**attempt))
                 time.sleep(problem.retry_after + pause)
         raise AssertionError
 
     def follow(self, saga_id: str) -> Iterator[dict[str, Any]]:
-        """A saga now and whenever it changes, until it is at rest or needs an operator."""
+        """A saga now and after each change, until it is at rest or needs an operator."""
         known: Mapping[str, str] = {}
         while True:
-            response = self.poll(f"/sagas/{saga_id}", {"Prefer": f"wait={WAIT}", **known})
+            response = self.poll(f"/sagas/{saga_id}", {"Prefer": f"wait={LONG_POLL}", **known})
             if response.status_code == 304:
                 continue
             saga = response.json()
@@ -145,20 +156,20 @@ class Api:
     def events(
         self, after: str | None, *, wait: bool, saga_id: str | None = None
     ) -> Iterator[tuple[list[Any], str]]:
-        """Pages of the caller's own events, for ever: each with the cursor to go on from.
+        """Pages of the caller's own events without end, each with the cursor to continue from.
 
-        A page may be empty: nothing more has come.
+        A page is empty when there are no new events.
 
         Args:
-            after: The cursor to go on from; None for the oldest event that is kept.
-            wait: Whether the API is asked to wait for something to come.
-            saga_id: Only this saga's.
+            after: The cursor to continue from; None for the oldest event that is kept.
+            wait: Whether the API should wait for new events.
+            saga_id: Only events of this saga.
 
         Raises:
-            ApiError: It was refused, or did not pass.
+            ApiError: The API refused, or its error outlasted every retry.
         """
         known: dict[str, str] = {}
-        prefer = {"Prefer": f"wait={WAIT}"} if wait else {}
+        prefer = {"Prefer": f"wait={LONG_POLL}"} if wait else {}
         while True:
             asked = time.monotonic()
             wanted = {"after": after, "saga_id": saga_id}
@@ -169,12 +180,12 @@ class Api:
                 items, after = page["items"], page["cursor"]
             known = {} if items else {"If-None-Match": response.headers["etag"]}
             yield items, after or ""
-            if not items and time.monotonic() - asked < SHORTEST:
-                time.sleep(random.uniform(0.5, 1.5) * SHORTEST)
+            if not items and time.monotonic() - asked < POLL_INTERVAL:
+                time.sleep(random.uniform(0.5, 1.5) * POLL_INTERVAL)
 
 
 def is_at_rest(saga: Mapping[str, Any]) -> bool:
-    """Whether nothing more happens to a saga by itself."""
+    """Whether a saga has ended or waits for an operator."""
     parked = any(step["status"] == "FAILED" for step in saga["steps"])
     return saga["status"] not in ("RUNNING", "COMPENSATING") or (
         saga["status"] == "RUNNING" and parked
@@ -182,7 +193,7 @@ def is_at_rest(saga: Mapping[str, Any]) -> bool:
 
 
 def _seconds(retry_after: str) -> int:
-    """The seconds that a Retry-After says, as a number or as a date; 0 where it says neither."""
+    """The seconds of a Retry-After, which is a number or a date; 0 if it is neither."""
     if retry_after.isdigit():
         return int(retry_after)
     try:
@@ -193,7 +204,7 @@ def _seconds(retry_after: str) -> int:
 
 
 def _problem(response: httpx.Response) -> dict[str, Any]:
-    """What an answer says is wrong; nothing where it is no JSON."""
+    """The problem in an answer's body; empty if that is not a JSON object."""
     try:
         body = response.json()
     except ValueError:
@@ -206,12 +217,13 @@ def _kind(response: httpx.Response) -> str:
 
 
 def _explain(response: httpx.Response) -> str:
-    """A problem in words, with the fields that are wrong."""
+    """A problem as a message, with the invalid fields if there are several."""
     body = _problem(response)
     if response.status_code == 401 and _kind(response) in ("", "unauthorized"):
         return (
-            "the API wants a bearer token (401): get one with `recourse token --subject asha "
-            '--scope "sagas:write sagas:read valet:issue"` and give it by --token or RECOURSE_TOKEN'
+            "the API needs a bearer token (401): get one with `recourse token --subject asha "
+            '--scope "sagas:write sagas:read valet:issue"` and pass it with --token or '
+            "RECOURSE_TOKEN"
         )
     if "title" not in body:
         said = body.get("message") or response.text[:200]

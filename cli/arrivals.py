@@ -1,4 +1,4 @@
-"""Where events arrive: a stream, a WebSocket and a webhook, each listened to in a thread."""
+"""Receives events over a stream, a WebSocket and a webhook, each in a thread of its own."""
 
 from __future__ import annotations
 
@@ -20,85 +20,85 @@ from websockets.sync.client import connect
 from cli.api import Api
 from recourse.events import Event
 
-Hear = Callable[[Event], None]
+Receive = Callable[[Event], None]
 
 
 @dataclass
 class Arrivals:
-    """What has arrived, by the way that it came.
+    """The events that have arrived, by channel.
 
     Attributes:
-        heard: The events by channel, each with the moment of its arrival, in seconds.
+        received: The events of each channel, each with its time of arrival in epoch seconds.
     """
 
-    heard: dict[str, list[tuple[float, Event]]] = field(default_factory=dict)
+    received: dict[str, list[tuple[float, Event]]] = field(default_factory=dict)
     _change: threading.Condition = field(default_factory=threading.Condition)
 
-    def hear(self, channel: str) -> Hear:
-        """What takes the events of a channel."""
-        self.heard[channel] = []
+    def channel(self, name: str) -> Receive:
+        """What is called with each event of a new channel."""
+        self.received[name] = []
 
-        def take(event: Event) -> None:
+        def receive(event: Event) -> None:
             with self._change:
-                self.heard[channel].append((time.time(), event))
+                self.received[name].append((time.time(), event))
                 self._change.notify_all()
 
-        return take
+        return receive
 
     def wait(self, number: int, seconds: float) -> bool:
-        """Wait until so many events have come by every channel; whether they have."""
+        """Wait until every channel has received so many events; False if time ran out."""
         with self._change:
             return self._change.wait_for(
-                lambda: all(len(events) >= number for events in self.heard.values()), seconds
+                lambda: all(len(events) >= number for events in self.received.values()), seconds
             )
 
 
 @contextmanager
 def listening(api: Api, token: str) -> Iterator[Arrivals]:
-    """Listen to the caller's events by every channel that pushes, from now on."""
+    """Receive the caller's events over every push channel while the block lasts."""
     arrivals = Arrivals()
     live = api.get("/health")["events"]
     with ExitStack() as stack:
-        stack.enter_context(_streaming(live["sse"], token, arrivals.hear("SSE")))
-        stack.enter_context(_connected(live["ws"], token, arrivals.hear("WebSocket")))
-        stack.enter_context(_receiving(api, arrivals.hear("webhook")))
+        stack.enter_context(_streaming(live["sse"], token, arrivals.channel("SSE")))
+        stack.enter_context(_connected(live["ws"], token, arrivals.channel("WebSocket")))
+        stack.enter_context(_receiving(api, arrivals.channel("webhook")))
         yield arrivals
 
 
 @contextmanager
-def _streaming(url: str, token: str, hear: Hear) -> Iterator[None]:
+def _streaming(url: str, token: str, receive: Receive) -> Iterator[None]:
     headers = {"authorization": f"Bearer {token}"}
     with httpx.stream("GET", url, headers=headers, timeout=60, trust_env=False) as answer:
         answer.raise_for_status()
         lines = answer.iter_lines()
-        while next(lines):  # the first frame, with which it has begun
+        while next(lines):  # the first frame: from here on the stream is open
             pass
 
         def read() -> None:
             for line in lines:
                 if line.startswith("data: "):
-                    hear(Event.parse(line.removeprefix("data: ")))
+                    receive(Event.parse(line.removeprefix("data: ")))
 
         with _thread(read, answer.close, httpx.HTTPError, httpx.StreamError):
             yield
 
 
 @contextmanager
-def _connected(url: str, token: str, hear: Hear) -> Iterator[None]:
+def _connected(url: str, token: str, receive: Receive) -> Iterator[None]:
     headers = {"authorization": f"Bearer {token}"}
     with connect(url, additional_headers=headers, proxy=None) as socket:
 
         def read() -> None:
             while True:
-                hear(Event.parse(socket.recv(decode=True)))
+                receive(Event.parse(socket.recv(decode=True)))
 
         with _thread(read, socket.close, ConnectionClosed):
             yield
 
 
 @contextmanager
-def _receiving(api: Api, hear: Hear) -> Iterator[None]:
-    """A webhook to a server of our own, which believes only what is signed."""
+def _receiving(api: Api, receive: Receive) -> Iterator[None]:
+    """Register a webhook at a local server, which accepts signed calls only."""
     secret = b""
 
     class Receiver(BaseHTTPRequestHandler):
@@ -108,12 +108,12 @@ def _receiving(api: Api, hear: Hear) -> Iterator[None]:
             made = hmac.new(secret, signed + body, hashlib.sha256).digest()
             is_signed = f"v1,{b64encode(made).decode()}" in self.headers["webhook-signature"]
             if is_signed:
-                hear(Event.parse(body.decode()))
+                receive(Event.parse(body.decode()))
             self.send_response(204 if is_signed else 401)
             self.end_headers()
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing: it would tear the timeline apart."""
+            """Print nothing: it would break up the timeline."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
     with server, _thread(server.serve_forever, server.shutdown):
@@ -130,7 +130,7 @@ def _receiving(api: Api, hear: Hear) -> Iterator[None]:
 def _thread(
     work: Callable[[], None], stop: Callable[[], None], *ends: type[Exception]
 ) -> Iterator[None]:
-    """Do something in a thread until it is stopped, which it takes for one of `ends`."""
+    """Run `work` in a thread until `stop`, which makes it raise one of `ends`."""
 
     def run() -> None:
         with suppress(*ends):

@@ -1,4 +1,4 @@
-"""What every command of the command line has in common: its options, its output, how it fails."""
+"""What all commands share: options, output, and how errors are reported."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from rich.console import Console
 
 from cli.api import Api, ApiError
 
-# What callers have named is shown as it is, not taken for markup.
+# Names come from callers: they are printed as they are, not parsed as markup.
 out = Console(highlight=False, markup=False)
 err = Console(stderr=True, highlight=False)
 P = ParamSpec("P")
 R = TypeVar("R")
 
-ApiUrl = Annotated[str, typer.Option("--api", envvar="RECOURSE_API", help="The API's address.")]
+ApiUrl = Annotated[str, typer.Option("--api", envvar="RECOURSE_API", help="Address of the API.")]
 Token = Annotated[
-    str | None, typer.Option("--token", envvar="RECOURSE_TOKEN", help="A bearer token.")
+    str | None, typer.Option("--token", envvar="RECOURSE_TOKEN", help="Bearer token.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 LOCAL = "http://127.0.0.1:8000"
 
 
 class UsageError(Exception):
-    """What was asked for cannot be done as it was said."""
+    """The command cannot be run as given; the message says what to change."""
 
 
-def tells(command: Callable[P, R]) -> Callable[P, R]:
-    """Let a command fail in one line on stderr, and with exit code 1."""
+def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
+    """Make a command report an error in one line on stderr and exit with status 1."""
 
     @wraps(command)
-    def told(*args: P.args, **kwargs: P.kwargs) -> R:
+    def reporting(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
         except (ApiError, UsageError) as problem:
@@ -43,11 +43,11 @@ def tells(command: Callable[P, R]) -> Callable[P, R]:
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
 
-    return told
+    return reporting
 
 
 @contextmanager
 def connected(url: str, token: str | None) -> Iterator[Api]:
-    """The API, for one command."""
+    """A client of the API for one command."""
     with Api(url, token) as api:
         yield api

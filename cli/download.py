@@ -1,7 +1,7 @@
-"""Receiving a document by a valet key: beside its place first, and there only when it is whole.
+"""Downloads a document by a valet key: into a temporary file, which replaces the target when whole.
 
-A connection that breaks is taken up where it broke, with a URL of its own and on the condition
-that it is still the same document.
+A broken connection is resumed where it broke, with a new URL and on the condition that the document
+is still the same version.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ import httpx
 
 from cli.api import Api, ApiError
 from cli.command import UsageError
-from cli.upload import TRIES, Heard, pause, s3_refusal
+from cli.upload import TRIES, Advance, pause, s3_refusal
 
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What was received: its bytes, and their SHA-256 in hex."""
+    """A finished download: its length in bytes, and its SHA-256 in hex."""
 
     length: int
     sha256: str
 
 
 class _Arriving:
-    """A document of which some may be here already."""
+    """A download that may have begun already."""
 
-    def __init__(self, path: Path, heard: Heard) -> None:
+    def __init__(self, path: Path, advance: Advance) -> None:
         self.path = path
-        self.heard = heard
+        self.advance = advance
         self.file = path.open("xb")
         self.begin_again()
 
@@ -49,20 +49,23 @@ class _Arriving:
         self.etag: str | None = None
         self.checksum: str | None = None
 
-    def take(self, answer: httpx.Response) -> None:
-        """Take what an answer has.
+    def append(self, answer: httpx.Response) -> None:
+        """Append the body of an answer; a 200 replaces what was here.
 
         Raises:
-            ApiError: It breaks off, or goes on elsewhere than was asked.
+            ApiError: The answer broke off, or does not continue where it should.
         """
         if answer.status_code == 206:
             found = _RANGE.fullmatch(answer.headers.get("content-range", ""))
             if found is None or int(found[1]) != self.length:
-                raise ApiError(f"S3 went on elsewhere: {answer.headers.get('content-range')}")
+                raise ApiError(
+                    f"S3 must continue at byte {self.length}, got "
+                    f"{answer.headers.get('content-range')}"
+                )
             self.wanted = int(found[2])
         else:
             if self.length:
-                self.heard(-self.length)
+                self.advance(-self.length)
                 self.begin_again()
             length = answer.headers.get("content-length")
             self.wanted = int(length) if length else None
@@ -72,38 +75,38 @@ class _Arriving:
             self.file.write(chunk)
             self.digest.update(chunk)
             self.length += len(chunk)
-            self.heard(len(chunk))
+            self.advance(len(chunk))
         if self.wanted is not None and self.length != self.wanted:
-            raise ApiError(f"{self.length} of {self.wanted} bytes came")
+            raise ApiError(f"the download broke off after {self.length} of {self.wanted} bytes")
 
     def verify(self) -> None:
-        """Hold it to what S3 said of it; a checksum of parts says nothing of the whole.
+        """Compare with the checksum that S3 sent, unless that is one of parts only.
 
         Raises:
-            ApiError: It is another.
+            ApiError: They differ.
         """
         known = self.checksum
         if known and "-" not in known and base64.b64decode(known) != self.digest.digest():
-            raise ApiError("what came is not what was stored: its SHA-256 is another")
+            raise ApiError("the download differs from the stored document: SHA-256 mismatch")
 
 
-def receive(api: Api, s3: httpx.Client, token: str, target: Path, heard: Heard) -> Received:
-    """Redeem a token and put what it opens into a file.
+def receive(api: Api, s3: httpx.Client, token: str, target: Path, advance: Advance) -> Received:
+    """Redeem a token and download its document into a file.
 
     Args:
-        api: The API without a bearer.
-        s3: Fetches presigned URLs; knows no bearer and follows no redirect.
+        api: The API without a bearer token.
+        s3: Fetches presigned URLs; sends no bearer token and follows no redirect.
         token: The key's token.
-        target: Where it shall be; it is not touched before all of it is here.
-        heard: Told of each piece's bytes.
+        target: The file; it is not touched before the download is complete.
+        advance: Called with the bytes of each chunk.
 
     Raises:
-        ApiError: The key does not open it, or it did not come whole.
-        UsageError: It cannot be written.
+        ApiError: The key was refused, or the download is incomplete.
+        UsageError: The file cannot be written.
     """
     beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
-        arriving = _Arriving(beside, heard)
+        arriving = _Arriving(beside, advance)
     except OSError as problem:
         raise UsageError(f"cannot write {target}: {problem.strerror}") from problem
     try:
@@ -125,13 +128,13 @@ def _receive(api: Api, s3: httpx.Client, token: str, arriving: _Arriving) -> Non
         try:
             signed = api.call("POST", "/valet-keys/redeem", json={"token": token}).json()
             if signed["method"] != "GET":
-                raise UsageError("the key is for an upload: `recourse valet put` sends one")
+                raise UsageError("the key is for an upload: use `recourse valet put`")
             _fetch(s3, signed, arriving)
             return
         except ApiError as problem:
             if before and problem.kind == "key-used-up":
-                raise ApiError(f"{before}; to ask again, the key is used up") from problem
-            if attempt + 1 == TRIES or not problem.may_pass:
+                raise ApiError(f"{before}; it cannot be retried: the key is used up") from problem
+            if attempt + 1 == TRIES or not problem.is_transient:
                 raise
             before = problem
         pause(never, attempt, before)
@@ -147,10 +150,10 @@ def _fetch(s3: httpx.Client, signed: dict[str, Any], arriving: _Arriving) -> Non
                 answer.read()
                 _, failure = s3_refusal(answer)
                 if answer.status_code == 412:
-                    # There is another version by now.
-                    arriving.heard(-arriving.length)
+                    # Another version has replaced it: begin anew.
+                    arriving.advance(-arriving.length)
                     arriving.begin_again()
                 raise failure
-            arriving.take(answer)
+            arriving.append(answer)
     except httpx.TransportError as problem:
-        raise ApiError(f"S3 broke off: {problem!r}") from problem
+        raise ApiError(f"the connection to S3 broke off: {problem!r}") from problem

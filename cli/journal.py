@@ -1,13 +1,13 @@
-"""What is remembered of an upload in parts, so that the same command goes on after anything.
+"""Remembers an upload in parts, so that the same command resumes it after any interruption.
 
-One file an upload, in `$XDG_STATE_HOME/recourse/uploads` (`~/.local/state` where that is not set):
-never beside the document, which may lie in a folder that others read. It holds the key's token,
-for the API tells it once and only who has it may send the parts that are missing; so the folder is
-0700 and the file 0600. The token is good for that one upload, of exactly those bytes, and until
-the key expires; the file goes when the upload is decided.
+One file for each upload, in `$XDG_STATE_HOME/recourse/uploads` (`~/.local/state` by default): never
+beside the document, which may be in a folder that others read. It holds the key's token, because
+the API shows it once and the missing parts cannot be sent without it; so the folder has mode 0700
+and the file 0600. The token is valid for that one upload, of exactly those bytes, until the key
+expires. The file is deleted when the upload has been accepted or refused.
 
-The first line is the key, each other line the number of a part that S3 has taken. A line that was
-cut off by a crash counts as not written.
+The first line is the key, each further line the number of a part that S3 has stored. A line that a
+crash cut off is ignored.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from typing import Any, Self
 from cli.command import UsageError
 
 FORGOTTEN_AFTER = 8 * 24 * 3600
-"""Seconds after which no key is good any more: the longest lives seven days."""
+"""Seconds after which every key has expired: the longest is valid for seven days."""
 
 
 def folder() -> Path:
-    """Where uploads are remembered."""
+    """The folder of the journals."""
     state = os.environ.get("XDG_STATE_HOME")
     return (Path(state) if state else Path.home() / ".local" / "state") / "recourse" / "uploads"
 
 
 class Journal:
-    """An upload's file, held by one process at a time.
+    """The journal of one upload, which one process at a time has open.
 
     Args:
-        about: What makes it this upload and no other: API, owner, object, type, content.
+        about: What identifies the upload: API, owner, object, type, content.
 
     Attributes:
-        key: The key as the API has issued it; None where nothing is remembered.
-        done: The parts that S3 has taken.
+        key: The key as the API issued it; None if there is no upload to resume.
+        done: The numbers of the parts that S3 has stored.
     """
 
     def __init__(self, *about: str) -> None:
@@ -54,10 +54,10 @@ class Journal:
         self.done: set[int] = set()
 
     def __enter__(self) -> Self:
-        """Take the file and read it.
+        """Lock the file and read it.
 
         Raises:
-            UsageError: Another process has it.
+            UsageError: Another process has it open.
         """
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         self._file = os.fdopen(descriptor, "r+b", buffering=0)
@@ -65,7 +65,7 @@ class Journal:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._file.close()
-            raise UsageError("the same upload is under way in another process") from None
+            raise UsageError("another process is sending the same upload") from None
         self._read()
         return self
 
@@ -75,19 +75,19 @@ class Journal:
             self._path.unlink(missing_ok=True)
 
     def begin(self, key: Mapping[str, Any]) -> None:
-        """Remember a key, and no part yet."""
+        """Begin an upload with a key and no parts."""
         self.key, self.done = key, set()
         self._file.seek(0)
         self._file.truncate()
         self._append(json.dumps(key))
 
     def add(self, number: int) -> None:
-        """Remember that S3 has taken a part."""
+        """Record that S3 has stored a part."""
         self.done.add(number)
         self._append(str(number))
 
     def forget(self) -> None:
-        """Forget the upload: it is decided."""
+        """Forget the upload: there is nothing to resume."""
         self.key, self.done = None, set()
 
     def _append(self, line: str) -> None:
@@ -109,4 +109,4 @@ def _forget_old(place: Path) -> None:
             if time.time() - path.stat().st_mtime > FORGOTTEN_AFTER:
                 path.unlink()
         except FileNotFoundError:
-            continue  # another process was quicker
+            continue  # another process has deleted it

@@ -1,4 +1,4 @@
-"""`recourse`: start, watch and look after sagas from the command line."""
+"""`recourse`: start, watch and operate sagas from the command line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ from rich.text import Text
 from cli import redrive as redriving
 from cli import valet
 from cli.api import Api
-from cli.command import LOCAL, ApiUrl, AsJson, Token, UsageError, connected, err, out, tells
+from cli.command import (
+    LOCAL,
+    ApiUrl,
+    AsJson,
+    Token,
+    UsageError,
+    connected,
+    err,
+    out,
+    reports_errors,
+)
 from cli.timeline import print_event, print_timeline
 from cli.worker import worker
 from recourse.events import Event
@@ -23,23 +33,23 @@ from recourse.events import Event
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="Distributed transactions that can be trusted: sagas whose every step has its undo.",
+    help="Run and operate sagas: distributed transactions whose every step can be undone.",
     epilog="Locally: `make up` in one terminal, then "
     '`export RECOURSE_TOKEN=$(recourse token --subject asha --scope "sagas:write sagas:read")`.',
 )
 app.add_typer(valet.app, name="valet")
 app.command()(worker)
 DESCRIPTION, SAMPLES = Path("lambdas/api/openapi.json"), Path("samples")
-SagaId = Annotated[str, typer.Argument(help="The saga's id.")]
+SagaId = Annotated[str, typer.Argument(help="Id of the saga.")]
 
 
 @app.command()
-@tells
+@reports_errors
 def up(
-    port: Annotated[int, typer.Option(help="The API's port.")] = 8000,
-    aws_port: Annotated[int, typer.Option(help="The AWS endpoint's port.")] = 4566,
+    port: Annotated[int, typer.Option(help="Port of the API.")] = 8000,
+    aws_port: Annotated[int, typer.Option(help="Port of the AWS endpoint.")] = 4566,
 ) -> None:
-    """Run the local cloud in the foreground; Ctrl-C ends it."""
+    """Run the local cloud in the foreground; Ctrl-C stops it."""
     from local.cloud import LocalCloudError, run
 
     try:
@@ -49,17 +59,22 @@ def up(
 
 
 @app.command()
-@tells
+@reports_errors
 def token(
-    subject: Annotated[str, typer.Option(help="Who it is for: the owner of what it starts.")],
+    subject: Annotated[
+        str, typer.Option(help="Who the token is for: the owner of the sagas it starts.")
+    ],
     scope: Annotated[
-        str, typer.Option(help="What it may do: sagas:write, sagas:read, valet:issue, operator.")
+        str,
+        typer.Option(
+            help="Scopes, space separated: sagas:write, sagas:read, valet:issue, operator."
+        ),
     ] = "sagas:write sagas:read",
-    lifetime: Annotated[int, typer.Option(help="Seconds that it is good for.")] = 3600,
+    lifetime: Annotated[int, typer.Option(help="Seconds until the token expires.")] = 3600,
     api: ApiUrl = LOCAL,
     as_json: AsJson = False,
 ) -> None:
-    """Issue a bearer token of the local issuer. On AWS, tokens come from your own issuer."""
+    """Print a bearer token for the local cloud. On AWS, tokens come from your own issuer."""
     from local.issuer import Issuer, issuer_of
 
     made = Issuer(issuer_of(api)).token(subject, scope, lifetime=lifetime)
@@ -67,31 +82,27 @@ def token(
 
 
 @app.command()
-@tells
+@reports_errors
 def start(
-    saga: Annotated[str, typer.Argument(help="The saga's name, travel-booking.")],
+    saga: Annotated[str, typer.Argument(help="Name of the saga, for example travel-booking.")],
     request: Annotated[
-        str, typer.Option(help="A file with the request as JSON, or - for standard input.")
+        str, typer.Option(help="File with the request as JSON; - for standard input.")
     ],
-    key: Annotated[
-        str | None, typer.Option(help="The Idempotency-Key; a new one where none is given.")
-    ] = None,
+    key: Annotated[str | None, typer.Option(help="Idempotency-Key; a new one by default.")] = None,
     chaos: Annotated[
-        str | None, typer.Option(help="Faults to inject: hotel=reject,payment=crash:1.")
+        str | None, typer.Option(help="Faults to inject, for example hotel=reject,payment=crash:1.")
     ] = None,
     coordination: Annotated[
-        str | None, typer.Option(help="orchestration or choreography; the saga's own if absent.")
+        str | None, typer.Option(help="orchestration or choreography; as declared by default.")
     ] = None,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Show what happens until it ends.")
-    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the saga until it ends.")] = False,
     api: ApiUrl = LOCAL,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
     """Start a saga.
 
-    For instance: recourse start travel-booking --request samples/travel-booking.json --watch
+    Example: recourse start travel-booking --request samples/travel-booking.json --watch
     """
     body = _read(request)
     with connected(api, token) as client:
@@ -107,7 +118,7 @@ def start(
 
 
 @app.command()
-@tells
+@reports_errors
 def show(
     saga_id: SagaId, api: ApiUrl = LOCAL, token: Token = None, as_json: AsJson = False
 ) -> None:
@@ -118,11 +129,11 @@ def show(
         print(json.dumps(saga))
         return
     out.print(f"{saga['saga']} {saga['saga_id']}:", Text(saga["status"], "bold"))
-    out.print(f"  {saga['business_key']}, of {saga['owner']}, started {saga['started_at']}")
+    out.print(f"  {saga['business_key']}, owner {saga['owner']}, started {saga['started_at']}")
     if saga["reason"]:
         reason = saga["reason"]
-        out.print(f"  because {reason['step']}: {reason['error']}: {reason['message']}")
-    table = Table("step", "status", "tries", "undo tries", "result or error")
+        out.print(f"  reason: {reason['step']}: {reason['error']}: {reason['message']}")
+    table = Table("step", "status", "attempts", "undo attempts", "result or error")
     for step in saga["steps"]:
         table.add_row(
             step["name"],
@@ -135,32 +146,32 @@ def show(
 
 
 @app.command()
-@tells
+@reports_errors
 def watch(
     saga_id: SagaId, api: ApiUrl = LOCAL, token: Token = None, as_json: AsJson = False
 ) -> None:
-    """Show what happens to a saga as it happens, until it is at rest."""
+    """Follow a saga until it ends or needs an operator."""
     with connected(api, token) as client:
         _watch(client, saga_id, as_json)
 
 
 @app.command()
-@tells
+@reports_errors
 def events(
     after: Annotated[
-        str | None, typer.Option(help="The cursor to go on from; the oldest event if absent.")
+        str | None, typer.Option(help="Cursor to continue from; the oldest event by default.")
     ] = None,
-    saga: Annotated[str | None, typer.Option(help="Only those of this saga, by id.")] = None,
+    saga: Annotated[str | None, typer.Option(help="Only events of the saga with this id.")] = None,
     follow: Annotated[
-        bool, typer.Option("--follow", help="Go on as they come, until Ctrl-C.")
+        bool, typer.Option("--follow", help="Wait for new events, until Ctrl-C.")
     ] = False,
     api: ApiUrl = LOCAL,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show your own events in order, and the cursor to go on from, now or next week.
+    """Show your events in order, and the cursor to continue from later.
 
-    With --json each event is a line on stdout. The cursor is on stderr.
+    Events go to stdout, with --json one line each; the cursor goes to stderr.
     """
     cursor = after
     with connected(api, token) as client:
@@ -175,22 +186,24 @@ def events(
                     break
         finally:
             if cursor:
-                err.print(f"go on with --after {cursor}", markup=False)
+                err.print(f"continue with --after {cursor}", markup=False)
 
 
 @app.command("list")
-@tells
+@reports_errors
 def list_sagas(
-    saga: Annotated[str | None, typer.Option(help="Only those of this saga.")] = None,
-    status: Annotated[str | None, typer.Option(help="Only those in this status.")] = None,
-    business_key: Annotated[str | None, typer.Option(help="Only those with this key.")] = None,
-    cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
-    limit: Annotated[int, typer.Option(help="How many.")] = 20,
+    saga: Annotated[str | None, typer.Option(help="Only sagas of this name.")] = None,
+    status: Annotated[str | None, typer.Option(help="Only sagas with this status.")] = None,
+    business_key: Annotated[str | None, typer.Option(help="Only sagas with this key.")] = None,
+    cursor: Annotated[
+        str | None, typer.Option(help="Cursor of the next page, from the page before.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="Most sagas to list.")] = 20,
     api: ApiUrl = LOCAL,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
-    """List sagas, the newest first."""
+    """List sagas, newest first."""
     page: dict[str, Any] = {"items": [], "cursor": cursor}
     with connected(api, token) as client:
         while True:  # a page may be short, or empty, where few sagas match
@@ -217,32 +230,34 @@ def list_sagas(
         )
     out.print(table)
     if page["cursor"]:
-        out.print(f"more with --cursor {page['cursor']}")
+        out.print(f"next page: --cursor {page['cursor']}")
 
 
 @app.command()
-@tells
+@reports_errors
 def cancel(
     saga_id: SagaId, api: ApiUrl = LOCAL, token: Token = None, as_json: AsJson = False
 ) -> None:
-    """Cancel a saga whose pivot has not acted; what it did is undone."""
+    """Cancel a saga whose pivot has not acted; its effects are undone."""
     with connected(api, token) as client:
         saga = client.call("POST", f"/sagas/{saga_id}/cancel").json()
     print(json.dumps(saga) if as_json else f"{saga_id} {saga['status']}")
 
 
 @app.command()
-@tells
+@reports_errors
 def resolve(
     saga_id: SagaId,
-    step: Annotated[str, typer.Argument(help="The stuck step.")],
-    action: Annotated[Literal["retry", "skip"], typer.Option(help="What to do.")],
-    reason: Annotated[str | None, typer.Option(help="Why; a skip needs one.")] = None,
+    step: Annotated[str, typer.Argument(help="Name of the stuck step.")],
+    action: Annotated[
+        Literal["retry", "skip"], typer.Option(help="Run the step again, or leave it as it is.")
+    ],
+    reason: Annotated[str | None, typer.Option(help="Why; required for a skip.")] = None,
     api: ApiUrl = LOCAL,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
-    """Retry a stuck step, or skip it and settle by hand; needs the scope operator."""
+    """Retry a stuck step, or skip it and settle by hand; needs the scope `operator`."""
     body = {"action": action} | ({"reason": reason} if reason else {})
     with connected(api, token) as client:
         saga = client.call("POST", f"/sagas/{saga_id}/steps/{step}/resolve", json=body).json()
@@ -250,23 +265,25 @@ def resolve(
 
 
 @app.command()
-@tells
+@reports_errors
 def redrive(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Dead-letter queues; all where none is named."),
+        typer.Argument(metavar="NAME", help="Dead-letter queues; all by default."),
     ] = None,
-    saga: Annotated[str | None, typer.Option(help="Only what is about this saga, by id.")] = None,
+    saga: Annotated[
+        str | None, typer.Option(help="Only messages about the saga with this id.")
+    ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what rests there and why; move nothing.")
+        bool, typer.Option("--dry-run", help="Show the messages and their reasons; move nothing.")
     ] = False,
     api: ApiUrl = LOCAL,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the dead-letter queues and redrive them; needs the scope operator.
+    """Show the dead-letter queues and redrive them; needs the scope `operator`.
 
-    Each message goes back to the queue that it came from, and is taken as if it were new.
+    Each message goes back to its source queue and is processed as if it were new.
     """
     with connected(api, token) as client:
         queues = client.get("/deadletters")["items"]
@@ -290,24 +307,25 @@ def redrive(
     if as_json:
         print(json.dumps({"items": queues, "redriven": redriven}))
     elif not any(done["matched"] for done in redriven):
-        out.print("nothing to redrive" + (f" of saga {saga}" if saga else ""), markup=False)
+        out.print("nothing to redrive" + (f" for saga {saga}" if saga else ""), markup=False)
 
 
 @app.command("compile")
-@tells
+@reports_errors
 def compile_sagas(
     check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; fail where a file is not current.")
+        bool, typer.Option("--check", help="Write nothing; fail if a file is out of date.")
     ] = False,
-    folder: Annotated[Path, typer.Option(help="Where the compiled machines are.")] = Path(
+    folder: Annotated[Path, typer.Option(help="Folder of the compiled machines.")] = Path(
         "statemachines"
     ),
     as_json: AsJson = False,
 ) -> None:
-    """Compile every declaration: to its state machine, to who listens to whom, to the API's routes.
+    """Compile every declared saga, and the description of the API.
 
-    The first is statemachines/<saga>.asl.json, the second statemachines/<saga>.choreography.md, and
-    the last, for all of them, lambdas/api/openapi.json.
+    A saga becomes statemachines/<saga>.asl.json (its state machine) and
+    statemachines/<saga>.choreography.md (which step listens to which). The API
+    is described in lambdas/api/openapi.json.
     """
     from lambdas import api
     from lambdas.api.openapi import document
@@ -334,7 +352,7 @@ def compile_sagas(
     if not check and not as_json:
         for saga in sagas.values():
             listens = Table(
-                "step", "acts on", "undoes on", title=f"{saga.name}: who listens to whom"
+                "step", "acts on", "undoes on", title=f"{saga.name}: which step listens to which"
             )
             for row in table(saga):
                 listens.add_row(*row)
@@ -342,11 +360,9 @@ def compile_sagas(
     if as_json:
         print(json.dumps({"changed": changed}))
     elif not check:
-        out.print(f"compiled {len(sagas)} declarations, {len(changed)} files have changed")
+        out.print(f"compiled {len(sagas)} sagas, {len(changed)} files changed")
     if check and changed:
-        raise UsageError(
-            f"not what the declarations compile to: {', '.join(changed)}; run `recourse compile`"
-        )
+        raise UsageError(f"out of date: {', '.join(changed)}; run `recourse compile`")
 
 
 def _watch(client: Api, saga_id: str, as_json: bool) -> None:
@@ -366,7 +382,7 @@ def _read(source: str) -> Any:
     except OSError as problem:
         raise UsageError(f"cannot read {source}: {problem.strerror}") from problem
     except ValueError as problem:
-        raise UsageError(f"{source} is no JSON: {problem}") from problem
+        raise UsageError(f"{source} is not valid JSON: {problem}") from problem
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Redriving dead-letter queues by the API: pass after pass, until a queue is through."""
+"""Redrives dead-letter queues by the API: pass after pass, until a queue is done."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.table import Table
 from cli.api import Api
 
 SHOWN = 5
-"""How many reasons and sagas of a queue are shown to a person."""
+"""How many reasons and sagas of a queue are printed."""
 
 
 def redrive(
@@ -24,17 +24,18 @@ def redrive(
     dry_run: bool,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Redrive one queue until it is through; what the passes came to in all.
+    """Redrive one queue to its end; the sum of all passes.
 
-    What is dead-lettered again meanwhile is left: no more is looked at than rested there at first.
+    Messages that are dead-lettered again meanwhile stay: no more are examined than waited at
+    first.
 
     Args:
         client: The API.
         name: The queue.
-        waiting: How much rested there at first.
-        saga_id: Only what is about this saga.
-        dry_run: Only look, in one pass.
-        say: Hears of the progress.
+        waiting: How many messages waited at first.
+        saga_id: Only messages about this saga.
+        dry_run: Look at them in one pass, and move nothing.
+        say: Called with a line of progress after each pass.
     """
     total: dict[str, Any] = {}
     while True:
@@ -65,7 +66,7 @@ def _added(total: Mapping[str, Any], done: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def print_queues(console: Console, queues: Sequence[Mapping[str, Any]]) -> None:
-    """Print every dead-letter queue, and why some cannot be redriven where something rests."""
+    """Print every dead-letter queue, and why messages in some cannot be redriven."""
     table = Table("dead-letter queue", "waiting", "redrives to")
     for one in queues:
         table.add_row(one["name"], str(one["waiting"]), one["redrives_to"] or "-")
@@ -76,16 +77,16 @@ def print_queues(console: Console, queues: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_redriven(console: Console, done: Mapping[str, Any]) -> None:
-    """Print how it went with one queue."""
+    """Print the result of one queue."""
     if done["dry_run"]:
         console.print(f"{done['name']}: {done['matched']} would be moved", markup=False)
     else:
         console.print(f"{done['name']}: {done['moved']} moved, {done['left']} left", markup=False)
     if done["looked_at"] < (rested := done["moved"] + done["left"]):
-        console.print(f"  {done['looked_at']} of {rested} were looked at: run it again for more")
+        console.print(f"  {done['looked_at']} of {rested} were examined: run it again for the rest")
     for one in done["reasons"][:SHOWN]:
         console.print(f"  {one['count']} x {one['reason']}", markup=False)
     sagas = [one["saga_id"] or "no saga" for one in done["sagas"]]
     if sagas:
         more = f", and {len(sagas) - SHOWN} more" if len(sagas) > SHOWN else ""
-        console.print(f"  of {', '.join(sagas[:SHOWN])}{more}", markup=False)
+        console.print(f"  sagas: {', '.join(sagas[:SHOWN])}{more}", markup=False)

@@ -1,4 +1,4 @@
-"""A saga's timeline on a terminal: each thing that happens, as it happens."""
+"""Prints a saga's timeline and its events to a terminal."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ MARKS = {
     "UNDO_FAILED": ("!", "bold red"),
 }
 ENDINGS = {
-    "SUCCEEDED": ("booked: every effect is there", "bold green"),
-    "COMPENSATED": ("undone: no net effect is left", "bold yellow"),
-    "COMPENSATION_FAILED": ("an undo failed: it waits for an operator (resolve)", "bold red"),
-    "RUNNING": ("a step after the pivot is stuck: it waits for an operator (resolve)", "bold red"),
+    "SUCCEEDED": ("all steps done", "bold green"),
+    "COMPENSATED": ("all effects undone", "bold yellow"),
+    "COMPENSATION_FAILED": ("an undo failed; waiting for `recourse resolve`", "bold red"),
+    "RUNNING": ("a step after the pivot is stuck; waiting for `recourse resolve`", "bold red"),
 }
 
 
 def print_timeline(console: Console, changes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Print what happens to a saga, and return it as it was last.
+    """Print what happens to a saga, and return its last state.
 
     Args:
-        console: Where to.
-        changes: The saga as it is after each change.
+        console: Where to print.
+        changes: The saga after each change.
     """
-    told: dict[str, str] = {}
+    printed: dict[str, str] = {}
     done: set[str] = set()
     status = ""
     saga: Mapping[str, Any] = {}
     for saga in changes:
-        moved = [step for step in saga["steps"] if told.get(step["name"]) != step["status"]]
+        moved = [step for step in saga["steps"] if printed.get(step["name"]) != step["status"]]
         moved.sort(key=lambda step: step["ended_at"] or "9")
         for step in moved:
             if step["status"] == "UNDONE" and step["name"] not in done:
                 console.print(_line(saga, {**step, "status": "DONE", "ended_at": None}))
-            told[step["name"]] = step["status"]
+            printed[step["name"]] = step["status"]
             if step["status"] == "DONE":
                 done.add(step["name"])
             if step["status"] in MARKS:
@@ -54,7 +54,7 @@ def print_timeline(console: Console, changes: Iterable[Mapping[str, Any]]) -> di
             if status == "COMPENSATING" and saga["reason"]:
                 reason = saga["reason"]
                 console.print(
-                    f"          turning back: {reason['step']} failed with {reason['error']}",
+                    f"          compensating: {reason['step']} failed with {reason['error']}",
                     style="yellow",
                     highlight=False,
                 )
@@ -82,9 +82,9 @@ def _line(saga: Mapping[str, Any], step: Mapping[str, Any]) -> Text:
     mark, style = MARKS[step["status"]]
     line = Text(f"  {_since(saga, step['ended_at']):>7} ")
     line.append(f"{mark} {step['name']:<10} {step['status']:<12}", style=style)
-    tries = max(step["attempts"], step["undo_attempts"])
-    if tries > 1:
-        line.append(f" in {tries} tries", style="bright_black")
+    attempts = max(step["attempts"], step["undo_attempts"])
+    if attempts > 1:
+        line.append(f" in {attempts} attempts", style="bright_black")
     line.append(f" {_detail(step)}", style="bright_black")
     return line
 

@@ -1,8 +1,8 @@
-"""Sending a document by a valet key: redeem, send what was signed, and again where that fails.
+"""Uploads a document by a valet key: redeem it, send to the signed URL, retry where that fails.
 
-A document is streamed from its file, so its size does not matter to memory. Each request goes to
-S3 with the headers that redeeming answered and no others of ours: above all no Authorization,
-which S3 takes for a second signature and refuses.
+A document is streamed from its file, so memory does not grow with it. Each request to S3 has the
+headers that redeeming returned and no others of ours: above all no Authorization, which S3 takes
+for a second signature and refuses.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ import httpx
 from cli.api import Api, ApiError
 from cli.command import UsageError
 
-AT_ONCE = 4
-"""Parts under way at a time."""
+PARALLEL_PARTS = 4
+"""Parts that are sent in parallel."""
 TRIES = 6
-"""How often one request is tried, each time with a URL of its own."""
-PATIENCE = 600
-"""Seconds that a large document may take to be checked."""
+"""How often a request is tried, each time with a new URL."""
+CHECK_TIMEOUT = 600
+"""Seconds that the check of a large document may take."""
 CHUNK = 256 * 1024
 _CODE = re.compile(r"<Code>([^<]+)</Code>.*?<Message>([^<]*)</Message>", re.DOTALL)
-_NOT_AS_SAID = {"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch"}
+_CHECKSUM_ERRORS = {"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch"}
 
-Heard = Callable[[int], None]
+Advance = Callable[[int], None]
 
 
 class StoppedError(Exception):
-    """The work was called off."""
+    """The upload was stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file, as it was when it was read.
+    """A file as it was when it was read.
 
     Attributes:
-        path: Where it is.
-        length: Its bytes.
-        sha256: Their SHA-256 in hex.
+        path: The file.
+        length: Its length in bytes.
+        sha256: Its SHA-256 in hex.
     """
 
     path: Path
@@ -55,15 +55,15 @@ class Source:
     sha256: str
 
     @classmethod
-    def read(cls, path: Path, heard: Heard) -> Source:
-        """Read a file through once.
+    def read(cls, path: Path, advance: Advance) -> Source:
+        """Read a file once, for its length and SHA-256.
 
         Args:
-            path: Where it is.
-            heard: Told of each piece's bytes.
+            path: The file.
+            advance: Called with the bytes of each chunk.
 
         Raises:
-            UsageError: It cannot be read, or there is nothing in it.
+            UsageError: The file cannot be read, or is empty.
         """
         digest, length = hashlib.sha256(), 0
         try:
@@ -71,7 +71,7 @@ class Source:
                 while chunk := file.read(CHUNK):
                     digest.update(chunk)
                     length += len(chunk)
-                    heard(len(chunk))
+                    advance(len(chunk))
         except OSError as problem:
             raise UsageError(f"cannot read {path}: {problem.strerror}") from problem
         if not length:
@@ -79,38 +79,38 @@ class Source:
         return cls(path, length, digest.hexdigest())
 
     def piece(self, start: int, length: int) -> Iterator[bytes]:
-        """Some of its bytes, a chunk at a time.
+        """A range of its bytes, a chunk at a time.
 
         Raises:
-            UsageError: They are not there any more.
+            UsageError: The file has become shorter.
         """
         with self.path.open("rb") as file:
             file.seek(start)
             while length:
                 chunk = file.read(min(CHUNK, length))
                 if not chunk:
-                    raise UsageError(f"{self.path} was changed while it was sent")
+                    raise UsageError(f"{self.path} changed while it was being sent")
                 length -= len(chunk)
                 yield chunk
 
 
 @dataclass(frozen=True)
 class Upload:
-    """One document on its way.
+    """The upload of one document.
 
     Args:
-        api: The API without a bearer: to redeem needs none.
-        s3: Sends to presigned URLs; knows no bearer and follows no redirect.
+        api: The API without a bearer token, for redeeming needs none.
+        s3: Sends to presigned URLs; sends no bearer token and follows no redirect.
         source: The document.
         token: The key's token.
-        heard: Told of each piece's bytes, and of as many less where they have to be sent again.
+        advance: Called with the bytes of each chunk; negative for those that are sent again.
     """
 
     api: Api
     s3: httpx.Client
     source: Source
     token: str
-    heard: Heard
+    advance: Advance
     stop: threading.Event = field(default_factory=threading.Event, init=False)
 
     def whole(self) -> None:
@@ -118,11 +118,11 @@ class Upload:
         self._send(0, self.source.length, None)
 
     def parts(self, numbers: Iterable[int], size: int, done: Callable[[int], None]) -> None:
-        """Send parts, several at once, and say which S3 has taken.
+        """Send parts in parallel, and call `done` with each that S3 has stored.
 
         Raises:
-            ApiError: The key is not good any more, or the API or S3 is not there.
-            UsageError: The file was changed meanwhile.
+            ApiError: The key is no longer valid, or the API or S3 cannot be reached.
+            UsageError: The file changed during the upload.
         """
         wanted: SimpleQueue[int] = SimpleQueue()
         over: SimpleQueue[int | BaseException] = SimpleQueue()
@@ -142,8 +142,10 @@ class Upload:
                         return
                     over.put(number)
 
-        # Daemons, so that nothing keeps a process alive that somebody ends while S3 is silent.
-        workers = [threading.Thread(target=work, daemon=True) for _ in range(min(AT_ONCE, left))]
+        # Daemons: a process that is interrupted while S3 is silent must not wait for them.
+        workers = [
+            threading.Thread(target=work, daemon=True) for _ in range(min(PARALLEL_PARTS, left))
+        ]
         for worker in workers:
             worker.start()
         try:
@@ -181,7 +183,7 @@ class Upload:
                 signed = self.api.call("POST", "/valet-keys/redeem", json=asked).json()
                 failure = self._put(signed, start, length, whole=part is None)
             except ApiError as problem:
-                if not problem.may_pass:
+                if not problem.is_transient:
                     raise
                 failure = problem
             if failure is None:
@@ -193,7 +195,7 @@ class Upload:
     def _put(
         self, signed: dict[str, Any], start: int, length: int, *, whole: bool
     ) -> ApiError | None:
-        """Send some bytes as was signed; why that failed, if it did."""
+        """Send a range to its signed URL; the failure, if there was one."""
         sent = 0
 
         def body() -> Iterator[bytes]:
@@ -203,7 +205,7 @@ class Upload:
                     raise StoppedError
                 yield chunk
                 sent += len(chunk)
-                self.heard(len(chunk))
+                self.advance(len(chunk))
 
         try:
             answer = self.s3.request(
@@ -212,59 +214,58 @@ class Upload:
         except httpx.TransportError as problem:
             failure = ApiError(f"S3 cannot be reached: {problem!r}")
         else:
-            # What lies there already is an earlier try of ours, whose answer was lost.
+            # 412: an earlier attempt has stored it, and its answer was lost.
             if answer.is_success or (whole and answer.status_code == 412):
                 return None
             code, failure = s3_refusal(answer)
-            if code in _NOT_AS_SAID:
-                raise UsageError(f"{self.source.path} was changed while it was sent")
-        self.heard(-sent)
+            if code in _CHECKSUM_ERRORS:
+                raise UsageError(f"{self.source.path} changed while it was being sent")
+        self.advance(-sent)
         return failure
 
 
 def pause(stop: threading.Event, attempt: int, failure: ApiError) -> None:
-    """Wait before the next try, as long as the API says or a little longer each time.
+    """Wait before the next attempt: as long as the API says, or a growing back-off.
 
     Raises:
-        StoppedError: The work was called off meanwhile.
+        StoppedError: The upload was stopped meanwhile.
     """
     if stop.wait(failure.retry_after or min(0.2 * 2**attempt, 5)):
         raise StoppedError
 
 
 def s3_refusal(answer: httpx.Response) -> tuple[str, ApiError]:
-    """What S3 says against a request: its code, and in words.
+    """Why S3 refused a request: its error code, and an error with its message.
 
-    To it a URL that has expired on the way is as forbidden as one that it never took, so it is
-    for the key to say, when it is redeemed again, whether there is any use in trying.
+    S3 answers 403 to an expired URL as to one that was never valid. So a refusal is transient here:
+    redeeming the key again says whether another attempt can succeed.
     """
     found = _CODE.search(answer.text)
     code, message = found.groups() if found else ("", answer.text[:200])
-    told = f"S3 refused ({answer.status_code}): {code} {message}".rstrip()
-    return code, ApiError(told)
+    return code, ApiError(f"S3 refused ({answer.status_code}): {code} {message}".rstrip())
 
 
 def complete(api: Api, key_id: str) -> dict[str, Any]:
-    """Commit an upload; a large one takes longer than one call, which is then made again.
+    """Commit an upload; a large one needs several calls.
 
     Raises:
-        ApiError: It was refused; of what was refused as not as said, a copy is in quarantine.
+        ApiError: The upload was refused. What differs from its description is in quarantine.
     """
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + CHECK_TIMEOUT
     never, attempt = threading.Event(), 0
     while True:
         try:
             done: dict[str, Any] = api.call("POST", f"/valet-keys/{key_id}/complete").json()
             return done
         except ApiError as problem:
-            if not problem.may_pass or time.monotonic() > until:
+            if not problem.is_transient or time.monotonic() > until:
                 raise
             pause(never, attempt, problem)
             attempt += 1
 
 
 def client() -> httpx.Client:
-    """What talks to S3: no bearer, no redirect, nothing from a `.netrc`."""
+    """A client for S3: no bearer token, no redirect, nothing from a `.netrc`."""
     return httpx.Client(
         timeout=httpx.Timeout(60, connect=10), follow_redirects=False, trust_env=False
     )

@@ -1,4 +1,4 @@
-"""`recourse valet`: documents up and down by valet keys, and the keys themselves."""
+"""`recourse valet`: uploads and downloads by valet keys, and the keys themselves."""
 
 from __future__ import annotations
 
@@ -18,56 +18,71 @@ from rich.table import Column, Table
 
 from cli import upload
 from cli.api import Api, ApiError
-from cli.command import LOCAL, ApiUrl, AsJson, Token, UsageError, connected, err, out, tells
+from cli.command import (
+    LOCAL,
+    ApiUrl,
+    AsJson,
+    Token,
+    UsageError,
+    connected,
+    err,
+    out,
+    reports_errors,
+)
 from cli.download import receive
 from cli.journal import Journal
 
-app = typer.Typer(no_args_is_help=True, help="Documents by valet keys, and the keys.")
+app = typer.Typer(
+    no_args_is_help=True, help="Upload and download documents by valet keys; manage the keys."
+)
 OCTETS = "application/octet-stream"
-ExpiresIn = Annotated[int, typer.Option(help="Seconds that the key is good for, 7 days at most.")]
-KeyId = Annotated[str, typer.Argument(help="The key's id.")]
+ExpiresIn = Annotated[int, typer.Option(help="Seconds until the key expires, 7 days at most.")]
+KeyId = Annotated[str, typer.Argument(help="Id of the key.")]
 
 
 @app.command()
-@tells
+@reports_errors
 def put(
     file: Annotated[Path, typer.Argument(help="The document, of any size.")],
     object_name: Annotated[
         str | None,
-        typer.Option("--object", help="Its name in your space; the file's own if absent."),
+        typer.Option("--object", help="Its name in your space; the file's name by default."),
     ] = None,
     content_type: Annotated[
-        str | None, typer.Option("--type", help="Its content type; by the file's name if absent.")
+        str | None,
+        typer.Option("--type", help="Its content type; guessed from the file's name by default."),
     ] = None,
     expires_in: ExpiresIn = 24 * 3600,
     api: ApiUrl = LOCAL,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
-    """Upload a document; after an interruption the same command goes on where it was.
+    """Upload a document; after an interruption the same command resumes it.
 
-    For instance: recourse valet put passport.pdf --object passports/asha.pdf
+    Example: recourse valet put passport.pdf --object passports/asha.pdf
     """
     name = object_name or file.name
     with connected(api, token) as client, connected(api, None) as anyone, upload.client() as s3:
-        with _progress("reading", _size(file)) as heard:
-            source = upload.Source.read(file, heard)
+        with _progress("reading", _size(file)) as advance:
+            source = upload.Source.read(file, advance)
         kind = content_type or mimetypes.guess_type(file.name)[0] or OCTETS
         about = (api, _claims(token or "").get("sub", ""), name, kind, source.sha256)
         with Journal(*about) as journal:
-            key = _resumed(client, journal)
+            key = _key_to_resume(client, journal)
             if key is None:
-                key = _issued(client, name, kind, source, expires_in, guessed=content_type is None)
+                key = _issue_upload(
+                    client, name, kind, source, expires_in, guessed=content_type is None
+                )
                 if key["multipart"]:
                     journal.begin(key)
             try:
                 _send(anyone, s3, source, key, journal)
                 done = upload.complete(client, key["key_id"])
             except ApiError as problem:
-                if problem.may_pass:
+                if problem.is_transient:
                     raise
                 journal.forget()
-                raise ApiError(_why_not(problem), status=problem.status) from problem
+                raise ApiError(_reason(problem), status=problem.status) from problem
             journal.forget()
     if as_json:
         print(json.dumps(done))
@@ -79,20 +94,23 @@ def put(
 
 
 @app.command()
-@tells
+@reports_errors
 def get(
     wanted: Annotated[
         str,
-        typer.Argument(metavar="OBJECT_OR_TOKEN", help="A name in your space, a token or a link."),
+        typer.Argument(
+            metavar="OBJECT_OR_TOKEN", help="A name in your space, or a key's token or link."
+        ),
     ],
     output: Annotated[
-        Path | None, typer.Option(help="Where to; the document's own name here if absent.")
+        Path | None,
+        typer.Option(help="Target file; the document's name in the current folder by default."),
     ] = None,
     api: ApiUrl = LOCAL,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
-    """Download a document: your own by its name, anybody's by a key that you were given."""
+    """Download a document: your own by its name, another by a key that you were given."""
     if wanted.startswith(("https://", "http://")):
         link = urlsplit(wanted)
         api, wanted = f"{link.scheme}://{link.netloc}", unquote(link.path.rpartition("/v/")[2])
@@ -100,50 +118,55 @@ def get(
     name = str(claims.get("object", wanted))
     target = output or Path(PurePosixPath(name).name)
     if not output and (not target.name or target.exists()):
-        raise UsageError(f"{target} is there already: say with --output where to")
+        raise UsageError(f"{target} exists already: give another target with --output")
     with connected(api, None) as anyone, upload.client() as s3:
         if not claims:
             with connected(api, token) as client:
                 wanted = _key(client, "download", name, expires_in=3600, max_uses=upload.TRIES)[
                     "token"
                 ]
-        with _progress("receiving", None) as heard:
-            received = receive(anyone, s3, wanted, target, heard)
-    told = {"object": name, "file": str(target), "content_length": received.length}
+        with _progress("receiving", None) as advance:
+            received = receive(anyone, s3, wanted, target, advance)
+    done = {"object": name, "file": str(target), "content_length": received.length}
     if as_json:
-        print(json.dumps(told | {"sha256": received.sha256}))
+        print(json.dumps(done | {"sha256": received.sha256}))
     else:
         out.print(f"{target}: {received.length} bytes\n  sha256  {received.sha256}")
 
 
 @app.command()
-@tells
+@reports_errors
 def issue(
-    object_name: Annotated[str, typer.Argument(metavar="OBJECT", help="Its name in your space.")],
+    object_name: Annotated[
+        str, typer.Argument(metavar="OBJECT", help="Name of the document in your space.")
+    ],
     operation: Annotated[
-        Literal["download", "upload"], typer.Option(help="What the key is for.")
+        Literal["download", "upload"], typer.Option(help="What the key permits.")
     ] = "download",
     file: Annotated[
-        Path | None, typer.Option(help="Of an upload: the document, to bind the key to.")
+        Path | None, typer.Option(help="For an upload: the document that the key is bound to.")
     ] = None,
     content_type: Annotated[
-        str | None, typer.Option("--type", help="Of an upload; by the file's name if absent.")
+        str | None,
+        typer.Option(
+            "--type", help="For an upload: content type; guessed from the file's name by default."
+        ),
     ] = None,
     expires_in: ExpiresIn = 900,
-    max_uses: Annotated[int, typer.Option(help="How often it may be redeemed.")] = 1,
+    max_uses: Annotated[int, typer.Option(help="How often the key may be redeemed.")] = 1,
     api: ApiUrl = LOCAL,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
-    """Issue a key to hand on: its token is shown this once."""
+    """Issue a key for somebody else; its token is shown only once."""
     what = None
     if operation == "upload":
         if file is None:
-            raise UsageError("an upload's key is bound to its document: name it with --file")
+            raise UsageError("the key of an upload is bound to its document: give it with --file")
         source = upload.Source.read(file, lambda _: None)
-        what = _said(content_type or mimetypes.guess_type(file.name)[0] or OCTETS, source)
+        what = _description(content_type or mimetypes.guess_type(file.name)[0] or OCTETS, source)
     elif file or content_type:
-        raise UsageError("--file and --type are for an upload")
+        raise UsageError("--file and --type are for --operation upload")
     with connected(api, token) as client:
         key = _key(
             client, operation, object_name, expires_in=expires_in, max_uses=max_uses, what=what
@@ -151,26 +174,28 @@ def issue(
     if as_json:
         print(json.dumps(key))
         return
-    out.print(f"{key['key_id']} until {key['expires_at']}")
-    # Whole lines, so that they can be copied.
+    out.print(f"{key['key_id']}, expires {key['expires_at']}")
+    # Not wrapped, so that they can be copied.
     out.print(f"  token {key['token']}", soft_wrap=True)
     if operation == "download":
         out.print(f"  link  {key['link']}", soft_wrap=True)
 
 
 @app.command()
-@tells
+@reports_errors
 def revoke(
     key_id: KeyId,
     withdraw: Annotated[
         bool,
-        typer.Option("--withdraw", help="Its document too: every download of it ends at once."),
+        typer.Option(
+            "--withdraw", help="Withdraw the document too: every key to it stops working at once."
+        ),
     ] = False,
     api: ApiUrl = LOCAL,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
-    """Revoke a key; again it changes nothing."""
+    """Revoke a key; revoking it again changes nothing."""
     with connected(api, token) as client:
         path = f"/valet-keys/{quote(key_id, safe='')}"
         client.call("DELETE", path, params={"withdraw": "true"} if withdraw else {})
@@ -179,18 +204,20 @@ def revoke(
 
 
 @app.command()
-@tells
+@reports_errors
 def show(
     key_id: Annotated[
-        str | None, typer.Argument(help="A key's id; all of yours if absent.")
+        str | None, typer.Argument(help="Id of a key; all your keys by default.")
     ] = None,
-    cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
-    limit: Annotated[int, typer.Option(help="How many of a list.")] = 20,
+    cursor: Annotated[
+        str | None, typer.Option(help="Cursor of the next page, from the page before.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="Most keys to list.")] = 20,
     api: ApiUrl = LOCAL,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a key with its audit trail, or list yours, the newest first."""
+    """Show a key with its audit trail, or list your keys, newest first."""
     with connected(api, token) as client:
         if key_id is None:
             found = client.get("/valet-keys", cursor=cursor, limit=limit)
@@ -205,19 +232,19 @@ def show(
 
 
 def _print_keys(page: Mapping[str, Any]) -> None:
-    # An id is there to be copied, however narrow the terminal.
+    # An id is never wrapped, so that it can be copied.
     columns = ("operation", "object", "status", "uses", "expires")
     table = Table(Column("key", min_width=32), *columns)
     for key in page["items"]:
         table.add_row(*_row(key))
     out.print(table)
     if page["cursor"]:
-        out.print(f"more with --cursor {page['cursor']}")
+        out.print(f"next page: --cursor {page['cursor']}")
 
 
 def _print_key(key: Mapping[str, Any]) -> None:
     key_id, operation, name, status, uses, expires = _row(key)
-    out.print(f"{key_id} {status}: {operation} of {name}, used {uses} times, until {expires}")
+    out.print(f"{key_id} {status}: {operation} of {name}, used {uses} times, expires {expires}")
     table = Table("time", "action", "outcome", "caller", "address", "detail")
     for row in key["audit"]:
         table.add_row(*[str(row.get(column.header) or "") for column in table.columns])
@@ -236,20 +263,20 @@ def _row(key: Mapping[str, Any]) -> tuple[str, ...]:
 # An upload.
 
 
-def _issued(
+def _issue_upload(
     api: Api, name: str, kind: str, source: upload.Source, expires_in: int, *, guessed: bool
 ) -> dict[str, Any]:
-    """A key for an upload; a type that was only guessed gives way to octets."""
+    """A new key for an upload; a guessed type that the API does not know becomes octets."""
     wanted = {"expires_in": expires_in, "max_uses": upload.TRIES}
     try:
-        return _key(api, "upload", name, what=_said(kind, source), **wanted)
+        return _key(api, "upload", name, what=_description(kind, source), **wanted)
     except ApiError as problem:
         if not guessed or problem.kind != "unknown-content-type":
             raise
-    return _key(api, "upload", name, what=_said(OCTETS, source), **wanted)
+    return _key(api, "upload", name, what=_description(OCTETS, source), **wanted)
 
 
-def _said(kind: str, source: upload.Source) -> dict[str, Any]:
+def _description(kind: str, source: upload.Source) -> dict[str, Any]:
     return {"content_type": kind, "content_length": source.length, "sha256": source.sha256}
 
 
@@ -275,11 +302,11 @@ def _key(
     return key
 
 
-def _resumed(api: Api, journal: Journal) -> Mapping[str, Any] | None:
-    """The key of an upload that was interrupted, unless it is not good any more.
+def _key_to_resume(api: Api, journal: Journal) -> Mapping[str, Any] | None:
+    """The key of an interrupted upload; None if there is none, or it has expired.
 
     Raises:
-        UsageError: Somebody has revoked it meanwhile.
+        UsageError: The key has been revoked.
     """
     if journal.key is None:
         return None
@@ -292,14 +319,14 @@ def _resumed(api: Api, journal: Journal) -> Mapping[str, Any] | None:
     if status == "REVOKED":
         journal.forget()
         raise UsageError(
-            "the upload that was interrupted has been revoked meanwhile; to begin a new one, "
-            "give the same command again"
+            "the key of the interrupted upload has been revoked; run the same command again to "
+            "begin a new upload"
         )
     if status in ("EXPIRED", "UNKNOWN"):
         journal.forget()
         return None
     parts = journal.key["multipart"]["parts"]
-    err.print(f"going on: {len(journal.done)} of {parts} parts are up", markup=False)
+    err.print(f"resuming: {len(journal.done)} of {parts} parts are uploaded", markup=False)
     return journal.key
 
 
@@ -310,37 +337,38 @@ def _send(
     key: Mapping[str, Any],
     journal: Journal,
 ) -> None:
-    with _progress("sending", source.length) as heard:
-        sending = upload.Upload(anyone, s3, source, key["token"], heard)
+    with _progress("sending", source.length) as advance:
+        sending = upload.Upload(anyone, s3, source, key["token"], advance)
         if not key["multipart"]:
             sending.whole()
             return
         parts, size = key["multipart"]["parts"], key["multipart"]["part_size"]
         for number in journal.done:
-            heard(min(size, source.length - (number - 1) * size))
+            advance(min(size, source.length - (number - 1) * size))
         missing = [number for number in range(1, parts + 1) if number not in journal.done]
         try:
             sending.parts(missing, size, journal.add)
         except BaseException:
             err.print(
-                f"{len(journal.done)} of {parts} parts are up: the same command goes on",
+                f"{len(journal.done)} of {parts} parts are uploaded; "
+                "run the same command to resume",
                 markup=False,
             )
             raise
 
 
-def _why_not(problem: ApiError) -> str:
+def _reason(problem: ApiError) -> str:
     if problem.status == 422:
-        return f"quarantined, and not visible to anybody: {problem}"
+        return f"quarantined, not visible to anyone: {problem}"
     return str(problem)
 
 
-# What a person sees meanwhile, and what a token says.
+# The progress bar, and the claims of a token.
 
 
 @contextmanager
-def _progress(what: str, total: int | None) -> Iterator[upload.Heard]:
-    """A bar on stderr, where that is a terminal; what it gives is told of bytes."""
+def _progress(what: str, total: int | None) -> Iterator[upload.Advance]:
+    """A progress bar on stderr if that is a terminal; call the result with numbers of bytes."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), Speed())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task: TaskID = bar.add_task(what, total=total)
@@ -351,11 +379,11 @@ def _size(file: Path) -> int | None:
     try:
         return file.stat().st_size
     except OSError:
-        return None  # reading it says what is wrong
+        return None  # the read that follows reports the error
 
 
 def _claims(token: str) -> dict[str, Any]:
-    """What a JWT says, unverified: to name files by, never to decide; nothing if it is none."""
+    """The claims of a JWT, unverified: for names of files only; empty if it is not a JWT."""
     parts = token.split(".")
     if len(parts) != 3:
         return {}

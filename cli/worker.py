@@ -1,4 +1,4 @@
-"""`recourse worker`: takes the messages of a queue until it is told to stop."""
+"""`recourse worker`: handles the messages of a queue until it is stopped."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import typer
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cli.command import UsageError, tells
+from cli.command import UsageError, reports_errors
 from recourse.queues.message import Handler
 from recourse.queues.worker.worker import QueueUnavailableError, SettingError, StuckError, Worker
 from recourse.store.aws import client
 
 POLL = 20
-"""Seconds that a receive waits for messages."""
-CONFIGURED = "AWS_ENDPOINT_URL, AWS_DEFAULT_REGION and the credentials are the environment's"
+"""Seconds that a receive waits for messages (long polling)."""
+CONFIGURED = "check AWS_ENDPOINT_URL, AWS_DEFAULT_REGION and the credentials in the environment"
 OPTIONS = {
     "max_in_flight": "--in-flight",
     "visibility_timeout": "--visibility",
@@ -30,59 +30,67 @@ OPTIONS = {
     "retry_backoff_initial": "--backoff",
     "retry_backoff_cap": "--cap",
 }
-"""What sets the worker's settings, of those that have bounds."""
+"""The option of each setting that has bounds."""
 
 
-@tells
+@reports_errors
 def worker(
-    queue: Annotated[str, typer.Option(help="The queue: its address, or its name.")],
+    queue: Annotated[str, typer.Option(help="URL or name of the queue.")],
     handler: Annotated[
-        str, typer.Option(help="What takes a message: package.module:function. Also found here.")
+        str, typer.Option(help="package.module:function; the current folder is searched too.")
     ],
-    in_flight: Annotated[int, typer.Option(help="How many messages are taken at once.")] = 16,
+    in_flight: Annotated[int, typer.Option(help="Most messages that are handled at a time.")] = 16,
     visibility: Annotated[
         int,
-        typer.Option(help="Seconds that a message is hidden from others; renewed while needed."),
+        typer.Option(
+            help="Visibility timeout of a message in seconds; renewed while it is handled."
+        ),
     ] = 30,
     limit: Annotated[
-        int, typer.Option(help="Seconds after which a handler hangs: its message comes again.")
+        int,
+        typer.Option(
+            help="Seconds after which a handler counts as hung; its message is redelivered."
+        ),
     ] = 300,
     backoff: Annotated[
         float,
-        typer.Option(help="Seconds, at most, before a failed message comes again; doubles."),
+        typer.Option(help="Most seconds before the first retry of a message; doubles each time."),
     ] = 1,
-    cap: Annotated[float, typer.Option(help="Seconds that this grows to.")] = 300,
+    cap: Annotated[float, typer.Option(help="Most seconds before any retry.")] = 300,
     grace: Annotated[
-        float, typer.Option(help="Seconds that handlers may still take when it has to stop.")
+        float, typer.Option(help="Seconds that handlers have to finish after a stop signal.")
     ] = 25,
-    interval: Annotated[float, typer.Option(help="Seconds between two lines of counts.")] = 60,
-    as_json: Annotated[bool, typer.Option("--json", help="Log JSON, a line each.")] = False,
+    interval: Annotated[
+        float, typer.Option(help="Seconds between two log lines with counts.")
+    ] = 60,
+    as_json: Annotated[bool, typer.Option("--json", help="Log JSON, one object a line.")] = False,
 ) -> None:
-    """Take the messages of an SQS queue with a handler, until Ctrl-C or SIGTERM.
+    """Handle the messages of an SQS queue, until Ctrl-C or SIGTERM.
 
-    The handler is a function that takes a recourse.queues.message.Message. Where it
-    returns, the message is deleted. Where it raises, the message comes again
-    after a back-off, as often as its queue allows, and is then dead-lettered with
-    the reason. A message may come twice. In a FIFO queue each group is taken
-    in order.
+    The handler is a function of one argument, a recourse.Message. If it
+    returns, the message is deleted. If it raises, the message is retried with
+    back-off as often as its queue allows, and then dead-lettered with the
+    reason. A message may be delivered twice. In a FIFO queue each group is
+    handled in order.
 
-    Where AWS is, and as whom to ask it, the environment says, as for AWS's own
+    Endpoint, region and credentials come from the environment, as for AWS's own
     tools: AWS_CONFIG_FILE=.local/cloud/aws.config is the local cloud.
 
-    Told to stop, it receives no more, lets what has begun come to its end and
-    gives back the rest. Told again, it ends at once; what it had comes again.
+    After a stop signal it receives no more messages, lets running handlers
+    finish and returns the rest to the queue. A second signal ends it at once;
+    its messages are redelivered.
 
-    For instance: recourse worker --queue jobs --handler mine.jobs:handle
+    Example: recourse worker --queue jobs --handler mine.jobs:handle
     """
     _log(as_json)
-    taking = load(handler)
+    handle = load(handler)
     stop = threading.Event()
     try:
         sqs = client("sqs", read_timeout=POLL + 5)
         made = Worker(
             sqs,
             _url(sqs, queue),
-            taking,
+            handle,
             max_in_flight=in_flight,
             visibility_timeout=visibility,
             handler_timeout=limit,
@@ -103,14 +111,14 @@ def worker(
 
 
 def load(named: str) -> Handler:
-    """The handler that is named `package.module:function`; modules are also found here.
+    """The handler at `package.module:function`; the current folder is searched too.
 
     Raises:
-        UsageError: There is none; the message says why.
+        UsageError: It cannot be found; the message says why.
     """
     module, colon, name = named.partition(":")
     if not (module and colon and name):
-        raise UsageError(f"--handler {named}: name it as package.module:function")
+        raise UsageError(f"--handler must be package.module:function, got {named!r}")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
@@ -119,7 +127,7 @@ def load(named: str) -> Handler:
         why = f"{type(problem).__name__}: {problem}"
         raise UsageError(f"--handler {named} cannot be imported: {why}") from problem
     if not callable(found):
-        raise UsageError(f"--handler {named} is no function")
+        raise UsageError(f"--handler {named} is not a function")
     handler: Handler = found
     return handler
 
@@ -131,19 +139,19 @@ def _url(sqs: Any, queue: str) -> str:
 
 
 def _stop_by_signal(stop: threading.Event) -> None:
-    """Stop in order at the first signal; the second does what it always does, at once."""
+    """Stop gracefully at the first signal; the second has its default effect."""
 
-    def told(number: int, _: FrameType | None) -> None:
+    def stop_gracefully(number: int, _: FrameType | None) -> None:
         for one in (signal.SIGTERM, signal.SIGINT):
             signal.signal(one, signal.SIG_DFL)
         stop.set()
 
     for one in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(one, told)
+        signal.signal(one, stop_gracefully)
 
 
 def _log(as_json: bool) -> None:
-    """Log to stderr: for a person, or JSON with every field."""
+    """Log to stderr, as text or as JSON."""
     handler = logging.StreamHandler()
     handler.setFormatter(LambdaPowertoolsFormatter() if as_json else _Plain())
     logger = logging.getLogger("recourse")
@@ -153,7 +161,7 @@ def _log(as_json: bool) -> None:
 
 
 class _Plain(logging.Formatter):
-    """A line with what it is about behind it."""
+    """A line of text, followed by the record's extra fields."""
 
     usual = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 

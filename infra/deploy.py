@@ -107,8 +107,8 @@ def vanishing(assembly: Path, cloudformation: Any) -> list[Export]:
             importers = _importers(cloudformation, name)
             if left := sorted(importers - app.keys()):
                 raise DeployError(
-                    f"{', '.join(left)} imports {name}, which {stack} no longer has, and is not in "
-                    "the app any more itself: delete that stack first"
+                    f"{', '.join(left)} is no longer in the app, but still imports {name}, which "
+                    f"{stack} no longer exports: delete that stack first"
                 )
             if importers:
                 found.append(Export(stack, output["OutputKey"], name, output["OutputValue"]))
@@ -173,12 +173,12 @@ def lead(assembly: Path, *, cloudformation: Any, deploy: Callable[[Path], None],
     exports = vanishing(assembly, cloudformation)
     if exports:
         stacks = ", ".join(sorted({one.stack for one in exports}))
-        say(f"deploying, step 1 of 2: {stacks} keep {len(exports)} exports that are still imported")
+        say(f"deploying, step 1 of 2: {stacks} keep {len(exports)} exports that are still in use")
         with TemporaryDirectory() as folder:
             carried = Path(folder) / "cdk.out"
             carry_over(assembly, exports, into=carried)
             deploy(carried)
-        say("deploying, step 2 of 2: nobody imports them any more, so they go")
+        say("deploying, step 2 of 2: removing these exports, which are no longer in use")
     deploy(assembly)
 
 
@@ -235,12 +235,12 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m infra.deploy", allow_abbrev=False)
     parser.add_argument("command", choices=("deploy", "destroy"))
     parser.add_argument("--context", "-c", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--profile", help="of the AWS configuration")
+    parser.add_argument("--profile", help="profile of the AWS configuration")
     asked, others = parser.parse_known_args(arguments)
     session = botocore.session.Session(profile=asked.profile)
     region = os.environ.get("AWS_REGION") or session.get_config_variable("region")
     if not region:
-        raise DeployError("no region: set AWS_REGION, or one in the profile")
+        raise DeployError("no AWS region: set AWS_REGION, or a region in the profile")
     profile = ("--profile", asked.profile) if asked.profile else ()
     environment = os.environ | {"AWS_REGION": region}
 
@@ -262,7 +262,7 @@ def main(arguments: Sequence[str]) -> None:
         )
         return
     if "--force" not in others:
-        if input(f"destroy {', '.join(templates(ASSEMBLY))} and all their data? (y/n) ") != "y":
+        if input(f"Destroy {', '.join(templates(ASSEMBLY))} and all their data? (y/n) ") != "y":
             raise DeployError("nothing was destroyed")
         others.append("--force")
     empty(ASSEMBLY, cloudformation=client("cloudformation"), s3=client("s3"), say=print)

@@ -1,4 +1,4 @@
-"""The local cloud: the CDK app that AWS gets, deployed by the genuine CDK CLI to ministack."""
+"""The local cloud: the CDK app that AWS gets, deployed by the CDK CLI to an emulator, ministack."""
 
 from pathlib import Path
 

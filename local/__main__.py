@@ -1,7 +1,43 @@
-"""`python -m local`: the local cloud in the foreground, at the ports of PORT and AWS_PORT."""
+"""`python -m local`: the local cloud in the foreground, which `make up` sets up and starts."""
 
+import argparse
 import os
+import sys
+from collections.abc import Sequence
 
-from local.cloud import AWS_PORT, PORT, run
+from local.cloud import AWS_PORT, PORT, LocalCloudError, run
+from local.deploy import DeployError
+from local.emulator import EmulatorError
 
-run(port=int(os.environ.get("PORT", PORT)), aws_port=int(os.environ.get("AWS_PORT", AWS_PORT)))
+PORTS = {"PORT": PORT, "AWS_PORT": AWS_PORT}
+VARIABLES = f"""\
+environment variables:
+  PORT              port of the API (default {PORT})
+  AWS_PORT          port of the AWS endpoint (default {AWS_PORT})
+  RECOURSE_WORKERS  most function workers at a time (default: by the machine's memory)
+
+0 takes a free port. Ctrl-C stops the cloud; its data stays in .local/cloud.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the local cloud until Ctrl-C; its settings are environment variables."""
+    parser = argparse.ArgumentParser(
+        prog="python -m local",
+        description="Deploy the CDK app to an AWS emulator on this machine and serve its API.",
+        epilog=VARIABLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_args(arguments)
+    try:
+        ports = {name: int(os.environ.get(name, PORTS[name])) for name in PORTS}
+    except ValueError:
+        parser.error("PORT and AWS_PORT must be whole numbers")
+    try:
+        run(port=ports["PORT"], aws_port=ports["AWS_PORT"])
+    except (LocalCloudError, DeployError, EmulatorError) as problem:
+        sys.exit(f"local cloud: {problem}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
-"""Clients of the emulator, whose account is made up; the secret of its root's key is not.
+"""Clients of the emulator: its account is fictitious, the secret of its root key is not.
 
-The secret is random, made once for each checkout and readable by its owner alone: who has it may do
-anything on a local cloud, and so may run code as the user who runs it.
+The secret is random, made once for each checkout and readable by its owner only: whoever has it may
+do anything on the local cloud, and so run code as the user who started it.
 """
 
 import secrets
@@ -21,12 +21,12 @@ SECRET = LOCAL / "root-secret"
 
 
 def root_secret() -> str:
-    """The secret of root's key."""
+    """The secret of the root key."""
     return private.made_once(SECRET, lambda: secrets.token_urlsafe(30).encode()).decode()
 
 
 def environment(endpoint: str) -> dict[str, str]:
-    """The variables by which AWS's own tools are root at the emulator's address."""
+    """Environment variables that make AWS's own tools root at the emulator."""
     return {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_DEFAULT_REGION": REGION,
@@ -36,7 +36,7 @@ def environment(endpoint: str) -> dict[str, str]:
 
 
 def write_config(file: Path, endpoint: str) -> None:
-    """The same as a file, for `AWS_CONFIG_FILE`; as `AWS_SHARED_CREDENTIALS_FILE` it does too."""
+    """Write the same as a file, for `AWS_CONFIG_FILE` or `AWS_SHARED_CREDENTIALS_FILE`."""
     private.write(
         file,
         "[default]\n"
@@ -48,7 +48,7 @@ def write_config(file: Path, endpoint: str) -> None:
 
 
 def client(service: str, endpoint: str) -> Any:
-    """A boto3 client of ``service`` at the emulator's address; untyped, for any service will do."""
+    """A boto3 client of any AWS service at the emulator's address."""
     make: Callable[..., Any] = boto3.client
     return make(
         service,
@@ -56,5 +56,5 @@ def client(service: str, endpoint: str) -> Any:
         region_name=REGION,
         aws_access_key_id=KEY_ID,
         aws_secret_access_key=root_secret(),
-        config=Config(proxies={}),  # whatever the machine's way to the Internet is
+        config=Config(proxies={}),  # the emulator is local: no proxy of the machine applies
     )

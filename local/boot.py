@@ -1,4 +1,4 @@
-"""ministack with its gaps closed; runs in ministack's own environment (``local.emulator``).
+"""Runs ministack with its gaps closed, in ministack's own environment (``local.emulator``).
 
 The arguments name the gaps to close; without any it is ministack as shipped.
 """
@@ -38,14 +38,14 @@ GAPS = (
 
 
 def _end_with(parent: int) -> None:
-    """Shut down when the process that started us is gone, however it went."""
+    """Shut down when the process that started us has ended, however it ended."""
     while os.getppid() == parent:
         time.sleep(1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def main() -> None:
-    """Close the gaps, then be ministack."""
+    """Close the gaps, then run ministack."""
     threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
     gaps, sys.argv[1:] = sys.argv[1:], []
     for gap in gaps:

@@ -1,8 +1,9 @@
-"""Who may call a port of the local cloud: no web page but its own, by no name but its own.
+"""Who may call the ports of the local cloud: no web page of another origin, no foreign host name.
 
-A page of another origin can send to every port of this machine, and where a name of its own leads
-here (DNS rebinding) also read. But a browser says which page asks: by `Origin`, and where it sends
-none, by `Sec-Fetch-Site`. Other programs send neither. ministack's process asks this too.
+A page of another origin can send requests to every port of this machine, and with DNS rebinding (a
+name of its own that resolves to loopback) also read the answers. But a browser says which page
+sends a request: by `Origin`, or without that by `Sec-Fetch-Site`. Other programs send neither.
+The proxy and ministack's process both check this.
 """
 
 import hmac
@@ -11,13 +12,13 @@ from collections.abc import Collection, Iterable
 
 NAMES = ("127.0.0.1", "localhost")
 PROXY_HEADER = b"x-recourse-proxy"
-"""How the proxy of the API shows the AWS endpoint that it is the proxy."""
+"""The header by which the API's proxy authenticates itself to the AWS endpoint."""
 
 Headers = Iterable[tuple[bytes, bytes]]
 
 
 def is_named(headers: Headers) -> bool:
-    """Whether a call came by a name of ours; what came over a wire in between has another port."""
+    """Whether `Host` is one of our names, at any port: a forwarded port may differ."""
     hosts = _values(headers)["host"]
     return len(hosts) == 1 and hosts[0].partition(":")[0].lower() in NAMES
 
@@ -25,13 +26,13 @@ def is_named(headers: Headers) -> bool:
 def is_of_another_page(
     headers: Headers, *, origins: Collection[str] = (), by_link: bool = False
 ) -> bool:
-    """Whether a web page of another origin sent a call, one on another port of ours included.
+    """Whether a web page of another origin sent a call; another port is another origin.
 
     Args:
-        headers: The call's.
-        origins: Those that may.
-        by_link: Whether it may have been followed as a link, or typed: what it answers is shown
-            to whoever did that, and to no page.
+        headers: The call's headers.
+        origins: Other origins that may call.
+        by_link: Whether navigation (a link, the address bar) is allowed: its answer is shown to
+            the user, and no page can read it.
     """
     said = _values(headers)
     if said["origin"]:
@@ -43,7 +44,7 @@ def is_of_another_page(
 
 
 def proxy_pass(secret: str) -> bytes:
-    """The value of the proxy's header, which nobody can work out without root's secret."""
+    """The value of the proxy's header; it cannot be computed without root's secret."""
     return hmac.new(secret.encode(), b"proxy", "sha256").hexdigest().encode()
 
 

@@ -29,23 +29,27 @@ PORT = 8000
 AWS_PORT = 4566
 TIMESCALE = 0.1
 QUICK, SLOW = 0.1, 0.5
-"""Seconds between two looks at a feed."""
+"""Seconds between two polls of a feed: after an event, and when idle."""
 LONGEST_STREAM = 870
 """Seconds that a stream lasts, as on AWS."""
 EVERY_SCOPE = "sagas:write sagas:read valet:issue operator"
 
 
 class LocalCloudError(Exception):
-    """The local cloud cannot run as asked; the message says what to change."""
+    """The local cloud cannot run as configured; the message says what to change."""
 
 
 class LocalCloud:
     """The app, running on this machine while the ``with`` block lasts.
 
-    ``port`` is the API's, ``aws_port`` the AWS endpoint's; 0 takes a free one, the same as last
-    time where it is still free. ``state_dir`` keeps everything between runs; ``fresh`` begins with
-    nothing in it but the last synthesis. ``context`` is more of the CDK's. ``say`` hears of the
-    progress.
+    ::
+
+        with LocalCloud(port=0, aws_port=0) as cloud:
+            httpx.get(f"{cloud.api_url}/health")
+
+    ``port`` is the API's, ``aws_port`` the AWS endpoint's; 0 takes a free one, the last one if that
+    is still free. ``state_dir`` keeps everything between runs; ``fresh`` deletes the emulator's
+    state first. ``context`` is additional CDK context. ``say`` is called with lines of progress.
     """
 
     def __init__(
@@ -62,7 +66,7 @@ class LocalCloud:
         gaps: Iterable[str] = GAPS,
         say: Callable[[str], None] = print,
     ) -> None:
-        """Take note; entering the context starts it."""
+        """Configure it; entering the context starts it."""
         self._wanted = {"port": port, "aws_port": aws_port}
         self._folder = state_dir
         self._timescale = timescale
@@ -80,7 +84,7 @@ class LocalCloud:
         self.outputs: dict[str, str] = {}
 
     def __enter__(self) -> Self:
-        """Start it, and return when the API serves."""
+        """Start it, and return when the API answers."""
         began = time.monotonic()
         try:
             self._start()
@@ -96,7 +100,7 @@ class LocalCloud:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop all that was started here, and nothing else."""
+        """Stop what was started here, and nothing else."""
         if self._proxy:
             self._proxy.stop()
         if self._emulator:
@@ -107,37 +111,41 @@ class LocalCloud:
         self._proxy = self._emulator = self._lock = None
 
     def wait(self) -> None:
-        """Wait for ever, or until the emulator has ended by itself, which is an error."""
+        """Wait without end.
+
+        Raises:
+            LocalCloudError: The emulator stopped.
+        """
         while self._emulator and self._emulator.is_running:
             time.sleep(0.5)
-        raise LocalCloudError("ministack has ended by itself; see its log under .local")
+        raise LocalCloudError(f"the emulator stopped unexpectedly; its log is {self.log}")
 
     def token(self, subject: str, scope: str, *, lifetime: int = 3600) -> str:
         """A bearer token of the local issuer."""
         return self.issuer.token(subject, scope, lifetime=lifetime)
 
     def client(self, service: str) -> Any:
-        """A boto3 client of the emulator, for tests and demonstrations."""
+        """A boto3 client of the emulator, for tests and demos."""
         return client(service, self.aws_endpoint)
 
     @property
     def log(self) -> Path:
-        """What the emulator says, and which process is whose worker."""
+        """The emulator's log, which also says which process is the worker of which function."""
         return self._folder / "emulator" / "emulator.log"
 
     @property
     def aws_config(self) -> Path:
-        """The file by which AWS's own tools are root here: AWS_CONFIG_FILE."""
+        """The AWS_CONFIG_FILE that makes AWS's own tools root here."""
         return self._folder / "aws.config"
 
     @property
     def decisions(self) -> Path:
-        """What was allowed and refused to whom: a line of JSON for each decision."""
+        """The log of authorization decisions, one JSON object a line."""
         return self._folder / "emulator" / "decisions.jsonl"
 
     @property
     def deployment(self) -> Deployment:
-        """The app as the emulator has it, to deploy again or destroy."""
+        """The app as it is deployed to the emulator, to deploy again or destroy."""
         return Deployment(
             endpoint=self.aws_endpoint, folder=self._folder, root=self._root, say=self._say
         )
@@ -157,7 +165,7 @@ class LocalCloud:
         }
 
     def _start(self) -> None:
-        self._take_the_folder()
+        self._lock_folder()
         ports = self._choose_ports()
         self.api_url = f"http://127.0.0.1:{ports['port']}"
         self.aws_endpoint = f"http://127.0.0.1:{ports['aws_port']}"
@@ -165,9 +173,9 @@ class LocalCloud:
 
         self._proxy = Proxy(port=ports["port"], issuer=self.issuer, secret=root_secret())
         self._proxy.start()
-        self._say(f"starting ministack, an AWS of your own, on {self.aws_endpoint}")
+        self._say(f"starting ministack, an AWS emulator, on {self.aws_endpoint}")
         write_config(self.aws_config, self.aws_endpoint)
-        self._say(f"AWS's own tools find it by `export AWS_CONFIG_FILE={self.aws_config}`")
+        self._say(f"to use AWS's own tools with it: export AWS_CONFIG_FILE={self.aws_config}")
         self._emulator = Emulator(
             port=ports["aws_port"],
             folder=self._folder / "emulator",
@@ -185,16 +193,16 @@ class LocalCloud:
         if self._seed_file:
             put = seed(self.api_url, self.token("seed", EVERY_SCOPE), self._seed_file)
             if put:
-                self._say(f"put {put} things from {self._seed_file.name} into the services")
+                self._say(f"seeded the services with {put} holdings from {self._seed_file.name}")
 
     def _origins(self) -> list[str]:
-        """Whose pages may call the API."""
+        """The origins whose pages may call the API."""
         api = self.client("apigatewayv2").get_api(ApiId=self.outputs["ApiId"])
         origins: list[str] = api.get("CorsConfiguration", {}).get("AllowOrigins", [])
         return origins
 
     def _stream(self) -> Stream:
-        """The stream of events as AWS's function serves it, on the emulator's feed."""
+        """The stream of events on the emulator's feed, by the code of the function on AWS."""
         feed = Feed(self.client("dynamodb"), self.outputs["FeedTableName"])
         bearers = Bearers(self.issuer.url, [AUDIENCE], keys=lambda: self.issuer.jwks)
         return Stream(
@@ -206,23 +214,23 @@ class LocalCloud:
         deployment.log.unlink(missing_ok=True)
         fingerprint = deployment.fingerprint(self.context())
         if deployment.is_current(fingerprint):
-            self._say("the app is deployed as it stands: nothing changed")
+            self._say("the app is deployed already: nothing changed")
         else:
             if not deployment.is_synthesised(fingerprint):
-                self._say("synthesising the CDK app (10 to 20 s, once for each change)")
+                self._say("synthesizing the CDK app (10 to 20 s, after each change)")
                 deployment.synthesise(self.context(), fingerprint)
-            self._say("deploying it with the CDK CLI")
+            self._say("deploying the app with the CDK CLI")
             deployment.deploy(fingerprint)
         self.outputs = deployment.outputs()
 
-    def _take_the_folder(self) -> None:
+    def _lock_folder(self) -> None:
         private.make_folder(self._folder)
         self._lock = (self._folder / "lock").open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise LocalCloudError(
-                f"a local cloud is running on {self._folder} already: stop it first"
+                f"another local cloud is using {self._folder}: stop it first"
             ) from None
 
     def _choose_ports(self) -> dict[str, int]:
@@ -236,7 +244,7 @@ class LocalCloud:
                 raise LocalCloudError(
                     f"port {wanted} is in use: choose another with {name.upper()}="
                 )
-        # The emulator's state is full of its own address (every queue's URL): it cannot move.
+        # The emulator's state contains its own address (every queue's URL), so it cannot move.
         if self._fresh or last.get("aws_port", ports["aws_port"]) != ports["aws_port"]:
             shutil.rmtree(self._folder / "emulator", ignore_errors=True)
         file.write_text(json.dumps(ports))
@@ -244,14 +252,14 @@ class LocalCloud:
 
 
 def run(**options: Any) -> None:
-    """Run in the foreground until Ctrl-C or SIGTERM; takes what ``LocalCloud`` takes."""
+    """Run in the foreground until Ctrl-C or SIGTERM, with the options of ``LocalCloud``."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with LocalCloud(**options) as cloud:
             try:
                 cloud.wait()
             finally:
-                # From here on it ends in order, however often somebody presses Ctrl-C.
+                # From here on it shuts down in order: a second Ctrl-C must not interrupt that.
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
     except KeyboardInterrupt:

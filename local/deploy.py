@@ -1,4 +1,4 @@
-"""Deploys app.py to the emulator by the genuine CDK CLI, and does nothing where nothing changed."""
+"""Deploys app.py to the emulator with the CDK CLI, unless nothing has changed."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from infra.deploy import CLI, empty, lead
 from local import ROOT
 from local.aws import ACCOUNT, REGION, client, environment
 
-# What a synthesis reads; what the handlers import is part of what AWS gets.
+# What a synthesis reads: the app, and all code that is deployed with it.
 SOURCES = (
     "app.py",
     "cdk.json",
@@ -30,13 +30,13 @@ Context = Mapping[str, str]
 
 
 class DeployError(Exception):
-    """The CDK CLI failed; the message ends with what it said last."""
+    """The CDK CLI failed; the message ends with the end of its output."""
 
 
 class Deployment:
     """The app in the emulator at ``endpoint``; ``folder`` keeps the assembly and the CLI's log.
 
-    ``say`` hears of what takes more than one step.
+    ``say`` is called with lines of progress where a deploy takes more than one step.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Deployment:
         root: Path = ROOT,
         say: Callable[[str], None] = print,
     ) -> None:
-        """Name the places; nothing runs yet."""
+        """Configure it; nothing runs yet."""
         self._root = root
         self._endpoint = endpoint
         self._assembly = folder / "cdk.out"
@@ -57,7 +57,7 @@ class Deployment:
         self.log = folder / "cdk.log"
 
     def fingerprint(self, context: Context) -> str:
-        """One hash over the sources and the context: equal fingerprints deploy equal stacks."""
+        """A hash of the sources and the context: equal fingerprints deploy equal stacks."""
         digest = hashlib.sha256(json.dumps(sorted(context.items())).encode())
         for path in self._sources():
             digest.update(str(path.relative_to(self._root)).encode() + b"\0")
@@ -65,7 +65,7 @@ class Deployment:
         return digest.hexdigest()
 
     def is_current(self, fingerprint: str) -> bool:
-        """Whether the emulator holds this very deployment, as its own state says."""
+        """Whether this deployment is the emulator's current one, by the emulator's own state."""
         ssm = client("ssm", self._endpoint)
         try:
             value: str = ssm.get_parameter(Name=FINGERPRINT)["Parameter"]["Value"]
@@ -74,20 +74,20 @@ class Deployment:
         return value == fingerprint
 
     def is_synthesised(self, fingerprint: str) -> bool:
-        """Whether the assembly on disk is of these sources and this context."""
+        """Whether the assembly on disk was made of these sources and this context."""
         return self._synthesised.exists() and self._synthesised.read_text().strip() == fingerprint
 
     def synthesise(self, context: Context, fingerprint: str) -> None:
-        """`cdk synth`; needs no emulator."""
+        """Run `cdk synth`, which needs no emulator."""
         self._synthesised.unlink(missing_ok=True)
         pairs = [part for key, value in context.items() for part in ("-c", f"{key}={value}")]
         self._cdk("synth", "--quiet", "--output", str(self._assembly), *pairs, cwd=self._root)
         self._synthesised.write_text(fingerprint)
 
     def deploy(self, fingerprint: str) -> None:
-        """`cdk bootstrap`, where that was not done, and `cdk deploy` of every stack.
+        """Run `cdk bootstrap` if necessary, and `cdk deploy` for every stack.
 
-        It is led as a deploy to AWS is (`infra.deploy`): twice, where something was taken out.
+        As on AWS (`infra.deploy`) this takes two deploys if an export in use was removed.
         """
         ssm = client("ssm", self._endpoint)
         if not self._has_toolkit():
@@ -101,7 +101,7 @@ class Deployment:
         ssm.put_parameter(Name=FINGERPRINT, Value=fingerprint, Type="String", Overwrite=True)
 
     def destroy(self) -> None:
-        """Empty the buckets, and `cdk destroy` of every stack."""
+        """Empty the buckets and run `cdk destroy` for every stack."""
         empty(
             self._assembly,
             cloudformation=client("cloudformation", self._endpoint),
@@ -149,15 +149,15 @@ class Deployment:
         if not CLI.exists():
             raise DeployError("the CDK CLI is not installed: run `make setup` first")
         binaries = Path(sys.executable).parent
-        ours = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
         with self.log.open("ab") as log:
             at = log.tell()
             done = subprocess.run(
                 [binaries / "node", CLI, command, *arguments, "--no-notices", "--no-color"],
                 cwd=cwd,
-                env=ours
+                env=inherited
                 | {
-                    # Our own node and python, for the CLI, for jsii and for cdk.json's app.
+                    # The environment's node and python, for the CLI, jsii and the app of cdk.json.
                     "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
                     **environment(self._endpoint),
                     "AWS_REGION": REGION,
@@ -175,4 +175,4 @@ class Deployment:
         if done.returncode:
             said = self.log.read_bytes()[at:].decode(errors="replace").strip().splitlines()
             tail = "\n".join(said[-30:])
-            raise DeployError(f"`cdk {command}` failed; all it said is in {self.log}\n{tail}")
+            raise DeployError(f"`cdk {command}` failed; its output is in {self.log}:\n{tail}")

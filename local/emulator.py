@@ -1,4 +1,4 @@
-"""Start and stop ministack, the emulator that the local cloud stands on."""
+"""Starts and stops ministack, the AWS emulator of the local cloud."""
 
 import contextlib
 import os
@@ -19,11 +19,11 @@ INTERPRETER = LOCAL / "ministack" / "bin" / "python"
 
 
 class EmulatorError(Exception):
-    """The emulator could not be started; the message says why and what to do."""
+    """The emulator did not start; the message says why."""
 
 
 class Emulator:
-    """A ministack of our own, on loopback, that keeps its state in ``folder`` between runs."""
+    """A ministack process on loopback that keeps its state in ``folder`` between runs."""
 
     def __init__(
         self,
@@ -35,13 +35,13 @@ class Emulator:
         checkout: Path = ROOT,
         workers: int | None = None,
     ) -> None:
-        """Name where it listens and keeps its state; nothing starts yet.
+        """Configure it; nothing starts yet.
 
-        ``decisions`` is the file with what was allowed and refused, where that gap is closed.
-        ``timescale`` multiplies what state machines wait before a retry: a compiled machine cannot
-        say less than a second. ``gaps`` names the files of ``local.gaps`` that are closed,
-        ``checkout`` the code that functions run. ``workers`` is how many of them there may be,
-        where memory is not to decide (``RECOURSE_WORKERS`` in the environment does the same).
+        ``timescale`` multiplies the waits of state machines before a retry, since a compiled
+        machine cannot wait for less than a second. ``gaps`` names the files of ``local.gaps`` to
+        close, ``checkout`` the code that functions run. ``workers`` is the most function workers at
+        a time, by default as many as memory allows; ``RECOURSE_WORKERS`` in the environment does
+        the same.
         """
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
@@ -55,7 +55,7 @@ class Emulator:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it and return when it answers."""
+        """Start it, and return when it answers."""
         if not INTERPRETER.exists():
             raise EmulatorError("ministack is not installed: run `make setup` first")
         private.make_folder(self.folder)
@@ -68,24 +68,24 @@ class Emulator:
                 env=self._environment(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # A session of its own, so that Ctrl-C reaches us alone and we end it in order.
+                # A session of its own: Ctrl-C must reach this process only, which ends it in order.
                 start_new_session=True,
             )
         self._wait()
 
     @property
     def is_running(self) -> bool:
-        """Whether its process lives."""
+        """Whether its process is running."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int:
-        """Its process, which must have been started."""
+        """The id of its process, which must have been started."""
         assert self._process is not None
         return self._process.pid
 
     def stop(self) -> None:
-        """End it in order, so that it saves its state, and then whatever processes it left."""
+        """Stop it in order, so that it saves its state, then kill what its group has left."""
         if self._process is None:
             return
         process, self._process = self._process, None
@@ -101,7 +101,7 @@ class Emulator:
     def _wait(self) -> None:
         assert self._process is not None
         deadline = time.monotonic() + 30
-        # One client: making it takes as much of a core as the pause between two looks leaves.
+        # One client for all polls: making one takes about as long as the pause between two.
         with httpx.Client(timeout=2, trust_env=False) as http:
             while time.monotonic() < deadline and self._process.poll() is None:
                 try:
@@ -114,10 +114,10 @@ class Emulator:
         raise EmulatorError(f"ministack did not start; its log is {self.log}")
 
     def _environment(self) -> dict[str, str]:
-        # Workers inherit all of this but the key: nothing may point them, or it, at a real account.
-        ours = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
-        return ours | {
-            # Rights are judged; this is the root key, of which workers get nothing.
+        # Workers inherit this, except the root key. Nothing in it may lead to a real account.
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+        return inherited | {
+            # Enforce IAM; the root key follows, which workers do not get.
             "AUTH": "true",
             **environment(self.url),
             "RECOURSE_DECISIONS": str(self.decisions),
@@ -126,7 +126,7 @@ class Emulator:
             "MINISTACK_HOST": "127.0.0.1",
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
-            # Both would listen on every interface.
+            # These two would listen on every interface.
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
             "PERSIST_STATE": "1",
@@ -135,7 +135,7 @@ class Emulator:
             "S3_DATA_DIR": str(self.folder / "s3"),
             "TMPDIR": str(self.folder / "tmp"),
             "SFN_WAIT_SCALE": str(self._timescale),
-            # As on AWS, not as many as memory allows: those beyond our bound wait.
+            # As on AWS; calls beyond our own bound on workers wait instead of being refused.
             "LAMBDA_ACCOUNT_CONCURRENCY": "1000",
             # For local/runtime/bootstrap.
             "RECOURSE_PYTHON": sys.executable,

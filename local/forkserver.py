@@ -1,20 +1,20 @@
-"""The warm process: it has imported what functions share, and forks for each new worker.
+"""The warm process: it has imported what functions share, and forks each new worker.
 
-A Lambda worker that is started from nothing spends most of its start, and of its memory, on the
-same modules and the same models of AWS's services as any other. Here they are loaded once; a fork
-shares them. ``local.gaps.warm_workers`` starts this file under the functions' own interpreter and
-asks for workers:
+A Lambda worker that starts from nothing spends most of its start-up and memory on modules and AWS
+service models that all workers share. This process loads them once, and forks share them.
+``local.gaps.warm_workers`` starts this file under the functions' own interpreter and asks it for
+workers:
 
-- over the control socket comes a byte for each worker, with three descriptors: its connection,
-  what becomes its stdout and stderr, and a pipe with its environment, in JSON;
-- over the connection it answers ``pid N``; when it has ended, ``exit CODE`` comes, and whatever it
-  had started is killed;
-- who closes the connection kills the worker. Who closes the control socket wants no more workers:
-  this process ends with its last one.
+- over the control socket comes a byte for each worker, with three file descriptors: its connection,
+  its stdout and stderr, and a pipe with its environment as JSON;
+- over the connection the worker answers ``pid N``; when it has ended, ``exit CODE`` follows, and
+  every process that it had started is killed;
+- closing the connection kills the worker. Closing the control socket ends this process after its
+  last worker.
 
-One thread, and nothing may be made before the fork that must not be shared over it: no threads, no
-sockets, no clients. Handlers and AWS's runtime interface client are imported in the worker alone,
-for they read their environment as they are imported.
+It has one thread, and makes nothing before the fork that must not be shared: no threads, no
+sockets, no clients. Handlers and AWS's runtime interface client are imported in the worker only,
+because they read their environment on import.
 """
 
 import gc
@@ -33,10 +33,9 @@ from contextlib import suppress
 from typing import Any
 
 PACKAGES = ("recourse", "services", "statemachines")
-"""What functions share of the checkout."""
+"""Packages of the checkout that functions share."""
 NOT_SHARED = ("recourse.cdk", "recourse.functions.")
-"""But for this: no function loads the CDK, and handlers read their environment as they are
-imported, as those in `lambdas` do."""
+"""Except these: no function loads the CDK, and handlers read their environment on import."""
 MODULES = (
     "aws_lambda_powertools.event_handler.router",
     "aws_lambda_powertools.logging",
@@ -53,23 +52,23 @@ MODULES = (
     "simplejson",
     "snapshot_restore_py",
 )
-"""What they share of others' packages, beside what those of the checkout import."""
+"""Third-party modules that functions share, besides those that the checkout imports."""
 SERVICES = (
     "apigatewaymanagementapi",
     *("dynamodb", "kms", "lambda", "s3", "sns", "sqs", "stepfunctions"),
 )
-"""Whose models of AWS they share."""
+"""AWS services whose models they share."""
 READ_AT_START = (
     *("DYLD_", "LANG", "LC_", "LD_", "MALLOC_", "PYTHON", "_PYTHON"),
     *("AWS_EXECUTION_ENV", "AWS_LAMBDA_INITIALIZATION_TYPE"),
     *("PILLOW_", "POWERTOOLS_DEBUG", "POWERTOOLS_TRACE_MIDDLEWARES"),
 )
-"""How the variables begin that are read when an interpreter starts or what is shared is imported:
-a function that sets one of them otherwise than this process has it cannot be forked from it."""
+"""Prefixes of variables that are read when the interpreter starts or shared modules are imported: a
+function that sets one of them to another value cannot be forked from this process."""
 
 
 def load() -> None:
-    """Import what functions share; what cannot be imported is its functions' own business."""
+    """Import what functions share; a module that fails is reported, and left to its functions."""
     for name in MODULES:
         _load(name)
     for package in PACKAGES:
@@ -78,7 +77,7 @@ def load() -> None:
                 _load(module.name)
     _load_models()
     gc.collect()
-    gc.freeze()  # else the first collection in each worker copies all of it
+    gc.freeze()  # else the first collection in each worker would copy all of it
 
 
 def _load(name: str) -> None:
@@ -93,7 +92,7 @@ def _load_models() -> None:
 
     session = botocore.session.Session()
     for service in SERVICES:
-        # Whatever a client needs is loaded as it is made; the client itself is thrown away.
+        # Making a client loads the models it needs; the client itself is thrown away.
         session.create_client(
             service, region_name="us-east-1", aws_access_key_id="-", aws_secret_access_key="-"
         )
@@ -106,24 +105,24 @@ def _load_models() -> None:
 
 
 def serve(control: socket.socket) -> tuple[socket.socket, int] | None:
-    """Fork a worker for each byte that comes; returns in each of them, and at the end.
+    """Fork a worker for each byte received; returns in each worker, and at the end here.
 
     Returns:
-        In a worker its connection and what to read its environment from; in the warm process
-        nothing, when it is no longer needed.
+        In a worker its connection and the pipe with its environment; None in the warm process,
+        when it is no longer needed.
     """
     woken, wake = socket.socketpair()
     wake.setblocking(False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake.fileno())
     workers: dict[int, socket.socket] = {}
-    # Not epoll, whose descriptor would be shared over the fork.
+    # Not epoll, whose descriptor a fork would share.
     selector = selectors.PollSelector()
     selector.register(woken, selectors.EVENT_READ)
     selector.register(control, selectors.EVENT_READ)
     while control.fileno() >= 0 or workers:
         for key, _ in selector.select():
-            if key.data is not None:  # nobody wants this worker any longer
+            if key.data is not None:  # its connection was closed: end the worker
                 selector.unregister(key.fileobj)
                 _kill(key.data)
             elif key.fileobj is woken:
@@ -150,12 +149,12 @@ def serve(control: socket.socket) -> tuple[socket.socket, int] | None:
 
 
 def _reap(workers: dict[int, socket.socket], selector: selectors.BaseSelector) -> None:
-    """Say of each worker that has ended how it did, once nothing of it is left."""
+    """Report the exit code of each ended worker, once its process group is gone."""
     for pid, connection in list(workers.items()):
         ended, status = os.waitpid(pid, os.WNOHANG)
         if not ended:
             continue
-        _kill(pid)  # no process gets this id while any of its group is left
+        _kill(pid)  # its group may live on, and keeps its id from being reused
         code = os.waitstatus_to_exitcode(status)
         del workers[pid]
         with suppress(KeyError):
@@ -166,15 +165,15 @@ def _reap(workers: dict[int, socket.socket], selector: selectors.BaseSelector) -
 
 
 def _kill(pid: int) -> None:
-    """End a worker and what it has started."""
-    # It may be in the middle of its fork, in our own group still.
+    """Kill a worker and the processes it has started."""
+    # During its fork it may still be in our own group.
     for kill in (os.killpg, os.kill):
         with suppress(ProcessLookupError, PermissionError):
             kill(pid, signal.SIGKILL)
 
 
 def _set_apart(output: int) -> None:
-    """Give a worker a group and an output of its own."""
+    """Give a worker a process group and an output of its own."""
     os.setsid()
     for descriptor in (1, 2):
         os.dup2(output, descriptor)
@@ -182,14 +181,14 @@ def _set_apart(output: int) -> None:
 
 
 def work(connection: socket.socket, asked: int) -> None:
-    """Be a worker: what local/runtime/bootstrap would start, in the environment that comes."""
+    """Run as a worker: as local/runtime/bootstrap would, in the environment received."""
     connection.set_inheritable(False)
-    # Who holds the connection is the worker, and not what its handler forks.
+    # Only the worker holds the connection, not the processes that its handler forks.
     os.register_at_fork(after_in_child=connection.close)
     connection.sendall(f"pid {os.getpid()}\n".encode())
     with os.fdopen(asked, "rb") as pipe:
         environment = pipe.read()
-    if not environment:  # who has asked is gone
+    if not environment:  # the requester has gone
         return
     os.environ.clear()
     os.environ.update(json.loads(environment))
@@ -202,7 +201,7 @@ def work(connection: socket.socket, asked: int) -> None:
 
 
 def main() -> None:
-    """Load, then fork until nobody asks any longer."""
+    """Load, then fork until the control socket is closed."""
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
     sys.path[0] = os.getcwd()

@@ -1,4 +1,4 @@
-"""The local issuer of bearer tokens: the part of Cognito that the API's JWT authorizer needs."""
+"""The local issuer of bearer tokens: what the API's JWT authorizer needs of Cognito."""
 
 import json
 import time
@@ -16,15 +16,15 @@ KEY = LOCAL / "issuer-key.pem"
 
 
 def issuer_of(api_url: str) -> str:
-    """The issuer's name, under the API's own address, where its documents are too."""
+    """The issuer's URL, under the API's own address, which serves its documents."""
     return f"{api_url.rstrip('/')}/_issuer"
 
 
 class Issuer:
-    """Signs tokens by RS256, which HTTP API authorizers take, with a key that stays here."""
+    """Signs tokens with RS256, as HTTP API authorizers require, by a key that stays here."""
 
     def __init__(self, url: str, key: Path = KEY) -> None:
-        """Read the key, or make one for its owner's eyes only."""
+        """Read the key, or make one that only its owner can read."""
         self.url = url
         pem = private.made_once(key, _new_key)
         made = serialization.load_pem_private_key(pem, password=None)
@@ -44,7 +44,7 @@ class Issuer:
         }
 
     def token(self, subject: str, scope: str, *, lifetime: int = 3600) -> str:
-        """A bearer token, good for ``lifetime`` seconds; ``scope`` is space separated."""
+        """A bearer token that expires after ``lifetime`` seconds; ``scope`` is space separated."""
         now = int(time.time())
         claims = {
             "iss": self.url,

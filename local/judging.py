@@ -1,6 +1,6 @@
-"""How ministack is asked whether a call may be, for the gaps that change the answer.
+"""Changes how ministack authorizes calls, for the gaps that need it.
 
-Runs in its process; no other place knows what `iam_evaluator.enforce` takes.
+Runs in its process. Only this module knows the arguments of `iam_evaluator.enforce`::
 
     judging.change(lambda asked, judge: None if asked.service == "sqs" else judge(asked))
 """
@@ -12,7 +12,7 @@ from ministack.core import iam_evaluator
 
 
 class Question(NamedTuple):
-    """Whether whoever has a key may do something; what is not allowed is answered by a refusal."""
+    """Whether the principal of a key may do something; the answer is a refusal, or None."""
 
     key: str
     action: str
@@ -26,7 +26,7 @@ Judge = Callable[[Question], Any]
 
 
 def change(answer: Callable[[Question, Judge], Any]) -> None:
-    """Have each question answered so; the judge that comes with it answers as it was before."""
+    """Answer each question by `answer`, whose second argument gives the answer until now."""
     enforce = iam_evaluator.enforce
 
     def judge(asked: Question) -> Any:

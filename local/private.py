@@ -1,4 +1,4 @@
-"""What nobody else on this machine may read: folders and files for their owner alone."""
+"""Folders and files that only their owner may read."""
 
 import os
 import threading
@@ -8,18 +8,18 @@ from pathlib import Path
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder that only its owner enters, or make it so: then so is all that is in it."""
+    """Make a folder with mode 0700, or give it that mode: it protects all that is in it."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all."""
+    """Write a file atomically, with mode 0600."""
     _draft(path, content).replace(path)
 
 
 def made_once(path: Path, make: Callable[[], bytes]) -> bytes:
-    """What a file says, which is made where there is none: once, however many processes begin."""
+    """The content of a file, which is made once, however many processes ask at the same time."""
     make_folder(path.parent)
     if not path.exists():
         draft = _draft(path, make())
@@ -31,7 +31,7 @@ def made_once(path: Path, make: Callable[[], bytes]) -> bytes:
 
 def _draft(path: Path, content: bytes) -> Path:
     draft = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
-    draft.unlink(missing_ok=True)  # of a process of this id that was killed
+    draft.unlink(missing_ok=True)  # left by a killed process with the same id
     draft.touch(mode=0o600, exist_ok=False)
     draft.write_bytes(content)
     return draft

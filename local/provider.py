@@ -1,7 +1,7 @@
-"""A payment provider of our own, on loopback: card payments over HTTP, with books of all it did.
+"""A payment provider on loopback: card payments over HTTP, with a journal of all it did.
 
-It stands for what is elsewhere, so that `services.cards` has something to speak to. A payment is
-kept under the reference that its caller gives it::
+It stands in for an external provider of `services.cards`. A payment is stored under the reference
+that its caller chooses::
 
     POST /payments                {"reference", "amount", "currency", "card"}   201, 402, 409
     GET  /payments/{reference}                                                  200, 404
@@ -9,14 +9,14 @@ kept under the reference that its caller gives it::
     POST /payments/{reference}/cancel                                           200, 409
     POST /payments/{reference}/refund                                           200, 404, 409
 
-Each POST is answered as the first time when it comes again with its Idempotency-Key, for ever. A
+A POST that is repeated with its Idempotency-Key gets the first answer again, without end. A
 reference that is cancelled before it exists can never be authorised afterwards. The card
 `tok_declined` is declined.
 
-`POST /faults {"operation", "fault", "times", "seconds"}` asks for trouble with the next calls of an
+`POST /faults {"operation", "fault", "times", "seconds"}` injects faults into the next calls of an
 operation (`authorise`, `capture`, `cancel`, `refund` or `find`): `before` (503, no effect), `after`
 (the effect, and 502 for its answer), `slow` (the effect, and the answer after some seconds) or
-`late` (the effect itself only after some seconds, whoever has gone meanwhile). `GET /books` is the
+`late` (the effect itself only after some seconds, even if the caller has gone). `GET /books` is the
 journal.
 """
 
@@ -51,15 +51,15 @@ class Books:
         self._answers: dict[str, Answer] = {}
         self._faults: list[dict[str, Any]] = []
         self.busy = 0
-        """How many calls are under way, those that nobody waits for any more among them."""
+        """How many calls are running, including those whose callers have gone."""
         self.payments: dict[str, dict[str, Any]] = {}
         self.journal: list[dict[str, Any]] = []
 
     def ask_for(self, operation: str, fault: str, *, times: int = 1, seconds: float = 0.2) -> None:
-        """Let the next calls of an operation go wrong.
+        """Inject a fault into the next calls of an operation.
 
         Raises:
-            ValueError: There is no such operation or fault.
+            ValueError: The operation or the fault is unknown.
         """
         if operation not in OPERATIONS or fault not in FAULTS:
             raise ValueError(f"{operation}={fault} is not a valid fault")
@@ -68,12 +68,12 @@ class Books:
                 self._faults.append({"on": operation, "fault": fault, "seconds": seconds})
 
     def recover(self) -> None:
-        """Forget the faults that were asked for and not met."""
+        """Remove injected faults that no call has met."""
         with self._lock:
             self._faults.clear()
 
     def fault(self, operation: str) -> dict[str, Any] | None:
-        """The fault that the next call of an operation meets; it is used up by that."""
+        """The fault of the next call of an operation; it is removed."""
         with self._lock:
             for fault in self._faults:
                 if fault["on"] == operation:
@@ -82,14 +82,14 @@ class Books:
         return None
 
     def once(self, key: str, act: Callable[[], Answer]) -> Answer:
-        """Answer a key as the first time."""
+        """Act once for each key, and answer repetitions with the first answer."""
         with self._lock:
             if key not in self._answers:
                 self._answers[key] = act()
             return self._answers[key]
 
     def authorise(self, asked: dict[str, Any]) -> Answer:
-        """Set an amount aside."""
+        """Authorise a payment: reserve its amount."""
         reference = asked["reference"]
         with self._lock:
             if reference in self.payments:
@@ -116,7 +116,7 @@ class Books:
             return 200, self._turn(reference, operation, after)
 
     def find(self, reference: str) -> Answer:
-        """A payment as it is."""
+        """A payment as it is now."""
         with self._lock:
             found = self.payments.get(reference)
             return (200, dict(found)) if found else (404, {"error": "there is no such payment"})
@@ -129,7 +129,7 @@ class Books:
 
 
 def app(books: Books) -> Starlette:
-    """The provider as an ASGI app, on some books."""
+    """The provider as an ASGI app."""
 
     async def answered(operation: str, act: Callable[[], Answer]) -> Response:
         books.busy += 1

@@ -1,12 +1,11 @@
-"""The API on a plain address: a thin proxy to the emulator's, with the issuer's two documents.
+"""Serves the API at a plain address: a thin proxy to the emulator's API.
 
-The payment provider of the local cloud (`local.provider`) is there too, under `/_provider`.
+Method, path, headers, body and status pass unchanged, as do long polls and WebSockets. It also
+serves the issuer's two documents, the payment provider (`local.provider`) under `/_provider`, and
+the stream of server-sent events, since the emulator's functions cannot stream.
 
-Method, path, headers, body and status go through as they are, and so do long polls and WebSockets.
-The stream of server-sent events is served here: the emulator has no function that streams.
-
-It is nobody else's (`local.callers`): web pages of other origins reach the API where the stage's
-CORS says so, issuer and provider never, and anything by a link that somebody follows.
+Web pages of other origins reach the API only as the stage's CORS allows, and the issuer and the
+provider never (`local.callers`); a link can be followed from anywhere.
 """
 
 import asyncio
@@ -32,7 +31,7 @@ from local.issuer import Issuer
 from recourse.problems import MEDIA_TYPE, untyped
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-# RFC 9110, 7.6.1: these belong to one connection.
+# RFC 9110, 7.6.1: headers of one connection, which a proxy does not pass on.
 HOP_BY_HOP = {
     b"connection",
     b"keep-alive",
@@ -46,7 +45,7 @@ HOP_BY_HOP = {
 }
 PROVIDER_PATH = "/_provider"
 OURS = (PROVIDER_PATH, "/_issuer")
-"""What is no part of the API."""
+"""Paths that do not belong to the API."""
 ISSUER_PATHS = {
     "/_issuer/.well-known/openid-configuration": "discovery",
     "/_issuer/jwks.json": "jwks",
@@ -57,12 +56,12 @@ class Proxy:
     """Serves on 127.0.0.1 in a thread.
 
     ``target`` is the API behind it, ``websocket`` its WebSocket API, and ``stream`` the app that
-    streams; each is None as long as there is none. ``origins`` are those whose pages may call them.
-    ``secret`` is that of the emulator's root, which takes the API's calls from its proxy alone.
+    streams; each is None until it has started. Pages of ``origins`` may call them. ``secret`` is
+    the emulator's root secret: the emulator accepts API calls from this proxy only.
     """
 
     def __init__(self, *, port: int, issuer: Issuer, secret: str) -> None:
-        """Make the server; ``start`` opens the port."""
+        """Configure it; ``start`` opens the port."""
         self.url = f"http://127.0.0.1:{port}"
         self.target: str | None = None
         self.websocket: str | None = None
@@ -90,7 +89,7 @@ class Proxy:
                 date_header=False,
                 ws=_WebSocketProtocol,
                 ws_ping_interval=None,
-                # Longer than clients keep theirs, or one is closed just as its next call is sent.
+                # Longer than clients' own: else a connection may close as its next call is sent.
                 timeout_keep_alive=75,
                 timeout_graceful_shutdown=1,
             )
@@ -98,7 +97,7 @@ class Proxy:
         self._thread = threading.Thread(target=self._server.run, daemon=True, name="proxy")
 
     def start(self) -> None:
-        """Open the port and return when it is open."""
+        """Open the port, and return when it is open."""
         self._thread.start()
         while not self._server.started:
             if not self._thread.is_alive():
@@ -106,7 +105,7 @@ class Proxy:
             self._thread.join(0.02)
 
     def stop(self) -> None:
-        """Close the port; calls that wait are cut off after a second."""
+        """Close the port; running calls are cut off after a second."""
         self._server.should_exit = True
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopping.set)
@@ -127,13 +126,13 @@ class Proxy:
         if scope["type"] != "lifespan":
             headers, path = scope["headers"], scope["path"]
             if not is_named(headers):
-                app = _problem(421, "The local cloud goes by no such name.")
+                app = _problem(421, "Host must be 127.0.0.1 or localhost.")
             elif is_of_another_page(
                 headers,
                 origins=() if path.startswith(OURS) else self.origins,
                 by_link=scope.get("method") == "GET",
             ):
-                app = _problem(403, "No page of this origin may call the local cloud.")
+                app = _problem(403, "Pages of this origin may not call the local cloud.")
         await app(scope, receive, send)
 
     async def _issue(self, request: Request) -> Response:
@@ -143,7 +142,7 @@ class Proxy:
         app = self.stream or _problem(503, "The local cloud is still starting.")
 
         async def left() -> Message:
-            """Whatever comes first: something from the client, or our own end."""
+            """The client's next message, or a disconnect when the proxy stops."""
             said = asyncio.ensure_future(receive())
             ending = asyncio.ensure_future(self._stopping.wait())
             try:
@@ -158,7 +157,7 @@ class Proxy:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _bridge(self, client: WebSocket) -> None:
-        """Join a client's WebSocket with one to the API; the handshake is the API's own."""
+        """Connect a client's WebSocket to the API; the handshake is the API's."""
         if self.websocket is None:
             problem = _problem(503, "The local cloud is still starting.")
             return await client.send_denial_response(problem)
@@ -204,7 +203,7 @@ class Proxy:
             target,
             headers=[*headers, self._pass],
             content=await request.body() or None,
-            # As it came: httpx would resolve the dots in it, which may lead out of the API.
+            # Unchanged: httpx would resolve dots in the path, which may lead out of the API.
             extensions={"target": target.raw_path + path + (b"?" + query if query else b"")},
         )
         try:
@@ -217,7 +216,7 @@ class Proxy:
 
 
 class _WebSocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn never sends how websockets refuses a handshake that is too long: 414 or 431."""
+    """Sends the refusal of a handshake that is too long (414, 431), which uvicorn does not."""
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -227,7 +226,7 @@ class _WebSocketProtocol(WebSocketsSansIOProtocol):
 
 
 class _App:
-    """An ASGI app as a route takes it: as it is, without a request made of it."""
+    """Wraps an ASGI app for a route, which would take a function for a request handler."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -237,7 +236,7 @@ class _App:
 
 
 async def _join(client: WebSocket, server: websockets.ClientConnection) -> None:
-    """Pass on what either side says, until one of them leaves; then the other is left too."""
+    """Forward messages both ways until one side closes, then close the other."""
 
     async def up() -> int:
         while True:

@@ -1,4 +1,4 @@
-"""Puts what the services hold, by the API that an operator has."""
+"""Seeds the services by the operators' API."""
 
 import json
 from pathlib import Path
@@ -11,10 +11,10 @@ SEED = ROOT / "samples" / "seed.json"
 
 
 def seed(api: str, token: str, file: Path = SEED) -> int:
-    """PUT each thing of the file that is not there yet, and answer how many those were.
+    """PUT each holding of the file that does not exist yet; how many those were.
 
-    The file is {"flights": {"AI-202": {…the body of the PUT}}, …}. What is there stays as it is:
-    its counts and balances are part of the state that is kept between runs.
+    The file is {"flights": {"AI-202": {…the body of the PUT}}, …}. Existing holdings stay as they
+    are: their counts and balances belong to the state that is kept between runs.
     """
     put = 0
     with httpx.Client(

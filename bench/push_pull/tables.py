@@ -250,7 +250,7 @@ class Report:
         explained = {
             "consumer killed": "killed twice, before a commit and after one",
             "endpoint down": f"for {DOWN:g} s",
-            "duplicates injected": "every event told twice",
+            "duplicates injected": "every event delivered twice",
             "random failures": "a quarter fail once",
         }
         head = [f"{fault}: {explained[fault]}" for fault in FAULTS]

@@ -1,5 +1,6 @@
-"""What ministack does unlike AWS and we depend on: a file each, run in its process by local.boot.
+"""Differences between ministack and AWS that matter here, one file each.
 
-Each has a test in tests/local/test_gaps.py that looks for the gap in ministack as shipped, and so
-fails once it is closed there.
+`local.boot` runs each file's `close()` in ministack's process. Each has a test in
+tests/local/test_gaps.py that asserts the gap in ministack as shipped, and so fails once ministack
+has closed it.
 """

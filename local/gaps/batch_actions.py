@@ -1,4 +1,4 @@
-"""ministack judges batches by actions of their own; on AWS a batch is judged as what is in it.
+"""ministack authorizes batch calls by actions of their own; AWS uses the action of the items.
 
 Source: AWS, Service Authorization Reference, Amazon SNS and Amazon SQS, which know no such actions.
 """
@@ -14,7 +14,7 @@ BATCHES = {
 
 
 def close() -> None:
-    """Judge a batch as what is in it."""
+    """Authorize a batch by the action of its items."""
     extract = iam_actions.extract_iam_action
 
     def extract_as_on_aws(*request: object) -> str | None:

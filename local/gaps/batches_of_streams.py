@@ -1,9 +1,9 @@
-"""ministack takes the batches of all stream mappings one after another, in the thread that polls.
+"""ministack handles the batches of all stream mappings one after another, in the polling thread.
 
-While one function is at work no other stream is taken and no queue is polled; and it polls as soon
-as anything is written, so that a batch holds one record where ten are written within a moment. On
-AWS every shard has a taker of its own, which hands over one batch at a time and looks four times a
-second, and queues have theirs.
+While one function runs, no other stream is read and no queue is polled. And it polls as soon as
+anything is written, so that a batch holds one record where ten are written within a moment. On AWS
+every shard has a poller of its own, which hands over one batch at a time and polls four times a
+second, and queues have pollers of their own.
 """
 
 import threading
@@ -18,16 +18,16 @@ from ministack.services import dynamodb, lambda_svc
 Mapping = tuple[str, str, dict[str, Any]]
 
 PAUSE = 0.05
-"""Seconds between two looks that find something: what comes meanwhile is one batch."""
+"""Seconds between two polls that find records: what is written meanwhile is one batch."""
 COUNTED = threading.Lock()
-"""Held where positions are counted against records, and where records are dropped."""
+"""Held while positions are compared with records, and while records are dropped."""
 _own: ContextVar[Mapping | None] = ContextVar("own", default=None)
 _at_work: set[str] = set()
 _lock = threading.Lock()
 
 
 def _is_due(mapping: Mapping) -> bool:
-    """Whether it has something to take, and is not held back after a failure."""
+    """Whether it has records to handle, and is not backing off after a failure."""
     account, region, esm = mapping
     stream, name = esm.get("EventSourceArn", ""), esm["UUID"]
     if ":dynamodb:" not in stream:
@@ -41,7 +41,7 @@ def _is_due(mapping: Mapping) -> bool:
 
 
 def close() -> None:
-    """Give every stream mapping that has something to take a thread until it has taken it."""
+    """Give every stream mapping that has records a thread until it has handled them."""
     every, poll = lambda_svc._iter_all_esms, lambda_svc._poll_dynamodb_streams
     read = dynamodb.stream_records_since
 
@@ -49,7 +49,7 @@ def close() -> None:
         own = _own.get()
         return every() if own is None else iter([own])
 
-    def take(mapping: Mapping) -> None:
+    def handle(mapping: Mapping) -> None:
         _own.set(mapping)
         try:
             while poll():
@@ -57,7 +57,7 @@ def close() -> None:
         finally:
             with _lock:
                 _at_work.discard(mapping[2]["UUID"])
-            # For what came after the last look.
+            # For records written after the last poll.
             esm_wake.set()
 
     def poll_each() -> bool:
@@ -68,7 +68,7 @@ def close() -> None:
             if name not in _at_work and _is_due(mapping):
                 with _lock:
                     _at_work.add(name)
-                spawn_background(take, mapping, thread_name="ministack-esm")
+                spawn_background(handle, mapping, thread_name="ministack-esm")
                 found = True
         time.sleep(PAUSE)
         return found

@@ -1,7 +1,8 @@
-"""ministack keeps every record of a stream for a day, and a log stream of each invocation for ever.
+"""ministack keeps every stream record for a day, and a log stream for each invocation without end.
 
-All of it is in memory, some 400 KB for each trip. What all mappings of a table have read nobody
-asks for again; and on AWS a function's invocations share a few log streams. So the latest are kept.
+All of it is in memory, some 400 KB for each trip. Records that all mappings of a table have read
+are not needed again, and on AWS a function's invocations share a few log streams. So only the
+latest are kept.
 """
 
 from collections import defaultdict
@@ -13,9 +14,9 @@ from ministack.services import cloudwatch_logs, dynamodb, lambda_svc
 from local.gaps.batches_of_streams import COUNTED
 
 RECORDS = 500
-"""Records of a table that are kept, for whoever reads its stream by hand."""
+"""Records of a table to keep, for reading its stream by hand."""
 LOGS = 100
-"""Log streams of a group that are kept; the emulator's own log has what all functions say."""
+"""Log streams of a group to keep; the emulator's own log has the output of all functions."""
 
 
 def _drop_read() -> None:
@@ -48,7 +49,7 @@ def _drop_logs(function: dict[str, Any]) -> None:
 
 
 def close() -> None:
-    """Drop what was read after each look at the streams, and old logs after each invocation."""
+    """Drop records that were read after each poll, and old logs after each invocation."""
     poll, log = lambda_svc._poll_dynamodb_streams, lambda_svc._emit_lambda_logs
 
     def poll_and_drop() -> bool:

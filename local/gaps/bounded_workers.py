@@ -1,11 +1,12 @@
-"""ministack has as many workers as it ever had calls at once, and of each function one for ever.
+"""ministack never ends a worker, and has as many as there ever were concurrent calls.
 
-A laptop has a few cores and little memory. So no more workers start at a time than there are
-cores; all together are no more than memory allows; a call beyond that waits, as it would for a cold
-start, and takes the first worker of its function that turns idle. Those that nobody needs end.
+A laptop has a few cores and little memory. So no more workers start at a time than there are cores,
+and there are no more in all than memory allows. A call beyond that waits, as for a cold start, and
+gets the first worker of its function that becomes idle. Idle workers end after a while.
 
-A function may wait for another, which then needs a worker too: the caller must not hold the last
-one. So there is always room for a function's first worker, and where nothing moves, for one more.
+A function may wait for another, which then needs a worker too: a caller that holds the last one
+would deadlock. So a function's first worker may always start, and when no worker has started or
+become idle for a while, one more than the bound may start.
 """
 
 import os
@@ -25,22 +26,22 @@ from local.forkserver import PACKAGES
 STARTS = max(2, os.cpu_count() or 2)
 """Workers that start at a time."""
 WORKER = 24 * 2**20
-"""Bytes that a worker takes, what it shares with others left out."""
+"""Bytes of memory of a worker, without what it shares with others."""
 SHARE = 8
-"""What part of the memory all workers may take: this is what it is divided by."""
+"""All workers together may take 1/SHARE of the memory."""
 FEWEST, MOST = 16, 26
-"""Workers in all, however small or large the memory is."""
+"""Bounds of the number of workers, whatever the memory."""
 IDLE = float(os.environ.get("LAMBDA_WARM_TTL_SECONDS", "60"))
-"""Seconds after which a worker that is idle ends."""
+"""Seconds after which an idle worker ends."""
 SHORT = 0.1
-"""Seconds that a call waits for a worker of its function, where there is one, before one more is
-started: most calls take less, and a start does not."""
+"""Seconds that a call waits for its function's existing workers before one more starts: most calls
+take less than that, a start takes more."""
 UNUSED = 5.0
-"""Seconds that a worker has been idle before one more of another function takes its place."""
+"""Seconds that a worker must be idle before another function's additional worker replaces it."""
 STANDSTILL = 2.0
-"""Seconds without a worker that starts or turns idle, after which one more than allowed starts."""
+"""Seconds without a start or an idle worker after which one worker above the bound may start."""
 LOOK = 1.0
-"""Seconds between two looks at what is idle, and at the checkout."""
+"""Seconds between two checks for idle workers and changed code."""
 
 Config = dict[str, Any]
 Files = dict[str, tuple[int, int]]
@@ -48,7 +49,7 @@ Files = dict[str, tuple[int, int]]
 
 @dataclass(eq=False)
 class Call:
-    """An invocation that waits for a worker: for one that is idle, or for its turn to start one."""
+    """An invocation that waits for an idle worker or for permission to start one."""
 
     key: str
     worker: Any = None
@@ -59,7 +60,7 @@ class Pool:
     """ministack's workers, bounded.
 
     Args:
-        most: How many there may be.
+        most: The most workers.
     """
 
     def __init__(self, most: int) -> None:
@@ -91,7 +92,7 @@ class Pool:
             finally:
                 with self._changed:
                     self._to_come.remove(call.key)
-            # If it fails, the invocation starts it again and reports what is wrong with it.
+            # If this fails, the invocation tries it again and reports the error.
             with suppress(Exception):
                 lambda_runtime.ensure_spawned(worker)
             return worker, reason
@@ -103,7 +104,7 @@ class Pool:
 
     def release(self, worker: Any) -> None:
         """Take back a worker: ministack's ``release_worker``."""
-        if worker is None:  # it is gone already
+        if worker is None:  # it has ended already
             return
         with self._changed:
             worker.in_use = False
@@ -125,7 +126,7 @@ class Pool:
             self._outdated = {one for some in self._workers.values() for one in some}
 
     def _grant(self) -> None:
-        """Let calls go on for which there is a worker, or room for one; the oldest comes first."""
+        """Release the calls for which there is a worker, or room for one; oldest first."""
         for call in list(self._calls):
             worker = next((one for one in self._workers.get(call.key, ()) if not one.in_use), None)
             if worker:
@@ -159,7 +160,7 @@ class Pool:
         return (one for some in self._workers.values() for one in some if not one.in_use)
 
     def _drop(self, workers: list[Any]) -> None:
-        """End workers; not now, for that takes a while and the pool is locked."""
+        """End workers in a thread: it takes a while, and the pool is locked."""
         for key, some in list(self._workers.items()):
             some[:] = [one for one in some if one not in workers]
             if not some:
@@ -171,16 +172,16 @@ class Pool:
 
 
 acquire = lambda_runtime.acquire_worker
-_to_tell: list[Callable[[], object]] = []
+_on_change: list[Callable[[], object]] = []
 
 
-def on_change(tell: Callable[[], object]) -> None:
-    """Have this called when the code of the functions has changed."""
-    _to_tell.append(tell)
+def on_change(callback: Callable[[], object]) -> None:
+    """Call this when the code of the functions has changed."""
+    _on_change.append(callback)
 
 
 def _code() -> Files:
-    """The files that functions run, as they are now."""
+    """The state of the files that functions run."""
     found = {}
     for package in (*PACKAGES, "lambdas"):
         for folder, _, names in os.walk(Path(os.environ["RECOURSE_CHECKOUT"], package)):
@@ -198,16 +199,16 @@ def _watch(pool: Pool, code: Files) -> None:
         pool.drop_idle(since=time.time() - IDLE)
         if (now := _code()) != code:
             code = now
-            for tell in _to_tell:
-                tell()
+            for callback in _on_change:
+                callback()
             pool.outdate()
 
 
 def close() -> None:
-    """Bound the workers, end those that nobody needs, and those whose code is no longer there."""
+    """Bound the workers, and end those that are idle or run code that has changed."""
     fit = lambda_svc._memory_budget_bytes() // SHARE // WORKER
     pool = Pool(int(os.environ.get("RECOURSE_WORKERS") or max(FEWEST, min(MOST, fit))))
     for module in (lambda_runtime, lambda_svc):
         module.acquire_worker, module.release_worker = pool.acquire, pool.release
-    # As they are now, before anything has been loaded of them.
+    # The state of the code now, before any of it is loaded.
     threading.Thread(target=_watch, args=[pool, _code()], daemon=True, name="workers").start()

@@ -1,6 +1,7 @@
-"""ministack's Parallel branches share one context: ``$$.State`` in one may tell of a sibling.
+"""ministack's Parallel branches share one context: ``$$.State`` may be a sibling's.
 
-A try counted as another branch's would meet the wrong fault. AWS gives each branch its own context.
+An attempt counted for another branch would meet the wrong fault. AWS gives each branch its own
+context.
 """
 
 from typing import Any

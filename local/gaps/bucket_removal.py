@@ -1,4 +1,4 @@
-"""ministack's CloudFormation deletes buckets with all that is in them; AWS refuses."""
+"""ministack's CloudFormation deletes buckets that are not empty; AWS refuses."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from ministack.services.cloudformation import provisioners
 
 
 def close() -> None:
-    """Let a bucket stay, and its stack be DELETE_FAILED, while anything is in it."""
+    """Keep a bucket that is not empty, and fail the deletion of its stack (DELETE_FAILED)."""
     handler = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]
     delete = handler["delete"]
 

@@ -1,9 +1,9 @@
-"""ministack keeps no record of what it allowed and refused; on AWS that is CloudTrail's.
+"""ministack keeps no record of its authorization decisions; on AWS CloudTrail does.
 
-A line of JSON for each decision, in the file that `RECOURSE_DECISIONS` names: when, who asked for
-which action on what, and where it was refused by which statement, or why. What the root
-key asks for is nobody's to decide, and only kept where it is refused. The latest lines stay: those
-of the file, and before them those of the one that it took the place of when that was full, `….1`.
+Each decision is a line of JSON in the file that `RECOURSE_DECISIONS` names: when, who asked for
+which action on which resource, and for a refusal the statement and the reason. Calls by the root
+key are not subject to policies, and only recorded if they are refused. A full file is renamed to
+`….1`, which it replaces, so that the latest lines are kept.
 """
 
 import atexit
@@ -21,33 +21,33 @@ from local import judging
 LARGEST = 32 * 2**20
 """Bytes of each of the two files: some 100,000 decisions."""
 EVERY = 0.2
-"""Seconds after which a decision is in the file at the latest."""
+"""Most seconds until a decision is in the file."""
 
 
 class Log:
-    """Lines in a file; where it is full, it takes the place of the one before.
+    """Appends lines to a file, which is rotated when it is full.
 
-    They are written by a thread, many at once: whoever writes a file lets other threads of the
-    emulator go first, and each decision waited half a millisecond for them.
+    A thread writes many lines at once: writing yields to other threads of the emulator, and cost
+    each decision half a millisecond.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._said: deque[dict[str, Any]] = deque()
+        self._lines: deque[dict[str, Any]] = deque()
         self._lock = threading.Lock()
         threading.Thread(target=self._write_often, daemon=True, name="decisions").start()
         atexit.register(self.write)
 
-    def keep(self, said: dict[str, Any]) -> None:
-        """Take note of what is to be a line."""
-        self._said.append(said)
+    def append(self, line: dict[str, Any]) -> None:
+        """Add a line, to be written soon."""
+        self._lines.append(line)
 
     def write(self) -> None:
-        """Write what was taken note of."""
+        """Write the lines that were added."""
         with self._lock:
             lines = []
-            while self._said:
-                lines.append(json.dumps(self._said.popleft()) + "\n")
+            while self._lines:
+                lines.append(json.dumps(self._lines.popleft()) + "\n")
             if lines:
                 with open(self._path, "a") as file:
                     file.writelines(lines)
@@ -77,20 +77,20 @@ def _refusal(refused: Any) -> dict[str, str]:
 
 
 def close() -> None:
-    """Keep each decision."""
+    """Record each decision."""
     log = Log(os.environ["RECOURSE_DECISIONS"])
 
-    def keep(asked: judging.Question, judge: judging.Judge) -> Any:
+    def record(asked: judging.Question, judge: judging.Judge) -> Any:
         refused = judge(asked)
         if refused or not iam_evaluator.is_root_access_key(asked.key):
-            told = {
+            asked_for = {
                 "at": time.time(),
                 "who": _who(asked.key),
                 "action": asked.action,
                 "resource": asked.resource,
             }
             decided = _refusal(refused) if refused else {"decision": "Allow"}
-            log.keep(told | decided)
+            log.append(asked_for | decided)
         return refused
 
-    judging.change(keep)
+    judging.change(record)

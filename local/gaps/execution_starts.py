@@ -1,4 +1,4 @@
-"""ministack lets every execution wait for 150 ms before it enters its first state."""
+"""ministack delays the first state of every execution by 150 ms."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ _here = threading.local()
 
 
 def close() -> None:
-    """Leave out the first wait of the thread that runs an execution."""
+    """Skip the first wait of the thread that runs an execution."""
     run = stepfunctions._run_execution
 
     def run_at_once(execution: str) -> None:

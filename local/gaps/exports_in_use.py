@@ -9,7 +9,7 @@ Resolved = tuple[list[dict[str, str]], dict[str, dict[str, str]]]
 
 
 def _importers(name: str) -> list[str]:
-    """The stacks that import it."""
+    """The stacks that import an export."""
     return sorted(
         stack
         for stack, held in cloudformation._stacks.items()
@@ -19,13 +19,13 @@ def _importers(name: str) -> list[str]:
 
 
 def close() -> None:
-    """Fail an update that leaves out an export, or gives it another value, while it is imported."""
+    """Fail an update that removes or changes an export while it is imported."""
     resolve = stacks._resolve_stack_outputs
 
     def resolve_or_refuse(*given: Any) -> Resolved:
         resolved: Resolved = resolve(*given)
         _outputs, exports = resolved
-        # Until the update is through, the stack has the outputs that it had before.
+        # Until the update has finished, the stack has its previous outputs.
         for before in cloudformation._stacks[given[5]].get("Outputs", []):
             name = before.get("ExportName")
             after = exports.get(name, {}).get("Value")

@@ -1,7 +1,7 @@
-"""ministack's HTTP server sends an answer in pieces, and makes two tasks for every one.
+"""ministack's HTTP server sends a response in pieces, and makes two tasks for each.
 
-Head and body go out one after another, each of which wakes the client; and the task that closes a
-connection without calls is ended by each call and made again after it.
+Head and body are sent separately, and each wakes the client. The task that closes an idle
+connection is cancelled by each call and made again after it.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from hypercorn.protocol.h11 import H11Protocol
 
 
 def _in_one_piece() -> None:
-    """Keep the head of an answer whose length is known until its body comes."""
+    """Hold back the head of a response of known length until its body is there."""
 
     async def send(protocol: Any, event: Any) -> None:
         try:
@@ -35,7 +35,7 @@ def _in_one_piece() -> None:
 
 
 def _one_task() -> None:
-    """Let one task of each connection look whether it has been idle for too long."""
+    """Let one task per connection check whether it has been idle for too long."""
     send = TCPServer.protocol_send
 
     async def note_or_send(server: Any, event: Any) -> None:
@@ -62,6 +62,6 @@ def _one_task() -> None:
 
 
 def close() -> None:
-    """Answer in one piece, with one task a connection."""
+    """Send responses in one piece, with one task per connection."""
     _in_one_piece()
     _one_task()

@@ -1,7 +1,7 @@
-"""ministack finds out anew, for every question about a call, who calls and what their policies say.
+"""ministack resolves the principal and parses its policies anew for every authorization.
 
-A transaction asks one question for each of its items, most of them the same; and each time the
-policies are read from their text. That takes longer than all the rest of a call.
+A transaction is authorized once for each of its items, most of them by the same question; and each
+time policies are parsed from their text. That takes longer than the rest of a call.
 """
 
 from contextvars import ContextVar
@@ -14,11 +14,11 @@ from ministack.core import iam_evaluator
 from local import judging
 
 MOST = 1024
-"""Policies that are kept; one that is changed has another text."""
+"""Parsed policies to cache, by their text."""
 
 
 class Call:
-    """What was found out about a call, for as long as it is answered."""
+    """What is known about a call while it is answered."""
 
     def __init__(self) -> None:
         self.principals: dict[tuple[str, str], Any] = {}
@@ -29,7 +29,7 @@ _call: ContextVar[Call] = ContextVar("call")
 
 
 def close() -> None:
-    """Read each policy once; ask once about each call who calls, and whether they may."""
+    """Parse each policy once, and authorize each question of a call once."""
     parse = iam_evaluator.parse_policy_document
     pin, resolve = iam_evaluator.pin_signed_request, iam_evaluator.resolve_principal
     parse_once = lru_cache(MOST)(parse)

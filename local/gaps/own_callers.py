@@ -1,9 +1,9 @@
-"""ministack takes calls from anybody who reaches its port, web pages of any origin among them.
+"""ministack accepts calls from anyone who reaches its port, including web pages of any origin.
 
-It takes root's keys without a look at their signature, and for root's it takes `test`, any twelve
-digits and no key at all; any `Host`; calls that no AWS has (`/_ministack/reset`). It lets every
-page read what it answers. Who knows a function's name and role can work out its keys, and any page
-reaches the ports where workers fetch their calls. On AWS all of that takes a signature.
+It accepts root's keys without checking signatures, and as root's key also `test`, any twelve digits
+and no key at all; any `Host`; and calls that AWS does not have (`/_ministack/reset`). Every page
+may read its answers. A function's keys can be computed from its name and role, and any page reaches
+the ports where workers fetch their calls. On AWS all of that requires a signature.
 """
 
 import hmac
@@ -23,12 +23,12 @@ from local.callers import PROXY_HEADER, is_named, is_of_another_page, proxy_pass
 
 API = "/_aws/execute-api/"
 READY = "GET", "/_ministack/ready"
-TOLD_TO_A_STACK = "/_ministack/cfn-response/", "/_ministack/cfn-signal/"
-"""Where a stack hears what it waits for, by addresses that nobody can guess; presigned on AWS."""
-OTHERS = ("/_aws/", "/_localstack/", "/_ministack/")
-"""Where there is what AWS has not."""
+STACK_SIGNALS = "/_ministack/cfn-response/", "/_ministack/cfn-signal/"
+"""Where a stack receives what it waits for, at unguessable addresses; presigned URLs on AWS."""
+NOT_ON_AWS = ("/_aws/", "/_localstack/", "/_ministack/")
+"""Paths that AWS does not have."""
 
-NOT_YOURS = b"This is somebody's local cloud, and takes calls of theirs alone.\n"
+NOT_YOURS = b"This local cloud accepts calls of its owner only.\n"
 
 UNSIGNED = iam_evaluator.AuthError(
     "MissingAuthenticationToken", "Request is missing Authentication Token"
@@ -42,7 +42,7 @@ Refusal = tuple[int, dict[str, str], bytes]
 
 
 class Call:
-    """An HTTP call, as far as it matters who makes it."""
+    """An HTTP call, as far as its authentication needs it."""
 
     def __init__(self, scope: Any) -> None:
         self.method: str = scope["method"]
@@ -60,22 +60,22 @@ class Call:
 
     @property
     def is_presigned(self) -> bool:
-        """Whether its query is signed for S3; of a page that asks (`OPTIONS`), that it looks so."""
+        """Whether its query has an S3 signature, which a preflight (`OPTIONS`) has too."""
         return (
             self.service == "s3"
-            and not self.path.startswith(OTHERS)
+            and not self.path.startswith(NOT_ON_AWS)
             and "authorization" not in self.headers
             and self.query.get("X-Amz-Algorithm") == ["AWS4-HMAC-SHA256"]
             and bool(self.query.get("X-Amz-Signature"))
         )
 
     def refusal(self, body: bytes) -> Refusal | None:
-        """What AWS answers where the signature does not hold."""
+        """AWS's answer to a missing or invalid signature; None if it is valid."""
         if (self.method, self.path) == READY:
             return None
-        if self.method == "PUT" and self.path.startswith(TOLD_TO_A_STACK):
+        if self.method == "PUT" and self.path.startswith(STACK_SIGNALS):
             return None
-        if self.path.startswith(OTHERS) and not self.path.startswith(API):
+        if self.path.startswith(NOT_ON_AWS) and not self.path.startswith(API):
             return 403, {"Content-Type": "text/plain"}, b"AWS has no such call.\n"
         failure = self._failure(body)
         if failure is None:
@@ -86,7 +86,7 @@ class Call:
         return answer
 
     def _failure(self, body: bytes) -> Any:
-        """What is wrong with the signature, as AWS calls it."""
+        """AWS's error for the signature; None if it is valid."""
         key = router.extract_access_key_id(self.headers, self.query)
         if iam_evaluator.is_root_access_key(key):
             return self._failure_of_root(key, body)
@@ -122,14 +122,14 @@ class Call:
 
 
 class Gate:
-    """An ASGI app that lets through to ministack whoever may call."""
+    """An ASGI app that passes authenticated calls on to ministack."""
 
     def __init__(self, ministack: Any, secret: str) -> None:
         self._ministack = ministack
         self._pass = proxy_pass(secret)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer a call, or refuse it."""
+        """Pass a call on, or refuse it."""
         if scope["type"] == "lifespan":
             await self._ministack(scope, receive, send)
             return
@@ -154,7 +154,7 @@ class Gate:
         )
 
     async def _presigned(self, call: Call, scope: Any, receive: Any, send: Any) -> None:
-        """Answer by S3 alone, and a page only as the bucket says."""
+        """Let S3 answer, and pages read the answer as the bucket's CORS allows."""
         bucket = app._s3_cors_target(call.headers["host"], call.path)
         if call.method == "OPTIONS":
             refusal = s3.cors_preflight(*(bucket or ("", "")), call.headers)
@@ -168,9 +168,9 @@ class Gate:
             await self._ministack(scope, receive, _shown_to(send, shown))
 
     async def _signed(self, call: Call, scope: Any, receive: Any, send: Any) -> None:
-        """Answer whoever signed this very call."""
+        """Pass the call on if its signature is valid."""
         body = await _whole(receive)
-        if body is None:  # who called has gone
+        if body is None:  # the caller has gone
             return
         refusal = call.refusal(body)
         if refusal:
@@ -185,7 +185,7 @@ class Gate:
 
 
 async def _whole(receive: Any) -> bytes | None:
-    """The body of a call, if all of it comes."""
+    """The body of a call; None if it breaks off."""
     pieces = []
     while (message := await receive())["type"] == "http.request":
         pieces.append(message.get("body", b""))
@@ -195,7 +195,7 @@ async def _whole(receive: Any) -> bytes | None:
 
 
 def _shown_to(send: Any, shown: dict[str, str]) -> Any:
-    """Let pages read an answer as these headers say, and not as ministack says."""
+    """Replace ministack's CORS headers with these."""
 
     async def answer(message: Any) -> None:
         if message["type"] == "http.response.start":
@@ -211,7 +211,7 @@ def _shown_to(send: Any, shown: dict[str, str]) -> Any:
 
 
 def _close_runtime_api() -> None:
-    """Let no page fetch a worker's calls, nor answer them."""
+    """Refuse pages at the ports where workers fetch and answer their calls."""
     build = lambda_runtime.ProvidedWorker._build_handler_class
 
     def build_for_workers(*args: Any) -> Any:
@@ -231,10 +231,10 @@ def _close_runtime_api() -> None:
 
 
 def close() -> None:
-    """Take calls that are signed, presigned, or the API's by its proxy; and no page's but those."""
+    """Accept calls that are signed, presigned, or sent by the API's proxy, and no others."""
     secret = os.environ["AWS_SECRET_ACCESS_KEY"]
     app.app = Gate(app.app, secret)
-    # All that this module hashes are the keys of functions, by their names.
+    # The module hashes nothing but functions' keys, which it derives from their names.
     keyed = partial(hmac.new, secret.encode(), digestmod="sha256")
     lambda_runtime.hashlib = SimpleNamespace(sha256=keyed)
     _close_runtime_api()

@@ -1,6 +1,6 @@
-"""ministack waits IntervalSeconds x BackoffRate^n before a retry, with no cap of ours, no jitter.
+"""ministack waits IntervalSeconds x BackoffRate^n before a retry, without cap or jitter.
 
-AWS draws the wait between nothing and that, never above MaxDelaySeconds, where a Retry says so:
+AWS honours MaxDelaySeconds, and with full jitter draws the wait between zero and that delay:
 https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html#error-handling-retrying-after-an-error
 """
 
@@ -22,7 +22,7 @@ def delay_seconds(retrier: Retrier, retries_so_far: int) -> float:
 
 
 def close() -> None:
-    """Hand the interpreter a retrier whose next wait is already worked out."""
+    """Give the interpreter a retrier with the next wait already computed."""
     find = stepfunctions._find_matching_retrier
 
     def find_with_delay(

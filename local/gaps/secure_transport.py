@@ -1,6 +1,6 @@
-"""ministack judges plain HTTP as insecure transport; here it goes over loopback and no further.
+"""ministack treats plain HTTP as insecure transport; here it stays on loopback.
 
-What AWS gets denies whatever does not come by TLS (`aws:SecureTransport`), and nobody could use it.
+The deployed policies deny calls without TLS (`aws:SecureTransport`), which would deny every call.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from ministack.core import iam_evaluator
 
 
 def close() -> None:
-    """Judge every call as one that has come by TLS."""
+    """Authorize every call as if it came by TLS."""
     resolve = iam_evaluator._resolve_condition_key
 
     def resolve_as_tls(key: str, context: Any) -> Any:

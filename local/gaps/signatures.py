@@ -1,8 +1,8 @@
-"""ministack tells no policy by which version a request to S3 was signed, nor how long ago.
+"""ministack has no condition keys for the version and the age of an S3 request's signature.
 
-AWS does, as `s3:signatureversion` and, in milliseconds, `s3:signatureAge`; the buckets deny what is
-not signed by version 4, and what was signed too long ago. A presigned URL of version 2 says when
-it ends and not when it was signed: it has no age.
+AWS has `s3:signatureversion` and, in milliseconds, `s3:signatureAge`; the buckets deny requests
+that are not signed by version 4 or were signed too long ago. A presigned URL of version 2 says when
+it expires, not when it was signed, so it has no age.
 
 Source: AWS, "Amazon S3 Signature Version 4 Authentication Specific Policy Keys".
 """
@@ -27,7 +27,7 @@ _request: ContextVar[tuple[Query, RawHeaders]] = ContextVar("request")
 
 
 def keys_of(query: Query, raw_headers: RawHeaders) -> Keys:
-    """The condition keys that tell of a request's signature; none where it has none."""
+    """The condition keys of a request's signature; empty if it has none."""
     headers = {name.decode().lower(): value.decode("latin-1") for name, value in raw_headers}
     algorithm = headers.get("authorization", "").partition(" ")[0]
     asked = {name.lower(): values[0] for name, values in query.items()}
@@ -40,7 +40,7 @@ def keys_of(query: Query, raw_headers: RawHeaders) -> Keys:
     else:
         return {}
     keys = {"s3:signatureversion": algorithm}
-    # A moment that cannot be read is refused with its signature.
+    # An invalid time is refused with the signature.
     with suppress(ValueError):
         keys["s3:signatureAge"] = str(int(1000 * (time.time() - _moment(signed))))
     return keys
@@ -53,7 +53,7 @@ def _moment(signed: str) -> float:
 
 
 def close() -> None:
-    """Tell policies of the signature."""
+    """Give policies the condition keys of the signature."""
     pin = iam_evaluator.pin_signed_request
 
     def pin_and_keep(

@@ -1,6 +1,6 @@
-"""ministack judges a start by an alias by the alias's ARN, as if that were a machine.
+"""ministack authorizes a start by an alias by the alias's ARN.
 
-On AWS it is judged by the machine's own ARN, and the alias, or the version, is the condition key
+AWS authorizes it by the machine's ARN, and the alias or version is the condition key
 `states:StateMachineQualifier`.
 
 Source: AWS, Step Functions Developer Guide, "Creating a state machine alias".
@@ -12,14 +12,14 @@ from local import judging
 
 
 def close() -> None:
-    """Judge a start by the machine, and by the qualifier that it was asked by."""
+    """Authorize a start by the machine, with the qualifier as condition key."""
 
     def judge_by_machine(asked: judging.Question, judge: judging.Judge) -> Any:
         # arn:aws:states:region:account:stateMachine:name:qualifier
         machine, _, qualifier = asked.resource.rpartition(":")
         if asked.action == "states:StartExecution" and machine.count(":") == 6:
-            told = {"states:StateMachineQualifier": qualifier}
-            asked = asked._replace(resource=machine, context={**(asked.context or {}), **told})
+            key = {"states:StateMachineQualifier": qualifier}
+            asked = asked._replace(resource=machine, context={**(asked.context or {}), **key})
         return judge(asked)
 
     judging.change(judge_by_machine)

@@ -1,7 +1,7 @@
-"""ministack's CloudFormation knows no state machine versions and aliases; its Step Functions does.
+"""ministack's CloudFormation lacks state machine versions and aliases; its Step Functions has them.
 
-AWS::StepFunctions::StateMachineVersion and AWS::StepFunctions::StateMachineAlias, as far as a
-template of ours goes: a version of one revision, an alias that routes by weight or all at once.
+AWS::StepFunctions::StateMachineVersion and AWS::StepFunctions::StateMachineAlias, as far as our
+templates use them: a version of one revision, an alias that routes by weight or all at once.
 """
 
 import json
@@ -48,7 +48,7 @@ def _create_version(_logical_id: str, props: Props, _stack: str) -> Provisioned:
 
 
 def _update_version(_physical_id: str, _old: Props, new: Props, stack: str) -> Provisioned:
-    # Every property of a version means a new one; the old id goes when the stack cleans up.
+    # A version is immutable: make a new one; the stack deletes the old one when it cleans up.
     return _create_version("", new, stack)
 
 

@@ -1,8 +1,8 @@
 """ministack keeps a stream mapping's position over a restart, but not the stream's records.
 
-So after a restart a mapping waits at a position that the empty stream reaches only when as many new
-records have come, and what was not relayed before is lost. On AWS a stream holds its records for a
-day, whatever restarts.
+So after a restart a mapping waits at a position that the empty stream only reaches after as many
+new records, and records that were not relayed before are lost. On AWS a stream holds its records
+for a day, whatever restarts.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
-"""ministack reads a version whole, as it was stored: no range, no `response-*` of the request.
+"""ministack ignores the range and the `response-*` parameters of a read with a versionId.
 
-AWS treats a read with a versionId as any other, and a download by valet key pins its version.
+AWS treats it like any other read, and a download by valet key names its version.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ Headers = dict[str, str]
 
 
 def close() -> None:
-    """Cut the range out of a version that was read, and word its headers as the request asks."""
+    """Apply range and `response-*` parameters to reads of a version."""
     read = s3._get_object
 
     def read_as_asked(bucket: str, key: str, headers: Headers, query: Any = None) -> Answer:
@@ -29,7 +29,7 @@ def close() -> None:
             start, end = found
             answered["Content-Range"] = f"bytes {start}-{end}/{len(body)}"
             body, status = body[start : end + 1], 206
-            # Checksums are of the whole.
+            # Checksums are those of the whole object.
             answered = {n: v for n, v in answered.items() if "x-amz-checksum-" not in n.lower()}
             answered["Content-Length"] = str(len(body))
         s3._apply_response_overrides(answered, query)

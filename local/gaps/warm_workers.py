@@ -1,8 +1,9 @@
-"""ministack starts each worker from nothing, and a worker that times out leaves what it started.
+"""ministack starts each worker from nothing, and leaves the child processes of a timed-out worker.
 
-On AWS a start of these functions takes some 300 ms of one core each; on a laptop all of them share
-two, and a first trip needs twenty. So workers of the checkout (those with ``local/runtime``'s
-bootstrap) are forked from a process that has loaded what they share: ``local.forkserver``.
+A cold start of these functions takes some 300 ms of a core. On AWS each has its own; on a laptop
+all share two, and a first trip needs twenty workers. So workers of the checkout (those with the
+bootstrap of ``local/runtime``) are forked from a process that has loaded what they share:
+``local.forkserver``.
 """
 
 import json
@@ -26,17 +27,17 @@ ROOT_KEY = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"
 BOOTSTRAP = (ROOT / "local" / "runtime" / "bootstrap").read_bytes()
 TRIES = 3
 PATIENCE = 60
-"""Seconds that a fork may take, the warm process's own start included."""
+"""Seconds that a fork may take, including the start of the warm process."""
 
 Environment = dict[str, str]
 
 
 class Gone(Exception):
-    """The warm process, or the worker in the middle of its fork, was killed."""
+    """The warm process, or the worker during its fork, was killed."""
 
 
 class Worker:
-    """A forked worker, as ministack holds a process: what it calls of ``subprocess.Popen``."""
+    """A forked worker with the part of ``subprocess.Popen`` that ministack uses."""
 
     def __init__(self, connection: socket.socket, output: int) -> None:
         self.stdout = os.fdopen(output, "rb")
@@ -46,10 +47,10 @@ class Worker:
         self._lock = threading.Lock()
 
     def begin(self) -> None:
-        """Wait until it is there.
+        """Wait until it runs.
 
         Raises:
-            Gone: It never will be.
+            Gone: It was killed before.
         """
         self._connection.settimeout(PATIENCE)
         said = self._read().split()
@@ -71,11 +72,11 @@ class Worker:
         return code
 
     def terminate(self) -> None:
-        """Ask it, and whatever it has started, to end."""
+        """Ask it and the processes it has started to end."""
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it, and whatever it has started."""
+        """Kill it and the processes it has started."""
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
@@ -92,7 +93,7 @@ class Worker:
                 except (BlockingIOError, TimeoutError):
                     return None
                 self._connection.close()
-                # Nobody can say how it ended, or has killed the rest, if the warm process is gone.
+                # Without the warm process there is no exit code, and the group must be killed.
                 if not said:
                     with suppress(ProcessLookupError, PermissionError):
                         os.killpg(self.pid, signal.SIGKILL)
@@ -100,7 +101,7 @@ class Worker:
             return self.returncode
 
     def _read(self) -> str:
-        """A line; empty where the other end is closed."""
+        """A line; empty if the other end is closed."""
         said = b""
         while not said.endswith(b"\n") and (byte := self._connection.recv(1)):
             said += byte
@@ -108,7 +109,7 @@ class Worker:
 
 
 class ForkServer:
-    """The warm process, started when first needed and again when it is gone."""
+    """The warm process, started when first needed and restarted when it has ended."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -118,7 +119,7 @@ class ForkServer:
         """A new worker.
 
         Raises:
-            OSError: There is none, however often one was asked for.
+            OSError: The warm process ended each time.
         """
         for _ in range(TRIES):
             control = self.start()
@@ -139,12 +140,12 @@ class ForkServer:
                 lambda_runtime.logger.info("process %d is a worker of %s", worker.pid, name)
                 return worker
             except Gone as how:
-                if not how.args[0]:  # nobody could say how it ended
+                if not how.args[0]:  # no exit code: the warm process itself has ended
                     self.replace(control)
-        raise OSError("the process that forks workers ends whenever it is started")
+        raise OSError(f"the process that forks workers has ended {TRIES} times")
 
     def start(self) -> socket.socket:
-        """Its control socket; it loads while the first workers wait for it."""
+        """Its control socket; the first workers wait while it loads."""
         with self._lock:
             if self._control is None:
                 self._control, theirs = socket.socketpair()
@@ -156,21 +157,21 @@ class ForkServer:
                             str(theirs.fileno()),
                         ],
                         cwd=os.environ["RECOURSE_CHECKOUT"],
-                        # Without the root key: each worker has the session of its function's role.
+                        # Without the root key: each worker gets a session of its function's role.
                         env={n: it for n, it in os.environ.items() if n not in ROOT_KEY},
                         stdin=subprocess.DEVNULL,
                         pass_fds=[theirs.fileno()],
-                        # It outlives whoever ends our group, to end its workers.
+                        # It must outlive our process group, to end its workers.
                         start_new_session=True,
                     )
                 threading.Thread(target=process.wait, daemon=True, name="fork-server").start()
             return self._control
 
     def replace(self, control: socket.socket | None = None) -> None:
-        """Start another; this one ends with its last worker.
+        """Start a new one; the current one ends with its last worker.
 
         Args:
-            control: Which one is to be replaced, if it is this one still.
+            control: Replace only the one with this control socket.
         """
         with self._lock:
             if self._control and control in (None, self._control):
@@ -184,7 +185,7 @@ def _at_start(environment: Environment) -> Environment:
 
 
 def close() -> None:
-    """Fork the workers of the checkout, and fork them anew when its code has changed."""
+    """Fork the workers of the checkout; after a change of code, from a new warm process."""
     server = ForkServer()
     server.start()
 

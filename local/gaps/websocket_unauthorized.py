@@ -1,6 +1,6 @@
-"""ministack answers 500 where a WebSocket's authorizer fails with the error `Unauthorized`.
+"""ministack answers 500 if a WebSocket's authorizer fails with the error `Unauthorized`.
 
-AWS answers 401, and 500 to any other failure.
+AWS answers 401 then, and 500 for any other failure.
 """
 
 from contextvars import ContextVar
@@ -12,7 +12,7 @@ _failed_with: ContextVar[Any] = ContextVar("failed_with", default=None)
 
 
 def close() -> None:
-    """Answer 401 to a handshake whose authorizer says so."""
+    """Answer 401 to a handshake whose authorizer fails with `Unauthorized`."""
     run, authorize = apigateway.run_reentrant, apigateway._authorize_ws_connect
 
     async def run_and_note(*args: Any, **named: Any) -> Any:
@@ -22,7 +22,7 @@ def close() -> None:
             _failed_with.set(body.get("errorMessage") if isinstance(body, dict) else None)
         return result
 
-    async def authorize_as_told(*args: Any, **named: Any) -> Any:
+    async def authorize_with_401(*args: Any, **named: Any) -> Any:
         _failed_with.set(None)
         refusal, context = await authorize(*args, **named)
         if refusal and refusal[0] == 500 and _failed_with.get() == "Unauthorized":
@@ -30,4 +30,4 @@ def close() -> None:
         return refusal, context
 
     apigateway.run_reentrant = run_and_note
-    apigateway._authorize_ws_connect = authorize_as_told
+    apigateway._authorize_ws_connect = authorize_with_401

@@ -107,7 +107,7 @@ def _killed(code: int, said: str) -> None:
 
 def _ended(code: int, said: str) -> None:
     assert code == 130
-    assert "the same command goes on" in said
+    assert "run the same command to resume" in said
 
 
 @pytest.mark.parametrize(

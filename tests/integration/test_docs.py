@@ -86,7 +86,7 @@ def insert(file: Path, after: str, line: str) -> None:
 def list_saga(copy: Path, imported: str, name: str) -> None:
     """Add a saga to the list."""
     listed = copy / "statemachines/__init__.py"
-    insert(listed, "from recourse.declare.saga import collect", imported)
+    insert(listed, "from recourse import collect", imported)
     insert(listed, "SAGAS = collect(", name)
 
 
@@ -117,7 +117,7 @@ def add_step(copy: Path) -> None:
     insert(holdings, "HOLDINGS = {", written.pop("services/holdings.py") + additions.HOLDING)
     insert(
         holdings,
-        "from recourse.declare.request import request_model",
+        "from recourse import Item, Put, Update, request_model",
         "from services import cloakrooms",
     )
     seed.write_text(json.dumps(json.loads(seed.read_text()) | additions.SEED))

@@ -15,16 +15,16 @@ from local.gaps import decisions
 
 def close() -> None:
     """Take a call of `/forget` for ministack's reset, and write each decision at once."""
-    ministack, keep = app.app, decisions.Log.keep
+    ministack, append = app.app, decisions.Log.append
 
     async def forget_or_answer(scope: Any, receive: Any, send: Any) -> None:
         if scope.get("path") == "/forget":
             scope = scope | {"path": "/_ministack/reset"}
         await ministack(scope, receive, send)
 
-    def keep_and_write(self: decisions.Log, said: dict[str, Any]) -> None:
-        keep(self, said)
+    def append_and_write(self: decisions.Log, line: dict[str, Any]) -> None:
+        append(self, line)
         self.write()
 
     app.app = forget_or_answer
-    decisions.Log.keep = keep_and_write  # type: ignore[method-assign]
+    decisions.Log.append = append_and_write  # type: ignore[method-assign]

@@ -905,7 +905,7 @@ def test_the_latest_decisions_are_kept(tmp_path: Path) -> None:
         "decisions.LARGEST = 100\n"
         f"log = decisions.Log({str(file)!r})\n"
         "for number in range(12):\n"
-        "    log.keep({'who': 'x' * 20, 'number': number})\n"
+        "    log.append({'who': 'x' * 20, 'number': number})\n"
         "    log.write()\n"
     )
     subprocess.run(

@@ -147,7 +147,9 @@ def test_a_stack_that_left_the_app_and_still_imports_is_named(
     manifest = json.loads((tmp_path / "left" / "manifest.json").read_text())
     del manifest["artifacts"]["Recourse-dev-chaos-Choreography"]
     (tmp_path / "left" / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(DeployError, match=r"Choreography imports .* delete that stack first"):
+    with pytest.raises(
+        DeployError, match=r"Choreography is no longer in the app, .* delete that stack first"
+    ):
         vanishing(tmp_path / "left", Deployed(both))
 
 

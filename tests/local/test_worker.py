@@ -186,7 +186,7 @@ def restored_log() -> Iterator[None]:
         (["--queue", "any", "--handler", "os"], "package.module:function"),
         (["--queue", "any", "--handler", "nowhere:f"], "ModuleNotFoundError"),
         (["--queue", "any", "--handler", "os:nothing"], "AttributeError"),
-        (["--queue", "any", "--handler", "os:sep"], "no function"),
+        (["--queue", "any", "--handler", "os:sep"], "not a function"),
         (
             ["--queue", "any", "--handler", "os:getcwd", "--in-flight", "0"],
             "--in-flight must be 1 to 1000, got 0",

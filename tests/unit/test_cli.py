@@ -66,7 +66,7 @@ def run(*command: str) -> str:
 def test_a_failed_step_is_shown_with_the_class_name_of_its_error(told: dict[str, Any]) -> None:
     shown = run("show", "5a9a1d")
     assert "travel-booking 5a9a1d: COMPENSATED" in shown
-    assert f"because flight: {WHY}" in shown
+    assert f"reason: flight: {WHY}" in shown
     assert shown.count(WHY) == 2, "as the reason and with the step"
     assert json.loads(run("show", "5a9a1d", "--json")) == SAGA
 
@@ -75,7 +75,7 @@ def test_a_failed_step_is_shown_with_the_class_name_of_its_error(told: dict[str,
 def test_what_a_caller_has_named_is_shown_as_it_is(told: dict[str, Any], key: str) -> None:
     told["business_key"] = key
     told["reason"] = told["reason"] | {"message": f"no {key}"}
-    assert f"{key}, of asha" in run("show", "5a9a1d")
+    assert f"{key}, owner asha" in run("show", "5a9a1d")
     assert key in run("list")
 
 
@@ -109,3 +109,18 @@ def test_a_timeline_tells_of_the_error_of_a_step() -> None:
     print_timeline(Console(file=out, width=200), [SAGA])
     (line,) = [line for line in out.getvalue().splitlines() if "flight" in line]
     assert line.split(maxsplit=5) == ["0.50", "s", "\u2717", "flight", "FAILED", WHY]
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("SUCCEEDED", "SUCCEEDED: all steps done"),
+        ("COMPENSATED", "COMPENSATED: all effects undone"),
+        ("COMPENSATION_FAILED", "an undo failed; waiting for `recourse resolve`"),
+        ("RUNNING", "a step after the pivot is stuck; waiting for `recourse resolve`"),
+    ],
+)
+def test_a_timeline_ends_with_the_status_and_what_it_means(status: str, said: str) -> None:
+    out = io.StringIO()
+    print_timeline(Console(file=out, width=200), [SAGA | {"status": status}])
+    assert said in out.getvalue().splitlines()[-1]

@@ -83,7 +83,7 @@ def test_all_that_there_is_is_shown_and_where_to_go_on(answers: Answers) -> None
     assert "5a9a1d5a travel-booking   1 flight.done" in ended.stdout
     assert "INR 4,800.00" in ended.stdout
     assert "SeatUnavailableError: no [red]seat" in ended.stdout
-    assert "go on with --after c2" in ended.stderr
+    assert "continue with --after c2" in ended.stderr
     assert [dict(one.url.params) for one in asked] == [{}, {"after": "c2"}]
     assert all("prefer" not in one.headers for one in asked)
 
@@ -108,7 +108,7 @@ def test_following_waits_and_asks_only_for_what_is_new(answers: Answers, naps: l
     assert naps == [1.5, 1.5], "where the API does not wait, the client does, with jitter"
 
 
-def test_what_may_pass_is_asked_again_and_not_before_it_may_be(
+def test_a_transient_error_is_retried_and_not_before_it_may_be(
     answers: Answers, naps: list[float]
 ) -> None:
     asked = answers(
@@ -132,11 +132,11 @@ def test_a_date_says_when_as_well(answers: Answers, naps: list[float]) -> None:
 
 
 def test_what_does_not_pass_is_told_in_the_end(answers: Answers, naps: list[float]) -> None:
-    asked = answers(*[httpx.Response(503) for _ in range(api_module.TRIES)])
+    asked = answers(*[httpx.Response(503) for _ in range(api_module.POLL_ATTEMPTS)])
     with client() as api, pytest.raises(ApiError):
         next(api.events(None, wait=True))
-    assert len(asked) == api_module.TRIES
-    assert max(naps) == api_module.LONGEST
+    assert len(asked) == api_module.POLL_ATTEMPTS
+    assert max(naps) == api_module.LONGEST_BACKOFF
 
 
 def test_what_is_refused_is_not_asked_again(answers: Answers, naps: list[float]) -> None:

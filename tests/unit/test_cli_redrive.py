@@ -103,11 +103,11 @@ def test_a_dry_run_only_looks(run: Run) -> None:
     result = run(played, "--dry-run")
     assert result.exit_code == 0
     assert played.calls == [("Ledger", {"saga_id": None, "dry_run": True})]
-    assert "Ledger: 2 would be moved" in result.stdout and "of a, b" in result.stdout
+    assert "Ledger: 2 would be moved" in result.stdout and "sagas: a, b" in result.stdout
 
 
 def test_where_not_all_could_be_looked_at_it_says_so(run: Run) -> None:
-    assert "3 of 5 were looked at" in run(Played({"Ledger": ["a"] * 5}), "--dry-run").stdout
+    assert "3 of 5 were examined" in run(Played({"Ledger": ["a"] * 5}), "--dry-run").stdout
 
 
 def test_one_queue_and_one_saga_may_be_asked_for(run: Run) -> None:
@@ -138,7 +138,7 @@ def test_as_json_it_is_one_document_with_the_sum_of_all_passes(run: Run) -> None
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [([], "nothing to redrive"), (["--saga", "z"], "nothing to redrive of saga z")],
+    [([], "nothing to redrive"), (["--saga", "z"], "nothing to redrive for saga z")],
 )
 def test_where_there_is_nothing_it_says_so(run: Run, arguments: list[str], said: str) -> None:
     result = run(Played({"Ledger": []}), *arguments)

@@ -30,7 +30,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from botocore.exceptions import BotoCoreError, ClientError
 
 from recourse.declare.step import Decision, Item
-from recourse.errors import ContentionError, RecourseError, ResultTooLargeError, TransientError
+from recourse.errors import (
+    ContentionError,
+    RecourseError,
+    Refusal,
+    ResultTooLargeError,
+    TransientError,
+)
 from recourse.store.aws import PASSING
 from recourse.store.contention import Backoff, ConditionFailedError, ConflictError, InvalidItemError
 from recourse.store.expressions import ABSENT, LessThan
@@ -117,6 +123,37 @@ class Barrier:
         except ContentionError as problem:
             # Whoever reads of it later, in an event or a state machine, knows it by this name.
             raise TransientError(str(problem)) from None
+
+    def put_or_find(self, attempt: Callable[[], Item]) -> Item:
+        """The same, and the marker of another delivery that was first is an answer too."""
+        try:
+            return self.until_settled(attempt)
+        except MarkerFound as found:
+            return found.marker
+
+    def unless_found(self, side: Side, ask: Callable[[], T]) -> T:
+        """Ask the author's function; where it raises, another delivery may have been first.
+
+        Raises:
+            MarkerFound: It was: what its marker holds is the answer.
+        """
+        try:
+            return ask()
+        except Exception as problem:
+            # An action's refusal is put as its marker, and finds another's then.
+            if side != "action" or not isinstance(problem, Refusal):
+                self.raise_if_found(side)
+            raise
+
+    def raise_if_found(self, side: Side) -> None:
+        """Look whether another delivery has put the marker meanwhile.
+
+        Raises:
+            MarkerFound: It has.
+        """
+        marker = self.read([self.key(side)])[0]
+        if marker and not is_open(marker):
+            raise MarkerFound(marker)
 
     def begin(self, until: float) -> bool:
         """Say that this try of an external action may call its provider until a moment.
@@ -211,6 +248,11 @@ class Barrier:
         requests += [table.put_request(item) for item in outbox]
         commit(table, requests)
         return row
+
+
+def is_open(marker: Item) -> bool:
+    """Whether a provider may have been called, and nobody has found out yet what came of it."""
+    return marker["outcome"] in ("begun", "cancelled") and "until" in marker
 
 
 def millis(moment: float) -> int:

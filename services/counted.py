@@ -50,7 +50,7 @@ def hold(
         call.item, kind, thing, quantity, times=times, unknown=unknown, scarce=scarce
     )
     result = {"booking_id": booking_key(call), f"{kind}_id": thing, "quantity": quantity}
-    booking = book(call, {held.key: quantity}, price)
+    booking = book(call, {thing_key(kind, thing): quantity}, price)
     if documents:
         booking = Put(booking.item | {"documents": dict(documents)})
     return Decision(result=result | {"price": price}, writes=[held, booking])

@@ -63,7 +63,7 @@ def reserve(call: Call[ReserveAsk]) -> Decision:
         held, price = counted.take(
             row, "item", sku, quantity, unknown=UnknownSkuError, scarce=StockUnavailableError
         )
-        things[held.key] = quantity
+        things[counted.thing_key("item", sku)] = quantity
         writes.append(held)
         lines.append({"sku": sku, "quantity": quantity, "price": price})
     price = Money.total(line["price"] for line in lines)

@@ -19,6 +19,7 @@ from recourse.declare.step_checks import (
     refusing,
     shown,
 )
+from recourse.declare.tables import ExistingTable
 from recourse.errors import DeclarationError
 
 _SAGA_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -294,8 +295,12 @@ def _check_external(step: Step, role: Role, refuse: Callable[[str], DeclarationE
 
 
 def _check_side_by_side(steps: Iterable[tuple[Declaration, Step]]) -> None:
-    """Services are named by their modules, functions by what they do; each is one thing."""
+    """Services are named by their modules, functions by what they do; each is one thing.
+
+    So is each table that exists already: what its functions are told has room for one of a name.
+    """
     modules: dict[str, str] = {}
+    tables: dict[str, ExistingTable] = {}
     functions: dict[str, tuple[Declaration, Step]] = {}
     for saga, step in steps:
         refuse = refusing(f"step {step.name!r} of {saga.name!r}")
@@ -306,6 +311,18 @@ def _check_side_by_side(steps: Iterable[tuple[Declaration, Step]]) -> None:
                 f"its service {module} must have a name of its own, and there is {other}: "
                 "they would share a table, so give one of the modules another name"
             )
+        for table in (one for part in step.parts for one in part.tables):
+            known = tables.setdefault(table.variable, table)
+            if table.name != known.name:
+                raise refuse(
+                    f"its table {table.name!r} must have a name of its own, and there is "
+                    f"{known.name!r}: both would be told by {table.variable}"
+                )
+            if table != known:
+                raise refuse(
+                    f"its table {table.name!r} must have one key, got {table.key!r} here and "
+                    f"{known.key!r} elsewhere: declare it once, and use that"
+                )
         where, first = functions.setdefault(step.function, (saga, step))
         for what in ("action", "undo", "timeout"):
             if getattr(step, what) != getattr(first, what):

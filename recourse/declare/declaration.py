@@ -77,6 +77,11 @@ class Step(Generic[Result]):
     result_bytes: int | None = None
 
     @property
+    def parts(self) -> tuple[Action[Any, Any] | Undo[Any, Any] | Confirm, ...]:
+        """Its action, and its undo and its confirmation where it has them."""
+        return tuple(one for one in (self.action, self.undo, self.confirm) if one is not None)
+
+    @property
     def service(self) -> str:
         """The service whose table the step writes, by the name of its module."""
         return self.action.decide.__module__.rpartition(".")[2]

@@ -10,6 +10,7 @@ from types import FunctionType
 from recourse.declare import fits
 from recourse.declare.declaration import Retry, Step, Together
 from recourse.declare.step import Action, Confirm, Undo, ref, resolve
+from recourse.declare.tables import ExistingTable
 from recourse.errors import DeclarationError, Refusal
 
 LONGEST_NAME = 69
@@ -99,6 +100,12 @@ def _check_part(
         raise refuse(
             f"reads of {part.ref} must be a function of a Call that names the rows to read, "
             f"got {shown(part.reads)}"
+        )
+    if not isinstance(part.tables, list | tuple) or not all(
+        isinstance(one, ExistingTable) for one in part.tables
+    ):
+        raise refuse(
+            f"tables of {part.ref} must be a list of ExistingTable, got {shown(part.tables)}"
         )
     if reason := fits.unsound(part.ask):
         raise refuse(f"what {part.ref} is asked cannot be made from a request: {reason}")

@@ -36,6 +36,7 @@ def runner() -> TaskRunner:
         action,
         settings.declared("UNDO", Undo),
         store=store if action.documents else None,
+        table_name=settings.table_name,
         timescale=settings.timescale(),
     )
     if not settings.chaos():

@@ -24,12 +24,13 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from recourse.declare.step import Decision, Item
+from recourse.declare.step import Decision, Item, Reads
+from recourse.declare.tables import ExistingTable, Row
 from recourse.errors import (
     ContentionError,
     RecourseError,
@@ -40,7 +41,7 @@ from recourse.errors import (
 from recourse.store.aws import PASSING
 from recourse.store.contention import Backoff, ConditionFailedError, ConflictError, InvalidItemError
 from recourse.store.expressions import ABSENT, LessThan
-from recourse.store.table import Table
+from recourse.store.table import Table, read_rows
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -70,6 +71,7 @@ class Barrier:
         table: The service's table.
         saga_id: The saga.
         step: The step.
+        table_name: What a table is called that exists already.
         budget: Seconds for which conflicts and throttles are retried here before they are raised.
         sleep: How to wait between tries.
         clock: Seconds of the epoch.
@@ -82,12 +84,14 @@ class Barrier:
         saga_id: str,
         step: str,
         *,
+        table_name: Callable[[ExistingTable], str],
         budget: float,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.time,
     ) -> None:
         backoff = Backoff(tries=None, until=clock() + budget, sleep=sleep, clock=clock)
         self._table = Table(dynamodb, table, backoff=backoff)
+        self._table_name = table_name
         self._saga_id = saga_id
         self._step = step
         self._budget = budget
@@ -98,8 +102,8 @@ class Barrier:
         """The key of one of the step's markers."""
         return marker_key(self._saga_id, self._step, side)
 
-    def read(self, keys: Sequence[str]) -> list[Item | None]:
-        """The rows under these keys, read consistently in one call.
+    def read(self, keys: Reads) -> list[Item | None]:
+        """These rows, read consistently in one call, whichever tables they are of.
 
         Raises:
             TransientError: DynamoDB did not answer.
@@ -107,7 +111,9 @@ class Barrier:
         if not keys:
             return []
         with safe_again():
-            return [self._table.get(keys[0])] if len(keys) == 1 else self._table.get_many(keys)
+            if len(keys) == 1 and isinstance(keys[0], str):
+                return [self._table.get(keys[0])]
+            return read_rows([self._row(key) for key in keys])
 
     def until_settled(self, attempt: Callable[[], Item]) -> Item:
         """Attempt until it commits, or finds a marker, or raises what is no conflict.
@@ -244,10 +250,19 @@ class Barrier:
         if tombstone:
             grave = {"pk": self.key("action"), "outcome": "cancelled", "at": marker["at"]}
             requests.append(table.put_request(grave, when=ABSENT))
-        requests += [table.write_request(write) for write in decision.writes]
+        requests += [self._of(write.table).write_request(write) for write in decision.writes]
         requests += [table.put_request(item) for item in outbox]
         commit(table, requests)
         return row
+
+    def _row(self, key: str | Row) -> tuple[Table, Any]:
+        return (self._table, key) if isinstance(key, str) else (self._of(key.table), key.key)
+
+    def _of(self, table: ExistingTable | None) -> Table:
+        """A table that exists already; the service's own where there is none."""
+        if table is None:
+            return self._table
+        return replace(self._table, name=self._table_name(table), key=table.key)
 
 
 def is_open(marker: Item) -> bool:

@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, replace
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from recourse import events
 from recourse.declare import limits
-from recourse.declare.step import Action, Confirm, Decision, Document, Item, Put, Undo
+from recourse.declare.step import Action, Confirm, Decision, Document, Item, Put, Reads, Undo
+from recourse.declare.tables import ExistingTable, key_of
 from recourse.errors import RecourseError, Refusal, StepCancelledError
 from recourse.events import outbox_row
 from recourse.run.barrier import Barrier, MarkerFound, is_open, millis
 from recourse.run.failures import own_failure, understand
-from recourse.run.task import Task
+from recourse.run.task import Task, check_declared
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -46,6 +48,7 @@ class StepRunner:
         undo: What takes it back, before the pivot.
         confirm: What makes a booking of its hold.
         store: Stores a document; needed only where the action has documents.
+        table_name: What a table is called here that exists already.
         timescale: What multiplies time-outs.
         sleep: How to wait.
         clock: Seconds of the epoch.
@@ -58,6 +61,7 @@ class StepRunner:
     confirm: Confirm | None = None
     _: KW_ONLY
     store: Callable[[Document], None] | None = None
+    table_name: Callable[[ExistingTable], str] = attrgetter("name")
     timescale: float = 1
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.time
@@ -123,7 +127,7 @@ class StepRunner:
                 replaces = {"outcome": "begun"}
             given = replace(call, items=items)
             decided = barrier.unless_found("action", lambda: self.action.decide(given))
-            decision = _measured(task, decided)
+            decision = _checked(task, self.action, decided)
         except Refusal as no:
             if deadline and replaces:
                 replaces["until"] = millis(deadline.timestamp())
@@ -164,7 +168,7 @@ class StepRunner:
         undo = self.undo
         if undo is not None:
             call, keys = task.call(undo)
-            items = barrier.read(list(keys))
+            items = barrier.read(keys)
             undo.decide(replace(call, items=items, result=decision.result))
 
     def _take_back(self, task: Task) -> dict[str, Any]:
@@ -178,7 +182,7 @@ class StepRunner:
             raise TypeError(f"step {task.step!r} has no undo")
         failed = self._own_failure(task)
         skipped = task.skipped is not None
-        keys: Sequence[str] = ()
+        keys: Reads = ()
         if not skipped:  # else what it is asked is nobody's concern, even if it cannot be made
             call, keys = barrier.unless_found("undo", lambda: task.call(undo))
         found, acted, *items = barrier.read([barrier.key("undo"), barrier.key("action"), *keys])
@@ -201,7 +205,7 @@ class StepRunner:
             deadline = self._deadline(task) if undo.external else None
             given = replace(call, items=items, result=acted.get("result"), deadline=deadline)
             decided = barrier.unless_found("undo", lambda: undo.decide(given))
-            outcome, decision = "done", _measured(task, decided)
+            outcome, decision = "done", _checked(task, undo, decided)
         else:
             outcome, decision = "empty", Decision()
         follows = [
@@ -252,7 +256,8 @@ class StepRunner:
         found = barrier.unless_found("action", lambda: find(call))
         replaces = {name: acted[name] for name in ("outcome", "until")}
         if found is not None:
-            acting, decision = replace(task, attempt=task.tries - 1), _measured(task, found)
+            acting = replace(task, attempt=task.tries - 1)
+            decision = _checked(task, self.action, found)
             return self._commit_action(
                 acting, barrier, "done", decision=decision, replaces=replaces
             )
@@ -297,7 +302,7 @@ class StepRunner:
                 return {"outcome": "empty"}
             given = replace(call, items=items)
             decided = barrier.unless_found("confirm", lambda: confirm.decide(given))
-            decision = _measured(task, decided)
+            decision = _checked(task, confirm, decided)
             return barrier.commit("confirm", {"outcome": "done", "at": events.now()}, decision)
 
         return {"outcome": barrier.put_or_find(attempt)["outcome"]}
@@ -315,6 +320,7 @@ class StepRunner:
             self.table,
             task.saga["id"],
             task.step,
+            table_name=self.table_name,
             budget=task.timeout * self.timescale * BUDGET,
             sleep=self.sleep,
             clock=self.clock,
@@ -358,14 +364,18 @@ class _BegunError(RecourseError):
     """Another try of an external action has begun meanwhile, so a refusal does not settle it."""
 
 
-def _measured(task: Task, decision: Decision) -> Decision:
-    """What a step has decided, where it fits into its event, the saga's state and its rows.
+def _checked(task: Task, part: Action | Undo | Confirm, decision: Decision) -> Decision:
+    """What a step has decided, where that may be committed.
 
     Raises:
-        ResultTooLargeError: It does not; nothing is committed.
+        ResultTooLargeError: It does not fit into its event, the saga's state or its rows.
+        UndeclaredTableError: It writes a table that the part does not declare.
     """
     limits.check_result(task.step, decision.result, task.result_bytes)
-    limits.check_rows(task.step, (one.item for one in decision.writes if isinstance(one, Put)))
+    check_declared(part, (write.table for write in decision.writes))
+    for write in decision.writes:
+        if isinstance(write, Put):
+            limits.check_row(task.step, key_of(write.table, write.item), write.item)
     return decision
 
 

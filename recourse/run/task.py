@@ -13,14 +13,16 @@ Its phase is one of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from recourse.declare import asks, limits
 from recourse.declare.ids import SagaId
-from recourse.declare.step import Action, Call, Confirm, Undo
+from recourse.declare.step import Action, Call, Confirm, Reads, Undo
+from recourse.declare.tables import ExistingTable, Row
+from recourse.errors import RecourseError
 from recourse.events import Event
 
 if TYPE_CHECKING:
@@ -100,11 +102,12 @@ class Task:
 
     def call(
         self, part: Action | Undo | Confirm, deadline: datetime | None = None
-    ) -> tuple[Call[Any], Sequence[str]]:
-        """What the author of a part is given, and the keys of the rows to read for it.
+    ) -> tuple[Call[Any], Reads]:
+        """What the author of a part is given, and the rows to read for it.
 
         Raises:
             AskError: What is asked cannot be made of the request.
+            UndeclaredTableError: It reads a table that it does not declare.
         """
         call = Call(
             saga_id=SagaId(self.saga["id"]),
@@ -117,7 +120,9 @@ class Task:
             results=self.results,
             deadline=deadline,
         )
-        return call, part.reads(call)
+        reads = part.reads(call)
+        check_declared(part, (one.table for one in reads if isinstance(one, Row)))
+        return call, reads
 
     def event(
         self,
@@ -162,6 +167,25 @@ class Task:
             carried=carried,
             follows=follows,
         )
+
+
+class UndeclaredTableError(RecourseError):
+    """A step reads or writes a table that its action, undo or confirmation does not declare."""
+
+
+def check_declared(part: Action | Undo | Confirm, tables: Iterable[ExistingTable | None]) -> None:
+    """Hold a part to the tables that it declares; its service's own is always among them.
+
+    Raises:
+        UndeclaredTableError: One of them is not declared.
+    """
+    for table in tables:
+        if table is not None and table not in part.tables:
+            declared = ", ".join(one.name for one in part.tables) or "none"
+            raise UndeclaredTableError(
+                f"{part.ref} must declare the table {table.name!r} to read or write it, and "
+                f"declares {declared}: write it into tables=[...] of its {part.made_by}"
+            )
 
 
 class TaskRunner(Protocol):

@@ -1,11 +1,13 @@
 """Rows of DynamoDB as plain Python, and back.
 
-Integers only: money is counted in minor units, and a float is refused rather than rounded.
+Integers only: money is counted in minor units, and a float is refused rather than rounded. Rows of
+tables that are not ours may hold anything; what is read of them is not lost, only never written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from recourse.declare.step import Item
@@ -34,22 +36,31 @@ def encode(value: Any) -> dict[str, Any]:
 
 
 def decode(value: Mapping[str, Any]) -> Any:
-    """The plain value of one in DynamoDB's own JSON; also of a set of strings, as updates make."""
+    """The plain value of one in DynamoDB's own JSON; a set is frozen, a fraction is a Decimal."""
     ((kind, inner),) = value.items()
     match kind:
-        case "S" | "BOOL":
+        case "S" | "BOOL" | "B":
             return inner
         case "N":
-            return int(inner)
+            return _number(inner)
         case "NULL":
             return None
         case "M":
             return {key: decode(item) for key, item in inner.items()}
         case "L":
             return [decode(item) for item in inner]
-        case "SS":
+        case "SS" | "BS":
             return frozenset(inner)
+        case "NS":
+            return frozenset(map(_number, inner))
     raise TypeError(f"a row holds no {kind}")
+
+
+def _number(text: str) -> int | Decimal:
+    try:
+        return int(text)
+    except ValueError:
+        return Decimal(text)
 
 
 def encode_item(item: Mapping[str, Any]) -> dict[str, Any]:

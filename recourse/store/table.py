@@ -84,22 +84,8 @@ class Table:
         return decode_item(got["Item"]) if "Item" in got else None
 
     def get_many(self, keys: Sequence[Key]) -> list[Item | None]:
-        """The rows of these keys, in their order, read consistently.
-
-        One call reads a hundred. What it leaves out, because it is large or the table is throttled,
-        is asked for again: at once where some have come, else after a pause.
-
-        Raises:
-            ContentionError: The table is throttled for as long as it was tried.
-        """
-        found: dict[Key, Item] = {}
-        ordered = list(dict.fromkeys(keys))
-        for first in range(0, len(ordered), AT_ONCE):
-            left: Any = [self._key(key) for key in ordered[first : first + AT_ONCE]]
-            while left:
-                come, left = self._some(left)
-                found |= {self._key_of(row): row for row in come}
-        return [found.get(key) for key in keys]
+        """The rows of these keys, in their order, read consistently; see `read_rows`."""
+        return read_rows([(self, key) for key in keys])
 
     def query(
         self,
@@ -336,21 +322,6 @@ class Table:
 
     # Calls.
 
-    def _some(self, keys: Any) -> tuple[list[Item], Any]:
-        """Some of the rows of these keys, and the keys that were not read."""
-        for number in self.backoff:
-            got = self.dynamodb.batch_get_item(
-                RequestItems={self.name: {"Keys": keys, "ConsistentRead": True}}
-            )
-            come = [decode_item(item) for item in got["Responses"].get(self.name, ())]
-            unread: Any = got["UnprocessedKeys"]
-            left = unread.get(self.name, {}).get("Keys")
-            # Where some have come it was too much for one answer, as it may be of large rows.
-            if come or not left:
-                return come, left
-            why = f"{len(left)} rows of {self.name} could not be read in {number} tries"
-        raise ContentionError(why)
-
     def _write(self, call: Callable[..., Any], asked: dict[str, Any]) -> Any:
         try:
             return call(**asked)
@@ -371,6 +342,57 @@ class Table:
             if "LastEvaluatedKey" not in got:
                 return
             asked_more = {"ExclusiveStartKey": got["LastEvaluatedKey"]}
+
+
+def read_rows(rows: Sequence[tuple[Table, Key]]) -> list[Item | None]:
+    """Rows of one table or of several, in the order of their keys, read consistently.
+
+    One call reads a hundred. What it leaves out, because it is large or a table is throttled, is
+    asked for again: at once where some have come, else after a pause.
+
+    Args:
+        rows: The table and the key of each; the tables are within reach of one client.
+
+    Raises:
+        ContentionError: A table is throttled for as long as it was tried.
+    """
+    tables = {table.name: table for table, _ in rows}
+    keys = [(table.name, key) for table, key in rows]
+    found: dict[tuple[str, Key], Item] = {}
+    ordered = list(dict.fromkeys(keys))
+    for first in range(0, len(ordered), AT_ONCE):
+        left: dict[str, list[Any]] = {}
+        for name, key in ordered[first : first + AT_ONCE]:
+            left.setdefault(name, []).append(tables[name]._key(key))
+        while left:
+            come, left = _some(tables, left)
+            found |= come
+    return [found.get(key) for key in keys]
+
+
+def _some(
+    tables: Mapping[str, Table], asked: Mapping[str, list[Any]]
+) -> tuple[dict[tuple[str, Key], Item], dict[str, list[Any]]]:
+    """Some of the rows of these keys, and the keys that were not read, both by table."""
+    table = tables[next(iter(asked))]
+    for number in table.backoff:
+        got = table.dynamodb.batch_get_item(
+            RequestItems={
+                name: {"Keys": keys, "ConsistentRead": True} for name, keys in asked.items()
+            }
+        )
+        come = {
+            (name, tables[name]._key_of(row)): row
+            for name, items in got["Responses"].items()
+            for row in map(decode_item, items)
+        }
+        left: dict[str, Any] = {name: one["Keys"] for name, one in got["UnprocessedKeys"].items()}
+        # Where some have come it was too much for one answer, as it may be of large rows.
+        if come or not left:
+            return come, left
+        count = sum(map(len, left.values()))
+        why = f"{count} rows of {' and '.join(left)} could not be read in {number} tries"
+    raise ContentionError(why)
 
 
 def _explain(reasons: Sequence[Any]) -> None:

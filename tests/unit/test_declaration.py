@@ -681,13 +681,14 @@ def taken_back(call: Call) -> Decision:
     given_or_junk(
         ask=Nothing,
         reads=lambda call: [],
+        tables=[],
         refuses=[],
         documents=False,
         external=True,
         find=None,
         settings=["MAIL_PROVIDER"],
     ),
-    given_or_junk(ask=Nothing, reads=lambda call: [], external=True),
+    given_or_junk(ask=Nothing, reads=lambda call: [], tables=[], external=True),
     given_or_junk(decide=made),
 )
 def test_whatever_an_action_says_of_itself_is_taken_or_a_declaration_error(

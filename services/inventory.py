@@ -60,7 +60,7 @@ def reserve(call: Call[ReserveAsk]) -> Decision:
     writes: list[Write] = []
     lines: list[dict[str, Any]] = []
     for (sku, quantity), row in zip(quantities.items(), call.items, strict=True):
-        held, price = counted.take(
+        held, price = counted.reserve(
             row, "item", sku, quantity, unknown=UnknownSkuError, scarce=StockUnavailableError
         )
         things[counted.thing_key("item", sku)] = quantity

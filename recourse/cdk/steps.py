@@ -27,7 +27,7 @@ class StepFunction(HandlerFunction):
         name: Its construct id.
         stage: The deployment.
         step: What it runs.
-        handler: How it is called.
+        handler: Its entry point, `module.attribute`.
         table: The service's table.
         documents: The bucket, where the action stores documents under its service's own prefix.
         key: What both are encrypted with.
@@ -49,7 +49,7 @@ class StepFunction(HandlerFunction):
         timeout: Duration | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        told = {
+        variables = {
             "ACTION": step.action.ref,
             "UNDO": step.undo.ref if step.undo else "",
             "TABLE_NAME": table.table_name,
@@ -57,14 +57,14 @@ class StepFunction(HandlerFunction):
             "TIMESCALE": str(stage.timescale),
         }
         if step.action.documents:
-            told["DOCUMENTS_BUCKET"] = documents.bucket_name
-        told |= {name: _context(scope, name.lower()) for name in step.action.settings}
+            variables["DOCUMENTS_BUCKET"] = documents.bucket_name
+        variables |= {name: _context(scope, name.lower()) for name in step.action.settings}
         super().__init__(
             scope,
             name,
             stage=stage,
             handler=handler,
-            environment=told | dict(environment or {}),
+            environment=variables | dict(environment or {}),
             timeout=timeout or stage.step_timeout(step.timeout),
         )
         use_table(table, self, *READ, *WRITE)
@@ -94,7 +94,7 @@ def use_existing_tables(
     role use it.
 
     Args:
-        function: It is told what each table is called, by the CDK context `table_<name>`.
+        function: Its environment has each table's name, by the CDK context `table_<name>`.
         parts: What it runs.
 
     Raises:

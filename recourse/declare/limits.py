@@ -3,7 +3,7 @@
 AWS carries at most 256 KiB: the state of a Step Functions run, and an event with its attributes on
 SNS. Either may hold all that a saga has: what was asked, every result, and what was caught of the
 steps that failed. Each has its share, stated here once; a declaration may lower them. What a step
-returns is measured before it is committed, so whatever is committed can also be told and passed on.
+returns is measured before it is committed, so whatever is committed fits events and runs too.
 
 A share is in bytes as `size` counts them: of the JSON in UTF-8 or of the row in DynamoDB, whichever
 is more.

@@ -116,8 +116,8 @@ MOST_WRITES = 96
 
 A transaction has at most 100 operations. Of those an undo's takes up to four for the barrier: its
 marker, the check of the action's, and two outbox rows (the undo, and the failure that the action
-did not live to tell); an action's takes two and a confirmation's one. What is held by an action
-has to fit its undo, so the same goes for all of them.
+did not live to record); an action's takes two and a confirmation's one. What an action holds has
+to fit its undo, so the limit is one for all of them.
 """
 
 
@@ -125,7 +125,7 @@ has to fit its undo, so the same goes for all of them.
 class Document:
     """A file stored before the step commits, under a key made from the saga id and the step.
 
-    The key is deterministic, so storing it again changes nothing; nobody sees it until the row that
+    The key is deterministic, so storing it again changes nothing; it is visible once the row that
     names it is committed.
     """
 
@@ -155,7 +155,7 @@ def _plain_write(write: Write) -> Write:
 
 @dataclass(frozen=True, slots=True)
 class Decision(Generic[Result_co]):
-    """What a step writes and answers; `Decision[Held]` answers that, perhaps a `TypedDict`.
+    """What a step writes and answers; `Decision[Held]` answers a `Held`, such as a `TypedDict`.
 
     All of it is plain, whatever it was made of: `result` is JSON without floats, rows are rows
     (`plain`).
@@ -188,7 +188,7 @@ def frozen(value: Any) -> Any:
 class Call(Generic[Ask_co, Given_co]):
     """What a step is given; to change any of it is an error.
 
-    `Call[HoldAsk]` is one that asks for that; of a plain `Call` nobody looks at what it asks for.
+    `Call[HoldAsk]` is a call with that ask; of a plain `Call` the ask is not type-checked.
     `Call[HoldAsk, Held]` is what an undo is given whose action answers `Decision[Held]`.
 
     Attributes:
@@ -305,7 +305,7 @@ class Action(_Decider[Ask_contra, Any, Result_co]):
         documents: Whether it stores documents.
         external: Whether it acts outside DynamoDB too.
         find: Asks the provider, by key, what an external pivot has done.
-        settings: The environment variables that its step's functions are told.
+        settings: The environment variables that its step's functions are given.
     """
 
     refuses: Sequence[type[Refusal]] = ()
@@ -358,9 +358,9 @@ def action(
         find: For an external pivot, which has no undo: asks the provider, by that key, what was
             done, and decides as the action would have; None where nothing was done.
         settings: The environment variables that it, its undo and `find` read, such as
-            `MAIL_PROVIDER`. Its step's functions are told each by the CDK context of the same name
-            in lower case, and an empty text where there is none. Nothing secret: a function's
-            environment can be read by whoever may look at it.
+            `MAIL_PROVIDER`. Each has the value of the CDK context of the same name in lower case,
+            and is empty where there is none. Nothing secret: whoever may look at a function can
+            read its environment.
     """
     return lambda decide: Action(
         decide, ask, reads, tables, refuses, documents, external, find, settings

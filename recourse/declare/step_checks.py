@@ -129,7 +129,7 @@ def _check_action(action: Action, refuse: Callable[[str], DeclarationError]) -> 
     for error in action.refuses:
         if not (isinstance(error, type) and issubclass(error, Refusal)):
             raise refuse(
-                f"it declares {shown(error)}, which is no Refusal, so nothing would catch it: "
+                f"it declares {shown(error)}, which is not a Refusal, so nothing would catch it: "
                 f"list in refuses of {action.ref} classes made from Refusal alone"
             )
     for what, value in (("documents", action.documents), ("external", action.external)):

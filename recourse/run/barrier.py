@@ -1,4 +1,4 @@
-"""The barrier: each action and each undo takes effect at most once, whatever is delivered when.
+"""The barrier: each action and each undo takes effect at most once, in any order of deliveries.
 
 A marker (saga id, step, `action` | `undo` | `confirm`) is put in the transaction that carries the
 effect, on the condition that it is not there yet. An undo also requires that the action's marker
@@ -12,10 +12,10 @@ A marker's `outcome` is one of
 - `refused`: the business said no, and `error` says why; no effect;
 - `cancelled`: a tombstone; the action has not acted and never will;
 - `empty` (undo only): there was nothing to undo;
-- `skipped`: an operator took it upon himself;
+- `skipped`: an operator has decided that it is not to run;
 - `begun` (external actions only): a try may be calling a provider until `until`, milliseconds of
   the epoch. A tombstone in its place keeps `until`: whether the provider has acted is not known
-  before that moment, and is then found out (an undo, or the pivot's `find`).
+  before that moment, and is looked up then (by an undo, or the pivot's `find`).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class MarkerFound(RecourseError):
-    """The marker is there already: this delivery is a duplicate, or comes too late."""
+    """The marker exists already: this delivery is a duplicate, or arrives too late."""
 
     marker: Item
 
@@ -71,7 +71,7 @@ class Barrier:
         table: The service's table.
         saga_id: The saga.
         step: The step.
-        table_name: What a table is called that exists already.
+        table_name: The physical name of a table that exists already.
         budget: Seconds for which conflicts and throttles are retried here before they are raised.
         sleep: How to wait between tries.
         clock: Seconds of the epoch.
@@ -110,13 +110,13 @@ class Barrier:
         """
         if not keys:
             return []
-        with safe_again():
+        with retryable_errors():
             if len(keys) == 1 and isinstance(keys[0], str):
                 return [self._table.get(keys[0])]
             return read_rows([self._row(key) for key in keys])
 
     def until_settled(self, attempt: Callable[[], Item]) -> Item:
-        """Attempt until it commits, or finds a marker, or raises what is no conflict.
+        """Attempt until it commits, finds a marker, or raises something other than a conflict.
 
         Args:
             attempt: Reads, decides and commits; returns the marker that it put.
@@ -127,21 +127,21 @@ class Barrier:
         try:
             return self._table.retry(attempt, what=f"step {self._step!r}")
         except ContentionError as problem:
-            # Whoever reads of it later, in an event or a state machine, knows it by this name.
+            # Events and state machines know a contention by this name.
             raise TransientError(str(problem)) from None
 
     def put_or_find(self, attempt: Callable[[], Item]) -> Item:
-        """The same, and the marker of another delivery that was first is an answer too."""
+        """The marker that an attempt puts, or that another delivery has put before it."""
         try:
             return self.until_settled(attempt)
         except MarkerFound as found:
             return found.marker
 
     def unless_found(self, side: Side, ask: Callable[[], T]) -> T:
-        """Ask the author's function; where it raises, another delivery may have been first.
+        """Call the author's function; where it raises, another delivery may have been first.
 
         Raises:
-            MarkerFound: It was: what its marker holds is the answer.
+            MarkerFound: It was, and its marker holds the answer.
         """
         try:
             return ask()
@@ -152,7 +152,7 @@ class Barrier:
             raise
 
     def raise_if_found(self, side: Side) -> None:
-        """Look whether another delivery has put the marker meanwhile.
+        """Check whether another delivery has put the marker meanwhile.
 
         Raises:
             MarkerFound: It has.
@@ -162,10 +162,10 @@ class Barrier:
             raise MarkerFound(marker)
 
     def begin(self, until: float) -> bool:
-        """Say that this try of an external action may call its provider until a moment.
+        """Record that this try of an external action may call its provider until a moment.
 
         Several tries may have begun. The marker holds a moment that is not before any of theirs,
-        and another one each time, so that whoever has begun sees that others have.
+        and a later one with each, so that a try that has begun sees that another one has.
 
         Args:
             until: Seconds of the epoch.
@@ -180,7 +180,7 @@ class Barrier:
         moment = millis(until)
         row = {"pk": self.key("action"), "outcome": "begun", "until": moment}
         try:
-            with safe_again():
+            with retryable_errors():
                 sooner = {"outcome": "begun", "until": LessThan(moment)}
                 before = self._table.replace(row, when=[ABSENT, sooner])
         except ConditionFailedError as there:
@@ -191,22 +191,25 @@ class Barrier:
             return self.begin((marker["until"] + 1) / 1000)
         return before is None
 
-    def entomb(self, begun: Item) -> Item:
-        """Put a tombstone in the place of a `begun`: no try will commit any more; the tombstone.
+    def put_tombstone(self, begun: Item) -> Item:
+        """Replace a `begun` by a tombstone, so that no try can commit any more.
+
+        Returns:
+            The tombstone.
 
         Raises:
             TransientError: DynamoDB could not do it now, or another try has begun.
         """
         tombstone = begun | {"outcome": "cancelled"}
-        with safe_again():
+        with retryable_errors():
             self._table.put(tombstone, when={"outcome": "begun", "until": begun["until"]})
         return tombstone
 
     def wait(self, until: int) -> None:
-        """Wait for a moment, milliseconds of the epoch: no try that had begun calls after it.
+        """Wait until a moment, milliseconds of the epoch, after which no try calls its provider.
 
         Raises:
-            TransientError: It comes later than this try may wait; the next one waits on.
+            TransientError: It is later than this try may wait for; the next try waits on.
         """
         ahead = until / 1000 - self._clock()
         if ahead > 0:
@@ -225,14 +228,14 @@ class Barrier:
         requires_action: bool = False,
         tombstone: bool = False,
     ) -> Item:
-        """Put a marker, and with it everything that it stands for, in one transaction.
+        """Put a marker, and with it every write of the decision and its events, in one transaction.
 
         Args:
             side: Whose marker.
             marker: Its outcome and result.
             decision: The step's own writes.
-            outbox: What is told of it.
-            replaces: What the marker whose place it takes must hold; None where there must be none.
+            outbox: The rows of its events.
+            replaces: What the marker that it replaces must hold; None where there must be none.
             requires_action: Also require that the action's marker holds a result.
             tombstone: Also leave a tombstone in the place of the action's marker.
 
@@ -240,8 +243,8 @@ class Barrier:
             The marker.
 
         Raises:
-            MarkerFound: Another one is there. Nothing was written.
-            TransientError: DynamoDB could not do it now. Nothing is known.
+            MarkerFound: There is one already. Nothing was written.
+            TransientError: DynamoDB could not do it now. Whether it did is unknown.
         """
         table, row = self._table, {"pk": self.key(side)} | marker
         requests = [table.put_request(row, when=ABSENT if replaces is None else replaces)]
@@ -266,7 +269,7 @@ class Barrier:
 
 
 def is_open(marker: Item) -> bool:
-    """Whether a provider may have been called, and nobody has found out yet what came of it."""
+    """Whether a provider may have been called and the outcome has not been looked up yet."""
     return marker["outcome"] in ("begun", "cancelled") and "until" in marker
 
 
@@ -280,15 +283,15 @@ def commit(table: Table, requests: Sequence[TransactWriteItemTypeDef]) -> None:
 
     Args:
         table: Where the marker is.
-        requests: The first puts a marker, on the condition that it is not there.
+        requests: The first puts a marker, on the condition that there is none.
 
     Raises:
-        MarkerFound: The marker is there already. Nothing was written.
+        MarkerFound: The marker exists already. Nothing was written.
         ConflictError: Another condition does not hold, or DynamoDB was busy.
-        TransientError: DynamoDB could not do it now. Nothing is known.
+        TransientError: DynamoDB could not do it now. Whether it did is unknown.
     """
     try:
-        with safe_again():
+        with retryable_errors():
             table.transact(requests)
     except ConditionFailedError as failed:
         # A duplicate first: what it would have changed may have changed since then.
@@ -300,8 +303,8 @@ def commit(table: Table, requests: Sequence[TransactWriteItemTypeDef]) -> None:
 
 
 @contextmanager
-def safe_again() -> Iterator[None]:
-    """What a call that failed means to those whose marker makes it safe to make it again.
+def retryable_errors() -> Iterator[None]:
+    """Raise what a failed call of DynamoDB means where a marker makes it safe to call again.
 
     Raises:
         ConflictError: DynamoDB was busy: decide again.

@@ -39,18 +39,18 @@ _CANCELLED = (StepCancelledError.__name__, "the saga was cancelled before this s
 
 @dataclass(frozen=True, eq=False)
 class StepRunner:
-    """Runs one step of a service: its action, and what takes it back.
+    """Runs one step of a service: its action, its undo and its confirmation.
 
     Attributes:
         dynamodb: A DynamoDB client.
         table: The service's table.
         action: What the step does.
-        undo: What takes it back, before the pivot.
-        confirm: What makes a booking of its hold.
+        undo: What undoes it, before the pivot.
+        confirm: What turns its hold into a booking.
         store: Stores a document; needed only where the action has documents.
-        table_name: What a table is called here that exists already.
-        timescale: What multiplies time-outs.
-        sleep: How to wait.
+        table_name: The physical name of a table that exists already.
+        timescale: What time-outs are multiplied by.
+        sleep: Waits so many seconds.
         clock: Seconds of the epoch.
     """
 
@@ -84,8 +84,8 @@ class StepRunner:
         task = Task(**payload)
         phases: dict[str, Callable[[Task], Any]] = {
             "action": self._act,
-            "undo": self._take_back,
-            "give_up": self._take_back,
+            "undo": self._undo,
+            "give_up": self._undo,
             "settle": self._settle,
             "cancel": self._cancel,
             "confirm": self._confirm,
@@ -134,16 +134,16 @@ class StepRunner:
             if task.role != "retriable" and alone:
                 with suppress(_BegunError):
                     return self._refuse(task, barrier, no, replaces)
-            # Where another try has begun, only the undo, or `find`, can tell what came of it.
+            # Where another try has begun, only the undo, or `find`, can find out what it did.
             barrier.raise_if_found("action")
             raise
         for document in decision.documents:
-            self._keep(document)
+            self._store_document(document)
         try:
             return self._commit_action(task, barrier, "done", decision=decision, replaces=replaces)
         except MarkerFound as found:
             if deadline and found.marker["outcome"] == "cancelled":
-                self._take_own_effect_back(task, barrier, decision)
+                self._undo_own_effect(task, barrier, decision)
             raise
 
     def _refuse(
@@ -159,11 +159,11 @@ class StepRunner:
                 raise _BegunError from None
             raise
 
-    def _take_own_effect_back(self, task: Task, barrier: Barrier, decision: Decision) -> None:
+    def _undo_own_effect(self, task: Task, barrier: Barrier, decision: Decision) -> None:
         """Undo what a provider did for an action that was undone meanwhile.
 
-        What the undo would write is not written: there is nothing of this action in the table. A
-        pivot has no undo; who settles it finds what it did.
+        What the undo decides is not written, for the table has nothing of this action. A pivot has
+        no undo: settling it finds what the provider did.
         """
         undo = self.undo
         if undo is not None:
@@ -171,7 +171,7 @@ class StepRunner:
             items = barrier.read(keys)
             undo.decide(replace(call, items=items, result=decision.result))
 
-    def _take_back(self, task: Task) -> dict[str, Any]:
+    def _undo(self, task: Task) -> dict[str, Any]:
         barrier = self._barrier(task)
         marker = barrier.put_or_find(lambda: self._try_undo(task, barrier))
         return {"outcome": marker["outcome"]}
@@ -183,7 +183,7 @@ class StepRunner:
         failed = self._own_failure(task)
         skipped = task.skipped is not None
         keys: Reads = ()
-        if not skipped:  # else what it is asked is nobody's concern, even if it cannot be made
+        if not skipped:  # else its ask is not needed, and need not fit
             call, keys = barrier.unless_found("undo", lambda: task.call(undo))
         found, acted, *items = barrier.read([barrier.key("undo"), barrier.key("action"), *keys])
         if found:
@@ -196,7 +196,7 @@ class StepRunner:
             outbox.append(task.event("failed", error=failed, tries=task.all_tries))
         begun = acted is not None and "until" in acted and not done
         if acted is not None and begun and acted["outcome"] == "begun":
-            acted = barrier.entomb(acted)
+            acted = barrier.put_tombstone(acted)
         if skipped:
             outcome, decision = "skipped", Decision(result={"reason": task.skipped})
         elif acted is not None and (done or begun):
@@ -240,7 +240,7 @@ class StepRunner:
     def _find_out(
         self, task: Task, barrier: Barrier, error: Mapping[str, str], *, claimed: bool
     ) -> Item:
-        """Ask the provider what came of a pivot that had begun, once no try can call it."""
+        """Ask the provider what a pivot that had begun has done, once no try can call it."""
         find = self.action.find
         if find is None:
             raise TypeError(f"step {task.step!r} had begun and has no `find`")
@@ -250,7 +250,7 @@ class StepRunner:
         if not is_open(acted):
             raise MarkerFound(acted)
         if acted["outcome"] == "begun":
-            acted = barrier.entomb(acted)
+            acted = barrier.put_tombstone(acted)
         barrier.wait(acted["until"])
         call = replace(call, items=items, deadline=self._deadline(task))
         found = barrier.unless_found("action", lambda: find(call))
@@ -270,7 +270,7 @@ class StepRunner:
         return {"cancelled": not acted}
 
     def _claim(self, task: Task, error: Mapping[str, str], *, claimed: bool) -> Item:
-        """Put the pivot's marker as a tombstone; what it holds then, its own or another's."""
+        """Put a tombstone as the pivot's marker; the marker that is there then, new or not."""
         barrier = self._barrier(task)
         marker, rows = self._tombstone(task, error, claimed=claimed)
         return barrier.put_or_find(
@@ -280,7 +280,7 @@ class StepRunner:
     def _tombstone(
         self, task: Task, error: Mapping[str, str], *, claimed: bool
     ) -> tuple[Item, list[Item]]:
-        """The marker of a pivot that never acts, and the row that tells of it."""
+        """The marker of a pivot that never acts, and the row of its event."""
         tries = task.all_tries if task.phase == "settle" else 0
         event = task.event("failed", error=error, claimed=claimed, tries=tries)
         marker = {"outcome": "cancelled", "at": event.time, "error": error}
@@ -295,9 +295,9 @@ class StepRunner:
         def attempt() -> Item:
             call, keys = barrier.unless_found("confirm", lambda: task.call(confirm))
             sides = barrier.key("confirm"), barrier.key("action")
-            booked, held, *items = barrier.read([*sides, *keys])
-            if booked:
-                raise MarkerFound(booked)
+            found, held, *items = barrier.read([*sides, *keys])
+            if found:
+                raise MarkerFound(found)
             if held is None or held["outcome"] != "done":
                 return {"outcome": "empty"}
             given = replace(call, items=items)
@@ -307,10 +307,10 @@ class StepRunner:
 
         return {"outcome": barrier.put_or_find(attempt)["outcome"]}
 
-    # What they share.
+    # What the phases share.
 
     def _deadline(self, task: Task) -> datetime:
-        """The moment after which a try that starts now may not call a provider any more."""
+        """The moment after which a try that starts now must not call a provider."""
         seconds = max(1, math.ceil(task.timeout * self.timescale))
         return datetime.fromtimestamp(self.clock() + seconds, UTC)
 
@@ -326,9 +326,11 @@ class StepRunner:
             clock=self.clock,
         )
 
-    def _keep(self, document: Document) -> None:
+    def _store_document(self, document: Document) -> None:
         if self.store is None:
-            raise TypeError(f"{self.action.ref} stores documents and does not say so")
+            raise TypeError(
+                f"{self.action.ref} must declare documents=True, for it stores documents"
+            )
         self.store(document)
 
     def _commit_action(
@@ -365,7 +367,7 @@ class _BegunError(RecourseError):
 
 
 def _checked(task: Task, part: Action | Undo | Confirm, decision: Decision) -> Decision:
-    """What a step has decided, where that may be committed.
+    """A decision, once it is checked that it may be committed.
 
     Raises:
         ResultTooLargeError: It does not fit into its event, the saga's state or its rows.
@@ -380,7 +382,7 @@ def _checked(task: Task, part: Action | Undo | Confirm, decision: Decision) -> D
 
 
 def _answer(marker: Item) -> Any:
-    """What an action's marker means to whoever asks for the action."""
+    """What an action's marker answers to a task that asks for the action."""
     match marker["outcome"]:
         case "refused":
             why = marker["error"]

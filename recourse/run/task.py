@@ -4,8 +4,8 @@ Its phase is one of
 
 - `action`: act, once;
 - `undo`: take the effect back, once, or leave a tombstone where there is none;
-- `give_up` (a choreography, when an action has failed for good): leave a tombstone and tell of the
-  failure, unless it has acted after all;
+- `give_up` (a choreography, when an action has failed for good): leave a tombstone and record
+  the failure, unless it has acted after all;
 - `settle` (the pivot, when its task has failed): its result if it acted, else it never will;
 - `cancel` (the pivot, for a caller or a deadline): whether it was still possible;
 - `confirm`: make a booking of a hold.
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """One request to a step, as the state machine words it.
+    """One request to a step.
 
     Attributes:
         saga: Of the run: `id`, `name`, `owner`, `business_key`, `started_at`, `chaos` (faults by
@@ -81,7 +81,7 @@ class Task:
 
     @property
     def all_tries(self) -> int:
-        """How often the action of a failing step was tried, over all runs."""
+        """How often the action of a failed step was tried, over all runs."""
         return self.tries + int(self.saga.get("attempts", {}).get(self.step, 0))
 
     @property
@@ -138,17 +138,17 @@ class Task:
         """What has happened, as an event.
 
         Args:
-            kind: What.
-            outcome: How, where that is not what usually is.
+            kind: What has happened.
+            outcome: How it ended, where that is not implied: `skipped`, `empty`.
             result: What an action returned.
             error: Why it failed.
             claimed: Whether it failed before its turn, as a cancelled pivot does.
             follows: The kinds of the step's events that it comes after.
-            tries: How often the action was tried, where it did not live to say so itself.
+            tries: How often the action was tried, where its process did not live to record it.
         """
         carried = None
         if self.carried:
-            # Its own result is in the event as it is, so whoever hears it adds that.
+            # The event has the step's own result as it is: what receives it adds that to these.
             results = self.carried["results"] if kind == "done" else {}
             request = self.carried["request"]
             carried = {"saga": self.saga, "request": request, "results": results}
@@ -174,7 +174,7 @@ class UndeclaredTableError(RecourseError):
 
 
 def check_declared(part: Action | Undo | Confirm, tables: Iterable[ExistingTable | None]) -> None:
-    """Hold a part to the tables that it declares; its service's own is always among them.
+    """Check that a part declares these tables; None is its service's own, which it always may use.
 
     Raises:
         UndeclaredTableError: One of them is not declared.

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from recourse.declare.step import action as action
     from recourse.declare.step import confirm as confirm
     from recourse.declare.step import undo as undo
+    from recourse.declare.tables import ExistingTable as ExistingTable
     from recourse.errors import ContentionError as ContentionError
     from recourse.errors import DeclarationError as DeclarationError
     from recourse.errors import PoisonError as PoisonError
@@ -76,6 +77,7 @@ _ROOMS = {
         "confirm",
         "undo",
     ),
+    "declare.tables": ("ExistingTable",),
     "errors": (
         "ContentionError",
         "DeclarationError",

@@ -65,6 +65,7 @@
             StepCrashedError
             StepTimedOutError
         UnauthorizedError
+        UndeclaredTableError
         UnknownFaultError
         UnknownSagaError
         UnknownWebhookError

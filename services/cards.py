@@ -1,8 +1,8 @@
 """Cards: payments by a provider elsewhere, over HTTP: authorise, void, capture.
 
 The provider is at the address `PAYMENT_PROVIDER`. It keeps a payment under the reference that we
-give it, which is made from the saga id, and answers a call that comes again with its
-Idempotency-Key as the first time. So whatever becomes of our tries, the payment can be found,
+give it, which is made from the saga id, and answers a repeated Idempotency-Key as it
+answered the first time. So whatever becomes of our tries, the payment can be found,
 cancelled or captured.
 Our row of it (AUTHORISED, then CAPTURED, VOIDED or REFUNDED) says what we know.
 """
@@ -86,7 +86,7 @@ def payment_key(call: Call) -> str:
     settings=["PAYMENT_PROVIDER"],
 )
 def authorise(call: Call[AuthoriseAsk]) -> Decision[Payment]:
-    """Have the provider set aside the sum of the earlier results' prices."""
+    """Have the provider authorise the sum of the earlier results' prices."""
     amount = Money.total(Money.of(one["price"]) for one in call.results.values() if one)
     asked = {"reference": reference(call), "card": call.ask.card.token, **plain(amount)}
     status, said = _ask(call, "POST", "/payments", asked)
@@ -114,7 +114,7 @@ def authorise(call: Call[AuthoriseAsk]) -> Decision[Payment]:
 def void(call: Call[object, Payment | None]) -> Decision:
     """Cancel what was authorised, or refund what was captured after all.
 
-    Where the authorisation never committed (`call.result` is None) nobody knows whether there is a
+    Where the authorisation never committed (`call.result` is None) it is unknown whether there is a
     payment. Cancelling one that does not exist keeps it from ever being authorised.
     """
     status, said = _ask(call, "POST", f"/payments/{quote(reference(call), safe='')}/cancel")
@@ -143,7 +143,7 @@ def find_capture(call: Call) -> Decision[Payment] | None:
     settings=["PAYMENT_PROVIDER"],
 )
 def capture(call: Call) -> Decision[Payment]:
-    """Have the provider take what was set aside: the money changes hands."""
+    """Have the provider capture what was authorised: the money changes hands."""
     status, said = _ask(call, "POST", f"/payments/{quote(reference(call), safe='')}/capture")
     if status in (404, 409):
         raise CardPaymentGoneError(said["error"])

@@ -46,17 +46,17 @@ def hold(
         scarce: Refuses where too few are available.
         documents: The owner's documents that the booking names, by what each is.
     """
-    held, price = take(
+    held, price = reserve(
         call.item, kind, thing, quantity, times=times, unknown=unknown, scarce=scarce
     )
     result = {"booking_id": booking_key(call), f"{kind}_id": thing, "quantity": quantity}
-    booking = book(call, {held.key: quantity}, price)
+    booking = book(call, {thing_key(kind, thing): quantity}, price)
     if documents:
         booking = Put(booking.item | {"documents": dict(documents)})
     return Decision(result=result | {"price": price}, writes=[held, booking])
 
 
-def take(
+def reserve(
     row: Item | None,
     kind: str,
     thing: str,
@@ -66,7 +66,7 @@ def take(
     unknown: type[Refusal],
     scarce: type[Refusal],
 ) -> tuple[Update, Money]:
-    """Take some of one thing, as a part of what a step holds; the arguments are those of `hold`.
+    """Reserve some of one thing, as a part of what a step holds; arguments as for `hold`.
 
     Returns:
         The change of the thing's row, and the price.

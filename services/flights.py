@@ -39,8 +39,8 @@ class HoldAsk:
 def hold(call: Call[HoldAsk]) -> Decision:
     """Hold seats on a flight; the price is per seat.
 
-    The booking says by which documents the traveller goes, for whoever checks them in; the API has
-    seen that they are there.
+    The booking says by which documents the traveller goes, for the check-in; the API has verified
+    that they exist.
     """
     return counted.hold(
         call,

@@ -60,10 +60,10 @@ def reserve(call: Call[ReserveAsk]) -> Decision:
     writes: list[Write] = []
     lines: list[dict[str, Any]] = []
     for (sku, quantity), row in zip(quantities.items(), call.items, strict=True):
-        held, price = counted.take(
+        held, price = counted.reserve(
             row, "item", sku, quantity, unknown=UnknownSkuError, scarce=StockUnavailableError
         )
-        things[held.key] = quantity
+        things[counted.thing_key("item", sku)] = quantity
         writes.append(held)
         lines.append({"sku": sku, "quantity": quantity, "price": price})
     price = Money.total(line["price"] for line in lines)

@@ -54,16 +54,16 @@ class Gateway(Protocol):
     """Who moves the money. Each method decides; what it returns is committed by the runtime."""
 
     def authorise(self, call: Call, account: Item, amount: Money) -> Decision:
-        """Set the amount aside."""
+        """Authorise the amount."""
 
     def void(self, call: Call, payment: Item) -> Decision:
-        """Give back what was set aside."""
+        """Release what was authorised."""
 
     def capture(self, call: Call, payment: Item) -> Decision:
-        """Take what was set aside."""
+        """Capture what was authorised."""
 
     def refund(self, call: Call, payment: Item) -> Decision:
-        """Give back what was taken."""
+        """Refund what was captured."""
 
 
 def account_key(account: str) -> str:
@@ -204,7 +204,7 @@ class AuthoriseAsk:
     refuses=[PaymentDeclinedError, UnknownAccountError, CurrencyMismatchError],
 )
 def authorise(call: Call[AuthoriseAsk]) -> Decision:
-    """Set aside the sum of the earlier results' prices."""
+    """Authorise the sum of the earlier results' prices."""
     amount = Money.total(Money.of(one["price"]) for one in call.results.values() if one)
     name, account = call.ask.payment.account_id, call.item
     if account is None:
@@ -220,7 +220,7 @@ def authorise(call: Call[AuthoriseAsk]) -> Decision:
 
 @undo(reads=lambda call: [payment_key(call)])
 def void(call: Call) -> Decision:
-    """Give back what was set aside; of a refunded payment nothing is set aside any more."""
+    """Release what was authorised; a refunded payment has nothing authorised any more."""
     payment = call.item
     if payment is not None and payment["status"] == "REFUNDED":
         return Decision(result={"payment_id": payment["pk"], "status": "REFUNDED"})
@@ -229,13 +229,13 @@ def void(call: Call) -> Decision:
 
 @action(reads=lambda call: [payment_key(call)], refuses=[PaymentNotAuthorisedError])
 def capture(call: Call) -> Decision:
-    """Take what was set aside: the money changes hands."""
+    """Capture what was authorised: the money changes hands."""
     return GATEWAY.capture(call, _payment(call, "AUTHORISED"))
 
 
 @undo(reads=lambda call: [payment_key(call)])
 def refund(call: Call) -> Decision:
-    """Give back what was taken; for a saga that captures before its pivot."""
+    """Refund what was captured; for a saga that captures before its pivot."""
     return GATEWAY.refund(call, _payment(call, "CAPTURED"))
 
 

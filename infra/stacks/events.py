@@ -35,6 +35,7 @@ from recourse.cdk.rights import (
     use_table,
 )
 from recourse.cdk.stage import Stage
+from recourse.cdk.steps import use_existing_tables
 from recourse.cdk.tables import KeptTable, LedgerTable, OutboxTable
 from recourse.declare.saga import Saga
 
@@ -100,7 +101,7 @@ class EventsStack(Stack):
         self._feeder()
         self._relay("FeedRelay", self.feed, [self.feed_table], "feed#")
         for service, types in sorted(_confirmations(sagas).items()):
-            self._confirmer(service, tables[service], types)
+            self._confirmer(service, tables[service], types, sagas)
         self._parked()
         CfnOutput(self, "LedgerTableName", value=self.ledger.table_name)
         CfnOutput(self, "EventsTopicArn", value=self.topic.topic_arn)
@@ -240,7 +241,9 @@ class EventsStack(Stack):
         )
         self.deadletters.append(consumer.deadletters)
 
-    def _confirmer(self, service: str, table: OutboxTable, types: list[str]) -> None:
+    def _confirmer(
+        self, service: str, table: OutboxTable, types: list[str], sagas: Sequence[Saga]
+    ) -> None:
         name = f"{service.title()}Confirm"
         function = HandlerFunction(
             self,
@@ -255,6 +258,8 @@ class EventsStack(Stack):
             timeout=Duration.seconds(30),
         )
         use_table(table, function, *READ, *WRITE)
+        steps = [step for saga in sagas for step in saga.all if step.service == service]
+        use_existing_tables(function, [step.confirm for step in steps if step.confirm])
         consumer = PullConsumer(
             self,
             f"{name}Events",

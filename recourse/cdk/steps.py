@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from aws_cdk import Duration
+from aws_cdk import Duration, Stack
 from aws_cdk.aws_iam import PolicyStatement
 from aws_cdk.aws_kms import Key
 from aws_cdk.aws_s3 import Bucket
 from constructs import Construct
 
 from recourse.cdk.function import HandlerFunction
-from recourse.cdk.rights import READ, WRITE, explain, use_key, use_table, wildcard
-from recourse.cdk.stage import Stage
+from recourse.cdk.rights import READ, WRITE, allow, explain, use_key, use_table, wildcard
+from recourse.cdk.stage import ContextError, Stage
 from recourse.cdk.tables import OutboxTable
 from recourse.declare.declaration import Step
+from recourse.declare.step import Action, Confirm, Undo
+from recourse.declare.tables import TABLE_NAME
 
 
 class StepFunction(HandlerFunction):
@@ -25,7 +27,7 @@ class StepFunction(HandlerFunction):
         name: Its construct id.
         stage: The deployment.
         step: What it runs.
-        handler: How it is called.
+        handler: Its entry point, `module.attribute`.
         table: The service's table.
         documents: The bucket, where the action stores documents under its service's own prefix.
         key: What both are encrypted with.
@@ -47,7 +49,7 @@ class StepFunction(HandlerFunction):
         timeout: Duration | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        told = {
+        variables = {
             "ACTION": step.action.ref,
             "UNDO": step.undo.ref if step.undo else "",
             "TABLE_NAME": table.table_name,
@@ -55,17 +57,18 @@ class StepFunction(HandlerFunction):
             "TIMESCALE": str(stage.timescale),
         }
         if step.action.documents:
-            told["DOCUMENTS_BUCKET"] = documents.bucket_name
-        told |= {name: _context(scope, name.lower()) for name in step.action.settings}
+            variables["DOCUMENTS_BUCKET"] = documents.bucket_name
+        variables |= {name: _context(scope, name.lower()) for name in step.action.settings}
         super().__init__(
             scope,
             name,
             stage=stage,
             handler=handler,
-            environment=told | dict(environment or {}),
+            environment=variables | dict(environment or {}),
             timeout=timeout or stage.step_timeout(step.timeout),
         )
         use_table(table, self, *READ, *WRITE)
+        use_existing_tables(self, [step.action, *([step.undo] if step.undo else [])])
         if step.action.documents:
             prefix = f"{step.service}/*"
             self.add_to_role_policy(
@@ -79,6 +82,42 @@ class StepFunction(HandlerFunction):
                 wildcard(documents, "Arn", after=f"/{prefix}", seen_from=self),
                 reason="it writes under its own prefix",
             )
+
+
+def use_existing_tables(
+    function: HandlerFunction, parts: Iterable[Action | Undo | Confirm]
+) -> None:
+    """Let a function use the tables that exist already, just as what it runs declares.
+
+    What it runs may put and update rows of a table that it declares, and read some where it
+    `reads` any. The key that such a table is encrypted with is its owner's, who lets the function's
+    role use it.
+
+    Args:
+        function: Its environment has each table's name, by the CDK context `table_<name>`.
+        parts: What it runs.
+
+    Raises:
+        ContextError: A table cannot be called what the context says.
+    """
+    rights: dict[str, set[str]] = {}
+    for part in parts:
+        for table in part.tables:
+            variable = table.variable
+            name = _context(function, variable.lower()) or table.name
+            if not TABLE_NAME.fullmatch(name):
+                raise ContextError(
+                    f"context {variable.lower()}={name!r}: 3 to 255 letters, digits, '_', '-', '.'"
+                )
+            function.add_environment(variable, name)
+            actions = rights.setdefault(name, set())
+            actions |= {"dynamodb:PutItem", "dynamodb:UpdateItem"}
+            actions |= {"dynamodb:BatchGetItem"} if part.may_read else set()
+    stack = Stack.of(function)
+    for name, actions in sorted(rights.items()):
+        arn = stack.format_arn(service="dynamodb", resource="table", resource_name=name)
+        for action in sorted(actions):
+            allow(function, action, arn)
 
 
 def _context(scope: Construct, name: str) -> str:

@@ -47,7 +47,7 @@ from recourse.events.event import saga_id_of
 from recourse.queues.sources import SourceQueue, backoff
 from recourse.run.failures import may_pass
 from recourse.run.parking import park
-from recourse.run.runner import StepRunner
+from recourse.run.task import TaskRunner
 from recourse.store.table import Table
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Listener:
     def __init__(
         self,
         function: str,
-        runner: StepRunner,
+        runner: TaskRunner,
         sagas: Mapping[str, Saga],
         dynamodb: DynamoDBClient,
         table: str,

@@ -1,7 +1,7 @@
 """What is refused when a saga is built: whatever could lose money or strand a saga later.
 
-A message says whose mistake it is, what must be, what is instead, and where it is not plain what to
-write.
+A message says whose mistake it is, what must be, what is instead, and what to write, where that is
+not plain.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from recourse.declare.step_checks import (
     refusing,
     shown,
 )
+from recourse.declare.tables import ExistingTable
 from recourse.errors import DeclarationError
 
 _SAGA_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -100,7 +101,7 @@ def check_all(sagas: Sequence[Declaration]) -> None:
         if alike in names:
             raise DeclarationError(
                 f"saga {saga.name!r}: its name must be its own, and there is {names[alike]!r} "
-                "already: they would differ in dashes alone, if at all"
+                "already: they must differ in more than dashes"
             )
         names[alike] = saga.name
     _check_side_by_side((saga, step) for saga in sagas for step in saga.all)
@@ -110,7 +111,7 @@ def _check_request(saga: Declaration) -> None:
     refuse = refusing(f"saga {saga.name!r}")
     if not request.is_request_model(saga.request):
         raise refuse(
-            f"its request is no @request_model class, got {shown(saga.request)}: "
+            f"its request is not a @request_model class, got {shown(saga.request)}: "
             "write @request_model above a class and give that"
         )
     model = saga.request.__name__
@@ -124,7 +125,7 @@ def _check_request(saga: Declaration) -> None:
     known = hints.fields_of(saga.request)
     key = saga.business_key
     if not isinstance(key, str) or key not in known or not hints.is_required(known[key]):
-        raise refuse(f"the business key {shown(key)} is no required field of {model}")
+        raise refuse(f"the business key {shown(key)} is not a required field of {model}")
     if not request.is_text(types[key]):
         raise refuse(
             f"the business key {key!r} must be text, got {shown(types[key])}: write `{key}: str`"
@@ -146,11 +147,11 @@ def _check_contact(
     contact: object, model: str, types: Mapping[str, Any], refuse: Callable[[str], DeclarationError]
 ) -> None:
     if not isinstance(contact, str) or contact not in types:
-        raise refuse(f"the contact {shown(contact)} is no field of {model}")
+        raise refuse(f"the contact {shown(contact)} is not a field of {model}")
     person = request.without_none(types[contact])
     try:
         parts = hints.types_of(person)
-    except Exception:  # it is no class
+    except Exception:  # it is not a class
         parts = {}
     for part in ("name", "email"):
         if part not in parts or not request.is_text(parts[part]):
@@ -183,7 +184,9 @@ def _check_steps(saga: Declaration) -> None:
             refuse = refusing(f"step {step.name!r} of {saga.name!r}")
             for name in step.after:
                 if name not in earlier:
-                    raise refuse(f"it is given the result of {name!r}, which is no earlier step")
+                    raise refuse(
+                        f"it is given the result of {name!r}, which is not an earlier step"
+                    )
             _check_role(saga, step, alone=len(group) == 1, refuse=refuse)
         names = [step.name for step in group]
         joined = len(" | ".join(names))
@@ -294,8 +297,12 @@ def _check_external(step: Step, role: Role, refuse: Callable[[str], DeclarationE
 
 
 def _check_side_by_side(steps: Iterable[tuple[Declaration, Step]]) -> None:
-    """Services are named by their modules, functions by what they do; each is one thing."""
+    """Services are named by their modules, functions by what they do; each is one thing.
+
+    So is each table that exists already: one environment variable has the name of each.
+    """
     modules: dict[str, str] = {}
+    tables: dict[str, ExistingTable] = {}
     functions: dict[str, tuple[Declaration, Step]] = {}
     for saga, step in steps:
         refuse = refusing(f"step {step.name!r} of {saga.name!r}")
@@ -306,6 +313,18 @@ def _check_side_by_side(steps: Iterable[tuple[Declaration, Step]]) -> None:
                 f"its service {module} must have a name of its own, and there is {other}: "
                 "they would share a table, so give one of the modules another name"
             )
+        for table in (one for part in step.parts for one in part.tables):
+            known = tables.setdefault(table.variable, table)
+            if table.name != known.name:
+                raise refuse(
+                    f"its table {table.name!r} must have a name of its own, and there is "
+                    f"{known.name!r}: both would be named by {table.variable}"
+                )
+            if table != known:
+                raise refuse(
+                    f"its table {table.name!r} must have one key, got {table.key!r} here and "
+                    f"{known.key!r} elsewhere: declare it once, and use that"
+                )
         where, first = functions.setdefault(step.function, (saga, step))
         for what in ("action", "undo", "timeout"):
             if getattr(step, what) != getattr(first, what):
@@ -321,8 +340,8 @@ def _history(saga: Declaration) -> int:
 
     A step has at most two tasks, an action and an undo; three more undo first what failed, settle
     and park. A task takes two events and three for each try: its own attempts for errors that may
-    pass, as many for others, and those that are none of its own (`FOREIGN_TRIES`). Choices, groups
-    and their branches take the rest.
+    pass, as many for others, and those that are not its own (`FOREIGN_TRIES`). Choices, groups and
+    their branches take the rest.
     """
     attempts = [saga.retry(step).attempts for step in saga.all]
     tasks = [*attempts, *attempts, *[max(attempts)] * 3]

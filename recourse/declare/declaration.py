@@ -41,7 +41,7 @@ PASSING = Retry(attempts=16, interval=1, cap=60)
 """An error that may pass is waited out, for minutes, where nothing is left but to ask an operator:
 by an undo, by what settles a pivot, and by a step after it."""
 THROTTLED = Retry(attempts=60, interval=1, cap=60)
-"""A function that could not even be called is called again for half an hour; that is no try."""
+"""A function that could not be called is called again for half an hour; none of that is a try."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,11 @@ class Step(Generic[Result]):
     timeout: float = 30
     retry: Retry | None = None
     result_bytes: int | None = None
+
+    @property
+    def parts(self) -> tuple[Action[Any, Any] | Undo[Any, Any] | Confirm, ...]:
+        """Its action, and its undo and its confirmation where it has them."""
+        return tuple(one for one in (self.action, self.undo, self.confirm) if one is not None)
 
     @property
     def service(self) -> str:

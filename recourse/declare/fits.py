@@ -41,8 +41,8 @@ def unsound(ask: Any) -> str | None:
             fields_made(cls)
         except UnmadeError as problem:
             return (
-                f"{cls.__name__}.{problem.field} must be of a type that JSON makes and nobody can "
-                f"change, got {shown(problem.hint)}: write tuple[X, ...] for a list, "
+                f"{cls.__name__}.{problem.field} must be of a type that JSON makes and that "
+                f"cannot be changed, got {shown(problem.hint)}: write tuple[X, ...] for a list, "
                 "Mapping[str, X] for an object, a frozen dataclass for one of known fields"
             )
         except Exception as problem:  # whatever a name that is not there raises

@@ -3,7 +3,7 @@
 AWS carries at most 256 KiB: the state of a Step Functions run, and an event with its attributes on
 SNS. Either may hold all that a saga has: what was asked, every result, and what was caught of the
 steps that failed. Each has its share, stated here once; a declaration may lower them. What a step
-returns is measured before it is committed, so whatever is committed can also be told and passed on.
+returns is measured before it is committed, so whatever is committed fits events and runs too.
 
 A share is in bytes as `size` counts them: of the JSON in UTF-8 or of the row in DynamoDB, whichever
 is more.
@@ -12,7 +12,7 @@ is more.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recourse.errors import ResultTooLargeError
@@ -91,18 +91,17 @@ def check_result(step: str, result: Any, most: int) -> None:
         )
 
 
-def check_rows(step: str, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Hold new rows to what DynamoDB takes.
+def check_row(step: str, key: Any, row: Mapping[str, Any]) -> None:
+    """Hold a new row to what DynamoDB takes.
 
     Raises:
-        ResultTooLargeError: One is larger.
+        ResultTooLargeError: It is larger.
     """
-    for row in rows:
-        found = sum(len(name.encode()) + _stored(value) for name, value in row.items())
-        if found > ITEM:
-            raise ResultTooLargeError(
-                f"step {step!r}: a row must be at most {ITEM} bytes, got {found} in {row['pk']!r}"
-            )
+    found = sum(len(name.encode()) + _stored(value) for name, value in row.items())
+    if found > ITEM:
+        raise ResultTooLargeError(
+            f"step {step!r}: a row must be at most {ITEM} bytes, got {found} in {key!r}"
+        )
 
 
 def _quoted(text: str) -> bytes:

@@ -59,7 +59,7 @@ class Money:
         """The sum of amounts in one currency.
 
         Raises:
-            CurrencyMismatchError: There are several currencies, or there is no amount at all.
+            CurrencyMismatchError: There are several currencies, or no amounts.
         """
         amounts = list(amounts)
         currencies = sorted({one.currency for one in amounts})

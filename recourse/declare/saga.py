@@ -42,8 +42,8 @@ class Saga(Declaration):
         steps: In order; a `Together` holds those that run at the same time.
         coordination: What a start gets that does not ask for one.
         deadline: Seconds after which a saga whose pivot has not acted is cancelled, 1 to a year's.
-        contact: The field of the request that holds whom to tell how it ended, of a class with a
-            `name` and an `email`; nobody is told where none is named.
+        contact: The field of the request that holds whom to notify of the end, of a class with a
+            `name` and an `email`; without one, no one is notified.
 
     Raises:
         DeclarationError: It could not keep its guarantees.

@@ -32,6 +32,7 @@ from types import GenericAlias, MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
 
 from recourse.declare.ids import SagaId
+from recourse.declare.tables import ExistingTable, Row, RowKey, check_key, key_of
 from recourse.errors import Refusal
 
 if TYPE_CHECKING:
@@ -71,9 +72,18 @@ class AtLeast:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """A new row. It must not exist: rows change status, they are never overwritten or deleted."""
+    """A new row. It must not exist: rows change status, they are never overwritten or deleted.
+
+    Args:
+        item: The row, its key among it.
+        table: Whose row it is, where it is not the service's own table's.
+    """
 
     item: Item
+    table: ExistingTable | None = None
+
+    def __post_init__(self) -> None:
+        key_of(self.table, self.item)  # refuses what has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +91,22 @@ class Update:
     """A change to one row: numbers to add, attributes to set, and when that may happen.
 
     Args:
-        key: The row's `pk`.
+        key: The row's `pk`; in another table its key, a tuple where that has two parts.
         add: Integers added to attributes.
         put: Attributes set.
         when: What must hold: attribute to exact value, or to `AtLeast(n)`. Where it does
             not, the row has changed since it was read: the step reads again and decides again.
+        table: Whose row it is, where it is not the service's own table's.
     """
 
-    key: str
+    key: RowKey
     add: Mapping[str, int] = field(default_factory=dict)
     put: Mapping[str, Any] = field(default_factory=dict)
     when: Mapping[str, Any] = field(default_factory=dict)
+    table: ExistingTable | None = None
+
+    def __post_init__(self) -> None:
+        check_key(self.table, self.key)
 
 
 Write = Put | Update
@@ -101,8 +116,8 @@ MOST_WRITES = 96
 
 A transaction has at most 100 operations. Of those an undo's takes up to four for the barrier: its
 marker, the check of the action's, and two outbox rows (the undo, and the failure that the action
-did not live to tell); an action's takes two and a confirmation's one. What is held by an action
-has to fit its undo, so the same goes for all of them.
+did not live to record); an action's takes two and a confirmation's one. What an action holds has
+to fit its undo, so the limit is one for all of them.
 """
 
 
@@ -110,7 +125,7 @@ has to fit its undo, so the same goes for all of them.
 class Document:
     """A file stored before the step commits, under a key made from the saga id and the step.
 
-    The key is deterministic, so storing it again changes nothing; nobody sees it until the row that
+    The key is deterministic, so storing it again changes nothing; it is visible once the row that
     names it is committed.
     """
 
@@ -140,7 +155,7 @@ def _plain_write(write: Write) -> Write:
 
 @dataclass(frozen=True, slots=True)
 class Decision(Generic[Result_co]):
-    """What a step writes and answers; `Decision[Held]` answers that, perhaps a `TypedDict`.
+    """What a step writes and answers; `Decision[Held]` answers a `Held`, such as a `TypedDict`.
 
     All of it is plain, whatever it was made of: `result` is JSON without floats, rows are rows
     (`plain`).
@@ -173,7 +188,7 @@ def frozen(value: Any) -> Any:
 class Call(Generic[Ask_co, Given_co]):
     """What a step is given; to change any of it is an error.
 
-    `Call[HoldAsk]` is one that asks for that; of a plain `Call` nobody looks at what it asks for.
+    `Call[HoldAsk]` is a call with that ask; of a plain `Call` the ask is not type-checked.
     `Call[HoldAsk, Held]` is what an undo is given whose action answers `Decision[Held]`.
 
     Attributes:
@@ -227,7 +242,11 @@ class Call(Generic[Ask_co, Given_co]):
         return max(0.0, (self.deadline - datetime.now(UTC)).total_seconds())
 
 
-def _reads_nothing(call: Call) -> Sequence[str]:
+Reads = Sequence[str | Row]
+"""Which rows a decision needs: the keys of those of the service's own table, and others' rows."""
+
+
+def _reads_nothing(call: Call) -> Reads:
     return ()
 
 
@@ -253,7 +272,8 @@ class _Decider(Generic[Ask_contra, Given_contra, Result_co]):
 
     decide: Callable[[Call[Ask_contra, Given_contra]], Decision[Result_co]]
     ask: type[Any] = Nothing
-    reads: Callable[[Call[Ask_contra, Given_contra]], Sequence[str]] = _reads_nothing
+    reads: Callable[[Call[Ask_contra, Given_contra]], Reads] = _reads_nothing
+    tables: Sequence[ExistingTable] = ()
     made_by: ClassVar[str]
     """The decorator that makes it."""
 
@@ -261,6 +281,11 @@ class _Decider(Generic[Ask_contra, Given_contra, Result_co]):
     def ref(self) -> str:
         """Where it is, for `resolve`: `package.module:function`."""
         return ref(self.decide)
+
+    @property
+    def may_read(self) -> bool:
+        """Whether it says which rows it reads; else it reads none."""
+        return self.reads is not _reads_nothing
 
     def __call__(self, call: Call[Ask_contra, Given_contra]) -> Decision[Result_co]:
         """Decide; for tests, which need nothing else."""
@@ -274,12 +299,13 @@ class Action(_Decider[Ask_contra, Any, Result_co]):
     Attributes:
         decide: What it writes and answers.
         ask: The class of what it is asked.
-        reads: The keys of the rows that it decides by.
+        reads: The rows that it decides by.
+        tables: The tables that exist already and that it writes too.
         refuses: Every refusal that it may raise.
         documents: Whether it stores documents.
         external: Whether it acts outside DynamoDB too.
         find: Asks the provider, by key, what an external pivot has done.
-        settings: The environment variables that its step's functions are told.
+        settings: The environment variables that its step's functions are given.
     """
 
     refuses: Sequence[type[Refusal]] = ()
@@ -308,7 +334,8 @@ class Confirm(_Decider[object, Any, Any]):
 def action(
     ask: type[Ask] = cast("Any", Nothing),  # noqa: B008
     *,
-    reads: Callable[[Call[Ask]], Sequence[str]] = _reads_nothing,
+    reads: Callable[[Call[Ask]], Reads] = _reads_nothing,
+    tables: Sequence[ExistingTable] = (),
     refuses: Sequence[type[Refusal]] = (),
     documents: bool = False,
     external: bool = False,
@@ -320,8 +347,9 @@ def action(
     Args:
         ask: The class of what it is asked, a frozen dataclass (`recourse.declare.asks`). Its fields
             are the fields of the request that a step `takes`, by name and type.
-        reads: The keys of the rows that the decision needs, read consistently in one call; it
-            may refuse what has too many.
+        reads: The rows that the decision needs, read consistently in one call; it may refuse what
+            has too many.
+        tables: Tables that exist already, whose rows it reads or writes besides.
         refuses: Every refusal it may raise.
         documents: Whether it stores documents; only then does its function get the right to.
         external: Whether it acts outside DynamoDB: it calls a provider, with a key made from the
@@ -330,32 +358,38 @@ def action(
         find: For an external pivot, which has no undo: asks the provider, by that key, what was
             done, and decides as the action would have; None where nothing was done.
         settings: The environment variables that it, its undo and `find` read, such as
-            `MAIL_PROVIDER`. Its step's functions are told each by the CDK context of the same name
-            in lower case, and an empty text where there is none. Nothing secret: a function's
-            environment can be read by whoever may look at it.
+            `MAIL_PROVIDER`. Each has the value of the CDK context of the same name in lower case,
+            and is empty where there is none. Nothing secret: whoever may look at a function can
+            read its environment.
     """
-    return lambda decide: Action(decide, ask, reads, refuses, documents, external, find, settings)
+    return lambda decide: Action(
+        decide, ask, reads, tables, refuses, documents, external, find, settings
+    )
 
 
 def undo(
     ask: type[Ask] = cast("Any", Nothing),  # noqa: B008
     *,
-    reads: Callable[[Call[Ask]], Sequence[str]] = _reads_nothing,
+    reads: Callable[[Call[Ask]], Reads] = _reads_nothing,
+    tables: Sequence[ExistingTable] = (),
     external: bool = False,
 ) -> Callable[[Callable[[Call[Ask, Result]], Decision]], Undo[Ask, Result]]:
     """Declare the undo of a step. It is called only where the action has acted, at most once.
 
     Args:
         ask: The class of what it is asked, if it needs any of that: the action's, or another.
-        reads: The keys of the rows that the decision needs.
+        reads: The rows that the decision needs.
+        tables: As an action's; what it does not declare it cannot write.
         external: Whether it takes back an effect outside DynamoDB. It is called too, with
             `result=None`, where the action began and never committed: nothing may have happened.
     """
-    return lambda decide: Undo(decide, ask, reads, external)
+    return lambda decide: Undo(decide, ask, reads, tables, external)
 
 
 def confirm(
-    *, reads: Callable[[Call], Sequence[str]] = _reads_nothing
+    *,
+    reads: Callable[[Call], Reads] = _reads_nothing,
+    tables: Sequence[ExistingTable] = (),
 ) -> Callable[[Callable[[Call], Decision]], Confirm]:
     """Declare how a hold becomes a booking, once the saga's pivot has acted."""
-    return lambda decide: Confirm(decide, reads=reads)
+    return lambda decide: Confirm(decide, reads=reads, tables=tables)

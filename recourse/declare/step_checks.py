@@ -10,6 +10,7 @@ from types import FunctionType
 from recourse.declare import fits
 from recourse.declare.declaration import Retry, Step, Together
 from recourse.declare.step import Action, Confirm, Undo, ref, resolve
+from recourse.declare.tables import ExistingTable
 from recourse.errors import DeclarationError, Refusal
 
 LONGEST_NAME = 69
@@ -100,6 +101,12 @@ def _check_part(
             f"reads of {part.ref} must be a function of a Call that names the rows to read, "
             f"got {shown(part.reads)}"
         )
+    if not isinstance(part.tables, list | tuple) or not all(
+        isinstance(one, ExistingTable) for one in part.tables
+    ):
+        raise refuse(
+            f"tables of {part.ref} must be a list of ExistingTable, got {shown(part.tables)}"
+        )
     if reason := fits.unsound(part.ask):
         raise refuse(f"what {part.ref} is asked cannot be made from a request: {reason}")
     if isinstance(part, Action):
@@ -122,7 +129,7 @@ def _check_action(action: Action, refuse: Callable[[str], DeclarationError]) -> 
     for error in action.refuses:
         if not (isinstance(error, type) and issubclass(error, Refusal)):
             raise refuse(
-                f"it declares {shown(error)}, which is no Refusal, so nothing would catch it: "
+                f"it declares {shown(error)}, which is not a Refusal, so nothing would catch it: "
                 f"list in refuses of {action.ref} classes made from Refusal alone"
             )
     for what, value in (("documents", action.documents), ("external", action.external)):

@@ -52,7 +52,9 @@ def take(
 
 
 def _confirm(dynamodb: Any, table: str, step: Step, event: Event) -> None:
-    runner = StepRunner(dynamodb, table, step.action, step.undo, step.confirm)
+    runner = StepRunner(
+        dynamodb, table, step.action, step.undo, step.confirm, table_name=settings.table_name
+    )
     saga = {
         "id": event.saga_id,
         "name": event.saga,

@@ -6,6 +6,7 @@ import os
 from typing import TypeVar
 
 from recourse.declare.step import Action, Undo, resolve
+from recourse.declare.tables import ExistingTable
 
 Declared = TypeVar("Declared", Action, Undo)
 
@@ -35,6 +36,11 @@ def chaos() -> bool:
 def loopback() -> bool:
     """Whether webhooks may go to this very machine: only where it is nobody else's."""
     return os.environ.get("WEBHOOK_LOOPBACK") == "on"
+
+
+def table_name(table: ExistingTable) -> str:
+    """What a table is called that exists already: as its stack says, else as it is declared."""
+    return os.environ.get(table.variable) or table.name
 
 
 def declared(name: str, kind: type[Declared]) -> Declared | None:

@@ -14,6 +14,7 @@ from recourse.declare.step import Action, Document, Undo
 from recourse.functions import settings
 from recourse.run.failures import reported
 from recourse.run.runner import StepRunner
+from recourse.run.task import TaskRunner
 from recourse.store.aws import client
 
 if TYPE_CHECKING:
@@ -24,20 +25,25 @@ metrics = Metrics()
 
 
 @cache
-def runner() -> StepRunner:
+def runner() -> TaskRunner:
     """The step that this function serves, by its environment."""
     action = settings.declared("ACTION", Action)
     if action is None:
         raise RuntimeError("the environment variable ACTION is not set")
-    return StepRunner(
+    made = StepRunner(
         client("dynamodb"),
         settings.required("TABLE_NAME"),
         action,
         settings.declared("UNDO", Undo),
         store=store if action.documents else None,
-        faults=settings.chaos(),
+        table_name=settings.table_name,
         timescale=settings.timescale(),
     )
+    if not settings.chaos():
+        return made
+    from recourse.run.faults import FaultInjector
+
+    return FaultInjector(made)
 
 
 def store(document: Document) -> None:
@@ -55,7 +61,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Any:
     return run(runner(), event)
 
 
-def run(step: StepRunner, task: dict[str, Any]) -> Any:
+def run(step: TaskRunner, task: dict[str, Any]) -> Any:
     """Run a task; its errors go on to the state machine, under names that it knows."""
     about = {
         "saga_id": task["saga"]["id"],

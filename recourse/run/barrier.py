@@ -1,4 +1,4 @@
-"""The barrier: each action and each undo takes effect at most once, whatever is delivered when.
+"""The barrier: each action and each undo takes effect at most once, in any order of deliveries.
 
 A marker (saga id, step, `action` | `undo` | `confirm`) is put in the transaction that carries the
 effect, on the condition that it is not there yet. An undo also requires that the action's marker
@@ -12,10 +12,10 @@ A marker's `outcome` is one of
 - `refused`: the business said no, and `error` says why; no effect;
 - `cancelled`: a tombstone; the action has not acted and never will;
 - `empty` (undo only): there was nothing to undo;
-- `skipped`: an operator took it upon himself;
+- `skipped`: an operator has decided that it is not to run;
 - `begun` (external actions only): a try may be calling a provider until `until`, milliseconds of
   the epoch. A tombstone in its place keeps `until`: whether the provider has acted is not known
-  before that moment, and is then found out (an undo, or the pivot's `find`).
+  before that moment, and is looked up then (by an undo, or the pivot's `find`).
 """
 
 from __future__ import annotations
@@ -24,17 +24,24 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from recourse.declare.step import Decision, Item
-from recourse.errors import ContentionError, RecourseError, ResultTooLargeError, TransientError
+from recourse.declare.step import Decision, Item, Reads
+from recourse.declare.tables import ExistingTable, Row
+from recourse.errors import (
+    ContentionError,
+    RecourseError,
+    Refusal,
+    ResultTooLargeError,
+    TransientError,
+)
 from recourse.store.aws import TRANSIENT_CODES
 from recourse.store.contention import Backoff, ConditionFailedError, ConflictError, InvalidItemError
 from recourse.store.expressions import ABSENT, LessThan
-from recourse.store.table import Table
+from recourse.store.table import Table, read_rows
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -46,7 +53,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class MarkerFound(RecourseError):
-    """The marker is there already: this delivery is a duplicate, or comes too late."""
+    """The marker exists already: this delivery is a duplicate, or arrives too late."""
 
     marker: Item
 
@@ -64,6 +71,7 @@ class Barrier:
         table: The service's table.
         saga_id: The saga.
         step: The step.
+        table_name: The physical name of a table that exists already.
         budget: Seconds for which conflicts and throttles are retried here before they are raised.
         sleep: How to wait between tries.
         clock: Seconds of the epoch.
@@ -76,12 +84,14 @@ class Barrier:
         saga_id: str,
         step: str,
         *,
+        table_name: Callable[[ExistingTable], str],
         budget: float,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.time,
     ) -> None:
         backoff = Backoff(tries=None, until=clock() + budget, sleep=sleep, clock=clock)
         self._table = Table(dynamodb, table, backoff=backoff)
+        self._table_name = table_name
         self._saga_id = saga_id
         self._step = step
         self._budget = budget
@@ -92,19 +102,21 @@ class Barrier:
         """The key of one of the step's markers."""
         return marker_key(self._saga_id, self._step, side)
 
-    def read(self, keys: Sequence[str]) -> list[Item | None]:
-        """The rows under these keys, read consistently in one call.
+    def read(self, keys: Reads) -> list[Item | None]:
+        """These rows, read consistently in one call, whichever tables they are of.
 
         Raises:
             TransientError: DynamoDB did not answer.
         """
         if not keys:
             return []
-        with safe_again():
-            return [self._table.get(keys[0])] if len(keys) == 1 else self._table.get_many(keys)
+        with retryable_errors():
+            if len(keys) == 1 and isinstance(keys[0], str):
+                return [self._table.get(keys[0])]
+            return read_rows([self._row(key) for key in keys])
 
     def until_settled(self, attempt: Callable[[], Item]) -> Item:
-        """Attempt until it commits, or finds a marker, or raises what is no conflict.
+        """Attempt until it commits, finds a marker, or raises something other than a conflict.
 
         Args:
             attempt: Reads, decides and commits; returns the marker that it put.
@@ -115,14 +127,45 @@ class Barrier:
         try:
             return self._table.retry(attempt, what=f"step {self._step!r}")
         except ContentionError as problem:
-            # Whoever reads of it later, in an event or a state machine, knows it by this name.
+            # Events and state machines know a contention by this name.
             raise TransientError(str(problem)) from None
 
+    def put_or_find(self, attempt: Callable[[], Item]) -> Item:
+        """The marker that an attempt puts, or that another delivery has put before it."""
+        try:
+            return self.until_settled(attempt)
+        except MarkerFound as found:
+            return found.marker
+
+    def unless_found(self, side: Side, ask: Callable[[], T]) -> T:
+        """Call the author's function; where it raises, another delivery may have been first.
+
+        Raises:
+            MarkerFound: It was, and its marker holds the answer.
+        """
+        try:
+            return ask()
+        except Exception as problem:
+            # An action's refusal is put as its marker, and finds another's then.
+            if side != "action" or not isinstance(problem, Refusal):
+                self.raise_if_found(side)
+            raise
+
+    def raise_if_found(self, side: Side) -> None:
+        """Check whether another delivery has put the marker meanwhile.
+
+        Raises:
+            MarkerFound: It has.
+        """
+        marker = self.read([self.key(side)])[0]
+        if marker and not is_open(marker):
+            raise MarkerFound(marker)
+
     def begin(self, until: float) -> bool:
-        """Say that this try of an external action may call its provider until a moment.
+        """Record that this try of an external action may call its provider until a moment.
 
         Several tries may have begun. The marker holds a moment that is not before any of theirs,
-        and another one each time, so that whoever has begun sees that others have.
+        and a later one with each, so that a try that has begun sees that another one has.
 
         Args:
             until: Seconds of the epoch.
@@ -137,7 +180,7 @@ class Barrier:
         moment = millis(until)
         row = {"pk": self.key("action"), "outcome": "begun", "until": moment}
         try:
-            with safe_again():
+            with retryable_errors():
                 sooner = {"outcome": "begun", "until": LessThan(moment)}
                 before = self._table.replace(row, when=[ABSENT, sooner])
         except ConditionFailedError as there:
@@ -148,22 +191,25 @@ class Barrier:
             return self.begin((marker["until"] + 1) / 1000)
         return before is None
 
-    def entomb(self, begun: Item) -> Item:
-        """Put a tombstone in the place of a `begun`: no try will commit any more; the tombstone.
+    def put_tombstone(self, begun: Item) -> Item:
+        """Replace a `begun` by a tombstone, so that no try can commit any more.
+
+        Returns:
+            The tombstone.
 
         Raises:
             TransientError: DynamoDB could not do it now, or another try has begun.
         """
         tombstone = begun | {"outcome": "cancelled"}
-        with safe_again():
+        with retryable_errors():
             self._table.put(tombstone, when={"outcome": "begun", "until": begun["until"]})
         return tombstone
 
     def wait(self, until: int) -> None:
-        """Wait for a moment, milliseconds of the epoch: no try that had begun calls after it.
+        """Wait until a moment, milliseconds of the epoch, after which no try calls its provider.
 
         Raises:
-            TransientError: It comes later than this try may wait; the next one waits on.
+            TransientError: It is later than this try may wait for; the next try waits on.
         """
         ahead = until / 1000 - self._clock()
         if ahead > 0:
@@ -182,14 +228,14 @@ class Barrier:
         requires_action: bool = False,
         tombstone: bool = False,
     ) -> Item:
-        """Put a marker, and with it everything that it stands for, in one transaction.
+        """Put a marker, and with it every write of the decision and its events, in one transaction.
 
         Args:
             side: Whose marker.
             marker: Its outcome and result.
             decision: The step's own writes.
-            outbox: What is told of it.
-            replaces: What the marker whose place it takes must hold; None where there must be none.
+            outbox: The rows of its events.
+            replaces: What the marker that it replaces must hold; None where there must be none.
             requires_action: Also require that the action's marker holds a result.
             tombstone: Also leave a tombstone in the place of the action's marker.
 
@@ -197,8 +243,8 @@ class Barrier:
             The marker.
 
         Raises:
-            MarkerFound: Another one is there. Nothing was written.
-            TransientError: DynamoDB could not do it now. Nothing is known.
+            MarkerFound: There is one already. Nothing was written.
+            TransientError: DynamoDB could not do it now. Whether it did is unknown.
         """
         table, row = self._table, {"pk": self.key(side)} | marker
         requests = [table.put_request(row, when=ABSENT if replaces is None else replaces)]
@@ -207,10 +253,24 @@ class Barrier:
         if tombstone:
             grave = {"pk": self.key("action"), "outcome": "cancelled", "at": marker["at"]}
             requests.append(table.put_request(grave, when=ABSENT))
-        requests += [table.write_request(write) for write in decision.writes]
+        requests += [self._of(write.table).write_request(write) for write in decision.writes]
         requests += [table.put_request(item) for item in outbox]
         commit(table, requests)
         return row
+
+    def _row(self, key: str | Row) -> tuple[Table, Any]:
+        return (self._table, key) if isinstance(key, str) else (self._of(key.table), key.key)
+
+    def _of(self, table: ExistingTable | None) -> Table:
+        """A table that exists already; the service's own where there is none."""
+        if table is None:
+            return self._table
+        return replace(self._table, name=self._table_name(table), key=table.key)
+
+
+def is_open(marker: Item) -> bool:
+    """Whether a provider may have been called and the outcome has not been looked up yet."""
+    return marker["outcome"] in ("begun", "cancelled") and "until" in marker
 
 
 def millis(moment: float) -> int:
@@ -223,15 +283,15 @@ def commit(table: Table, requests: Sequence[TransactWriteItemTypeDef]) -> None:
 
     Args:
         table: Where the marker is.
-        requests: The first puts a marker, on the condition that it is not there.
+        requests: The first puts a marker, on the condition that there is none.
 
     Raises:
-        MarkerFound: The marker is there already. Nothing was written.
+        MarkerFound: The marker exists already. Nothing was written.
         ConflictError: Another condition does not hold, or DynamoDB was busy.
-        TransientError: DynamoDB could not do it now. Nothing is known.
+        TransientError: DynamoDB could not do it now. Whether it did is unknown.
     """
     try:
-        with safe_again():
+        with retryable_errors():
             table.transact(requests)
     except ConditionFailedError as failed:
         # A duplicate first: what it would have changed may have changed since then.
@@ -243,8 +303,8 @@ def commit(table: Table, requests: Sequence[TransactWriteItemTypeDef]) -> None:
 
 
 @contextmanager
-def safe_again() -> Iterator[None]:
-    """What a call that failed means to those whose marker makes it safe to make it again.
+def retryable_errors() -> Iterator[None]:
+    """Raise what a failed call of DynamoDB means where a marker makes it safe to call again.
 
     Raises:
         ConflictError: DynamoDB was busy: decide again.

@@ -1,8 +1,8 @@
-"""What went wrong, from the function that raised it to every surface that shows it.
+"""What an error is called, from the function that raised it to every surface that shows it.
 
 A state machine knows an error by the name of its class alone, and by no class above it. So a
 function raises an error that passes under a name that every machine retries (`reported`), with its
-own name within; whoever is told of it later sees its own (`understand`).
+own name within; every surface that shows it later shows its own (`understand`).
 """
 
 from __future__ import annotations
@@ -39,26 +39,26 @@ TRANSIENT = (
     "Lambda.SdkClientException",
 )
 """The errors of a task that may pass by themselves; a retry in the state machine names them all."""
-_TOLD = '{"error": '
+_WRAPPED = '{"error": '
 """How the text of an error begins that is raised under another name than its own."""
 _MOST_NAME = 128
 
 
 def may_pass(problem: BaseException) -> bool:
-    """Whether what a step raised may pass by itself: it says so, or AWS was busy or not there."""
+    """Whether an error may pass without a change: it says so, or AWS was busy or unreachable."""
     if isinstance(problem, ClientError):
         return is_transient(problem)
     return isinstance(problem, TransientError | TimeoutError | BotoCoreError)
 
 
 def reported(problem: Exception) -> Exception:
-    """An error as a function raises it: of bounded size, under a name that the machine knows.
+    """An error as a function raises it: of bounded size, under a name that every machine retries.
 
     Args:
-        problem: What happened. It is to be raised `from None`: its own traceback is for the log.
+        problem: The error. Raise the answer `from None`: its own traceback is for the log.
     """
     kind, text = type(problem).__name__[:_MOST_NAME], limits.cut(str(problem))
-    if may_pass(problem) and (kind not in TRANSIENT or text.startswith(_TOLD)):
+    if may_pass(problem) and (kind not in TRANSIENT or text.startswith(_WRAPPED)):
         return TransientError(json.dumps({"error": kind, "message": text}, ensure_ascii=False))
     made: Exception = type(kind, (Exception,), {})(text)
     return made
@@ -84,7 +84,7 @@ def own_failure(step: str, failure: Mapping[str, Any]) -> Mapping[str, str] | No
 
 
 def passes(failure: Mapping[str, str]) -> bool:
-    """Whether what a state machine caught may pass by itself."""
+    """Whether an error that a state machine caught may pass without a change."""
     return failure.get("Error", TransientError.__name__) in (*TRANSIENT, *THROTTLES)
 
 
@@ -103,7 +103,7 @@ def understand(failure: Mapping[str, str], timeout: float) -> dict[str, str]:
         return events.error(StepCrashedError.__name__, "the process ended without an answer")
     said = _field(cause, "errorMessage")
     text = cause if said is None else said
-    if kind == TransientError.__name__ and text.startswith(_TOLD):
+    if kind == TransientError.__name__ and text.startswith(_WRAPPED):
         return events.error(_field(text, "error") or kind, _field(text, "message") or "")
     return events.error(kind, text)
 

@@ -1,4 +1,4 @@
-"""Parking: a saga that needs an operator says so, and rests where everybody can see it."""
+"""Parking: a saga that needs an operator stops, with an event for each step that is stuck."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 def park(
     dynamodb: DynamoDBClient, table: str, saga: Saga, task: Mapping[str, Any], timescale: float
 ) -> list[str]:
-    """Tell of every step that is stuck.
+    """Record an event for every step that is stuck.
 
     Args:
         dynamodb: A DynamoDB client.
-        table: The table whose outbox tells of it: the ledger's, or the step's own.
+        table: The table of whose outbox they become rows: the ledger's, or the step's own.
         saga: The declaration.
         task: `saga` as in every task, `parked`: what was caught of what is stuck, and `failure`:
             what was caught of the actions before, both by step or group; `carried` in a
             choreography, where the undos before a stuck one go on by this event; and `attempt`
             there, the tries before the last.
-        timescale: What multiplies time-outs.
+        timescale: What time-outs are multiplied by.
 
     Returns:
         The types of the events.
@@ -47,7 +47,7 @@ def _events(saga: Saga, task: Mapping[str, Any], timescale: float) -> Iterator[E
         step = saga.by_name[name]
         undone = saga.role(name) == "compensable"
         if undone and (why := own_failure(name, task["failure"])) and not _has_refused(step, why):
-            # Its undo would have told of it.
+            # Its undo, which did not come to it, would have recorded this.
             acted = saga.retry(step).attempts if passes(why) else 1
             yield Event.of_step(
                 run["id"],
@@ -74,7 +74,7 @@ def _events(saga: Saga, task: Mapping[str, Any], timescale: float) -> Iterator[E
 
 
 def _has_refused(step: Step, failure: Mapping[str, str]) -> bool:
-    """Whether a failure is one that the step's marker has told of."""
+    """Whether a failure is a refusal, which the step's marker has recorded with its event."""
     return failure["Error"] in {kind.__name__ for kind in step.action.refuses}
 
 

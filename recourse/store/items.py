@@ -1,11 +1,13 @@
 """Rows of DynamoDB as plain Python, and back.
 
-Integers only: money is counted in minor units, and a float is refused rather than rounded.
+Integers only: money is counted in minor units, and a float is refused rather than rounded. Rows of
+tables that are not ours may hold anything; what is read of them is not lost, only never written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from recourse.declare.step import Item
@@ -36,22 +38,31 @@ def encode(value: Any) -> dict[str, Any]:
 
 
 def decode(value: Mapping[str, Any]) -> Any:
-    """The value of DynamoDB's JSON; a set of strings, which only updates make, as a frozenset."""
+    """The plain value of DynamoDB's JSON; a set becomes a frozenset, a fraction a Decimal."""
     ((kind, inner),) = value.items()
     match kind:
-        case "S" | "BOOL":
+        case "S" | "BOOL" | "B":
             return inner
         case "N":
-            return int(inner)
+            return _number(inner)
         case "NULL":
             return None
         case "M":
             return {key: decode(item) for key, item in inner.items()}
         case "L":
             return [decode(item) for item in inner]
-        case "SS":
+        case "SS" | "BS":
             return frozenset(inner)
-    raise TypeError(f"must be of type S, BOOL, N, NULL, M, L or SS, got {kind}")
+        case "NS":
+            return frozenset(map(_number, inner))
+    raise TypeError(f"must be of type S, BOOL, N, NULL, M, L, SS or NS, got {kind}")
+
+
+def _number(text: str) -> int | Decimal:
+    try:
+        return int(text)
+    except ValueError:
+        return Decimal(text)
 
 
 def encode_item(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -86,22 +86,8 @@ class Table:
         return decode_item(got["Item"]) if "Item" in got else None
 
     def get_many(self, keys: Sequence[Key]) -> list[Item | None]:
-        """The rows of these keys, in their order, read consistently; None where one does not exist.
-
-        One call reads a hundred. Keys that it leaves unprocessed, because rows are large or the
-        table is throttled, are requested again: at once if some rows came, else after a pause.
-
-        Raises:
-            ContentionError: The table was throttled for as long as it was retried.
-        """
-        found: dict[Key, Item] = {}
-        ordered = list(dict.fromkeys(keys))
-        for first in range(0, len(ordered), MAX_BATCH_GET):
-            left: Any = [self._key(key) for key in ordered[first : first + MAX_BATCH_GET]]
-            while left:
-                come, left = self._some(left)
-                found |= {self._key_of(row): row for row in come}
-        return [found.get(key) for key in keys]
+        """The rows of these keys, in their order, read consistently; see `read_rows`."""
+        return read_rows([(self, key) for key in keys])
 
     def query(
         self,
@@ -341,21 +327,6 @@ class Table:
 
     # Calls.
 
-    def _some(self, keys: Any) -> tuple[list[Item], Any]:
-        """Some of the rows of these keys, and the keys that were not read."""
-        for number in self.backoff:
-            got = self.dynamodb.batch_get_item(
-                RequestItems={self.name: {"Keys": keys, "ConsistentRead": True}}
-            )
-            come = [decode_item(item) for item in got["Responses"].get(self.name, ())]
-            unread: Any = got["UnprocessedKeys"]
-            left = unread.get(self.name, {}).get("Keys")
-            # If some rows came, the rest did not fit the response: large rows, no throttle.
-            if come or not left:
-                return come, left
-            why = f"{len(left)} rows of {self.name} could not be read in {number} tries"
-        raise ContentionError(why)
-
     def _write(self, call: Callable[..., Any], asked: dict[str, Any]) -> Any:
         try:
             return call(**asked)
@@ -376,6 +347,57 @@ class Table:
             if "LastEvaluatedKey" not in got:
                 return
             asked_more = {"ExclusiveStartKey": got["LastEvaluatedKey"]}
+
+
+def read_rows(rows: Sequence[tuple[Table, Key]]) -> list[Item | None]:
+    """Rows of one table or of several, in the order of their keys, read consistently.
+
+    One call reads a hundred. What it leaves out, because it is large or a table is throttled, is
+    asked for again: at once where some have come, else after a pause.
+
+    Args:
+        rows: The table and the key of each; the tables are within reach of one client.
+
+    Raises:
+        ContentionError: A table is throttled for as long as it was tried.
+    """
+    tables = {table.name: table for table, _ in rows}
+    keys = [(table.name, key) for table, key in rows]
+    found: dict[tuple[str, Key], Item] = {}
+    ordered = list(dict.fromkeys(keys))
+    for first in range(0, len(ordered), MAX_BATCH_GET):
+        left: dict[str, list[Any]] = {}
+        for name, key in ordered[first : first + MAX_BATCH_GET]:
+            left.setdefault(name, []).append(tables[name]._key(key))
+        while left:
+            come, left = _some(tables, left)
+            found |= come
+    return [found.get(key) for key in keys]
+
+
+def _some(
+    tables: Mapping[str, Table], asked: Mapping[str, list[Any]]
+) -> tuple[dict[tuple[str, Key], Item], dict[str, list[Any]]]:
+    """Some of the rows of these keys, and the keys that were not read, both by table."""
+    table = tables[next(iter(asked))]
+    for number in table.backoff:
+        got = table.dynamodb.batch_get_item(
+            RequestItems={
+                name: {"Keys": keys, "ConsistentRead": True} for name, keys in asked.items()
+            }
+        )
+        come = {
+            (name, tables[name]._key_of(row)): row
+            for name, items in got["Responses"].items()
+            for row in map(decode_item, items)
+        }
+        left: dict[str, Any] = {name: one["Keys"] for name, one in got["UnprocessedKeys"].items()}
+        # Where some have come it was too much for one answer, as it may be of large rows.
+        if come or not left:
+            return come, left
+        count = sum(map(len, left.values()))
+        why = f"{count} rows of {' and '.join(left)} could not be read in {number} tries"
+    raise ContentionError(why)
 
 
 def _explain(reasons: Sequence[Any]) -> None:

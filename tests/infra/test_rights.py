@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from recourse.declare.step import Action, Confirm, Undo
 from recourse.queues.consumer import Declaration
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
@@ -133,12 +134,25 @@ def business(assembly: Assembly, name: str) -> dict[str, set[str]]:
     }
 
 
+def lent(*parts: Action | Undo | Confirm | None) -> dict[str, set[str]]:
+    """What declared parts may do in tables that exist already."""
+    found: dict[str, set[str]] = {}
+    for part in parts:
+        for table in part.tables if part else ():
+            arn = f"arn:<AWS::Partition>:dynamodb:<AWS::Region>:<AWS::AccountId>:table/{table.name}"
+            actions = found.setdefault(arn, set())
+            actions |= {"dynamodb:PutItem", "dynamodb:UpdateItem"}
+            actions |= {"dynamodb:BatchGetItem"} if part and part.may_read else set()
+    return found
+
+
 @pytest.mark.parametrize("name", STEPS)
 def test_a_step_may_use_the_table_of_its_service_and_no_other(dev: Assembly, name: str) -> None:
     step = STEPS[name]
     expected = {f"<{step.service.title()}Table.Arn>": EVERYTHING}
     if step.action.documents:
         expected[f"<Documents.Arn>/{step.service}/*"] = {"s3:PutObject"}
+    expected |= lent(step.action, step.undo)
     assert business(dev, name) == expected
 
 
@@ -291,6 +305,7 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
                 f"{tables[service]}.Arn>": EVERYTHING,
                 f"<{service.title()}ConfirmEvents/Queue.Arn>": TAKE,
                 f"<{service.title()}ConfirmEvents/Deadletters.Arn>": PUT,
+                **lent(*(s.confirm for s in STEPS.values() if s.service == service)),
             }
             for service in confirming
         },

@@ -16,7 +16,9 @@ from moto import mock_aws
 from recourse.declare.ids import SagaId
 from recourse.declare.step import AtLeast, Call, Decision, Put, Update, action, confirm, undo
 from recourse.errors import Refusal
+from recourse.run.faults import FaultInjector
 from recourse.run.runner import StepRunner
+from recourse.run.task import TaskRunner
 from recourse.store.items import decode_item, encode_item
 from tests.moto import transactions
 
@@ -78,8 +80,8 @@ class Bench:
     begun: float = field(default_factory=time.time)
 
     def __post_init__(self) -> None:
-        self.runner = StepRunner(
-            self.dynamodb, TABLE, hold, release, book, faults=True, **self.time
+        self.runner: TaskRunner = FaultInjector(
+            StepRunner(self.dynamodb, TABLE, hold, release, book, **self.time)
         )
 
     def nap(self, seconds: float) -> None:
@@ -96,7 +98,7 @@ class Bench:
         self,
         phase: str = "action",
         saga_id: str = S1,
-        runner: StepRunner | None = None,
+        runner: TaskRunner | None = None,
         **changes: Any,
     ) -> Any:
         of_saga = {"chaos", "recover", "skips", "attempts"}

@@ -12,7 +12,7 @@ from recourse.declare.declaration import Coordination
 from recourse.declare.step import Call, Decision, action, confirm, undo
 from recourse.errors import Refusal, TransientError
 from recourse.run.runner import StepRunner
-from tests.integration.bench import S1, S2, TABLE, Bench
+from tests.integration.bench import S1, S2, TABLE, Bench, book, hold, release
 from tests.integration.trips import TRIP
 from tests.moto.calls import recorded, stale
 from tests.moto.ground import Ground
@@ -91,21 +91,15 @@ def test_a_delivery_that_meets_another_one_is_answered_as_that_one_was(
     """Another delivery commits after this one has read; the author's function then raises."""
     if phase != "action":
         bench.ask()
-    other = StepRunner(
-        bench.dynamodb, TABLE, bench.runner._action, bench.runner._undo, bench.runner._confirm
-    )
-    runner, bench.runner = bench.runner, other
+    bench.runner = StepRunner(bench.dynamodb, TABLE, hold, release, book)
 
     def overtaken(call: Call) -> Decision:
         bench.ask(phase)
         raise problem("what was read is no longer so")
 
     made: Any = {"action": action, "undo": undo, "confirm": confirm}[phase]
-    sides: dict[str, Any] = {
-        "action": runner._action,
-        "undo": runner._undo,
-        "confirm": runner._confirm,
-    } | {phase: made()(overtaken)}
+    sides: dict[str, Any] = {"action": hold, "undo": release, "confirm": book}
+    sides[phase] = made()(overtaken)
     meeting = StepRunner(bench.dynamodb, TABLE, **sides, **bench.time)
     answer = {"wanted": 2} if phase == "action" else {"outcome": "done"}
     assert bench.ask(phase, runner=meeting) == bench.ask(phase) == answer

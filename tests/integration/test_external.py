@@ -9,6 +9,7 @@ import pytest
 from recourse.declare.step import Call, Decision
 from recourse.errors import Refusal, StepCancelledError, TransientError
 from recourse.run.barrier import marker_key, millis
+from recourse.run.faults import FaultInjector
 from recourse.run.runner import StepRunner
 from tests.integration.bench import S1, TABLE, Bench
 from tests.integration.charging import DeclinedError, Provider, decline, no_answer
@@ -22,8 +23,8 @@ TIMEOUT = 30.0
 def provider(bench: Bench) -> Provider:
     """A provider, and a step of the bench that charges there."""
     made = Provider()
-    bench.runner = StepRunner(
-        bench.dynamodb, TABLE, made.action, made.undo, faults=True, **bench.time
+    bench.runner = FaultInjector(
+        StepRunner(bench.dynamodb, TABLE, made.action, made.undo, **bench.time)
     )
     return made
 
@@ -241,9 +242,7 @@ def test_an_operator_may_skip_what_has_begun(bench: Bench, provider: Provider) -
 @pytest.fixture
 def pivot(bench: Bench, provider: Provider) -> Provider:
     """The same step as a pivot."""
-    bench.runner = StepRunner(
-        bench.dynamodb, TABLE, bench.runner._action, faults=True, **bench.time
-    )
+    bench.runner = FaultInjector(StepRunner(bench.dynamodb, TABLE, provider.action, **bench.time))
     return provider
 
 

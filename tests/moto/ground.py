@@ -59,8 +59,10 @@ from recourse.orchestration.sweeper import LEASE_DURATION, Sweeper
 from recourse.queues.deadletters import DeadletterQueue, OperatorQueue, deadletters_of
 from recourse.queues.sources import SourceQueue, dead_letter_record
 from recourse.run.failures import reported
+from recourse.run.faults import FaultInjector
 from recourse.run.parking import park
 from recourse.run.runner import StepRunner
+from recourse.run.task import TaskRunner
 from recourse.store.aws import client
 from recourse.store.items import decode_item
 from recourse.store.lease import Lease
@@ -489,16 +491,17 @@ class Ground:
 
     # How it is made.
 
-    def _runner(self, step: Step) -> StepRunner:
-        return StepRunner(
-            self.dynamodb,
-            step.service,
-            step.action,
-            step.undo,
-            store=self._store if step.action.documents else None,
-            faults=True,
-            sleep=partial(self._nap, step),
-            clock=lambda: self.clock.millis() / 1000 + sum(self.naps),
+    def _runner(self, step: Step) -> TaskRunner:
+        return FaultInjector(
+            StepRunner(
+                self.dynamodb,
+                step.service,
+                step.action,
+                step.undo,
+                store=self._store if step.action.documents else None,
+                sleep=partial(self._nap, step),
+                clock=lambda: self.clock.millis() / 1000 + sum(self.naps),
+            )
         )
 
     def _nap(self, step: Step, seconds: float) -> None:
@@ -510,7 +513,7 @@ class Ground:
 
     def _listener(self, name: str, step: Step) -> Listener:
         heard = _Heard(self, name, self._runner(step))
-        return Listener(name, heard, self.sagas, self.dynamodb, step.service, self._source)  # type: ignore[arg-type]
+        return Listener(name, heard, self.sagas, self.dynamodb, step.service, self._source)
 
     def _source(self, arn: str) -> SourceQueue:
         return SourceQueue(lambda: self.sqs, arn)
@@ -518,7 +521,7 @@ class Ground:
     def _store(self, document: Document) -> None:
         self.documents[document.key] = document
 
-    def _step(self, name: str, runner: StepRunner, task: dict[str, Any]) -> Any:
+    def _step(self, name: str, runner: TaskRunner, task: dict[str, Any]) -> Any:
         try:
             return self.mishap(name, task, lambda: runner.run(task))
         except TimeoutError:
@@ -593,12 +596,13 @@ class Ground:
 class _Heard:
     """A step's runner within its queue's function, which a mishap reaches too."""
 
-    def __init__(self, ground: Ground, name: str, runner: StepRunner) -> None:
+    def __init__(self, ground: Ground, name: str, runner: TaskRunner) -> None:
         self._ground = ground
         self._name = name
         self._runner = runner
 
-    def run(self, task: dict[str, Any]) -> Any:
+    def run(self, payload: Mapping[str, Any]) -> Any:
+        task = dict(payload)
         return self._ground.mishap(self._name, task, lambda: self._runner.run(task))
 
 

@@ -295,7 +295,7 @@ def charge_later(call: Call) -> Decision:
         ([step(act=of_two), PAY], "'grab'.*one argument"),
         # What an action says of itself.
         ([step(act=refusing), PAY], "'grab'.*list of Refusal classes, got SoldOutError"),
-        ([step(act=refusing_keys), PAY], "'grab'.*KeyError.*no Refusal"),
+        ([step(act=refusing_keys), PAY], "'grab'.*KeyError.*not a Refusal"),
         ([step(act=reading), PAY], r"'grab'.*reads.*function of a Call.*\['a'\]"),
         ([step(act=reading_nothing), PAY], "'grab'.*reads.*function of a Call"),
         ([step(act=filing), PAY], "'grab'.*documents.*True or False, got 'yes'"),
@@ -319,7 +319,7 @@ def charge_later(call: Call) -> Decision:
         ([step(takes=[["wanted"]]), PAY], "'grab'.*takes must be a list of names"),
         ([step(takes={"wanted"}), PAY], "'grab'.*takes must be a list of names"),
         ([step(takes=["wanted", "wanted"]), PAY], "'grab'.*takes must name each once"),
-        ([step(after=["pay"]), PAY], "'grab'.*'pay'.*no earlier step"),
+        ([step(after=["pay"]), PAY], "'grab'.*'pay'.*not an earlier step"),
         ([HOLD, step(after="hold"), PAY], r"'grab'.*after must be a list.*write after=\['hold'\]"),
         ([HOLD, step(after=["hold", "hold"]), PAY], "'grab'.*after must name each once"),
         ([HOLD, step(after=[HOLD]), PAY], "'grab'.*after must be a list of names"),
@@ -375,17 +375,17 @@ def test_an_unsound_one_is_refused(steps: list[Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"business_key": "extra"}, "no required field"),
-        ({"business_key": "no_such"}, "no required field"),
-        ({"business_key": "size"}, "no required field"),
-        ({"business_key": ["order_id"]}, "no required field"),
-        ({"business_key": None}, "no required field"),
+        ({"business_key": "extra"}, "not a required field"),
+        ({"business_key": "no_such"}, "not a required field"),
+        ({"business_key": "size"}, "not a required field"),
+        ({"business_key": ["order_id"]}, "not a required field"),
+        ({"business_key": None}, "not a required field"),
         ({"business_key": "wanted"}, "'wanted' must be text, got int: write `wanted: str`"),
         ({"business_key": "nullable"}, "'nullable' must be text"),
         ({"business_key": "anything"}, "'anything' must be text"),
-        ({"request": dict}, "no @request_model"),
-        ({"request": None}, "no @request_model"),
-        ({"request": Person(name="a", email=Name("b"))}, "no @request_model"),
+        ({"request": dict}, "not a @request_model"),
+        ({"request": None}, "not a @request_model"),
+        ({"request": Person(name="a", email=Name("b"))}, "not a @request_model"),
         ({"coordination": "orchestrated"}, "'orchestration' or 'choreography', got 'orchestrated'"),
         ({"coordination": ["choreography"]}, "'orchestration' or 'choreography'"),
         ({"coordination": None}, "'orchestration' or 'choreography', got None"),
@@ -393,9 +393,9 @@ def test_an_unsound_one_is_refused(steps: list[Any], message: str) -> None:
             ({"deadline": bad}, "deadline must be 1 to 31536000 seconds")
             for bad in (0, -1, 31536001, math.nan, math.inf, True, "60", None, 10**5000)
         ),
-        ({"contact": "no_such"}, "contact 'no_such' is no field of Ask"),
-        ({"contact": 5}, "contact 5 is no field of Ask"),
-        ({"contact": ["customer"]}, "is no field of Ask"),
+        ({"contact": "no_such"}, "contact 'no_such' is not a field of Ask"),
+        ({"contact": 5}, "contact 5 is not a field of Ask"),
+        ({"contact": ["customer"]}, "is not a field of Ask"),
         ({"contact": "order_id"}, "contact 'order_id'.*str has no name"),
         ({"contact": "wanted"}, "contact 'wanted'.*int has no name"),
         ({"contact": "anything"}, "contact 'anything'.*has no name"),
@@ -460,7 +460,7 @@ def test_a_class_that_only_inherits_the_shape_of_a_request_is_none() -> None:
     class More(Ask):
         more: int = 0
 
-    with pytest.raises(DeclarationError, match=r"no @request_model class, got .*More"):
+    with pytest.raises(DeclarationError, match=r"not a @request_model class, got .*More"):
         declare(HOLD, PAY, request=More)
 
 
@@ -681,13 +681,14 @@ def taken_back(call: Call) -> Decision:
     given_or_junk(
         ask=Nothing,
         reads=lambda call: [],
+        tables=[],
         refuses=[],
         documents=False,
         external=True,
         find=None,
         settings=["MAIL_PROVIDER"],
     ),
-    given_or_junk(ask=Nothing, reads=lambda call: [], external=True),
+    given_or_junk(ask=Nothing, reads=lambda call: [], tables=[], external=True),
     given_or_junk(decide=made),
 )
 def test_whatever_an_action_says_of_itself_is_taken_or_a_declaration_error(

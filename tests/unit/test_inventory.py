@@ -36,7 +36,7 @@ def order(*lines: tuple[str, int], saga_id: SagaId = SAGA) -> Call[ReserveAsk]:
 def reserve(rows: dict[str, Item], call: Call[ReserveAsk]) -> Decision:
     """Decide on the rows as they are, as the runtime does."""
     keys = inventory.reserve.reads(call)
-    return inventory.reserve(replace(call, items=[rows.get(key) for key in keys]))
+    return inventory.reserve(replace(call, items=[rows.get(str(key)) for key in keys]))
 
 
 def turn(rows: dict[str, Item], move: Any, call: Call[ReserveAsk]) -> Decision:

@@ -62,6 +62,7 @@ def apply(rows: dict[str, Item], decision: Decision) -> None:
             assert write.item["pk"] not in rows
             rows[write.item["pk"]] = dict(write.item)
             continue
+        assert isinstance(write.key, str)
         row = rows[write.key]
         for name, wanted in write.when.items():
             found = row[name]

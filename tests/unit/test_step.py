@@ -8,12 +8,15 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from recourse.declare.ids import SagaId
 from recourse.declare.step import Action, Call, Nothing, Undo
-from recourse.functions import settings
+from recourse.functions import settings, step
+from recourse.run.faults import FaultInjector
+from recourse.run.runner import StepRunner
 from services import flights
 
 SAGA = SagaId("5a9a1d" + "0" * 26)
@@ -41,6 +44,20 @@ def test_a_function_finds_what_its_environment_names(monkeypatch: pytest.MonkeyP
         settings.declared("UNDO", Undo)
 
 
+@pytest.mark.parametrize(("chaos", "kind"), [("", StepRunner), ("on", FaultInjector)])
+def test_faults_reach_a_step_only_where_its_stage_has_them_switched_on(
+    monkeypatch: pytest.MonkeyPatch, chaos: str, kind: type
+) -> None:
+    told = {"ACTION": flights.hold.ref, "TABLE_NAME": "flights", "CHAOS": chaos}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    made: Any = step.runner.__wrapped__()
+    assert type(made) is kind
+    runner = vars(made).get("runner", made)
+    assert (runner.table, runner.action, runner.undo) == ("flights", flights.hold, None)
+
+
 def test_the_function_of_a_step_loads_its_own_service_and_no_declaration() -> None:
     """Every start of a function pays for what it loads."""
     loads = (
@@ -60,6 +77,7 @@ def test_the_function_of_a_step_loads_its_own_service_and_no_declaration() -> No
         "recourse.declare.request",
         "recourse.declare.declaration",
         "recourse.declare.checks",
+        "recourse.run.faults",
     }
     assert {name for name in loaded if name.startswith("services.")} == {
         "services.flights",

@@ -8,11 +8,11 @@ from urllib.parse import unquote
 
 from aws_lambda_powertools.event_handler import Response
 
-from lambdas.api import http
-from lambdas.api.routes import Answer, Operation, Parameter, Routes, Sample
 from recourse.declare.step import Item
 from recourse.errors import ContentionError
 from recourse.functions import kit
+from recourse.functions.api import http
+from recourse.functions.api.routes import Answer, Operation, Parameter, Routes, Sample
 from recourse.problems import ProblemError, invalid
 from recourse.store.table import Table
 from services.holdings import HOLDINGS

@@ -7,24 +7,27 @@ quicker.
 from __future__ import annotations
 
 import os
-import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs, quote, unquote
 
-from annotated_types import Interval, Len, Predicate
 from aws_lambda_powertools.event_handler import Response
 from typing_extensions import TypedDict
 
-from lambdas.api import http
-from lambdas.api.parameters import CURSOR, LIMIT
-from lambdas.api.routes import FAILURES, Answer, Operation, Page, Parameter, Routes
-from recourse.declare.request import request_model
 from recourse.functions import kit
+from recourse.functions.api import http
+from recourse.functions.api.parameters import CURSOR, LIMIT
+from recourse.functions.api.routes import FAILURES, Answer, Operation, Page, Parameter, Routes
+from recourse.functions.api.valet_models import (
+    CommittedView,
+    IssuedKeyView,
+    ShownKeyView,
+    Status,
+    ValetKey,
+    multipart,
+)
 from recourse.problems import ProblemError, invalid
 from recourse.store.cursors import BadCursorError
-from recourse.valet.issue import LARGEST
 from recourse.valet.keys import By, Key, moment
-from statemachines import SAGAS
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
@@ -35,105 +38,18 @@ if TYPE_CHECKING:
 SCOPE = "valet:issue"
 FORM = "application/x-www-form-urlencoded"
 LONGEST_ID = 128
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 routes = Routes("Valet keys", "Upload and download documents directly, by keys that end")
-
-
-def is_sha256(text: str) -> bool:
-    """Whether it is a SHA-256 in hex, in lower case."""
-    return _SHA256.fullmatch(text) is not None
-
-
-@request_model
-class Upload:
-    """What an upload must be, to the byte."""
-
-    content_type: Annotated[str, Len(3, 200)]
-    content_length: Annotated[int, Interval(ge=1, le=LARGEST)]
-    sha256: Annotated[str, Predicate(is_sha256)]
-
-
-@request_model
-class ValetKey:
-    """A key that somebody asks for; an upload says what it will be, a download does not."""
-
-    operation: Literal["upload", "download"]
-    object: Annotated[str, Len(1, 1000)]
-    expires_in: Annotated[int, Interval(ge=1, le=7 * 24 * 3600)] = 900
-    max_uses: Annotated[int, Interval(ge=1, le=10_000)] = 1
-    upload: Upload | None = None
-
-
-Status = Literal["ACTIVE", "USED_UP", "EXPIRED", "REVOKED", "COMPLETED", "QUARANTINED"]
-
-
-class _Parts(TypedDict):
-    part_size: int
-    parts: int
-
-
-class IssuedKeyView(TypedDict):
-    """A new key: this answer alone has its token, and the link that holds it."""
-
-    key_id: str
-    token: str
-    link: str
-    expires_at: str
-    object: str
-    multipart: _Parts | None
-
-
-class _Audit(TypedDict):
-    time: str
-    action: str
-    outcome: str
-    caller: str
-    address: str
-    detail: NotRequired[str]
-
-
-class ShownKeyView(TypedDict):
-    """A key as its owner sees it, with its audit trail where it is shown by itself."""
-
-    key_id: str
-    owner: str
-    operation: Literal["upload", "download"]
-    object: str
-    status: Status
-    created_at: str
-    expires_at: str
-    revoked_at: str | None
-    max_uses: int
-    uses: int
-    parts_redeemed: int
-    upload: dict[str, Any] | None
-    multipart: _Parts | None
-    outcome: dict[str, Any] | None
-    links: dict[str, str]
-    audit: NotRequired[list[_Audit]]
-
-
-class CommittedView(TypedDict):
-    """What an upload has become."""
-
-    key_id: str
-    object: str
-    version: str
-    content_type: str
-    content_length: int
-    sha256: str
-    completed_at: str
 
 
 class _Form(TypedDict):
     token: str
 
 
-class _Good(TypedDict):
+class _Introspection(TypedDict):
     active: bool
 
 
-class _Keys(TypedDict):
+class _PublicKeys(TypedDict):
     keys: list[dict[str, Any]]
 
 
@@ -188,7 +104,7 @@ def issue() -> Response[str]:
         "link": f"{_address(event)}/v/{issued.token}",
         "expires_at": moment(key.expires),
         "object": key.object,
-        "multipart": _multipart(key),
+        "multipart": multipart(key),
     }
     return http.answer(201, answer, headers={"location": f"/valet-keys/{key.key_id}"})
 
@@ -290,7 +206,7 @@ def revoke(key_id: str) -> Response[str]:
         takes=_Form,
         content_type=FORM,
         example={"token": "a-token-that-is-none"},
-        answers=[Answer(200, "whether it is", _Good)],
+        answers=[Answer(200, "whether it is", _Introspection)],
         problems=["malformed", "not-a-form", "invalid"],
     ),
 )
@@ -316,7 +232,7 @@ def introspect() -> Response[str]:
     Operation(
         "jwks",
         "The public keys of valet keys' tokens (RFC 7517)",
-        answers=[Answer(200, "today's, and those before a rotation", _Keys)],
+        answers=[Answer(200, "today's, and those before a rotation", _PublicKeys)],
         problems=FAILURES,
     ),
 )
@@ -333,7 +249,7 @@ def links(event: APIGatewayProxyEventV2, who: Caller, record: Record) -> dict[st
     """
     if who.subject != record.owner:
         return {}
-    saga = SAGAS[record.saga]
+    saga = kit.sagas()[record.saga]
     found = {}
     for step in record.view(saga)["steps"]:
         if saga.by_name[step["name"]].action.documents and step["status"] == "DONE":
@@ -376,13 +292,6 @@ def _address(event: APIGatewayProxyEventV2) -> str:
     return told or f"https://{event.raw_event['requestContext']['domainName']}"
 
 
-def _multipart(key: Key) -> _Parts | None:
-    """What a client needs to know of the parts; whose they are is not its to say."""
-    if not key.multipart:
-        return None
-    return {"part_size": key.multipart["part_size"], "parts": key.multipart["parts"]}
-
-
 def _view(key: Key) -> ShownKeyView:
     path = f"/valet-keys/{quote(key.key_id)}"
     return {
@@ -398,7 +307,7 @@ def _view(key: Key) -> ShownKeyView:
         "uses": key.uses,
         "parts_redeemed": key.parts_redeemed,
         "upload": dict(key.upload) if key.upload else None,
-        "multipart": _multipart(key),
+        "multipart": multipart(key),
         "outcome": dict(key.outcome) if key.outcome else None,
         "links": {"self": path, "complete": f"{path}/complete"},
     }

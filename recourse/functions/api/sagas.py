@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 from urllib.parse import unquote
 
-from annotated_types import Len
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import Response
 from botocore.exceptions import BotoCoreError, ClientError
-from typing_extensions import TypedDict
 
-from lambdas.api import http, valet
-from lambdas.api.parameters import CURSOR, IF_NONE_MATCH, LIMIT, Choice
-from lambdas.api.routes import Answer, OneOf, Operation, Page, Parameter, Routes, Sample
 from recourse import events
 from recourse.declare import limits
 from recourse.declare.declaration import Coordination
 from recourse.declare.ids import BadSagaIdError, SagaId
-from recourse.declare.request import request_model
 from recourse.declare.saga import Saga
 from recourse.errors import TransientError
 from recourse.functions import kit, settings
-from recourse.ledger.history import AT_REST, STATUSES, Status
+from recourse.functions.api import http, valet
+from recourse.functions.api.parameters import CURSOR, IF_NONE_MATCH, LIMIT
+from recourse.functions.api.routes import Answer, Operation, Page, Routes, Sample
+from recourse.functions.api.saga_models import (
+    BUSINESS_KEY,
+    CHAOS,
+    COORDINATION,
+    IDEMPOTENCY_KEY,
+    LONGEST_KEY,
+    PREFER,
+    STATUS,
+    Resolution,
+    SagaView,
+    saga_choice,
+)
+from recourse.ledger.history import AT_REST, Status
 from recourse.ledger.ledger import (
     KeyReusedError,
     NothingToResolveError,
@@ -34,99 +43,18 @@ from recourse.ledger.ledger import (
 from recourse.problems import ProblemError, invalid
 from recourse.run import faults
 from recourse.store.cursors import BadCursorError
-from statemachines import SAGAS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
-LONGEST_KEY = 512
 logger = Logger()
 routes = Routes("Sagas", "Start sagas, watch them, cancel them, and decide where a step is stuck")
 
 
-@request_model
-class Resolution:
-    """What an operator decides on a stuck step; a skip needs a reason."""
-
-    action: Literal["retry", "skip"]
-    reason: Annotated[str, Len(0, 1000)] | None = None
-
-
-class _Reason(TypedDict):
-    step: str
-    error: str
-    message: str
-
-
-class _Step(TypedDict):
-    name: str
-    status: Literal[
-        "PENDING", "RUNNING", "DONE", "FAILED", "UNDOING", "UNDONE", "SKIPPED", "UNDO_FAILED"
-    ]
-    attempts: int
-    undo_attempts: int
-    result: Any
-    error: str | None
-    message: str | None
-    started_at: str | None
-    ended_at: str | None
-
-
-class SagaView(TypedDict):
-    """A saga and its steps; `reason` is its first failure."""
-
-    saga_id: str
-    saga: Annotated[str, OneOf(SAGAS)]
-    coordination: Coordination
-    status: Status
-    reason: _Reason | None
-    owner: str
-    business_key: str
-    started_at: str
-    ended_at: str | None
-    steps: list[_Step]
-    links: dict[str, str]
-
-
-IDEMPOTENCY_KEY = Parameter(
-    "Idempotency-Key",
-    "the same for a retry: it answers the same saga",
-    {"type": "string", "minLength": 1, "maxLength": 255},
-    where="header",
-    required=True,
-    problem="idempotency-key-missing",
-)
-CHAOS = Parameter(
-    "Recourse-Chaos",
-    f"faults, as step=fault or step.undo=fault:n; {', '.join(faults.FAULTS)}",
-    where="header",
-    problem="unknown-fault",
-)
-COORDINATION = Parameter(
-    "coordination",
-    "how it is coordinated; the declaration says what it is otherwise",
-    {"type": "string", "enum": list(get_args(Coordination))},
-    problem="unknown-coordination",
-)
-SAGA = Choice("saga", "only these", SAGAS)
-STATUS = Choice("status", "only these", STATUSES)
-BUSINESS_KEY = Parameter(
-    "business_key",
-    "only these",
-    {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
-    problem="invalid",
-)
-PREFER = Parameter(
-    "Prefer",
-    f"wait=N: answer when it changes, or after N seconds, at most {http.LONGEST_WAIT}",
-    where="header",
-)
-
-
-@routes.post(
-    "/sagas/<name>",
-    *(
-        Operation(
+def _starts(sagas: Mapping[str, Saga]) -> Iterator[Operation]:
+    """How each saga is started."""
+    for saga in sagas.values():
+        yield Operation(
             f"start-{saga.name}",
             f"Start {saga.name}: {', '.join(step.name for step in saga.all)}",
             path=f"/sagas/{saga.name}",
@@ -144,14 +72,14 @@ PREFER = Parameter(
             ],
             problems=["not-found", "idempotency-key-reused", "chaos-off"],
         )
-        for saga in SAGAS.values()
-    ),
-)
+
+
+@routes.post("/sagas/<name>", _starts)
 def start(name: str) -> Response[str]:
     """Start a saga: record it, then run it; what could not be run now is left to the sweeper."""
     event = routes.current_event
     who = http.caller(event, "sagas:write")
-    saga = SAGAS.get(unquote(name))
+    saga = kit.sagas().get(unquote(name))
     if saga is None:
         raise ProblemError("not-found", f"there is no saga {unquote(name)!r}")
     key = event.headers.get("idempotency-key", "")
@@ -228,13 +156,13 @@ def show(saga_id: str) -> Response[str]:
     return http.answer(200, view, headers=headers)
 
 
-@routes.get(
-    "/sagas",
-    Operation(
+def _listing(sagas: Mapping[str, Saga]) -> Iterator[Operation]:
+    """How they are listed."""
+    yield Operation(
         "list-sagas",
         "List sagas, the newest first",
         scope="sagas:read",
-        parameters=[SAGA, STATUS, BUSINESS_KEY, CURSOR, LIMIT],
+        parameters=[saga_choice(sagas), STATUS, BUSINESS_KEY, CURSOR, LIMIT],
         answers=[
             Answer(
                 200,
@@ -243,14 +171,16 @@ def show(saga_id: str) -> Response[str]:
                 Page[SagaView],
             )
         ],
-    ),
-)
+    )
+
+
+@routes.get("/sagas", _listing)
 def page() -> Response[str]:
     """List sagas, the newest first."""
     event = routes.current_event
     who = http.caller(event, "sagas:read")
     query = event.query_string_parameters
-    saga, status = SAGA.of(event), cast("Status | None", STATUS.of(event))
+    saga, status = saga_choice(kit.sagas()).of(event), cast("Status | None", STATUS.of(event))
     key = query.get("business_key")
     if key is not None and not 1 <= len(key) <= LONGEST_KEY:
         raise invalid("business_key", f"should have 1 to {LONGEST_KEY} characters")
@@ -285,7 +215,7 @@ def cancel(saga_id: str) -> Response[str]:
     if record.status == "SUCCEEDED" or (
         record.status == "RUNNING" and not kit.runs().cancel(record)
     ):
-        pivot = SAGAS[record.saga].pivot.name
+        pivot = kit.sagas()[record.saga].pivot.name
         raise ProblemError("past-the-pivot", f"the step {pivot!r} has decided it")
     return http.answer(202, _view(kit.ledger().get(record.saga_id) or record))
 
@@ -307,7 +237,7 @@ def resolve(saga_id: str, step: str) -> Response[str]:
     event = routes.current_event
     who = http.caller(event, "operator")
     record = _owned(saga_id, "operator")
-    if unquote(step) not in SAGAS[record.saga].by_name:
+    if unquote(step) not in kit.sagas()[record.saga].by_name:
         raise ProblemError("not-found", f"{record.saga} has no step {unquote(step)!r}")
     asked = http.body(event, Resolution)
     reason = (asked["reason"] or "").strip()
@@ -324,7 +254,7 @@ def resolve(saga_id: str, step: str) -> Response[str]:
     except NothingToResolveError:
         raise ProblemError("nothing-to-resolve", f"the step {step!r} is not stuck") from None
     except PivotSkippedError:
-        raise ProblemError("pivot-not-skipped", _of_the_pivot(SAGAS[record.saga])) from None
+        raise ProblemError("pivot-not-skipped", _of_the_pivot(kit.sagas()[record.saga])) from None
     _run(record)
     return http.answer(202, _view(record))
 
@@ -395,7 +325,7 @@ def _changed(record: Record, before: Collection[str], seconds: int) -> Record:
 def _view(record: Record) -> dict[str, Any]:
     path = f"/sagas/{record.saga_id}"
     links = {"self": path, "cancel": f"{path}/cancel"}
-    return record.view(SAGAS[record.saga]) | {"links": links}
+    return record.view(kit.sagas()[record.saga]) | {"links": links}
 
 
 def _etag(record: Record) -> str:

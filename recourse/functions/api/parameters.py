@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from lambdas.api.routes import Parameter
+from recourse.functions.api.routes import Parameter
 from recourse.problems import invalid
 
 if TYPE_CHECKING:

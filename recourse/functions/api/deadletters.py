@@ -10,10 +10,10 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import Response
 from typing_extensions import TypedDict
 
-from lambdas.api import http
-from lambdas.api.routes import Answer, Operation, Page, Routes
 from recourse.declare.request import request_model
 from recourse.functions import kit
+from recourse.functions.api import http
+from recourse.functions.api.routes import Answer, Operation, Page, Routes
 from recourse.problems import ProblemError
 
 TOLD = 20

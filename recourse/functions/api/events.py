@@ -10,12 +10,12 @@ from typing import Any, Literal
 from aws_lambda_powertools.event_handler import Response
 from typing_extensions import TypedDict
 
-from lambdas.api import http
-from lambdas.api.parameters import IF_NONE_MATCH, Number
-from lambdas.api.routes import Answer, Operation, Parameter, Routes
 from recourse.feed.feed import ExpiredCursorError, ForeignCursorError, cursor_of, position_of
 from recourse.feed.live import frame, opening
 from recourse.functions import kit
+from recourse.functions.api import http
+from recourse.functions.api.parameters import IF_NONE_MATCH, Number
+from recourse.functions.api.routes import Answer, Operation, Parameter, Routes
 from recourse.problems import ProblemError
 from recourse.store.cursors import BadCursorError
 

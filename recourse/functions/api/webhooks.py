@@ -5,22 +5,27 @@ What does it is imported where it is used: few calls of the API are about webhoo
 
 from __future__ import annotations
 
-import re
 import uuid
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Literal, NotRequired, cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import quote, unquote
 
-from annotated_types import Len, Predicate
 from aws_lambda_powertools.event_handler import Response
 from typing_extensions import TypedDict
 
-from lambdas.api import http
-from lambdas.api.parameters import CURSOR, LIMIT
-from lambdas.api.routes import Answer, Operation, Page, Routes
-from recourse.declare.request import request_model
 from recourse.events import Event
 from recourse.functions import kit, settings
+from recourse.functions.api import http
+from recourse.functions.api.parameters import CURSOR, LIMIT
+from recourse.functions.api.routes import Answer, Operation, Page, Routes
+from recourse.functions.api.webhook_models import (
+    DeliveryView,
+    Registration,
+    Replay,
+    Status,
+    WebhookView,
+    WebhookWithSecretView,
+)
 from recourse.problems import ProblemError, invalid
 from recourse.store.cursors import BadCursorError
 
@@ -29,74 +34,7 @@ if TYPE_CHECKING:
 
 SCOPE = "sagas:read"
 LONGEST_ID = 128
-_PATTERN = re.compile(r"[a-z0-9_.*-]{1,200}")
 routes = Routes("Webhooks", "One's own endpoints, to which events are pushed, signed and in order")
-
-
-def is_pattern(text: str) -> bool:
-    """Whether it stands for types of events: one, or some by an asterisk."""
-    return _PATTERN.fullmatch(text) is not None and text.count("*") <= 5
-
-
-@request_model
-class Registration:
-    """A webhook, and which types of events it is told; all of them where it does not say."""
-
-    url: Annotated[str, Len(1, 2000)]
-    events: Annotated[list[Annotated[str, Predicate(is_pattern)]], Len(1, 20)] | None = None
-
-
-Replay = TypedDict(
-    "Replay",
-    {
-        "event_id": NotRequired[Annotated[str, Len(1, 1000)]],
-        "from": NotRequired[Annotated[str, Len(1, 40)]],
-        "to": NotRequired[Annotated[str, Len(1, 40)]],
-    },
-)
-"""What is to be delivered again: one event, or those of a time; no class has a field `from`."""
-Replay.__pydantic_config__ = {"extra": "forbid", "strict": True}  # type: ignore[attr-defined]
-
-
-Status = Literal["ENABLED", "DISABLED"]
-
-
-class _Webhook(TypedDict):
-    webhook_id: str
-    url: str
-    events: list[str]
-    status: Status
-    created_at: str
-    failing_since: str | None
-    disabled_at: str | None
-    disabled_reason: str | None
-    links: dict[str, str]
-
-
-class WebhookView(_Webhook):
-    """A webhook as its owner sees it."""
-
-
-class WebhookWithSecretView(_Webhook):
-    """A webhook and its new secret, which is shown this once."""
-
-    secret: str
-
-
-class DeliveryView(TypedDict):
-    """An attempt at a delivery, and what came of it."""
-
-    event_id: str
-    type: str
-    attempt: int
-    outcome: Literal["delivered", "failed", "given-up"]
-    status: int | None
-    error: str | None
-    latency_ms: int
-    response: str
-    at: str
-    next_attempt_at: str | None
-    replay_id: str | None
 
 
 class _Tested(TypedDict):

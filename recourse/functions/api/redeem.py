@@ -6,7 +6,7 @@ from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from lambdas.api.routes import FAILURES, Answer, Operation, Routes
+from recourse.functions.api.routes import FAILURES, Answer, Operation, Routes
 
 routes = Routes("Redeeming", "What a valet key is good for; its token is all that is needed")
 

@@ -13,6 +13,7 @@ from aws_lambda_powertools import Logger
 from recourse.errors import RecourseError
 from recourse.functions import kit
 from recourse.functions.bearer import ForbiddenError, UnauthorizedError, in_header
+from recourse.functions.handshake import header, subprotocols
 
 logger = Logger()
 
@@ -47,17 +48,6 @@ def bearer(event: dict[str, Any]) -> str | None:
         return token
     offered = [one for one in subprotocols(event) if one.startswith("bearer.")]
     return offered[0].removeprefix("bearer.") if offered else None
-
-
-def subprotocols(event: dict[str, Any]) -> list[str]:
-    """The subprotocols that a handshake offers."""
-    return [one.strip() for one in header(event, "sec-websocket-protocol").split(",")]
-
-
-def header(event: dict[str, Any], name: str) -> str:
-    """A header of a handshake, whose name is in the client's own case; empty where it is absent."""
-    headers = event.get("headers") or {}
-    return next((value for key, value in headers.items() if key.lower() == name), "")
 
 
 def _decision(principal: str, effect: str, event: dict[str, Any]) -> dict[str, Any]:

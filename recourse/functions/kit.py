@@ -1,6 +1,7 @@
-"""The kit as a function's environment describes it, made when first needed.
+"""What functions share, as the environment describes it, made when first needed.
 
-What few functions need is imported where it is made: every import is paid for at every cold start.
+Each part is imported where it is made: a function loads what it needs and pays for nothing else
+when it starts.
 """
 
 from __future__ import annotations
@@ -11,15 +12,8 @@ import time
 from functools import cache
 from typing import TYPE_CHECKING
 
-from recourse.feed.feed import Feed
 from recourse.functions import settings
-from recourse.ledger.ledger import Ledger
-from recourse.orchestration.executions import Runs
-from recourse.project import declared_at
-from recourse.queues.deadletters import DeadletterQueue, RestingQueue
-from recourse.queues.sources import SourceQueue
 from recourse.store.aws import client, credentials
-from recourse.valet.keys import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,10 +22,16 @@ if TYPE_CHECKING:
 
     from recourse.declare.saga import Saga
     from recourse.feed.connections import Connections, Pusher, Wakes
+    from recourse.feed.feed import Feed
     from recourse.functions.bearer import Bearers
+    from recourse.ledger.ledger import Ledger
+    from recourse.orchestration.executions import Runs
     from recourse.orchestration.sweeper import Sweeper
+    from recourse.queues.deadletters import DeadletterQueue
+    from recourse.queues.sources import SourceQueue
     from recourse.valet.commit import Committer
     from recourse.valet.issue import Issuer
+    from recourse.valet.keys import Keys
     from recourse.webhooks.webhooks import Webhooks
 
 
@@ -49,18 +49,24 @@ def sagas() -> Mapping[str, Saga]:
     Raises:
         ProjectError: There are none: the stack and the code disagree.
     """
+    from recourse.project import declared_at
+
     return declared_at(settings.required("RECOURSE_SAGAS"))
 
 
 @cache
 def ledger() -> Ledger:
     """The ledger."""
+    from recourse.ledger.ledger import Ledger
+
     return Ledger(dynamodb(), settings.required("LEDGER_TABLE"), sagas())
 
 
 @cache
 def feed() -> Feed:
     """Everybody's feed."""
+    from recourse.feed.feed import Feed
+
     return Feed(dynamodb(), settings.required("FEED_TABLE"))
 
 
@@ -107,6 +113,8 @@ def wakes() -> Wakes:
 @cache
 def runs() -> Runs:
     """Runs of every saga."""
+    from recourse.orchestration.executions import Runs
+
     return Runs(
         client("stepfunctions"),
         client("lambda", read_timeout=20),
@@ -125,6 +133,7 @@ def sweeper(alarm: Callable[[str, str], None]) -> Sweeper:
     """
     from recourse.orchestration.markers import Markers
     from recourse.orchestration.sweeper import LEASE, Sweeper
+    from recourse.queues.deadletters import RestingQueue
     from recourse.store.lease import Lease
 
     table = settings.required("LEDGER_TABLE")
@@ -143,12 +152,16 @@ def sweeper(alarm: Callable[[str, str], None]) -> Sweeper:
 @cache
 def queue(arn: str) -> SourceQueue:
     """The queue of that ARN."""
+    from recourse.queues.sources import SourceQueue
+
     return SourceQueue(lambda: client("sqs"), arn)
 
 
 @cache
 def deadletters() -> dict[str, DeadletterQueue]:
     """Every dead-letter queue of the stage, by what operators call it."""
+    from recourse.queues.deadletters import DeadletterQueue
+
     told = json.loads(settings.required("DEADLETTERS"))
     why_not = dict.fromkeys(told["redriven"]) | told["kept"]
     return {
@@ -192,6 +205,8 @@ def wake(url: str, delay: int = 0) -> Callable[..., None]:
 @cache
 def valet_keys() -> Keys:
     """The valet table."""
+    from recourse.valet.keys import Keys
+
     return Keys(dynamodb(), settings.required("VALET_TABLE"))
 
 

@@ -16,7 +16,7 @@ from recourse.feed.connections import TOLD_A_MINUTE, GoneError
 from recourse.feed.feed import cursor_of, position_of
 from recourse.feed.live import cursor_problem
 from recourse.functions import kit
-from recourse.functions.authorise import subprotocols
+from recourse.functions.handshake import subprotocols
 from recourse.problems import ProblemError, problem
 from recourse.store.cursors import CursorError
 

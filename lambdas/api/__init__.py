@@ -1,4 +1,4 @@
-"""The HTTP API of this deployment: what every one has of it, and what its services hold."""
+"""The HTTP API of this deployment: the library's routes, and those of its holdings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from recourse.functions.api.app import Api
 INFO = {
     "title": "Recourse",
     "version": "0.1.0",
-    "description": "Sagas that end as booked or as if they had never been.",
+    "description": "Sagas that complete every step, or undo them all.",
 }
 API = Api(INFO, Path(__file__).with_name("openapi.json"), own=[holdings.routes])
 handler = API.handler

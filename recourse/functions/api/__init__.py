@@ -1,7 +1,7 @@
-"""The HTTP API: the routes that every deployment has, and what a deployment composes its own of.
+"""The HTTP API: the routes that every deployment has.
 
-`app.Api` puts them together, with a deployment's own beside them; `default` is the API of a
-deployment that has none of its own. A module a group of routes, `routes` how they describe
-themselves, `openapi` what makes the description of that when the project is built. Nothing here
-reads a declaration when it is imported: the sagas are those that `RECOURSE_SAGAS` names.
+`app.Api` composes them with a deployment's own; `default` is the API of a deployment that has none
+of its own. There is one module for each group of routes; `routes` is how they describe themselves,
+and `openapi` makes the OpenAPI document from that when the project is built. The sagas are those
+that the environment variable `RECOURSE_SAGAS` names; none of these modules imports a declaration.
 """

@@ -1,4 +1,4 @@
-"""What is open to everybody: whether the API is well, and what it can do."""
+"""The routes without authentication: health check, OpenAPI document and its page."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Live(TypedDict):
 
 
 class HealthView(TypedDict):
-    """What answers, whether it takes faults on demand, and where its live channels are."""
+    """The version, whether faults on demand are on, and where the live channels are."""
 
     status: str
     version: str
@@ -40,20 +40,20 @@ class HealthView(TypedDict):
 
 
 def routes(version: str, description: Path) -> Routes:
-    """The routes that tell of one API.
+    """The routes about one API.
 
     Args:
         version: Its version.
         description: The file that `recourse compile` has written.
     """
-    group = Routes("This API", "Whether it is well, and what it can do; open to everybody")
+    group = Routes("This API", "Health check and documentation; no token needed")
 
     @group.get(
         "/health",
-        Operation("health", "Health check", answers=[Answer(200, "it is", HealthView)]),
+        Operation("health", "Health check", answers=[Answer(200, "healthy", HealthView)]),
     )
     def health() -> Response[str]:
-        """Say that it is there, and what it is."""
+        """Answer a health check."""
         answer: HealthView = {
             "status": "ok",
             "version": version,
@@ -67,10 +67,12 @@ def routes(version: str, description: Path) -> Routes:
 
     @group.get(
         "/openapi.json",
-        Operation("openapi", "This", answers=[Answer(200, "this document", dict[str, Any])]),
+        Operation(
+            "openapi", "This document", answers=[Answer(200, "this document", dict[str, Any])]
+        ),
     )
     def openapi() -> Response[str]:
-        """Describe the API."""
+        """Answer the OpenAPI document."""
         found = json.loads(description.read_text("utf-8"))
         return http.answer(200, found, headers={"cache-control": "max-age=300"})
 
@@ -78,12 +80,12 @@ def routes(version: str, description: Path) -> Routes:
         "/docs",
         Operation(
             "docs",
-            "This, for people",
-            answers=[Answer(200, "a page", str, content_type="text/html")],
+            "This document, as a page",
+            answers=[Answer(200, "the page", str, content_type="text/html")],
         ),
     )
     def docs() -> Response[str]:
-        """Show the description to a person."""
+        """Answer the documentation page."""
         return http.answer(
             200,
             page(),
@@ -96,7 +98,7 @@ def routes(version: str, description: Path) -> Routes:
 
 @cache
 def page() -> str:
-    """The description as a page, with everything that it needs in it."""
+    """The documentation page, with its styles and script inline."""
     assets = files(aws_lambda_powertools) / "event_handler" / "openapi" / "swagger_ui"
     return PAGE.format(
         css=(assets / "swagger-ui.min.css").read_text(),

@@ -84,13 +84,13 @@ class Api:
 
     def _not_found(self, error: Exception) -> Response[str]:
         return http.problem(
-            ProblemError("not-found", f"nothing is at {self.app.current_event.path}")
+            ProblemError("not-found", f"there is no route {self.app.current_event.path}")
         )
 
 
 def _try_again(error: Exception) -> Response[str]:
     logger.warning(str(error))
-    return http.problem(ProblemError("try-again", "it may work in a moment"))
+    return http.problem(ProblemError("try-again", "temporarily unavailable: retry in a moment"))
 
 
 def _refused(error: ClientError) -> Response[str]:
@@ -99,5 +99,5 @@ def _refused(error: ClientError) -> Response[str]:
 
 
 def _internal(error: Exception) -> Response[str]:
-    logger.exception("not foreseen")
-    return http.problem(ProblemError("internal", "the log has what happened"))
+    logger.exception("unexpected error")
+    return http.problem(ProblemError("internal", "the log has the details"))

@@ -14,9 +14,9 @@ from recourse.functions.api.app import Api
 INFO = {
     "title": "Sagas",
     "version": "1",
-    "description": "Sagas whose every step is done, or as if none had ever been.",
+    "description": "Sagas that complete every step, or undo them all.",
 }
-kit.sagas()  # now, for a start has more of a processor than a request
+kit.sagas()  # loaded now: Lambda gives a start more CPU time than a request
 _listed = sys.modules[settings.required("RECOURSE_SAGAS").partition(":")[0]]
 API = Api(INFO, Path(str(_listed.__file__)).with_name("openapi.json"))
 handler = API.handler

@@ -1,4 +1,4 @@
-"""What is asked of sagas through the API, and how they are shown."""
+"""Requests and responses of the API about sagas, and the parameters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONGEST_KEY = 512
 
 @request_model
 class Resolution:
-    """What an operator decides on a stuck step; a skip needs a reason."""
+    """An operator's decision on a stuck step; a skip needs a reason."""
 
     action: Literal["retry", "skip"]
     reason: Annotated[str, Len(0, 1000)] | None = None
@@ -65,7 +65,7 @@ class SagaView(TypedDict):
 
 IDEMPOTENCY_KEY = Parameter(
     "Idempotency-Key",
-    "the same for a retry: it answers the same saga",
+    "the same for a retry, which answers the same saga",
     {"type": "string", "minLength": 1, "maxLength": 255},
     where="header",
     required=True,
@@ -79,7 +79,7 @@ CHAOS = Parameter(
 )
 COORDINATION = Parameter(
     "coordination",
-    "how it is coordinated; the declaration says what it is otherwise",
+    "how the saga is coordinated; by default as it is declared",
     {"type": "string", "enum": list(get_args(Coordination))},
     problem="unknown-coordination",
 )
@@ -98,5 +98,5 @@ PREFER = Parameter(
 
 
 def saga_choice(names: Collection[str]) -> Choice:
-    """The parameter that narrows a list to the sagas of one declaration."""
+    """The parameter that filters a list by declaration."""
     return Choice("saga", "only these", names)

@@ -1,4 +1,4 @@
-"""Sagas through the API: start, show, list, cancel, and resolve what is stuck."""
+"""Sagas through the API: start, show, list, cancel, and resolve stuck steps."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
 logger = Logger()
-routes = Routes("Sagas", "Start sagas, watch them, cancel them, and decide where a step is stuck")
+routes = Routes("Sagas", "Start, watch and cancel sagas, and resolve stuck steps")
 
 
 def _starts(sagas: Mapping[str, Saga]) -> Iterator[Operation]:
@@ -65,7 +65,7 @@ def _starts(sagas: Mapping[str, Saga]) -> Iterator[Operation]:
             answers=[
                 Answer(
                     202,
-                    "recorded, and under way",
+                    "accepted",
                     SagaView,
                     headers={"Location": "the saga's address", "ETag": "its version"},
                 )
@@ -76,7 +76,7 @@ def _starts(sagas: Mapping[str, Saga]) -> Iterator[Operation]:
 
 @routes.post("/sagas/<name>", _starts)
 def start(name: str) -> Response[str]:
-    """Start a saga: record it, then run it; what could not be run now is left to the sweeper."""
+    """Start a saga: record it, then run it; if that fails, the sweeper runs it later."""
     event = routes.current_event
     who = http.caller(event, "sagas:write")
     saga = kit.sagas().get(unquote(name))
@@ -112,7 +112,7 @@ def start(name: str) -> Response[str]:
     except KeyReusedError as problem:
         raise ProblemError(
             "idempotency-key-reused",
-            f"it stands for {problem}: use a new Idempotency-Key for a new request",
+            f"it was used for {problem}: use a new Idempotency-Key for a new request",
         ) from None
     if len(record.entered) == 1:
         _run(record)
@@ -151,8 +151,8 @@ def show(saga_id: str) -> Response[str]:
     try:
         view["links"] |= valet.links(event, http.caller(event, "sagas:read"), record)
     except (TransientError, BotoCoreError, ClientError):
-        # The saga is what was asked for; whoever looks again gets the links as well.
-        logger.exception("no links to documents", extra={"saga_id": record.saga_id})
+        # The saga is what was asked for; a later request gets the links as well.
+        logger.exception("links to documents are missing", extra={"saga_id": record.saga_id})
     return http.answer(200, view, headers=headers)
 
 
@@ -166,8 +166,8 @@ def _listing(sagas: Mapping[str, Saga]) -> Iterator[Operation]:
         answers=[
             Answer(
                 200,
-                "a page, and the cursor of the next; where few sagas match it may be short, or "
-                "empty, and the cursor goes on",
+                "a page, and the cursor of the next; where few sagas match, a page may be "
+                "short or empty and still have a cursor",
                 Page[SagaView],
             )
         ],
@@ -183,7 +183,7 @@ def page() -> Response[str]:
     saga, status = saga_choice(kit.sagas()).of(event), cast("Status | None", STATUS.of(event))
     key = query.get("business_key")
     if key is not None and not 1 <= len(key) <= LONGEST_KEY:
-        raise invalid("business_key", f"should have 1 to {LONGEST_KEY} characters")
+        raise invalid("business_key", f"must have 1 to {LONGEST_KEY} characters, got {len(key)}")
     try:
         records, cursor = kit.ledger().page(
             owner=None if who.is_operator else who.subject,
@@ -194,7 +194,7 @@ def page() -> Response[str]:
             limit=LIMIT.of(event),
         )
     except BadCursorError:
-        raise ProblemError("bad-cursor", "use the cursor of the page before") from None
+        raise ProblemError("bad-cursor", "use the cursor of the previous page") from None
     items = [_view(record) for record in records]
     return http.answer(200, {"items": items, "cursor": cursor})
 
@@ -203,20 +203,20 @@ def page() -> Response[str]:
     "/sagas/<saga_id>/cancel",
     Operation(
         "cancel-saga",
-        "Cancel a saga whose pivot has not acted",
+        "Cancel a saga whose pivot has not completed",
         scope="sagas:write",
-        answers=[Answer(202, "it will be compensated", SagaView)],
+        answers=[Answer(202, "accepted: it will be compensated", SagaView)],
         problems=["not-found", "past-the-pivot"],
     ),
 )
 def cancel(saga_id: str) -> Response[str]:
-    """Cancel a saga, unless its pivot has acted."""
+    """Cancel a saga, unless its pivot has completed."""
     record = _owned(saga_id, "sagas:write", or_operator=True)
     if record.status == "SUCCEEDED" or (
         record.status == "RUNNING" and not kit.runs().cancel(record)
     ):
         pivot = kit.sagas()[record.saga].pivot.name
-        raise ProblemError("past-the-pivot", f"the step {pivot!r} has decided it")
+        raise ProblemError("past-the-pivot", f"its pivot {pivot!r} has completed")
     return http.answer(202, _view(kit.ledger().get(record.saga_id) or record))
 
 
@@ -228,12 +228,12 @@ def cancel(saga_id: str) -> Response[str]:
         scope="operator",
         takes=Resolution,
         example={"action": "retry"},
-        answers=[Answer(202, "decided, and under way", SagaView)],
+        answers=[Answer(202, "accepted", SagaView)],
         problems=["not-found", "nothing-to-resolve", "pivot-not-skipped"],
     ),
 )
 def resolve(saga_id: str, step: str) -> Response[str]:
-    """Decide on a stuck step, as an operator."""
+    """Resolve a stuck step, as an operator."""
     event = routes.current_event
     who = http.caller(event, "operator")
     record = _owned(saga_id, "operator")
@@ -242,7 +242,7 @@ def resolve(saga_id: str, step: str) -> Response[str]:
     asked = http.body(event, Resolution)
     reason = (asked["reason"] or "").strip()
     if asked["action"] == "skip" and not reason:
-        raise invalid("reason", "a skip needs one")
+        raise invalid("reason", "a skip needs a reason")
     try:
         record = kit.ledger().resolve(
             record.saga_id,
@@ -260,30 +260,30 @@ def resolve(saga_id: str, step: str) -> Response[str]:
 
 
 def _of_the_pivot(saga: Saga) -> str:
-    """What becomes of a saga whose pivot is stuck, for the operator who wanted to skip it."""
+    """What a retry of a stuck pivot leads to, for the operator who wanted to skip it."""
     rank = saga.rank(saga.pivot.name)
     before, after = (
         ", ".join(step.name for group in groups for step in group)
         for groups in (reversed(saga.groups[:rank]), saga.groups[rank + 1 :])
     )
     forward = f"goes forward to {after}" if after else "has succeeded"
-    back = f"is undone ({before})" if before else "has come to nothing"
+    back = f"is undone ({before})" if before else "ends with nothing to undo"
     return (
-        f"the step {saga.pivot.name!r} decides the saga, so it cannot be left as it is. Retry it: "
-        f"if it has acted, the saga {forward}; if not, it never will, and the saga {back}"
+        f"the step {saga.pivot.name!r} decides the saga's outcome, so it cannot be skipped. Retry "
+        f"it: if it has completed, the saga {forward}; if not, it never will, and the saga {back}"
     )
 
 
 def _must_be_there(owner: str, documents: Mapping[str, str]) -> None:
-    """Hold a request to the owner's documents: what it names is there when it is first asked.
+    """Check that the documents that a request names in `documents` are the owner's.
 
     Raises:
-        ProblemError: Some are not.
+        ProblemError: Some do not exist.
     """
     missing = kit.valet_keys().missing(owner, list(dict.fromkeys(documents.values())))
     for name, document in documents.items():
         if document in missing:
-            raise invalid(f"documents.{name}", f"there is no document {document!r} of yours")
+            raise invalid(f"documents.{name}", f"you have no document {document!r}")
 
 
 def _run(record: Record) -> None:
@@ -291,14 +291,14 @@ def _run(record: Record) -> None:
     try:
         kit.runs().start(record)
     except TransientError:
-        logger.exception("recorded, and left to the sweeper", extra={"saga_id": record.saga_id})
+        logger.exception("not started: left to the sweeper", extra={"saga_id": record.saga_id})
 
 
 def _owned(saga_id: str, scope: str, *, or_operator: bool = False) -> Record:
     """A saga that the caller may see.
 
     Raises:
-        ProblemError: There is none; another's is as if it were not there.
+        ProblemError: There is none, or it is another owner's: both answer 404.
     """
     who = http.caller(routes.current_event, scope, or_operator=or_operator)
     saga_id = unquote(saga_id)
@@ -312,7 +312,7 @@ def _owned(saga_id: str, scope: str, *, or_operator: bool = False) -> Record:
 
 
 def _changed(record: Record, before: Collection[str], seconds: int) -> Record:
-    """The saga once it differs from what the caller knows, is at rest, or the time is up."""
+    """The saga once it differs from the versions known, is at rest, or the time is up."""
     until = time.monotonic() + seconds
     pause = 0.1
     while _etag(record) in before and record.status not in AT_REST and time.monotonic() < until:
@@ -336,7 +336,7 @@ def _faults(header: str | None, saga: Saga) -> dict[str, str]:
     if header is None:
         return {}
     if not settings.chaos():
-        raise ProblemError("chaos-off", "deploy with the context chaos=on to have faults injected")
+        raise ProblemError("chaos-off", "deploy with the context chaos=on to inject faults")
     try:
         return faults.parse(header, saga)
     except faults.UnknownFaultError as error:

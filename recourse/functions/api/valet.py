@@ -1,7 +1,7 @@
-"""Valet keys through the API: issue, complete, revoke, see, introspect.
+"""Valet keys through the API: issue, list, show, complete, revoke, introspect.
 
 Redeeming and following links is `recourse.functions.valet`, a function of its own that starts
-quicker.
+faster.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 SCOPE = "valet:issue"
 FORM = "application/x-www-form-urlencoded"
 LONGEST_ID = 128
-routes = Routes("Valet keys", "Upload and download documents directly, by keys that end")
+routes = Routes("Valet keys", "Upload and download documents directly, by keys that expire")
 
 
 class _Form(TypedDict):
@@ -55,7 +55,7 @@ class _PublicKeys(TypedDict):
 
 WITHDRAW = Parameter(
     "withdraw",
-    "end every download of its object, at once",
+    "also end every download of its object, at once",
     {"type": "string", "enum": ["true", "false"], "default": "false"},
     problem="invalid",
 )
@@ -65,7 +65,7 @@ WITHDRAW = Parameter(
     "/valet-keys",
     Operation(
         "issue-valet-key",
-        "Issue a valet key: this answer alone has its token",
+        "Issue a valet key: only this response has its token",
         scope=SCOPE,
         takes=ValetKey,
         example={
@@ -82,12 +82,12 @@ WITHDRAW = Parameter(
     ),
 )
 def issue() -> Response[str]:
-    """Issue a key: the only answer that holds its token."""
+    """Issue a key: only this response has its token."""
     event = routes.current_event
     who = http.caller(event, SCOPE)
     asked = http.body(event, ValetKey)
     if (asked["operation"] == "upload") != (asked["upload"] is not None):
-        raise invalid("upload", "an upload says what it will be, a download does not")
+        raise invalid("upload", "an upload must have it, a download must not")
     issued = kit.valet_issuer().issue(
         who.subject,
         asked["operation"],
@@ -113,14 +113,14 @@ def issue() -> Response[str]:
     "/valet-keys",
     Operation(
         "list-valet-keys",
-        "List one's own valet keys, the newest first",
+        "List your own valet keys, the newest first",
         scope=SCOPE,
         parameters=[CURSOR, LIMIT],
         answers=[Answer(200, "a page, and the cursor of the next", Page[ShownKeyView])],
     ),
 )
 def page() -> Response[str]:
-    """List one's own keys, the newest first."""
+    """List the caller's keys, the newest first."""
     event = routes.current_event
     who = http.caller(event, SCOPE)
     try:
@@ -130,7 +130,7 @@ def page() -> Response[str]:
             limit=LIMIT.of(event),
         )
     except BadCursorError:
-        raise ProblemError("bad-cursor", "use the cursor of the page before") from None
+        raise ProblemError("bad-cursor", "use the cursor of the previous page") from None
     return http.answer(200, {"items": [_view(key) for key in keys], "cursor": cursor})
 
 
@@ -156,9 +156,9 @@ def show(key_id: str) -> Response[str]:
     "/valet-keys/<key_id>/complete",
     Operation(
         "complete-valet-key",
-        "Commit an upload, so that it becomes visible",
+        "Commit an upload, which makes it visible",
         scope=SCOPE,
-        answers=[Answer(200, "visible", CommittedView)],
+        answers=[Answer(200, "committed", CommittedView)],
         problems=[
             *("not-found", "not-an-upload", "nothing-uploaded", "key-expired", "key-revoked"),
             *("wrong-length", "wrong-content", "wrong-hash"),
@@ -180,7 +180,7 @@ def complete(key_id: str) -> Response[str]:
         "Revoke a valet key",
         scope=SCOPE,
         parameters=[WITHDRAW],
-        answers=[Answer(204, "it is revoked")],
+        answers=[Answer(204, "revoked")],
         problems=["not-found", "object-not-found"],
     ),
 )
@@ -190,7 +190,7 @@ def revoke(key_id: str) -> Response[str]:
     who = http.caller(event, SCOPE, or_operator=True)
     withdraw = event.query_string_parameters.get("withdraw", "false")
     if withdraw not in ("true", "false"):
-        raise invalid("withdraw", "should be true or false")
+        raise invalid("withdraw", "must be true or false")
     committer = kit.valet_committer()
     end = committer.withdraw if withdraw == "true" else committer.revoke
     end(_id(key_id), _by(event, who), _owner(who))
@@ -201,17 +201,17 @@ def revoke(key_id: str) -> Response[str]:
     "/valet-keys/introspect",
     Operation(
         "introspect-valet-key",
-        "Say whether a token is good (RFC 7662)",
+        "Introspect a token (RFC 7662)",
         scope=SCOPE,
         takes=_Form,
         content_type=FORM,
-        example={"token": "a-token-that-is-none"},
-        answers=[Answer(200, "whether it is", _Introspection)],
+        example={"token": "not-a-token"},
+        answers=[Answer(200, "whether it is active", _Introspection)],
         problems=["malformed", "not-a-form", "invalid"],
     ),
 )
 def introspect() -> Response[str]:
-    """Say whether a token is good, to a resource server (RFC 7662)."""
+    """Introspect a token, for a resource server (RFC 7662)."""
     event = routes.current_event
     http.caller(event, SCOPE)
     content_type = event.headers.get("content-type", "")
@@ -223,7 +223,7 @@ def introspect() -> Response[str]:
     except ValueError as problem:
         raise ProblemError("malformed", "the body is not a valid form") from problem
     if len(tokens) != 1:
-        raise invalid("token", "should be there once")
+        raise invalid("token", f"must be there once, got {len(tokens)}")
     return http.answer(200, kit.valet_issuer().introspect(tokens[0]))
 
 
@@ -232,12 +232,12 @@ def introspect() -> Response[str]:
     Operation(
         "jwks",
         "The public keys of valet keys' tokens (RFC 7517)",
-        answers=[Answer(200, "today's, and those before a rotation", _PublicKeys)],
+        answers=[Answer(200, "the current keys, and those before a rotation", _PublicKeys)],
         problems=FAILURES,
     ),
 )
 def jwks() -> Response[str]:
-    """The public keys of tokens, those before a rotation among them (RFC 7517)."""
+    """The public keys that verify tokens, with those before a rotation (RFC 7517)."""
     keys = [dict(one) for one in kit.valet_issuer().jwks().values()]
     return http.answer(200, {"keys": keys}, headers={"cache-control": "public, max-age=300"})
 
@@ -245,7 +245,7 @@ def jwks() -> Response[str]:
 def links(event: APIGatewayProxyEventV2, who: Caller, record: Record) -> dict[str, str]:
     """Links to the documents that a saga's steps have stored, by the steps' names.
 
-    Each is of the one key to that document, for its owner's eyes alone, until that is revoked.
+    Only the owner gets them. Each document has one key, so a link is the same until it is revoked.
     """
     if who.subject != record.owner:
         return {}
@@ -275,7 +275,7 @@ def _by(event: APIGatewayProxyEventV2, who: Caller) -> By:
 
 
 def _owner(who: Caller) -> str | None:
-    """Whose key it must be; an operator sees everybody's."""
+    """Whose key it must be; None for an operator, who sees every owner's."""
     return None if who.is_operator else who.subject
 
 
@@ -287,9 +287,9 @@ def _id(key_id: str) -> str:
 
 
 def _address(event: APIGatewayProxyEventV2) -> str:
-    """Where the API is: what the stage says, else the gateway's own name."""
-    told = os.environ.get("PUBLIC_URL")
-    return told or f"https://{event.raw_event['requestContext']['domainName']}"
+    """The API's public URL: as configured, else the gateway's own."""
+    configured = os.environ.get("PUBLIC_URL")
+    return configured or f"https://{event.raw_event['requestContext']['domainName']}"
 
 
 def _view(key: Key) -> ShownKeyView:

@@ -1,4 +1,4 @@
-"""What is asked of valet keys through the API, and how they are shown."""
+"""Requests and responses of the API about valet keys."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def is_sha256(text: str) -> bool:
 
 @request_model
 class Upload:
-    """What an upload must be, to the byte."""
+    """The exact type, length and hash of an upload."""
 
     content_type: Annotated[str, Len(3, 200)]
     content_length: Annotated[int, Interval(ge=1, le=LARGEST)]
@@ -31,7 +31,7 @@ class Upload:
 
 @request_model
 class ValetKey:
-    """A key that somebody asks for; an upload says what it will be, a download does not."""
+    """The key to issue; one for an upload describes it, one for a download does not."""
 
     operation: Literal["upload", "download"]
     object: Annotated[str, Len(1, 1000)]
@@ -49,7 +49,7 @@ class _Parts(TypedDict):
 
 
 class IssuedKeyView(TypedDict):
-    """A new key: this answer alone has its token, and the link that holds it."""
+    """A new key: only this response has its token, and the link that contains it."""
 
     key_id: str
     token: str
@@ -69,7 +69,7 @@ class _Audit(TypedDict):
 
 
 class ShownKeyView(TypedDict):
-    """A key as its owner sees it, with its audit trail where it is shown by itself."""
+    """A key as its owner sees it; with its audit trail where it is the only one shown."""
 
     key_id: str
     owner: str
@@ -90,7 +90,7 @@ class ShownKeyView(TypedDict):
 
 
 class CommittedView(TypedDict):
-    """What an upload has become."""
+    """The object that an upload was committed as."""
 
     key_id: str
     object: str
@@ -102,7 +102,7 @@ class CommittedView(TypedDict):
 
 
 def multipart(key: Key) -> _Parts | None:
-    """What a client needs to know of the parts; whose they are is not its to say."""
+    """The size and number of the parts; the upload's id stays internal."""
     if not key.multipart:
         return None
     return {"part_size": key.multipart["part_size"], "parts": key.multipart["parts"]}

@@ -1,4 +1,4 @@
-"""What is asked of webhooks through the API, and how they are shown."""
+"""Requests and responses of the API about webhooks."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _PATTERN = re.compile(r"[a-z0-9_.*-]{1,200}")
 
 
 def is_pattern(text: str) -> bool:
-    """Whether it stands for types of events: one, or some by an asterisk."""
+    """Whether it is a pattern of event types: with at most five asterisks."""
     return _PATTERN.fullmatch(text) is not None and text.count("*") <= 5
 
 
 @request_model
 class Registration:
-    """A webhook, and which types of events it is told; all of them where it does not say."""
+    """A webhook, and which types of events it receives; all by default."""
 
     url: Annotated[str, Len(1, 2000)]
     events: Annotated[list[Annotated[str, Predicate(is_pattern)]], Len(1, 20)] | None = None
@@ -34,7 +34,7 @@ Replay = TypedDict(
         "to": NotRequired[Annotated[str, Len(1, 40)]],
     },
 )
-"""What is to be delivered again: one event, or those of a time; no class has a field `from`."""
+"""What to deliver again: one event, or those of a time range; no class can have a field `from`."""
 Replay.__pydantic_config__ = {"extra": "forbid", "strict": True}  # type: ignore[attr-defined]
 
 
@@ -58,13 +58,13 @@ class WebhookView(_Webhook):
 
 
 class WebhookWithSecretView(_Webhook):
-    """A webhook and its new secret, which is shown this once."""
+    """A webhook and its new secret, which is shown only once."""
 
     secret: str
 
 
 class DeliveryView(TypedDict):
-    """An attempt at a delivery, and what came of it."""
+    """A delivery attempt and its result."""
 
     event_id: str
     type: str

@@ -1,6 +1,6 @@
-"""Webhooks through the API: register, see, test, rotate, enable, replay, and what was attempted.
+"""Webhooks through the API: register, list, show, test, rotate, enable, replay, and the log.
 
-What does it is imported where it is used: few calls of the API are about webhooks.
+`recourse.webhooks` is imported where it is used: few calls of the API are about webhooks.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 SCOPE = "sagas:read"
 LONGEST_ID = 128
-routes = Routes("Webhooks", "One's own endpoints, to which events are pushed, signed and in order")
+routes = Routes("Webhooks", "Your own endpoints, to which events are pushed, signed and in order")
 
 
 class _Tested(TypedDict):
@@ -51,7 +51,7 @@ class _Replayed(TypedDict):
     "/webhooks",
     Operation(
         "register-webhook",
-        "Register a webhook: this answer alone has its first secret",
+        "Register a webhook: only this response has its first secret",
         scope=SCOPE,
         takes=Registration,
         example={"url": "https://example.com/hooks", "events": ["recourse.order.*"]},
@@ -67,7 +67,7 @@ class _Replayed(TypedDict):
     ),
 )
 def register() -> Response[str]:
-    """Register a webhook: the only answer that holds its first secret."""
+    """Register a webhook: only this response has its first secret."""
     from recourse.webhooks.addresses import ForbiddenAddressError, UnresolvedError, checked
     from recourse.webhooks.addresses import endpoint as taken_apart
     from recourse.webhooks.errors import TooManyWebhooksError
@@ -93,13 +93,13 @@ def register() -> Response[str]:
     "/webhooks",
     Operation(
         "list-webhooks",
-        "List one's own webhooks, the newest first",
+        "List your own webhooks, the newest first",
         scope=SCOPE,
         answers=[Answer(200, "all of them", Page[WebhookView])],
     ),
 )
 def page() -> Response[str]:
-    """List one's own webhooks, the newest first; they are few, so it is one page."""
+    """List the caller's webhooks, the newest first; they are few, so it is one page."""
     owner = http.caller(routes.current_event, SCOPE).subject
     items = [_view(one) for one in kit.webhooks().of(owner)]
     return http.answer(200, {"items": items, "cursor": None})
@@ -126,12 +126,12 @@ def show(webhook_id: str) -> Response[str]:
         "delete-webhook",
         "Delete a webhook",
         scope=SCOPE,
-        answers=[Answer(204, "nothing more is delivered to it")],
+        answers=[Answer(204, "deleted")],
         problems=["not-found"],
     ),
 )
 def delete(webhook_id: str) -> Response[str]:
-    """Delete a webhook: nothing more is delivered to it."""
+    """Delete a webhook: no more events are delivered to it."""
     webhook = _owned(webhook_id)
     kit.webhooks().delete(webhook)
     return http.answer(204)
@@ -141,14 +141,14 @@ def delete(webhook_id: str) -> Response[str]:
     "/webhooks/<webhook_id>/rotate",
     Operation(
         "rotate-webhook",
-        "Make a new secret; the one before signs beside it for a day",
+        "Make a new secret; the previous one also signs for a day",
         scope=SCOPE,
-        answers=[Answer(200, "with the new secret", WebhookWithSecretView)],
+        answers=[Answer(200, "the webhook with its new secret", WebhookWithSecretView)],
         problems=["not-found"],
     ),
 )
 def rotate(webhook_id: str) -> Response[str]:
-    """Give a webhook a new secret: the only answer that holds it."""
+    """Give a webhook a new secret: only this response has it."""
     webhook = _owned(webhook_id)
     secret = kit.webhooks().rotate(webhook)
     return http.answer(200, _view(webhook) | {"secret": secret})
@@ -158,14 +158,14 @@ def rotate(webhook_id: str) -> Response[str]:
     "/webhooks/<webhook_id>/enable",
     Operation(
         "enable-webhook",
-        "Bring back a webhook that was disabled, from now on",
+        "Enable a webhook that was disabled, from now on",
         scope=SCOPE,
         answers=[Answer(200, "enabled", WebhookView)],
         problems=["not-found"],
     ),
 )
 def enable(webhook_id: str) -> Response[str]:
-    """Bring back a webhook that was disabled, from now on."""
+    """Enable a webhook that was disabled; events of the meantime are not delivered."""
     webhook = _owned(webhook_id)
     head = kit.feed().head(webhook.owner)
     return http.answer(200, _view(kit.webhooks().enable(webhook, head)))
@@ -177,7 +177,7 @@ def enable(webhook_id: str) -> Response[str]:
         "test-webhook",
         "Send a test event, once",
         scope=SCOPE,
-        answers=[Answer(202, "it is under way; the log has it", _Tested)],
+        answers=[Answer(202, "accepted; see the log", _Tested)],
         problems=["not-found"],
     ),
 )
@@ -200,18 +200,18 @@ def test(webhook_id: str) -> Response[str]:
         scope=SCOPE,
         takes=Replay,
         example={"from": "2026-11-24T00:00:00Z", "to": "2026-11-25T00:00:00Z"},
-        answers=[Answer(202, "it is under way; the log has it", _Replayed)],
+        answers=[Answer(202, "accepted; see the log", _Replayed)],
         problems=["not-found", "webhook-disabled"],
     ),
 )
 def replay(webhook_id: str) -> Response[str]:
-    """Deliver one event again, or all that a range of time has."""
+    """Deliver again one event, or those of a time range."""
     webhook = _owned(webhook_id)
     asked = http.body(routes.current_event, Replay)
     if set(asked) not in ({"event_id"}, {"from", "to"}):
         raise invalid("event_id", "send either event_id, or both from and to")
     if webhook.status != "ENABLED":
-        raise ProblemError("webhook-disabled", "enable it, and replay then")
+        raise ProblemError("webhook-disabled", "enable it before a replay")
     if "from" in asked:
         replay_id = _replay_range(webhook, _moment(asked, "from"), _moment(asked, "to"))
     else:
@@ -225,7 +225,7 @@ def replay(webhook_id: str) -> Response[str]:
     "/webhooks/<webhook_id>/deliveries",
     Operation(
         "list-deliveries",
-        "Show what was attempted, the newest first",
+        "List delivery attempts, the newest first",
         scope=SCOPE,
         parameters=[CURSOR, LIMIT],
         answers=[Answer(200, "a page, and the cursor of the next", Page[DeliveryView])],
@@ -233,7 +233,7 @@ def replay(webhook_id: str) -> Response[str]:
     ),
 )
 def deliveries(webhook_id: str) -> Response[str]:
-    """Show what was attempted, the newest first."""
+    """List delivery attempts, the newest first."""
     event = routes.current_event
     webhook = _owned(webhook_id)
     try:
@@ -243,7 +243,7 @@ def deliveries(webhook_id: str) -> Response[str]:
             limit=LIMIT.of(event),
         )
     except BadCursorError:
-        raise ProblemError("bad-cursor", "use the cursor of the page before") from None
+        raise ProblemError("bad-cursor", "use the cursor of the previous page") from None
     return http.answer(200, {"items": [one.view for one in found], "cursor": cursor})
 
 
@@ -251,7 +251,7 @@ def _owned(webhook_id: str) -> Webhook:
     """A webhook of the caller's.
 
     Raises:
-        ProblemError: There is none; another's is as if it were not there.
+        ProblemError: There is none, or it is another owner's: both answer 404.
     """
     from recourse.webhooks.errors import UnknownWebhookError
 
@@ -266,10 +266,10 @@ def _owned(webhook_id: str) -> Webhook:
 
 
 def _put(webhook: Webhook, lane: str, event: Event) -> None:
-    """Have one event delivered, in a lane of its own.
+    """Queue one event for delivery, in a lane of its own.
 
     Raises:
-        ProblemError: Too much is waiting, or the webhook is gone.
+        ProblemError: Too many deliveries wait, or the webhook is gone.
     """
     from recourse.webhooks.errors import FullError, UnknownWebhookError
 
@@ -277,7 +277,7 @@ def _put(webhook: Webhook, lane: str, event: Event) -> None:
     try:
         kit.webhooks().append(webhook, lane, entry)
     except FullError:
-        raise ProblemError("try-again", "too much waits for this webhook already") from None
+        raise ProblemError("try-again", "too many deliveries wait for this webhook") from None
     except UnknownWebhookError:
         raise ProblemError("not-found", "there is no such webhook") from None
     kit.wake(settings.required("WEBHOOK_LANES"))(webhook_id=webhook.webhook_id, lane=lane)
@@ -287,7 +287,7 @@ def _replay_range(webhook: Webhook, since: datetime, until: datetime) -> str:
     from recourse.events import moment
 
     if until < since:
-        raise invalid("to", "should not be before from")
+        raise invalid("to", "must not be before from")
     feed = kit.feed()
     replay_id = kit.webhooks().plan(
         webhook,
@@ -302,10 +302,10 @@ def _replay_range(webhook: Webhook, since: datetime, until: datetime) -> str:
 
 
 def _event(owner: str, event_id: str) -> Event:
-    """An event of the caller's sagas, as the ledger has it.
+    """An event of the caller's sagas, from the ledger.
 
     Raises:
-        ProblemError: There is none; another's is as if it were not there.
+        ProblemError: There is none, or it is another owner's: both answer 404.
     """
     saga_id = event_id.partition(".")[0]
     record = kit.ledger().get(saga_id) if 0 < len(saga_id) <= LONGEST_ID else None
@@ -313,7 +313,7 @@ def _event(owner: str, event_id: str) -> Event:
         for event in record.entered:
             if event.id == event_id and not event.is_hidden:
                 return event
-    raise ProblemError("not-found", f"there is no event {event_id!r} of yours")
+    raise ProblemError("not-found", f"you have no event {event_id!r}")
 
 
 def _moment(asked: dict[str, str], name: str) -> datetime:
@@ -321,7 +321,7 @@ def _moment(asked: dict[str, str], name: str) -> datetime:
         found = datetime.fromisoformat(asked[name])
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise invalid(name, "should be a moment, as 2026-11-24T12:00:00Z") from None
+        raise invalid(name, "must be a moment such as 2026-11-24T12:00:00Z") from None
 
 
 def _links(webhook: Webhook) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Who may open a WebSocket: the authorizer of `$connect`.
+"""The authorizer of the WebSocket API's `$connect`.
 
 The bearer token comes in the header Authorization, or, since browsers cannot send that one, as the
 second subprotocol: `["recourse.v1", "bearer.<token>"]`.
@@ -19,17 +19,17 @@ logger = Logger()
 
 
 class RefusedError(RecourseError):
-    """What API Gateway makes a 401 of; its text must be this."""
+    """What API Gateway answers as a 401; its text must be exactly this."""
 
     def __init__(self) -> None:
         super().__init__("Unauthorized")
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Let the caller in, as the owner of what it hears, or refuse.
+    """Authorise the caller, as the owner of the events that it will receive, or refuse.
 
     Raises:
-        RefusedError: There is no token that counts: 401. A token without the scope is a 403.
+        RefusedError: There is no valid token: 401. A token without the scope is a 403.
     """
     try:
         who = kit.bearers().verify(bearer(event), "sagas:read")
@@ -38,8 +38,8 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         raise RefusedError from None
     except ForbiddenError:
         return _decision("nobody", "Deny", event)
-    told = {"owner": who.subject, "until": str(who.until)}
-    return _decision(who.subject, "Allow", event) | {"context": told}
+    about = {"owner": who.subject, "until": str(who.until)}
+    return _decision(who.subject, "Allow", event) | {"context": about}
 
 
 def bearer(event: dict[str, Any]) -> str | None:

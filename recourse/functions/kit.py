@@ -47,7 +47,7 @@ def sagas() -> Mapping[str, Saga]:
     """Every declaration, by name, from where the environment says: `statemachines:SAGAS`.
 
     Raises:
-        ProjectError: There are none: the stack and the code disagree.
+        ProjectError: None are listed there: the stack and the code disagree.
     """
     from recourse.project import declared_at
 
@@ -64,7 +64,7 @@ def ledger() -> Ledger:
 
 @cache
 def feed() -> Feed:
-    """Everybody's feed."""
+    """The feed of every owner."""
     from recourse.feed.feed import Feed
 
     return Feed(dynamodb(), settings.required("FEED_TABLE"))
@@ -72,7 +72,7 @@ def feed() -> Feed:
 
 @cache
 def bearers() -> Bearers:
-    """What verifies bearer tokens where no gateway does."""
+    """The verifier of bearer tokens, where no gateway verifies them."""
     from recourse.functions.bearer import Bearers, fetched
 
     issuer = settings.required("ISSUER")
@@ -94,7 +94,7 @@ def connections() -> Connections:
 
 @cache
 def pusher() -> Pusher:
-    """What sends to them."""
+    """The sender of messages to connections."""
     from recourse.feed.connections import Pusher
 
     url = settings.required("CONNECTIONS_URL")
@@ -104,7 +104,7 @@ def pusher() -> Pusher:
 
 @cache
 def wakes() -> Wakes:
-    """The queue of those who send to them."""
+    """The queue of wake-ups for the pusher."""
     from recourse.feed.connections import Wakes
 
     return Wakes(client("sqs"), settings.required("PUSH_QUEUE_URL"))
@@ -112,7 +112,7 @@ def wakes() -> Wakes:
 
 @cache
 def runs() -> Runs:
-    """Runs of every saga."""
+    """The runs of every saga."""
     from recourse.orchestration.executions import Runs
 
     return Runs(
@@ -129,7 +129,7 @@ def sweeper(alarm: Callable[[str, str], None]) -> Sweeper:
     """The sweeper.
 
     Args:
-        alarm: Tells whoever is on call of a saga, by its id, and what is wrong with it.
+        alarm: Alerts the people on call, with a saga's id and what is wrong with it.
     """
     from recourse.orchestration.markers import Markers
     from recourse.orchestration.sweeper import LEASE, Sweeper
@@ -159,13 +159,13 @@ def queue(arn: str) -> SourceQueue:
 
 @cache
 def deadletters() -> dict[str, DeadletterQueue]:
-    """Every dead-letter queue of the stage, by what operators call it."""
+    """Every dead-letter queue of the stage, by the name that operators use."""
     from recourse.queues.deadletters import DeadletterQueue
 
-    told = json.loads(settings.required("DEADLETTERS"))
-    why_not = dict.fromkeys(told["redriven"]) | told["kept"]
+    found = json.loads(settings.required("DEADLETTERS"))
+    why_not = dict.fromkeys(found["redriven"]) | found["kept"]
     return {
-        name: DeadletterQueue(client("sqs"), name, told["prefix"] + name, why_not=why)
+        name: DeadletterQueue(client("sqs"), name, found["prefix"] + name, why_not=why)
         for name, why in sorted(why_not.items())
     }
 
@@ -187,7 +187,7 @@ def webhooks() -> Webhooks:
 
 @cache
 def wake(url: str, delay: int = 0) -> Callable[..., None]:
-    """What sends a message to a queue, after some seconds: its fields, as body and attributes."""
+    """A function that sends a message to a queue: its fields, as body and as attributes."""
 
     def send(**fields: str) -> None:
         client("sqs").send_message(
@@ -212,7 +212,7 @@ def valet_keys() -> Keys:
 
 @cache
 def valet_issuer() -> Issuer:
-    """What issues valet keys."""
+    """The issuer of valet keys."""
     from recourse.valet.issue import Issuer
     from recourse.valet.token import KmsSigner
 
@@ -227,7 +227,7 @@ def valet_issuer() -> Issuer:
 
 
 def stored(key: str) -> dict[str, str]:
-    """What a step has stored under a key: the version that is there now, for ever."""
+    """The current version of the document that a step has stored under a key."""
     bucket = settings.required("DOCUMENTS_BUCKET")
     found = client("s3").head_object(Bucket=bucket, Key=key)
     return {
@@ -240,7 +240,7 @@ def stored(key: str) -> dict[str, str]:
 
 @cache
 def valet_committer() -> Committer:
-    """What makes of uploads what they become."""
+    """The committer of uploads."""
     from recourse.valet.commit import Committer
 
     s3 = client("s3", read_timeout=60)

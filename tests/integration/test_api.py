@@ -849,9 +849,9 @@ def test_a_skip_of_the_pivot_says_what_a_retry_does_and_does_nothing(shared: Gro
         resolve(saga, "capture", action="skip", reason="it was paid"), 409, "pivot-not-skipped"
     )
     assert refused["detail"] == (
-        "the step 'capture' decides the saga, so it cannot be left as it is. Retry it: if it has "
-        "acted, the saga goes forward to invoice; if not, it never will, and the saga is undone "
-        "(payment, flight, hotel, car)"
+        "the step 'capture' decides the saga's outcome, so it cannot be skipped. Retry it: if it "
+        "has completed, the saga goes forward to invoice; if not, it never will, and the saga is "
+        "undone (payment, flight, hotel, car)"
     )
     assert shared.ledger.get(saga) == before
     assert resolve(saga, "capture", action="retry").status == 202

@@ -39,11 +39,11 @@ ENVIRONMENT = {
 BARE = "import botocore.session; botocore.session.get_session().create_client('dynamodb')"
 STEP = "from recourse.functions import step; step.runner()"
 REDEEM = "from recourse.functions import valet; valet.redeemer().credentials()"
-API = "from lambdas import api; from recourse.functions import kit; kit.ledger()"
+API = "import lambdas.api; from recourse.functions import kit; kit.ledger()"
 STARTING = (
     API
     + """; kit.runs()
-from lambdas.api import http
+from recourse.functions.api import http
 from statemachines import SAGAS
 http.adapter_of(SAGAS["travel-booking"].request)
 """

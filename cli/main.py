@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import uuid
 from pathlib import Path
@@ -39,8 +40,8 @@ app = typer.Typer(
 )
 app.add_typer(valet.app, name="valet")
 app.command()(worker)
-DESCRIPTION, SAMPLES = Path("lambdas/api/openapi.json"), Path("samples")
-SagaId = Annotated[str, typer.Argument(help="Id of the saga.")]
+SAMPLES = Path("samples")
+SagaId = Annotated[str, typer.Argument(help="The saga's id.")]
 
 
 @app.command()
@@ -325,20 +326,25 @@ def compile_sagas(
 
     A saga becomes statemachines/<saga>.asl.json (its state machine) and
     statemachines/<saga>.choreography.md (which step listens to which). The API
-    is described in lambdas/api/openapi.json.
+    is described in openapi.json, beside the API.
     """
-    from lambdas import api
-    from lambdas.api.openapi import document
     from recourse.choreography.routing import describe, table
+    from recourse.functions.api.app import Api as HttpApi
+    from recourse.functions.api.openapi import document
     from recourse.orchestration.compiler import compile_saga
     from recourse.project import Project, ProjectError
 
     try:
-        sagas = Project.find().declared()
+        project = Project.find()
+        sagas = project.declared()
+        os.environ.setdefault("RECOURSE_SAGAS", project.sagas)  # as the API's function is told
+        api = project.own_api()
     except ProjectError as problem:
         raise UsageError(str(problem)) from problem
-    description = document(api.GROUPS, api.INFO, SAMPLES)
-    compiled = {DESCRIPTION: json.dumps(description, indent=2, ensure_ascii=False) + "\n"}
+    if not isinstance(api, HttpApi):
+        raise UsageError(f"{project.api} must be an Api, got {api!r:.80}")
+    description = document(api.groups, api.info, sagas, SAMPLES)
+    compiled = {api.description: json.dumps(description, indent=2, ensure_ascii=False) + "\n"}
     for saga in sagas.values():
         machine = json.dumps(compile_saga(saga), indent=2) + "\n"
         compiled[folder / f"{saga.name}.asl.json"] = machine
@@ -346,7 +352,7 @@ def compile_sagas(
     changed = []
     for file, text in compiled.items():
         if not file.exists() or file.read_text() != text:
-            changed.append(str(file))
+            changed.append(os.path.relpath(file))
             if not check:
                 file.write_text(text)
     if not check and not as_json:

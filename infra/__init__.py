@@ -1,1 +1,1 @@
-"""What AWS is asked for: components, each one capability, and the stacks that compose them."""
+"""The infrastructure: the app and its stacks, which compose the constructs of `recourse.cdk`."""

@@ -165,7 +165,7 @@ def lead(assembly: Path, *, cloudformation: Any, deploy: Callable[[Path], None],
         assembly: What is to be deployed.
         cloudformation: A CloudFormation client.
         deploy: Deploys all stacks of an assembly.
-        say: Hears of the progress.
+        say: Called with the progress.
 
     Raises:
         DeployError: A stack that is not in the app any more imports something.

@@ -1,1 +1,1 @@
-"""Where AWS calls in: each handler parses, calls one function of the kit, and answers."""
+"""This deployment's own Lambda functions: its API, consumers, subscribers and probe."""

@@ -66,7 +66,7 @@ class Effects:
 
         Args:
             event: The event.
-            call: The invocation, or whatever took it together with others.
+            call: The id of the invocation or batch.
 
         Raises:
             ProbeError: The event asked for a failure.
@@ -142,13 +142,13 @@ def logger() -> Logger:
 
 
 def pushed(event: dict[str, Any], context: Any) -> None:
-    """Commit what SNS pushes; raise where that fails, for Lambda to try again."""
+    """Commit what SNS pushes; raise where that fails, for Lambda to retry."""
     for record in event["Records"]:
         effects().commit(Event.parse(record["Sns"]["Message"]), context.aws_request_id)
 
 
 def pulled(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Commit a batch off a queue, and say which messages have to come again."""
+    """Commit a batch off a queue, and say which messages are to be retried."""
     again = []
     for record in event["Records"]:
         try:

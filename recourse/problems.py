@@ -1,4 +1,4 @@
-"""Problems: every error that is answered, over whichever channel, as RFC 9457 has it.
+"""Problems: every error response, over any channel, in the form of RFC 9457.
 
 One catalogue for the API, for redeeming valet keys, for streams and sockets and for the local
 cloud. A problem's `type` is `urn:recourse:problem:<kind>`; it and the status are stable, the title
@@ -17,30 +17,30 @@ from recourse.errors import RecourseError
 MEDIA_TYPE = "application/problem+json"
 TYPES: Mapping[str, tuple[int, str]] = {
     "malformed": (400, "The request cannot be read"),
-    "idempotency-key-missing": (400, "The header Idempotency-Key is missing or unusable"),
-    "chaos-off": (400, "Faults on demand are switched off here"),
-    "unknown-fault": (400, "There is no such fault"),
-    "bad-cursor": (400, "The cursor is none of ours"),
-    "foreign-cursor": (400, "The cursor is of somebody else's feed"),
-    "bearer-on-link": (400, "A link is followed without a bearer"),
-    "unauthorized": (401, "A bearer token is needed"),
-    "bad-token": (401, "The token is none of ours"),
+    "idempotency-key-missing": (400, "The header Idempotency-Key is missing or not valid"),
+    "chaos-off": (400, "Faults on demand are switched off"),
+    "unknown-fault": (400, "Unknown fault"),
+    "bad-cursor": (400, "The cursor is not valid"),
+    "foreign-cursor": (400, "The cursor belongs to another owner's feed"),
+    "bearer-on-link": (400, "A link must be followed without a bearer token"),
+    "unauthorized": (401, "A bearer token is required"),
+    "bad-token": (401, "The token is not valid"),
     "forbidden": (403, "The token lacks a scope"),
-    "out-of-scope": (403, "The key is not for this"),
-    "not-found": (404, "There is no such thing"),
-    "object-not-found": (404, "There is no such object"),
+    "out-of-scope": (403, "The key does not allow this"),
+    "not-found": (404, "Not found"),
+    "object-not-found": (404, "Object not found"),
     "not-allowed": (405, "The method is not allowed"),
-    "idempotency-key-reused": (409, "The Idempotency-Key was used for something else"),
+    "idempotency-key-reused": (409, "The Idempotency-Key was used for another request"),
     "past-the-pivot": (409, "The saga can no longer be cancelled"),
     "nothing-to-resolve": (409, "There is nothing to resolve"),
-    "pivot-not-skipped": (409, "The step that decides cannot be skipped"),
-    "not-redrivable": (409, "What rests there cannot go back"),
-    "too-many-webhooks": (409, "There are enough webhooks"),
+    "pivot-not-skipped": (409, "The pivot cannot be skipped"),
+    "not-redrivable": (409, "The dead-letter queue cannot be redriven"),
+    "too-many-webhooks": (409, "Too many webhooks"),
     "webhook-disabled": (409, "The webhook is disabled"),
-    "in-use": (409, "What is held forbids it"),
+    "in-use": (409, "It is in use"),
     "nothing-uploaded": (409, "Nothing has been uploaded with the key"),
     "not-an-upload": (409, "The key is not for an upload"),
-    "cursor-expired": (410, "What comes after the cursor is not kept any more"),
+    "cursor-expired": (410, "The cursor has expired"),
     "key-expired": (410, "The key has expired"),
     "key-revoked": (410, "The key was revoked"),
     "key-used-up": (410, "The key is used up"),
@@ -48,18 +48,18 @@ TYPES: Mapping[str, tuple[int, str]] = {
     "not-json": (415, "The body is not JSON"),
     "not-a-form": (415, "The body is not a form"),
     "invalid": (422, "Request validation failed"),
-    "unknown-coordination": (422, "There is no such coordination"),
+    "unknown-coordination": (422, "Unknown coordination"),
     "wrong-part": (422, "The part does not belong to the upload"),
-    "bad-object-name": (422, "The object's name cannot be taken"),
+    "bad-object-name": (422, "The object's name is not valid"),
     "unknown-content-type": (422, "The content type cannot be checked"),
     "upload-too-large": (422, "The upload would be too large"),
-    "wrong-length": (422, "What was uploaded has another length"),
-    "wrong-content": (422, "What was uploaded is of another type"),
-    "wrong-hash": (422, "What was uploaded has another SHA-256"),
-    "too-often": (429, "The key or its owner asks too often"),
-    "too-many": (429, "There were too many"),
+    "wrong-length": (422, "The length of the upload does not match"),
+    "wrong-content": (422, "The content type of the upload does not match"),
+    "wrong-hash": (422, "The SHA-256 of the upload does not match"),
+    "too-often": (429, "Too many requests by this key or its owner"),
+    "too-many": (429, "Too many messages"),
     "internal": (500, "Internal error"),
-    "try-again": (503, "It did not work now; try again"),
+    "try-again": (503, "Temporarily unavailable; try again"),
 }
 """Each kind's status and title."""
 
@@ -69,7 +69,7 @@ class ProblemError(RecourseError):
 
     Args:
         kind: One of `TYPES`.
-        detail: What is wrong in this very request.
+        detail: What is wrong with this request.
         errors: The fields that are wrong, each with a `field` and a `message`.
 
     Attributes:
@@ -102,5 +102,5 @@ def urn(kind: str) -> str:
 
 
 def untyped(title: str, status: int, detail: str) -> dict[str, Any]:
-    """A problem that the status alone tells, as something between has it that is not the API."""
+    """A problem described by its status alone, as a proxy before the API answers."""
     return {"type": "about:blank", "title": title, "status": status, "detail": detail}

@@ -6,8 +6,9 @@
     sagas = "statemachines:SAGAS"                      # where the declarations are listed
     packages = ["services", "statemachines", "lambdas"]  # what functions carry beside the library
     requirements = "lambdas/requirements.lock"          # the pins of what both of them import
+    api = "lambdas.api:API"                            # where its API is, if it has its own
 
-The library imports nothing of the project: whoever needs its sagas resolves that name.
+The library imports nothing of the project: what needs its sagas or its API resolves that name.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recourse.declare.step import resolve
 from recourse.errors import RecourseError
 
 if TYPE_CHECKING:
     from recourse.declare.saga import Saga
+
+
+DEFAULT_API = "recourse.functions.api.default:API"
 
 
 class ProjectError(RecourseError):
@@ -38,12 +42,14 @@ class Project:
         sagas: Where its declarations are listed: `module:name`.
         packages: What its functions carry beside the library: folders of the root.
         requirements: The pins of what they import, a file with hashes.
+        api: Where its API is, `module:name`: a `recourse.functions.api.app.Api`.
     """
 
     root: Path
     sagas: str
     packages: tuple[str, ...]
     requirements: Path
+    api: str = DEFAULT_API
 
     @classmethod
     def find(cls, start: Path | None = None) -> Project:
@@ -73,8 +79,8 @@ class Project:
 
     @classmethod
     def _of(cls, root: Path, table: Mapping[str, object]) -> Project:
-        def text(name: str) -> str:
-            value = table.get(name)
+        def text(name: str, default: str | None = None) -> str:
+            value = table.get(name, default)
             if not isinstance(value, str) or not value:
                 raise ProjectError(f"[tool.recourse] {name} must be text, got {value!r}")
             return value
@@ -89,6 +95,7 @@ class Project:
             sagas=text("sagas"),
             packages=tuple(packages),
             requirements=root / text("requirements"),
+            api=text("api", DEFAULT_API),
         )
 
     def declared(self) -> Mapping[str, Saga]:
@@ -99,6 +106,16 @@ class Project:
         """
         return declared_at(self.sagas)
 
+    def own_api(self) -> Any:
+        """Its API: a `recourse.functions.api.app.Api`.
+
+        The default one is of the sagas that the environment variable `RECOURSE_SAGAS` names.
+
+        Raises:
+            ProjectError: There is none at that name.
+        """
+        return _at(self.api, "no API is")
+
 
 def declared_at(where: str) -> Mapping[str, Saga]:
     """The declarations that are listed at `module:name`, by name.
@@ -106,10 +123,14 @@ def declared_at(where: str) -> Mapping[str, Saga]:
     Raises:
         ProjectError: There is no such mapping.
     """
-    try:
-        found = resolve(where)
-    except (ImportError, AttributeError, ValueError) as problem:
-        raise ProjectError(f"no sagas are listed at {where!r}: {problem}") from problem
+    found = _at(where, "no sagas are listed")
     if not isinstance(found, Mapping):
         raise ProjectError(f"{where} must be a mapping of sagas by name, got {found!r:.80}")
     return found
+
+
+def _at(where: str, missing: str) -> object:
+    try:
+        return resolve(where)
+    except (ImportError, AttributeError, ValueError) as problem:
+        raise ProjectError(f"{missing} at {where!r}: {problem}") from problem

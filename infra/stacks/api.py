@@ -109,7 +109,7 @@ class ApiStack(Stack):
         CfnOutput(self, "Chaos", value="on" if stage.chaos else "off")
 
     def _described(self, deadletters: Sequence[Deadletters]) -> str:
-        """What the function has to know of the queues, in few bytes: it is told 4 KB in all."""
+        """What the function needs to know of the queues, in few bytes: an environment has 4 KB."""
         return self.to_json_string(
             {
                 "prefix": queue_called(self._stage, ""),
@@ -119,10 +119,10 @@ class ApiStack(Stack):
         )
 
     def _let_redrive(self, function: HandlerFunction, deadletters: Sequence[Deadletters]) -> None:
-        """Let a function count what rests in every dead-letter queue, and send it back.
+        """Grant a function the right to count and redrive the messages of every dead-letter queue.
 
-        The rights go by the queues' names, for an import would keep a step from ever being taken
-        out; and in a policy of their own, for what a role holds inline is too small for all.
+        The rights name the queues, because an import of their ARNs would prevent a step from ever
+        being removed; and they are a policy of their own, for a role's inline policy is too small.
         """
         redriven = [queue_called(self._stage, d.called) for d in deadletters if not d.why_not]
         kept = [queue_called(self._stage, d.called) for d in deadletters if d.why_not]

@@ -16,10 +16,10 @@ from recourse.declare.saga import Saga
 
 
 class ChoreographyStack(Stack):
-    """Who listens to whom, as the declarations have it (`recourse.choreography.routing`).
+    """Which step listens to which, by the declarations (`recourse.choreography.routing`).
 
     Attributes:
-        deadletters: Where the steps' messages rest that could not be taken.
+        deadletters: Keep the steps' messages that could not be processed.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class ChoreographyStack(Stack):
                 only={"coordination": ["choreography"], "type": types},
                 key=events.key,
                 alarm=events.alarm,
-                # The listener gives a message up by itself; the queue only what kills the listener.
+                # The listener dead-letters messages itself; the queue only those that kill it.
                 receives=max(MIN_RECEIVES, tries + 2 * GIVE_UP_RETRIES),
             )
             self.deadletters.append(consumer.deadletters)

@@ -1,4 +1,4 @@
-"""What is told: the outboxes' relay, the topic, the ledger, the feed, and who confirms holds."""
+"""Events: the outboxes' relay, the topic, the ledger, the feed, and the confirming consumers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from recourse.declare.saga import Saga
 ATTEMPTS = 100
 """How often a batch of a stream is tried, which goes on for 20 s by itself each time (`PATIENCE` in
 `recourse.events.relay`): half an hour at the least, but for a batch that ends the function at once.
-What can never be taken is dead-lettered by the function, at the first."""
+What can never be processed is dead-lettered by the function, at the first try."""
 
 
 class EventsStack(Stack):
@@ -51,11 +51,11 @@ class EventsStack(Stack):
     Attributes:
         ledger: The ledger's table.
         topic: The topic `events`: what steps and consumers listen to, in no promised order.
-        feed_table: Everybody's feed.
-        feed: The topic `feed`: what people's subscriptions are told by.
+        feed_table: The feed of every owner.
+        feed: The topic `feed`: what subscribers receive.
         alarms: The topic that every alarm goes to; subscribe whoever is on call.
         key: What topics and queues are encrypted with.
-        deadletters: Where messages rest that could not be taken or delivered.
+        deadletters: Keep messages that could not be processed or delivered.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class EventsStack(Stack):
         return key
 
     def _relay(self, name: str, topic: Topic, tables: Sequence[Table], rows: str) -> None:
-        """What publishes the new rows of tables whose keys begin so."""
+        """The relay of the new rows of tables whose keys have a prefix."""
         function = HandlerFunction(
             self,
             name,
@@ -150,7 +150,7 @@ class EventsStack(Stack):
         )
 
     def _feeder(self) -> None:
-        """What appends to the feed what has entered the ledger."""
+        """The function that appends the ledger's new events to the feed."""
         function = HandlerFunction(
             self,
             "Feeder",
@@ -274,7 +274,7 @@ class EventsStack(Stack):
         self.deadletters.append(consumer.deadletters)
 
     def _parked(self) -> None:
-        """What needs an operator, for a person or a tool of theirs to pull from.
+        """A queue of the sagas that need an operator, for a person or a tool to pull from.
 
         However often it is looked at, a notice stays until its saga is at rest.
         """

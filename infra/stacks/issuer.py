@@ -1,4 +1,4 @@
-"""Who issues bearer tokens: whoever the context names, or else a user pool of our own."""
+"""The issuer of bearer tokens: the one that the context names, else a user pool."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Issuer:
 
     Attributes:
         url: The issuer.
-        audiences: For whom its tokens may be issued.
-        prefix: What it puts before our scopes.
+        audiences: The accepted audiences.
+        prefix: The prefix of scopes in its tokens.
         stack: The stack of the user pool, where there is one.
     """
 

@@ -16,16 +16,16 @@ from recourse.cdk.tables import KeptTable
 from recourse.cdk.websocket_api import WebSockets
 
 RECEIVES = 10
-"""How often a wake-up is tried: API Gateway's bad moments last longer than five tries."""
+"""How often a wake-up is tried: API Gateway's outages last longer than five tries."""
 
 
 class LiveStack(Stack):
-    """What pushes an owner's feed to those who are connected.
+    """Pushes an owner's feed to its open connections.
 
     Attributes:
         sse_url: Where the stream is.
         websocket_url: Where WebSockets connect.
-        deadletters: Where wake-ups rest that could not be followed.
+        deadletters: Keep wake-ups that could not be handled.
     """
 
     def __init__(

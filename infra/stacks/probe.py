@@ -1,4 +1,4 @@
-"""The probe: what is put on the channels to measure them by; only with the context `probe=on`."""
+"""The probe, which measures the channels; only with the context `probe=on`."""
 
 from __future__ import annotations
 

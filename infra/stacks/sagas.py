@@ -25,12 +25,12 @@ from recourse.queues.deadletters import deadletters_of
 
 
 class SagasStack(Stack):
-    """Every saga's state machine, and what sees to it that none is lost.
+    """Every saga's state machine, and the sweeper that resumes lost runs.
 
     Attributes:
         machines: The state machine of each saga.
         pivots: The function of each saga's pivot.
-        deadletters: Where the sweeper's calls rest that could not be made.
+        deadletters: Keep calls of the sweeper that failed.
     """
 
     def __init__(

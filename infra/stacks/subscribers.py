@@ -1,4 +1,4 @@
-"""Who is told of what the feed says: every subscriber and every consumer that is declared."""
+"""Every subscriber and consumer that is declared."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class SubscribersStack(Stack):
             self._consumer(module, consumer)
 
     def _subscriber(self, module: str, declared: Subscriber) -> None:
-        """A function that SNS pushes to; what it fails at three times is dead-lettered."""
+        """A function that SNS pushes to; what fails three times is dead-lettered."""
         name, tables = declared.name, self._tables(declared)
         function = HandlerFunction(
             self,

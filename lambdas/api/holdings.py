@@ -1,4 +1,4 @@
-"""What this deployment's services hold, through the API: anybody looks, an operator puts."""
+"""What this deployment's services hold, through the API: callers read it, operators write it."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from urllib.parse import unquote
 
 from aws_lambda_powertools.event_handler import Response
 
-from lambdas.api import http
-from lambdas.api.routes import Answer, Operation, Parameter, Routes, Sample
 from recourse.declare.step import Item
 from recourse.errors import ContentionError
 from recourse.functions import kit
+from recourse.functions.api import http
+from recourse.functions.api.routes import Answer, Operation, Parameter, Routes, Sample
 from recourse.problems import ProblemError, invalid
 from recourse.store.table import Table
 from services.holdings import HOLDINGS
 from statemachines.fields import is_id
 
 LONGEST_ID = 128
-routes = Routes("Holdings", "What the services hold, and what of it is free")
+routes = Routes("Holdings", "What the services hold, and how much of it is free")
 
 
 def _seeded(kind: str, pick: Callable[[dict[str, Any]], Iterable[Any]]) -> Sample:
-    """The first of a kind that the seed has, or what it is there."""
+    """What is picked of the first one of a kind in the seed: its id, or its body."""
     return Sample("seed.json", lambda seed: next(iter(pick(seed.get(kind, {}))), None))
 
 
@@ -42,7 +42,7 @@ def _row(kind: str, thing: str) -> Item | None:
 
 def _holding(kind: str) -> None:
     if kind not in HOLDINGS:
-        raise ProblemError("not-found", f"nothing is at {routes.current_event.path}")
+        raise ProblemError("not-found", f"there is no route {routes.current_event.path}")
 
 
 @routes.get(
@@ -54,14 +54,14 @@ def _holding(kind: str) -> None:
             path=f"/{kind}/{{id}}",
             scope="sagas:read",
             parameters=[_id(kind)],
-            answers=[Answer(200, "as it is now", holding.shown)],
+            answers=[Answer(200, "its current state", holding.shown)],
             problems=["not-found"],
         )
         for kind, holding in HOLDINGS.items()
     ),
 )
 def show_holding(kind: str, thing: str) -> Response[str]:
-    """Show a thing that a service holds."""
+    """Show a holding of a service."""
     http.caller(routes.current_event, "sagas:read")
     _holding(kind)
     thing = unquote(thing)
@@ -76,15 +76,15 @@ def show_holding(kind: str, thing: str) -> Response[str]:
     *(
         Operation(
             f"put-{holding.noun}",
-            f"Make or change one of the {kind}",
+            f"Create or update one of the {kind}",
             path=f"/{kind}/{{id}}",
             scope="operator",
             parameters=[_id(kind)],
             takes=holding.body,
             example=_seeded(kind, dict.values),
             answers=[
-                Answer(200, "changed", holding.shown),
-                Answer(201, "made", holding.shown),
+                Answer(200, "updated", holding.shown),
+                Answer(201, "created", holding.shown),
             ],
             problems=["not-found", "in-use"],
         )
@@ -92,13 +92,13 @@ def show_holding(kind: str, thing: str) -> Response[str]:
     ),
 )
 def put_holding(kind: str, thing: str) -> Response[str]:
-    """Make a thing as the body says, or change it, as an operator."""
+    """Create or update a holding, as an operator."""
     http.caller(routes.current_event, "operator")
     _holding(kind)
     thing = unquote(thing)
     if not is_id(thing) or len(thing) > LONGEST_ID:
         raise invalid(
-            "id", f"should have at most {LONGEST_ID} characters, no space, slash or number sign"
+            "id", f"must have at most {LONGEST_ID} characters, and no space, slash or number sign"
         )
     holding = HOLDINGS[kind]
     body = http.body(routes.current_event, holding.body)
@@ -108,12 +108,15 @@ def put_holding(kind: str, thing: str) -> Response[str]:
         row = _row(kind, thing)
         writes = holding.change(thing, row, body)
         if writes is None:
-            raise ProblemError("in-use", "what is held and confirmed, or its currency, forbids it")
+            raise ProblemError(
+                "in-use",
+                "what is held or confirmed of it, or its currency, rules it out",
+            )
         table.transact([table.write_request(one) for one in writes])
         return row is None
 
     try:
         is_new = table.retry(attempt, what=f"{holding.noun} {thing!r}")
     except ContentionError:
-        raise ProblemError("try-again", "others keep changing it") from None
+        raise ProblemError("try-again", "other callers keep changing it") from None
     return http.answer(201 if is_new else 200, holding.show(_row(kind, thing) or {}))

@@ -1,4 +1,4 @@
-"""The consumers, a file each: what it hears and may do, its rules and its handler."""
+"""The consumers, one file each: its events, its rights, its rules and its handler."""
 
 from recourse import Consumer
 from recourse.queues.consumer import declared

@@ -66,7 +66,7 @@ def tally() -> Tally:
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Count the events of a batch, and say which messages have to come again."""
+    """Count the events of a batch, and say which messages are to be retried."""
     return handle_each(handle, event["Records"], kit.queue, context)
 
 
@@ -74,7 +74,7 @@ def handle(message: Message) -> None:
     """Count the event that a message is.
 
     Raises:
-        UnreadableError: It is no event of a saga.
+        UnreadableError: It is not an event of a saga.
         TransientError: It could not be counted now.
     """
     tally().count(Event.parse(message.body, kit.sagas()))

@@ -1,4 +1,4 @@
-"""The subscribers, a file each: what it hears and may do, its rules and its handler."""
+"""The subscribers, one file each: its events, its rights, its rules and its handler."""
 
 from recourse import Subscriber
 from recourse.queues.consumer import declared

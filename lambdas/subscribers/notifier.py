@@ -120,7 +120,7 @@ class Notifier:
         return Message(person["email"], subject, "\n".join(lines))
 
     def _claim(self, event_id: str) -> bool:
-        """Claim an ending; whether it is ours to tell.
+        """Claim an ending; whether this delivery is to tell it.
 
         Raises:
             TransientError: Another has claimed it and has not said yet that it was told.
@@ -139,7 +139,7 @@ class Notifier:
 
 
 def handler(event: dict[str, Any], context: object) -> None:
-    """Tell of each ending; raise where that failed: Lambda tries again, then dead-letters it."""
+    """Tell of each ending; raise where that failed, for Lambda to retry and then dead-letter."""
     for record in event["Records"]:
         ending = Event.parse(record["Sns"]["Message"])
         if _notifier().tell(ending):

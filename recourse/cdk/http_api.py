@@ -1,4 +1,4 @@
-"""The HTTP API: every path needs a bearer token but the open ones."""
+"""The HTTP API: every path needs a bearer token, except the open ones."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RATE, BURST = 200, 400
 
 
 class JwtApi(Construct):
-    """An HTTP API before one function, with a JWT authorizer.
+    """An HTTP API in front of one function, with a JWT authorizer.
 
     Args:
         scope: Where it belongs.
@@ -42,9 +42,9 @@ class JwtApi(Construct):
         stage: The deployment.
         function: Answers every request but those in which a valet key's token is the credential.
         redeems: Answers those.
-        issuer: Who signs the bearer tokens.
-        audiences: For whom they may be issued.
-        alarm: What is told when the API answers with errors of its own.
+        issuer: The issuer of bearer tokens.
+        audiences: Their accepted audiences.
+        alarm: Alerted when the API answers with a 5xx.
 
     Attributes:
         api: The API.
@@ -103,7 +103,7 @@ class JwtApi(Construct):
                 explain(
                     route,
                     "AwsSolutions-APIG4",
-                    reason=f"{path} tells nothing that is anybody's",
+                    reason=f"{path} answers no owner's data",
                 )
         redeeming = HttpLambdaIntegration("Redeeming", redeems)
         for path, method in TOKEN_IS_CREDENTIAL.items():

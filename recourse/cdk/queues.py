@@ -1,4 +1,4 @@
-"""Queues and their consumers: nothing is dropped without a trace, and a batch fails in part."""
+"""Queues and their consumers: with dead-letter queues and partial batch responses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from recourse.errors import RecourseError
 from recourse.queues.deadletters import FIFO_SUFFIX, deadletters_of
 
 RECEIVES = 5
-"""How often a message is delivered before it is dead-lettered; fewer: throttles would lose some."""
+"""How often a message is received before it is dead-lettered; fewer would lose it to throttling."""
 AT_ONCE, TASKS = 150, 10
 """How many batches a function takes at the same time, or how many tasks of a worker there are, at
 the most: for four messages of each of 1,000 sagas a second, where a batch takes 0.3 s."""
@@ -43,11 +43,11 @@ BACKLOG = 1000
 
 
 class UnsafeQueueError(RecourseError, ValueError):
-    """A consumer that would lose or repeat messages; the message names it and says how."""
+    """A consumer that would lose or repeat messages; the message names it and says why."""
 
 
 class Deadletters(Queue):
-    """Where messages rest that could not be taken, for two weeks, with an alarm on the first.
+    """Keeps messages that could not be processed, for two weeks, with an alarm on the first.
 
     Args:
         scope: Where it belongs.
@@ -89,7 +89,7 @@ class Deadletters(Queue):
             enforce_ssl=True,
             retention_period=Duration.days(14),
         )
-        explain(self, "AwsSolutions-SQS3", reason="it is where undeliverable messages rest")
+        explain(self, "AwsSolutions-SQS3", reason="it is a dead-letter queue itself")
         alarm_above(
             self,
             "Waiting",
@@ -100,12 +100,12 @@ class Deadletters(Queue):
 
 
 def queue_called(stage: Stage, called: str) -> str:
-    """The name in SQS of a queue, by what operators call it."""
+    """The name in SQS of a queue, by the name that operators use."""
     return f"{stage.prefix}-{called}"
 
 
 class PullConsumer(Construct):
-    """A queue, on a topic or not, and what takes its messages: a function in batches, or a worker.
+    """A queue, on a topic or not, and its consumer: a function in batches, or a worker.
 
     Failures of a batch are always reported one by one; there is no way to ask for less. A FIFO
     queue keeps the order of each group of messages, and its groups do not wait for each other; a
@@ -226,7 +226,7 @@ class PullConsumer(Construct):
             cast("CfnFunction", function.node.default_child).recursive_loop = "Allow"
 
     def _taken_by(self, function: Function | Worker, at_once: int, batch: int) -> IGrantable:
-        """Let a function or a worker take the messages; who then has the rights to."""
+        """Grant a function or a worker the right to consume the messages."""
         if isinstance(function, Worker):
             self.queue.grant_consume_messages(function.own_role)
             function.serve(self.queue, at_once=at_once)
@@ -250,7 +250,7 @@ def _safe_visibility(name: str, function: Function, asked: Duration | None) -> D
     if visibility.to_seconds() < least.to_seconds():
         raise UnsafeQueueError(
             f"{name}: a visibility of {visibility.to_seconds():g} s is less than six times its "
-            f"function's timeout, {least.to_seconds():g} s: messages would be taken twice"
+            f"function's timeout, {least.to_seconds():g} s: messages would be received twice"
         )
     return visibility
 
@@ -271,7 +271,7 @@ def subscribe(
     *,
     only: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """Put a queue on a topic, raw, with what cannot be delivered dead-lettered."""
+    """Subscribe a queue to a topic, raw; what cannot be delivered is dead-lettered."""
     filters = {
         name: SubscriptionFilter.string_filter(allowlist=list(values))
         for name, values in (only or {}).items()
@@ -289,7 +289,7 @@ def subscribe(
 def alarm_above(
     scope: Construct, name: str, metric: IMetric, *, threshold: float, action: IAlarmAction
 ) -> None:
-    """An alarm for a metric above a threshold; silence is no alarm."""
+    """An alarm on a metric above a threshold; missing data does not raise it."""
     alarm = metric.create_alarm(  # type: ignore[attr-defined]
         scope,
         name,

@@ -1,4 +1,4 @@
-"""What a deployment is told by its CDK context."""
+"""A deployment's settings, from the CDK context."""
 
 from __future__ import annotations
 
@@ -145,17 +145,17 @@ class Stage:
 
     @property
     def name(self) -> str:
-        """The stage's name as stacks and outputs show it."""
+        """The stage's name in stacks and outputs."""
         return f"{self.base}-chaos" if self.chaos else self.base
 
     @property
     def prefix(self) -> str:
-        """What the names of its stacks and queues begin with."""
+        """The prefix of the names of its stacks and queues."""
         return f"Recourse-{self.name}"
 
     @property
     def sagas(self) -> str:
-        """Where the declarations are listed, as its functions are told: `module:name`."""
+        """Where the declarations are listed, `module:name`: the functions' `RECOURSE_SAGAS`."""
         return Project.find().sagas
 
     @property
@@ -165,7 +165,7 @@ class Stage:
 
     @property
     def removal(self) -> RemovalPolicy:
-        """What happens to what is stored when its stack goes.
+        """What happens to stored data when its stack is deleted.
 
         What a failed create leaves behind holds nothing, and goes.
         """

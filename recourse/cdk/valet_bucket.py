@@ -1,4 +1,4 @@
-"""The bucket of valet keys: what its policy refuses, it refuses whoever has signed."""
+"""The bucket of valet keys: its policy denies requests whoever signed them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LONGEST_KEY = Duration.days(7)
 
 
 class ValetBucket(Bucket):
-    """Where uploads land, where they become visible, and where those lie that are not as said.
+    """Holds uploads, the visible objects, and what is in quarantine.
 
     Args:
         scope: Where it belongs.
@@ -109,7 +109,7 @@ class ValetBucket(Bucket):
         )
 
     def keep_within(self, signer: IRole) -> None:
-        """Deny the signer of URLs all but where uploads land and what is visible."""
+        """Deny the signer of URLs everything but uploads and visible objects."""
         self.add_to_resource_policy(
             PolicyStatement(
                 sid="SignerKeepsToItsPrefixes",
@@ -142,7 +142,7 @@ class ValetBucket(Bucket):
 
 
 def only_fresh_signatures(bucket: Bucket) -> None:
-    """Deny everybody what is not signed by SigV4, or was signed before a URL of ours would end."""
+    """Deny all callers what is not signed by SigV4, or is older than a URL may be."""
     for sid, conditions in (
         ("OnlySigV4", {"StringNotEquals": {"s3:signatureversion": "AWS4-HMAC-SHA256"}}),
         ("NoOldSignature", {"NumericGreaterThan": {"s3:signatureAge": str(OLDEST_SIGNATURE)}}),

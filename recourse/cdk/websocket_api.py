@@ -1,4 +1,4 @@
-"""The WebSocket API: an authorizer at the door, one function behind it."""
+"""The WebSocket API: an authorizer, and one function behind it."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ class WebSockets(Construct):
         return account
 
     def let_send(self, function: HandlerFunction) -> None:
-        """Let a function send to this stage's connections and close them, and no other's."""
+        """Grant a function the right to send to this stage's connections and to close them."""
         api = Stack.of(self).get_logical_id(cast("CfnElement", self._api.node.default_child))
         for verb in ("POST", "DELETE"):
             path = f"{NAME}/{verb}/@connections/*"

@@ -41,15 +41,15 @@ from recourse.cdk.stage import Stage
 from recourse.project import Project
 
 GRACE = Duration.seconds(60)
-"""What a task has to come to its end: the worker's own grace, its last deletes, and some more."""
+"""What a task has to shut down: the worker's own time, its last deletes, and a margin."""
 BACKLOG = ((0, 0, -1), (100, None, +1), (1000, None, +3))
 """Waiting messages, from and to, and how many tasks more that makes."""
 CARRIED = ("recourse", "cli", "infra/image")
-"""What the image is built of, beside the project's own packages."""
+"""What the image contains beside the project's own packages."""
 
 
 class WorkerPlace(Construct):
-    """Where workers run: public subnets without a NAT gateway, and nothing comes in.
+    """Where workers run: public subnets without a NAT gateway, and no inbound traffic.
 
     Args:
         scope: Where it belongs.
@@ -76,7 +76,9 @@ class WorkerPlace(Construct):
         )
         vpc.add_gateway_endpoint("DynamoDb", service=GatewayVpcEndpointAwsService.DYNAMODB)
         explain(
-            vpc, "AwsSolutions-VPC7", reason="nothing comes in, and what goes out is calls of AWS"
+            vpc,
+            "AwsSolutions-VPC7",
+            reason="no inbound traffic, and outbound are calls of AWS",
         )
         self.cluster = Cluster(
             self, "Cluster", vpc=vpc, container_insights_v2=ContainerInsights.ENABLED
@@ -87,7 +89,7 @@ class WorkerPlace(Construct):
 
 
 class Worker(Construct):
-    """What takes the messages of a consumer's queue where no function does.
+    """Consumes a consumer's queue in place of a function.
 
     Args:
         scope: Where it belongs.
@@ -123,7 +125,7 @@ class Worker(Construct):
         self.own_role = Role(self, "Role", assumed_by=ServicePrincipal("ecs-tasks.amazonaws.com"))
 
     def serve(self, queue: Queue, *, at_once: int) -> None:
-        """Take the messages of a queue, with more tasks the more of them wait.
+        """Consume a queue, with more tasks the more messages wait.
 
         Args:
             queue: The queue.

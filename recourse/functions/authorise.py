@@ -1,4 +1,4 @@
-"""Who may open a WebSocket: the authorizer of `$connect`.
+"""The authorizer of the WebSocket API's `$connect`.
 
 The bearer token comes in the header Authorization, or, since browsers cannot send that one, as the
 second subprotocol: `["recourse.v1", "bearer.<token>"]`.
@@ -13,22 +13,23 @@ from aws_lambda_powertools import Logger
 from recourse.errors import RecourseError
 from recourse.functions import kit
 from recourse.functions.bearer import ForbiddenError, UnauthorizedError, in_header
+from recourse.functions.handshake import header, subprotocols
 
 logger = Logger()
 
 
 class RefusedError(RecourseError):
-    """What API Gateway makes a 401 of; its text must be this."""
+    """What API Gateway answers as a 401; its text must be exactly this."""
 
     def __init__(self) -> None:
         super().__init__("Unauthorized")
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Let the caller in, as the owner of what it hears, or refuse.
+    """Authorise the caller, as the owner of the events that it will receive, or refuse.
 
     Raises:
-        RefusedError: There is no token that counts: 401. A token without the scope is a 403.
+        RefusedError: There is no valid token: 401. A token without the scope is a 403.
     """
     try:
         who = kit.bearers().verify(bearer(event), "sagas:read")
@@ -37,8 +38,8 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         raise RefusedError from None
     except ForbiddenError:
         return _decision("nobody", "Deny", event)
-    told = {"owner": who.subject, "until": str(who.until)}
-    return _decision(who.subject, "Allow", event) | {"context": told}
+    about = {"owner": who.subject, "until": str(who.until)}
+    return _decision(who.subject, "Allow", event) | {"context": about}
 
 
 def bearer(event: dict[str, Any]) -> str | None:
@@ -47,17 +48,6 @@ def bearer(event: dict[str, Any]) -> str | None:
         return token
     offered = [one for one in subprotocols(event) if one.startswith("bearer.")]
     return offered[0].removeprefix("bearer.") if offered else None
-
-
-def subprotocols(event: dict[str, Any]) -> list[str]:
-    """The subprotocols that a handshake offers."""
-    return [one.strip() for one in header(event, "sec-websocket-protocol").split(",")]
-
-
-def header(event: dict[str, Any], name: str) -> str:
-    """A header of a handshake, whose name is in the client's own case; empty where it is absent."""
-    headers = event.get("headers") or {}
-    return next((value for key, value in headers.items() if key.lower() == name), "")
 
 
 def _decision(principal: str, effect: str, event: dict[str, Any]) -> dict[str, Any]:

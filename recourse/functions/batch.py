@@ -1,4 +1,4 @@
-"""A batch off a queue: what can never be taken is dead-lettered at once, and the rest is done."""
+"""A batch of SQS messages: what can never be processed is dead-lettered at once."""
 
 from __future__ import annotations
 
@@ -19,22 +19,32 @@ from recourse.queues.sources import SourceQueue, backoff
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-LAST_START = 10_000
-"""Milliseconds that have to be left for another message: those of a transaction, and more."""
+LEAST_TIME_LEFT = 10_000
+"""Milliseconds that must be left before another message is begun: a transaction's, and a margin."""
 
 logger = Logger()
 Record = Mapping[str, Any]
 
 
 class Batch:
-    """A batch of SQS records, as Lambda gets them.
+    """A batch of SQS records, as Lambda receives them.
 
-    In a FIFO queue the messages of a group wait for each other: behind one that has to come again
-    nothing of its group is taken, and all of it comes again.
+    In a FIFO queue the messages of a group keep their order: once one is to be retried, the rest of
+    its group is retried as well, unprocessed.
+
+    ::
+
+        batch = Batch(event["Records"], sagas, kit.queue)
+        for record, event in batch.events():
+            try:
+                ...
+            except Exception as problem:
+                batch.failed(record, problem)
+        return batch.answer()
 
     Args:
         records: The records.
-        sagas: Every declaration, by name, where the messages are events.
+        sagas: Every declaration, by name; used where the messages are events.
         queue: Finds the queue that messages come from, by its ARN.
     """
 
@@ -47,19 +57,19 @@ class Batch:
         self._records = records
         self._sagas = sagas
         self._queue = queue
-        self._again: list[str] = []
+        self._retried: list[str] = []
         self._waiting: set[str] = set()
 
     def messages(self) -> Iterator[Record]:
-        """Each record, without those that wait for one before them."""
+        """Each record, but those behind one of their group that is to be retried."""
         for record in self._records:
             if _lane(record) in self._waiting:
-                self.again(record, 0)
+                self.retry(record, 0)
             else:
                 yield record
 
     def events(self) -> Iterator[tuple[Record, Event]]:
-        """Each record with the event that it is; those that are none are dead-lettered."""
+        """Each record with its event; what is not an event is dead-lettered."""
         for record in self.messages():
             try:
                 event = Event.parse(record["body"], self._sagas)
@@ -69,32 +79,32 @@ class Batch:
                 yield record, event
 
     def dead_letter(self, record: Record, problem: Exception) -> None:
-        """Dead-letter a message, for no further try can do better; if that fails, try again."""
+        """Dead-letter a message that no retry can help; if that fails, retry it."""
         about = {"message_id": record["messageId"]}
         try:
             self._queue(record["eventSourceARN"]).dead_letter(record, words(problem))
             logger.error("dead-lettered: %s", words(problem), extra=about)
         except TransientError as another:
             logger.warning(str(another), extra=about)
-            self.again(record)
+            self.retry(record)
 
     def failed(self, record: Record, problem: Exception, seconds: int | None = None) -> None:
-        """Let a message that failed come again; dead-letter it at its last receive.
+        """Retry a message that failed; at its last receive dead-letter it, with the reason.
 
         Args:
             record: The message.
             problem: Why it failed.
-            seconds: After how many it comes; when its visibility ends where it is absent.
+            seconds: The delay; by default it is retried when its visibility timeout ends.
         """
         with suppress(TransientError):
             if self._queue(record["eventSourceARN"]).is_last_receive(record):
                 self.dead_letter(record, problem)
                 return
-        self.again(record, seconds)
+        self.retry(record, seconds)
 
-    def again(self, record: Record, seconds: int | None = None) -> None:
-        """Let a message come again, after some seconds or else when its visibility ends."""
-        self._again.append(record["messageId"])
+    def retry(self, record: Record, seconds: int | None = None) -> None:
+        """Retry a message, after some seconds or else when its visibility timeout ends."""
+        self._retried.append(record["messageId"])
         if seconds is not None:
             with suppress(TransientError):
                 self._queue(record["eventSourceARN"]).delay(record, seconds)
@@ -102,8 +112,8 @@ class Batch:
             self._waiting.add(lane)
 
     def answer(self) -> dict[str, Any]:
-        """Which messages have to come again, as Lambda wants to hear it."""
-        return {"batchItemFailures": [{"itemIdentifier": one} for one in self._again]}
+        """Which messages are to be retried, as Lambda's partial batch response."""
+        return {"batchItemFailures": [{"itemIdentifier": one} for one in self._retried]}
 
 
 def handle_each(
@@ -112,10 +122,10 @@ def handle_each(
     queue: Callable[[str], SourceQueue],
     context: LambdaContext,
 ) -> dict[str, Any]:
-    """Give each message of a batch to a handler, as `recourse worker` does.
+    """Call a handler for each message of a batch, as `recourse worker` does.
 
-    What fails comes again after a back-off; what is poison is dead-lettered at once. What there is
-    no more time for comes again at once: a function that is cut off answers for none of its batch.
+    What fails is retried after a back-off; poison is dead-lettered at once. What there is no time
+    left for is retried at once: a function that times out has its whole batch retried.
 
     Args:
         handle: The handler.
@@ -124,12 +134,12 @@ def handle_each(
         context: Knows how much time the function has left.
 
     Returns:
-        Which messages have to come again, as Lambda wants to hear it.
+        Which messages are to be retried, as Lambda's partial batch response.
     """
     batch = Batch(records, {}, queue)
     for record in batch.messages():
-        if context.get_remaining_time_in_millis() < LAST_START:
-            batch.again(record, 0)
+        if context.get_remaining_time_in_millis() < LEAST_TIME_LEFT:
+            batch.retry(record, 0)
             continue
         message = Message.of(record)
         try:
@@ -143,6 +153,6 @@ def handle_each(
 
 
 def _lane(record: Record) -> str | None:
-    """The group within which a message has its place; None where the queue keeps no order."""
+    """The group in which a message keeps its order; None where the queue is not FIFO."""
     fifo = record["eventSourceARN"].endswith(FIFO_SUFFIX)
     return record["attributes"]["MessageGroupId"] if fifo else None

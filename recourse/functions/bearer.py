@@ -1,6 +1,6 @@
-"""Bearer tokens, verified where no JWT authorizer stands in front: SSE and WebSocket.
+"""Bearer tokens, verified where there is no JWT authorizer in front: SSE and WebSocket.
 
-As strict as the authorizer of an HTTP API, and alike in what it takes: RS256 alone, by a key of the
+As strict as the authorizer of an HTTP API, with the same checks: RS256 only, by a key of the
 issuer's JWKS; the issuer, the audience (`aud`, or `client_id` where a token has no `aud`, as
 Cognito's access tokens have it), `exp`, `nbf` and `iat`.
 """
@@ -19,19 +19,19 @@ import jwt
 from recourse.errors import RecourseError
 from recourse.functions.caller import Caller, scopes_of
 
-LEEWAY = 5
-"""Seconds by which the issuer's clock may differ from ours."""
-KEPT = 3600
-"""Seconds for which keys are kept."""
-PATIENCE = 60
-"""Seconds before the issuer is asked again for a key that it did not have: a token that names any
-key may cost the issuer no request of its own."""
-LARGEST = 64 * 1024
-"""Bytes of the issuer's documents; more is none."""
+CLOCK_SKEW = 5
+"""Seconds by which the issuer's clock may differ."""
+CACHED_FOR = 3600
+"""Seconds for which keys are cached."""
+UNKNOWN_KEY_INTERVAL = 60
+"""Seconds between two requests to the issuer for unknown keys: tokens that name made-up keys must
+not cost it one request each."""
+LARGEST_DOCUMENT = 64 * 1024
+"""Bytes that are read of an issuer's document; what is larger is not valid."""
 
 
 class UnauthorizedError(RecourseError):
-    """There is no bearer token, or it is none that counts; the message says why."""
+    """There is no bearer token, or it is not valid; the message says why."""
 
 
 class ForbiddenError(RecourseError):
@@ -39,11 +39,11 @@ class ForbiddenError(RecourseError):
 
 
 class IssuerError(RecourseError):
-    """The issuer does not give its keys; it may in a moment."""
+    """The issuer's keys could not be fetched; a retry may succeed."""
 
 
 def fetched(issuer: str) -> Callable[[], dict[str, Any]]:
-    """What fetches an issuer's JWKS, from where its discovery document says."""
+    """A function that fetches an issuer's JWKS, by its discovery document."""
 
     def fetch() -> dict[str, Any]:
         about = _get(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
@@ -54,7 +54,7 @@ def fetched(issuer: str) -> Callable[[], dict[str, Any]]:
 
 def _get(url: str) -> dict[str, Any]:
     with urllib.request.urlopen(url, timeout=5) as answer:
-        found: dict[str, Any] = json.loads(answer.read(LARGEST))
+        found: dict[str, Any] = json.loads(answer.read(LARGEST_DOCUMENT))
         return found
 
 
@@ -62,11 +62,11 @@ class Bearers:
     """Verifies the bearer tokens of one issuer.
 
     Args:
-        issuer: Who must have issued them.
-        audiences: For whom, one of these.
-        prefix: What the issuer puts before our scopes.
-        keys: Gives the issuer's JWKS; asked when a key is needed that is not there.
-        clock: Seconds that only grow.
+        issuer: The issuer that `iss` must name.
+        audiences: The accepted audiences.
+        prefix: The prefix of scopes in tokens.
+        keys: Fetches the issuer's JWKS; called when an unknown key is needed.
+        clock: A monotonic clock, in seconds.
     """
 
     def __init__(
@@ -91,9 +91,9 @@ class Bearers:
         """The caller that a token is for, who must have a scope or be an operator.
 
         Raises:
-            UnauthorizedError: There is no token, or it does not count.
+            UnauthorizedError: There is no token, or it is not valid.
             ForbiddenError: It lacks the scope.
-            IssuerError: The issuer does not give its keys.
+            IssuerError: The issuer's keys could not be fetched.
         """
         if not token:
             raise UnauthorizedError("send a bearer token in the header Authorization")
@@ -115,21 +115,21 @@ class Bearers:
                 self._key(header.get("kid")),
                 algorithms=["RS256"],
                 issuer=self._issuer,
-                leeway=LEEWAY,
-                # The audience is looked at below: it may be in either of two claims.
+                leeway=CLOCK_SKEW,
+                # The audience is verified below: it may be in either of two claims.
                 options={"require": ["exp", "iss", "sub"], "verify_aud": False},
             )
         except jwt.PyJWTError as problem:
-            raise UnauthorizedError(f"the token does not count: {problem}") from problem
+            raise UnauthorizedError(f"the token is not valid: {problem}") from problem
         meant = claims.get("aud", claims.get("client_id"))
         if not self._audiences & set(meant if isinstance(meant, list) else [meant]):
-            raise UnauthorizedError("the token is for somebody else")
+            raise UnauthorizedError("the token is for another audience")
         return claims
 
     def _key(self, name: Any) -> jwt.PyJWK:
         with self._lock:
             age = self._clock() - self._asked
-            if age > KEPT or (name not in self._keys and age > PATIENCE):
+            if age > CACHED_FOR or (name not in self._keys and age > UNKNOWN_KEY_INTERVAL):
                 self._ask()
             found = self._keys.get(name) if isinstance(name, str) else None
         if found is None:
@@ -138,19 +138,21 @@ class Bearers:
 
     def _ask(self) -> None:
         if self._keys:
-            self._asked = self._clock()  # whatever comes of it: these will do for a while
+            self._asked = self._clock()  # also where the fetch fails: the cached keys still serve
         try:
             known = jwt.PyJWKSet.from_dict(self._fetch())
         except (OSError, ValueError, LookupError, TypeError, jwt.PyJWTError) as problem:
             if not self._keys:
-                raise IssuerError(f"the issuer does not give its keys: {problem!r}") from problem
+                raise IssuerError(
+                    f"the issuer's keys could not be fetched: {problem!r}"
+                ) from problem
             return
-        # Only these: a symmetric key, were there one, would let its holders sign as the issuer.
+        # Only RSA keys: with a symmetric one, whoever can verify a token could also sign it.
         self._keys = {one.key_id: one for one in known.keys if one.key_type == "RSA" and one.key_id}
         self._asked = self._clock()
 
 
 def in_header(value: str) -> str | None:
-    """The token in a header Authorization; the scheme's name is in any case, as RFC 9110 has it."""
+    """The token in a header Authorization; the scheme is case-insensitive (RFC 9110)."""
     scheme, _, token = value.strip().partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None

@@ -1,4 +1,4 @@
-"""Who calls, whichever door the call came through."""
+"""The caller, over any channel."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls.
+    """A caller.
 
     Attributes:
-        subject: The owner of what it starts.
-        scopes: What it may do.
-        until: When its token ends, in seconds of the epoch; 0 where a gateway has looked at that.
+        subject: Its id, which is the owner of what it starts.
+        scopes: Its scopes.
+        until: When its token expires, in epoch seconds; 0 where a gateway has verified that.
     """
 
     subject: str
@@ -21,14 +21,14 @@ class Caller:
 
     @property
     def is_operator(self) -> bool:
-        """Whether it sees and resolves everybody's sagas."""
+        """Whether it sees and resolves every owner's sagas."""
         return "operator" in self.scopes
 
     def owns(self, owner: str) -> bool:
-        """Whether it may see what belongs to somebody."""
+        """Whether it may see what belongs to an owner."""
         return self.is_operator or owner == self.subject
 
 
 def scopes_of(claim: str, prefix: str) -> frozenset[str]:
-    """The scopes that a token's claim names, without what the issuer puts before ours."""
+    """The scopes in a token's claim, without the issuer's prefix."""
     return frozenset(one.removeprefix(prefix) for one in claim.split())

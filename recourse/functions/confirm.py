@@ -1,4 +1,4 @@
-"""The consumer that turns a service's holds into bookings once a saga's pivot has acted."""
+"""The consumer that confirms a service's holds once a saga's pivot has completed."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ logger = Logger()
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Confirm what the sagas of a batch hold here, and say which messages have to come again."""
-    return take(
+    """Confirm the holds of a batch's sagas, and say which messages are to be retried."""
+    return handle_batch(
         kit.dynamodb(),
         settings.required("TABLE_NAME"),
         settings.required("SERVICE"),
@@ -30,7 +30,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     )
 
 
-def take(
+def handle_batch(
     dynamodb: Any,
     table: str,
     service: str,

@@ -18,8 +18,8 @@ from recourse.queues.sources import dead_letter_record
 from recourse.store.aws import client
 from recourse.store.items import decode_item
 
-PATIENCE = 20
-"""Seconds for which one call tries again: a stream gives a batch up after so many calls."""
+RETRY_FOR = 20
+"""Seconds for which one call retries: a stream gives a batch up after a number of calls."""
 logger = Logger()
 
 Record = Mapping[str, Any]
@@ -27,32 +27,32 @@ DeadLetter = Callable[[Record, str], None]
 
 
 def handler(event: dict[str, Any], context: object) -> None:
-    """Append what has entered the ledger; raise where that failed, for the stream to come again."""
+    """Append the ledger's new events to feeds; raise where that failed, for a retry."""
     lost = partial(dead_letter_record, partial(client, "sqs"), settings.required("LOST_URL"))
-    logger.info("fed", extra={"events": take(kit.feed(), event["Records"], lost)})
+    logger.info("fed", extra={"events": handle_batch(kit.feed(), event["Records"], lost)})
 
 
-def take(
+def handle_batch(
     feed: Feed,
     records: Sequence[Record],
     dead_letter: DeadLetter,
     *,
-    patience: float = PATIENCE,
+    patience: float = RETRY_FOR,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
     """Append the events of a batch to their owners' feeds; how many were new.
 
-    A saga's row holds all of its events, so of several changes the last one says everything. Those
-    that only move the ledger are nobody's to see. No owner's events are in the way of another's:
-    what can never be appended is dead-lettered with its reason, and what cannot be now is tried
-    again after all others.
+    A saga's row holds all of its events, so of several changes only the last one is needed. Events
+    that only move the ledger are hidden from feeds. One owner's events never block another's: what
+    can never be appended is dead-lettered, with its reason, and what cannot be appended now is
+    retried after all others.
 
     Args:
         feed: The feed.
         records: Records of the ledger's stream.
         dead_letter: Dead-letters a record, with the reason; may raise.
-        patience: Seconds for which what could not be appended is tried again.
-        sleep: How to wait.
+        patience: Seconds for which failed appends are retried.
+        sleep: Waits for some seconds.
 
     Raises:
         ExceptionGroup: Some could be neither appended nor dead-lettered; all others were.
@@ -65,7 +65,7 @@ def take(
     count, left = _append_all(feed, list(sagas.values()), dead_letter)
     while left:
         if time.monotonic() + pause > until:
-            raise ExceptionGroup("events that were not fed", [problem for _, problem in left])
+            raise ExceptionGroup("events that were not appended", [problem for _, problem in left])
         sleep(pause)
         pause = min(pause * 2, 5)
         more, left = _append_all(feed, [record for record, _ in left], dead_letter)
@@ -76,7 +76,7 @@ def take(
 def _append_all(
     feed: Feed, records: Sequence[Record], dead_letter: DeadLetter
 ) -> tuple[int, list[tuple[Record, Exception]]]:
-    """Append once; how many events were new, and what is left to be tried again."""
+    """Append once; how many events were new, and what is left to retry."""
     owners: dict[str, list[Record]] = {}
     for record in records:
         owners.setdefault(record["dynamodb"]["NewImage"]["owner"]["S"], []).append(record)
@@ -86,7 +86,7 @@ def _append_all(
         try:
             count += feed.append(owner, [one for record in theirs for one in _events(record)])
         except Exception:
-            # One of the owner's sagas is in the way of the others: each by itself, then.
+            # One of the owner's sagas fails the append of all: append each by itself.
             for record in theirs:
                 try:
                     count += _append(feed, owner, record, dead_letter)

@@ -1,6 +1,7 @@
-"""The kit as a function's environment describes it, made when first needed.
+"""What functions share, as the environment describes it, made when first needed.
 
-What few functions need is imported where it is made: every import is paid for at every cold start.
+Each part is imported where it is made: a function loads what it needs and pays for nothing else
+when it starts.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import time
 from functools import cache
 from typing import TYPE_CHECKING
 
-from recourse.feed.feed import Feed
 from recourse.functions import settings
 from recourse.ledger.ledger import Ledger
 from recourse.orchestration.executions import Runs
@@ -19,7 +19,6 @@ from recourse.project import declared_at
 from recourse.queues.deadletters import DeadletterQueue, OperatorQueue
 from recourse.queues.sources import SourceQueue
 from recourse.store.aws import client, credentials
-from recourse.valet.keys import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,12 +27,18 @@ if TYPE_CHECKING:
 
     from recourse.declare.saga import Saga
     from recourse.feed.connections import Connections
+    from recourse.feed.feed import Feed
     from recourse.feed.pusher import Pusher
     from recourse.feed.wake_ups import WakeUpQueue
     from recourse.functions.bearer import Bearers
+    from recourse.ledger.ledger import Ledger
+    from recourse.orchestration.executions import Runs
     from recourse.orchestration.sweeper import Sweeper
+    from recourse.queues.deadletters import DeadletterQueue
+    from recourse.queues.sources import SourceQueue
     from recourse.valet.commit import Committer
     from recourse.valet.issue import Issuer
+    from recourse.valet.keys import Keys
     from recourse.webhooks.webhooks import Webhooks
 
 
@@ -49,7 +54,7 @@ def sagas() -> Mapping[str, Saga]:
     """Every declaration, by name, from where the environment says: `statemachines:SAGAS`.
 
     Raises:
-        ProjectError: There are none: the stack and the code disagree.
+        ProjectError: None are listed there: the stack and the code disagree.
     """
     return declared_at(settings.required("RECOURSE_SAGAS"))
 
@@ -57,18 +62,22 @@ def sagas() -> Mapping[str, Saga]:
 @cache
 def ledger() -> Ledger:
     """The ledger."""
+    from recourse.ledger.ledger import Ledger
+
     return Ledger(dynamodb(), settings.required("LEDGER_TABLE"), sagas())
 
 
 @cache
 def feed() -> Feed:
-    """Everybody's feed."""
+    """The feed of every owner."""
+    from recourse.feed.feed import Feed
+
     return Feed(dynamodb(), settings.required("FEED_TABLE"))
 
 
 @cache
 def bearers() -> Bearers:
-    """What verifies bearer tokens where no gateway does."""
+    """The verifier of bearer tokens, where no gateway verifies them."""
     from recourse.functions.bearer import Bearers, fetched
 
     issuer = settings.required("ISSUER")
@@ -90,7 +99,7 @@ def connections() -> Connections:
 
 @cache
 def pusher() -> Pusher:
-    """What sends to them."""
+    """The sender of messages to connections."""
     from recourse.feed.pusher import Pusher
 
     url = settings.required("CONNECTIONS_URL")
@@ -100,7 +109,7 @@ def pusher() -> Pusher:
 
 @cache
 def wake_ups() -> WakeUpQueue:
-    """The queue that wakes what sends to them."""
+    """The queue of wake-ups for the pusher."""
     from recourse.feed.wake_ups import WakeUpQueue
 
     return WakeUpQueue(client("sqs"), settings.required("PUSH_QUEUE_URL"))
@@ -108,7 +117,9 @@ def wake_ups() -> WakeUpQueue:
 
 @cache
 def runs() -> Runs:
-    """Runs of every saga."""
+    """The runs of every saga."""
+    from recourse.orchestration.executions import Runs
+
     return Runs(
         client("stepfunctions"),
         client("lambda", read_timeout=20),
@@ -123,7 +134,7 @@ def sweeper(alarm: Callable[[str, str], None]) -> Sweeper:
     """The sweeper.
 
     Args:
-        alarm: Tells whoever is on call of a saga, by its id, and what is wrong with it.
+        alarm: Alerts the people on call, with a saga's id and what is wrong with it.
     """
     from recourse.orchestration.markers import Markers
     from recourse.orchestration.sweeper import LEASE_DURATION, Sweeper
@@ -145,16 +156,20 @@ def sweeper(alarm: Callable[[str, str], None]) -> Sweeper:
 @cache
 def queue(arn: str) -> SourceQueue:
     """The queue of that ARN."""
+    from recourse.queues.sources import SourceQueue
+
     return SourceQueue(lambda: client("sqs"), arn)
 
 
 @cache
 def deadletters() -> dict[str, DeadletterQueue]:
-    """Every dead-letter queue of the stage, by what operators call it."""
-    told = json.loads(settings.required("DEADLETTERS"))
-    why_not = dict.fromkeys(told["redriven"]) | told["kept"]
+    """Every dead-letter queue of the stage, by the name that operators use."""
+    from recourse.queues.deadletters import DeadletterQueue
+
+    found = json.loads(settings.required("DEADLETTERS"))
+    why_not = dict.fromkeys(found["redriven"]) | found["kept"]
     return {
-        name: DeadletterQueue(client("sqs"), name, told["prefix"] + name, why_not=why)
+        name: DeadletterQueue(client("sqs"), name, found["prefix"] + name, why_not=why)
         for name, why in sorted(why_not.items())
     }
 
@@ -176,7 +191,7 @@ def webhooks() -> Webhooks:
 
 @cache
 def wake(url: str, delay: int = 0) -> Callable[..., None]:
-    """What sends a message to a queue, after some seconds: its fields, as body and attributes."""
+    """A function that sends a message to a queue: its fields, as body and as attributes."""
 
     def send(**fields: str) -> None:
         client("sqs").send_message(
@@ -194,12 +209,14 @@ def wake(url: str, delay: int = 0) -> Callable[..., None]:
 @cache
 def valet_keys() -> Keys:
     """The valet table."""
+    from recourse.valet.keys import Keys
+
     return Keys(dynamodb(), settings.required("VALET_TABLE"))
 
 
 @cache
 def valet_issuer() -> Issuer:
-    """What issues valet keys."""
+    """The issuer of valet keys."""
     from recourse.valet.issue import Issuer
     from recourse.valet.token import KmsSigner
 
@@ -214,7 +231,7 @@ def valet_issuer() -> Issuer:
 
 
 def stored(key: str) -> dict[str, str]:
-    """What a step has stored under a key: the version that is there now, for ever."""
+    """The current version of the document that a step has stored under a key."""
     bucket = settings.required("DOCUMENTS_BUCKET")
     found = client("s3").head_object(Bucket=bucket, Key=key)
     return {
@@ -227,7 +244,7 @@ def stored(key: str) -> dict[str, str]:
 
 @cache
 def valet_committer() -> Committer:
-    """What makes of uploads what they become."""
+    """The committer of uploads."""
     from recourse.valet.commit import Committer
 
     s3 = client("s3", read_timeout=60)

@@ -1,4 +1,4 @@
-"""The ledger's function: takes events off its queue, in batches with partial failure."""
+"""The ledger's function: records events off its queue, in batches with partial failure."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ logger = Logger()
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Take a batch in: one read and one write a saga, whatever the number of its events."""
-    return take(kit.ledger(), event["Records"], kit.queue)
+    """Record a batch of events, with one read and one write for each saga."""
+    return handle_batch(kit.ledger(), event["Records"], kit.queue)
 
 
-def take(
+def handle_batch(
     into: Ledger, records: list[dict[str, Any]], queue: Callable[[str], SourceQueue]
 ) -> dict[str, Any]:
-    """Take a batch in, and say which messages have to come again."""
+    """Record a batch of events, and say which messages are to be retried."""
     batch = Batch(records, into.sagas, queue)
     sagas: dict[str, list[tuple[Record, Event]]] = defaultdict(list)
     for record, event in batch.events():
@@ -37,7 +37,7 @@ def take(
             for record, _ in messages:
                 batch.dead_letter(record, problem)
         except Exception as problem:
-            logger.exception("the events were not taken", extra={"saga_id": saga_id})
+            logger.exception("events not recorded", extra={"saga_id": saga_id})
             for record, _ in messages:
                 batch.failed(record, problem)
     return batch.answer()

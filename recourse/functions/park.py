@@ -1,4 +1,4 @@
-"""The function behind the parking state: tells of every step that needs an operator."""
+"""The function of the parking state: records every step that needs an operator."""
 
 from __future__ import annotations
 

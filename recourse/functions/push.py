@@ -1,4 +1,4 @@
-"""The pusher's function: woken by the feed's events, it sends what has come to open WebSockets."""
+"""The pusher's function: woken by the feed's events, it sends new ones to open WebSockets."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from recourse.feed.wake_ups import WakeUpQueue
 from recourse.functions import kit
 from recourse.queues.sources import SourceQueue
 
-SECONDS = 5
+BATCH_SECONDS = 5
 """How long a batch is worked on before the rest is left to the next: a third of the timeout, for
-what is being sent then may have to be tried again."""
+what is being sent then may have to be retried."""
 AT_ONCE = 10
-"""As many as botocore keeps connections for."""
+"""Threads: as many as botocore has connections in its pool."""
 LONGEST_PAUSE = 60
 logger = Logger()
 
@@ -30,30 +30,30 @@ Wake = tuple[str, str]
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Send what has come to every connection that a batch of wake-ups is about."""
-    return take(kit.pusher(), kit.wake_ups(), event["Records"], kit.queue)
+    """Send new events to every connection that a batch of wake-ups is about."""
+    return handle_batch(kit.pusher(), kit.wake_ups(), event["Records"], kit.queue)
 
 
-def take(
+def handle_batch(
     pusher: Pusher,
     wakes: WakeUpQueue,
     records: list[Record],
     queue: Callable[[str], SourceQueue],
-    seconds: float = SECONDS,
+    seconds: float = BATCH_SECONDS,
 ) -> dict[str, Any]:
-    """Send, and say which wake-ups have to come again."""
+    """Send, and say which wake-ups are to be retried."""
     pusher = pusher.for_a_batch()
     until = pusher.connections.clock() + seconds
     failed: list[Record] = []
     woken: dict[Wake, list[Record]] = defaultdict(list)
     for record in records:
-        if owner := _told(record, "owner"):
-            woken[owner, _told(record, "connection")].append(record)
+        if owner := _attribute(record, "owner"):
+            woken[owner, _attribute(record, "connection")].append(record)
         elif not _is_dead_lettered(record, queue):
             failed.append(record)
 
     def push(work: tuple[Wake, str, int]) -> Wake | None:
-        """Look after one connection; the wake-up that has to come again, if it has."""
+        """Send to one connection; the wake-up to retry, if it failed."""
         wake, name, wanted = work
         try:
             is_late = pusher.connections.clock() > until
@@ -77,7 +77,7 @@ def take(
 
 def _work(pusher: Pusher, woken: dict[Wake, list[Record]]) -> Iterator[tuple[Wake, str, int]]:
     for (owner, name), records in woken.items():
-        wanted = max(int(_told(record, "position") or 0) for record in records)
+        wanted = max(int(_attribute(record, "position") or 0) for record in records)
         if name:
             yield (owner, name), name, wanted
             continue
@@ -86,14 +86,14 @@ def _work(pusher: Pusher, woken: dict[Wake, list[Record]]) -> Iterator[tuple[Wak
                 yield (owner, name), connection.name, wanted
 
 
-def _told(record: Record, name: str) -> str:
+def _attribute(record: Record, name: str) -> str:
     found: str = record.get("messageAttributes", {}).get(name, {}).get("stringValue", "")
     return found
 
 
 def _is_dead_lettered(record: Record, queue: Callable[[str], SourceQueue]) -> bool:
     try:
-        queue(record["eventSourceARN"]).dead_letter(record, "it does not say whose event it is")
+        queue(record["eventSourceARN"]).dead_letter(record, "it does not name an owner")
     except TransientError as problem:
         logger.warning(words(problem))
         return False

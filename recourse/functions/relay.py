@@ -1,4 +1,4 @@
-"""The relays' function: called with batches of the streams of tables, or of the feed's."""
+"""The relays' function: called with batches of the streams of tables, or of the feed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = Logger()
 
 
 def handler(event: dict[str, Any], context: object) -> None:
-    """Publish what the rows say; raise where that failed, for the stream to come again."""
+    """Publish the events of new rows; raise where that failed, for the stream to retry."""
     lost = partial(dead_letter_record, partial(client, "sqs"), settings.required("LOST_URL"))
     count = relay(client("sns"), settings.required("TOPIC_ARN"), event["Records"], lost)
     logger.info("relayed", extra={"events": count})

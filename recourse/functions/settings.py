@@ -1,4 +1,4 @@
-"""What a function is told by its environment."""
+"""A function's settings, from its environment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def required(name: str) -> str:
     """An environment variable that must be there.
 
     Raises:
-        RuntimeError: It is not: the stack and the handler disagree.
+        RuntimeError: It is not set: the stack and the handler disagree.
     """
     value = os.environ.get(name)
     if not value:
@@ -24,7 +24,7 @@ def required(name: str) -> str:
 
 
 def timescale() -> float:
-    """What multiplies time-outs and back-offs: 1 on AWS."""
+    """The factor of timeouts and back-offs: 1 on AWS."""
     return float(os.environ.get("TIMESCALE") or 1)
 
 
@@ -34,7 +34,7 @@ def chaos() -> bool:
 
 
 def loopback() -> bool:
-    """Whether webhooks may go to this very machine: only where it is nobody else's."""
+    """Whether webhooks may go to loopback addresses: only in the local cloud."""
     return os.environ.get("WEBHOOK_LOOPBACK") == "on"
 
 

@@ -1,12 +1,12 @@
 """Server-sent events: an owner's feed as a stream that browsers read and resume by themselves.
 
 A plain ASGI app. On AWS uvicorn serves it behind the Lambda Web Adapter, at a Function URL that
-streams (`sse.sh`); the local cloud mounts it in its proxy. No gateway looks at the bearer token
-before it, so it does so itself.
+streams (`sse.sh`); the local cloud mounts it in its proxy. It verifies bearer tokens itself, for no
+gateway does.
 
-`id` is the feed's cursor and `data` the CloudEvent; there is no `event`, so that `onmessage` hears
-all of it. The first frame has an `id` alone: whoever is cut off before the first event resumes from
-where it began.
+`id` is the feed's cursor and `data` the CloudEvent; there is no `event`, so that `onmessage`
+receives every one. The first frame has only an `id`: a client that is cut off before the first
+event resumes from where it began.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from recourse.problems import MEDIA_TYPE, ProblemError
 from recourse.store.cursors import CursorError
 
 HEARTBEAT = 15
-"""Seconds of silence after which a comment is sent, so that nobody between takes it for dead."""
+"""Seconds of silence after which a comment is sent, so that no proxy closes the connection."""
 RETRY = 2000
-"""Milliseconds after which a client comes back."""
-GRACE = 5
-"""Seconds for the last bytes to a client that reads slowly."""
+"""Milliseconds after which a client reconnects."""
+FLUSH_SECONDS = 5
+"""Seconds that a slow client has to read the last bytes."""
 UNSETTLED = 0.05
-"""Seconds before a row is looked for again that is only just being written."""
+"""Seconds before a row that is only just being written is read again."""
 QUICK, SLOW = 0.5, 1.0
-"""Seconds between two looks at a feed on AWS."""
+"""Seconds between two polls of a feed on AWS."""
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -60,9 +60,9 @@ class Stream:
     Args:
         watch: Watches the feeds.
         bearers: Verifies the tokens.
-        seconds: How long a connection lasts at the most; it also ends with its token.
+        seconds: The longest that a connection lasts; it also ends when its token expires.
         heartbeat: Seconds of silence between two comments.
-        clock: The time of day, in seconds of the epoch.
+        clock: The time, in epoch seconds.
     """
 
     def __init__(
@@ -89,8 +89,10 @@ class Stream:
             await _answer(send, refusal)
             return
         except (BotoCoreError, ClientError, IssuerError):
-            logger.exception("a stream was not opened")
-            await _answer(send, ProblemError("try-again", "it may work in a moment"))
+            logger.exception("stream not opened")
+            await _answer(
+                send, ProblemError("try-again", "temporarily unavailable: retry in a moment")
+            )
             return
         writing = asyncio.create_task(self._write(send, who, position, page))
         leaving = asyncio.create_task(_left(receive))
@@ -110,7 +112,7 @@ class Stream:
             raise ProblemError("not-allowed", "send a GET")
         token = in_header(_header(scope, b"authorization") or "")
         try:
-            # Off the loop, for the issuer may have to be asked.
+            # In a thread: it may have to fetch the issuer's keys.
             return await asyncio.to_thread(self._bearers.verify, token, "sagas:read")
         except UnauthorizedError as error:
             raise ProblemError("unauthorized", str(error)) from None
@@ -118,9 +120,9 @@ class Stream:
             raise ProblemError("forbidden", str(error)) from None
 
     async def _beginning(self, scope: Scope, owner: str) -> tuple[int, list[Entry]]:
-        """From where a request reads, and what is there already."""
+        """The position that a request reads from, and the events that are there already."""
         asked = parse_qs(scope.get("query_string", b"").decode("latin-1"))
-        # A client that comes back sends the header, and its old address with it.
+        # A client that reconnects sends the header, and the URL of its first request.
         cursor = _header(scope, b"last-event-id") or asked.get("after", [""])[0]
         if not cursor:
             return await self._watch.head(owner), []
@@ -138,15 +140,15 @@ class Stream:
             (b"x-accel-buffering", b"no"),
         ]
         try:
-            # One that reads too slowly, or not at all, is cut off; `send` waits until it has read.
-            async with asyncio.timeout(lasts + GRACE):
+            # `send` waits for the client to read: one that is too slow is cut off here.
+            async with asyncio.timeout(lasts + FLUSH_SECONDS):
                 await send({"type": "http.response.start", "status": 200, "headers": headers})
                 async for text in self._texts(who.subject, position, page, lasts):
                     body = text.encode()
                     await send({"type": "http.response.body", "body": body, "more_body": True})
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         except TimeoutError:
-            logger.warning("a stream of %s was cut off: it is not read", who.subject)
+            logger.warning("stream of %s closed: the client does not read it", who.subject)
 
     async def _texts(
         self, owner: str, position: int, page: list[Entry], lasts: float
@@ -164,7 +166,7 @@ class Stream:
             if await self._watch.wait_beyond(owner, position, min(self._heartbeat, left)):
                 page = await self._watch.read(owner, position)
                 if not page:
-                    # The head shows already, and the row not yet.
+                    # The feed's head is visible already, its row not yet.
                     await asyncio.sleep(UNSETTLED)
             else:
                 page = []
@@ -172,7 +174,7 @@ class Stream:
 
 
 async def _left(receive: Receive) -> None:
-    """Return when the client is gone."""
+    """Return when the client disconnects."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -201,5 +203,5 @@ def _stream() -> Stream:
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """The app as uvicorn serves it, made of the environment at the first request."""
+    """The app that uvicorn serves, made from the environment at the first request."""
     await _stream()(scope, receive, send)

@@ -1,4 +1,4 @@
-"""The function of one step: what the state machine's tasks call."""
+"""The function of one step, which the state machine's tasks call."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def store(document: Document) -> None:
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> Any:
-    """Do what the task asks for, and log and count how it came out."""
+    """Run a task, and log and count its outcome."""
     return run(runner(), event)
 
 
 def run(step: TaskRunner, task: dict[str, Any]) -> Any:
-    """Run a task; its errors go on to the state machine, under names that it knows."""
+    """Run a task; errors are raised under the names that the state machine catches."""
     about = {
         "saga_id": task["saga"]["id"],
         "saga": task["saga"]["name"],

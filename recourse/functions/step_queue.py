@@ -1,4 +1,4 @@
-"""The function of one step in a choreography: takes events off the step's queue, in batches."""
+"""The function of one step in a choreography: it handles events off the step's queue."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def listener() -> Listener:
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Take a batch, and say which messages have to come again."""
+    """Handle a batch, and say which messages are to be retried."""
     results = listener().handle_batch(event["Records"])
     for outcome, count in Counter(one.outcome for one in results).items():
         metrics.add_metric(name=f"heard.{outcome}", unit=MetricUnit.Count, value=count)
@@ -45,14 +45,14 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
 
 
 def answer(results: list[MessageResult], end: Callable[[], None]) -> dict[str, Any]:
-    """Log how a batch went, and say which messages have to come again.
+    """Log a batch's results, and say which messages are to be retried.
 
-    Lambda freezes a process between two batches. A thread that hangs would go on within the next
-    one, when somebody else may be at its message already.
+    Lambda freezes a process between two batches. A thread that hangs would continue during the next
+    batch, when another process may be handling its message already.
 
     Args:
-        results: How each message went.
-        end: Ends the process, which then answers for nothing; called where a thread hangs.
+        results: The result of each message.
+        end: Ends the process, so that the whole batch is retried; called where a thread hangs.
     """
     for one in results:
         about = {"message_id": one.message_id, "saga_id": one.saga_id, "outcome": one.outcome}

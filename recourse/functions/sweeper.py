@@ -1,4 +1,4 @@
-"""The sweeper's function: called on a schedule, and by the end of a run that went wrong."""
+"""The sweeper's function: called on a schedule, and when a run fails."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ metrics = Metrics()
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, str]:
-    """Look after one saga, or after every unfinished one; what was done, by saga id."""
+    """Heal one saga, or every unfinished one; what was done, by saga id."""
     sweeper, run = kit.sweeper(alarm), event.get("detail", {})
     if "name" in run:
         done = sweeper.handle_run_end(run["name"], run["status"], run.get("error"))
@@ -29,10 +29,10 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
 
 
 def alarm(saga_id: str, why: str) -> None:
-    """Tell whoever is on call of a saga that cannot be healed."""
+    """Alert the people on call about a saga that cannot be healed."""
     logger.error("not healed: %s", why, extra={"saga_id": saga_id})
     client("sns").publish(
         TopicArn=settings.required("ALARMS_TOPIC_ARN"),
-        Subject="A saga needs to be looked at",
+        Subject="A saga needs attention",
         Message=f"Saga {saga_id}: {why}. See docs/operations.md, 'A saga that cannot be healed'.",
     )

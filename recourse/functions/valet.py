@@ -1,6 +1,6 @@
-"""Redeems valet keys, by a call or by a link: no bearer, the token is the credential.
+"""Redeems valet keys, by a call or by a link, without a bearer: the token is the credential.
 
-A function of its own, for it is what everybody waits for: it loads botocore's DynamoDB client and
+It is a function of its own because clients wait for it: it loads botocore's DynamoDB client and
 nothing else that is large, no web framework, no validator, no S3 client.
 """
 
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 @cache
 def redeemer() -> Redeemer:
-    """What redeems, as the environment describes it."""
+    """The redeemer that the environment describes."""
     return Redeemer(
         Keys(client("dynamodb"), settings.required("VALET_TABLE")),
         Bucket(settings.required("VALET_BUCKET"), region(), s3_endpoint()),
@@ -47,8 +47,8 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         return _answer(event)
     except ProblemError as error:
         if isinstance(error, BadTokenError):
-            # There is no key whose audit trail it could be in.
-            logger.warning("a token that is none of ours, from %s: %s", _address(event), error)
+            # It names no key, so there is no audit trail to write it to.
+            logger.warning("a token that is not valid, from %s: %s", _address(event), error)
         return _problem(error)
     except (TransientError, BotoCoreError) as error:
         return _try_again(error)
@@ -66,7 +66,7 @@ def _answer(event: dict[str, Any]) -> dict[str, Any]:
     if path.startswith("/v/"):
         bearer = "authorization" in event.get("headers", {})
         signed = redeemer().follow(unquote(path.removeprefix("/v/")), by, bearer=bearer)
-        # The token is in the address: nobody is told where the browser came from.
+        # The token is in the URL: browsers must not send it on as the referrer.
         headers = {"location": signed.url, "referrer-policy": "no-referrer"}
         return _response(307, "", headers)
     token, part = _asked(event)
@@ -74,7 +74,7 @@ def _answer(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _view(signed: Signed) -> dict[str, Any]:
-    """The request to make of S3; browsers and clients set a length themselves, from the body."""
+    """The request to send to S3; clients set Content-Length themselves, from the body."""
     return {
         "method": signed.method,
         "url": signed.url,
@@ -84,23 +84,23 @@ def _view(signed: Signed) -> dict[str, Any]:
 
 
 def _asked(event: dict[str, Any]) -> tuple[str, Part | None]:
-    """The body: a token, and a part where there are parts."""
+    """The body: a token, and a part in a multipart upload."""
     body = _body(event)
     _only(body, "", {"token", "part"})
     token = body.get("token")
     if not isinstance(token, str):
-        raise _wrong("token", "should be a text")
+        raise _wrong("token", "must be a string")
     part = body.get("part")
     if part is None:
         return token, None
     if not isinstance(part, dict):
-        raise _wrong("part", "should be an object")
+        raise _wrong("part", "must be an object")
     _only(part, "part.", {"number", "sha256", "content_length"})
     for name in ("number", "content_length"):
         if type(part.get(name)) is not int or not 1 <= part[name] <= 2**40:
-            raise _wrong(f"part.{name}", "should be a whole number above 0")
+            raise _wrong(f"part.{name}", "must be a whole number from 1 to 2^40")
     if not isinstance(part.get("sha256"), str) or not _SHA256.fullmatch(part["sha256"]):
-        raise _wrong("part.sha256", "should be a SHA-256 in hex, in lower case")
+        raise _wrong("part.sha256", "must be a SHA-256 in lower-case hex")
     return token, Part(part["number"], part["sha256"], part["content_length"])
 
 
@@ -112,7 +112,7 @@ def _body(event: dict[str, Any]) -> dict[str, Any]:
         raise ProblemError("not-json", detail)
     text = event.get("body") or ""
     if len(text) > LARGEST_BODY:
-        detail = f"a body has at most {LARGEST_BODY} bytes"
+        detail = f"a body must be at most {LARGEST_BODY} bytes, got {len(text)}"
         raise ProblemError("too-large", detail)
     try:
         raw = base64.b64decode(text) if event.get("isBase64Encoded") else text
@@ -120,14 +120,14 @@ def _body(event: dict[str, Any]) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise ProblemError("malformed", "the body is not valid JSON") from None
     if not isinstance(body, dict):
-        raise _wrong("", "the body should be an object")
+        raise _wrong("", "the body must be an object")
     return body
 
 
 def _only(content: dict[str, Any], prefix: str, known: set[str]) -> None:
     for name in content:
         if name not in known:
-            raise _wrong(prefix + name, "is not known")
+            raise _wrong(prefix + name, "is not a known field")
 
 
 def _wrong(field: str, message: str) -> ProblemError:
@@ -143,12 +143,12 @@ def _address(event: dict[str, Any]) -> str:
 
 def _try_again(error: Exception) -> dict[str, Any]:
     logger.warning("%s: %s", type(error).__name__, error)
-    return _problem(ProblemError("try-again", "it may work in a moment"))
+    return _problem(ProblemError("try-again", "temporarily unavailable: retry in a moment"))
 
 
 def _internal() -> dict[str, Any]:
-    logger.exception("not foreseen")
-    return _problem(ProblemError("internal", "the log has what happened"))
+    logger.exception("unexpected error")
+    return _problem(ProblemError("internal", "the log has the details"))
 
 
 def _problem(error: ProblemError) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Commits uploads that S3 tells of, and aborts those in parts that can no longer be completed.
+"""Commits uploads on S3's events, and aborts multipart uploads that can no longer be completed.
 
-The API's `complete` does the same at once; whichever comes first decides.
+The API's `complete` commits as well, at once; whichever comes first decides.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ logger = Logger()
 
 
 def handler(event: dict[str, Any], context: Any) -> None:
-    """Take one event: an object that was created, or the hour that has passed."""
+    """Handle one event: an object was created, or an hour has passed."""
     if event["detail-type"] == "Object Created":
         key_id = event["detail"]["object"]["key"].rpartition("/")[2]
         try:
             kit.valet_committer().complete(key_id, S3_EVENT)
         except ValetError as refusal:
-            # Decided, and in the audit trail; to try again would change nothing.
+            # The refusal is final and in the audit trail; a retry would change nothing.
             logger.warning("not committed", extra={"key_id": key_id, "refusal": refusal.kind})
     else:
         swept = kit.valet_committer().sweep()

@@ -1,4 +1,4 @@
-"""The function that delivers to webhooks: one message, one lane, one endpoint to wait for."""
+"""The function that delivers to webhooks: one message for one lane of one endpoint."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from recourse.queues.sources import SourceQueue
 from recourse.webhooks.deliver import Deliverer
 from recourse.webhooks.sending import Sender
 
-LONGEST = 11 * 3600
-"""Seconds for which a message is put off at the most; SQS allows 12 hours."""
-OFTEN, OLD = 500, 11.5 * 3600
-"""Receives and seconds in which a message is worn out, and sent anew.
+LONGEST_DELAY = 11 * 3600
+"""Seconds for which a message is delayed at most; SQS allows 12 hours."""
+MOST_RECEIVES, OLDEST = 500, 11.5 * 3600
+"""Receives, and age in seconds, after which a message is replaced by a new one.
 
-SQS dead-letters it after 1,000 receives, and forgets it after 14 days; and whether it counts the 12
-hours from this receive or from the first, they are not over.
+SQS dead-letters it after 1,000 receives and drops it after 14 days; and its limit of 12 hours of
+visibility is kept whether it counts from this receive or from the first.
 """
-AFTER_AN_ERROR = 600
+LONGEST_BACKOFF = 600
 logger = Logger()
 
 
 @cache
 def deliverer() -> Deliverer:
-    """What delivers."""
+    """The deliverer."""
     owners = settings.required("WEBHOOK_OWNERS")
     return Deliverer(
         kit.webhooks(),
@@ -43,18 +43,18 @@ def deliverer() -> Deliverer:
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Deliver what is in lanes, and say which messages have to come again."""
+    """Deliver the events of lanes, and say which messages are to be retried."""
     lanes = kit.wake(settings.required("WEBHOOK_LANES"))
-    return take(deliverer(), event["Records"], kit.queue, lanes)
+    return handle_batch(deliverer(), event["Records"], kit.queue, lanes)
 
 
-def take(
+def handle_batch(
     by: Deliverer,
     records: list[dict[str, Any]],
     queue: Callable[[str], SourceQueue],
     send: Callable[..., None],
 ) -> dict[str, Any]:
-    """Deliver what is in lanes, and say which messages have to come again."""
+    """Deliver the events of lanes, and say which messages are to be retried."""
     batch = Batch(records, {}, queue)
     for record in records:
         receives = int(record["attributes"]["ApproximateReceiveCount"])
@@ -63,23 +63,23 @@ def take(
             asked = json.loads(record["body"])
             webhook, lane = asked["webhook_id"], asked["lane"]
         except (ValueError, LookupError, TypeError, RecursionError) as problem:
-            poison = PoisonError(f"it does not say which lane it is about: {problem!r}")
+            poison = PoisonError(f"it does not name a lane: {problem!r}")
             batch.dead_letter(record, poison)
             continue
         try:
             wait = by.deliver(webhook, lane, receives)
-            if wait is not None and _is_worn(record, receives, by.webhooks.clock(), wait):
+            if wait is not None and _is_worn_out(record, receives, by.webhooks.clock(), wait):
                 send(**asked)
                 wait = None
         except Exception:
             logger.exception("not delivered", extra=about)
-            wait = min(AFTER_AN_ERROR, 2 ** min(receives, 10))
+            wait = min(LONGEST_BACKOFF, 2 ** min(receives, 10))
         if wait is not None:
-            batch.again(record, math.ceil(min(wait, LONGEST)))
+            batch.retry(record, math.ceil(min(wait, LONGEST_DELAY)))
     return batch.answer()
 
 
-def _is_worn(record: dict[str, Any], receives: int, now: float, wait: float) -> bool:
-    """Whether a message is not to be put off any more."""
+def _is_worn_out(record: dict[str, Any], receives: int, now: float, wait: float) -> bool:
+    """Whether a message must be replaced rather than delayed."""
     age = now - int(record["attributes"]["SentTimestamp"]) / 1000
-    return receives >= OFTEN or age + min(wait, LONGEST) > OLD
+    return receives >= MOST_RECEIVES or age + min(wait, LONGEST_DELAY) > OLDEST

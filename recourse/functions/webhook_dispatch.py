@@ -1,4 +1,4 @@
-"""The function that sorts feeds into the lanes of webhooks, woken by the topic's messages."""
+"""The function that dispatches feeds to the lanes of webhooks, woken by the topic's messages."""
 
 from __future__ import annotations
 
@@ -15,49 +15,49 @@ from recourse.functions.batch import Batch
 from recourse.queues.sources import SourceQueue
 from recourse.webhooks.dispatch import Dispatcher
 
-ENOUGH = 20
-"""Seconds after which no other page is begun; another wake-up goes on with the rest."""
-PAUSE = 10
-"""Seconds until then."""
+DISPATCH_SECONDS = 20
+"""Seconds after which no further page is begun; another wake-up continues with the rest."""
+CONTINUE_AFTER = 10
+"""The delay of that wake-up, in seconds."""
 logger = Logger()
 
 
 @cache
 def dispatcher() -> Dispatcher:
-    """What sorts feeds into lanes."""
+    """The dispatcher of feeds to lanes."""
     return Dispatcher(kit.feed(), kit.webhooks(), kit.wake(settings.required("WEBHOOK_LANES")))
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Take a batch of wake-ups, one look at each owner's feed whatever their number."""
-    later = kit.wake(settings.required("WEBHOOK_OWNERS"), delay=PAUSE)
-    return take(dispatcher(), event["Records"], later, kit.queue)
+    """Handle a batch of wake-ups; each owner's feed is read once."""
+    later = kit.wake(settings.required("WEBHOOK_OWNERS"), delay=CONTINUE_AFTER)
+    return handle_batch(dispatcher(), event["Records"], later, kit.queue)
 
 
-def take(
+def handle_batch(
     into: Dispatcher,
     records: list[dict[str, Any]],
     later: Callable[..., None],
     queue: Callable[[str], SourceQueue],
 ) -> dict[str, Any]:
-    """Take a batch of wake-ups, and say which of them have to come again.
+    """Handle a batch of wake-ups, and say which are to be retried.
 
     Args:
-        into: Sorts feeds into lanes.
+        into: Dispatches feeds to lanes.
         records: The wake-ups.
-        later: Sends another one, for what there was no time or no room for.
+        later: Sends another wake-up, for what there was no time or no room for.
         queue: Finds the queue that messages come from, by its ARN.
     """
-    until = time.monotonic() + ENOUGH
+    until = time.monotonic() + DISPATCH_SECONDS
     wanted: dict[tuple[tuple[str, str], ...], list[dict[str, Any]]] = {}
     batch = Batch(records, {}, queue)
     for record in records:
-        told = record["messageAttributes"]
-        names = ("webhook_id", "replay_id") if "replay_id" in told else ("owner",)
+        attributes = record["messageAttributes"]
+        names = ("webhook_id", "replay_id") if "replay_id" in attributes else ("owner",)
         try:
-            work = tuple((name, told[name]["stringValue"]) for name in names)
+            work = tuple((name, attributes[name]["stringValue"]) for name in names)
         except KeyError:
-            batch.dead_letter(record, PoisonError("it does not say whose feed it is about"))
+            batch.dead_letter(record, PoisonError("it does not name an owner or a replay"))
         else:
             wanted.setdefault(work, []).append(record)
     for work, messages in wanted.items():
@@ -65,7 +65,7 @@ def take(
             if not _do(into, dict(work), until):
                 later(**dict(work))
         except Exception as problem:
-            logger.exception("not sorted", extra=dict(work))
+            logger.exception("not dispatched", extra=dict(work))
             for message in messages:
                 batch.failed(message, problem)
     return batch.answer()

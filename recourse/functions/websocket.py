@@ -1,7 +1,7 @@
-"""The WebSocket API: who is connected, and what each hears.
+"""The WebSocket API: connections, and their subscriptions.
 
-A connection hears its owner's events from the moment that it is opened, or from `?after=`; the
-message `subscribe` changes that. What it hears is sent by `recourse.functions.push`.
+A connection receives its owner's events from the moment that it is opened, or from `?after=`; the
+message `subscribe` changes that. `recourse.functions.push` sends the events.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from recourse.feed.connections import MAX_MESSAGES_PER_MINUTE, GoneError
 from recourse.feed.feed import cursor_of, position_of
 from recourse.feed.live import cursor_problem
 from recourse.functions import kit
-from recourse.functions.authorise import subprotocols
+from recourse.functions.handshake import subprotocols
 from recourse.problems import ProblemError, problem
 from recourse.store.cursors import CursorError
 
 SUBPROTOCOL = "recourse.v1"
 LONGEST_MESSAGE = 4096
 LONGEST_ID = 128
-OPENS = 1
-"""Seconds before a new connection is looked after: it is not open before `$connect` is answered."""
+OPENS_AFTER = 1
+"""Seconds before events are sent: a connection is not open before `$connect` is answered."""
 logger = Logger()
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Take a connection in, let it go, or answer a message."""
+    """Open or close a connection, or answer a message."""
     about = event["requestContext"]
     owner, name = about["authorizer"]["owner"], about["connectionId"]
     match about["eventType"]:
@@ -38,7 +38,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         case "DISCONNECT":
             kit.connections().close(owner, name)
         case _:
-            _hear(owner, name, event.get("body") or "")
+            _answer(owner, name, event.get("body") or "")
     return {"statusCode": 200}
 
 
@@ -48,24 +48,24 @@ def _connect(event: dict[str, Any], owner: str, name: str) -> dict[str, Any]:
     try:
         position = position_of(owner, after) if after else kit.feed().head(owner)
     except CursorError as error:
-        # A browser never sees how a handshake was answered, so this is told when it is open.
+        # A browser cannot see why a handshake failed, so the refusal is sent once it is open.
         refusal = cursor_problem(error).body
     until = int(event["requestContext"]["authorizer"]["until"])
     kit.connections().open(owner, name, position, until=until, refusal=refusal)
-    # What came meanwhile woke nobody for this connection, and what came before it never will.
-    kit.wake_ups().send(owner, name, delay=OPENS)
+    # Events from before this connection was stored have not woken the pusher for it.
+    kit.wake_ups().send(owner, name, delay=OPENS_AFTER)
     agreed = {"Sec-WebSocket-Protocol": SUBPROTOCOL} if SUBPROTOCOL in subprotocols(event) else {}
     return {"statusCode": 200, "headers": agreed}
 
 
-def _hear(owner: str, name: str, body: str) -> None:
+def _answer(owner: str, name: str, body: str) -> None:
     pusher = kit.pusher()
     with suppress(GoneError):
         connection = kit.connections().count_message(owner, name)
         if connection.received > MAX_MESSAGES_PER_MINUTE:
             detail = f"at most {MAX_MESSAGES_PER_MINUTE} messages a minute"
             pusher.refuse(connection, problem("too-many", detail))
-            logger.warning("a client floods", extra={"owner": owner})
+            logger.warning("a client sends too many messages", extra={"owner": owner})
             return
         try:
             asked = _read(body)
@@ -81,7 +81,9 @@ def _hear(owner: str, name: str, body: str) -> None:
 
 def _read(body: str) -> dict[str, Any]:
     if len(body) > LONGEST_MESSAGE:
-        raise ProblemError("too-large", f"a message has at most {LONGEST_MESSAGE} characters")
+        raise ProblemError(
+            "too-large", f"a message must be at most {LONGEST_MESSAGE} characters, got {len(body)}"
+        )
     try:
         asked = json.loads(body)
     except (ValueError, RecursionError):
@@ -91,13 +93,13 @@ def _read(body: str) -> dict[str, Any]:
     known = {"subscribe": {"action", "saga_id", "after"}, "ping": {"action"}}
     action = asked.get("action")
     if not isinstance(action, str) or action not in known:
-        raise ProblemError("malformed", "action: there are subscribe and ping")
+        raise ProblemError("malformed", "action: must be subscribe or ping")
     if strange := sorted(set(asked) - known[action]):
         raise ProblemError("malformed", f"{strange[0][:LONGEST_ID]}: {action} has no such field")
     for field in ("saga_id", "after"):
         value = asked.get(field)
         if value is not None and not (isinstance(value, str) and 1 <= len(value) <= LONGEST_ID):
-            raise ProblemError("malformed", f"{field}: should have 1 to {LONGEST_ID} characters")
+            raise ProblemError("malformed", f"{field}: must have 1 to {LONGEST_ID} characters")
     return asked
 
 

@@ -28,11 +28,11 @@ from schemathesis.specs.openapi.checks import (
 )
 
 import lambdas.api as api_module
-from lambdas.api import about, sagas
 from recourse import problems
 from recourse.declare import limits
 from recourse.declare.ids import SagaId
 from recourse.functions import kit
+from recourse.functions.api import sagas
 from recourse.ledger.ledger import Ledger
 from recourse.store.aws import THROTTLE_CODES
 from services.holdings import HOLDINGS, CountedBody
@@ -849,9 +849,9 @@ def test_a_skip_of_the_pivot_says_what_a_retry_does_and_does_nothing(shared: Gro
         resolve(saga, "capture", action="skip", reason="it was paid"), 409, "pivot-not-skipped"
     )
     assert refused["detail"] == (
-        "the step 'capture' decides the saga, so it cannot be left as it is. Retry it: if it has "
-        "acted, the saga goes forward to invoice; if not, it never will, and the saga is undone "
-        "(payment, flight, hotel, car)"
+        "the step 'capture' decides the saga's outcome, so it cannot be skipped. Retry it: if it "
+        "has completed, the saga goes forward to invoice; if not, it never will, and the saga is "
+        "undone (payment, flight, hotel, car)"
     )
     assert shared.ledger.get(saga) == before
     assert resolve(saga, "capture", action="retry").status == 202
@@ -1075,7 +1075,7 @@ def test_nothing_that_was_asked_above_has_harmed_the_services(shared: Ground) ->
 def test_health_says_what_it_is(shared: Ground) -> None:
     answer = nobody("GET", "/health")
     assert answer.status == 200
-    told = {"status": "ok", "version": about.VERSION, "chaos": True}
+    told = {"status": "ok", "version": api_module.INFO["version"], "chaos": True}
     assert answer.json == told | {"events": LIVE}
 
 

@@ -288,8 +288,8 @@ ROWS = [entered("good", "asha"), entered("bad", "asha"), entered("other", "ravi"
 
 def test_a_saga_that_can_never_be_fed_is_dead_lettered_and_the_others_are_fed() -> None:
     feeds, lost = Feeds(InvalidEventError("too large")), []
-    take = feed_function.take
-    take(feeds, ROWS, lambda *one: lost.append(one), patience=0)  # type: ignore[arg-type]
+    handle_batch = feed_function.handle_batch
+    handle_batch(feeds, ROWS, lambda *one: lost.append(one), patience=0)  # type: ignore[arg-type]
     assert feeds.fed == {"good", "other"}
     assert lost == [(ROWS[1], "InvalidEventError: too large")]
 
@@ -297,11 +297,11 @@ def test_a_saga_that_can_never_be_fed_is_dead_lettered_and_the_others_are_fed() 
 def test_a_saga_that_cannot_be_fed_now_is_tried_again_after_the_others() -> None:
     naps: list[float] = []
     feeds = Feeds(ContentionError("others"), times=3)
-    feed_function.take(feeds, ROWS, never_lost, sleep=naps.append)  # type: ignore[arg-type]
+    feed_function.handle_batch(feeds, ROWS, never_lost, sleep=naps.append)  # type: ignore[arg-type]
     assert feeds.fed == {"good", "other", "bad"} and len(naps) == 1
     feeds = Feeds(ContentionError("others"))
     with pytest.raises(ExceptionGroup):
-        feed_function.take(feeds, ROWS, never_lost, patience=0)  # type: ignore[arg-type]
+        feed_function.handle_batch(feeds, ROWS, never_lost, patience=0)  # type: ignore[arg-type]
     assert feeds.fed == {"good", "other"}
 
 

@@ -65,6 +65,7 @@ def test_an_example_works_as_it_is(made: dict[str, str], operation: Described) -
     assert 200 <= answer.status < 300, answer
 
 
+@pytest.mark.of_all
 def test_there_are_examples_of_all_that_a_newcomer_begins_with() -> None:
     have = {str(one) for one in EXAMPLES}
     assert have >= {f"POST /sagas/{saga}" for saga in SAGAS}

@@ -199,7 +199,7 @@ def test_the_feed_shows_its_rows(one: Recorded, place: Ground, feeding: Feeding)
 @each
 def test_the_ledger_feeds_what_it_fed(one: Recorded, place: Ground, feeding: Feeding) -> None:
     record = inserted(one.rows[-1])
-    assert feed_function.take(feeding.feed, [record], never) == len(one.feed) - 1
+    assert feed_function.handle_batch(feeding.feed, [record], never) == len(one.feed) - 1
     fed = feeding.feed._rows(one.owner, 1, 1000)
     assert [(row["position"], row["event"]) for row in fed] == [
         (row["position"], row["event"]) for row in one.feed[1:]

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives import serialization
 
 from local.issuer import Issuer
 from recourse.functions.bearer import (
-    LEEWAY,
-    PATIENCE,
+    CLOCK_SKEW,
+    UNKNOWN_KEY_INTERVAL,
     Bearers,
     ForbiddenError,
     IssuerError,
@@ -60,7 +60,7 @@ def test_cognitos_access_tokens_name_a_client_and_prefix_their_scopes(issuer: Is
     told = {"client_id": "client-1", "token_use": "access", "scope": "recourse/sagas:read"}
     who = bearers.verify(signed(issuer, but=("aud",), **told), "sagas:read")
     assert who.scopes == {"sagas:read"}
-    with pytest.raises(UnauthorizedError, match="somebody else"):
+    with pytest.raises(UnauthorizedError, match="another audience"):
         bearers.verify(signed(issuer, but=("aud",), client_id="client-2"), "sagas:read")
 
 
@@ -71,7 +71,7 @@ def test_cognitos_access_tokens_name_a_client_and_prefix_their_scopes(issuer: Is
         {"aud": ["others", "more"]},
         {"aud": "others", "client_id": "recourse"},
         {"iss": "https://other.example"},
-        {"exp": int(time.time()) - LEEWAY - 5},
+        {"exp": int(time.time()) - CLOCK_SKEW - 5},
         {"nbf": int(time.time()) + 3600},
         {"iat": int(time.time()) + 3600},
         {"but": ("exp",)},
@@ -160,7 +160,7 @@ def test_keys_are_kept_and_an_unknown_one_is_asked_for_once_in_a_while(
             bearers.verify(signed(issuer), "sagas:read")
     assert asked == [0.0]
     known[0] = issuer.jwks
-    now[0] = PATIENCE + 1.0
+    now[0] = UNKNOWN_KEY_INTERVAL + 1.0
     bearers.verify(signed(issuer), "sagas:read")
     assert len(asked) == 2
 

@@ -392,7 +392,7 @@ def record(number: int, *, receives: int = 1, **told: str) -> dict[str, Any]:
 
 def take(pusher: Pusher, *records: dict[str, Any], seconds: float = 1e9) -> Any:
     queue, wakes = Queue(), WakeUps()
-    answer = push_function.take(
+    answer = push_function.handle_batch(
         pusher,
         wakes,  # type: ignore[arg-type]
         list(records),

@@ -326,7 +326,7 @@ def test_a_reader_that_is_slow_holds_up_its_own_stream_and_nothing_else(
 def test_a_reader_that_takes_nothing_is_cut_off(
     feed: Feed, issuer: Issuer, owner: str, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recourse.functions.sse.GRACE", 0.05)
+    monkeypatch.setattr("recourse.functions.sse.FLUSH_SECONDS", 0.05)
 
     async def work() -> None:
         async with App(feed, issuer, seconds=0.05).get(token, window=1) as answer:

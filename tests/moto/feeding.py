@@ -50,7 +50,7 @@ class Feeding:
     def settle(self) -> int:
         """Feed all that has entered the ledger, and tell of it; how many events that were."""
         entered, self._entered[:] = list(self._entered), []
-        feed_function.take(self.feed, entered, self.ground.lose_record)
+        feed_function.handle_batch(self.feed, entered, self.ground.lose_record)
         fed, self._fed[:] = list(self._fed), []
         return relay(self.ground.sns, self.topic, fed, self.ground.lose_record)
 

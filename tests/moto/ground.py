@@ -410,14 +410,14 @@ class Ground:
 
     def _take(self, name: str, records: list[dict[str, Any]]) -> dict[str, Any]:
         if name == LEDGER:
-            return ledger_function.take(self.ledger, records, self._source)
+            return ledger_function.handle_batch(self.ledger, records, self._source)
         if name in self.listeners:
             return queue_function.answer(self.listeners[name].handle_batch(records), self.end)
         service = name.removesuffix("-confirm")
         return self._confirm(service, records)
 
     def _confirm(self, service: str, records: list[dict[str, Any]]) -> dict[str, Any]:
-        return confirm_function.take(
+        return confirm_function.handle_batch(
             self.dynamodb, service, service, self.sagas, records, self._source
         )
 

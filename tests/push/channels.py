@@ -183,7 +183,9 @@ class WebSocket(Client):
         if not self._name and not self.bed.is_down:
             self._open()
         records = self.bed.batch(self._queue)
-        answer = recourse.functions.push.take(self._pusher, self._wakes, records, self.bed.source)
+        answer = recourse.functions.push.handle_batch(
+            self._pusher, self._wakes, records, self.bed.source
+        )
         self.bed.settle(self._queue, records, answer)
         return bool(records)
 
@@ -311,11 +313,11 @@ class Webhook:
     def deliver(self) -> bool:
         woken = self.bed.batch(self._owners)
         later = kit.wake(self._owners)
-        answer = webhook_dispatch.take(self._dispatcher, woken, later, self.bed.source)
+        answer = webhook_dispatch.handle_batch(self._dispatcher, woken, later, self.bed.source)
         self.bed.settle(self._owners, woken, answer)
         lanes = self.bed.batch(self._lanes)
         wake = kit.wake(self._lanes)
-        answer = webhook_deliver.take(self._deliverer, lanes, self.bed.source, wake)
+        answer = webhook_deliver.handle_batch(self._deliverer, lanes, self.bed.source, wake)
         self.bed.settle(self._lanes, lanes, answer)
         return bool(woken or lanes)
 

@@ -75,7 +75,7 @@ def by_handler(records: list[dict[str, Any]], queue: Queue) -> Any:
 
 
 def by_ledger(records: list[dict[str, Any]], queue: Queue) -> Any:
-    return ledger.take(Broken(), records, lambda _: queue)  # type: ignore[arg-type, return-value]
+    return ledger.handle_batch(Broken(), records, lambda _: queue)  # type: ignore[arg-type, return-value]
 
 
 @pytest.mark.parametrize("take", [by_handler, by_ledger])
@@ -97,7 +97,7 @@ def test_a_hold_that_cannot_be_confirmed_is_dead_lettered_at_its_last_receive() 
     broken: Any = {"order": SimpleNamespace(all=[SimpleNamespace(confirm=1, service="inventory")])}
     sagas = {"order": SimpleNamespace(all=broken["order"].all, by_name={})}
     source: Any = lambda _: queue  # noqa: E731
-    answer = confirm.take(None, "t", "inventory", sagas, batch(1, MOST), source)  # type: ignore[arg-type]
+    answer = confirm.handle_batch(None, "t", "inventory", sagas, batch(1, MOST), source)  # type: ignore[arg-type]
     assert [one["itemIdentifier"] for one in answer["batchItemFailures"]] == ["m0"]
     ((name, reason),) = queue.dead_lettered
     assert name == "m1" and reason.startswith("AttributeError: ")
@@ -107,11 +107,11 @@ def test_a_wake_up_that_says_nothing_is_dead_lettered_at_once() -> None:
     queue = Queue()
     source: Any = lambda _: queue  # noqa: E731
     nothing: Any = Broken()
-    answer = webhook_dispatch.take(nothing, [message("m", "{}", 1)], nothing, source)
+    answer = webhook_dispatch.handle_batch(nothing, [message("m", "{}", 1)], nothing, source)
     assert answer == {"batchItemFailures": []}
-    answer = webhook_deliver.take(nothing, [message("n", "[]", 1)], source, nothing)
+    answer = webhook_deliver.handle_batch(nothing, [message("n", "[]", 1)], source, nothing)
     assert answer == {"batchItemFailures": []}
     assert [name for name, _ in queue.dead_lettered] == ["m", "n"]
     assert all(
-        reason.startswith("PoisonError: it does not say") for _, reason in queue.dead_lettered
+        reason.startswith("PoisonError: it does not name") for _, reason in queue.dead_lettered
     )

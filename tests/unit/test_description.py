@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 
 import recourse.functions.valet
 from cli import main
-from lambdas import api
-from lambdas.api import redeem
+from lambdas.api import API
+from recourse.functions.api import redeem
 from recourse.problems import TYPES, ProblemError, invalid
 from tests.description import FILE, OPERATIONS, Described, called
 
@@ -42,7 +42,7 @@ def test_a_stale_file_is_told_of_and_written_anew(
 ) -> None:
     stale = tmp_path / "openapi.json"
     stale.write_text("{}\n")
-    monkeypatch.setattr(main, "DESCRIPTION", stale)
+    monkeypatch.setattr(API, "description", stale)
     status, said = compiled("--check")
     assert status == 1 and "openapi.json" in said.replace("\n", "")
     assert stale.read_text() == "{}\n"
@@ -69,14 +69,14 @@ def test_the_function_that_answers_it_loads_nothing_that_makes_it() -> None:
     )
     status, *loaded = ran.stdout.split()
     assert status == "200"
-    assert "lambdas.api.about" in loaded
-    assert not {"pydantic", "lambdas.api.openapi"} & set(loaded)
+    assert "recourse.functions.api.about" in loaded
+    assert not {"pydantic", "recourse.functions.api.openapi"} & set(loaded)
 
 
 # What it describes.
 
-ROUTES = api.app._static_routes + api.app._dynamic_routes  # there is no public list of them
-ELSEWHERE = {f"{method} {path}" for method, path, _ in redeem.routes.operations}
+ROUTES = API.app._static_routes + API.app._dynamic_routes  # there is no public list of them
+ELSEWHERE = {f"{method} {path}" for method, path, _ in redeem.routes.operations({})}
 HERE = [one for one in OPERATIONS if str(one) not in ELSEWHERE]
 MESSAGES = {"not-allowed", "too-many"}
 """Problems of streams and sockets alone."""
@@ -99,7 +99,7 @@ def asked(operation: Described, claims: dict[str, str] | None) -> dict[str, Any]
     if claims:
         context["authorizer"] = {"jwt": {"claims": claims}}
     event = {"version": "2.0", "rawPath": path, "headers": {}, "requestContext": context}
-    return dict(api.handler(event, None))
+    return dict(API.handler(event, None))
 
 
 def test_every_route_is_described_and_whatever_is_described_has_a_route() -> None:
@@ -112,7 +112,7 @@ def test_an_operation_has_a_name_of_its_own_and_a_group() -> None:
     names = [operation.says["operationId"] for operation in OPERATIONS]
     assert len(names) == len(set(names))
     tags = {tag for operation in OPERATIONS for tag in operation.says["tags"]}
-    assert tags == {group.tag for group in api.GROUPS}
+    assert tags == {group.tag for group in API.groups}
 
 
 @pytest.mark.parametrize("operation", [one for one in HERE if one.scope], ids=str)

@@ -45,7 +45,7 @@ def taken(made: Batch, failing: str) -> list[str]:
     for record in made.messages():
         seen.append(record["messageId"])
         if record["messageId"] == failing:
-            made.again(record)
+            made.retry(record)
     return seen
 
 

@@ -48,6 +48,7 @@ def test_a_pyproject_without_the_table_is_passed_by(tmp_path: Path) -> None:
         (TABLE.replace('"statemachines:SAGAS"', "7"), "sagas must be text, got 7"),
         (TABLE.replace('["services"]', '"services"'), "packages must be a list of names, got 'ser"),
         (TABLE.replace("requirements", "others"), "requirements must be text, got None"),
+        (TABLE + "api = 7\n", "api must be text, got 7"),
     ],
 )
 def test_what_is_wrong_with_a_project_is_said(tmp_path: Path, text: str, message: str) -> None:

@@ -268,11 +268,11 @@ class Ground:
     def take(self, queue: str, records: list[dict[str, Any]], *, lost: bool = False) -> None:
         """Let a function take a batch; what it does not want again is deleted, unless it dies."""
         if queue == OWNERS:
-            answer = webhook_dispatch.take(
+            answer = webhook_dispatch.handle_batch(
                 self.dispatcher, records, kit.wake(self.urls[OWNERS]), self._source
             )
         else:
-            answer = webhook_deliver.take(
+            answer = webhook_deliver.handle_batch(
                 self.deliverer, records, self._source, kit.wake(self.urls[LANES])
             )
         again = {one["itemIdentifier"] for one in answer["batchItemFailures"]}

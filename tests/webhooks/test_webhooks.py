@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook as Verifier
 
-from recourse.functions.webhook_deliver import OFTEN
+from recourse.functions.webhook_deliver import MOST_RECEIVES
 from recourse.webhooks import lanes, leases
 from recourse.webhooks.registrations import SLOTS, Webhook
 from recourse.webhooks.sending import Answer
@@ -308,7 +308,7 @@ def test_a_message_is_sent_anew_before_sqs_would_dead_letter_it(hooks: Ground) -
     hooks.tell("a", 1)
     hooks.run()
     (record,) = _worn(hooks)
-    assert record["attributes"]["ApproximateReceiveCount"] == str(OFTEN)
+    assert record["attributes"]["ApproximateReceiveCount"] == str(MOST_RECEIVES)
     hooks.take(LANES, [record])
     assert hooks.waiting() == 1
     hooks.endpoints.say(OK)
@@ -319,7 +319,7 @@ def test_a_message_is_sent_anew_before_sqs_would_dead_letter_it(hooks: Ground) -
 
 def _worn(hooks: Ground) -> list[dict[str, Any]]:
     (message,) = hooks._queue(LANES)._messages
-    message.approximate_receive_count = OFTEN - 1
+    message.approximate_receive_count = MOST_RECEIVES - 1
     hooks.now = message.visible_at / 1000 + 0.001
     return hooks.records(LANES)
 

@@ -1,4 +1,4 @@
-"""What every route needs: who calls, what the body says, and how an answer is worded."""
+"""What every route needs: the caller, the validated body, and the response."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _TAG = re.compile(r'"[^"]*"')
 
 
 def caller(event: APIGatewayProxyEventV2, scope: str, *, or_operator: bool = False) -> Caller:
-    """The caller, who must have a scope, or be an operator where one may as well.
+    """The caller, who must have a scope, or be an operator where that is allowed.
 
-    To see things, an operator always may.
+    An operator may always read.
 
     Raises:
-        ProblemError: There is no token, or it lacks the scope.
+        ProblemError: There is no token (401), or it lacks the scope (403).
     """
     context = event.raw_event["requestContext"]
     claims = context.get("authorizer", {}).get("jwt", {}).get("claims")
@@ -48,7 +48,7 @@ def body(event: APIGatewayProxyEventV2, model: type) -> Any:
     """The validated body, as plain JSON, with a null for each optional field that is absent.
 
     Raises:
-        ProblemError: It cannot be read (400, 413, 415), or it is wrong (422, naming the fields).
+        ProblemError: It cannot be read (400, 413, 415), or is not valid (422, naming the fields).
     """
     from pydantic import ValidationError
 
@@ -60,7 +60,9 @@ def body(event: APIGatewayProxyEventV2, model: type) -> Any:
     except ValueError as problem:
         raise ProblemError("malformed", "the body is not UTF-8") from problem
     if len(raw) > LARGEST_BODY:
-        raise ProblemError("too-large", f"a body has at most {LARGEST_BODY} bytes")
+        raise ProblemError(
+            "too-large", f"a body must be at most {LARGEST_BODY} bytes, got {len(raw)}"
+        )
     try:
         adapter = adapter_of(model)
         return adapter.dump_python(adapter.validate_json(raw), mode="json")
@@ -81,20 +83,20 @@ def body(event: APIGatewayProxyEventV2, model: type) -> Any:
 
 @cache
 def adapter_of(model: type) -> TypeAdapter[Any]:
-    """What validates a request model; pydantic is loaded when the first one is needed."""
+    """The validator of a request model; the first one loads pydantic."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(model)
 
 
 def preferred_wait(headers: Mapping[str, str]) -> int:
-    """The seconds that `Prefer: wait=N` asks for, at most 20; 0 where it asks for none."""
+    """The seconds that `Prefer: wait=N` asks for, at most 20; 0 where it is absent."""
     match = _WAIT.search(headers.get("prefer", ""))
     return min(int(match.group(1)), LONGEST_WAIT) if match else 0
 
 
 def known_tags(headers: Mapping[str, str]) -> frozenset[str]:
-    """The versions that the caller has, by `If-None-Match`; weak ones count as strong."""
+    """The versions in `If-None-Match`; weak ones count as strong."""
     return frozenset(_TAG.findall(headers.get("if-none-match", "")))
 
 
@@ -105,7 +107,7 @@ def answer(
     headers: Mapping[str, str] | None = None,
     content_type: str = "application/json",
 ) -> Response[str]:
-    """An answer; JSON unless it says otherwise."""
+    """A response; JSON by default."""
     is_text = isinstance(content, str)
     text = content if is_text else json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     return Response(
@@ -117,6 +119,6 @@ def answer(
 
 
 def problem(error: ProblemError) -> Response[str]:
-    """A problem as an answer."""
+    """A problem as a response."""
     headers = {"retry-after": "1"} if error.status == 503 else {}
     return answer(error.status, error.body, headers=headers, content_type=MEDIA_TYPE)

@@ -13,7 +13,17 @@ from typing import Annotated, Any, NotRequired
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from lambdas.api.routes import FAILURES, Answer, OneOf, Operation, Parameter, Routes, Sample
+from recourse.declare.saga import Saga
+from recourse.functions.api.routes import (
+    FAILURES,
+    SAGA_NAMES,
+    Answer,
+    OneOf,
+    Operation,
+    Parameter,
+    Routes,
+    Sample,
+)
 from recourse.problems import MEDIA_TYPE, TYPES, urn
 
 Schema = dict[str, Any]
@@ -41,18 +51,21 @@ class _Gateway(TypedDict):
     message: str
 
 
-def document(groups: Iterable[Routes], info: Mapping[str, str], samples: Path) -> Schema:
+def document(
+    groups: Iterable[Routes], info: Mapping[str, str], sagas: Mapping[str, Saga], samples: Path
+) -> Schema:
     """The whole description.
 
     Args:
         groups: The API's routes.
         info: Its title, version and description.
+        sagas: The declarations of the deployment, by name.
         samples: The folder in which the examples are.
     """
-    made = _Description(samples)
+    made = _Description(sagas, samples)
     paths: dict[str, Schema] = {}
     for group in groups:
-        for method, path, operation in group.operations:
+        for method, path, operation in group.operations(sagas):
             found = made.operation(path, operation)
             paths.setdefault(path, {})[method.lower()] = {"tags": [group.tag]} | found
     bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
@@ -89,7 +102,8 @@ class _Description:
         responses: Those of them that are refusals, by their kinds.
     """
 
-    def __init__(self, samples: Path) -> None:
+    def __init__(self, sagas: Mapping[str, Saga], samples: Path) -> None:
+        self._sagas = sagas
         self._samples = samples
         self.schemas: dict[str, Schema] = {}
         self.responses: dict[str, Schema] = {}
@@ -195,6 +209,8 @@ class _Description:
                 found = self._plain(one, parts)
                 return found | {"type": [found["type"], "null"]}
         found = {name: value for name, value in schema.items() if name != "title"}
+        if found.get("enum") == SAGA_NAMES:
+            found["enum"] = list(self._sagas)
         if found.get("additionalProperties") is True:
             del found["additionalProperties"]
         for name in ("items", "additionalProperties"):

@@ -1,26 +1,31 @@
-"""Webhooks through the API: register, see, test, rotate, enable, replay, and what was attempted.
+"""Webhooks through the API: register, list, show, test, rotate, enable, replay, and the log.
 
-What does it is imported where it is used: few calls of the API are about webhooks.
+`recourse.webhooks` is imported where it is used: few calls of the API are about webhooks.
 """
 
 from __future__ import annotations
 
-import re
 import uuid
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Literal, NotRequired, cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import quote, unquote
 
-from annotated_types import Len, Predicate
 from aws_lambda_powertools.event_handler import Response
 from typing_extensions import TypedDict
 
-from lambdas.api import http
-from lambdas.api.parameters import CURSOR, LIMIT
-from lambdas.api.routes import Answer, Operation, Page, Routes
-from recourse.declare.request import request_model
 from recourse.events import Event
 from recourse.functions import kit, settings
+from recourse.functions.api import http
+from recourse.functions.api.parameters import CURSOR, LIMIT
+from recourse.functions.api.routes import Answer, Operation, Page, Routes
+from recourse.functions.api.webhook_models import (
+    DeliveryView,
+    Registration,
+    Replay,
+    Status,
+    WebhookView,
+    WebhookWithSecretView,
+)
 from recourse.problems import ProblemError, invalid
 from recourse.store.cursors import BadCursorError
 
@@ -29,74 +34,7 @@ if TYPE_CHECKING:
 
 SCOPE = "sagas:read"
 LONGEST_ID = 128
-_PATTERN = re.compile(r"[a-z0-9_.*-]{1,200}")
-routes = Routes("Webhooks", "One's own endpoints, to which events are pushed, signed and in order")
-
-
-def is_pattern(text: str) -> bool:
-    """Whether it stands for types of events: one, or some by an asterisk."""
-    return _PATTERN.fullmatch(text) is not None and text.count("*") <= 5
-
-
-@request_model
-class Registration:
-    """A webhook, and which types of events it is told; all of them where it does not say."""
-
-    url: Annotated[str, Len(1, 2000)]
-    events: Annotated[list[Annotated[str, Predicate(is_pattern)]], Len(1, 20)] | None = None
-
-
-Replay = TypedDict(
-    "Replay",
-    {
-        "event_id": NotRequired[Annotated[str, Len(1, 1000)]],
-        "from": NotRequired[Annotated[str, Len(1, 40)]],
-        "to": NotRequired[Annotated[str, Len(1, 40)]],
-    },
-)
-"""What is to be delivered again: one event, or those of a time; no class has a field `from`."""
-Replay.__pydantic_config__ = {"extra": "forbid", "strict": True}  # type: ignore[attr-defined]
-
-
-Status = Literal["ENABLED", "DISABLED"]
-
-
-class _Webhook(TypedDict):
-    webhook_id: str
-    url: str
-    events: list[str]
-    status: Status
-    created_at: str
-    failing_since: str | None
-    disabled_at: str | None
-    disabled_reason: str | None
-    links: dict[str, str]
-
-
-class WebhookView(_Webhook):
-    """A webhook as its owner sees it."""
-
-
-class WebhookWithSecretView(_Webhook):
-    """A webhook and its new secret, which is shown this once."""
-
-    secret: str
-
-
-class DeliveryView(TypedDict):
-    """An attempt at a delivery, and what came of it."""
-
-    event_id: str
-    type: str
-    attempt: int
-    outcome: Literal["delivered", "failed", "given-up"]
-    status: int | None
-    error: str | None
-    latency_ms: int
-    response: str
-    at: str
-    next_attempt_at: str | None
-    replay_id: str | None
+routes = Routes("Webhooks", "Your own endpoints, to which events are pushed, signed and in order")
 
 
 class _Tested(TypedDict):
@@ -113,7 +51,7 @@ class _Replayed(TypedDict):
     "/webhooks",
     Operation(
         "register-webhook",
-        "Register a webhook: this answer alone has its first secret",
+        "Register a webhook: only this response has its first secret",
         scope=SCOPE,
         takes=Registration,
         example={"url": "https://example.com/hooks", "events": ["recourse.order.*"]},
@@ -129,7 +67,7 @@ class _Replayed(TypedDict):
     ),
 )
 def register() -> Response[str]:
-    """Register a webhook: the only answer that holds its first secret."""
+    """Register a webhook: only this response has its first secret."""
     from recourse.webhooks.addresses import ForbiddenAddressError, UnresolvedError, checked
     from recourse.webhooks.addresses import endpoint as taken_apart
     from recourse.webhooks.errors import TooManyWebhooksError
@@ -157,13 +95,13 @@ def register() -> Response[str]:
     "/webhooks",
     Operation(
         "list-webhooks",
-        "List one's own webhooks, the newest first",
+        "List your own webhooks, the newest first",
         scope=SCOPE,
         answers=[Answer(200, "all of them", Page[WebhookView])],
     ),
 )
 def page() -> Response[str]:
-    """List one's own webhooks, the newest first; they are few, so it is one page."""
+    """List the caller's webhooks, the newest first; they are few, so it is one page."""
     owner = http.caller(routes.current_event, SCOPE).subject
     items = [_view(one) for one in kit.webhooks().registrations.of(owner)]
     return http.answer(200, {"items": items, "cursor": None})
@@ -190,12 +128,12 @@ def show(webhook_id: str) -> Response[str]:
         "delete-webhook",
         "Delete a webhook",
         scope=SCOPE,
-        answers=[Answer(204, "nothing more is delivered to it")],
+        answers=[Answer(204, "deleted")],
         problems=["not-found"],
     ),
 )
 def delete(webhook_id: str) -> Response[str]:
-    """Delete a webhook: nothing more is delivered to it."""
+    """Delete a webhook: no more events are delivered to it."""
     webhook = _owned(webhook_id)
     kit.webhooks().registrations.delete(webhook)
     return http.answer(204)
@@ -205,14 +143,14 @@ def delete(webhook_id: str) -> Response[str]:
     "/webhooks/<webhook_id>/rotate",
     Operation(
         "rotate-webhook",
-        "Make a new secret; the one before signs beside it for a day",
+        "Make a new secret; the previous one also signs for a day",
         scope=SCOPE,
-        answers=[Answer(200, "with the new secret", WebhookWithSecretView)],
+        answers=[Answer(200, "the webhook with its new secret", WebhookWithSecretView)],
         problems=["not-found"],
     ),
 )
 def rotate(webhook_id: str) -> Response[str]:
-    """Give a webhook a new secret: the only answer that holds it."""
+    """Give a webhook a new secret: only this response has it."""
     webhook = _owned(webhook_id)
     secret = kit.webhooks().registrations.rotate(webhook)
     return http.answer(200, _view(webhook) | {"secret": secret})
@@ -222,14 +160,14 @@ def rotate(webhook_id: str) -> Response[str]:
     "/webhooks/<webhook_id>/enable",
     Operation(
         "enable-webhook",
-        "Bring back a webhook that was disabled, from now on",
+        "Enable a webhook that was disabled, from now on",
         scope=SCOPE,
         answers=[Answer(200, "enabled", WebhookView)],
         problems=["not-found"],
     ),
 )
 def enable(webhook_id: str) -> Response[str]:
-    """Bring back a webhook that was disabled, from now on."""
+    """Enable a webhook that was disabled; events of the meantime are not delivered."""
     webhook = _owned(webhook_id)
     head = kit.feed().head(webhook.owner)
     return http.answer(200, _view(kit.webhooks().registrations.enable(webhook, head)))
@@ -241,7 +179,7 @@ def enable(webhook_id: str) -> Response[str]:
         "test-webhook",
         "Send a test event, once",
         scope=SCOPE,
-        answers=[Answer(202, "it is under way; the log has it", _Tested)],
+        answers=[Answer(202, "accepted; see the log", _Tested)],
         problems=["not-found"],
     ),
 )
@@ -264,18 +202,18 @@ def test(webhook_id: str) -> Response[str]:
         scope=SCOPE,
         takes=Replay,
         example={"from": "2026-11-24T00:00:00Z", "to": "2026-11-25T00:00:00Z"},
-        answers=[Answer(202, "it is under way; the log has it", _Replayed)],
+        answers=[Answer(202, "accepted; see the log", _Replayed)],
         problems=["not-found", "webhook-disabled"],
     ),
 )
 def replay(webhook_id: str) -> Response[str]:
-    """Deliver one event again, or all that a range of time has."""
+    """Deliver again one event, or those of a time range."""
     webhook = _owned(webhook_id)
     asked = http.body(routes.current_event, Replay)
     if set(asked) not in ({"event_id"}, {"from", "to"}):
         raise invalid("event_id", "send either event_id, or both from and to")
     if webhook.status != "ENABLED":
-        raise ProblemError("webhook-disabled", "enable it, and replay then")
+        raise ProblemError("webhook-disabled", "enable it before a replay")
     if "from" in asked:
         replay_id = _replay_range(webhook, _moment(asked, "from"), _moment(asked, "to"))
     else:
@@ -289,7 +227,7 @@ def replay(webhook_id: str) -> Response[str]:
     "/webhooks/<webhook_id>/deliveries",
     Operation(
         "list-deliveries",
-        "Show what was attempted, the newest first",
+        "List delivery attempts, the newest first",
         scope=SCOPE,
         parameters=[CURSOR, LIMIT],
         answers=[Answer(200, "a page, and the cursor of the next", Page[DeliveryView])],
@@ -297,7 +235,7 @@ def replay(webhook_id: str) -> Response[str]:
     ),
 )
 def deliveries(webhook_id: str) -> Response[str]:
-    """Show what was attempted, the newest first."""
+    """List delivery attempts, the newest first."""
     event = routes.current_event
     webhook = _owned(webhook_id)
     try:
@@ -307,7 +245,7 @@ def deliveries(webhook_id: str) -> Response[str]:
             limit=LIMIT.of(event),
         )
     except BadCursorError:
-        raise ProblemError("bad-cursor", "use the cursor of the page before") from None
+        raise ProblemError("bad-cursor", "use the cursor of the previous page") from None
     return http.answer(200, {"items": [one.view for one in found], "cursor": cursor})
 
 
@@ -315,7 +253,7 @@ def _owned(webhook_id: str) -> Webhook:
     """A webhook of the caller's.
 
     Raises:
-        ProblemError: There is none; another's is as if it were not there.
+        ProblemError: There is none, or it is another owner's: both answer 404.
     """
     from recourse.webhooks.errors import UnknownWebhookError
 
@@ -330,10 +268,10 @@ def _owned(webhook_id: str) -> Webhook:
 
 
 def _put(webhook: Webhook, lane: str, event: Event) -> None:
-    """Have one event delivered, in a lane of its own.
+    """Queue one event for delivery, in a lane of its own.
 
     Raises:
-        ProblemError: Too much is waiting, or the webhook is gone.
+        ProblemError: Too many deliveries wait, or the webhook is gone.
     """
     from recourse.webhooks.errors import BacklogFullError, UnknownWebhookError
 
@@ -341,7 +279,7 @@ def _put(webhook: Webhook, lane: str, event: Event) -> None:
     try:
         kit.webhooks().lanes.append(webhook, lane, entry)
     except BacklogFullError:
-        raise ProblemError("try-again", "too much waits for this webhook already") from None
+        raise ProblemError("try-again", "too many deliveries wait for this webhook") from None
     except UnknownWebhookError:
         raise ProblemError("not-found", "there is no such webhook") from None
     kit.wake(settings.required("WEBHOOK_LANES"))(webhook_id=webhook.webhook_id, lane=lane)
@@ -351,7 +289,7 @@ def _replay_range(webhook: Webhook, since: datetime, until: datetime) -> str:
     from recourse.events import moment
 
     if until < since:
-        raise invalid("to", "should not be before from")
+        raise invalid("to", "must not be before from")
     feed = kit.feed()
     replay_id = kit.webhooks().replays.plan(
         webhook,
@@ -366,10 +304,10 @@ def _replay_range(webhook: Webhook, since: datetime, until: datetime) -> str:
 
 
 def _event(owner: str, event_id: str) -> Event:
-    """An event of the caller's sagas, as the ledger has it.
+    """An event of the caller's sagas, from the ledger.
 
     Raises:
-        ProblemError: There is none; another's is as if it were not there.
+        ProblemError: There is none, or it is another owner's: both answer 404.
     """
     saga_id = event_id.partition(".")[0]
     record = kit.ledger().get(saga_id) if 0 < len(saga_id) <= LONGEST_ID else None
@@ -377,7 +315,7 @@ def _event(owner: str, event_id: str) -> Event:
         for event in record.entered:
             if event.id == event_id and not event.is_hidden:
                 return event
-    raise ProblemError("not-found", f"there is no event {event_id!r} of yours")
+    raise ProblemError("not-found", f"you have no event {event_id!r}")
 
 
 def _moment(asked: dict[str, str], name: str) -> datetime:
@@ -385,7 +323,7 @@ def _moment(asked: dict[str, str], name: str) -> datetime:
         found = datetime.fromisoformat(asked[name])
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise invalid(name, "should be a moment, as 2026-11-24T12:00:00Z") from None
+        raise invalid(name, "must be a moment such as 2026-11-24T12:00:00Z") from None
 
 
 def _links(webhook: Webhook) -> dict[str, str]:

@@ -1,11 +1,11 @@
-"""Parameters that say what they may be, and hold a request to it."""
+"""Parameters that describe and validate themselves."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from lambdas.api.routes import Parameter
+from recourse.functions.api.routes import Parameter
 from recourse.problems import invalid
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ class Number(Parameter):
     Args:
         name: Its name.
         text: What it is for.
-        default: What it is where it is absent.
-        most: The largest that is taken.
+        default: Its value where it is absent.
+        most: The largest value.
         least: The smallest.
     """
 
@@ -28,10 +28,10 @@ class Number(Parameter):
         super().__init__(name, text, schema, problem="invalid")
 
     def of(self, event: APIGatewayProxyEventV2) -> int:
-        """What a request has.
+        """Its value in a request.
 
         Raises:
-            ProblemError: It is none, or not among those that are taken.
+            ProblemError: It is not a whole number, or out of bounds.
         """
         least, most = self.schema["minimum"], self.schema["maximum"]
         text = event.query_string_parameters.get(self.name)
@@ -43,29 +43,29 @@ class Number(Parameter):
 
 
 class Choice(Parameter):
-    """One of some texts, in the query, or none of them.
+    """One of several texts, in the query; optional.
 
     Args:
         name: Its name.
         text: What it is for.
-        allowed: What it may be.
+        allowed: The values that are allowed.
     """
 
     def __init__(self, name: str, text: str, allowed: Collection[str]) -> None:
         super().__init__(name, text, {"enum": list(allowed)}, problem="invalid")
 
     def of(self, event: APIGatewayProxyEventV2) -> str | None:
-        """What a request has; None where it is absent.
+        """Its value in a request; None where it is absent.
 
         Raises:
-            ProblemError: It is none of those that are allowed.
+            ProblemError: It is not an allowed value.
         """
         value = event.query_string_parameters.get(self.name)
         if value is not None and value not in self.schema["enum"]:
-            raise invalid(self.name, f"should be one of {', '.join(self.schema['enum'])}")
+            raise invalid(self.name, f"must be one of {', '.join(self.schema['enum'])}")
         return value
 
 
-CURSOR = Parameter("cursor", "where the page before ended", problem="bad-cursor")
+CURSOR = Parameter("cursor", "the cursor of the previous page", problem="bad-cursor")
 LIMIT = Number("limit", "how many at most", default=20, most=100)
-IF_NONE_MATCH = Parameter("If-None-Match", "the ETag known", where="header")
+IF_NONE_MATCH = Parameter("If-None-Match", "the ETag of the version that you have", where="header")

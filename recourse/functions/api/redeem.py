@@ -1,4 +1,4 @@
-"""What redeeming a valet key takes and answers; what does it is `recourse.functions.valet`."""
+"""The description of redeeming a valet key; `recourse.functions.valet` is the handler."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from lambdas.api.routes import FAILURES, Answer, Operation, Routes
+from recourse.functions.api.routes import FAILURES, Answer, Operation, Routes
 
-routes = Routes("Redeeming", "What a valet key is good for; its token is all that is needed")
+routes = Routes("Redeeming", "Use a valet key; its token is the only credential needed")
 
 
 class SignedRequestView(TypedDict):
-    """A request to send to S3 as it is, before it expires."""
+    """A request to send to S3 unchanged, before it expires."""
 
     method: Literal["GET", "PUT"]
     url: str
@@ -41,15 +41,15 @@ UNUSABLE = (
     "key-used-up",
     "too-often",
 )
-"""What a token may be refused for."""
+"""The problems of a token."""
 routes.describe(
     "POST",
     "/valet-keys/redeem",
     Operation(
         "redeem-valet-key",
-        "Redeem a token for a request to S3 that is good for ten seconds",
+        "Redeem a token for a request to S3 that is valid for ten seconds",
         takes=_Redeemed,
-        answers=[Answer(200, "what to send to S3", SignedRequestView)],
+        answers=[Answer(200, "the request to send to S3", SignedRequestView)],
         problems=("wrong-part", *UNUSABLE, *FAILURES),
     ),
 )
@@ -59,7 +59,7 @@ routes.describe(
     Operation(
         "follow-valet-key",
         "Follow a download key as a link",
-        answers=[Answer(307, "to S3", headers={"Location": "the URL"})],
+        answers=[Answer(307, "redirected to S3", headers={"Location": "the URL"})],
         problems=("bearer-on-link", *UNUSABLE, *FAILURES),
     ),
 )

@@ -1,127 +1,55 @@
-"""Sagas through the API: start, show, list, cancel, and resolve what is stuck."""
+"""Sagas through the API: start, show, list, cancel, and resolve stuck steps."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 from urllib.parse import unquote
 
-from annotated_types import Len
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import Response
 from botocore.exceptions import BotoCoreError, ClientError
-from typing_extensions import TypedDict
 
-from lambdas.api import http, valet
-from lambdas.api.parameters import CURSOR, IF_NONE_MATCH, LIMIT, Choice
-from lambdas.api.routes import Answer, OneOf, Operation, Page, Parameter, Routes, Sample
 from recourse import events
 from recourse.declare import limits
 from recourse.declare.declaration import Coordination
 from recourse.declare.ids import BadSagaIdError, SagaId
-from recourse.declare.request import request_model
 from recourse.declare.saga import Saga
 from recourse.errors import TransientError
 from recourse.functions import kit, settings
-from recourse.ledger.history import AT_REST, STATUSES, Status
+from recourse.functions.api import http, valet
+from recourse.functions.api.parameters import CURSOR, IF_NONE_MATCH, LIMIT
+from recourse.functions.api.routes import Answer, Operation, Page, Routes, Sample
+from recourse.functions.api.saga_models import (
+    BUSINESS_KEY,
+    CHAOS,
+    COORDINATION,
+    IDEMPOTENCY_KEY,
+    LONGEST_KEY,
+    PREFER,
+    STATUS,
+    Resolution,
+    SagaView,
+    saga_choice,
+)
+from recourse.ledger.history import AT_REST, Status
 from recourse.ledger.ledger import KeyReusedError, NothingToResolveError, PivotSkippedError
 from recourse.ledger.record import Record, digest
 from recourse.problems import ProblemError, invalid
 from recourse.run import faults
 from recourse.store.cursors import BadCursorError
-from statemachines import SAGAS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
-LONGEST_KEY = 512
 logger = Logger()
-routes = Routes("Sagas", "Start sagas, watch them, cancel them, and decide where a step is stuck")
+routes = Routes("Sagas", "Start, watch and cancel sagas, and resolve stuck steps")
 
 
-@request_model
-class Resolution:
-    """What an operator decides on a stuck step; a skip needs a reason."""
-
-    action: Literal["retry", "skip"]
-    reason: Annotated[str, Len(0, 1000)] | None = None
-
-
-class _Reason(TypedDict):
-    step: str
-    error: str
-    message: str
-
-
-class _Step(TypedDict):
-    name: str
-    status: Literal[
-        "PENDING", "RUNNING", "DONE", "FAILED", "UNDOING", "UNDONE", "SKIPPED", "UNDO_FAILED"
-    ]
-    attempts: int
-    undo_attempts: int
-    result: Any
-    error: str | None
-    message: str | None
-    started_at: str | None
-    ended_at: str | None
-
-
-class SagaView(TypedDict):
-    """A saga and its steps; `reason` is its first failure."""
-
-    saga_id: str
-    saga: Annotated[str, OneOf(SAGAS)]
-    coordination: Coordination
-    status: Status
-    reason: _Reason | None
-    owner: str
-    business_key: str
-    started_at: str
-    ended_at: str | None
-    steps: list[_Step]
-    links: dict[str, str]
-
-
-IDEMPOTENCY_KEY = Parameter(
-    "Idempotency-Key",
-    "the same for a retry: it answers the same saga",
-    {"type": "string", "minLength": 1, "maxLength": 255},
-    where="header",
-    required=True,
-    problem="idempotency-key-missing",
-)
-CHAOS = Parameter(
-    "Recourse-Chaos",
-    f"faults, as step=fault or step.undo=fault:n; {', '.join(faults.FAULTS)}",
-    where="header",
-    problem="unknown-fault",
-)
-COORDINATION = Parameter(
-    "coordination",
-    "how it is coordinated; the declaration says what it is otherwise",
-    {"type": "string", "enum": list(get_args(Coordination))},
-    problem="unknown-coordination",
-)
-SAGA = Choice("saga", "only these", SAGAS)
-STATUS = Choice("status", "only these", STATUSES)
-BUSINESS_KEY = Parameter(
-    "business_key",
-    "only these",
-    {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
-    problem="invalid",
-)
-PREFER = Parameter(
-    "Prefer",
-    f"wait=N: answer when it changes, or after N seconds, at most {http.LONGEST_WAIT}",
-    where="header",
-)
-
-
-@routes.post(
-    "/sagas/<name>",
-    *(
-        Operation(
+def _starts(sagas: Mapping[str, Saga]) -> Iterator[Operation]:
+    """How each saga is started."""
+    for saga in sagas.values():
+        yield Operation(
             f"start-{saga.name}",
             f"Start {saga.name}: {', '.join(step.name for step in saga.all)}",
             path=f"/sagas/{saga.name}",
@@ -132,21 +60,21 @@ PREFER = Parameter(
             answers=[
                 Answer(
                     202,
-                    "recorded, and under way",
+                    "accepted",
                     SagaView,
                     headers={"Location": "the saga's address", "ETag": "its version"},
                 )
             ],
             problems=["not-found", "idempotency-key-reused", "chaos-off"],
         )
-        for saga in SAGAS.values()
-    ),
-)
+
+
+@routes.post("/sagas/<name>", _starts)
 def start(name: str) -> Response[str]:
-    """Start a saga: record it, then run it; what could not be run now is left to the sweeper."""
+    """Start a saga: record it, then run it; if that fails, the sweeper runs it later."""
     event = routes.current_event
     who = http.caller(event, "sagas:write")
-    saga = SAGAS.get(unquote(name))
+    saga = kit.sagas().get(unquote(name))
     if saga is None:
         raise ProblemError("not-found", f"there is no saga {unquote(name)!r}")
     key = event.headers.get("idempotency-key", "")
@@ -179,7 +107,7 @@ def start(name: str) -> Response[str]:
     except KeyReusedError as problem:
         raise ProblemError(
             "idempotency-key-reused",
-            f"it stands for {problem}: use a new Idempotency-Key for a new request",
+            f"it was used for {problem}: use a new Idempotency-Key for a new request",
         ) from None
     if len(record.entered) == 1:
         _run(record)
@@ -218,37 +146,39 @@ def show(saga_id: str) -> Response[str]:
     try:
         view["links"] |= valet.links(event, http.caller(event, "sagas:read"), record)
     except (TransientError, BotoCoreError, ClientError):
-        # The saga is what was asked for; whoever looks again gets the links as well.
-        logger.exception("no links to documents", extra={"saga_id": record.saga_id})
+        # The saga is what was asked for; a later request gets the links as well.
+        logger.exception("links to documents are missing", extra={"saga_id": record.saga_id})
     return http.answer(200, view, headers=headers)
 
 
-@routes.get(
-    "/sagas",
-    Operation(
+def _listing(sagas: Mapping[str, Saga]) -> Iterator[Operation]:
+    """How they are listed."""
+    yield Operation(
         "list-sagas",
         "List sagas, the newest first",
         scope="sagas:read",
-        parameters=[SAGA, STATUS, BUSINESS_KEY, CURSOR, LIMIT],
+        parameters=[saga_choice(sagas), STATUS, BUSINESS_KEY, CURSOR, LIMIT],
         answers=[
             Answer(
                 200,
-                "a page, and the cursor of the next; where few sagas match it may be short, or "
-                "empty, and the cursor goes on",
+                "a page, and the cursor of the next; where few sagas match, a page may be "
+                "short or empty and still have a cursor",
                 Page[SagaView],
             )
         ],
-    ),
-)
+    )
+
+
+@routes.get("/sagas", _listing)
 def page() -> Response[str]:
     """List sagas, the newest first."""
     event = routes.current_event
     who = http.caller(event, "sagas:read")
     query = event.query_string_parameters
-    saga, status = SAGA.of(event), cast("Status | None", STATUS.of(event))
+    saga, status = saga_choice(kit.sagas()).of(event), cast("Status | None", STATUS.of(event))
     key = query.get("business_key")
     if key is not None and not 1 <= len(key) <= LONGEST_KEY:
-        raise invalid("business_key", f"should have 1 to {LONGEST_KEY} characters")
+        raise invalid("business_key", f"must have 1 to {LONGEST_KEY} characters, got {len(key)}")
     try:
         records, cursor = kit.ledger().queries.page(
             owner=None if who.is_operator else who.subject,
@@ -259,7 +189,7 @@ def page() -> Response[str]:
             limit=LIMIT.of(event),
         )
     except BadCursorError:
-        raise ProblemError("bad-cursor", "use the cursor of the page before") from None
+        raise ProblemError("bad-cursor", "use the cursor of the previous page") from None
     items = [_view(record) for record in records]
     return http.answer(200, {"items": items, "cursor": cursor})
 
@@ -268,20 +198,20 @@ def page() -> Response[str]:
     "/sagas/<saga_id>/cancel",
     Operation(
         "cancel-saga",
-        "Cancel a saga whose pivot has not acted",
+        "Cancel a saga whose pivot has not completed",
         scope="sagas:write",
-        answers=[Answer(202, "it will be compensated", SagaView)],
+        answers=[Answer(202, "accepted: it will be compensated", SagaView)],
         problems=["not-found", "past-the-pivot"],
     ),
 )
 def cancel(saga_id: str) -> Response[str]:
-    """Cancel a saga, unless its pivot has acted."""
+    """Cancel a saga, unless its pivot has completed."""
     record = _owned(saga_id, "sagas:write", or_operator=True)
     if record.status == "SUCCEEDED" or (
         record.status == "RUNNING" and not kit.runs().cancel(record)
     ):
-        pivot = SAGAS[record.saga].pivot.name
-        raise ProblemError("past-the-pivot", f"the step {pivot!r} has decided it")
+        pivot = kit.sagas()[record.saga].pivot.name
+        raise ProblemError("past-the-pivot", f"its pivot {pivot!r} has completed")
     return http.answer(202, _view(kit.ledger().get(record.saga_id) or record))
 
 
@@ -293,21 +223,21 @@ def cancel(saga_id: str) -> Response[str]:
         scope="operator",
         takes=Resolution,
         example={"action": "retry"},
-        answers=[Answer(202, "decided, and under way", SagaView)],
+        answers=[Answer(202, "accepted", SagaView)],
         problems=["not-found", "nothing-to-resolve", "pivot-not-skipped"],
     ),
 )
 def resolve(saga_id: str, step: str) -> Response[str]:
-    """Decide on a stuck step, as an operator."""
+    """Resolve a stuck step, as an operator."""
     event = routes.current_event
     who = http.caller(event, "operator")
     record = _owned(saga_id, "operator")
-    if unquote(step) not in SAGAS[record.saga].by_name:
+    if unquote(step) not in kit.sagas()[record.saga].by_name:
         raise ProblemError("not-found", f"{record.saga} has no step {unquote(step)!r}")
     asked = http.body(event, Resolution)
     reason = (asked["reason"] or "").strip()
     if asked["action"] == "skip" and not reason:
-        raise invalid("reason", "a skip needs one")
+        raise invalid("reason", "a skip needs a reason")
     try:
         record = kit.ledger().resolve(
             record.saga_id,
@@ -319,36 +249,36 @@ def resolve(saga_id: str, step: str) -> Response[str]:
     except NothingToResolveError:
         raise ProblemError("nothing-to-resolve", f"the step {step!r} is not stuck") from None
     except PivotSkippedError:
-        raise ProblemError("pivot-not-skipped", _of_the_pivot(SAGAS[record.saga])) from None
+        raise ProblemError("pivot-not-skipped", _of_the_pivot(kit.sagas()[record.saga])) from None
     _run(record)
     return http.answer(202, _view(record))
 
 
 def _of_the_pivot(saga: Saga) -> str:
-    """What becomes of a saga whose pivot is stuck, for the operator who wanted to skip it."""
+    """What a retry of a stuck pivot leads to, for the operator who wanted to skip it."""
     rank = saga.rank(saga.pivot.name)
     before, after = (
         ", ".join(step.name for group in groups for step in group)
         for groups in (reversed(saga.groups[:rank]), saga.groups[rank + 1 :])
     )
     forward = f"goes forward to {after}" if after else "has succeeded"
-    back = f"is undone ({before})" if before else "has come to nothing"
+    back = f"is undone ({before})" if before else "ends with nothing to undo"
     return (
-        f"the step {saga.pivot.name!r} decides the saga, so it cannot be left as it is. Retry it: "
-        f"if it has acted, the saga {forward}; if not, it never will, and the saga {back}"
+        f"the step {saga.pivot.name!r} decides the saga's outcome, so it cannot be skipped. Retry "
+        f"it: if it has completed, the saga {forward}; if not, it never will, and the saga {back}"
     )
 
 
 def _must_be_there(owner: str, documents: Mapping[str, str]) -> None:
-    """Hold a request to the owner's documents: what it names is there when it is first asked.
+    """Check that the documents that a request names in `documents` are the owner's.
 
     Raises:
-        ProblemError: Some are not.
+        ProblemError: Some do not exist.
     """
     missing = kit.valet_keys().missing(owner, list(dict.fromkeys(documents.values())))
     for name, document in documents.items():
         if document in missing:
-            raise invalid(f"documents.{name}", f"there is no document {document!r} of yours")
+            raise invalid(f"documents.{name}", f"you have no document {document!r}")
 
 
 def _run(record: Record) -> None:
@@ -356,14 +286,14 @@ def _run(record: Record) -> None:
     try:
         kit.runs().start(record)
     except TransientError:
-        logger.exception("recorded, and left to the sweeper", extra={"saga_id": record.saga_id})
+        logger.exception("not started: left to the sweeper", extra={"saga_id": record.saga_id})
 
 
 def _owned(saga_id: str, scope: str, *, or_operator: bool = False) -> Record:
     """A saga that the caller may see.
 
     Raises:
-        ProblemError: There is none; another's is as if it were not there.
+        ProblemError: There is none, or it is another owner's: both answer 404.
     """
     who = http.caller(routes.current_event, scope, or_operator=or_operator)
     saga_id = unquote(saga_id)
@@ -377,7 +307,7 @@ def _owned(saga_id: str, scope: str, *, or_operator: bool = False) -> Record:
 
 
 def _changed(record: Record, before: Collection[str], seconds: int) -> Record:
-    """The saga once it differs from what the caller knows, is at rest, or the time is up."""
+    """The saga once it differs from the versions known, is at rest, or the time is up."""
     until = time.monotonic() + seconds
     pause = 0.1
     while _etag(record) in before and record.status not in AT_REST and time.monotonic() < until:
@@ -390,7 +320,7 @@ def _changed(record: Record, before: Collection[str], seconds: int) -> Record:
 def _view(record: Record) -> dict[str, Any]:
     path = f"/sagas/{record.saga_id}"
     links = {"self": path, "cancel": f"{path}/cancel"}
-    return record.view(SAGAS[record.saga]) | {"links": links}
+    return record.view(kit.sagas()[record.saga]) | {"links": links}
 
 
 def _etag(record: Record) -> str:
@@ -401,7 +331,7 @@ def _faults(header: str | None, saga: Saga) -> dict[str, str]:
     if header is None:
         return {}
     if not settings.chaos():
-        raise ProblemError("chaos-off", "deploy with the context chaos=on to have faults injected")
+        raise ProblemError("chaos-off", "deploy with the context chaos=on to inject faults")
     try:
         return faults.parse(header, saga)
     except faults.UnknownFaultError as error:

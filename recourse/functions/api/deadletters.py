@@ -1,4 +1,4 @@
-"""Dead-letter queues through the API: what rests there, and its way back."""
+"""Dead-letter queues through the API: how much waits in each, and redriving it."""
 
 from __future__ import annotations
 
@@ -10,28 +10,30 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import Response
 from typing_extensions import TypedDict
 
-from lambdas.api import http
-from lambdas.api.routes import Answer, Operation, Page, Routes
 from recourse.declare.request import request_model
 from recourse.functions import kit
+from recourse.functions.api import http
+from recourse.functions.api.routes import Answer, Operation, Page, Routes
 from recourse.problems import ProblemError
 
-TOLD = 20
+LISTED = 20
 """How many reasons and sagas of a dead-letter queue an answer names, the most frequent first."""
 logger = Logger()
-routes = Routes("Dead-letter queues", "What was given up, and its way back; for operators")
+routes = Routes(
+    "Dead-letter queues", "Messages that were given up, and redriving them; for operators"
+)
 
 
 @request_model
 class Redrive:
-    """Which messages of a dead-letter queue go back; a dry run only looks."""
+    """Which messages of a dead-letter queue to redrive; a dry run moves none."""
 
     saga_id: Annotated[str, Len(1, 128)] | None = None
     dry_run: bool = False
 
 
 class DeadlettersView(TypedDict):
-    """A dead-letter queue, and how much rests there."""
+    """A dead-letter queue, and how many messages wait in it."""
 
     name: str
     waiting: int
@@ -50,7 +52,7 @@ class _Sagas(TypedDict):
 
 
 class RedrivenView(TypedDict):
-    """How one pass through a dead-letter queue went."""
+    """The result of one pass through a dead-letter queue."""
 
     name: str
     dry_run: bool
@@ -66,13 +68,13 @@ class RedrivenView(TypedDict):
     "/deadletters",
     Operation(
         "list-deadletters",
-        "List every dead-letter queue, with how much rests there",
+        "List every dead-letter queue, with how many messages wait in it",
         scope="operator",
         answers=[Answer(200, "all of them", Page[DeadlettersView])],
     ),
 )
 def deadletters() -> Response[str]:
-    """Show every dead-letter queue, with how much rests there."""
+    """List every dead-letter queue, with how many messages wait in it."""
     http.caller(routes.current_event, "operator")
     items: list[DeadlettersView] = [
         {
@@ -90,16 +92,16 @@ def deadletters() -> Response[str]:
     "/deadletters/<name>/redrive",
     Operation(
         "redrive",
-        "Send back what rests in a dead-letter queue, or say what would be",
+        "Redrive the messages of a dead-letter queue, or only count them",
         scope="operator",
         takes=Redrive,
         example={"dry_run": True},
-        answers=[Answer(200, "how one pass through it went", RedrivenView)],
+        answers=[Answer(200, "the result of one pass through it", RedrivenView)],
         problems=["not-found", "not-redrivable"],
     ),
 )
 def redrive(name: str) -> Response[str]:
-    """Send back what rests in a dead-letter queue, or say what would be, as an operator."""
+    """Redrive the messages of a dead-letter queue, or only count them, as an operator."""
     event = routes.current_event
     who = http.caller(event, "operator")
     found = kit.deadletters().get(unquote(name))
@@ -119,7 +121,7 @@ def redrive(name: str) -> Response[str]:
         "matched": done.matched,
         "moved": done.moved,
         "left": done.left,
-        "reasons": [{"reason": text, "count": n} for text, n in done.reasons.most_common(TOLD)],
-        "sagas": [{"saga_id": saga, "count": n} for saga, n in done.sagas.most_common(TOLD)],
+        "reasons": [{"reason": text, "count": n} for text, n in done.reasons.most_common(LISTED)],
+        "sagas": [{"saga_id": saga, "count": n} for saga, n in done.sagas.most_common(LISTED)],
     }
     return http.answer(200, answer)

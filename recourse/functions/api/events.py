@@ -10,26 +10,26 @@ from typing import Any, Literal
 from aws_lambda_powertools.event_handler import Response
 from typing_extensions import TypedDict
 
-from lambdas.api import http
-from lambdas.api.parameters import IF_NONE_MATCH, Number
-from lambdas.api.routes import Answer, Operation, Parameter, Routes
 from recourse.feed.feed import ExpiredCursorError, ForeignCursorError, cursor_of, position_of
 from recourse.feed.live import frame, opening
 from recourse.functions import kit
+from recourse.functions.api import http
+from recourse.functions.api.parameters import IF_NONE_MATCH, Number
+from recourse.functions.api.routes import Answer, Operation, Parameter, Routes
 from recourse.problems import ProblemError
 from recourse.store.cursors import BadCursorError
 
 FULL_FOR = 3600
 """Seconds that a full page may be cached: nothing is ever added to it."""
-COME_BACK = 100
-"""Milliseconds after which a client of a stream that has ended comes back."""
+RECONNECT_AFTER = 100
+"""Milliseconds after which a client of a stream that has ended reconnects."""
 REFUSED = ("bad-cursor", "foreign-cursor", "cursor-expired")
-"""What a cursor may be refused for."""
-routes = Routes("Events", "One's own events, in order, at once or when they come")
+"""The problems of a cursor."""
+routes = Routes("Events", "Your own events, in order, as pages or as a stream")
 
 
 class EventView(TypedDict):
-    """An event, as CloudEvents 1.0 has it; `sequence` grows within its saga."""
+    """An event in the form of CloudEvents 1.0; `sequence` grows within its saga."""
 
     specversion: Literal["1.0"]
     id: str
@@ -49,7 +49,11 @@ class _Page(TypedDict):
 
 LIMIT = Number("limit", "how many at most", default=100, most=500)
 WAIT = Number(
-    "wait", "seconds to wait where nothing has come", default=0, most=http.LONGEST_WAIT, least=0
+    "wait",
+    "seconds to wait for an event",
+    default=0,
+    most=http.LONGEST_WAIT,
+    least=0,
 )
 
 
@@ -60,27 +64,27 @@ WAIT = Number(
         "Read your own events, in order",
         scope="sagas:read",
         parameters=[
-            Parameter("after", "where the page before ended"),
+            Parameter("after", "the cursor of the previous page"),
             LIMIT,
             WAIT,
-            Parameter("saga_id", "only this saga's"),
+            Parameter("saga_id", "only events of this saga"),
             IF_NONE_MATCH,
             Parameter("Prefer", "wait=N, as `wait`", where="header"),
         ],
         answers=[
             Answer(
                 200,
-                "a page, and the cursor to go on from, now or later",
+                "a page, and the cursor of the next",
                 _Page,
-                headers={"ETag": "what the page ends with"},
+                headers={"ETag": "where the page ends"},
             ),
-            Answer(304, "nothing has come since"),
+            Answer(304, "there is nothing new"),
         ],
         problems=REFUSED,
     ),
 )
 def page() -> Response[str]:
-    """Show what comes after a cursor; wait for it, where that is asked for."""
+    """Answer the events after a cursor; wait for one, where the caller asks for it."""
     event = routes.current_event
     who = http.caller(event, "sagas:read")
     query = event.query_string_parameters
@@ -114,11 +118,11 @@ def page() -> Response[str]:
     "/events/stream",
     Operation(
         "stream-events",
-        "Hear your own events as server-sent events",
+        "Stream your own events as server-sent events",
         scope="sagas:read",
         parameters=[
-            Parameter("Last-Event-ID", "the last `id` known", where="header"),
-            Parameter("after", "the same, where it is absent"),
+            Parameter("Last-Event-ID", "the last `id` received", where="header"),
+            Parameter("after", "the same, for clients that cannot send the header"),
         ],
         answers=[
             Answer(
@@ -147,7 +151,7 @@ def stream() -> Response[str]:
         if not entries and _more(owner, began, time.monotonic() + http.LONGEST_WAIT):
             entries = kit.feed().read(owner, began)
     frames = [frame(owner, entry) for entry in entries]
-    body = opening(cursor_of(owner, began), COME_BACK) + "".join(frames)
+    body = opening(cursor_of(owner, began), RECONNECT_AFTER) + "".join(frames)
     return http.answer(200, body, content_type="text/event-stream; charset=utf-8")
 
 
@@ -156,7 +160,7 @@ def _cursors() -> Iterator[None]:
     try:
         yield
     except BadCursorError:
-        raise ProblemError("bad-cursor", "use the cursor of the page before") from None
+        raise ProblemError("bad-cursor", "use the cursor of the previous page") from None
     except ForeignCursorError:
         raise ProblemError("foreign-cursor", "use the cursors of your own pages") from None
     except ExpiredCursorError:
@@ -169,7 +173,7 @@ def _after(owner: str, cursor: str | None) -> int:
 
 
 def _more(owner: str, last: int, until: float) -> bool:
-    """Wait until there is something after a position; whether there is before the time is up."""
+    """Wait for an event after a position; whether there is one before the time is up."""
     pause = 0.1
     while kit.feed().head(owner) <= last:
         left = until - time.monotonic()

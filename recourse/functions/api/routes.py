@@ -16,14 +16,15 @@
     )
     def show(webhook_id: str) -> Response[str]: ...
 
-It is plain data, so a function that starts pays next to nothing for it; `lambdas.api.openapi` makes
-the description of it when the project is built.
+It is plain data, so a function that starts pays next to nothing for it; `openapi` makes the
+description of it when the project is built. What depends on the sagas is a function of them, which
+is called then.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
@@ -34,6 +35,8 @@ from typing_extensions import TypedDict
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
+
+    from recourse.declare.saga import Saga
 
 Method = Literal["GET", "POST", "PUT", "DELETE"]
 Handler = TypeVar("Handler", bound=Callable[..., Response[str]])
@@ -52,12 +55,24 @@ class Page(TypedDict, Generic[View]):
 
 @dataclass(frozen=True)
 class OneOf:
-    """Says in the description of a text what it is one of: `Annotated[str, OneOf(SAGAS)]`."""
+    """Says in the description of a text what it is one of: `Annotated[str, OneOf(["a", "b"])]`."""
 
     allowed: Collection[str]
 
     def __get_pydantic_json_schema__(self, core: Any, handler: Callable[[Any], Any]) -> Any:
         return handler(core) | {"enum": list(self.allowed)}
+
+
+SAGA_NAMES = "the names of the sagas"
+"""Stands in a schema where the description lists them."""
+
+
+@dataclass(frozen=True)
+class SagaName:
+    """Says in the description of a text that it names a saga: `Annotated[str, SagaName()]`."""
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Callable[[Any], Any]) -> Any:
+        return handler(core) | {"enum": SAGA_NAMES}
 
 
 @dataclass(frozen=True)
@@ -151,6 +166,10 @@ class Operation:
     path: str | None = None
 
 
+OfSagas = Callable[[Mapping[str, "Saga"]], Iterable[Operation]]
+"""Makes the operations that depend on which sagas there are, when the description is made."""
+
+
 class Routes:
     """A group of routes, each with what it says of itself.
 
@@ -160,46 +179,55 @@ class Routes:
 
     Attributes:
         router: What answers them.
-        operations: What they say of themselves: method, path and operation.
     """
 
     def __init__(self, tag: str, about: str) -> None:
         self.tag = tag
         self.about = about
         self.router = APIGatewayHttpRouter()  # type: ignore[no-untyped-call]
-        self.operations: list[tuple[Method, str, Operation]] = []
+        self._described: list[tuple[Method, str, Operation | OfSagas]] = []
 
     @property
     def current_event(self) -> APIGatewayProxyEventV2:
         """The request that is being answered."""
         return self.router.current_event
 
-    def get(self, path: str, *operations: Operation) -> Callable[[Handler], Handler]:
+    def get(self, path: str, *operations: Operation | OfSagas) -> Callable[[Handler], Handler]:
         """Answer a GET."""
         return self._route("GET", path, operations)
 
-    def post(self, path: str, *operations: Operation) -> Callable[[Handler], Handler]:
+    def post(self, path: str, *operations: Operation | OfSagas) -> Callable[[Handler], Handler]:
         """Answer a POST."""
         return self._route("POST", path, operations)
 
-    def put(self, path: str, *operations: Operation) -> Callable[[Handler], Handler]:
+    def put(self, path: str, *operations: Operation | OfSagas) -> Callable[[Handler], Handler]:
         """Answer a PUT."""
         return self._route("PUT", path, operations)
 
-    def delete(self, path: str, *operations: Operation) -> Callable[[Handler], Handler]:
+    def delete(self, path: str, *operations: Operation | OfSagas) -> Callable[[Handler], Handler]:
         """Answer a DELETE."""
         return self._route("DELETE", path, operations)
 
-    def describe(self, method: Method, path: str, operation: Operation) -> None:
-        """Describe a call, whoever answers it."""
-        template = path.replace("<", "{").replace(">", "}")
-        self.operations.append((method, template, operation))
+    def describe(self, method: Method, path: str, operation: Operation | OfSagas) -> None:
+        """Describe a call, which another function may answer."""
+        self._described.append((method, path, operation))
+
+    def operations(self, sagas: Mapping[str, Saga]) -> Iterator[tuple[Method, str, Operation]]:
+        """What the routes say of themselves: method, path and operation.
+
+        Args:
+            sagas: The declarations of the deployment, by name.
+        """
+        for method, path, found in self._described:
+            for operation in (found,) if isinstance(found, Operation) else found(sagas):
+                template = (operation.path or path).replace("<", "{").replace(">", "}")
+                yield method, template, operation
 
     def _route(
-        self, method: Method, path: str, operations: Sequence[Operation]
+        self, method: Method, path: str, operations: Sequence[Operation | OfSagas]
     ) -> Callable[[Handler], Handler]:
         for operation in operations:
-            self.describe(method, operation.path or path, operation)
+            self.describe(method, path, operation)
 
         def answer(handler: Handler) -> Handler:
             self.router.route(path, method)(handler)

@@ -1,30 +1,33 @@
-"""Valet keys through the API: issue, complete, revoke, see, introspect.
+"""Valet keys through the API: issue, list, show, complete, revoke, introspect.
 
 Redeeming and following links is `recourse.functions.valet`, a function of its own that starts
-quicker.
+faster.
 """
 
 from __future__ import annotations
 
 import os
-import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs, quote, unquote
 
-from annotated_types import Interval, Len, Predicate
 from aws_lambda_powertools.event_handler import Response
 from typing_extensions import TypedDict
 
-from lambdas.api import http
-from lambdas.api.parameters import CURSOR, LIMIT
-from lambdas.api.routes import FAILURES, Answer, Operation, Page, Parameter, Routes
-from recourse.declare.request import request_model
 from recourse.functions import kit
+from recourse.functions.api import http
+from recourse.functions.api.parameters import CURSOR, LIMIT
+from recourse.functions.api.routes import FAILURES, Answer, Operation, Page, Parameter, Routes
+from recourse.functions.api.valet_models import (
+    CommittedView,
+    IssuedKeyView,
+    ShownKeyView,
+    Status,
+    ValetKey,
+    multipart,
+)
 from recourse.problems import ProblemError, invalid
 from recourse.store.cursors import BadCursorError
-from recourse.valet.issue import MAX_UPLOAD_BYTES
 from recourse.valet.keys import Actor, Key, moment
-from statemachines import SAGAS
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
@@ -35,111 +38,24 @@ if TYPE_CHECKING:
 SCOPE = "valet:issue"
 FORM = "application/x-www-form-urlencoded"
 LONGEST_ID = 128
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-routes = Routes("Valet keys", "Upload and download documents directly, by keys that end")
-
-
-def is_sha256(text: str) -> bool:
-    """Whether it is a SHA-256 in hex, in lower case."""
-    return _SHA256.fullmatch(text) is not None
-
-
-@request_model
-class Upload:
-    """What an upload must be, to the byte."""
-
-    content_type: Annotated[str, Len(3, 200)]
-    content_length: Annotated[int, Interval(ge=1, le=MAX_UPLOAD_BYTES)]
-    sha256: Annotated[str, Predicate(is_sha256)]
-
-
-@request_model
-class ValetKey:
-    """A key that somebody asks for; an upload says what it will be, a download does not."""
-
-    operation: Literal["upload", "download"]
-    object: Annotated[str, Len(1, 1000)]
-    expires_in: Annotated[int, Interval(ge=1, le=7 * 24 * 3600)] = 900
-    max_uses: Annotated[int, Interval(ge=1, le=10_000)] = 1
-    upload: Upload | None = None
-
-
-Status = Literal["ACTIVE", "USED_UP", "EXPIRED", "REVOKED", "COMPLETED", "QUARANTINED"]
-
-
-class _Parts(TypedDict):
-    part_size: int
-    parts: int
-
-
-class IssuedKeyView(TypedDict):
-    """A new key: this answer alone has its token, and the link that holds it."""
-
-    key_id: str
-    token: str
-    link: str
-    expires_at: str
-    object: str
-    multipart: _Parts | None
-
-
-class _Audit(TypedDict):
-    time: str
-    action: str
-    outcome: str
-    caller: str
-    address: str
-    detail: NotRequired[str]
-
-
-class ShownKeyView(TypedDict):
-    """A key as its owner sees it, with its audit trail where it is shown by itself."""
-
-    key_id: str
-    owner: str
-    operation: Literal["upload", "download"]
-    object: str
-    status: Status
-    created_at: str
-    expires_at: str
-    revoked_at: str | None
-    max_uses: int
-    uses: int
-    parts_redeemed: int
-    upload: dict[str, Any] | None
-    multipart: _Parts | None
-    outcome: dict[str, Any] | None
-    links: dict[str, str]
-    audit: NotRequired[list[_Audit]]
-
-
-class CommittedView(TypedDict):
-    """What an upload has become."""
-
-    key_id: str
-    object: str
-    version: str
-    content_type: str
-    content_length: int
-    sha256: str
-    completed_at: str
+routes = Routes("Valet keys", "Upload and download documents directly, by keys that expire")
 
 
 class _Form(TypedDict):
     token: str
 
 
-class _Good(TypedDict):
+class _Introspection(TypedDict):
     active: bool
 
 
-class _Keys(TypedDict):
+class _PublicKeys(TypedDict):
     keys: list[dict[str, Any]]
 
 
 WITHDRAW = Parameter(
     "withdraw",
-    "end every download of its object, at once",
+    "also end every download of its object, at once",
     {"type": "string", "enum": ["true", "false"], "default": "false"},
     problem="invalid",
 )
@@ -149,7 +65,7 @@ WITHDRAW = Parameter(
     "/valet-keys",
     Operation(
         "issue-valet-key",
-        "Issue a valet key: this answer alone has its token",
+        "Issue a valet key: only this response has its token",
         scope=SCOPE,
         takes=ValetKey,
         example={
@@ -166,12 +82,12 @@ WITHDRAW = Parameter(
     ),
 )
 def issue() -> Response[str]:
-    """Issue a key: the only answer that holds its token."""
+    """Issue a key: only this response has its token."""
     event = routes.current_event
     who = http.caller(event, SCOPE)
     asked = http.body(event, ValetKey)
     if (asked["operation"] == "upload") != (asked["upload"] is not None):
-        raise invalid("upload", "an upload says what it will be, a download does not")
+        raise invalid("upload", "an upload must have it, a download must not")
     issued = kit.valet_issuer().issue(
         who.subject,
         asked["operation"],
@@ -188,7 +104,7 @@ def issue() -> Response[str]:
         "link": f"{_address(event)}/v/{issued.token}",
         "expires_at": moment(key.expires),
         "object": key.object,
-        "multipart": _multipart(key),
+        "multipart": multipart(key),
     }
     return http.answer(201, answer, headers={"location": f"/valet-keys/{key.key_id}"})
 
@@ -197,14 +113,14 @@ def issue() -> Response[str]:
     "/valet-keys",
     Operation(
         "list-valet-keys",
-        "List one's own valet keys, the newest first",
+        "List your own valet keys, the newest first",
         scope=SCOPE,
         parameters=[CURSOR, LIMIT],
         answers=[Answer(200, "a page, and the cursor of the next", Page[ShownKeyView])],
     ),
 )
 def page() -> Response[str]:
-    """List one's own keys, the newest first."""
+    """List the caller's keys, the newest first."""
     event = routes.current_event
     who = http.caller(event, SCOPE)
     try:
@@ -214,7 +130,7 @@ def page() -> Response[str]:
             limit=LIMIT.of(event),
         )
     except BadCursorError:
-        raise ProblemError("bad-cursor", "use the cursor of the page before") from None
+        raise ProblemError("bad-cursor", "use the cursor of the previous page") from None
     return http.answer(200, {"items": [_view(key) for key in keys], "cursor": cursor})
 
 
@@ -240,9 +156,9 @@ def show(key_id: str) -> Response[str]:
     "/valet-keys/<key_id>/complete",
     Operation(
         "complete-valet-key",
-        "Commit an upload, so that it becomes visible",
+        "Commit an upload, which makes it visible",
         scope=SCOPE,
-        answers=[Answer(200, "visible", CommittedView)],
+        answers=[Answer(200, "committed", CommittedView)],
         problems=[
             *("not-found", "not-an-upload", "nothing-uploaded", "key-expired", "key-revoked"),
             *("wrong-length", "wrong-content", "wrong-hash"),
@@ -264,7 +180,7 @@ def complete(key_id: str) -> Response[str]:
         "Revoke a valet key",
         scope=SCOPE,
         parameters=[WITHDRAW],
-        answers=[Answer(204, "it is revoked")],
+        answers=[Answer(204, "revoked")],
         problems=["not-found", "object-not-found"],
     ),
 )
@@ -274,7 +190,7 @@ def revoke(key_id: str) -> Response[str]:
     who = http.caller(event, SCOPE, or_operator=True)
     withdraw = event.query_string_parameters.get("withdraw", "false")
     if withdraw not in ("true", "false"):
-        raise invalid("withdraw", "should be true or false")
+        raise invalid("withdraw", "must be true or false")
     committer = kit.valet_committer()
     end = committer.withdraw if withdraw == "true" else committer.revoke
     end(_id(key_id), _by(event, who), _owner(who))
@@ -285,17 +201,17 @@ def revoke(key_id: str) -> Response[str]:
     "/valet-keys/introspect",
     Operation(
         "introspect-valet-key",
-        "Say whether a token is good (RFC 7662)",
+        "Introspect a token (RFC 7662)",
         scope=SCOPE,
         takes=_Form,
         content_type=FORM,
-        example={"token": "a-token-that-is-none"},
-        answers=[Answer(200, "whether it is", _Good)],
+        example={"token": "not-a-token"},
+        answers=[Answer(200, "whether it is active", _Introspection)],
         problems=["malformed", "not-a-form", "invalid"],
     ),
 )
 def introspect() -> Response[str]:
-    """Say whether a token is good, to a resource server (RFC 7662)."""
+    """Introspect a token, for a resource server (RFC 7662)."""
     event = routes.current_event
     http.caller(event, SCOPE)
     content_type = event.headers.get("content-type", "")
@@ -307,7 +223,7 @@ def introspect() -> Response[str]:
     except ValueError as problem:
         raise ProblemError("malformed", "the body is not a valid form") from problem
     if len(tokens) != 1:
-        raise invalid("token", "should be there once")
+        raise invalid("token", f"must be there once, got {len(tokens)}")
     return http.answer(200, kit.valet_issuer().introspect(tokens[0]))
 
 
@@ -316,12 +232,12 @@ def introspect() -> Response[str]:
     Operation(
         "jwks",
         "The public keys of valet keys' tokens (RFC 7517)",
-        answers=[Answer(200, "today's, and those before a rotation", _Keys)],
+        answers=[Answer(200, "the current keys, and those before a rotation", _PublicKeys)],
         problems=FAILURES,
     ),
 )
 def jwks() -> Response[str]:
-    """The public keys of tokens, those before a rotation among them (RFC 7517)."""
+    """The public keys that verify tokens, with those before a rotation (RFC 7517)."""
     keys = [dict(one) for one in kit.valet_issuer().jwks().values()]
     return http.answer(200, {"keys": keys}, headers={"cache-control": "public, max-age=300"})
 
@@ -329,11 +245,11 @@ def jwks() -> Response[str]:
 def links(event: APIGatewayProxyEventV2, who: Caller, record: Record) -> dict[str, str]:
     """Links to the documents that a saga's steps have stored, by the steps' names.
 
-    Each is of the one key to that document, for its owner's eyes alone, until that is revoked.
+    Only the owner gets them. Each document has one key, so a link is the same until it is revoked.
     """
     if who.subject != record.owner:
         return {}
-    saga = SAGAS[record.saga]
+    saga = kit.sagas()[record.saga]
     found = {}
     for step in record.view(saga)["steps"]:
         if saga.by_name[step["name"]].action.documents and step["status"] == "DONE":
@@ -359,7 +275,7 @@ def _by(event: APIGatewayProxyEventV2, who: Caller) -> Actor:
 
 
 def _owner(who: Caller) -> str | None:
-    """Whose key it must be; an operator sees everybody's."""
+    """Whose key it must be; None for an operator, who sees every owner's."""
     return None if who.is_operator else who.subject
 
 
@@ -371,16 +287,9 @@ def _id(key_id: str) -> str:
 
 
 def _address(event: APIGatewayProxyEventV2) -> str:
-    """Where the API is: what the stage says, else the gateway's own name."""
-    told = os.environ.get("PUBLIC_URL")
-    return told or f"https://{event.raw_event['requestContext']['domainName']}"
-
-
-def _multipart(key: Key) -> _Parts | None:
-    """What a client needs to know of the parts; whose they are is not its to say."""
-    if not key.multipart:
-        return None
-    return {"part_size": key.multipart["part_size"], "parts": key.multipart["parts"]}
+    """The API's public URL: as configured, else the gateway's own."""
+    configured = os.environ.get("PUBLIC_URL")
+    return configured or f"https://{event.raw_event['requestContext']['domainName']}"
 
 
 def _view(key: Key) -> ShownKeyView:
@@ -398,7 +307,7 @@ def _view(key: Key) -> ShownKeyView:
         "uses": key.uses,
         "parts_redeemed": key.parts_redeemed,
         "upload": dict(key.upload) if key.upload else None,
-        "multipart": _multipart(key),
+        "multipart": multipart(key),
         "outcome": dict(key.outcome) if key.outcome else None,
         "links": {"self": path, "complete": f"{path}/complete"},
     }

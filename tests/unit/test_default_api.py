@@ -1,0 +1,101 @@
+"""A project that has no routes of its own has an API all the same, of the sagas that it lists."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SHOP = """
+from dataclasses import dataclass
+
+from recourse import Call, Decision, Saga, Step, action, request_model
+
+@request_model
+class Sale:
+    sale_id: str
+
+@dataclass(frozen=True)
+class Ask:
+    sale_id: str
+
+@action(Ask)
+def sell(call: Call[Ask]) -> Decision[None]:
+    return Decision(result=None)
+
+STEPS = [Step("sell", sell, takes=["sale_id"], pivot=True)]
+SAGAS = {"sale": Saga("sale", request=Sale, business_key="sale_id", steps=STEPS)}
+"""
+PROJECT = """
+[tool.recourse]
+sagas = "shop:SAGAS"
+packages = ["shop"]
+requirements = "pins.lock"
+"""
+ANSWERS = """
+import json, sys
+from recourse.functions.api.default import handler
+def get(path):
+    request = {"stage": "$default", "http": {"method": "GET"}}
+    return handler({"rawPath": path, "headers": {}, "requestContext": request}, None)
+answers = [get(path) for path in ("/health", "/openapi.json", "/flights/f-1")]
+print(json.dumps([[one["statusCode"], json.loads(one["body"])] for one in answers]))
+print(*sys.modules)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "pyproject.toml").write_text(PROJECT)
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "__init__.py").write_text(SHOP)
+    return tmp_path
+
+
+def run(project: Path, *command: str, **told: str) -> str:
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{project}:{ROOT}"} | told
+    done = subprocess.run(
+        [sys.executable, *command], cwd=project, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_it_is_described_and_answers_without_anything_of_this_deployment(project: Path) -> None:
+    run(project, "-m", "cli.main", "compile", "--folder", "shop")
+    written = json.loads((project / "shop" / "openapi.json").read_text())
+    assert [path for path in written["paths"] if path.startswith("/sagas/sale")] == ["/sagas/sale"]
+    assert written["components"]["schemas"]["Saga"]["properties"]["saga"]["enum"] == ["sale"]
+    said = run(
+        project,
+        *("-c", ANSWERS),
+        RECOURSE_SAGAS="shop:SAGAS",
+        AWS_DEFAULT_REGION="us-east-1",
+        POWERTOOLS_SERVICE_NAME="test",
+        SSE_URL="https://sse",
+        WEBSOCKET_URL="wss://ws",
+    )
+    answers, loaded = said.splitlines()
+    (well, health), (described, document), (unknown, _) = json.loads(answers)
+    assert (well, described, unknown) == (200, 200, 404)
+    assert health["version"] == written["info"]["version"]
+    assert document == written
+    rooms = {name.partition(".")[0] for name in loaded.split()}
+    assert "recourse" in rooms
+    assert not {"lambdas", "services", "statemachines", "pydantic"} & rooms
+
+
+def test_what_is_named_as_an_api_and_is_not_one_is_refused(project: Path) -> None:
+    for api, said in (
+        ("shop:NOTHING", "no API is at 'shop:NOTHING'"),
+        ("shop:SAGAS", "shop:SAGAS must be an Api, got {"),
+    ):
+        (project / "pyproject.toml").write_text(PROJECT + f'api = "{api}"\n')
+        with pytest.raises(AssertionError) as refused:
+            run(project, "-m", "cli.main", "compile", "--folder", "shop")
+        assert said in str(refused.value).replace("\n", " ")

@@ -13,7 +13,6 @@ The library imports nothing of the project: what needs its sagas or its API reso
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +60,8 @@ class Project:
         Raises:
             ProjectError: There is none, or a setting is missing or not what it must be.
         """
+        import tomllib  # functions look for no project, and need not load it
+
         start = (start or Path.cwd()).resolve()
         for folder in (start, *start.parents):
             file = folder / "pyproject.toml"

@@ -110,8 +110,8 @@ def test_the_house_has_a_line_for_every_module_and_for_no_other() -> None:
     lines = [
         f"{room}/{name}.py"
         for room, text in zip(rooms[::2], rooms[1::2], strict=True)
-        for row in re.findall(r"^\| (`[\w`, ]+`) \|", text.partition("\n## ")[0], re.MULTILINE)
-        for name in re.findall(r"\w+", row)
+        for row in re.findall(r"^\| (`[\w/`, ]+`) \|", text.partition("\n## ")[0], re.MULTILINE)
+        for name in re.findall(r"[\w/]+", row)
     ]
     own = [line for line in lines if line.startswith(("recourse/", "infra/"))]
     assert sorted(own) == modules()

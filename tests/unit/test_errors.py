@@ -13,8 +13,8 @@ from recourse.errors import RecourseError
 
 PRIVATE = re.compile(r"^_|^(MarkerFound|RetryLaterError|GiveUpFailedError)$")
 """What never leaves the module that raises it."""
-NOT_HERE = ("recourse.cdk",)
-"""What loads the CDK, whose errors are of a synthesis."""
+NOT_HERE = ("recourse.cdk", "recourse.functions.api.default")
+"""What loads the CDK, whose errors are of a synthesis, and a handler that needs its environment."""
 
 
 def modules() -> list[str]:

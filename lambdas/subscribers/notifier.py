@@ -7,7 +7,6 @@ twice at the worst, where it died after sending; never not at all.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -141,9 +140,9 @@ class Notifier:
 def handler(event: dict[str, Any], context: object) -> None:
     """Tell of each ending; raise where that failed, for Lambda to retry and then dead-letter."""
     for record in event["Records"]:
-        told = json.loads(record["Sns"]["Message"])
-        if _notifier().tell(told):
-            logger.info("told", extra={"saga_id": told["subject"], "event": told["type"]})
+        ending = Event.parse(record["Sns"]["Message"])
+        if _notifier().tell(ending):
+            logger.info("told", extra={"saga_id": ending.saga_id, "event": ending.type})
 
 
 @cache

@@ -50,6 +50,9 @@ def reads(module: str) -> set[str]:
     source = "\n".join(path.read_text() for path in files)
     for other in re.findall(r"^from (recourse\.functions\.step) import", source, re.MULTILINE):
         source += Path(inspect.getfile(import_module(other))).read_text()
+    if "recourse.functions.api" in source:
+        routes = ROOT / "recourse" / "functions" / "api"
+        source += "\n".join(path.read_text() for path in routes.rglob("*.py"))
     known = source
     for part in re.findall(r"kit\.(\w+)\(", source):
         made = inspect.getsource(getattr(kit, part))

@@ -213,7 +213,7 @@ class EventsStack(Stack):
                     filters=[FilterCriteria.filter(only)],
                 )
             )
-        explain_dead_lettering(function)
+        explain_dead_lettering(function.own_role)
 
     def _ledger_consumer(self) -> None:
         function = HandlerFunction(

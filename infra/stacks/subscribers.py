@@ -69,7 +69,7 @@ class SubscribersStack(Stack):
         )
         self.deadletters.append(lost)
         function.configure_async_invoke(on_failure=SqsDestination(lost), retry_attempts=2)
-        explain_dead_lettering(function)
+        explain_dead_lettering(function.own_role)
         use_key(self._events.key, function)
         self._events.feed.add_subscription(
             LambdaSubscription(

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from aws_cdk import Acknowledgment, CfnElement, CfnResource, Stack, Validations
 from aws_cdk.aws_dynamodb import Table
-from aws_cdk.aws_iam import IGrantable, PolicyStatement
+from aws_cdk.aws_iam import IGrantable, PolicyStatement, Role
 from aws_cdk.aws_kms import IKey
 from constructs import Construct
-
-if TYPE_CHECKING:
-    from recourse.cdk.function import HandlerFunction
 
 READ = ("dynamodb:GetItem", "dynamodb:BatchGetItem")
 WRITE = ("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:ConditionCheckItem")
@@ -62,14 +59,14 @@ def explain(construct: Construct, *findings: str, reason: str) -> None:
     )
 
 
-def explain_dead_lettering(function: HandlerFunction) -> None:
+def explain_dead_lettering(role: Role) -> None:
     """Say why a function whose failures go to an encrypted queue has more of its key than it uses.
 
     Args:
-        function: Its failures are dead-lettered by Lambda.
+        role: That of a function whose failures are dead-lettered by Lambda.
     """
     explain(
-        function.own_role,
+        role,
         "AwsSolutions-IAM5[Action::kms:GenerateDataKey*]",
         "AwsSolutions-IAM5[Action::kms:ReEncrypt*]",
         reason="the CDK's own grant for what Lambda dead-letters, on our own key",

@@ -1,1 +1,0 @@
-"""Components: each one capability, with keyword-only arguments, exposing what it made."""

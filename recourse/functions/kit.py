@@ -13,11 +13,6 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from recourse.functions import settings
-from recourse.ledger.ledger import Ledger
-from recourse.orchestration.executions import Runs
-from recourse.project import declared_at
-from recourse.queues.deadletters import DeadletterQueue, OperatorQueue
-from recourse.queues.sources import SourceQueue
 from recourse.store.aws import client, credentials
 
 if TYPE_CHECKING:
@@ -56,6 +51,8 @@ def sagas() -> Mapping[str, Saga]:
     Raises:
         ProjectError: None are listed there: the stack and the code disagree.
     """
+    from recourse.project import declared_at
+
     return declared_at(settings.required("RECOURSE_SAGAS"))
 
 
@@ -138,6 +135,7 @@ def sweeper(alarm: Callable[[str, str], None]) -> Sweeper:
     """
     from recourse.orchestration.markers import Markers
     from recourse.orchestration.sweeper import LEASE_DURATION, Sweeper
+    from recourse.queues.deadletters import OperatorQueue
     from recourse.store.lease import Lease
 
     table = settings.required("LEDGER_TABLE")

@@ -34,6 +34,7 @@ from recourse.declare.ids import SagaId
 from recourse.functions import kit
 from recourse.functions.api import sagas
 from recourse.ledger.ledger import Ledger
+from recourse.ledger.queries import SagaQueries
 from recourse.store.aws import THROTTLE_CODES
 from services.holdings import HOLDINGS, CountedBody
 from statemachines import SAGAS
@@ -1040,8 +1041,8 @@ def refusing(code: str, status: int) -> Any:
 def test_a_throttled_table_is_a_503_to_try_again(
     shared: Ground, monkeypatch: pytest.MonkeyPatch, code: str, status: int
 ) -> None:
-    for name in ("get", "start", "page"):
-        monkeypatch.setattr(Ledger, name, refusing(code, status))
+    for part, name in ((Ledger, "get"), (Ledger, "start"), (SagaQueries, "page")):
+        monkeypatch.setattr(part, name, refusing(code, status))
     for answer in (asha.get("0" * 32), asha.start(), asha("GET", "/sagas")):
         problem(answer, 503, "try-again")
         assert answer.headers["retry-after"] == "1"

@@ -454,7 +454,11 @@ class Watched(os._Environ):
 os.environ.__class__ = Watched
 forkserver.load()
 mine = [name for name in sys.modules if name.split(".")[0] in forkserver.PACKAGES]
-handlers = [name for name in sys.modules if name.startswith(("lambdas", "recourse.functions."))]
+handlers = [
+    name
+    for name, module in sys.modules.items()
+    if name.startswith(("lambdas", "recourse.functions.")) and not hasattr(module, "__path__")
+]
 print(sorted(reads), threading.active_count(), len(mine) > 50, handlers, "aws_cdk" in sys.modules)
 """
 

@@ -228,7 +228,7 @@ def test_what_goes_back_is_what_was_published_without_the_old_reason(made: Groun
 def test_one_pass_is_bounded_and_the_next_goes_on(
     made: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deadletters, "MOST", 15)
+    monkeypatch.setattr(deadletters, "MAX_REDRIVE", 15)
     url = deadletters_of(made.queues[LEDGER])
     for number in range(20):
         put(made, url, str(number))
@@ -236,7 +236,7 @@ def test_one_pass_is_bounded_and_the_next_goes_on(
     assert (done["looked_at"], done["moved"], done["left"]) == (15, 15, 5)
     done = redrive(LEDGER)
     assert (done["moved"], done["left"]) == (5, 0)
-    monkeypatch.setattr(deadletters, "SECONDS", 0)
+    monkeypatch.setattr(deadletters, "MAX_SECONDS", 0)
     put(made, url, "late")
     assert redrive(LEDGER)["looked_at"] == 0
 

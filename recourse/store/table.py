@@ -28,6 +28,9 @@ read and write in one attempt, which is retried where another write came between
 
 A single call that AWS refuses or does not answer raises what botocore raises: whether it took
 effect is unknown, and only the caller can tell whether it may be repeated.
+
+It is longer than other modules, for each call of DynamoDB is one method here and nowhere else, and
+half of it says what the callers may rely on.
 """
 
 from __future__ import annotations

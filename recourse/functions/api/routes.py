@@ -16,8 +16,8 @@
     )
     def show(webhook_id: str) -> Response[str]: ...
 
-It is plain data, so a function that starts pays next to nothing for it; `openapi` makes the
-description of it when the project is built. What depends on the sagas is a function of them, which
+It is plain data, which a function that starts only makes; `openapi` makes the description of it
+when the project is built. What depends on the sagas is a function of them, which
 is called then.
 """
 

@@ -71,7 +71,10 @@ class Between(NamedTuple):
 
 
 class Not(NamedTuple):
-    """The attribute has another value, or does not exist."""
+    """The attribute has another value, or does not exist.
+
+    The value is never an `Attribute`: where both are missing, AWS does not say whether they differ.
+    """
 
     value: Any
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from annotated_types import Ge, Le, Predicate
 
@@ -73,8 +73,7 @@ class AccountView:
 Change = Callable[[str, Item | None, Mapping[str, Any]], Sequence[Put | Update] | None]
 
 
-@dataclass(frozen=True)
-class Holding:
+class Holding(NamedTuple):
     """A kind of thing that the API shows.
 
     Attributes:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from recourse.errors import DeclarationError
 
@@ -93,8 +93,7 @@ class ExistingTable:
         return Row(self, key[0] if len(key) == 1 else (key[0], key[1]))
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A row of an existing table: which one, not what it holds."""
 
     table: ExistingTable

@@ -27,7 +27,8 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.router import APIGatewayHttpRouter
@@ -53,8 +54,7 @@ class Page(TypedDict, Generic[View]):
     cursor: str | None
 
 
-@dataclass(frozen=True)
-class OneOf:
+class OneOf(NamedTuple):
     """Says in the description of a text what it is one of: `Annotated[str, OneOf(["a", "b"])]`."""
 
     allowed: Collection[str]
@@ -67,16 +67,14 @@ SAGA_NAMES = "the names of the sagas"
 """Stands in a schema where the description lists them."""
 
 
-@dataclass(frozen=True)
-class SagaName:
+class SagaName(NamedTuple):
     """Says in the description of a text that it names a saga: `Annotated[str, SagaName()]`."""
 
     def __get_pydantic_json_schema__(self, core: Any, handler: Callable[[Any], Any]) -> Any:
         return handler(core) | {"enum": SAGA_NAMES}
 
 
-@dataclass(frozen=True)
-class Sample:
+class Sample(NamedTuple):
     """An example that lies among the samples, and is read when the description is made.
 
     Attributes:
@@ -116,8 +114,7 @@ class Parameter:
     example: Any = None
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What a call is answered with when it goes well.
 
     Attributes:
@@ -132,12 +129,11 @@ class Answer:
     status: int
     text: str
     model: Any = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     content_type: str = "application/json"
 
 
-@dataclass(frozen=True)
-class Operation:
+class Operation(NamedTuple):
     """A call, as the description has it.
 
     Attributes:

@@ -7,6 +7,9 @@ partition, queue and API is then scaled to 1,000 of them a second and held again
 Each saga has an owner, an account and things of its own: what is touched by two of them is shared
 by all. Others then share one owner, one account and the same things, which says how much of each
 one bears.
+
+It is longer than other modules: a verdict is a function of a few lines, there is one for each
+kind of limit, and all of them read the same counts.
 """
 
 from __future__ import annotations

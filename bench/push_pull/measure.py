@@ -1,4 +1,7 @@
-"""The rows of the table, each measured for every path; the results as plain data."""
+"""The rows of the table, each measured for every path; the results as plain data.
+
+It is longer than other modules: there is one measurement for each row, in the table's order.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The results as the tables of docs/push-and-pull.md, and what they say of the notes' claims."""
+"""The results as the tables of docs/push-and-pull.md, and what they say of the notes' claims.
+
+It is longer than other modules: half of it is the text of the page, in the page's own order.
+"""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ polling of mappings, deliveries of EventBridge, SNS, CloudWatch and API Gateway,
 Here each of these needs is derived from what the templates connect, and looked for in the policies.
 
 Conditions are read where they name the source (`aws:SourceArn`); any other is taken to be met.
+
+It is longer than other modules: one function a kind of need, over one reading of the templates.
 """
 
 from __future__ import annotations

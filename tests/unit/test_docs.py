@@ -25,6 +25,8 @@ IMPORT = re.compile(r"^from (recourse[\w.]*) import ([\w, ]+)$", re.MULTILINE)
 TO_WRITE = re.compile(r"^`([\w./-]+)`[^\n]*:\n\n```", re.MULTILINE)
 NOT_MODULES = re.compile(r"recourse\.(v1$|webhook\.|order\.)")
 """A subprotocol, and types of events."""
+LONG = 405
+"""Lines."""
 
 
 def stem(path: str) -> str:
@@ -115,3 +117,15 @@ def test_the_house_has_a_line_for_every_module_and_for_no_other() -> None:
     ]
     own = [line for line in lines if line.startswith(("recourse/", "infra/"))]
     assert sorted(own) == modules()
+
+
+def test_a_module_that_is_long_says_why() -> None:
+    modules = [
+        module
+        for module in ROOT.rglob("*.py")
+        if module.relative_to(ROOT).parts[0]
+        in ("bench", "cli", "infra", "lambdas", "local", "recourse", "services", "statemachines")
+    ]
+    long = [module for module in modules if len(module.read_text().splitlines()) > LONG]
+    said = {one: "longer than other modules" in one.read_text() for one in long}
+    assert modules and [str(one) for one, why in said.items() if not why] == []

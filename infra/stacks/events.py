@@ -41,8 +41,8 @@ from recourse.declare.saga import Saga
 
 ATTEMPTS = 100
 """How often a batch of a stream is tried. Each try lasts 20 s (`PATIENCE` in
-`recourse.events.relay`), so a batch is tried for half an hour at least, unless it makes the function
-crash at once. Records that can never be processed are dead-lettered at the first try."""
+`recourse.events.relay`), so a batch is tried for half an hour at least, unless the function crashes
+at once. Records that can never be processed are dead-lettered at the first try."""
 
 
 class EventsStack(Stack):

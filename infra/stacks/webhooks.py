@@ -104,7 +104,7 @@ class WebhooksStack(Stack):
 
     @property
     def _loopback(self) -> str:
-        """`on` if webhooks may call this machine: only in the local cloud, which is the caller's."""
+        """`on` if webhooks may call this machine, which they may in the local cloud only."""
         return "on" if self._stage.local else ""
 
     def _function(self, name: str, handler: str, **environment: str) -> HandlerFunction:

@@ -93,37 +93,47 @@ class Stage:
 
         base = text("stage") or "dev"
         if not base.isalnum() or not base.islower():
-            raise ContextError(f"context stage={base!r}: lower case letters and digits only")
+            raise ContextError(f"context stage={base!r} must be lower case letters and digits")
         for switch in ("chaos", "cloudwatch_role", "malware_scan", "probe"):
             if text(switch) not in ("", "on", "off"):
-                raise ContextError(f"context {switch}={text(switch)!r}: on or off")
+                raise ContextError(f"context {switch}={text(switch)!r} must be on or off")
         if text("public_url") and not re.fullmatch(r"https?://[^/?#\s]+", text("public_url")):
-            raise ContextError(f"context public_url={text('public_url')!r}: a scheme and a host")
+            raise ContextError(
+                f"context public_url={text('public_url')!r} must be a scheme and a host only"
+            )
         provider = text("payment_provider")
         if provider and not re.fullmatch(r"https?://[^?#\s]+", provider):
-            raise ContextError(f"context payment_provider={provider!r}: an http or https address")
+            raise ContextError(
+                f"context payment_provider={provider!r} must be an http or https address"
+            )
         if text("sender") and not re.fullmatch(r"[^@\s/*]+@[^@\s/*]+", text("sender")):
-            raise ContextError(f"context sender={text('sender')!r}: a mail address")
+            raise ContextError(f"context sender={text('sender')!r} must be a mail address")
         if "*" in text("cors_origins"):
-            raise ContextError(f"context cors_origins={text('cors_origins')!r}: no wildcard")
+            raise ContextError(
+                f"context cors_origins={text('cors_origins')!r} must have no wildcard"
+            )
         if bool(text("issuer")) != bool(text("audience")):
-            raise ContextError("context issuer and audience: both or neither")
+            raise ContextError("context issuer and audience must be given together or not at all")
         if text("runtime") not in ("", "local"):
-            raise ContextError(f"context runtime={text('runtime')!r}: local or nothing")
+            raise ContextError(f"context runtime={text('runtime')!r} must be local or absent")
         if text("workers") not in ("", "lambda", "fargate"):
-            raise ContextError(f"context workers={text('workers')!r}: lambda or fargate")
+            raise ContextError(f"context workers={text('workers')!r} must be lambda or fargate")
         if text("workers") == "fargate" and text("runtime") == "local":
-            raise ContextError("context workers='fargate': the local cloud runs functions alone")
+            raise ContextError("context workers='fargate': the local cloud runs functions only")
         try:
             timescale = float(text("timescale") or 1)
         except ValueError as problem:
-            raise ContextError(f"context timescale={text('timescale')!r}: a number") from problem
+            raise ContextError(
+                f"context timescale={text('timescale')!r} must be a number"
+            ) from problem
         if not 0 < timescale <= 100:
-            raise ContextError(f"context timescale={timescale:g}: above 0, at most 100")
+            raise ContextError(f"context timescale={timescale:g} must be above 0, at most 100")
         if text("streams") and not (text("streams").isdecimal() and int(text("streams"))):
-            raise ContextError(f"context streams={text('streams')!r}: a number, at least 1")
+            raise ContextError(f"context streams={text('streams')!r} must be a number, at least 1")
         if text("index_step") not in ("", *"123456"):
-            raise ContextError(f"context index_step={text('index_step')!r}: 1 to 6, or nothing")
+            raise ContextError(
+                f"context index_step={text('index_step')!r} must be 1 to 6 or absent"
+            )
         return cls(
             base=base,
             chaos=text("chaos") == "on",

@@ -108,7 +108,8 @@ def use_existing_tables(
             name = _context(function, variable.lower()) or table.name
             if not TABLE_NAME.fullmatch(name):
                 raise ContextError(
-                    f"context {variable.lower()}={name!r}: 3 to 255 letters, digits, '_', '-', '.'"
+                    f"context {variable.lower()}={name!r} must be 3 to 255 letters, digits, '_', "
+                    "'-' and '.'"
                 )
             function.add_environment(variable, name)
             actions = rights.setdefault(name, set())

@@ -52,6 +52,17 @@ def test_every_route_but_the_open_ones_asks_for_a_token(each: Assembly) -> None:
             assert known == f"<{authorizer.name}>"
 
 
+def test_scopes_are_judged_by_the_function_alone(each: Assembly) -> None:
+    """One route leads to calls of every scope, so it can ask for none."""
+    assert not [one.name for one in http(each, "Route") if "AuthorizationScopes" in one.properties]
+
+
+def test_the_user_pool_has_every_scope_that_a_call_asks_for() -> None:
+    from recourse.cdk.issuer import SCOPES
+
+    assert {one.scope for one in OPERATIONS if one.scope} == set(SCOPES)
+
+
 def test_tokens_of_valet_keys_are_redeemed_by_a_function_of_its_own(each: Assembly) -> None:
     serves = {
         one.properties["RouteKey"]: each.plain(one.stack, one.properties["Target"])

@@ -80,11 +80,12 @@ class Answer:
 class Caller:
     """Somebody who calls the API through the gateway.
 
-    A caller without a subject has no token.
+    A caller without a subject has no token. `claims` are those in which the issuer has scopes.
     """
 
     subject: str | None = "asha"
     scope: str = TRAVELLER
+    claims: Callable[[list[str]], Mapping[str, str]] = lambda scopes: {"scope": " ".join(scopes)}
 
     def __call__(
         self,
@@ -101,8 +102,8 @@ class Caller:
             "http": {"method": method, "path": parts.path},
         }
         if self.subject is not None:
-            scope = " ".join(PREFIX + one for one in self.scope.split())
-            context["authorizer"] = {"jwt": {"claims": {"sub": self.subject, "scope": scope}}}
+            scopes = self.claims([PREFIX + one for one in self.scope.split()])
+            context["authorizer"] = {"jwt": {"claims": {"sub": self.subject, **scopes}}}
         event: dict[str, Any] = {
             "version": "2.0",
             "rawPath": parts.path,
@@ -483,6 +484,28 @@ def test_reading_does_not_allow_writing_nor_writing_reading(shared: Ground) -> N
     problem(reader("POST", f"/sagas/{saga}/cancel"), 403, "forbidden")
     problem(writer.get(saga), 403, "forbidden")
     problem(writer("GET", "/sagas"), 403, "forbidden")
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        lambda scopes: {"scp": " ".join(scopes)},
+        # So the gateway's authorizer writes a list.
+        lambda scopes: {"scope": f"[{' '.join(scopes)}]"},
+        lambda scopes: {"scp": f"[{' '.join(scopes)}]"},
+        lambda scopes: {"scope": scopes[0], "scp": scopes[-1]},
+    ],
+    ids=["scp", "a list", "scp as a list", "both"],
+)
+def test_scopes_may_be_in_either_claim_as_text_or_as_a_list(
+    shared: Ground, claims: Callable[[list[str]], Mapping[str, str]]
+) -> None:
+    both = Caller("asha", TRAVELLER, claims)
+    saga = both.start()
+    assert saga.status == 202
+    assert both.get(saga.json["saga_id"]).status == 200
+    problem(both("GET", "/deadletters"), 403, "forbidden")
+    problem(Caller("asha", "sagas:writer sagas:read", claims).start(), 403, "forbidden")
 
 
 def test_an_operator_starts_nothing_without_the_scope_for_it(shared: Ground) -> None:
@@ -1144,7 +1167,7 @@ def test_the_description_has_every_call_with_its_scope(document: dict[str, Any])
         for need in operation["security"]
         for scope in need["bearer"]
     }
-    assert scopes == {"sagas:write", "sagas:read", "valet:issue", "operator"}
+    assert scopes == {"sagas:write", "sagas:read", "valet:issue", "webhooks:write", "operator"}
     assert not any(calls[f"GET {path}"]["security"] for path in ("/health", "/docs"))
 
 

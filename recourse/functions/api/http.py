@@ -37,7 +37,7 @@ def caller(event: APIGatewayProxyEventV2, scope: str, *, or_operator: bool = Fal
     if not claims or "sub" not in claims:
         raise ProblemError("unauthorized", "send a bearer token in the header Authorization")
     prefix = os.environ.get("SCOPE_PREFIX", "")
-    found = Caller(claims["sub"], scopes_of(claims.get("scope", ""), prefix))
+    found = Caller(claims["sub"], scopes_of(claims, prefix))
     operators_may = or_operator or scope == "sagas:read"
     if scope not in found.scopes and not (found.is_operator and operators_may):
         raise ProblemError("forbidden", f"this needs the scope {scope!r}")

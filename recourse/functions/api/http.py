@@ -44,6 +44,20 @@ def caller(event: APIGatewayProxyEventV2, scope: str, *, or_operator: bool = Fal
     return found
 
 
+def sent(event: APIGatewayProxyEventV2) -> Any:
+    """The body as it was sent: plain JSON, not validated.
+
+    Raises:
+        ProblemError: It cannot be read (400, 413, 415).
+    """
+    from pydantic_core import from_json
+
+    try:
+        return from_json(_raw(event))
+    except ValueError as problem:
+        raise ProblemError("malformed", f"the body is not valid JSON: {problem}") from None
+
+
 def body(event: APIGatewayProxyEventV2, model: type) -> Any:
     """The validated body, as plain JSON, with a null for each optional field that is absent.
 
@@ -52,17 +66,7 @@ def body(event: APIGatewayProxyEventV2, model: type) -> Any:
     """
     from pydantic import ValidationError
 
-    content_type = event.headers.get("content-type", "application/json")
-    if content_type.partition(";")[0].strip().lower() != "application/json":
-        raise ProblemError("not-json", f"Content-Type is {content_type!r}: send application/json")
-    try:
-        raw = (event.decoded_body or "").encode()
-    except ValueError as problem:
-        raise ProblemError("malformed", "the body is not UTF-8") from problem
-    if len(raw) > LARGEST_BODY:
-        raise ProblemError(
-            "too-large", f"a body must be at most {LARGEST_BODY} bytes, got {len(raw)}"
-        )
+    raw = _raw(event)
     try:
         adapter = adapter_of(model)
         return adapter.dump_python(adapter.validate_json(raw), mode="json")
@@ -79,6 +83,21 @@ def body(event: APIGatewayProxyEventV2, model: type) -> Any:
         first = errors[0]
         where = first["field"] or "the body"
         raise ProblemError("invalid", f"{where}: {first['message']}", errors=errors) from None
+
+
+def _raw(event: APIGatewayProxyEventV2) -> bytes:
+    content_type = event.headers.get("content-type", "application/json")
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        raise ProblemError("not-json", f"Content-Type is {content_type!r}: send application/json")
+    try:
+        raw = (event.decoded_body or "").encode()
+    except ValueError as problem:
+        raise ProblemError("malformed", "the body is not UTF-8") from problem
+    if len(raw) > LARGEST_BODY:
+        raise ProblemError(
+            "too-large", f"a body must be at most {LARGEST_BODY} bytes, got {len(raw)}"
+        )
+    return raw
 
 
 @cache

@@ -43,7 +43,7 @@ class WiderHotel:
 class WiderTrip(TripRequest):
     """A trip, with one optional field more here and one in what it has."""
 
-    hotel: WiderHotel
+    hotel: WiderHotel  # type: ignore[assignment]
     note: str | None = None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import itertools
 import json
 import re
@@ -38,7 +39,7 @@ from recourse.ledger.queries import SagaQueries
 from recourse.store.aws import THROTTLE_CODES
 from services.holdings import HOLDINGS, CountedBody
 from statemachines import SAGAS
-from tests.description import DESCRIPTION, must_be_described
+from tests.description import DESCRIPTION, OPERATIONS, Described, must_be_described
 from tests.integration.lending import URL, lending
 from tests.integration.trips import TRIP, must_agree, stock
 from tests.moto.calls import before
@@ -1104,12 +1105,85 @@ def test_health_says_what_it_is(shared: Ground) -> None:
 
 
 def test_the_docs_need_nothing_from_elsewhere(shared: Ground) -> None:
+    """Their files have addresses of their own, so that they are cached and no script is inline."""
     answer = nobody("GET", "/docs")
     assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
-    assert not re.search(r"""<(?:script|link|img)[^>]*(?:src|href)=""", answer.text)
-    assert answer.text.count("</script>") == 2, "the bundle does not end its own element"
-    assert 'url: "openapi.json"' in answer.text
-    assert len(answer.text.encode()) < 6 * 2**20, "what a function may answer"
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert not re.search(r"<script>|<style|style=|on[a-z]+=|//", answer.text)
+    files = re.findall(r'(?:src|href)="([^"]+)"', answer.text)
+    assert len(files) == 3
+    assert len(answer.text) < 1000
+    for file in files:
+        plain = nobody("GET", f"/{file}")
+        assert plain.status == 200
+        assert plain.headers["cache-control"] == "public, max-age=31536000, immutable"
+        assert len(plain.text.encode()) < 6 * 2**20, "what a function may answer"
+        packed = nobody("GET", f"/{file}", accept_encoding="br, gzip")
+        assert packed.headers["content-encoding"] == "gzip"
+        assert gzip.decompress(base64.b64decode(packed.text)).decode() == plain.text
+        for refused in ("identity", "gzip;q=0", "xgzip"):
+            other = nobody("GET", f"/{file}", accept_encoding=refused)
+            assert "content-encoding" not in other.headers
+    problem(nobody("GET", "/docs/0000/start.js"), 404, "not-found")
+    problem(nobody("GET", f"/{files[0].rpartition('/')[0]}/x"), 404, "not-found")
+
+
+@pytest.mark.parametrize("path", ["/docs", "/openapi.json"])
+def test_what_is_the_same_until_the_next_deploy_is_sent_once(shared: Ground, path: str) -> None:
+    first = nobody("GET", path)
+    assert "max-age" in first.headers["cache-control"]
+    assert first.headers["vary"] == "accept-encoding"
+    packed = nobody("GET", path, accept_encoding="gzip")
+    assert gzip.decompress(base64.b64decode(packed.text)).decode() == first.text
+    again = nobody("GET", path, if_none_match=first.headers["etag"])
+    assert (again.status, again.text) == (304, "")
+    assert again.headers["etag"] == first.headers["etag"]
+    assert nobody("GET", path, if_none_match='"another"').status == 200
+
+
+# Valet keys and webhooks have grounds of their own, and the same routes and handler.
+READS = [
+    one
+    for one in OPERATIONS
+    if one.method == "GET" and not re.match(r"/(v|valet-keys|webhooks)/?", one.path)
+]
+
+
+@pytest.mark.parametrize("operation", READS, ids=str)
+def test_whatever_can_be_read_answers_head_with_the_same_headers(
+    shared: Ground, clock: Clock, operation: Described
+) -> None:
+    path = operation.path.format(**dict.fromkeys(operation.in_path, "none"))
+    for who in (operator, asha, nobody):
+        read, head = who("GET", path), who("HEAD", path)
+        assert (head.status, head.text) == (read.status, "")
+        assert head.headers == read.headers
+
+
+def test_a_head_of_the_stream_does_not_wait_for_an_event(shared: Ground, clock: Clock) -> None:
+    before = clock.seconds
+    assert Caller("waits for none")("HEAD", "/events/stream").status == 200
+    assert clock.seconds == before
+
+
+def test_what_is_not_read_answers_no_head(shared: Ground) -> None:
+    assert asha("HEAD", f"{PATH}/more/cancel").status == 404
+
+
+def test_no_browser_guesses_draws_or_frames_an_answer(shared: Ground) -> None:
+    for answer in (
+        nobody("GET", "/health"),
+        nobody("GET", "/docs"),
+        nobody("GET", "/sagas"),
+        asha("GET", "/sagas"),
+        asha("GET", "/nothing"),
+        asha.start({}),
+    ):
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
 
 
 @pytest.fixture(scope="module")
@@ -1160,6 +1234,7 @@ def test_the_description_has_every_call_with_its_scope(document: dict[str, Any])
         "GET /health",
         "GET /openapi.json",
         "GET /docs",
+        "GET /docs/{version}/{name}",
     }
     scopes = {
         scope

@@ -41,6 +41,7 @@ app = typer.Typer(
 app.add_typer(valet.app, name="valet")
 app.command()(worker)
 SAMPLES = Path("samples")
+EVERYDAY_SCOPE = "sagas:write sagas:read webhooks:write"
 SagaId = Annotated[str, typer.Argument(help="The saga's id.")]
 
 
@@ -68,9 +69,10 @@ def token(
     scope: Annotated[
         str,
         typer.Option(
-            help="Scopes, space separated: sagas:write, sagas:read, valet:issue, operator."
+            help="Scopes, space separated: sagas:write, sagas:read, valet:issue, webhooks:write, "
+            "operator."
         ),
-    ] = "sagas:write sagas:read",
+    ] = EVERYDAY_SCOPE,
     lifetime: Annotated[int, typer.Option(help="Seconds until the token expires.")] = 3600,
     api: ApiUrl = LOCAL,
     as_json: AsJson = False,

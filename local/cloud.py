@@ -32,7 +32,7 @@ QUICK, SLOW = 0.1, 0.5
 """Seconds between two polls of a feed: after an event, and when idle."""
 LONGEST_STREAM = 870
 """Seconds that a stream lasts, as on AWS."""
-EVERY_SCOPE = "sagas:write sagas:read valet:issue operator"
+EVERY_SCOPE = "sagas:write sagas:read valet:issue webhooks:write operator"
 
 
 class LocalCloudError(Exception):

@@ -15,6 +15,12 @@ from typing import Any
 from recourse.errors import RecourseError
 
 MEDIA_TYPE = "application/problem+json"
+HEADERS: Mapping[str, str] = {
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+"""What every answer has, a problem or not: no browser guesses its type, draws or frames it."""
 TYPES: Mapping[str, tuple[int, str]] = {
     "malformed": (400, "The request cannot be read"),
     "idempotency-key-missing": (400, "The header Idempotency-Key is missing or not valid"),

@@ -27,8 +27,10 @@ from recourse.cdk.queues import alarm_above
 from recourse.cdk.rights import explain
 from recourse.cdk.stage import Stage
 
-OPEN = ("/health", "/docs", "/openapi.json", "/.well-known/jwks.json")
+OPEN = ("/health", "/docs", "/docs/{version}/{name}", "/openapi.json", "/.well-known/jwks.json")
 TOKEN_IS_CREDENTIAL = {"/valet-keys/redeem": HttpMethod.POST, "/v/{token}": HttpMethod.GET}
+READING = [HttpMethod.GET, HttpMethod.HEAD]
+"""A link of a valet key is not read but used, so it answers no HEAD."""
 RATE, BURST = 200, 400
 """Requests a second, and how many at once, before callers get 429."""
 
@@ -71,6 +73,7 @@ class JwtApi(Construct):
                 allow_origins=list(stage.cors_origins),
                 allow_methods=[
                     CorsHttpMethod.GET,
+                    CorsHttpMethod.HEAD,
                     CorsHttpMethod.POST,
                     CorsHttpMethod.PUT,
                     CorsHttpMethod.DELETE,
@@ -88,14 +91,14 @@ class JwtApi(Construct):
         self.api = HttpApi(self, "Api", create_default_stage=False, cors_preflight=cors)
         self.api.add_routes(
             path="/{proxy+}",
-            methods=[HttpMethod.GET, HttpMethod.POST, HttpMethod.PUT, HttpMethod.DELETE],
+            methods=[*READING, HttpMethod.POST, HttpMethod.PUT, HttpMethod.DELETE],
             integration=integration,
             authorizer=HttpJwtAuthorizer("Jwt", issuer, jwt_audience=list(audiences)),
         )
         for path in OPEN:
             routes = self.api.add_routes(
                 path=path,
-                methods=[HttpMethod.GET],
+                methods=READING,
                 integration=integration,
                 authorizer=HttpNoneAuthorizer(),
             )

@@ -24,6 +24,7 @@ SCOPES = {
     "sagas:write": "start and cancel sagas",
     "sagas:read": "see sagas and what services hold",
     "valet:issue": "issue, see and revoke valet keys",
+    "webhooks:write": "register, change, test and delete webhooks",
     "operator": "see and resolve everybody's sagas, change what services hold",
 }
 SCOPE_PREFIX = "recourse/"

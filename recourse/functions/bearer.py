@@ -98,9 +98,7 @@ class Bearers:
         if not token:
             raise UnauthorizedError("send a bearer token in the header Authorization")
         claims = self._claims(token)
-        found = Caller(
-            claims["sub"], scopes_of(str(claims.get("scope", "")), self._prefix), int(claims["exp"])
-        )
+        found = Caller(claims["sub"], scopes_of(claims, self._prefix), int(claims["exp"]))
         if scope not in found.scopes and not found.is_operator:
             raise ForbiddenError(f"this needs the scope {scope!r}")
         return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,25 @@ class Caller:
         return self.is_operator or owner == self.subject
 
 
-def scopes_of(claim: str, prefix: str) -> frozenset[str]:
-    """The scopes in a token's claim, without the issuer's prefix."""
-    return frozenset(one.removeprefix(prefix) for one in claim.split())
+def scopes_of(claims: Mapping[str, Any], prefix: str) -> frozenset[str]:
+    """The scopes of a token, without the issuer's prefix.
+
+    ::
+
+        scopes_of({"scope": "recourse/sagas:read recourse/sagas:write"}, "recourse/")
+        scopes_of({"scp": ["sagas:read", "sagas:write"]}, "")
+
+    Issuers put them into `scope` (RFC 9068) or `scp` (Entra, Okta), as text or as a list, of which
+    an authorizer of API Gateway makes the text `[sagas:read sagas:write]`.
+    """
+    found: set[str] = set()
+    for name in ("scope", "scp"):
+        claim = claims.get(name)
+        for text in claim if isinstance(claim, list) else [claim]:
+            if isinstance(text, str):
+                found.update(_without_brackets(text).split())
+    return frozenset(one.removeprefix(prefix) for one in found)
+
+
+def _without_brackets(text: str) -> str:
+    return text[1:-1] if text.startswith("[") and text.endswith("]") else text

@@ -34,7 +34,7 @@ from recourse.functions.bearer import (
     in_header,
 )
 from recourse.functions.caller import Caller
-from recourse.problems import MEDIA_TYPE, ProblemError
+from recourse.problems import HEADERS, MEDIA_TYPE, ProblemError
 from recourse.store.cursors import CursorError
 
 HEARTBEAT = 15
@@ -51,6 +51,13 @@ QUICK, SLOW = 0.5, 1.0
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+_EVERYWHERE = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+_STREAMING = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+    *_EVERYWHERE,
+]
 logger = logging.getLogger(__name__)
 
 
@@ -94,6 +101,10 @@ class Stream:
                 send, ProblemError("try-again", "temporarily unavailable: retry in a moment")
             )
             return
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.start", "status": 200, "headers": _STREAMING})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
         writing = asyncio.create_task(self._write(send, who, position, page))
         leaving = asyncio.create_task(_left(receive))
         try:
@@ -108,7 +119,7 @@ class Stream:
     async def _caller(self, scope: Scope) -> Caller:
         if not scope["path"].endswith("/events/stream"):
             raise ProblemError("not-found", "the stream is at /events/stream")
-        if scope["method"] != "GET":
+        if scope["method"] not in ("GET", "HEAD"):
             raise ProblemError("not-allowed", "send a GET")
         token = in_header(_header(scope, b"authorization") or "")
         try:
@@ -134,15 +145,10 @@ class Stream:
 
     async def _write(self, send: Send, who: Caller, position: int, page: list[Entry]) -> None:
         lasts = min(self._seconds, max(0.0, who.until - self._clock()))
-        headers = [
-            (b"content-type", b"text/event-stream; charset=utf-8"),
-            (b"cache-control", b"no-store"),
-            (b"x-accel-buffering", b"no"),
-        ]
         try:
             # `send` waits for the client to read: one that is too slow is cut off here.
             async with asyncio.timeout(lasts + FLUSH_SECONDS):
-                await send({"type": "http.response.start", "status": 200, "headers": headers})
+                await send({"type": "http.response.start", "status": 200, "headers": _STREAMING})
                 async for text in self._texts(who.subject, position, page, lasts):
                     body = text.encode()
                     await send({"type": "http.response.body", "body": body, "more_body": True})
@@ -188,9 +194,12 @@ async def _answer(send: Send, refusal: ProblemError) -> None:
     headers = [
         (b"content-type", MEDIA_TYPE.encode()),
         (b"cache-control", b"no-store"),
+        *_EVERYWHERE,
     ]
     if refusal.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
+    if refusal.status == 405:
+        headers.append((b"allow", b"GET, HEAD"))
     start = {"type": "http.response.start", "status": refusal.status, "headers": headers}
     await send(start)
     await send({"type": "http.response.body", "body": json.dumps(refusal.body).encode()})

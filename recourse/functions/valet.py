@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from recourse.errors import TransientError
 from recourse.functions import settings
-from recourse.problems import MEDIA_TYPE, ProblemError
+from recourse.problems import HEADERS, MEDIA_TYPE, ProblemError
 from recourse.store.aws import client, credentials, is_transient, region, s3_endpoint
 from recourse.valet.errors import BadTokenError
 from recourse.valet.keys import Actor, Keys, moment
@@ -162,6 +162,7 @@ def _response(status: int, body: str, headers: dict[str, str] | None = None) -> 
     return {
         "statusCode": status,
         "headers": {
+            **HEADERS,
             "cache-control": "no-store",
             "content-type": "application/json",
             **(headers or {}),

@@ -101,7 +101,7 @@ class Ledger:
                 found = self.get(record.saga_id)
                 if found is None:
                     raise
-            if found.body != record.body:
+            if not found.was_sent(record.body, record.request):
                 raise KeyReusedError("another request")
             if not any_coordination and found.coordination != record.coordination:
                 raise KeyReusedError(f"a saga by {found.coordination}")

@@ -15,10 +15,28 @@ from recourse.events import Event
 from recourse.ledger.history import SagaHistory, Status
 from recourse.ledger.listing import attributes
 
+SENT = "sent:"
+"""How digests begin that are of what was sent; those before were of what it was filled to."""
 
-def digest(body: Mapping[str, Any]) -> str:
-    """The SHA-256 of a request body, whatever the order of its fields."""
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+def digest(body: Any) -> str:
+    """The digest of a request as it was sent: the same whatever the order of its fields.
+
+    A null is as good as nothing. What a request leaves out is no part of it, so that a release
+    whose class of requests has one more optional field knows what was started before.
+    """
+    return SENT + _sha256(_without_nulls(body))
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        found = ((name, _without_nulls(one)) for name, one in value.items() if one is not None)
+        return dict(found)
+    return [_without_nulls(one) for one in value] if isinstance(value, list) else value
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +56,7 @@ class Record:
         business_key: The caller's own reference.
         coordination: `orchestration` or `choreography`.
         request: The request, as its class wrote it.
-        body: The digest of the request.
+        body: The digest of what was sent; in rows of earlier releases, of `request`.
         started_at: When it was started, in RFC 3339.
         faults: Faults on demand, by target.
         status: Its status, by the events that have entered.
@@ -86,6 +104,20 @@ class Record:
     def is_choreographed(self) -> bool:
         """Whether events alone drive it; a recovery is always a run of the state machine."""
         return self.coordination == "choreography" and self.run == 0
+
+    def was_sent(self, body: str, request: Mapping[str, Any] | None = None) -> bool:
+        """Whether it was started by what is sent again.
+
+        Args:
+            body: The digest of what is sent.
+            request: The same, as its class writes it; None where that refuses it by now.
+        """
+        if self.body.startswith(SENT) or not body.startswith(SENT):
+            return self.body == body
+        # An earlier release wrote it: its digest is of `request`, with a null for each optional
+        # field of the class that it had, and by now the class may have others.
+        ways = {body} if request is None else {body, digest(request)}
+        return digest(self.request) in ways or self.body == _sha256(request)
 
     def input(self, saga: Saga) -> dict[str, Any]:
         """The input of its run: what the state machine is given, and what events carry.

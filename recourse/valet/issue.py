@@ -239,13 +239,13 @@ class Issuer:
         }
 
     def introspect(self, token: str) -> dict[str, Any]:
-        """The response of RFC 7662: whether the key can still be used, and its claims."""
+        """The response of RFC 7662: whether the token still opens its key, and its claims."""
         try:
             claims = verify(token, issuer=self.issuer, key=self.jwks().get)
         except (BadTokenError, OutOfScopeError):
             return {"active": False}
         row = self.keys.row(key_pk(claims.jti))
-        if row is None or key_of(row).status(self.keys.clock()) != "ACTIVE":
+        if row is None or key_of(row).opened_by(claims).status(self.keys.clock()) != "ACTIVE":
             return {"active": False}
         return {"active": True, "token_type": "valet-key", **claims.json()}
 

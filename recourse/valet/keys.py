@@ -19,7 +19,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,7 +31,7 @@ from recourse.store.expressions import ABSENT, IfAbsent, LessThan
 from recourse.store.table import Table
 from recourse.valet.errors import TooOftenError, UnknownKeyError
 from recourse.valet.names import object_name, owner_space
-from recourse.valet.token import Jwk, Operation
+from recourse.valet.token import Claims, Jwk, Operation
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -96,6 +96,13 @@ class Key:
         if self.expires <= now:
             return "EXPIRED"
         return "USED_UP" if self.uses >= self.max_uses else "ACTIVE"
+
+    def opened_by(self, token: Claims) -> Key:
+        """The key as one of its tokens opens it.
+
+        A key that is renewed expires later; the tokens that were signed before do not.
+        """
+        return replace(self, expires=min(self.expires, token.exp))
 
     @property
     def row(self) -> dict[str, Any]:

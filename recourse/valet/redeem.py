@@ -11,7 +11,7 @@ No S3 client and no pydantic here: the redeeming function loads this at its star
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from recourse.errors import TransientError
@@ -124,9 +124,7 @@ class Redeemer:
         row, stored = [*self.keys.table.get_many(rows), None][:2]
         if row is None:
             raise UnknownKeyError("the key does not exist")
-        key = key_of(row)
-        # A renewed key has a later expiry than the tokens that were signed before.
-        key = replace(key, expires=min(key.expires, claims.exp))
+        key = key_of(row).opened_by(claims)
         if key.stored:
             stored = None
         try:

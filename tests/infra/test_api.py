@@ -14,6 +14,7 @@ pytestmark = pytest.mark.xdist_group("infra")
 OPEN = {
     "GET /health",
     "GET /docs",
+    "GET /docs/{version}/{name}",
     "GET /openapi.json",
     "GET /.well-known/jwks.json",
     # The valet key's token is the credential.
@@ -41,15 +42,30 @@ def http(assembly: Assembly, kind: str) -> list[Resource]:
 def test_every_route_but_the_open_ones_asks_for_a_token(each: Assembly) -> None:
     routes = http(each, "Route")
     kinds = {one.properties["RouteKey"]: one.properties["AuthorizationType"] for one in routes}
-    assert {key for key, kind in kinds.items() if kind == "NONE"} == OPEN
+    # Whatever can be read answers HEAD; a link of a valet key is used, not read.
+    read = {key for key in OPEN if key.startswith("GET") and key != "GET /v/{token}"}
+    opened = OPEN | {key.replace("GET", "HEAD") for key in read}
+    assert {key for key, kind in kinds.items() if kind == "NONE"} == opened
     closed = {key for key, kind in kinds.items() if kind == "JWT"}
-    assert closed == set(kinds) - OPEN
-    assert closed == {f"{verb} /{{proxy+}}" for verb in ("GET", "POST", "PUT", "DELETE")}
+    assert closed == set(kinds) - opened
+    verbs = ("GET", "HEAD", "POST", "PUT", "DELETE")
+    assert closed == {f"{verb} /{{proxy+}}" for verb in verbs}
     (authorizer,) = http(each, "Authorizer")
     for route in routes:
         if route.properties["RouteKey"] in closed:
             known = each.plain(route.stack, route.properties["AuthorizerId"])
             assert known == f"<{authorizer.name}>"
+
+
+def test_scopes_are_judged_by_the_function_alone(each: Assembly) -> None:
+    """One route leads to calls of every scope, so it can ask for none."""
+    assert not [one.name for one in http(each, "Route") if "AuthorizationScopes" in one.properties]
+
+
+def test_the_user_pool_has_every_scope_that_a_call_asks_for() -> None:
+    from recourse.cdk.issuer import SCOPES
+
+    assert {one.scope for one in OPERATIONS if one.scope} == set(SCOPES)
 
 
 def test_tokens_of_valet_keys_are_redeemed_by_a_function_of_its_own(each: Assembly) -> None:

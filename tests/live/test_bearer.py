@@ -67,6 +67,36 @@ def test_cognitos_access_tokens_name_a_client_and_prefix_their_scopes(issuer: Is
 @pytest.mark.parametrize(
     "claims",
     [
+        {"scope": ["sagas:read", "valet:issue"]},
+        {"scope": "[sagas:read valet:issue]"},
+        {"scope": None, "scp": "sagas:read valet:issue"},
+        {"scp": ["sagas:read", "valet:issue"], "but": ("scope",)},
+        {"scope": "valet:issue", "scp": ["sagas:read", 7, None]},
+    ],
+    ids=["a list", "a list in brackets", "scp", "scp as a list", "both"],
+)
+def test_scopes_may_be_in_either_claim_as_text_or_as_a_list(
+    issuer: Issuer, bearers: Bearers, claims: dict[str, Any]
+) -> None:
+    who = bearers.verify(signed(issuer, **claims), "sagas:read")
+    assert who.scopes == {"sagas:read", "valet:issue"}
+    with pytest.raises(ForbiddenError):
+        bearers.verify(signed(issuer, **claims), "sagas:write")
+
+
+@pytest.mark.parametrize("claim", [7, True, {"sagas:read": 1}, [["sagas:read"]], "", []])
+@pytest.mark.parametrize("name", ["scope", "scp"])
+def test_a_claim_of_another_shape_has_no_scopes(
+    issuer: Issuer, bearers: Bearers, name: str, claim: Any
+) -> None:
+    token = signed(issuer, **({"scope": "sagas:write"} | {name: claim}))
+    with pytest.raises(ForbiddenError):
+        bearers.verify(token, "sagas:read")
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
         {"aud": "others"},
         {"aud": ["others", "more"]},
         {"aud": "others", "client_id": "recourse"},

@@ -249,6 +249,18 @@ def test_what_is_wrong_is_said_before_anything_is_streamed(
     run(work())
 
 
+def test_a_head_has_the_headers_of_the_stream_and_ends(
+    feed: Feed, issuer: Issuer, token: str
+) -> None:
+    async def work() -> None:
+        async with App(feed, issuer).get(token, method="HEAD") as answer:
+            await answer.opened()
+            assert await answer.frame() is None
+            await asyncio.wait_for(answer.serving, PATIENCE)
+
+    run(work())
+
+
 def test_silence_is_filled_with_comments_and_it_ends_when_its_time_is_up(
     feed: Feed, issuer: Issuer, token: str
 ) -> None:

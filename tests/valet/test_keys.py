@@ -19,10 +19,11 @@ from recourse.errors import ContentionError
 from recourse.store.aws import THROTTLE_CODES
 from recourse.store.credentials import Credentials
 from recourse.valet import keys as keys_module
-from recourse.valet.keys import KEY_RATE, MINUTE
+from recourse.valet.issue import LENT_SECONDS, LENT_USES
+from recourse.valet.keys import KEY_RATE, MINUTE, Actor
 from recourse.valet.objects import URL_LIFE
 from recourse.valet.token import AUDIENCE, Claims, LocalSigner, sign
-from tests.valet.conftest import ISSUER, NOW, PDF, Ground, problem, sha256
+from tests.valet.conftest import BUCKET, ISSUER, NOW, PDF, Ground, problem, sha256
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -460,6 +461,39 @@ def test_introspection_says_whether_a_key_is_still_good(valet: Ground) -> None:
     expiring = valet.issue("download", expires_in=5)
     valet.now += 5
     assert introspect(valet, expiring["token"]).json == {"active": False}
+
+
+def test_introspection_says_of_a_token_what_redeeming_it_does(valet: Ground) -> None:
+    """Also where its key was renewed, used up or revoked, or signed by the key before."""
+    stored = {"bucket": BUCKET, "key": "k", "version": "v", "content_type": "application/pdf"}
+    by = Actor("asha", "192.0.2.7")
+
+    def lend() -> str:
+        token = valet.issuer.lend("invoice", "asha", "invoice.pdf", lambda: stored, by)
+        assert token
+        return token
+
+    def agree(token: str, usable: bool) -> None:
+        # Asked first: to redeem is to use.
+        assert introspect(valet, token).json["active"] is usable
+        assert (valet.redeem(token).status == 200) is usable
+
+    first = lend()
+    agree(first, usable=True)
+    valet.now += LENT_SECONDS
+    agree(first, usable=False)
+    renewed = lend()
+    agree(renewed, usable=True)
+    agree(first, usable=False)
+    valet.rotate(LocalSigner(ec.generate_private_key(ec.SECP256R1())))
+    agree(renewed, usable=True)
+    key_id = introspect(valet, renewed).json["jti"]
+    valet.keys.table.update(f"key#{key_id}", set={"uses": LENT_USES})
+    agree(renewed, usable=False)
+    valet.keys.table.update(f"key#{key_id}", set={"uses": 0})
+    agree(renewed, usable=True)
+    valet.revoke(key_id)
+    agree(renewed, usable=False)
 
 
 def test_introspection_takes_a_form_and_a_scope(valet: Ground) -> None:

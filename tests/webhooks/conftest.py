@@ -178,7 +178,7 @@ class Ground:
         body: Any = None,
         *,
         subject: str | None = "asha",
-        scope: str = "sagas:read",
+        scope: str = "sagas:read webhooks:write",
         content_type: str = "application/json",
     ) -> Reply:
         """A call through the gateway."""

@@ -42,7 +42,10 @@ def test_without_events_it_is_told_everything(hooks: Ground) -> None:
 def test_one_sees_and_touches_ones_own_webhooks_only(hooks: Ground) -> None:
     made = hooks.register()
     path = f"/webhooks/{made['webhook_id']}"
-    for who in ({"subject": "ravi"}, {"subject": "olga", "scope": "operator sagas:read"}):
+    for who in (
+        {"subject": "ravi"},
+        {"subject": "olga", "scope": "operator sagas:read webhooks:write"},
+    ):
         assert hooks.call("GET", "/webhooks", **who).json["items"] == []
         calls = [("GET", ""), ("DELETE", ""), ("GET", "/deliveries")]
         calls += [("POST", f"/{what}") for what in ("test", "rotate", "enable", "replay")]
@@ -53,6 +56,27 @@ def test_one_sees_and_touches_ones_own_webhooks_only(hooks: Ground) -> None:
     problem(hooks.call("GET", path, scope="sagas:write"), 403, "forbidden")
     problem(hooks.call("GET", path, subject=None), 401, "unauthorized")
     assert hooks.show(made)["status"] == "ENABLED"
+
+
+def test_who_only_reads_looks_at_webhooks_and_changes_none(hooks: Ground) -> None:
+    """A token that leaked would otherwise leave behind a copy of every event to come."""
+    made = hooks.register()
+    path = f"/webhooks/{made['webhook_id']}"
+    for scope in ("sagas:read", "sagas:read sagas:write valet:issue", "operator"):
+        problem(hooks.call("POST", "/webhooks", {"url": URL}, scope=scope), 403, "forbidden")
+        problem(hooks.call("DELETE", path, scope=scope), 403, "forbidden")
+        for what, body in (
+            ("rotate", None),
+            ("enable", None),
+            ("test", None),
+            ("replay", {"event_id": "a.1"}),
+        ):
+            problem(hooks.call("POST", f"{path}/{what}", body, scope=scope), 403, "forbidden")
+    for below in ("", "/deliveries"):
+        assert hooks.call("GET", path + below, scope="sagas:read").status == 200
+        problem(hooks.call("GET", path + below, scope="webhooks:write"), 403, "forbidden")
+    assert len(hooks.call("GET", "/webhooks", scope="sagas:read").json["items"]) == 1
+    assert not hooks.endpoints.posts
 
 
 def test_a_forbidden_address_is_named_as_such(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -15,14 +17,25 @@ from typing_extensions import TypedDict
 from recourse.functions import settings
 from recourse.functions.api import http
 from recourse.functions.api.routes import Answer, Operation, Routes
+from recourse.problems import ProblemError
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Recourse: the API</title>
-<style>{css}</style></head>
-<body><div id="swagger-ui"></div><script>{script}</script>
-<script>SwaggerUIBundle({{url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true}})</script>
+<link rel="stylesheet" href="docs/{version}/swagger-ui.min.css"></head>
+<body><div id="swagger-ui"></div><script src="docs/{version}/swagger-ui-bundle.min.js"></script>
+<script src="docs/{version}/start.js"></script>
 </body></html>
 """
+START = """SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true})
+"""
+PAGES_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""What the page may load: its own files and the description, and no script that is not a file."""
+ASSETS = {"swagger-ui.min.css": "text/css", "swagger-ui-bundle.min.js": "text/javascript"}
+REVALIDATED = "public, max-age=300"
+FOR_EVER = "public, max-age=31536000, immutable"
 
 
 class _Live(TypedDict):
@@ -68,39 +81,80 @@ def routes(version: str, description: Path) -> Routes:
     @group.get(
         "/openapi.json",
         Operation(
-            "openapi", "This document", answers=[Answer(200, "this document", dict[str, Any])]
+            "openapi",
+            "This document",
+            answers=[
+                Answer(200, "this document", dict[str, Any]),
+                Answer(304, "it has not changed"),
+            ],
         ),
     )
     def openapi() -> Response[str]:
         """Answer the OpenAPI document."""
-        found = json.loads(description.read_text("utf-8"))
-        return http.answer(200, found, headers={"cache-control": "max-age=300"})
+        return http.kept(
+            group.current_event,
+            _compact(description),
+            content_type="application/json",
+            cache_control=REVALIDATED,
+        )
 
     @group.get(
         "/docs",
         Operation(
             "docs",
             "This document, as a page",
-            answers=[Answer(200, "the page", str, content_type="text/html")],
+            answers=[
+                Answer(200, "the page", str, content_type="text/html"),
+                Answer(304, "it has not changed"),
+            ],
         ),
     )
     def docs() -> Response[str]:
         """Answer the documentation page."""
-        return http.answer(
-            200,
-            page(),
+        return http.kept(
+            group.current_event,
+            PAGE.format(version=assets()[0]).encode(),
             content_type="text/html; charset=utf-8",
-            headers={"cache-control": "no-cache"},
+            cache_control=REVALIDATED,
+            headers={"content-security-policy": PAGES_POLICY},
+        )
+
+    @group.get(
+        "/docs/<version>/<name>",
+        Operation(
+            "docs-file",
+            "A file of that page, which never changes under its address",
+            answers=[
+                Answer(200, "the file", str, content_type="text/javascript"),
+                Answer(304, "it has not changed"),
+            ],
+            problems=["not-found"],
+        ),
+    )
+    def file(version: str, name: str) -> Response[str]:
+        """Answer a file of the documentation page."""
+        current, found = assets()
+        if version != current or name not in found:
+            raise ProblemError("not-found", "this file is not one of the page's")
+        return http.kept(
+            group.current_event,
+            found[name],
+            content_type=f"{ASSETS.get(name, 'text/javascript')}; charset=utf-8",
+            cache_control=FOR_EVER,
         )
 
     return group
 
 
 @cache
-def page() -> str:
-    """The documentation page, with its styles and script inline."""
-    assets = files(aws_lambda_powertools) / "event_handler" / "openapi" / "swagger_ui"
-    return PAGE.format(
-        css=(assets / "swagger-ui.min.css").read_text(),
-        script=(assets / "swagger-ui-bundle.min.js").read_text(),
-    )
+def _compact(description: Path) -> bytes:
+    found = json.loads(description.read_text("utf-8"))
+    return json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+@cache
+def assets() -> tuple[str, Mapping[str, bytes]]:
+    """The files of the documentation page, and the version that names them: their digest."""
+    folder = files(aws_lambda_powertools) / "event_handler" / "openapi" / "swagger_ui"
+    found = {name: (folder / name).read_bytes() for name in ASSETS} | {"start.js": START.encode()}
+    return hashlib.sha256(b"".join(found.values())).hexdigest()[:16], found

@@ -80,7 +80,10 @@ class Api:
 
     def handler(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         """Answer one request."""
-        return self.app.resolve(event, context)
+        answer = self.app.resolve(event, context)
+        if event["requestContext"]["http"]["method"] == "HEAD":
+            answer |= {"body": "", "isBase64Encoded": False}
+        return answer
 
     def _not_found(self, error: Exception) -> Response[str]:
         return http.problem(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import hashlib
 import json
 import os
 import re
@@ -12,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.event_handler import Response
 
 from recourse.functions.caller import Caller, scopes_of
-from recourse.problems import MEDIA_TYPE, ProblemError
+from recourse.problems import HEADERS, MEDIA_TYPE, ProblemError
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 LARGEST_BODY = 64 * 1024
 LONGEST_WAIT = 20
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])", re.IGNORECASE | re.ASCII)
+_GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?:$|,|;\s*q=(?!0(?:\.0*)?\s*(?:$|,)))", re.IGNORECASE)
 _TAG = re.compile(r'"[^"]*"')
 
 
@@ -37,11 +41,25 @@ def caller(event: APIGatewayProxyEventV2, scope: str, *, or_operator: bool = Fal
     if not claims or "sub" not in claims:
         raise ProblemError("unauthorized", "send a bearer token in the header Authorization")
     prefix = os.environ.get("SCOPE_PREFIX", "")
-    found = Caller(claims["sub"], scopes_of(claims.get("scope", ""), prefix))
+    found = Caller(claims["sub"], scopes_of(claims, prefix))
     operators_may = or_operator or scope == "sagas:read"
     if scope not in found.scopes and not (found.is_operator and operators_may):
         raise ProblemError("forbidden", f"this needs the scope {scope!r}")
     return found
+
+
+def sent(event: APIGatewayProxyEventV2) -> Any:
+    """The body as it was sent: plain JSON, not validated.
+
+    Raises:
+        ProblemError: It cannot be read (400, 413, 415).
+    """
+    from pydantic_core import from_json
+
+    try:
+        return from_json(_raw(event))
+    except ValueError as problem:
+        raise ProblemError("malformed", f"the body is not valid JSON: {problem}") from None
 
 
 def body(event: APIGatewayProxyEventV2, model: type) -> Any:
@@ -52,17 +70,7 @@ def body(event: APIGatewayProxyEventV2, model: type) -> Any:
     """
     from pydantic import ValidationError
 
-    content_type = event.headers.get("content-type", "application/json")
-    if content_type.partition(";")[0].strip().lower() != "application/json":
-        raise ProblemError("not-json", f"Content-Type is {content_type!r}: send application/json")
-    try:
-        raw = (event.decoded_body or "").encode()
-    except ValueError as problem:
-        raise ProblemError("malformed", "the body is not UTF-8") from problem
-    if len(raw) > LARGEST_BODY:
-        raise ProblemError(
-            "too-large", f"a body must be at most {LARGEST_BODY} bytes, got {len(raw)}"
-        )
+    raw = _raw(event)
     try:
         adapter = adapter_of(model)
         return adapter.dump_python(adapter.validate_json(raw), mode="json")
@@ -79,6 +87,21 @@ def body(event: APIGatewayProxyEventV2, model: type) -> Any:
         first = errors[0]
         where = first["field"] or "the body"
         raise ProblemError("invalid", f"{where}: {first['message']}", errors=errors) from None
+
+
+def _raw(event: APIGatewayProxyEventV2) -> bytes:
+    content_type = event.headers.get("content-type", "application/json")
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        raise ProblemError("not-json", f"Content-Type is {content_type!r}: send application/json")
+    try:
+        raw = (event.decoded_body or "").encode()
+    except ValueError as problem:
+        raise ProblemError("malformed", "the body is not UTF-8") from problem
+    if len(raw) > LARGEST_BODY:
+        raise ProblemError(
+            "too-large", f"a body must be at most {LARGEST_BODY} bytes, got {len(raw)}"
+        )
+    return raw
 
 
 @cache
@@ -114,8 +137,51 @@ def answer(
         status_code=status,
         content_type=content_type if content is not None else None,
         body=text if content is not None else "",
-        headers={"cache-control": "no-store", **(headers or {})},
+        headers={**HEADERS, "cache-control": "no-store", **(headers or {})},
     )
+
+
+def kept(
+    event: APIGatewayProxyEventV2,
+    content: bytes,
+    *,
+    content_type: str,
+    cache_control: str,
+    headers: Mapping[str, str] | None = None,
+) -> Response[Any]:
+    """What is the same for everybody until the next deploy: compressed, and spared where known.
+
+    Args:
+        event: The request.
+        content: The body.
+        content_type: Its type.
+        cache_control: For how long caches may keep it.
+        headers: Further headers.
+    """
+    tag, compressed = _compressed(content)
+    found = {
+        **HEADERS,
+        "cache-control": cache_control,
+        "etag": tag,
+        "vary": "accept-encoding",
+        **(headers or {}),
+    }
+    if tag in known_tags(event.headers):
+        return Response(304, body="", headers=found)
+    if _GZIP.search(event.headers.get("accept-encoding", "")):
+        found["content-encoding"] = "gzip"
+        # Encoded here, for Powertools writes a body of bytes as JSON where that is its type.
+        answer = Response(200, content_type, body=compressed, headers=found)
+        answer.base64_encoded = True
+        return answer
+    return Response(200, content_type, body=content.decode(), headers=found)
+
+
+@cache
+def _compressed(content: bytes) -> tuple[str, str]:
+    """The ETag of a content, and it compressed, in base64."""
+    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    return tag, base64.b64encode(gzip.compress(content, mtime=0)).decode()
 
 
 def problem(error: ProblemError) -> Response[str]:

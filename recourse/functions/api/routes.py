@@ -226,7 +226,8 @@ class Routes:
             self.describe(method, path, operation)
 
         def answer(handler: Handler) -> Handler:
-            self.router.route(path, method)(handler)
+            # Whatever can be read answers HEAD; `Api` sends its headers alone.
+            self.router.route(path, [method, "HEAD"] if method == "GET" else method)(handler)
             return handler
 
         return answer

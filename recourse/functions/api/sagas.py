@@ -42,6 +42,8 @@ from recourse.store.cursors import BadCursorError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
+    from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
+
 logger = Logger()
 routes = Routes("Sagas", "Start, watch and cancel sagas, and resolve stuck steps")
 
@@ -85,18 +87,23 @@ def start(name: str) -> Response[str]:
     faults = _faults(event.headers.get("recourse-chaos"), saga)
     asked = event.query_string_parameters.get("coordination")
     coordination = _coordination(asked, saga)
-    body = http.body(event, saga.request)
-    if (found := limits.size(body)) > limits.REQUEST:
-        detail = f"a request must be at most {limits.REQUEST} bytes, got {found}"
-        raise ProblemError("too-large", detail)
+    saga_id, sent = SagaId.of(saga.name, who.subject, key), digest(http.sent(event))
+    try:
+        body = _request(event, saga)
+    except ProblemError:
+        # A release may refuse what the one before has taken: a retry still answers its saga.
+        before = kit.ledger().get(saga_id)
+        if before and before.was_sent(sent) and asked in (None, before.coordination):
+            return _accepted(before)
+        raise
     wanted = Record(
-        saga_id=SagaId.of(saga.name, who.subject, key),
+        saga_id=saga_id,
         saga=saga.name,
         owner=who.subject,
         business_key=body[saga.business_key],
         coordination=coordination,
         request=body,
-        body=digest(body),
+        body=sent,
         started_at=events.now(),
         faults=faults,
     )
@@ -107,12 +114,10 @@ def start(name: str) -> Response[str]:
     except KeyReusedError as problem:
         raise ProblemError(
             "idempotency-key-reused",
-            f"it was used for {problem}: use a new Idempotency-Key for a new request",
+            f"it was used for {problem}, which /sagas/{saga_id} shows: a retry sends the same "
+            "body, and a new Idempotency-Key starts one more saga beside that one",
         ) from None
-    if len(record.entered) == 1:
-        _run(record)
-    headers = {"location": f"/sagas/{record.saga_id}", "etag": _etag(record)}
-    return http.answer(202, _view(record), headers=headers)
+    return _accepted(record)
 
 
 @routes.get(
@@ -267,6 +272,27 @@ def _of_the_pivot(saga: Saga) -> str:
         f"the step {saga.pivot.name!r} decides the saga's outcome, so it cannot be skipped. Retry "
         f"it: if it has completed, the saga {forward}; if not, it never will, and the saga {back}"
     )
+
+
+def _request(event: APIGatewayProxyEventV2, saga: Saga) -> dict[str, Any]:
+    """The request in a body.
+
+    Raises:
+        ProblemError: It is not valid, or too large.
+    """
+    body: dict[str, Any] = http.body(event, saga.request)
+    if (found := limits.size(body)) > limits.REQUEST:
+        detail = f"a request must be at most {limits.REQUEST} bytes, got {found}"
+        raise ProblemError("too-large", detail)
+    return body
+
+
+def _accepted(record: Record) -> Response[str]:
+    """What a start is answered, and each retry of it; run it where that was not done yet."""
+    if len(record.entered) == 1:
+        _run(record)
+    headers = {"location": f"/sagas/{record.saga_id}", "etag": _etag(record)}
+    return http.answer(202, _view(record), headers=headers)
 
 
 def _must_be_there(owner: str, documents: Mapping[str, str]) -> None:

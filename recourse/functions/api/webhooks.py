@@ -32,7 +32,8 @@ from recourse.store.cursors import BadCursorError
 if TYPE_CHECKING:
     from recourse.webhooks.registrations import Webhook
 
-SCOPE = "sagas:read"
+READ, WRITE = "sagas:read", "webhooks:write"
+"""Who only reads cannot have a webhook made, which would go on to tell of every event."""
 LONGEST_ID = 128
 routes = Routes("Webhooks", "Your own endpoints, to which events are pushed, signed and in order")
 
@@ -52,7 +53,7 @@ class _Replayed(TypedDict):
     Operation(
         "register-webhook",
         "Register a webhook: only this response has its first secret",
-        scope=SCOPE,
+        scope=WRITE,
         takes=Registration,
         example={"url": "https://example.com/hooks", "events": ["recourse.order.*"]},
         answers=[
@@ -73,7 +74,7 @@ def register() -> Response[str]:
     from recourse.webhooks.errors import TooManyWebhooksError
 
     event = routes.current_event
-    owner = http.caller(event, SCOPE).subject
+    owner = http.caller(event, WRITE).subject
     asked = http.body(event, Registration)
     try:
         loopback = settings.loopback()
@@ -96,13 +97,13 @@ def register() -> Response[str]:
     Operation(
         "list-webhooks",
         "List your own webhooks, the newest first",
-        scope=SCOPE,
+        scope=READ,
         answers=[Answer(200, "all of them", Page[WebhookView])],
     ),
 )
 def page() -> Response[str]:
     """List the caller's webhooks, the newest first; they are few, so it is one page."""
-    owner = http.caller(routes.current_event, SCOPE).subject
+    owner = http.caller(routes.current_event, READ).subject
     items = [_view(one) for one in kit.webhooks().registrations.of(owner)]
     return http.answer(200, {"items": items, "cursor": None})
 
@@ -112,14 +113,14 @@ def page() -> Response[str]:
     Operation(
         "show-webhook",
         "Show a webhook",
-        scope=SCOPE,
+        scope=READ,
         answers=[Answer(200, "the webhook", WebhookView)],
         problems=["not-found"],
     ),
 )
 def show(webhook_id: str) -> Response[str]:
     """Show a webhook."""
-    return http.answer(200, _view(_owned(webhook_id)))
+    return http.answer(200, _view(_owned(webhook_id, READ)))
 
 
 @routes.delete(
@@ -127,14 +128,14 @@ def show(webhook_id: str) -> Response[str]:
     Operation(
         "delete-webhook",
         "Delete a webhook",
-        scope=SCOPE,
+        scope=WRITE,
         answers=[Answer(204, "deleted")],
         problems=["not-found"],
     ),
 )
 def delete(webhook_id: str) -> Response[str]:
     """Delete a webhook: no more events are delivered to it."""
-    webhook = _owned(webhook_id)
+    webhook = _owned(webhook_id, WRITE)
     kit.webhooks().registrations.delete(webhook)
     return http.answer(204)
 
@@ -144,14 +145,14 @@ def delete(webhook_id: str) -> Response[str]:
     Operation(
         "rotate-webhook",
         "Make a new secret; the previous one also signs for a day",
-        scope=SCOPE,
+        scope=WRITE,
         answers=[Answer(200, "the webhook with its new secret", WebhookWithSecretView)],
         problems=["not-found"],
     ),
 )
 def rotate(webhook_id: str) -> Response[str]:
     """Give a webhook a new secret: only this response has it."""
-    webhook = _owned(webhook_id)
+    webhook = _owned(webhook_id, WRITE)
     secret = kit.webhooks().registrations.rotate(webhook)
     return http.answer(200, _view(webhook) | {"secret": secret})
 
@@ -161,14 +162,14 @@ def rotate(webhook_id: str) -> Response[str]:
     Operation(
         "enable-webhook",
         "Enable a webhook that was disabled, from now on",
-        scope=SCOPE,
+        scope=WRITE,
         answers=[Answer(200, "enabled", WebhookView)],
         problems=["not-found"],
     ),
 )
 def enable(webhook_id: str) -> Response[str]:
     """Enable a webhook that was disabled; events of the meantime are not delivered."""
-    webhook = _owned(webhook_id)
+    webhook = _owned(webhook_id, WRITE)
     head = kit.feed().head(webhook.owner)
     return http.answer(200, _view(kit.webhooks().registrations.enable(webhook, head)))
 
@@ -178,7 +179,7 @@ def enable(webhook_id: str) -> Response[str]:
     Operation(
         "test-webhook",
         "Send a test event, once",
-        scope=SCOPE,
+        scope=WRITE,
         answers=[Answer(202, "accepted; see the log", _Tested)],
         problems=["not-found"],
     ),
@@ -188,7 +189,7 @@ def test(webhook_id: str) -> Response[str]:
     from recourse.webhooks.deliver import trial_event
     from recourse.webhooks.lanes import TEST
 
-    webhook = _owned(webhook_id)
+    webhook = _owned(webhook_id, WRITE)
     event_id = f"test-{uuid.uuid4().hex}"
     _put(webhook, TEST + event_id, trial_event(webhook, event_id))
     return http.answer(202, {"event_id": event_id, "links": _links(webhook)})
@@ -199,7 +200,7 @@ def test(webhook_id: str) -> Response[str]:
     Operation(
         "replay-webhook",
         "Deliver again: one event by its event_id, or those between from and to",
-        scope=SCOPE,
+        scope=WRITE,
         takes=Replay,
         example={"from": "2026-11-24T00:00:00Z", "to": "2026-11-25T00:00:00Z"},
         answers=[Answer(202, "accepted; see the log", _Replayed)],
@@ -208,7 +209,7 @@ def test(webhook_id: str) -> Response[str]:
 )
 def replay(webhook_id: str) -> Response[str]:
     """Deliver again one event, or those of a time range."""
-    webhook = _owned(webhook_id)
+    webhook = _owned(webhook_id, WRITE)
     asked = http.body(routes.current_event, Replay)
     if set(asked) not in ({"event_id"}, {"from", "to"}):
         raise invalid("event_id", "send either event_id, or both from and to")
@@ -228,7 +229,7 @@ def replay(webhook_id: str) -> Response[str]:
     Operation(
         "list-deliveries",
         "List delivery attempts, the newest first",
-        scope=SCOPE,
+        scope=READ,
         parameters=[CURSOR, LIMIT],
         answers=[Answer(200, "a page, and the cursor of the next", Page[DeliveryView])],
         problems=["not-found"],
@@ -237,7 +238,7 @@ def replay(webhook_id: str) -> Response[str]:
 def deliveries(webhook_id: str) -> Response[str]:
     """List delivery attempts, the newest first."""
     event = routes.current_event
-    webhook = _owned(webhook_id)
+    webhook = _owned(webhook_id, READ)
     try:
         found, cursor = kit.webhooks().log.page(
             webhook.webhook_id,
@@ -249,7 +250,7 @@ def deliveries(webhook_id: str) -> Response[str]:
     return http.answer(200, {"items": [one.view for one in found], "cursor": cursor})
 
 
-def _owned(webhook_id: str) -> Webhook:
+def _owned(webhook_id: str, scope: str) -> Webhook:
     """A webhook of the caller's.
 
     Raises:
@@ -257,7 +258,7 @@ def _owned(webhook_id: str) -> Webhook:
     """
     from recourse.webhooks.errors import UnknownWebhookError
 
-    owner = http.caller(routes.current_event, SCOPE).subject
+    owner = http.caller(routes.current_event, scope).subject
     webhook_id = unquote(webhook_id)
     try:
         if len(webhook_id) > LONGEST_ID:

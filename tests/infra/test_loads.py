@@ -23,8 +23,9 @@ pytestmark = [pytest.mark.xdist_group("infra"), pytest.mark.of_all]
 
 EVERYWHERE = {"declare", "errors", "functions", "store"}
 HEAVY = {
-    *("annotated_types", "aws_cdk", "aws_lambda_powertools", "boto3", "cryptography", "fpdf"),
-    *("httpx", "jwt", "puremagic", "pydantic", "rich", "typer", "uvicorn"),
+    *("annotated_types", "aws_cdk", "aws_lambda_powertools", "babel", "boto3", "cryptography"),
+    *("fontTools", "fpdf", "httpx", "jwt", "puremagic", "pydantic", "rich", "typer"),
+    *("uharfbuzz", "uvicorn"),
 }
 OURS = {"lambdas", "services", "statemachines"}
 POWERTOOLS, JWT = "aws_lambda_powertools", ("jwt", "cryptography")

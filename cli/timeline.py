@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cli.api import is_at_rest
+from recourse import Money
 from recourse.events import Event
 
 MARKS = {
@@ -95,13 +96,21 @@ def _detail(step: Mapping[str, Any]) -> str:
     result = step["result"]
     if step["status"] != "DONE" or not isinstance(result, dict):
         return ""
-    amount = result.get("price") or result.get("amount")
+    amount = _money(result.get("price")) or _money(result.get("amount"))
     parts = [str(result[name]) for name in ("invoice_id", "quantity") if name in result]
     if "quantity" in result:
         parts[-1] = f"{result['quantity']} held"
     if amount:
-        parts.append(f"{amount['currency']} {amount['amount'] / 100:,.2f}")
+        parts.append(amount.shown())
     return ", ".join(parts)
+
+
+def _money(said: Any) -> Money | None:
+    """An amount in a result, which may be anything: another's step may call a number `price`."""
+    try:
+        return Money.of(said)
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _since(saga: Mapping[str, Any], moment: str | None) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import mimetypes
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -31,11 +30,12 @@ from cli.command import (
 )
 from cli.download import receive
 from cli.journal import Journal
+from recourse.valet import content, types
+from recourse.valet.errors import WrongTypeError
 
 app = typer.Typer(
     no_args_is_help=True, help="Upload and download documents by valet keys; manage the keys."
 )
-OCTETS = "application/octet-stream"
 ExpiresIn = Annotated[int, typer.Option(help="Seconds until the key expires, 7 days at most.")]
 KeyId = Annotated[str, typer.Argument(help="Id of the key.")]
 
@@ -65,7 +65,7 @@ def put(
     with connected(api, token) as client, connected(api, None) as anyone, upload.client() as s3:
         with _progress("reading", _size(file)) as advance:
             source = upload.Source.read(file, advance)
-        kind = content_type or mimetypes.guess_type(file.name)[0] or OCTETS
+        kind = content_type or _guess(file)
         about = (api, _claims(token or "").get("sub", ""), name, kind, source.sha256)
         with Journal(*about) as journal:
             key = _key_to_resume(client, journal)
@@ -164,7 +164,7 @@ def issue(
         if file is None:
             raise UsageError("the key of an upload is bound to its document: give it with --file")
         source = upload.Source.read(file, lambda _: None)
-        what = _description(content_type or mimetypes.guess_type(file.name)[0] or OCTETS, source)
+        what = _description(content_type or _guess(file), source)
     elif file or content_type:
         raise UsageError("--file and --type are for --operation upload")
     with connected(api, token) as client:
@@ -263,6 +263,18 @@ def _row(key: Mapping[str, Any]) -> tuple[str, ...]:
 # An upload.
 
 
+def _guess(file: Path) -> str:
+    """The type of a document by its name, if its content is of that type; else octets."""
+    kind = types.guess(file.name)
+    try:
+        with file.open("rb") as opened:
+            content.check(kind, opened.read(content.HEAD))
+    except WrongTypeError:
+        err.print(f"sent as {types.OCTETS}: its content is not {kind}", markup=False)
+        return types.OCTETS
+    return kind
+
+
 def _issue_upload(
     api: Api, name: str, kind: str, source: upload.Source, expires_in: int, *, guessed: bool
 ) -> dict[str, Any]:
@@ -273,7 +285,7 @@ def _issue_upload(
     except ApiError as problem:
         if not guessed or problem.kind != "unknown-content-type":
             raise
-    return _key(api, "upload", name, what=_description(OCTETS, source), **wanted)
+    return _key(api, "upload", name, what=_description(types.OCTETS, source), **wanted)
 
 
 def _description(kind: str, source: upload.Source) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from recourse import (
     undo,
 )
 from recourse.declare.step import plain
+from recourse.store.interim import FinalResponse
 
 LONGEST = 10.0
 """The longest that one call of the provider may take, in seconds, if the attempt has that left."""
@@ -188,6 +189,7 @@ def _ask(
     headers = {"Content-Type": "application/json", "Idempotency-Key": f"{reference(call)}{path}"}
     try:
         connection.request(method, provider.path + path, json.dumps(body or {}), headers)
+        connection.response_class = FinalResponse
         answer = connection.getresponse()
         said: dict[str, Any] = json.loads(answer.read())
     except (OSError, http.client.HTTPException, ValueError) as problem:

@@ -4,9 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
 
 from recourse import Call, Decision, Document, Money, Put, Update, action, undo
+
+if TYPE_CHECKING:
+    from fpdf import FPDF
+
+FONTS = (
+    ("fontpkg_noto_sans", "files/NotoSans[wdth,wght].ttf"),  # Latin, Greek, Cyrillic, Devanagari
+    ("fontpkg_hind_siliguri", "files/HindSiliguri-Regular.ttf"),  # Bengali
+    ("fontpkg_noto_sans_tamil", "files/NotoSansTamil[wdth,wght].ttf"),
+    ("fontpkg_noto_sans_telugu", "files/NotoSansTelugu[wdth,wght].ttf"),
+    ("fontpkg_noto_sans_thai", "files/NotoSansThai[wdth,wght].ttf"),
+    ("fontpkg_noto_sans_khmer", "files/NotoSansKhmer[wdth,wght].ttf"),
+    ("fontpkg_noto_sans_arabic", "files/NotoSansArabic[wdth,wght].ttf"),
+    ("pylopdf_fonts_he", "NotoSansHebrew-Variable.ttf"),
+    # Chinese, Japanese and Korean; last, since it takes a quarter of a second to open.
+    ("noto_cjk_sans_jp_regular", "NotoSansCJKjp-Regular.otf"),
+)
+"""The package and the file of each font, in the order in which they are looked into."""
 
 
 def invoice_key(call: Call) -> str:
@@ -14,10 +32,16 @@ def invoice_key(call: Call) -> str:
     return f"invoice#{call.saga_id}"
 
 
+def invoice_number(call: Call) -> str:
+    """The number of the saga's invoice: the whole id of the saga is in it, so no two are equal."""
+    groups = (call.saga_id[start : start + 8].upper() for start in range(0, 32, 8))
+    return "-".join(["INV", call.started_at[:10].replace("-", ""), *groups])
+
+
 @action(documents=True)
 def issue(call: Call) -> Decision:
     """Write the invoice over the prices of the earlier steps."""
-    number = f"INV-{call.started_at[:10].replace('-', '')}-{call.saga_id[:8].upper()}"
+    number = invoice_number(call)
     lines = list(_lines(call))
     amount = Money.total(line["price"] for line in lines)
     document = Document(
@@ -52,29 +76,60 @@ def _lines(call: Call) -> Iterator[dict[str, Any]]:
 
 def _pdf(call: Call, number: str, lines: list[dict[str, Any]], amount: Money) -> bytes:
     """The same saga gives the same bytes, so that storing them again changes nothing."""
-    from fpdf import FPDF  # only an invoice needs it, and it takes a while to load
+    from fpdf import FPDF, FontFace  # only an invoice needs it, and it takes a while to load
+    from fpdf.fonts import TTFFont
 
+    about = f"{call.saga} {call.business_key}"
     pdf = FPDF()
     pdf.set_creation_date(datetime.fromisoformat(call.started_at))
     pdf.set_title(number)
+    pdf.alias_nb_pages("")  # else `{nb}` in a text becomes the number of pages
+    lacking = _embed_fonts(pdf, about + "".join(line["text"] for line in lines))
     pdf.add_page()
-    pdf.set_font("helvetica", "B", 16)
-    pdf.cell(text=f"Invoice {number}", new_x="LMARGIN", new_y="NEXT")
-    pdf.set_font("helvetica", size=11)
-    pdf.cell(text=_plain(f"{call.saga} {call.business_key}"), new_x="LMARGIN", new_y="NEXT")
+    pdf.set_font(FONTS[0][0], size=14)
+    pdf.multi_cell(0, text=f"Invoice {number}", new_x="LMARGIN", new_y="NEXT")
+    pdf.set_font_size(11)
+    pdf.multi_cell(0, text=about.translate(lacking), new_x="LMARGIN", new_y="NEXT")
     pdf.ln(6)
-    with pdf.table(col_widths=(60, 20, 40), text_align=("LEFT", "RIGHT", "RIGHT")) as table:
+    with pdf.table(
+        col_widths=(60, 20, 40),
+        text_align=("LEFT", "RIGHT", "RIGHT"),
+        headings_style=FontFace(),  # bold by default, for which there is no font
+    ) as table:
         table.row(("Item", "Quantity", "Price"))
         for line in lines:
-            table.row((_plain(line["text"]), str(line["quantity"]), _price(line["price"])))
-        table.row(("Total", "", _price(amount)))
-    return bytes(pdf.output())
+            text = line["text"].translate(lacking)
+            table.row((text, str(line["quantity"]), line["price"].shown()))
+        table.row(("Total", "", amount.shown()))
+    body = bytes(pdf.output())
+    for font in pdf.fonts.values():
+        if isinstance(font, TTFFont):
+            font.ttfont.close()
+    return body
 
 
-def _price(price: Money) -> str:
-    return f"{price.currency} {price.amount // 100:,}.{price.amount % 100:02d}"
+def _embed_fonts(pdf: FPDF, text: str) -> dict[int, str]:
+    """Give a PDF the fonts that a text needs, of which only the glyphs used are embedded.
 
+    Returns:
+        What to write for each character that no font has: its code point, as `[U+1F600]`.
+    """
+    from fontTools.ttLib import TTFont
 
-def _plain(text: str) -> str:
-    """Text that the PDF's built-in font has; what it lacks becomes a question mark."""
-    return text.encode("latin-1", "replace").decode("latin-1")
+    lacking = set(map(ord, text))
+    for package, file in FONTS:
+        if pdf.fonts and not lacking:
+            break
+        path = str(files(package) / file)
+        with TTFont(path, lazy=True) as font:
+            has = font.getBestCmap().keys()
+            variable = font["fvar"].axes if "fvar" in font else ()
+            axes = {axis.axisTag: axis.defaultValue for axis in variable}
+        if pdf.fonts and not lacking & has:
+            continue
+        thin = axes.get("wght", 400) != 400
+        pdf.add_font(package, "", path, variations=axes | {"wght": 400} if thin else None)
+        lacking -= has
+    pdf.set_fallback_fonts([*pdf.fonts][1:], exact_match=False)
+    pdf.set_text_shaping(True)  # without it Indic syllables and Arabic letters do not join
+    return {point: f"[U+{point:04X}]" for point in lacking}

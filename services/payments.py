@@ -212,9 +212,7 @@ def authorise(call: Call[AuthoriseAsk]) -> Decision:
     if account["currency"] != amount.currency:
         raise CurrencyMismatchError(f"account {name} is in {account['currency']}")
     if account["available"] < amount.amount:
-        raise PaymentDeclinedError(
-            f"account {name} has less than {amount.amount} {amount.currency} available"
-        )
+        raise PaymentDeclinedError(f"account {name} has less than {amount} available")
     return GATEWAY.authorise(call, account, amount)
 
 

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import json
 import time
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from recourse.events.event import saga_id_of
 
@@ -35,7 +36,14 @@ MAX_SECONDS = 15
 """Seconds that one pass takes at the most; API Gateway times out after 29."""
 VISIBILITY_TIMEOUT = 60
 """Seconds after which messages are visible again if a pass dies on the way."""
-NO_REASON = "none given: undeliverable, or received as often as its queue allows"
+REASON = "recourse-reason"
+"""The attribute that says why a message was dead-lettered; its sender may have a `reason` too."""
+MAX_ATTRIBUTES = 10
+"""How many attributes a message of SQS has at the most."""
+NO_REASON = (
+    "none given: undeliverable, received as often as its queue allows, or with ten attributes of "
+    "its sender, which leave no room for it: the log has it"
+)
 
 
 def deadletters_of(queue: str) -> str:
@@ -233,11 +241,7 @@ class DeadletterQueue(OperatorQueue):
 
     def _send_back(self, message: Mapping[str, Any], body: str) -> None:
         assert self.redrives_to is not None
-        attributes = {
-            name: value
-            for name, value in message.get("MessageAttributes", {}).items()
-            if name != "reason"
-        }
+        attributes = {name: value for name, value in _attributes(message).items() if name != REASON}
         group = message.get("Attributes", {}).get("MessageGroupId")
         self._sqs.send_message(
             QueueUrl=self._url(self.redrives_to),
@@ -250,17 +254,40 @@ class DeadletterQueue(OperatorQueue):
         )
 
 
-def _unwrapped(body: str) -> str:
-    """The body as it was published: SNS dead-letters it within an envelope of its own."""
+def _envelope(body: str) -> Mapping[str, Any] | None:
+    """The envelope of its own in which SNS dead-letters a message; None where there is none."""
     try:
         envelope = json.loads(body)
-        if envelope["Type"] == "Notification" and "TopicArn" in envelope:
-            return str(envelope["Message"])
+        if envelope["Type"] == "Notification" and "TopicArn" in envelope and "Message" in envelope:
+            return cast("Mapping[str, Any]", envelope)
     except (ValueError, LookupError, TypeError, RecursionError):
         pass
-    return body
+    return None
+
+
+def _unwrapped(body: str) -> str:
+    """The body as it was published."""
+    envelope = _envelope(body)
+    return body if envelope is None else str(envelope["Message"])
+
+
+def _attributes(message: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes as they were published; SNS puts them into its envelope."""
+    published = (_envelope(message["Body"]) or {}).get("MessageAttributes", {})
+    wrapped: dict[str, Any] = {
+        name: {"DataType": one["Type"], "BinaryValue": b64decode(one["Value"])}
+        if one["Type"].startswith("Binary")
+        else {"DataType": one["Type"], "StringValue": one["Value"]}
+        for name, one in published.items()
+    }
+    wrapped.update(message.get("MessageAttributes", {}))
+    return wrapped
 
 
 def _reason(message: Mapping[str, Any]) -> str:
-    given = message.get("MessageAttributes", {}).get("reason", {})
-    return str(given.get("StringValue", NO_REASON))
+    attributes = message.get("MessageAttributes", {})
+    given = attributes.get(REASON)
+    if given is None and len(attributes) < MAX_ATTRIBUTES:
+        # What it was called before: such messages are kept for 14 days.
+        given = attributes.get("reason")
+    return str((given or {}).get("StringValue", NO_REASON))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from recourse.declare.limits import cut
 from recourse.errors import TransientError
-from recourse.queues.deadletters import fifo_parameters
+from recourse.queues.deadletters import MAX_ATTRIBUTES, REASON, fifo_parameters
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -64,7 +65,7 @@ def dead_letter_record(
         sqs().send_message(
             QueueUrl=deadletters,
             MessageBody=json.dumps(position),
-            MessageAttributes={"reason": _text(reason)},
+            MessageAttributes={REASON: _text(reason)},
         )
     except (ClientError, BotoCoreError) as problem:
         raise TransientError(f"the record was not dead-lettered: {problem}") from problem
@@ -125,25 +126,24 @@ class SourceQueue:
     def dead_letter(self, record: Mapping[str, Any], reason: str) -> None:
         """Send a copy of a message to the dead-letter queue, with the reason as an attribute.
 
-        It keeps its other attributes. SQS allows ten: of ten, the last is replaced by the reason.
-        The caller deletes the original.
+        It keeps its own attributes. SQS allows ten: to a message that has ten, no reason is added.
+        The caller deletes the original, and logs the reason.
 
         Raises:
             TransientError: SQS did not do it.
         """
         group = record["attributes"].get("MessageGroupId")
-        given = list(record.get("messageAttributes", {}).items())[:9]
         attributes: dict[str, MessageAttributeValueTypeDef] = {
-            name: {"DataType": one["dataType"], "StringValue": one["stringValue"]}
-            for name, one in given
-            if "stringValue" in one
+            name: _attribute(one) for name, one in record.get("messageAttributes", {}).items()
         }
+        if len(attributes) < MAX_ATTRIBUTES:
+            attributes[REASON] = _text(reason)
         try:
             deadletters = self._deadletters()
             self._sqs().send_message(
                 QueueUrl=deadletters,
                 MessageBody=record["body"],
-                MessageAttributes=attributes | {"reason": _text(reason)},
+                MessageAttributes=attributes,
                 **fifo_parameters(deadletters, record["messageId"], group),
             )
         except (ClientError, BotoCoreError) as problem:
@@ -174,6 +174,13 @@ class SourceQueue:
         )
         policy: dict[str, Any] = json.loads(found["Attributes"]["RedrivePolicy"])
         return policy
+
+
+def _attribute(given: Mapping[str, Any]) -> MessageAttributeValueTypeDef:
+    """An attribute in a record of a Lambda event, as SendMessage takes it."""
+    if "stringValue" in given:
+        return {"DataType": given["dataType"], "StringValue": given["stringValue"]}
+    return {"DataType": given["dataType"], "BinaryValue": b64decode(given["binaryValue"])}
 
 
 def _text(reason: str) -> MessageAttributeValueTypeDef:

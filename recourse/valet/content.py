@@ -1,26 +1,45 @@
-"""The type of an upload, checked by its content: not by its name, nor by what its sender claims."""
+"""The type of an upload, checked by its content: not by its name, nor by what its sender claims.
+
+Text is what its charset says: that of its byte order mark, of its content type, or the one that an
+XML, HTML or CSS document declares itself; else UTF-8.
+"""
 
 from __future__ import annotations
 
 import codecs
 import re
-from functools import cache
-
-import puremagic
-from puremagic.main import magic_header_array
 
 from recourse.valet.errors import UnknownTypeError, WrongTypeError
-from recourse.valet.objects import OCTETS
+from recourse.valet.types import OCTETS, TYPES, bare, canonical, charset_of, is_text
 
 HEAD = 64 * 1024
 """Bytes at an object's beginning that are examined."""
+CHARSETS = frozenset(
+    {
+        *("utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"),
+        *("ascii", *(f"iso8859-{part}" for part in range(1, 17) if part != 12)),
+        *(f"cp{page}" for page in range(1250, 1259)),
+        *("cp437", "cp850", "cp852", "cp866", "cp874", "mac-roman", "koi8-r", "koi8-u", "tis-620"),
+        *("shift_jis", "cp932", "euc_jp", "iso2022_jp", "gb2312", "gbk", "gb18030"),
+        *("big5", "big5hkscs", "euc_kr", "cp949"),
+    }
+)
+"""The charsets of text, as Python's codecs are called."""
 _TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,127}")
-_TEXTS = frozenset({"application/json", "application/xml", "application/yaml", "image/svg+xml"})
-
-
-@cache
-def _known() -> frozenset[str]:
-    return frozenset(one.mime_type.lower() for one in magic_header_array if one.mime_type)
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins as that of UTF-16 does
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_DECLARED = {
+    "xml": re.compile(rb"""<\?xml[^>]*?\sencoding\s*=\s*["']([\w.:-]+)"""),
+    "html": re.compile(rb"""<meta[^>]*?\bcharset\s*=\s*["']?([\w.:-]+)""", re.IGNORECASE),
+    "css": re.compile(rb"""@charset "([\w.:-]+)";"""),
+}
+_BINARY = re.compile(r"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
+"""What no text has, by WHATWG's MIME Sniffing."""
 
 
 def checkable(content_type: str) -> None:
@@ -29,11 +48,25 @@ def checkable(content_type: str) -> None:
     Raises:
         UnknownTypeError: It is not; `application/octet-stream` always is.
     """
-    bare = content_type.partition(";")[0].strip().lower()
-    if not content_type.isprintable() or not content_type.isascii() or not _TYPE.fullmatch(bare):
+    if not content_type.isprintable() or not content_type.isascii():
         raise _unknown(f"{content_type!r} is not a valid content type")
-    if not (bare == OCTETS or _is_text(bare) or bare in _known()):
-        raise _unknown(f"{bare} cannot be verified by its content; send it as {OCTETS}")
+    if not _TYPE.fullmatch(bare(content_type)):
+        raise _unknown(f"{content_type!r} is not a valid content type")
+    name = canonical(content_type)
+    if is_text(name):
+        charset = charset_of(content_type)
+        if charset is not None and _codec(charset) is None:
+            raise _unknown(
+                f"{charset!r} is not a charset that can be verified: use utf-8, utf-16, utf-32, "
+                "windows-125x, iso-8859-x, shift_jis, euc-jp, iso-2022-jp, gbk, gb18030, big5, "
+                f"euc-kr, koi8-r or another of its kind, or send it as {OCTETS}"
+            )
+    elif name != OCTETS and name not in TYPES:
+        possible = sorted(name for name in TYPES if not name.startswith("text/"))
+        raise _unknown(
+            f"{name} cannot be verified by its content: send it as {OCTETS}, or as what it is of "
+            f"text/*, *+json, *+xml, *+yaml, {', '.join(possible)}"
+        )
 
 
 def check(content_type: str, head: bytes) -> None:
@@ -46,27 +79,52 @@ def check(content_type: str, head: bytes) -> None:
     Raises:
         WrongTypeError: The content is of another type.
     """
-    bare = content_type.partition(";")[0].strip().lower()
-    if bare == OCTETS:
+    name = canonical(content_type)
+    if name == OCTETS:
         return
-    if _is_text(bare):
-        try:
-            text = codecs.getincrementaldecoder("utf-8")().decode(head)
-        except UnicodeDecodeError:
-            raise WrongTypeError(f"must be {bare}: the content is not UTF-8") from None
-        if "\0" in text:
-            raise WrongTypeError(f"must be {bare}: the content is not text")
+    if is_text(name):
+        _check_text(name, charset_of(content_type), head)
         return
+    proves = TYPES[name].proves if name in TYPES else None
+    if proves is None or not proves(head):
+        raise WrongTypeError(f"must be {name}: the content is of another type")
+
+
+def _check_text(name: str, charset: str | None, head: bytes) -> None:
+    marked = next((codec for mark, codec in _MARKS if head.startswith(mark)), None)
+    charset = marked or charset or _declared(name, head) or "utf-8"
+    codec = _codec(charset)
+    if codec is None:
+        raise WrongTypeError(f"must be {name}: {charset!r} is not a charset that can be verified")
     try:
-        found = {one.mime_type.lower() for one in puremagic.magic_string(head)}
-    except puremagic.PureError:
-        found = set()
-    if bare not in found:
-        raise WrongTypeError(f"must be {bare}: the content is of another type")
+        text = codecs.getincrementaldecoder(codec)().decode(head, final=len(head) < HEAD)
+    except UnicodeError:
+        raise WrongTypeError(f"must be {name}: the content is not {codec.upper()}") from None
+    # In UTF-8 hardly anything but text decodes; in other charsets anything may.
+    if "\0" in text or (codec != "utf-8" and _BINARY.search(text)):
+        raise WrongTypeError(f"must be {name}: the content is not text")
 
 
-def _is_text(bare: str) -> bool:
-    return bare.startswith("text/") or bare in _TEXTS
+def _declared(name: str, head: bytes) -> str | None:
+    """The charset that a document itself declares near its beginning.
+
+    What can be read there is no UTF-16, whatever it says: HTML takes it for UTF-8, and so do we.
+    """
+    kind = "xml" if name.endswith(("/xml", "+xml")) else name.removeprefix("text/")
+    pattern = _DECLARED.get(kind)
+    found = pattern.search(head[:1024]) if pattern else None
+    charset = found[1].decode() if found else ""
+    return None if charset.lower().startswith(("utf-16", "utf-32")) else charset
+
+
+def _codec(charset: str) -> str | None:
+    """The codec of a charset; None for what is none, or none of text."""
+    name = charset.lower().replace("windows-31j", "cp932").replace("x-sjis", "shift_jis")
+    try:
+        codec = codecs.lookup(re.sub(r"^windows-(?=874$|949$)", "cp", name)).name
+    except (LookupError, ValueError):
+        return None
+    return codec if codec in CHARSETS else None
 
 
 def _unknown(detail: str) -> UnknownTypeError:

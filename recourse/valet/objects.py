@@ -17,10 +17,10 @@ from urllib.parse import quote, urlsplit
 from recourse.store.credentials import Credentials
 from recourse.valet.names import incoming_key
 from recourse.valet.sigv4 import presign
+from recourse.valet.types import OCTETS, canonical, charset_of, is_text
 
 URL_LIFE = 10
 """Seconds for which a URL is valid at the most, also after its key is revoked."""
-OCTETS = "application/octet-stream"
 SAFE_TYPES = frozenset(
     {
         "application/json",
@@ -87,7 +87,9 @@ def part_request(
 
 def download_request(name: str, stored: Mapping[str, Any]) -> Request:
     """The download of one version."""
-    content_type = stored["content_type"].partition(";")[0].strip().lower()
+    content_type = canonical(stored["content_type"])
+    charset = charset_of(stored["content_type"]) if is_text(content_type) else None
+    served = f"{content_type}; charset={charset}" if charset else content_type
     file = quote(name.rpartition("/")[2], safe="")
     return Request(
         method="GET",
@@ -96,7 +98,7 @@ def download_request(name: str, stored: Mapping[str, Any]) -> Request:
         query={
             "response-cache-control": "private, no-store",
             "response-content-disposition": f"attachment; filename*=UTF-8''{file}",
-            "response-content-type": content_type if content_type in SAFE_TYPES else OCTETS,
+            "response-content-type": served if content_type in SAFE_TYPES else OCTETS,
             "versionId": stored["version"],
         },
     )

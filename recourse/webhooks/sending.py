@@ -17,6 +17,7 @@ from functools import cache
 from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
 from typing import Any
 
+from recourse.store.interim import FinalResponse
 from recourse.webhooks.addresses import (
     Endpoint,
     ForbiddenAddressError,
@@ -111,6 +112,7 @@ class Sender:
         )
         with _connected(to, addresses, until, self.context) as connected:
             connection = HTTPConnection(to.host, to.port)
+            connection.response_class = FinalResponse
             connection.sock = bounded = _BoundedSocket(connected, until)
             sent = {"Host": to.authority, "User-Agent": "Recourse", "Connection": "close"}
             sent |= {"Content-Type": "application/cloudevents+json", **headers}

@@ -23,8 +23,9 @@ pytestmark = [pytest.mark.xdist_group("infra"), pytest.mark.of_all]
 
 EVERYWHERE = {"declare", "errors", "functions", "store"}
 HEAVY = {
-    *("annotated_types", "aws_cdk", "aws_lambda_powertools", "boto3", "cryptography", "fpdf"),
-    *("httpx", "jwt", "puremagic", "pydantic", "rich", "typer", "uvicorn"),
+    *("annotated_types", "aws_cdk", "aws_lambda_powertools", "babel", "boto3", "cryptography"),
+    *("fontTools", "fpdf", "httpx", "jwt", "pydantic", "rich", "typer"),
+    *("uharfbuzz", "uvicorn"),
 }
 OURS = {"lambdas", "services", "statemachines"}
 POWERTOOLS, JWT = "aws_lambda_powertools", ("jwt", "cryptography")
@@ -33,7 +34,7 @@ STEP = {"events", "run", POWERTOOLS, "services"}
 LOADS: Mapping[str, set[str]] = {
     "lambdas.api": {
         *("events", "feed", "ledger", "problems", "run", "valet", "lambdas", *DIRECTORY),
-        *("annotated_types", POWERTOOLS, "cryptography", "puremagic"),
+        *("annotated_types", POWERTOOLS, "cryptography"),
     },
     "lambdas.probe": {"events", "queues", "lambdas"},
     "recourse.functions.authorise": {POWERTOOLS, *JWT},
@@ -49,7 +50,7 @@ LOADS: Mapping[str, set[str]] = {
     "recourse.functions.sweeper": {POWERTOOLS},
     "recourse.functions.valet": {"events", "problems", "valet", "cryptography"},
     "recourse.functions.valet_commit": {
-        *("events", "problems", "valet", "cryptography", "puremagic", POWERTOOLS),
+        *("events", "problems", "valet", "cryptography", POWERTOOLS),
     },
     "recourse.functions.webhook_deliver": {"events", "feed", "queues", "webhooks", POWERTOOLS},
     "recourse.functions.webhook_dispatch": {"events", "feed", "queues", "webhooks", POWERTOOLS},

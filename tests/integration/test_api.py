@@ -997,6 +997,7 @@ def test_a_put_that_others_overtake_is_tried_again(shared: Ground) -> None:
         ({"total": 50, "price": {"amount": -1, "currency": "INR"}}, "price.amount"),
         ({"total": 50, "price": {"amount": 1, "currency": "inr"}}, "price.currency"),
         ({"total": 50, "price": {"amount": 1, "currency": "RUPEES"}}, "price.currency"),
+        ({"total": 50, "price": {"amount": 1, "currency": "RUP"}}, "price.currency"),
         (FIFTY | {"held": 0}, "held"),
     ],
 )
@@ -1014,6 +1015,7 @@ def test_a_wrong_counted_thing_is_a_422_that_names_the_field(
         ({"currency": "INR", "balance": -1}, "balance"),
         ({"currency": "INR", "balance": 1.5}, "balance"),
         ({"currency": "₹₹₹", "balance": 1}, "currency"),
+        ({"currency": "ABC", "balance": 1}, "currency"),
         ({"currency": "INR", "balance": 1, "held": 1}, "held"),
     ],
 )

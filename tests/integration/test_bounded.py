@@ -17,6 +17,7 @@ from recourse.events import Event
 from recourse.events.relay import PublishError, relay
 from recourse.feed.feed import InvalidEventError
 from recourse.functions import feed as feed_function
+from recourse.queues.deadletters import REASON
 from recourse.store.items import encode_item
 from tests.events import event
 from tests.integration.large import BEFORE, LARGE, STEPS, asked
@@ -258,7 +259,7 @@ def test_a_large_event_of_an_earlier_release_holds_up_nobody(place: Ground) -> N
     )["Messages"]
     body = json.loads(lost["Body"])
     assert (body["subject"], body["keys"]) == ("s", {"pk": "outbox#s.left.done.b"})
-    assert "bytes" in lost["MessageAttributes"]["reason"]["StringValue"]
+    assert "bytes" in lost["MessageAttributes"][REASON]["StringValue"]
 
 
 class Feeds:

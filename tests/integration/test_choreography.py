@@ -24,6 +24,7 @@ from moto.sqs.models import sqs_backends
 
 from recourse.choreography.listener import GIVE_UP_RETRIES, MIN_RECEIVES, Listener
 from recourse.errors import StepCancelledError, TransientError
+from recourse.queues.deadletters import REASON
 from services.holdings import HOLDINGS, AccountBody, CountedBody
 from statemachines import SAGAS
 from tests.events import event
@@ -377,7 +378,7 @@ def test_a_malformed_message_is_dead_lettered_with_its_reason_and_the_rest_is_do
     assert must_be_as_told(stocked, TRAVEL, saga_id) == "SUCCEEDED"
     (message,) = stocked.dead_lettered("FlightsHold")
     assert message["Body"] == body
-    reason = message["MessageAttributes"]["reason"]["StringValue"]
+    reason = message["MessageAttributes"][REASON]["StringValue"]
     assert reason.startswith("UnreadableError: ") and said in reason
 
 
@@ -396,7 +397,7 @@ def test_a_message_that_cannot_even_be_given_up_is_dead_lettered_with_its_reason
     stocked.mishap = broken
     stocked.settle()
     (message,) = stocked.dead_lettered("HotelsHold")
-    reason = message["MessageAttributes"]["reason"]["StringValue"]
+    reason = message["MessageAttributes"][REASON]["StringValue"]
     assert reason == "LookupError: there is no such table"
     tries = TRAVEL.retry(TRAVEL.by_name["hotel"]).attempts
     assert asked == {"action": tries, "give_up": tries + GIVE_UP_RETRIES}
@@ -446,7 +447,7 @@ def test_what_nobody_foresaw_is_tried_until_its_last_delivery_and_dead_lettered_
         return
     assert len(lost) == waiting
     reasons = [
-        message["MessageAttributes"]["reason"]["StringValue"]
+        message["MessageAttributes"][REASON]["StringValue"]
         for message in stocked.dead_lettered("PaymentsAuthorise")
         if saga_id in message["Body"]
     ]

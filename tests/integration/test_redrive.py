@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
@@ -13,7 +13,7 @@ from recourse.declare.declaration import Coordination
 from recourse.events.relay import relay
 from recourse.functions import kit
 from recourse.queues import deadletters
-from recourse.queues.deadletters import DeadletterQueue, deadletters_of
+from recourse.queues.deadletters import REASON, DeadletterQueue, deadletters_of
 from tests.integration.test_api import PREFIX, asha, fields, nobody, operator, problem
 from tests.integration.trips import TRIP, must_agree, stock
 from tests.moto.ground import LEDGER, Ground, ground
@@ -75,7 +75,7 @@ def waiting(name: str) -> int:
 def put(made: Ground, url: str, body: str, reason: str | None = None) -> None:
     attributes: Any = {"kind": {"DataType": "String", "StringValue": "done"}}
     if reason:
-        attributes["reason"] = {"DataType": "String", "StringValue": reason}
+        attributes[REASON] = {"DataType": "String", "StringValue": reason}
     made.sqs.send_message(QueueUrl=url, MessageBody=body, MessageAttributes=attributes)
 
 
@@ -206,7 +206,7 @@ def test_a_dry_run_leaves_everything_as_it_was(made: Ground) -> None:
         assert seen["sagas"] == [{"saga_id": None, "count": 12}]
     assert waiting(LEDGER) == 12 and made.waiting(LEDGER) == 0
     rest = made.dead_lettered(LEDGER)
-    assert {message["MessageAttributes"]["reason"]["StringValue"] for message in rest} == {
+    assert {message["MessageAttributes"][REASON]["StringValue"] for message in rest} == {
         "reason 0",
         "reason 1",
     }
@@ -223,6 +223,74 @@ def test_what_goes_back_is_what_was_published_without_the_old_reason(made: Groun
     )["Messages"]
     assert sorted(message["Body"] for message in got) == ["enveloped", "plain"]
     assert all(message["MessageAttributes"].keys() == {"kind"} for message in got)
+
+
+SENT: Any = {
+    "reason": {"DataType": "String", "StringValue": "the sender's own"},
+    "seal": {"DataType": "Binary", "BinaryValue": b"\x00\xff"},
+    "weight": {"DataType": "Number.kg", "StringValue": "4.5"},
+}
+TEN = SENT | {f"a{n}": {"DataType": "String", "StringValue": str(n)} for n in range(7)}
+
+
+@pytest.mark.parametrize("sent", [SENT, TEN], ids=["three", "ten"])
+def test_all_that_a_sender_attached_comes_through_the_dead_letter_queue_and_back(
+    made: Ground, sent: Any
+) -> None:
+    made.sqs.send_message(
+        QueueUrl=made.queues[LEDGER], MessageBody="no event", MessageAttributes=sent
+    )
+    made.settle()
+    (why,) = redrive(LEDGER, dry_run=True)["reasons"]  # which makes it visible again at once
+    assert why["reason"].startswith("UnreadableError" if len(sent) < 10 else "none given")
+    (lost,) = made.dead_lettered(LEDGER)
+    attached = lost["MessageAttributes"]
+    assert {name: attached[name] for name in sent} == sent
+    assert attached.keys() - sent.keys() == ({REASON} if len(sent) < 10 else set())
+    made.sqs.change_message_visibility(
+        QueueUrl=deadletters_of(made.queues[LEDGER]),
+        ReceiptHandle=lost["ReceiptHandle"],
+        VisibilityTimeout=0,
+    )
+    assert redrive(LEDGER)["moved"] == 1
+    (got,) = made.sqs.receive_message(QueueUrl=made.queues[LEDGER], MessageAttributeNames=["All"])[
+        "Messages"
+    ]
+    assert got["MessageAttributes"] == sent
+
+
+def test_what_sns_has_dead_lettered_goes_back_with_the_attributes_in_its_envelope(
+    made: Ground,
+) -> None:
+    envelope = {
+        "Type": "Notification",
+        "TopicArn": "arn",
+        "Message": "enveloped",
+        "MessageAttributes": {
+            "kind": {"Type": "String", "Value": "done"},
+            "seal": {"Type": "Binary", "Value": "AP8="},
+        },
+    }
+    url = deadletters_of(made.queues["FlightsHold"])
+    made.sqs.send_message(QueueUrl=url, MessageBody=json.dumps(envelope))
+    redrive("FlightsHold")
+    (got,) = made.sqs.receive_message(
+        QueueUrl=made.queues["FlightsHold"], MessageAttributeNames=["All"]
+    )["Messages"]
+    assert got["MessageAttributes"] == {
+        "kind": {"DataType": "String", "StringValue": "done"},
+        "seal": {"DataType": "Binary", "BinaryValue": b"\x00\xff"},
+    }
+
+
+def test_the_reason_of_a_message_that_was_dead_lettered_before_is_shown(made: Ground) -> None:
+    """It was called `reason`, and may be the sender's: so it goes back with the message."""
+    old = {"reason": {"DataType": "String", "StringValue": "UnreadableError: old"}}
+    url = deadletters_of(made.queues[LEDGER])
+    made.sqs.send_message(QueueUrl=url, MessageBody="x", MessageAttributes=cast("Any", old))
+    assert redrive(LEDGER, dry_run=True)["reasons"] == [
+        {"reason": "UnreadableError: old", "count": 1}
+    ]
 
 
 def test_one_pass_is_bounded_and_the_next_goes_on(

@@ -14,6 +14,7 @@ import os
 import random
 import re
 import time
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -353,7 +354,7 @@ class Ground:
         if shuffle:
             shuffle.shuffle(queue._messages)
         messages = sqs_backends[handlers.ACCOUNT]["us-east-1"].receive_message(
-            name, most, 0, queue.visibility_timeout
+            name, most, 0, queue.visibility_timeout, ["All"]
         )
         if not messages:
             return 0
@@ -368,6 +369,10 @@ class Ground:
                     ),
                     "ApproximateReceiveCount": str(message.approximate_receive_count),
                     "SentTimestamp": str(message.sent_timestamp),
+                },
+                "messageAttributes": {
+                    attribute: _attribute(one)
+                    for attribute, one in message.message_attributes.items()
                 },
                 "eventSourceARN": f"arn:aws:sqs:us-east-1:{handlers.ACCOUNT}:{name}",
             }
@@ -659,3 +664,11 @@ def ground(sagas: Mapping[str, Saga] = SAGAS) -> Iterator[Ground]:
         made = Ground(sagas, stream, naps, stack.enter_context(clock.virtual()), books)
         stack.enter_context(handlers.registered(made.functions))
         yield made
+
+
+def _attribute(given: dict[str, Any]) -> dict[str, str]:
+    """An attribute of a message as a record of a Lambda event has it."""
+    if given["DataType"].startswith("Binary"):
+        value = b64encode(given["BinaryValue"]).decode()
+        return {"dataType": given["DataType"], "binaryValue": value}
+    return {"dataType": given["DataType"], "stringValue": given["StringValue"]}

@@ -88,6 +88,23 @@ def test_all_that_there_is_is_shown_and_where_to_go_on(answers: Answers) -> None
     assert all("prefer" not in one.headers for one in asked)
 
 
+@pytest.mark.parametrize(
+    ("result", "shown"),
+    [
+        ({"price": {"amount": 4800, "currency": "JPY"}}, "flight.done          JPY 4,800"),
+        ({"amount": {"amount": 4800, "currency": "KWD"}}, "flight.done          KWD 4.800"),
+        ({"price": 5, "amount": "much", "quantity": 2}, "flight.done          2 held"),
+        ({"price": {"of": "freedom"}, "quantity": 2}, "flight.done          2 held"),
+    ],
+)
+def test_money_is_shown_by_its_currency_and_anything_else_is_left_out(
+    answers: Answers, result: Any, shown: str
+) -> None:
+    answers(page(event(1, result=result), cursor="c1"), page(cursor="c1"))
+    ended = CliRunner().invoke(main.app, ["events"], catch_exceptions=False)
+    assert ended.stdout.rstrip().endswith(shown)
+
+
 def test_as_json_each_event_is_a_line(answers: Answers) -> None:
     answers(page(event(1), event(2), cursor="c2"), page(cursor="c2"))
     command = ["events", "--json", "--after", "c0", "--saga", "s"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
+import lzma
 import re
 import stat
 import threading
@@ -413,10 +415,34 @@ def test_a_type_that_was_only_guessed_gives_way_to_octets(played: Played, file: 
         if b'"application/zip"' in request.content and request.url.path == "/valet-keys"
         else None
     )
-    zipped = file.rename(file.with_name("asha.zip"))
+    zipped = file.with_name("asha.zip")
+    zipped.write_bytes(b"PK\x03\x04" + PDF)
     told = json.loads(done("put", str(zipped), "--json"))
     assert told["content_type"] == "application/octet-stream"
     assert "No (422)" in failed("put", str(zipped), "--type", "application/zip")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        ("a.tar.gz", gzip.compress(b"a"), "application/gzip"),
+        ("a.csv.gz", gzip.compress(b"a"), "application/gzip"),
+        ("a.tar.xz", lzma.compress(b"a"), "application/x-xz"),
+        ("IMG_1.HEIC", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40), "image/heic"),
+        ("a.csv", "größe".encode(), "text/csv"),
+        ("a.csv", "größe".encode("cp1252"), "application/octet-stream"),
+        ("a.xml", b'<?xml version="1.0" encoding="latin1"?><a>\xf6</a>', "application/xml"),
+        ("a.jpg", b"\x89PNG\r\n\x1a\n" + bytes(40), "application/octet-stream"),
+    ],
+)
+def test_a_type_is_guessed_by_the_name_if_the_content_bears_it_out(
+    played: Played, tmp_path: Path, name: str, content: bytes, kind: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    done("put", str(tmp_path / name))
+    assert played.said["k0"]["upload"]["content_type"] == kind
+    done("issue", "a", "--operation", "upload", "--file", str(tmp_path / name))
+    assert played.said["k1"]["upload"]["content_type"] == kind
 
 
 def test_what_cannot_be_sent_is_refused_before_a_key_is_issued(

@@ -6,14 +6,16 @@ from dataclasses import FrozenInstanceError, dataclass
 from typing import Any
 
 import pytest
+from babel.numbers import list_currencies
 from hypothesis import given
 from hypothesis import strategies as st
 
 from recourse.declare.asks import AskError, make
-from recourse.declare.money import CurrencyMismatchError, Money
+from recourse.declare.money import MINOR_DIGITS, CurrencyMismatchError, Money, is_currency
 from recourse.declare.step import AtLeast, Decision, Put, Update
 from recourse.store.items import decode_item, encode_item
 
+EVERY = st.builds(Money, st.integers(0, 10**24), st.sampled_from([*MINOR_DIGITS, "HRK"]))
 AMOUNTS = st.builds(Money, st.integers(0, 10**15), st.just("INR"))
 
 
@@ -27,6 +29,41 @@ def test_an_amount_is_whole_minor_units(amount: Any) -> None:
 def test_a_currency_is_three_capitals(currency: Any) -> None:
     with pytest.raises(ValueError, match=f"three capitals, got {currency!r}"):
         Money(1, currency)
+
+
+def test_what_comes_in_is_a_currency_of_iso_4217() -> None:
+    assert MINOR_DIGITS.keys() <= list_currencies()
+    assert [is_currency(code) for code in ("JPY", "KWD", "ABC", "XXX", "inr", "")] == [
+        *(True, True, False, False, False, False)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("price", "exact", "shown"),
+    [
+        (Money(4800, "JPY"), "JPY 4800", "JPY 4,800"),
+        (Money(4800, "KRW"), "KRW 4800", "KRW 4,800"),
+        (Money(4800, "KWD"), "KWD 4.800", "KWD 4.800"),
+        (Money(480000, "INR"), "INR 4800.00", "INR 4,800.00"),
+        (Money(5, "KWD"), "KWD 0.005", "KWD 0.005"),
+        (Money(0, "CLF"), "CLF 0.0000", "CLF 0.0000"),
+        (Money(480050, "HUF"), "HUF 4800.50", "HUF 4,800.50"),  # CLDR alone rounds these two
+        (Money(480050, "COP"), "COP 4800.50", "COP 4,800.50"),
+        (Money(480050, "HRK"), "HRK 4800.50", "HRK 4,800.50"),  # withdrawn; in old rows
+    ],
+)
+def test_it_is_shown_with_the_minor_units_of_its_currency(
+    price: Money, exact: str, shown: str
+) -> None:
+    assert str(price) == exact
+    assert price.shown() == shown
+
+
+@given(EVERY)
+def test_what_is_shown_is_the_amount_to_the_last_minor_unit(price: Money) -> None:
+    assert price.shown().replace(",", "") == str(price)
+    code, _, number = str(price).partition(" ")
+    assert (code, int(number.replace(".", ""))) == (price.currency, price.amount)
 
 
 def test_it_cannot_be_changed() -> None:

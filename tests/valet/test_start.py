@@ -43,7 +43,6 @@ def test_it_loads_no_web_framework_no_validator_and_no_other_client() -> None:
         "pydantic",
         "jwt",
         "boto3",
-        "puremagic",
         "aws_cdk",
         "services",
     }

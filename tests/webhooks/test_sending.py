@@ -137,6 +137,36 @@ def test_garbage_is_a_failure_and_no_crash(garbage: bytes) -> None:
     assert answer.error or answer.status == 101
 
 
+EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"
+INTERIM = {
+    "100": b"HTTP/1.1 100 Continue\r\n\r\n",
+    "102": b"HTTP/1.1 102 Processing\r\n\r\n",
+    "103": EARLY,
+    "199": b"HTTP/1.1 199 Whatever\r\nX: y\r\n\r\n",
+    "several": b"HTTP/1.1 102 Processing\r\n\r\n" * 9 + EARLY,
+}
+
+
+@pytest.mark.parametrize("interim", INTERIM.values(), ids=INTERIM)
+@pytest.mark.parametrize("status", [200, 503])
+def test_what_a_receiver_answers_is_its_final_answer(interim: bytes, status: int) -> None:
+    final = f"HTTP/1.1 {status} x\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\ndone"
+    answer = post(says(interim + final.encode()))
+    assert (answer.status, answer.excerpt, answer.retry_after) == (status, "done", "7")
+    assert answer.delivered == (status == 200)
+
+
+@pytest.mark.parametrize("status", [100, 102, 103])
+def test_interim_answers_without_end_are_a_failure(status: int) -> None:
+    answer = post(says(f"HTTP/1.1 {status} x\r\n\r\n".encode() * 10_000))
+    assert answer.error == "HTTPException: at most 20 interim answers may come before the final"
+
+
+def test_an_interim_answer_without_a_final_one_is_a_failure() -> None:
+    answer = post(says(EARLY))
+    assert not answer.delivered and answer.error
+
+
 def test_of_an_answer_of_ten_megabytes_only_the_beginning_is_read() -> None:
     sent = 0
 

@@ -48,6 +48,7 @@ class Queue:
         asked: How many messages each receive asked for.
         deletes: How many messages each call was to delete.
         in_hand: How many messages were taken and neither deleted nor put off, at the most.
+        attached: The attributes of every message.
         refuse: Called before each call with its name and what it is about; raises, or answers with
             the entries that are to fail.
     """
@@ -59,6 +60,7 @@ class Queue:
         self.dead_lettered: list[dict[str, Any]] = []
         self.asked: list[int] = []
         self.deletes: list[int] = []
+        self.attached: dict[str, Any] = {"kind": {"StringValue": "done", "DataType": "String"}}
         self.refuse: Callable[[str, dict[str, Any]], Any] = lambda name, about: None
         self._fifo = fifo
         self._most = receives
@@ -129,14 +131,13 @@ class Queue:
                 attributes = {"ApproximateReceiveCount": str(one.receives), "SentTimestamp": "1"}
                 if one.group:
                     attributes["MessageGroupId"] = one.group
-                kind = {"StringValue": "done", "DataType": "String"}
                 given.append(
                     {
                         "MessageId": f"id-{one.body}",
                         "ReceiptHandle": receipt,
                         "Body": one.body,
                         "Attributes": attributes,
-                        "MessageAttributes": {"kind": kind},
+                        "MessageAttributes": self.attached,
                     }
                 )
             return {"Messages": given} if given else {}

@@ -13,6 +13,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from recourse.errors import PoisonError
+from recourse.queues.deadletters import REASON
 from recourse.queues.message import Message
 from recourse.queues.sources import backoff
 from recourse.queues.worker.worker import QueueUnavailableError, SettingError, StuckError, Worker
@@ -305,6 +306,10 @@ def test_what_fails_is_tried_as_often_as_its_queue_allows_and_dead_lettered_with
             tries.append(message.receives)
             raise problem
 
+    queue.attached |= {
+        "reason": {"StringValue": "the sender's own", "DataType": "String"},
+        "seal": {"BinaryValue": b"\x00\xff", "DataType": "Binary.seal"},
+    }
     queue.put("bad", "good")
     sent = queue.find("bad")
     running = work(queue, fail, retry_backoff_initial=10)
@@ -316,8 +321,13 @@ def test_what_fails_is_tried_as_often_as_its_queue_allows_and_dead_lettered_with
     assert tries == [1, 2, 3] and sent.changes == [10, 20]
     (lost,) = queue.dead_lettered
     assert lost["MessageBody"] == "bad" and lost["QueueUrl"].endswith("/Lost")
-    assert lost["MessageAttributes"]["kind"]["StringValue"] == "done"
-    reason = lost["MessageAttributes"]["reason"]["StringValue"]
+    assert lost["MessageAttributes"] == {
+        "kind": {"StringValue": "done", "DataType": "String"},
+        "reason": {"StringValue": "the sender's own", "DataType": "String"},
+        "seal": {"BinaryValue": b"\x00\xff", "DataType": "Binary.seal"},
+        REASON: lost["MessageAttributes"][REASON],
+    }
+    reason = lost["MessageAttributes"][REASON]["StringValue"]
     assert reason == f"{type(problem).__name__}: {problem}"
     counts = running.worker.counts
     assert (counts.failed, counts.dead_lettered, counts.done) == (2, 1, 1)
@@ -347,7 +357,7 @@ def test_poison_is_dead_lettered_at_once_and_the_rest_is_done(work: Work) -> Non
     queue.until(lambda: not queue.messages)
     (lost,) = queue.dead_lettered
     assert lost["MessageBody"] == "poison"
-    assert lost["MessageAttributes"]["reason"]["StringValue"] == "PoisonError: nobody can read this"
+    assert lost["MessageAttributes"][REASON]["StringValue"] == "PoisonError: nobody can read this"
     assert sorted(seen) == ["a", "b"]
 
 

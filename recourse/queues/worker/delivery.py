@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from recourse.queues.message import Message
 
 if TYPE_CHECKING:
-    from types_boto3_sqs.type_defs import MessageTypeDef
+    from types_boto3_sqs.type_defs import MessageAttributeValueOutputTypeDef, MessageTypeDef
 
 BATCH = 10
 """How many messages SQS receives, changes or deletes in one call at the most."""
@@ -45,9 +46,8 @@ class Delivery:
             "body": received["Body"],
             "attributes": received["Attributes"],
             "messageAttributes": {
-                name: {"stringValue": given["StringValue"], "dataType": given["DataType"]}
+                name: _attribute(given)
                 for name, given in received.get("MessageAttributes", {}).items()
-                if "StringValue" in given
             },
         }
         message = Message.of(record)
@@ -68,3 +68,11 @@ class Delivery:
         """What identifies it in the log."""
         group = {"group": self.message.group} if self.message.group else {}
         return {"message_id": self.message.id, "receives": self.message.receives} | group
+
+
+def _attribute(given: MessageAttributeValueOutputTypeDef) -> dict[str, str]:
+    """An attribute as `ReceiveMessage` returned it, in the form of a Lambda event."""
+    if "StringValue" in given:
+        return {"dataType": given["DataType"], "stringValue": given["StringValue"]}
+    value = b64encode(given["BinaryValue"]).decode()
+    return {"dataType": given["DataType"], "binaryValue": value}

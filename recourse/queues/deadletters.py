@@ -11,7 +11,6 @@ twice, which every consumer's inbox makes harmless; none is ever lost::
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from recourse.events.event import saga_id_of
+from recourse.text import read_json
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -253,10 +253,10 @@ class DeadletterQueue(OperatorQueue):
 def _unwrapped(body: str) -> str:
     """The body as it was published: SNS dead-letters it within an envelope of its own."""
     try:
-        envelope = json.loads(body)
+        envelope = read_json(body)
         if envelope["Type"] == "Notification" and "TopicArn" in envelope:
             return str(envelope["Message"])
-    except (ValueError, LookupError, TypeError, RecursionError):
+    except (ValueError, LookupError, TypeError):
         pass
     return body
 

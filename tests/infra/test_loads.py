@@ -21,18 +21,17 @@ from tests.infra.test_functions import LISTENING, STEPS, handled_by
 
 pytestmark = [pytest.mark.xdist_group("infra"), pytest.mark.of_all]
 
-EVERYWHERE = {"declare", "errors", "functions", "store"}
+EVERYWHERE = {"declare", "errors", "functions", "store", "text"}
 HEAVY = {
     *("annotated_types", "aws_cdk", "aws_lambda_powertools", "boto3", "cryptography", "fpdf"),
     *("httpx", "jwt", "puremagic", "pydantic", "rich", "typer", "uvicorn"),
 }
 OURS = {"lambdas", "services", "statemachines"}
 POWERTOOLS, JWT = "aws_lambda_powertools", ("jwt", "cryptography")
-DIRECTORY = ("services", "statemachines")
 STEP = {"events", "run", POWERTOOLS, "services"}
 LOADS: Mapping[str, set[str]] = {
     "lambdas.api": {
-        *("events", "feed", "ledger", "problems", "run", "valet", "lambdas", *DIRECTORY),
+        *("events", "feed", "ledger", "problems", "run", "valet", "lambdas", "services"),
         *("annotated_types", POWERTOOLS, "cryptography", "puremagic"),
     },
     "lambdas.probe": {"events", "queues", "lambdas"},

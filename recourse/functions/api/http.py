@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from recourse.functions.caller import Caller, scopes_of
+from recourse.functions.caller import BadSubjectError, Caller, scopes_of
 from recourse.problems import MEDIA_TYPE, ProblemError
+from recourse.text import MalformedError, read_json, whole
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
     from pydantic import TypeAdapter
 
 LARGEST_BODY = 64 * 1024
+DEEPEST_BODY = 24
+"""How deep a body may be nested: events and runs carry it within more."""
 LONGEST_WAIT = 20
-_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])", re.IGNORECASE | re.ASCII)
+_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d+)(?:$|[,;\s])", re.IGNORECASE | re.ASCII)
 _TAG = re.compile(r'"[^"]*"')
 
 
@@ -30,14 +33,18 @@ def caller(event: APIGatewayProxyEventV2, scope: str, *, or_operator: bool = Fal
     An operator may always read.
 
     Raises:
-        ProblemError: There is no token (401), or it lacks the scope (403).
+        ProblemError: There is no token, or its subject cannot be an owner (401), or it lacks the
+            scope (403).
     """
     context = event.raw_event["requestContext"]
     claims = context.get("authorizer", {}).get("jwt", {}).get("claims")
     if not claims or "sub" not in claims:
         raise ProblemError("unauthorized", "send a bearer token in the header Authorization")
     prefix = os.environ.get("SCOPE_PREFIX", "")
-    found = Caller(claims["sub"], scopes_of(claims.get("scope", ""), prefix))
+    try:
+        found = Caller(claims["sub"], scopes_of(claims.get("scope", ""), prefix))
+    except BadSubjectError as problem:
+        raise ProblemError("unauthorized", str(problem)) from None
     operators_may = or_operator or scope == "sagas:read"
     if scope not in found.scopes and not (found.is_operator and operators_may):
         raise ProblemError("forbidden", f"this needs the scope {scope!r}")
@@ -64,14 +71,14 @@ def body(event: APIGatewayProxyEventV2, model: type) -> Any:
             "too-large", f"a body must be at most {LARGEST_BODY} bytes, got {len(raw)}"
         )
     try:
+        read_json(raw, deepest=DEEPEST_BODY)
+    except MalformedError as problem:
+        raise ProblemError("malformed", f"the body is not valid JSON: {problem}") from None
+    try:
         adapter = adapter_of(model)
         return adapter.dump_python(adapter.validate_json(raw), mode="json")
     except ValidationError as problem:
         found = problem.errors(include_url=False, include_context=False, include_input=False)
-        if any(error["type"] == "json_invalid" for error in found):
-            raise ProblemError(
-                "malformed", f"the body is not valid JSON: {found[0]['msg']}"
-            ) from None
         errors = [
             {"field": ".".join(str(part) for part in error["loc"]), "message": error["msg"]}
             for error in found
@@ -92,7 +99,12 @@ def adapter_of(model: type) -> TypeAdapter[Any]:
 def preferred_wait(headers: Mapping[str, str]) -> int:
     """The seconds that `Prefer: wait=N` asks for, at most 20; 0 where it is absent."""
     match = _WAIT.search(headers.get("prefer", ""))
-    return min(int(match.group(1)), LONGEST_WAIT) if match else 0
+    if match is None:
+        return 0
+    try:
+        return whole(match[1], 0, LONGEST_WAIT)
+    except ValueError:
+        return LONGEST_WAIT
 
 
 def known_tags(headers: Mapping[str, str]) -> frozenset[str]:

@@ -32,6 +32,7 @@ _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\U0001d159")
 _JOINERS = frozenset("\u200c\u200d")
 _VARIANTS = re.compile("[\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 _KEYCAPS = frozenset("0123456789#*")
+_NOT_IN_PATHS = re.compile(r"[/?#\\\ufffd]|%[0-9A-Fa-f]{2}")
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 
@@ -75,13 +76,14 @@ def flaw_of_id(text: str) -> str | None:
     """Why a text cannot be an id; None where it can.
 
     An HTTP API of AWS decodes paths before a function has them: it takes an escaped slash for a
-    slash, ends the path at an escaped question mark, and leaves open whether `%41` was `A`.
+    slash, ends the path at an escaped question mark, makes U+FFFD of what is not UTF-8, and leaves
+    open whether `%41` was `A`.
     """
     if not 1 <= len(text) <= LONGEST_ID:
         return f"must have 1 to {LONGEST_ID} characters, got {len(text)}"
     if text in (".", ".."):
         return "must not be a dot or two, which a path leaves out"
-    if found := re.search(r"[/?#%\\]", text):
+    if found := _NOT_IN_PATHS.search(text):
         return f"must not contain {found[0]!r}, which cannot travel in a path"
     if any(one.isspace() for one in text):
         return "must not contain a space"

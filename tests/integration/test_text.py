@@ -149,7 +149,8 @@ def test_a_body_that_is_not_text_is_a_400(shared: Ground, name: str, raw: bytes)
 
 
 @pytest.mark.parametrize(
-    "path", ["/flights/%ED%A0%80", "/sagas/%FF", "/webhooks/%C3", "/sagas/%ff/cancel"]
+    "path",
+    ["/flights/%ED%A0%80", "/sagas/%FF", "/webhooks/%C3", "/sagas/%ff/cancel", "/sagas/\ufffd"],
 )
 def test_a_path_that_is_not_utf_8_is_a_400(shared: Ground, path: str) -> None:
     method = "POST" if path.endswith("cancel") else "GET"
@@ -162,7 +163,7 @@ def test_a_query_that_is_not_utf_8_is_a_400(shared: Ground, query: str) -> None:
 
 
 def through(method: str, path: str, body: Any = None) -> dict[str, Any]:
-    """A call as API Gateway makes it, which hands a path on decoded."""
+    """A call as API Gateway makes it, which hands a path on decoded but for percent signs."""
     claims = {"sub": "olga", "scope": f"{PREFIX}operator"}
     event = {
         "version": "2.0",
@@ -189,10 +190,10 @@ def test_an_id_comes_through_a_path_as_it_went_in(shared: Ground, thing: str) ->
     if is_id(thing):
         assert made.status in (200, 201) and made.json["id"] == thing
         assert asha("GET", path).json["id"] == thing
-        assert json.loads(through("GET", f"/flights/{thing}")["body"])["id"] == thing
+        decoded = "/flights/" + thing.replace("%", "%25")
+        assert json.loads(through("GET", decoded)["body"])["id"] == thing
     else:
-        errors = {"."} if thing in (".", "..") else {"id"}
-        assert thing in (".", "..") or {one["field"] for one in made.json["errors"]} == errors
+        assert made.status in (400, 422) and "id" in made.json["detail"]
 
 
 @pytest.mark.parametrize("thing", EVERYDAY)

@@ -239,7 +239,7 @@ class Routes:
             @wraps(handler)
             def with_text(**parts: str) -> Response[str]:
                 _unescaped("the query", self.current_event.raw_event.get("rawQueryString") or "")
-                return handler(**{name: _unescaped(name, part) for name, part in parts.items()})
+                return handler(**{name: _part(name, part) for name, part in parts.items()})
 
             self.router.route(path, method)(with_text)
             return handler
@@ -248,7 +248,7 @@ class Routes:
 
 
 def _unescaped(name: str, text: str) -> str:
-    """A part of a path as it was before it was percent-encoded; or a query, to check it.
+    """What was percent-encoded.
 
     Raises:
         ProblemError: It is not text.
@@ -257,3 +257,15 @@ def _unescaped(name: str, text: str) -> str:
         return unquote_to_bytes(text).decode()
     except UnicodeError:
         raise ProblemError("malformed", f"{name}: it is not UTF-8") from None
+
+
+def _part(name: str, text: str) -> str:
+    """A part of a path as it was before it was percent-encoded.
+
+    Raises:
+        ProblemError: It is not text. API Gateway has made U+FFFD of that, which no id has.
+    """
+    part = _unescaped(name, text)
+    if "\ufffd" in part:
+        raise ProblemError("malformed", f"{name}: it is not UTF-8")
+    return part

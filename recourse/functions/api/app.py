@@ -83,7 +83,7 @@ class Api:
 
     def handler(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         """Answer one request."""
-        # API Gateway hands a path on decoded, the local cloud encoded: it is routed encoded.
+        # API Gateway hands a path on decoded, but for percent signs: it is routed encoded.
         path = quote(event["rawPath"].encode(errors="surrogatepass"), safe=ROUTED)
         return self.app.resolve(event | {"rawPath": path}, context)
 

@@ -14,6 +14,7 @@ import httpx
 LONG_POLL = 15
 """Seconds that a poll asks the API to wait for something new."""
 POLL_INTERVAL = 1.0
+LONGEST_RETRY_AFTER = 3600
 """Average seconds between two polls at least, for an API that does not wait as asked."""
 POLL_ATTEMPTS, LONGEST_BACKOFF = 10, 60.0
 """How often a poll is tried while its errors are transient, and the longest back-off in seconds."""
@@ -194,8 +195,8 @@ def is_at_rest(saga: Mapping[str, Any]) -> bool:
 
 def _seconds(retry_after: str) -> int:
     """The seconds of a Retry-After, which is a number or a date; 0 if it is neither."""
-    if retry_after.isdigit():
-        return int(retry_after)
+    if retry_after.isascii() and retry_after.isdigit():
+        return round(min(float(retry_after), LONGEST_RETRY_AFTER))
     try:
         when = parsedate_to_datetime(retry_after)
     except ValueError:

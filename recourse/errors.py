@@ -6,6 +6,7 @@
         AskError
         BacklogFullError
         BadSagaIdError
+        BadSubjectError
         ConflictError
             ConditionFailedError
         CursorError
@@ -23,6 +24,7 @@
         KeyReusedError
         LostLaneError
         LostLeaseError
+        MalformedError
         NothingToResolveError
         PivotSkippedError
         PoisonError

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recourse.errors import RecourseError
+from recourse.text import shown
 
 MEDIA_TYPE = "application/problem+json"
 HEADERS: Mapping[str, str] = {
@@ -92,8 +93,12 @@ class ProblemError(RecourseError):
 def problem(kind: str, detail: str, errors: Sequence[Mapping[str, str]] = ()) -> dict[str, Any]:
     """A problem as it is answered; the arguments are those of `ProblemError`."""
     status, title = TYPES[kind]
-    found = {"type": urn(kind), "title": title, "status": status, "detail": detail}
-    return found | {"errors": list(errors)} if errors else found
+    found = {"type": urn(kind), "title": title, "status": status, "detail": shown(detail)}
+    if not errors:
+        return found
+    # A request may have text that no answer can have: it would end the process that writes it.
+    fields = [{shown(name): shown(text) for name, text in one.items()} for one in errors]
+    return found | {"errors": fields}
 
 
 def invalid(field: str, message: str) -> ProblemError:

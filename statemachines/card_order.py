@@ -6,7 +6,7 @@ from annotated_types import Len
 
 from recourse import Saga, Step, request_model
 from services import cards, inventory, invoices
-from statemachines.fields import Person
+from statemachines.fields import Key, Person
 from statemachines.order import LINES, OrderLine
 
 
@@ -14,14 +14,14 @@ from statemachines.order import LINES, OrderLine
 class Card:
     """A card, by the token that the provider's form issued for it."""
 
-    token: Annotated[str, Len(1, 128)]
+    token: Key
 
 
 @request_model
 class CardOrderRequest:
     """An order of items in stock."""
 
-    order_id: Annotated[str, Len(1, 128)]
+    order_id: Key
     customer: Person
     lines: Annotated[list[OrderLine], Len(1, LINES)]
     card: Card

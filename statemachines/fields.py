@@ -6,6 +6,7 @@ from typing import Annotated
 from annotated_types import Len, Predicate
 
 from recourse import request_model
+from recourse.text import LONGEST_ID, is_id, is_text
 from recourse.valet.errors import BadNameError
 from recourse.valet.names import object_name
 
@@ -14,12 +15,7 @@ _EMAIL = re.compile(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+\.[^@\s.\x00-\x1f]+")
 
 def is_email(text: str) -> bool:
     """Whether it looks like an e-mail address; only a mail that arrives proves that it is one."""
-    return _EMAIL.fullmatch(text) is not None
-
-
-def is_id(text: str) -> bool:
-    """Whether it can be an id: printable, without spaces, slashes or number signs."""
-    return text.isprintable() and not re.search(r"[\s/#]", text)
+    return _EMAIL.fullmatch(text) is not None and is_text(text)
 
 
 def is_document(text: str) -> bool:
@@ -30,7 +26,10 @@ def is_document(text: str) -> bool:
         return False
 
 
-Id = Annotated[str, Len(1, 128), Predicate(is_id)]
+Id = Annotated[str, Len(1, LONGEST_ID), Predicate(is_id)]
+"""What has a path of its own."""
+Key = Annotated[str, Len(1, LONGEST_ID), Predicate(is_text)]
+"""What a caller calls its own saga: it may have any character that can be seen, and no path."""
 DocumentName = Annotated[str, Len(1, 700), Predicate(is_document)]
 Email = Annotated[str, Len(3, 254), Predicate(is_email)]
 
@@ -39,7 +38,7 @@ Email = Annotated[str, Len(3, 254), Predicate(is_email)]
 class Person:
     """Who it is for."""
 
-    name: Annotated[str, Len(1, 200)]
+    name: Annotated[str, Len(1, 200), Predicate(is_text)]
     email: Email
 
 

@@ -5,8 +5,9 @@ from typing import Annotated
 from annotated_types import Ge, Le, Len, Predicate
 
 from recourse import Saga, Step, request_model
+from recourse.text import is_id
 from services import inventory, invoices, payments
-from statemachines.fields import Payer, Person, is_id
+from statemachines.fields import Key, Payer, Person
 
 LINES = 200
 """The most lines. More than the skus that the inventory can reserve at once, because lines may
@@ -26,7 +27,7 @@ class OrderLine:
 class OrderRequest:
     """An order of items in stock."""
 
-    order_id: Annotated[str, Len(1, 128)]
+    order_id: Key
     customer: Person
     lines: Annotated[list[OrderLine], Len(1, LINES)]
     payment: Payer

@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from annotated_types import Ge, Le, Len
+from annotated_types import Ge, Le
 
 from recourse import Saga, Step, Together, request_model
 from services import cars, flights, hotels, invoices, payments
-from statemachines.fields import DocumentName, Id, Payer, Person
+from statemachines.fields import DocumentName, Id, Key, Payer, Person
 
 
 @request_model
@@ -45,7 +45,7 @@ class TripDocuments:
 class TripRequest:
     """A trip to book; the car and the documents may be left out."""
 
-    trip_id: Annotated[str, Len(1, 128)]
+    trip_id: Key
     traveller: Person
     flight: FlightAsk
     hotel: HotelAsk

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any
-from urllib.parse import unquote
 
 from aws_lambda_powertools.event_handler import Response
 
@@ -15,10 +14,9 @@ from recourse.functions.api import http
 from recourse.functions.api.routes import Answer, Operation, Parameter, Routes, Sample
 from recourse.problems import ProblemError, invalid
 from recourse.store.table import Table
+from recourse.text import LONGEST_ID, flaw_of_id
 from services.holdings import HOLDINGS
-from statemachines.fields import is_id
 
-LONGEST_ID = 128
 routes = Routes("Holdings", "What the services hold, and how much of it is free")
 
 
@@ -64,7 +62,6 @@ def show_holding(kind: str, thing: str) -> Response[str]:
     """Show a holding of a service."""
     http.caller(routes.current_event, "sagas:read")
     _holding(kind)
-    thing = unquote(thing)
     row = _row(kind, thing) if len(thing) <= LONGEST_ID else None
     if row is None:
         raise ProblemError("not-found", f"there is no {HOLDINGS[kind].noun} {thing!r}")
@@ -95,11 +92,8 @@ def put_holding(kind: str, thing: str) -> Response[str]:
     """Create or update a holding, as an operator."""
     http.caller(routes.current_event, "operator")
     _holding(kind)
-    thing = unquote(thing)
-    if not is_id(thing) or len(thing) > LONGEST_ID:
-        raise invalid(
-            "id", f"must have at most {LONGEST_ID} characters, and no space, slash or number sign"
-        )
+    if flaw := flaw_of_id(thing):
+        raise invalid("id", flaw)
     holding = HOLDINGS[kind]
     body = http.body(routes.current_event, holding.body)
     table = _table(kind)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from recourse.declare.limits import cut
 from recourse.errors import UnreadableError
 from recourse.events.checks import MALFORMED, check, unreadable
+from recourse.text import MalformedError, read_json
 
 if TYPE_CHECKING:
     from recourse.declare.saga import Saga
@@ -252,9 +253,9 @@ class Event:
             UnreadableError: It is not an event; the message says why.
         """
         try:
-            found = json.loads(text)
-        except MALFORMED as problem:
-            raise UnreadableError(f"this is not an event of a saga: {problem!r}") from problem
+            found = read_json(text)
+        except MalformedError as problem:
+            raise UnreadableError(f"this is not an event of a saga: {problem}") from problem
         event = cls.from_dict(found)
         if sagas is not None:
             check(sagas, event.saga, event.step, event.kind, event.data)
@@ -379,7 +380,7 @@ class Event:
 def saga_id_of(text: str) -> str | None:
     """The `subject` of a message, even if it is not an event; None where it has none."""
     try:
-        return str(json.loads(text)["subject"])
+        return str(read_json(text)["subject"])
     except MALFORMED:
         return None
 

@@ -191,8 +191,11 @@ class Feed:
         )
 
     def _append(self, owner: str, events: Sequence[Event]) -> int:
-        head, _ = self._head(owner)
-        known = self._known({event.saga_id for event in events})
+        try:
+            head, _ = self._head(owner)
+            known = self._known({event.saga_id for event in events})
+        except InvalidItemError as problem:
+            raise InvalidEventError(str(problem)) from None
         new = [event for event in events if _sequence(event) > known[event.saga_id]]
         if not new:
             return 0

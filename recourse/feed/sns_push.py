@@ -12,7 +12,6 @@ skips events whose ids it has seen: SNS delivers at least once.
 from __future__ import annotations
 
 import base64
-import json
 import re
 import urllib.request
 from collections.abc import Callable, Collection, Mapping
@@ -27,6 +26,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509 import load_pem_x509_certificate
 
 from recourse.errors import RecourseError
+from recourse.text import read_json
 
 MAX_AGE = timedelta(hours=1)
 """How long ago a message may have been published; SNS retries for longer, but out of order."""
@@ -101,13 +101,13 @@ class Receiver:
 
     def _verified(self, body: bytes) -> Mapping[str, str]:
         try:
-            posted = json.loads(body)
+            posted = read_json(body)
             names = _SIGNED[posted["Type"]]
             signed = {name: posted[name] for name in names if name != "Subject" or name in posted}
             signing = {name: posted[name] for name in ("SignatureVersion", "SigningCertURL")}
             signature = base64.b64decode(posted["Signature"], validate=True)
             age = datetime.now(UTC) - datetime.fromisoformat(posted["Timestamp"])
-        except (ValueError, LookupError, TypeError, RecursionError) as problem:
+        except (ValueError, LookupError, TypeError, OverflowError) as problem:
             raise ForgedError(f"it is not a message of SNS: {problem!r}") from problem
         if not all(isinstance(value, str) for value in (signed | signing).values()):
             raise ForgedError("it is not a message of SNS: a field is not a text")

@@ -17,7 +17,7 @@ from typing import Any
 import jwt
 
 from recourse.errors import RecourseError
-from recourse.functions.caller import Caller, scopes_of
+from recourse.functions.caller import BadSubjectError, Caller, scopes_of
 
 CLOCK_SKEW = 5
 """Seconds by which the issuer's clock may differ."""
@@ -98,7 +98,10 @@ class Bearers:
         if not token:
             raise UnauthorizedError("send a bearer token in the header Authorization")
         claims = self._claims(token)
-        found = Caller(claims["sub"], scopes_of(claims, self._prefix), int(claims["exp"]))
+        try:
+            found = Caller(claims["sub"], scopes_of(claims, self._prefix), int(claims["exp"]))
+        except BadSubjectError as problem:
+            raise UnauthorizedError(str(problem)) from None
         if scope not in found.scopes and not found.is_operator:
             raise ForbiddenError(f"this needs the scope {scope!r}")
         return found
@@ -117,7 +120,7 @@ class Bearers:
                 # The audience is verified below: it may be in either of two claims.
                 options={"require": ["exp", "iss", "sub"], "verify_aud": False},
             )
-        except jwt.PyJWTError as problem:
+        except (jwt.PyJWTError, ValueError, RecursionError) as problem:
             raise UnauthorizedError(f"the token is not valid: {problem}") from problem
         meant = claims.get("aud", claims.get("client_id"))
         if not self._audiences & set(meant if isinstance(meant, list) else [meant]):

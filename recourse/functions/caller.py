@@ -6,6 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from recourse.errors import RecourseError
+from recourse.text import flaw_of_subject
+
+
+class BadSubjectError(RecourseError, ValueError):
+    """The subject of a token cannot be an owner; the text says why."""
+
 
 @dataclass(frozen=True)
 class Caller:
@@ -15,11 +22,19 @@ class Caller:
         subject: Its id, which is the owner of what it starts.
         scopes: Its scopes.
         until: When its token expires, in epoch seconds; 0 where a gateway has verified that.
+
+    Raises:
+        BadSubjectError: The subject cannot be an owner.
     """
 
     subject: str
     scopes: frozenset[str]
     until: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse a subject that no row, no message and no path of an object can have."""
+        if flaw := flaw_of_subject(self.subject):
+            raise BadSubjectError(f"the token's subject {flaw}")
 
     @property
     def is_operator(self) -> bool:

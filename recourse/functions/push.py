@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,6 +15,8 @@ from recourse.feed.pusher import Pusher
 from recourse.feed.wake_ups import WakeUpQueue
 from recourse.functions import kit
 from recourse.queues.sources import SourceQueue
+from recourse.store.contention import InvalidItemError
+from recourse.text import whole
 
 BATCH_SECONDS = 5
 """How long a batch is worked on before the rest is left to the next: a third of the timeout, for
@@ -22,11 +24,14 @@ what is being sent then may have to be retried."""
 AT_ONCE = 10
 """Threads: as many as botocore has connections in its pool."""
 LONGEST_PAUSE = 60
+LAST_POSITION = 10**15
 logger = Logger()
 
 Record = dict[str, Any]
 Wake = tuple[str, str]
 """An owner, and a connection; empty for all of the owner's."""
+Work = tuple[Wake, str, int]
+"""A wake-up, a connection that it is about, and the position to bring it to."""
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
@@ -47,12 +52,22 @@ def handle_batch(
     failed: list[Record] = []
     woken: dict[Wake, list[Record]] = defaultdict(list)
     for record in records:
-        if owner := _attribute(record, "owner"):
+        owner = _attribute(record, "owner")
+        if owner and _position(record) is not None:
             woken[owner, _attribute(record, "connection")].append(record)
         elif not _is_dead_lettered(record, queue):
             failed.append(record)
+    work: list[Work] = []
+    for wake, theirs in woken.items():
+        try:
+            work += _work(pusher, wake, theirs)
+        except InvalidItemError:
+            failed += [one for one in theirs if not _is_dead_lettered(one, queue)]
+        except Exception:
+            logger.exception("not sent", extra={"owner": wake[0]})
+            failed += theirs
 
-    def push(work: tuple[Wake, str, int]) -> Wake | None:
+    def push(work: Work) -> Wake | None:
         """Send to one connection; the wake-up to retry, if it failed."""
         wake, name, wanted = work
         try:
@@ -68,22 +83,32 @@ def handle_batch(
         return None
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for wake in {one for one in pool.map(push, _work(pusher, woken)) if one}:
+        for wake in {one for one in pool.map(push, work) if one}:
             failed += woken[wake]
     for record in failed:
         _put_off(record, queue)
     return {"batchItemFailures": [{"itemIdentifier": one["messageId"]} for one in failed]}
 
 
-def _work(pusher: Pusher, woken: dict[Wake, list[Record]]) -> Iterator[tuple[Wake, str, int]]:
-    for (owner, name), records in woken.items():
-        wanted = max(int(_attribute(record, "position") or 0) for record in records)
-        if name:
-            yield (owner, name), name, wanted
-            continue
-        for connection in pusher.connections.of(owner):
-            if connection.position < wanted:
-                yield (owner, name), connection.name, wanted
+def _work(pusher: Pusher, wake: Wake, records: list[Record]) -> list[Work]:
+    """What a wake-up is about; what fails here is one owner's, and stops no other's."""
+    owner, name = wake
+    wanted = max(_position(record) or 0 for record in records)
+    if name:
+        return [(wake, name, wanted)]
+    return [
+        (wake, connection.name, wanted)
+        for connection in pusher.connections.of(owner)
+        if connection.position < wanted
+    ]
+
+
+def _position(record: Record) -> int | None:
+    """The position that a wake-up names, 0 where it names none; None where that is no number."""
+    try:
+        return whole(_attribute(record, "position") or "0", 0, LAST_POSITION)
+    except ValueError:
+        return None
 
 
 def _attribute(record: Record, name: str) -> str:
@@ -93,7 +118,9 @@ def _attribute(record: Record, name: str) -> str:
 
 def _is_dead_lettered(record: Record, queue: Callable[[str], SourceQueue]) -> bool:
     try:
-        queue(record["eventSourceARN"]).dead_letter(record, "it does not name an owner")
+        queue(record["eventSourceARN"]).dead_letter(
+            record, "it does not name an owner and a position"
+        )
     except TransientError as problem:
         logger.warning(words(problem))
         return False

@@ -132,7 +132,10 @@ class Stream:
 
     async def _beginning(self, scope: Scope, owner: str) -> tuple[int, list[Entry]]:
         """The position that a request reads from, and the events that are there already."""
-        asked = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+        try:
+            asked = parse_qs(scope.get("query_string", b"").decode(), errors="strict")
+        except ValueError:
+            raise ProblemError("malformed", "the query: it is not UTF-8") from None
         # A client that reconnects sends the header, and the URL of its first request.
         cursor = _header(scope, b"last-event-id") or asked.get("after", [""])[0]
         if not cursor:

@@ -20,6 +20,7 @@ from recourse.errors import TransientError
 from recourse.functions import settings
 from recourse.problems import HEADERS, MEDIA_TYPE, ProblemError
 from recourse.store.aws import client, credentials, is_transient, region, s3_endpoint
+from recourse.text import read_json
 from recourse.valet.errors import BadTokenError
 from recourse.valet.keys import Actor, Keys, moment
 from recourse.valet.objects import Bucket, Signed
@@ -116,9 +117,9 @@ def _body(event: dict[str, Any]) -> dict[str, Any]:
         raise ProblemError("too-large", detail)
     try:
         raw = base64.b64decode(text) if event.get("isBase64Encoded") else text
-        body = json.loads(raw)
-    except (ValueError, RecursionError):
-        raise ProblemError("malformed", "the body is not valid JSON") from None
+        body = read_json(raw)
+    except ValueError as problem:
+        raise ProblemError("malformed", f"the body is not valid JSON: {problem}") from None
     if not isinstance(body, dict):
         raise _wrong("", "the body must be an object")
     return body

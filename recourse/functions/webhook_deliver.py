@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from functools import cache
@@ -14,6 +13,8 @@ from recourse.errors import PoisonError
 from recourse.functions import kit, settings
 from recourse.functions.batch import Batch
 from recourse.queues.sources import SourceQueue
+from recourse.store.contention import InvalidItemError
+from recourse.text import read_json
 from recourse.webhooks.deliver import Deliverer
 from recourse.webhooks.sending import Sender
 
@@ -60,9 +61,11 @@ def handle_batch(
         receives = int(record["attributes"]["ApproximateReceiveCount"])
         about = {"message_id": record["messageId"], "receives": receives}
         try:
-            asked = json.loads(record["body"])
+            asked = read_json(record["body"])
             webhook, lane = asked["webhook_id"], asked["lane"]
-        except (ValueError, LookupError, TypeError, RecursionError) as problem:
+            if not (isinstance(webhook, str) and isinstance(lane, str)):
+                raise TypeError("its webhook and its lane must be texts")
+        except (ValueError, LookupError, TypeError) as problem:
             poison = PoisonError(f"it does not name a lane: {problem!r}")
             batch.dead_letter(record, poison)
             continue
@@ -71,6 +74,9 @@ def handle_batch(
             if wait is not None and _is_worn_out(record, receives, by.webhooks.clock(), wait):
                 send(**asked)
                 wait = None
+        except InvalidItemError as problem:
+            batch.dead_letter(record, problem)
+            continue
         except Exception:
             logger.exception("not delivered", extra=about)
             wait = min(LONGEST_BACKOFF, 2 ** min(receives, 10))

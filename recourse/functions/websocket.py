@@ -6,7 +6,6 @@ message `subscribe` changes that. `recourse.functions.push` sends the events.
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from typing import Any
 
@@ -19,10 +18,10 @@ from recourse.functions import kit
 from recourse.functions.handshake import subprotocols
 from recourse.problems import ProblemError, problem
 from recourse.store.cursors import CursorError
+from recourse.text import LONGEST_ID, MalformedError, read_json
 
 SUBPROTOCOL = "recourse.v1"
 LONGEST_MESSAGE = 4096
-LONGEST_ID = 128
 OPENS_AFTER = 1
 """Seconds before events are sent: a connection is not open before `$connect` is answered."""
 logger = Logger()
@@ -85,9 +84,9 @@ def _read(body: str) -> dict[str, Any]:
             "too-large", f"a message must be at most {LONGEST_MESSAGE} characters, got {len(body)}"
         )
     try:
-        asked = json.loads(body)
-    except (ValueError, RecursionError):
-        asked = None
+        asked = read_json(body)
+    except MalformedError as problem:
+        raise ProblemError("malformed", f"the message is not valid JSON: {problem}") from None
     if not isinstance(asked, dict):
         raise ProblemError("malformed", "send a JSON object with an action")
     known = {"subscribe": {"action", "saga_id", "after"}, "ping": {"action"}}

@@ -21,7 +21,6 @@ if it is done twice.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +44,7 @@ from recourse.orchestration.executions import Run, Runs, parse_name
 from recourse.orchestration.markers import DONE, Markers
 from recourse.queues.deadletters import OperatorQueue
 from recourse.store.lease import Lease
+from recourse.text import read_json
 
 GRACE_PERIOD = timedelta(seconds=60)
 """The minimum age of a saga that the sweeper looks at, and the time that the first recovery has
@@ -395,6 +395,6 @@ def _about(message: str, sagas: Mapping[str, Saga]) -> str | None:
     except UnreadableError:
         pass
     try:
-        return parse_name(json.loads(message)["detail"]["name"])[0]
+        return parse_name(read_json(message)["detail"]["name"])[0]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None

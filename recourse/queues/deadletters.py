@@ -11,7 +11,6 @@ twice, which every consumer's inbox makes harmless; none is ever lost::
 
 from __future__ import annotations
 
-import json
 import time
 from base64 import b64decode
 from collections import Counter
@@ -21,6 +20,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from recourse.events.event import saga_id_of
+from recourse.text import read_json
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -257,10 +257,10 @@ class DeadletterQueue(OperatorQueue):
 def _envelope(body: str) -> Mapping[str, Any] | None:
     """The envelope of its own in which SNS dead-letters a message; None where there is none."""
     try:
-        envelope = json.loads(body)
+        envelope = read_json(body)
         if envelope["Type"] == "Notification" and "TopicArn" in envelope and "Message" in envelope:
             return cast("Mapping[str, Any]", envelope)
-    except (ValueError, LookupError, TypeError, RecursionError):
+    except (ValueError, LookupError, TypeError):
         pass
     return None
 

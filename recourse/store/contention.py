@@ -5,7 +5,7 @@
     RecourseError
         ConflictError             a concurrent write conflicted, nothing was written: read again
             ConditionFailedError  a condition on a row did not hold
-        InvalidItemError          DynamoDB can never accept the row
+        InvalidItemError          DynamoDB can never accept the row, or its key
         TransientError
             ContentionError       conflicts lasted for as long as it was retried
 """
@@ -48,7 +48,7 @@ class ConditionFailedError(ConflictError):
 
 
 class InvalidItemError(RecourseError):
-    """DynamoDB can never accept the row: too large, or of the wrong type for its update."""
+    """DynamoDB can never accept the row: too large, its key too, or wrong for its update."""
 
 
 @dataclass(frozen=True, slots=True)

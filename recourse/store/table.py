@@ -27,7 +27,8 @@ read and write in one attempt, which is retried where another write came between
     things.retry(book, what="seat 1")
 
 A single call that AWS refuses or does not answer raises what botocore raises: whether it took
-effect is unknown, and only the caller can tell whether it may be repeated.
+effect is unknown, and only the caller can tell whether it may be repeated. A key that is empty or
+too long for DynamoDB is an `InvalidItemError`, before any call.
 
 It is longer than other modules, for each call of DynamoDB is one method here and nowhere else, and
 half of it says what the callers may rely on.
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
 
 MAX_BATCH_GET = 100
 """How many rows DynamoDB reads in one BatchGetItem."""
+MAX_KEY_BYTES = (2048, 1024)
+"""The bytes of a partition key and of a sort key in DynamoDB."""
 _FAILED = "ConditionalCheckFailed"
 _NOTHING: Mapping[Any, Any] = {}
 T = TypeVar("T")
@@ -112,6 +115,8 @@ class Table:
             size: How many rows a call reads.
             pages: How many calls are made at the most. A call ends after `size` rows or 1 MB.
         """
+        for value in when.values():
+            _check_key(value, MAX_KEY_BYTES[0])
         expressions = self._expressions()
         asked: dict[str, Any] = {
             "TableName": self.name,
@@ -287,6 +292,7 @@ class Table:
 
     def _put(self, item: Mapping[str, Any], when: When | None) -> dict[str, Any]:
         expressions = self._expressions()
+        self._key(self._key_of(item))
         asked = {"TableName": self.name, "Item": encode_item(item)}
         return asked | self._when(expressions, when) | expressions.parameters
 
@@ -322,9 +328,11 @@ class Table:
 
     def _key(self, key: Key) -> dict[str, Any]:
         values = key if isinstance(key, tuple) else (key,)
+        for value, most in zip(values, MAX_KEY_BYTES, strict=False):
+            _check_key(value, most)
         return {name: encode(value) for name, value in zip(self._names, values, strict=True)}
 
-    def _key_of(self, row: Item) -> Key:
+    def _key_of(self, row: Mapping[str, Any]) -> Key:
         values = tuple(row[name] for name in self._names)
         return values if len(values) > 1 else values[0]
 
@@ -350,6 +358,11 @@ class Table:
             if "LastEvaluatedKey" not in got:
                 return
             asked_more = {"ExclusiveStartKey": got["LastEvaluatedKey"]}
+
+
+def _check_key(value: Any, most: int) -> None:
+    if isinstance(value, str) and not 1 <= (found := len(value.encode())) <= most:
+        raise InvalidItemError(f"a key must have 1 to {most} bytes, got {found}: {value[:40]!r}")
 
 
 def read_rows(rows: Sequence[tuple[Table, Key]]) -> list[Item | None]:

@@ -12,18 +12,17 @@ import re
 import unicodedata
 from urllib.parse import quote
 
+from recourse.text import unseen
 from recourse.valet.errors import BadNameError
 
 MAX_NAME_BYTES = 700
 """With the longest owner a key then fits S3's 1024 bytes."""
 _LONGEST_OWNER = 256
 _SPACES = ("objects", "incoming", "quarantine")
-_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _SEPARATORS = frozenset("/\\.")
-# Unicode folds none of these into a separator, but all of them look like one.
-_LOOK_ALIKES = frozenset(
-    "\u2044\u2215\u2216\u2571\u2572\u27cb\u27cd\u29f5\u29f8\u29f9\u3033\u30ce\u4e36\u4e3f"
-)
+# Unicode folds none of these symbols into a separator, but all of them look like one. So do some
+# letters, such as the katakana no: they are in everyday words, and stay.
+_LOOK_ALIKES = frozenset("\u2044\u2215\u2216\u2571\u2572\u27cb\u27cd\u29f5\u29f8\u29f9")
 _ESCAPED = re.compile(r"%(?:2e|2f|5c|00)", re.IGNORECASE)
 
 
@@ -40,9 +39,9 @@ def object_name(name: str) -> str:
         raise _bad("must not be empty")
     if len(name.encode()) > MAX_NAME_BYTES:
         raise _bad(f"must be 1 to {MAX_NAME_BYTES} bytes in UTF-8, got {len(name.encode())}")
+    if flaw := unseen(name):
+        raise _bad(flaw)
     for one in name:
-        if unicodedata.category(one) in _UNSEEN:
-            raise _bad(f"must not contain U+{ord(one):04X}, which is invisible")
         if one == "\\":
             raise _bad("must not contain a backslash")
         folded = unicodedata.normalize("NFKC", one)

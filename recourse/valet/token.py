@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from recourse.text import read_json
 from recourse.valet.errors import BadTokenError, OutOfScopeError
 
 if TYPE_CHECKING:
@@ -213,8 +214,8 @@ def _pack(content: Mapping[str, Any]) -> str:
 
 def _unpack(text: str) -> dict[str, Any]:
     try:
-        content = json.loads(_decode(text))
-    except (ValueError, RecursionError):
+        content = read_json(_decode(text))
+    except ValueError:
         raise BadTokenError("the token is not a valid JWT") from None
     if not isinstance(content, dict):
         raise BadTokenError("the token is not a valid JWT")

@@ -57,6 +57,7 @@ class Endpoint:
         port: The port.
         authority: The value of `Host`: the host, and the port unless it is the scheme's default.
         target: The path and the query.
+        url: The whole URL, with the host as above.
     """
 
     secure: bool
@@ -64,6 +65,7 @@ class Endpoint:
     port: int
     authority: str
     target: str
+    url: str
 
 
 def endpoint(url: str, *, loopback: bool = False) -> Endpoint:
@@ -95,29 +97,38 @@ def endpoint(url: str, *, loopback: bool = False) -> Endpoint:
         raise ForbiddenAddressError("should have a port from 1 to 65535")
     if {"[", "]"} & set(parts.netloc) and not _BRACKETED.fullmatch(parts.netloc):
         raise ForbiddenAddressError("has an IPv6 address that is not valid")
-    host = _host(parts.hostname or "")
+    # Not `parts.hostname`: `lower` makes a final sigma of a capital one, which IDNA does not.
+    host = _host(parts.hostname or "" if "[" in parts.netloc else parts.netloc.partition(":")[0])
     secure = parts.scheme == "https"
     usual = 443 if secure else 80
     shown = f"[{host}]" if ":" in host else host
+    netloc = shown if port is None else f"{shown}:{port}"
     return Endpoint(
         secure=secure,
         host=host,
         port=port or usual,
         authority=shown if (port or usual) == usual else f"{shown}:{port}",
         target=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+        url=parts._replace(netloc=netloc).geturl(),
     )
 
 
 def _host(host: str) -> str:
-    """A host in the one form that is accepted: a DNS name in ASCII, or a plain address."""
+    """A host in the one form that is accepted: a DNS name in ASCII, or a plain address.
+
+    A name in another script is encoded as browsers do it (UTS 46, which maps capitals, wide digits
+    and other dots, then IDNA 2008): the codec of the standard library makes of `straße.example`
+    the name of somebody else, `strasse.example`.
+    """
     if ":" in host:
         try:
             return str(IPv6Address(host))
         except ValueError:
             raise ForbiddenAddressError("has an IPv6 address that is not valid") from None
+    import idna  # only here: its tables take time, and most hosts are ASCII
+
     try:
-        # Resolvers normalise too, other dots and wide digits among them: check what they resolve.
-        name = host.encode("idna").decode().lower()
+        name = host.lower() if host.isascii() else idna.encode(host, uts46=True).decode()
     except UnicodeError:
         raise ForbiddenAddressError("has a host that is not a valid name") from None
     if name.endswith(".") or not _NAME.fullmatch(name):

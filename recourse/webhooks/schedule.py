@@ -62,7 +62,7 @@ def retry_after_seconds(retry_after: str | None, now: float) -> float | None:
     """The seconds of a Retry-After, a number or a date; None where it is neither."""
     text = (retry_after or "").strip()
     if text.isascii() and text.isdigit():
-        return float(text[:9])
+        return min(float(text), 999_999_999.0)  # decades: a text of any length is a number then
     try:
         when = parsedate_to_datetime(text)
     except (ValueError, TypeError, OverflowError):

@@ -132,6 +132,7 @@ def test_a_header_opens_a_websocket_too_and_what_is_wrong_is_said(
     with connect(live["ws"], additional_headers=headers, **OPENING) as ws:
         for said, kind in (
             ("{", "malformed"),
+            ('{"\\ud800": 1}', "malformed"),
             ('{"action": "dance"}', "malformed"),
             ('{"action": "subscribe", "after": "x"}', "bad-cursor"),
             ("x" * 5000, "too-large"),

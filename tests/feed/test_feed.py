@@ -27,9 +27,11 @@ from recourse.feed.feed import (
     cursor_of,
     position_of,
 )
+from recourse.functions.feed import handle_batch
 from recourse.ledger.history import AT_REST
 from recourse.store.contention import MAX_TRIES
 from recourse.store.cursors import BadCursorError
+from recourse.store.items import encode_item
 from tests.events import event
 from tests.integration.trips import TRIP, stock
 from tests.moto import calls
@@ -311,3 +313,28 @@ def test_what_only_moves_the_ledger_is_nobodys_to_see(
     told = [entry.event for entry in feeding.feed.read("asha", before)]
     assert told == [one for one in record.entered if one.sequence]
     assert [one.sequence for one in told] == list(range(1, len(told) + 1))
+
+
+@pytest.mark.parametrize("stranger", ["x" * 2046, "é" * 1024])
+def test_an_owner_who_fits_no_key_is_dead_lettered_and_stops_nobody_elses_feed(
+    feed: Feed, owner: str, stranger: str
+) -> None:
+    lost: list[str] = []
+    rows = [
+        {
+            "dynamodb": {
+                "NewImage": encode_item(
+                    {
+                        "pk": whose[:40],
+                        "owner": whose,
+                        "entered": [one.to_dict() for one in told(whose[:40], 1)],
+                    }
+                )
+            }
+        }
+        for whose in (stranger, owner)
+    ]
+    assert handle_batch(feed, rows, lambda _, why: lost.append(why), patience=0) == 1
+    assert numbers(feed, owner) == [(owner, 1)]
+    (why,) = lost
+    assert why.startswith("InvalidEventError: a key must have 1 to 2048 bytes, got 20")

@@ -21,15 +21,15 @@ from tests.infra.test_functions import LISTENING, STEPS, handled_by
 
 pytestmark = [pytest.mark.xdist_group("infra"), pytest.mark.of_all]
 
-EVERYWHERE = {"declare", "errors", "functions", "store"}
+EVERYWHERE = {"declare", "errors", "functions", "store", "text"}
 HEAVY = {
     *("annotated_types", "aws_cdk", "aws_lambda_powertools", "babel", "boto3", "cryptography"),
     *("fontTools", "fpdf", "httpx", "jwt", "pydantic", "rich", "typer"),
     *("uharfbuzz", "uvicorn"),
 }
 OURS = {"lambdas", "services", "statemachines"}
-POWERTOOLS, JWT = "aws_lambda_powertools", ("jwt", "cryptography")
 DIRECTORY = ("services", "statemachines")
+POWERTOOLS, JWT = "aws_lambda_powertools", ("jwt", "cryptography")
 STEP = {"events", "run", POWERTOOLS, "services"}
 LOADS: Mapping[str, set[str]] = {
     "lambdas.api": {

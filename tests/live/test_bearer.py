@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Callable
 from typing import Any
@@ -227,3 +228,17 @@ def test_an_issuer_that_does_not_answer_is_our_trouble_unless_its_keys_are_known
 )
 def test_the_header_has_a_scheme_and_a_token(header: str, token: str | None) -> None:
     assert in_header(header) == token
+
+
+@pytest.mark.parametrize("subject", ["", "x" * 257, "x" * 2046, "a\u202eb", "\u3164"])
+def test_a_subject_that_cannot_own_anything_is_not_let_in(
+    issuer: Issuer, bearers: Bearers, subject: str
+) -> None:
+    with pytest.raises(UnauthorizedError, match="subject must"):
+        bearers.verify(signed(issuer, sub=subject), "sagas:read")
+
+
+def test_a_header_nested_without_end_is_not_a_token(bearers: Bearers) -> None:
+    header = base64.urlsafe_b64encode(b'{"alg":' + b"[" * 50_000).rstrip(b"=").decode()
+    with pytest.raises(UnauthorizedError, match="not valid"):
+        bearers.verify(f"{header}.e30.e30", "sagas:read")

@@ -165,3 +165,10 @@ def test_what_cannot_be_read_is_refused(receiver: Receiver, body: bytes) -> None
 def test_a_certificate_that_is_none_is_refused(pem: Callable[[], bytes]) -> None:
     with pytest.raises(ForgedError, match="certificate"):
         Receiver([TOPIC], lambda _: pem()).receive(json.dumps(sign(message())).encode())
+
+
+@pytest.mark.parametrize("field", ["Message", "TopicArn", "Subject", "Other"])
+def test_half_of_a_surrogate_pair_is_no_message_of_sns(receiver: Receiver, field: str) -> None:
+    posted = json.dumps(sign(message()) | {field: "\ud800"}).encode()
+    with pytest.raises(ForgedError, match="half of a surrogate pair"):
+        receiver.receive(posted)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from recourse.errors import TransientError
-from recourse.functions import confirm, ledger, webhook_deliver, webhook_dispatch
+from recourse.feed.connections import Connections
+from recourse.functions import confirm, ledger, push, webhook_deliver, webhook_dispatch
 from recourse.functions.batch import handle_each
 from recourse.queues.message import Message
 from statemachines import SAGAS
@@ -115,3 +116,58 @@ def test_a_wake_up_that_says_nothing_is_dead_lettered_at_once() -> None:
     assert all(
         reason.startswith("PoisonError: it does not name") for _, reason in queue.dead_lettered
     )
+
+
+@pytest.mark.parametrize(
+    "body", ['{"webhook_id": 1, "lane": "l"}', '{"webhook_id": "\\ud800", "lane": ""}']
+)
+def test_a_wake_up_of_a_lane_that_is_not_text_is_dead_lettered_at_once(body: str) -> None:
+    queue, nothing = Queue(), cast("Any", Broken())
+    source: Any = lambda _: queue  # noqa: E731
+    answer = webhook_deliver.handle_batch(nothing, [message("m", body, 1)], source, nothing)
+    assert answer == {"batchItemFailures": []}
+    assert [name for name, _ in queue.dead_lettered] == ["m"]
+
+
+class Pusher:
+    """A pusher that reads its connections from a real table."""
+
+    def __init__(self, connections: Any) -> None:
+        self.connections = connections
+        self.pushed: list[tuple[str, str, int]] = []
+
+    def for_a_batch(self) -> Pusher:
+        return self
+
+    def push(self, owner: str, name: str, wanted: int, *, until: float) -> bool:
+        self.pushed.append((owner, name, wanted))
+        return True
+
+
+def test_a_wake_up_that_can_never_be_read_stops_no_other() -> None:
+    """An owner who is no key of any table, digits that are none, and an owner who fails."""
+    open_to = SimpleNamespace(name="socket", position=0)
+
+    def of(owner: str) -> list[Any]:
+        if owner == "broken":
+            raise RuntimeError("it does not work")
+        return [open_to] if owner == "asha" else Connections(cast("Any", None), "t").of(owner)
+
+    connections = SimpleNamespace(clock=lambda: 0.0, of=of)
+    queue, pusher, nothing = Queue(), Pusher(connections), cast("Any", Broken())
+
+    def wake(name: str, **attributes: str) -> dict[str, Any]:
+        told = {key: {"stringValue": text} for key, text in attributes.items()}
+        return message(name, "{}", 1) | {"messageAttributes": told}
+
+    records = [
+        wake("long", owner="x" * 2048, position="1"),
+        wake("digits", owner="asha", position="²"),
+        wake("many", owner="asha", position="9" * 5000),
+        wake("broken", owner="broken", position="1"),
+        wake("good", owner="asha", position="0000000000000000001"),
+    ]
+    answer = push.handle_batch(pusher, nothing, records, lambda _: queue)  # type: ignore[arg-type,return-value]
+    assert pusher.pushed == [("asha", "socket", 1)]
+    assert {name for name, _ in queue.dead_lettered} == {"long", "digits", "many"}
+    assert [one["itemIdentifier"] for one in answer["batchItemFailures"]] == ["broken"]

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from recourse import Call, Money
 from recourse.declare.ids import SagaId
+from recourse.text import is_id
 from services import invoices
-from statemachines.fields import is_id
 from tests.prices import money
 from tests.unit.test_services import CALL
 

@@ -114,6 +114,7 @@ def test_one_bad_address_among_good_ones_is_enough() -> None:
             "https://a.example/\x00",
             f"https://a.example/{'x' * MAX_URL_LENGTH}",
         ),
+        *("https://a\u200db.example/", "https://\u200c.example/", "https://☃.example/"),
         *("https://1.2.3/", "https://1.2.3.4.5/", "https://256.1.1.1/", "https://a.example.1/"),
     ],
 )
@@ -129,6 +130,13 @@ def test_what_is_no_plain_https_url_is_refused(url: str) -> None:
         ("https://a.example:443/x", "a.example", 443, "a.example", "/x"),
         ("https://a.example:8443?q=1", "a.example", 8443, "a.example:8443", "/?q=1"),
         ("https://bücher.example/a%20b", "xn--bcher-kva.example", 443, None, "/a%20b"),
+        ("https://straße.example/", "xn--strae-oqa.example", 443, None, "/"),
+        ("https://STRAẞE.example/", "xn--strae-oqa.example", 443, None, "/"),
+        ("https://βόλος.example/", "xn--nxasmm1c.example", 443, None, "/"),
+        ("https://ΒΌΛΟΣ.example/", "xn--nxasmq6b.example", 443, None, "/"),
+        ("https://نامه\u200c\u0627ی.example/", "xn--mgba3gch31f060k.example", 443, None, "/"),
+        ("https://例え。テスト/", "xn--r8jz45g.xn--zckzah", 443, None, "/"),
+        ("https://XN--Strae-OQA.example/", "xn--strae-oqa.example", 443, None, "/"),
         ("https://[2606:4700::1111]:444/", "2606:4700::1111", 444, "[2606:4700::1111]:444", "/"),
         ("https://8.8.8.8/x?y", "8.8.8.8", 443, "8.8.8.8", "/x?y"),
     ],
@@ -165,3 +173,27 @@ def test_a_name_that_cannot_be_found_and_one_that_hangs() -> None:
     hanging.set()
     with pytest.raises(UnresolvedError):
         checked(to, resolver=lambda *_: [])
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("https://straße.example:8443/a?b=c", "https://xn--strae-oqa.example:8443/a?b=c"),
+        ("https://A.example", "https://a.example"),
+        ("https://a.example:443/x", "https://a.example:443/x"),
+        ("https://[2606:4700::1111]:444/", "https://[2606:4700::1111]:444/"),
+    ],
+)
+def test_a_url_is_kept_with_the_host_that_is_called(url: str, kept: str) -> None:
+    assert endpoint(url).url == kept
+    assert endpoint(kept) == endpoint(url)
+
+
+@given(st.text(max_size=30))
+def test_a_host_in_any_script_is_called_by_one_name_or_refused(label: str) -> None:
+    try:
+        found = endpoint(f"https://{label}.example/")
+    except ForbiddenAddressError:
+        return
+    assert found.host.isascii() and found.url.isascii()
+    assert endpoint(found.url).host == found.host

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
@@ -26,6 +27,8 @@ from recourse.problems import ProblemError
 from recourse.store.aws import is_transient
 
 logger = Logger()
+ROUTED = "/%-._~()'!*:@,;=+&$<> []{}|^"
+"""What the router matches in a path besides letters and digits; all else it does not find."""
 
 
 class Api:
@@ -80,7 +83,9 @@ class Api:
 
     def handler(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         """Answer one request."""
-        answer = self.app.resolve(event, context)
+        # API Gateway hands a path on decoded, but for percent signs: it is routed encoded.
+        path = quote(event["rawPath"].encode(errors="surrogatepass"), safe=ROUTED)
+        answer = self.app.resolve(event | {"rawPath": path}, context)
         if event["requestContext"]["http"]["method"] == "HEAD":
             answer |= {"body": "", "isBase64Encoded": False}
         return answer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import unquote
 
 from annotated_types import Len
 from aws_lambda_powertools import Logger
@@ -104,9 +103,9 @@ def redrive(name: str) -> Response[str]:
     """Redrive the messages of a dead-letter queue, or only count them, as an operator."""
     event = routes.current_event
     who = http.caller(event, "operator")
-    found = kit.deadletters().get(unquote(name))
+    found = kit.deadletters().get(name)
     if found is None:
-        raise ProblemError("not-found", f"there is no dead-letter queue {unquote(name)!r}")
+        raise ProblemError("not-found", f"there is no dead-letter queue {name!r}")
     if found.why_not:
         raise ProblemError("not-redrivable", f"{found.name}: {found.why_not}")
     asked = http.body(event, Redrive)

@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from recourse.functions.caller import Caller, scopes_of
+from recourse.functions.caller import BadSubjectError, Caller, scopes_of
 from recourse.problems import HEADERS, MEDIA_TYPE, ProblemError
+from recourse.text import MalformedError, read_json, whole
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
     from pydantic import TypeAdapter
 
 LARGEST_BODY = 64 * 1024
+DEEPEST_BODY = 24
+"""How deep a body may be nested: events and runs carry it within more."""
 LONGEST_WAIT = 20
-_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])", re.IGNORECASE | re.ASCII)
+_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d+)(?:$|[,;\s])", re.IGNORECASE | re.ASCII)
 _GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?:$|,|;\s*q=(?!0(?:\.0*)?\s*(?:$|,)))", re.IGNORECASE)
 _TAG = re.compile(r'"[^"]*"')
 
@@ -34,14 +37,18 @@ def caller(event: APIGatewayProxyEventV2, scope: str, *, or_operator: bool = Fal
     An operator may always read.
 
     Raises:
-        ProblemError: There is no token (401), or it lacks the scope (403).
+        ProblemError: There is no token, or its subject cannot be an owner (401), or it lacks the
+            scope (403).
     """
     context = event.raw_event["requestContext"]
     claims = context.get("authorizer", {}).get("jwt", {}).get("claims")
     if not claims or "sub" not in claims:
         raise ProblemError("unauthorized", "send a bearer token in the header Authorization")
     prefix = os.environ.get("SCOPE_PREFIX", "")
-    found = Caller(claims["sub"], scopes_of(claims, prefix))
+    try:
+        found = Caller(claims["sub"], scopes_of(claims, prefix))
+    except BadSubjectError as problem:
+        raise ProblemError("unauthorized", str(problem)) from None
     operators_may = or_operator or scope == "sagas:read"
     if scope not in found.scopes and not (found.is_operator and operators_may):
         raise ProblemError("forbidden", f"this needs the scope {scope!r}")
@@ -54,12 +61,7 @@ def sent(event: APIGatewayProxyEventV2) -> Any:
     Raises:
         ProblemError: It cannot be read (400, 413, 415).
     """
-    from pydantic_core import from_json
-
-    try:
-        return from_json(_raw(event))
-    except ValueError as problem:
-        raise ProblemError("malformed", f"the body is not valid JSON: {problem}") from None
+    return _read(_raw(event))
 
 
 def body(event: APIGatewayProxyEventV2, model: type) -> Any:
@@ -71,15 +73,12 @@ def body(event: APIGatewayProxyEventV2, model: type) -> Any:
     from pydantic import ValidationError
 
     raw = _raw(event)
+    _read(raw)
     try:
         adapter = adapter_of(model)
         return adapter.dump_python(adapter.validate_json(raw), mode="json")
     except ValidationError as problem:
         found = problem.errors(include_url=False, include_context=False, include_input=False)
-        if any(error["type"] == "json_invalid" for error in found):
-            raise ProblemError(
-                "malformed", f"the body is not valid JSON: {found[0]['msg']}"
-            ) from None
         errors = [
             {"field": ".".join(str(part) for part in error["loc"]), "message": error["msg"]}
             for error in found
@@ -87,6 +86,13 @@ def body(event: APIGatewayProxyEventV2, model: type) -> Any:
         first = errors[0]
         where = first["field"] or "the body"
         raise ProblemError("invalid", f"{where}: {first['message']}", errors=errors) from None
+
+
+def _read(raw: bytes) -> Any:
+    try:
+        return read_json(raw, deepest=DEEPEST_BODY)
+    except MalformedError as problem:
+        raise ProblemError("malformed", f"the body is not valid JSON: {problem}") from None
 
 
 def _raw(event: APIGatewayProxyEventV2) -> bytes:
@@ -115,7 +121,12 @@ def adapter_of(model: type) -> TypeAdapter[Any]:
 def preferred_wait(headers: Mapping[str, str]) -> int:
     """The seconds that `Prefer: wait=N` asks for, at most 20; 0 where it is absent."""
     match = _WAIT.search(headers.get("prefer", ""))
-    return min(int(match.group(1)), LONGEST_WAIT) if match else 0
+    if match is None:
+        return 0
+    try:
+        return whole(match[1], 0, LONGEST_WAIT)
+    except ValueError:
+        return LONGEST_WAIT
 
 
 def known_tags(headers: Mapping[str, str]) -> frozenset[str]:

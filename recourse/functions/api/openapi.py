@@ -86,7 +86,7 @@ def problems_of(operation: Operation) -> list[str]:
     """The kinds of problems that a call may be refused with, in the catalogue's order."""
     kinds = {*operation.problems, *(one.problem for one in operation.parameters)}
     if operation.scope:
-        kinds |= {"unauthorized", "forbidden", *FAILURES}
+        kinds |= {"malformed", "unauthorized", "forbidden", *FAILURES}
     if operation.takes and operation.content_type == "application/json":
         kinds |= {"malformed", "too-large", "not-json", "invalid"}
     if unknown := kinds - {None, *TYPES}:

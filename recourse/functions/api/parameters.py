@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from recourse.functions.api.routes import Parameter
 from recourse.problems import invalid
+from recourse.text import whole
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
@@ -37,9 +38,10 @@ class Number(Parameter):
         text = event.query_string_parameters.get(self.name)
         if text is None:
             return int(self.schema["default"])
-        if not (text.isascii() and text.isdigit()) or not least <= int(text[:9]) <= most:
-            raise invalid(self.name, f"must be {least} to {most}, got {text[:20] or 'nothing'}")
-        return int(text)
+        try:
+            return whole(text, least, most)
+        except ValueError as problem:
+            raise invalid(self.name, str(problem)) from None
 
 
 class Choice(Parameter):

@@ -26,13 +26,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
+from urllib.parse import unquote_to_bytes
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.router import APIGatewayHttpRouter
 from typing_extensions import TypedDict
+
+from recourse.problems import ProblemError
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
@@ -169,6 +173,8 @@ OfSagas = Callable[[Mapping[str, "Saga"]], Iterable[Operation]]
 class Routes:
     """A group of routes, each with what it says of itself.
 
+    A handler is given the parts of its path as text, not percent-encoded.
+
     Args:
         tag: What the group is called.
         about: What it is for.
@@ -226,8 +232,37 @@ class Routes:
             self.describe(method, path, operation)
 
         def answer(handler: Handler) -> Handler:
+            @wraps(handler)
+            def with_text(**parts: str) -> Response[str]:
+                _unescaped("the query", self.current_event.raw_event.get("rawQueryString") or "")
+                return handler(**{name: _part(name, part) for name, part in parts.items()})
+
             # Whatever can be read answers HEAD; `Api` sends its headers alone.
-            self.router.route(path, [method, "HEAD"] if method == "GET" else method)(handler)
+            self.router.route(path, [method, "HEAD"] if method == "GET" else method)(with_text)
             return handler
 
         return answer
+
+
+def _unescaped(name: str, text: str) -> str:
+    """What was percent-encoded.
+
+    Raises:
+        ProblemError: It is not text.
+    """
+    try:
+        return unquote_to_bytes(text).decode()
+    except UnicodeError:
+        raise ProblemError("malformed", f"{name}: it is not UTF-8") from None
+
+
+def _part(name: str, text: str) -> str:
+    """A part of a path as it was before it was percent-encoded.
+
+    Raises:
+        ProblemError: It is not text. API Gateway has made U+FFFD of that, which no id has.
+    """
+    part = _unescaped(name, text)
+    if "\ufffd" in part:
+        raise ProblemError("malformed", f"{name}: it is not UTF-8")
+    return part

@@ -66,7 +66,7 @@ class SagaView(TypedDict):
 IDEMPOTENCY_KEY = Parameter(
     "Idempotency-Key",
     "the same for a retry, which answers the same saga",
-    {"type": "string", "minLength": 1, "maxLength": 255},
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]*$"},
     where="header",
     required=True,
     problem="idempotency-key-missing",

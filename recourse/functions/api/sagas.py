@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Any, cast, get_args
-from urllib.parse import unquote
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import Response
@@ -38,6 +37,7 @@ from recourse.ledger.record import Record, digest
 from recourse.problems import ProblemError, invalid
 from recourse.run import faults
 from recourse.store.cursors import BadCursorError
+from recourse.text import unseen
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -76,13 +76,15 @@ def start(name: str) -> Response[str]:
     """Start a saga: record it, then run it; if that fails, the sweeper runs it later."""
     event = routes.current_event
     who = http.caller(event, "sagas:write")
-    saga = kit.sagas().get(unquote(name))
+    saga = kit.sagas().get(name)
     if saga is None:
-        raise ProblemError("not-found", f"there is no saga {unquote(name)!r}")
+        raise ProblemError("not-found", f"there is no saga {name!r}")
     key = event.headers.get("idempotency-key", "")
-    if not 1 <= len(key) <= 255 or not key.isprintable():
+    # Gateways differ in what they make of other bytes in a header: a retry could be another key.
+    if not 1 <= len(key) <= 255 or not (key.isascii() and key.isprintable()):
         raise ProblemError(
-            "idempotency-key-missing", "send 1 to 255 printable characters, the same for a retry"
+            "idempotency-key-missing",
+            "Idempotency-Key: send 1 to 255 printable characters of ASCII, the same for a retry",
         )
     faults = _faults(event.headers.get("recourse-chaos"), saga)
     asked = event.query_string_parameters.get("coordination")
@@ -184,6 +186,8 @@ def page() -> Response[str]:
     key = query.get("business_key")
     if key is not None and not 1 <= len(key) <= LONGEST_KEY:
         raise invalid("business_key", f"must have 1 to {LONGEST_KEY} characters, got {len(key)}")
+    if key is not None and (flaw := unseen(key)):
+        raise invalid("business_key", flaw)
     try:
         records, cursor = kit.ledger().queries.page(
             owner=None if who.is_operator else who.subject,
@@ -237,8 +241,8 @@ def resolve(saga_id: str, step: str) -> Response[str]:
     event = routes.current_event
     who = http.caller(event, "operator")
     record = _owned(saga_id, "operator")
-    if unquote(step) not in kit.sagas()[record.saga].by_name:
-        raise ProblemError("not-found", f"{record.saga} has no step {unquote(step)!r}")
+    if step not in kit.sagas()[record.saga].by_name:
+        raise ProblemError("not-found", f"{record.saga} has no step {step!r}")
     asked = http.body(event, Resolution)
     reason = (asked["reason"] or "").strip()
     if asked["action"] == "skip" and not reason:
@@ -246,7 +250,7 @@ def resolve(saga_id: str, step: str) -> Response[str]:
     try:
         record = kit.ledger().resolve(
             record.saga_id,
-            unquote(step),
+            step,
             skip=asked["action"] == "skip",
             reason=reason,
             by=who.subject,
@@ -322,7 +326,6 @@ def _owned(saga_id: str, scope: str, *, or_operator: bool = False) -> Record:
         ProblemError: There is none, or it is another owner's: both answer 404.
     """
     who = http.caller(routes.current_event, scope, or_operator=or_operator)
-    saga_id = unquote(saga_id)
     try:
         record = kit.ledger().get(SagaId(saga_id))
     except BadSagaIdError:

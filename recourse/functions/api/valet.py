@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import parse_qs, quote, unquote
+from urllib.parse import parse_qs, quote
 
 from aws_lambda_powertools.event_handler import Response
 from typing_extensions import TypedDict
@@ -27,6 +27,7 @@ from recourse.functions.api.valet_models import (
 )
 from recourse.problems import ProblemError, invalid
 from recourse.store.cursors import BadCursorError
+from recourse.text import LONGEST_ID
 from recourse.valet.keys import Actor, Key, moment
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 SCOPE = "valet:issue"
 FORM = "application/x-www-form-urlencoded"
-LONGEST_ID = 128
 routes = Routes("Valet keys", "Upload and download documents directly, by keys that expire")
 
 
@@ -219,7 +219,9 @@ def introspect() -> Response[str]:
         raise ProblemError("not-a-form", f"send {FORM}")
     try:
         body = event.decoded_body or ""
-        tokens = parse_qs(body, strict_parsing=bool(body), max_num_fields=10).get("token", [])
+        tokens = parse_qs(body, strict_parsing=bool(body), max_num_fields=10, errors="strict").get(
+            "token", []
+        )
     except ValueError as problem:
         raise ProblemError("malformed", "the body is not a valid form") from problem
     if len(tokens) != 1:
@@ -280,7 +282,6 @@ def _owner(who: Caller) -> str | None:
 
 
 def _id(key_id: str) -> str:
-    key_id = unquote(key_id)
     if len(key_id) > LONGEST_ID:
         raise ProblemError("not-found", "there is no such valet key")
     return key_id

@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from aws_lambda_powertools.event_handler import Response
 from typing_extensions import TypedDict
@@ -28,13 +28,13 @@ from recourse.functions.api.webhook_models import (
 )
 from recourse.problems import ProblemError, invalid
 from recourse.store.cursors import BadCursorError
+from recourse.text import LONGEST_ID
 
 if TYPE_CHECKING:
     from recourse.webhooks.registrations import Webhook
 
 READ, WRITE = "sagas:read", "webhooks:write"
 """Who only reads cannot have a webhook made, which would go on to tell of every event."""
-LONGEST_ID = 128
 routes = Routes("Webhooks", "Your own endpoints, to which events are pushed, signed and in order")
 
 
@@ -78,14 +78,13 @@ def register() -> Response[str]:
     asked = http.body(event, Registration)
     try:
         loopback = settings.loopback()
-        checked(taken_apart(asked["url"], loopback=loopback), loopback=loopback)
+        to = taken_apart(asked["url"], loopback=loopback)
+        checked(to, loopback=loopback)
     except (ForbiddenAddressError, UnresolvedError) as problem:
         raise invalid("url", str(problem)) from None
     kinds = list(dict.fromkeys(asked["events"] or ["*"]))
     try:
-        made = kit.webhooks().registrations.register(
-            owner, asked["url"], kinds, kit.feed().head(owner)
-        )
+        made = kit.webhooks().registrations.register(owner, to.url, kinds, kit.feed().head(owner))
     except TooManyWebhooksError as problem:
         raise ProblemError("too-many-webhooks", str(problem)) from None
     answer = _view(made) | {"secret": made.secret}
@@ -259,7 +258,6 @@ def _owned(webhook_id: str, scope: str) -> Webhook:
     from recourse.webhooks.errors import UnknownWebhookError
 
     owner = http.caller(routes.current_event, scope).subject
-    webhook_id = unquote(webhook_id)
     try:
         if len(webhook_id) > LONGEST_ID:
             raise UnknownWebhookError

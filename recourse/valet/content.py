@@ -10,7 +10,7 @@ import puremagic
 from puremagic.main import magic_header_array
 
 from recourse.valet.errors import UnknownTypeError, WrongTypeError
-from recourse.valet.objects import OCTETS
+from recourse.valet.names import OCTETS
 
 HEAD = 64 * 1024
 """Bytes at an object's beginning that are examined."""

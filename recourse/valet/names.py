@@ -14,6 +14,8 @@ from urllib.parse import quote
 
 from recourse.valet.errors import BadNameError
 
+OCTETS = "application/octet-stream"
+"""The content type of what may be anything."""
 MAX_NAME_BYTES = 700
 """With the longest owner a key then fits S3's 1024 bytes."""
 _LONGEST_OWNER = 256

@@ -15,12 +15,11 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from recourse.store.credentials import Credentials
-from recourse.valet.names import incoming_key
+from recourse.valet.names import OCTETS, incoming_key
 from recourse.valet.sigv4 import presign
 
 URL_LIFE = 10
 """Seconds for which a URL is valid at the most, also after its key is revoked."""
-OCTETS = "application/octet-stream"
 SAFE_TYPES = frozenset(
     {
         "application/json",

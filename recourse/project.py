@@ -14,9 +14,8 @@ The library imports nothing of the project: what needs its sagas or its API reso
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recourse.declare.step import resolve
 from recourse.errors import RecourseError
@@ -32,8 +31,7 @@ class ProjectError(RecourseError):
     """No project was found, or a setting is missing or not valid; the message says which."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Project:
+class Project(NamedTuple):
     """What a project says of itself.
 
     Attributes:

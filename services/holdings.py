@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
 from annotated_types import Ge, Le, Predicate
+from typing_extensions import TypedDict
 
 from recourse import Item, Put, Update, request_model
 from recourse.declare.money import is_currency
@@ -41,14 +41,12 @@ class AccountBody:
     balance: Amount
 
 
-@dataclass(frozen=True)
-class _Money:
+class _Money(TypedDict):
     amount: int
     currency: str
 
 
-@dataclass(frozen=True)
-class CountedView:
+class CountedView(TypedDict):
     """A counted thing: `total` is `available`, `held` and `confirmed` together."""
 
     id: str
@@ -59,8 +57,7 @@ class CountedView:
     price: _Money
 
 
-@dataclass(frozen=True)
-class AccountView:
+class AccountView(TypedDict):
     """An account: its `balance` includes what is held."""
 
     id: str

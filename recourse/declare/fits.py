@@ -12,7 +12,7 @@ from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from types import NoneType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, cast, get_args, get_origin
 from uuid import UUID
 
 from recourse.declare.asks import UnmadeError, fields_made
@@ -68,7 +68,7 @@ def unfit(step: Step, types: Mapping[str, Any]) -> str | None:
             asks = " and ".join(f"{part.ask.__name__} of {part.ref}" for part in parts)
             return f"it takes {name!r}, and there is no such field in {asks}: write it there"
     for part in parts:
-        asked = types_of(part.ask)
+        asked = types_of(cast(Any, part.ask))
         for name, field in fields_of(part.ask).items():
             if name not in step.takes:
                 if is_required(field):

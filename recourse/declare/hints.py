@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
-from types import UnionType
+from functools import cache
+from types import MappingProxyType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 UNIONS = (Union, UnionType)
@@ -24,13 +26,14 @@ def bare(hint: Any) -> Any:
             return hint
 
 
-def types_of(cls: Any) -> dict[str, Any]:
+@cache
+def types_of(cls: Any) -> Mapping[str, Any]:
     """The type of each field of a class, by the field's name.
 
     Raises:
         Exception: An annotation names what is not there; whatever evaluating it raises.
     """
-    return get_type_hints(cls)
+    return MappingProxyType(get_type_hints(cls))
 
 
 def fields_of(cls: Any) -> dict[str, Field[Any]]:

@@ -18,10 +18,9 @@ import hashlib
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recourse.declare.step import AtLeast, Item
 from recourse.errors import RecourseError
@@ -56,8 +55,7 @@ class ExpiredCursorError(CursorError):
     """What comes after the cursor is no longer kept."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """An event in a feed.
 
     Attributes:

@@ -41,7 +41,7 @@ def runner() -> TaskRunner:
     )
     if not settings.chaos():
         return made
-    from recourse.run.faults import FaultInjector
+    from recourse.run.fault_injector import FaultInjector
 
     return FaultInjector(made)
 

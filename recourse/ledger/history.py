@@ -19,8 +19,8 @@ is `hidden`: it has no sequence and is not published.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
 
 from recourse.declare.declaration import Step
 from recourse.declare.saga import Saga
@@ -328,8 +328,7 @@ class SagaHistory:
         return seen.get("undo_failed") if "undone" not in seen else None
 
 
-@dataclass(frozen=True)
-class StuckStep:
+class StuckStep(NamedTuple):
     """A step that an operator has to resolve.
 
     Attributes:

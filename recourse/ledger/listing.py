@@ -15,8 +15,7 @@ import heapq
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from recourse.declare.step import Item
 from recourse.store.expressions import Between, LessThan, MoreThan
@@ -31,8 +30,7 @@ and a reader merges all of them. A list over all statuses queries `SHARDS` times
 """
 
 
-@dataclass(frozen=True)
-class Index:
+class Index(NamedTuple):
     """A global secondary index of the ledger's table; `started` orders each of its partitions.
 
     Attributes:

@@ -24,7 +24,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -265,7 +265,8 @@ class Barrier:
         """A table that exists already; the service's own where there is none."""
         if table is None:
             return self._table
-        return replace(self._table, name=self._table_name(table), key=table.key)
+        own = self._table
+        return Table(own.dynamodb, self._table_name(table), table.key, own.backoff)
 
 
 def is_open(marker: Item) -> bool:

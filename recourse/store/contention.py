@@ -15,7 +15,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import count
 from math import inf
 
@@ -51,7 +50,6 @@ class InvalidItemError(RecourseError):
     """DynamoDB can never accept the row: too large, its key too, or wrong for its update."""
 
 
-@dataclass(frozen=True, slots=True)
 class Backoff:
     """How long something is retried: exponential back-off with full jitter.
 
@@ -70,11 +68,19 @@ class Backoff:
         clock: The time, in seconds since 1970.
     """
 
-    tries: int | None = MAX_TRIES
-    until: float = inf
-    max_pause: float = MAX_PAUSE
-    sleep: Callable[[float], None] = lambda seconds: time.sleep(seconds)
-    clock: Callable[[], float] = time.time
+    def __init__(
+        self,
+        tries: int | None = MAX_TRIES,
+        until: float = inf,
+        max_pause: float = MAX_PAUSE,
+        sleep: Callable[[float], None] = lambda seconds: time.sleep(seconds),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.tries = tries
+        self.until = until
+        self.max_pause = max_pause
+        self.sleep = sleep
+        self.clock = clock
 
     def __iter__(self) -> Iterator[int]:
         """The number of each try, from 1; it waits before each but the first."""

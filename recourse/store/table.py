@@ -37,7 +37,6 @@ half of it says what the callers may rely on.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -66,7 +65,6 @@ Key = Any
 """The key of a row: its one value, or a tuple of two where the table has a sort key."""
 
 
-@dataclass(frozen=True, slots=True)
 class Table:
     """A table.
 
@@ -77,10 +75,17 @@ class Table:
         backoff: How long conflicts and throttles are retried.
     """
 
-    dynamodb: DynamoDBClient
-    name: str
-    key: str | tuple[str, str] = "pk"
-    backoff: Backoff = field(default_factory=Backoff)
+    def __init__(
+        self,
+        dynamodb: DynamoDBClient,
+        name: str,
+        key: str | tuple[str, str] = "pk",
+        backoff: Backoff | None = None,
+    ) -> None:
+        self.dynamodb = dynamodb
+        self.name = name
+        self.key = key
+        self.backoff = backoff or Backoff()
 
     # Reads.
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recourse.errors import TransientError
 from recourse.store.contention import ConditionFailedError
@@ -37,8 +37,7 @@ MAX_CACHED_TOKENS = 1000
 _MIB = 1024**2
 
 
-@dataclass(frozen=True, slots=True)
-class Issued:
+class Issued(NamedTuple):
     """A key that was just issued, with its token, which is not stored."""
 
     key: Key

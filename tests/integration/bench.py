@@ -16,7 +16,7 @@ from moto import mock_aws
 from recourse.declare.ids import SagaId
 from recourse.declare.step import AtLeast, Call, Decision, Put, Update, action, confirm, undo
 from recourse.errors import Refusal
-from recourse.run.faults import FaultInjector
+from recourse.run.fault_injector import FaultInjector
 from recourse.run.runner import StepRunner
 from recourse.run.task import TaskRunner
 from recourse.store.items import decode_item, encode_item

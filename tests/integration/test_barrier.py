@@ -16,7 +16,7 @@ from recourse.errors import (
     TransientError,
 )
 from recourse.run.barrier import marker_key
-from recourse.run.faults import RejectedError
+from recourse.run.fault_injector import RejectedError
 from recourse.run.runner import StepRunner
 from recourse.store.items import encode_item
 from tests.integration.bench import S1, S2, TABLE, Bench, SoldOutError, book, hold, release

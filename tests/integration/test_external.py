@@ -9,7 +9,7 @@ import pytest
 from recourse.declare.step import Call, Decision
 from recourse.errors import Refusal, StepCancelledError, TransientError
 from recourse.run.barrier import marker_key, millis
-from recourse.run.faults import FaultInjector
+from recourse.run.fault_injector import FaultInjector
 from recourse.run.runner import StepRunner
 from tests.integration.bench import S1, TABLE, Bench
 from tests.integration.charging import DeclinedError, Provider, decline, no_answer

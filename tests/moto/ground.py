@@ -60,7 +60,7 @@ from recourse.orchestration.sweeper import LEASE_DURATION, Sweeper
 from recourse.queues.deadletters import DeadletterQueue, OperatorQueue, deadletters_of
 from recourse.queues.sources import SourceQueue, dead_letter_record
 from recourse.run.failures import reported
-from recourse.run.faults import FaultInjector
+from recourse.run.fault_injector import FaultInjector
 from recourse.run.parking import park
 from recourse.run.runner import StepRunner
 from recourse.run.task import TaskRunner

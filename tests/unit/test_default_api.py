@@ -90,6 +90,16 @@ def test_it_is_described_and_answers_without_anything_of_this_deployment(project
     assert not {"lambdas", "services", "statemachines", "pydantic"} & rooms
 
 
+def test_it_starts_without_what_runs_steps_signs_urls_or_validates(project: Path) -> None:
+    """Every start of a function pays for what it loads."""
+    code = "import sys; from recourse.functions.api.default import handler; print(*sys.modules)"
+    told = {"POWERTOOLS_SERVICE_NAME": "test", "RECOURSE_SAGAS": "shop:SAGAS"}
+    loaded = set(run(project, "-c", code, AWS_DEFAULT_REGION="us-east-1", **told).split())
+    assert {"recourse.run.faults", "recourse.valet.names"} <= loaded
+    unneeded = {"recourse.run.task", "recourse.run.fault_injector", "recourse.valet.objects"}
+    assert not loaded & (unneeded | {"pydantic"})
+
+
 def test_what_is_named_as_an_api_and_is_not_one_is_refused(project: Path) -> None:
     for api, said in (
         ("shop:NOTHING", "no API is at 'shop:NOTHING'"),

@@ -15,7 +15,7 @@ import pytest
 from recourse.declare.ids import SagaId
 from recourse.declare.step import Action, Call, Nothing, Undo
 from recourse.functions import settings, step
-from recourse.run.faults import FaultInjector
+from recourse.run.fault_injector import FaultInjector
 from recourse.run.runner import StepRunner
 from services import flights
 
@@ -77,6 +77,7 @@ def test_the_function_of_a_step_loads_its_own_service_and_no_declaration() -> No
         "recourse.declare.request",
         "recourse.declare.declaration",
         "recourse.declare.checks",
+        "recourse.run.fault_injector",
         "recourse.run.faults",
     }
     assert {name for name in loaded if name.startswith("services.")} == {

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
 from types import MappingProxyType
@@ -95,7 +94,6 @@ class Sample(NamedTuple):
         return self.pick(json.loads(file.read_text("utf-8"))) if file.exists() else None
 
 
-@dataclass(frozen=True)
 class Parameter:
     """A parameter of the query, a header, or a part of the path.
 
@@ -109,13 +107,24 @@ class Parameter:
         example: One that works with the seed, or the `Sample` that has it.
     """
 
-    name: str
-    text: str
-    schema: Mapping[str, Any] = field(default_factory=lambda: TEXT)
-    where: Literal["query", "header", "path"] = "query"
-    required: bool = False
-    problem: str | None = None
-    example: Any = None
+    def __init__(
+        self,
+        name: str,
+        text: str,
+        schema: Mapping[str, Any] = TEXT,
+        *,
+        where: Literal["query", "header", "path"] = "query",
+        required: bool = False,
+        problem: str | None = None,
+        example: Any = None,
+    ) -> None:
+        self.name = name
+        self.text = text
+        self.schema = schema
+        self.where = where
+        self.required = required
+        self.problem = problem
+        self.example = example
 
 
 class Answer(NamedTuple):

@@ -201,9 +201,9 @@ def send(api: Api, anybody: Api, s3: httpx.Client) -> str:
 
 
 def trail(api: Api, key_id: str) -> list[str]:
-    """The audit trail of a key, in order."""
+    """The audit trail of a key, oldest first."""
     audit = api.get(f"/valet-keys/{key_id}")["audit"]
-    return [f"{row['action']} {row['outcome']}" for row in audit]
+    return [f"{row['action']} {row['outcome']}" for row in reversed(audit)]
 
 
 def run(

@@ -212,17 +212,15 @@ def show(
     cursor: Annotated[
         str | None, typer.Option(help="Cursor of the next page, from the page before.")
     ] = None,
-    limit: Annotated[int, typer.Option(help="Most keys to list.")] = 20,
+    limit: Annotated[int, typer.Option(help="Most keys, or rows of the trail, to list.")] = 20,
     api: ApiUrl = LOCAL,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a key with its audit trail, or list your keys, newest first."""
+    """Show a key with its audit trail, or list your keys; the newest first, in pages."""
     with connected(api, token) as client:
-        if key_id is None:
-            found = client.get("/valet-keys", cursor=cursor, limit=limit)
-        else:
-            found = client.get(f"/valet-keys/{quote(key_id, safe='')}")
+        path = "/valet-keys" if key_id is None else f"/valet-keys/{quote(key_id, safe='')}"
+        found = client.get(path, cursor=cursor, limit=limit)
     if as_json:
         print(json.dumps(found))
     elif key_id is None:
@@ -238,8 +236,7 @@ def _print_keys(page: Mapping[str, Any]) -> None:
     for key in page["items"]:
         table.add_row(*_row(key))
     out.print(table)
-    if page["cursor"]:
-        out.print(f"next page: --cursor {page['cursor']}")
+    _print_next(page)
 
 
 def _print_key(key: Mapping[str, Any]) -> None:
@@ -248,7 +245,16 @@ def _print_key(key: Mapping[str, Any]) -> None:
     table = Table("time", "action", "outcome", "caller", "address", "detail")
     for row in key["audit"]:
         table.add_row(*[str(row.get(column.header) or "") for column in table.columns])
+        if row.get("count", 1) > 1:
+            table.add_row("", "", f"{row['count']} times until {row['last_time']}")
     out.print(table)
+    _print_next(key)
+
+
+def _print_next(page: Mapping[str, Any]) -> None:
+    if page["cursor"]:
+        # Not wrapped, so that it can be copied.
+        out.print(f"next page: --cursor {page['cursor']}", soft_wrap=True)
 
 
 def _row(key: Mapping[str, Any]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
-from annotated_types import Ge, Le, Predicate
+from annotated_types import Ge, Le, Len, Predicate
 from typing_extensions import TypedDict
 
 from recourse import Item, Put, Update, request_model
@@ -15,6 +15,7 @@ from services import counted, payments
 Currency = Annotated[str, Predicate(is_currency)]
 Count = Annotated[int, Ge(0), Le(10**9)]
 Amount = Annotated[int, Ge(0), Le(10**15)]
+Owner = Annotated[str, Len(1, 256)]
 
 
 @request_model
@@ -35,10 +36,11 @@ class CountedBody:
 
 @request_model
 class AccountBody:
-    """An account's currency and balance, in minor units."""
+    """An account's currency, its balance in minor units, and the subject whose alone it is."""
 
     currency: Currency
     balance: Amount
+    owner: Owner | None = None
 
 
 class _Money(TypedDict):
@@ -58,13 +60,14 @@ class CountedView(TypedDict):
 
 
 class AccountView(TypedDict):
-    """An account: its `balance` includes what is held."""
+    """An account: its `balance` includes what is held; without an `owner`, anybody may use it."""
 
     id: str
     currency: str
     balance: int
     available: int
     held: int
+    owner: str | None = None
 
 
 Change = Callable[[str, Item | None, Mapping[str, Any]], Sequence[Put | Update] | None]

@@ -39,7 +39,7 @@ OUTSIDE = "outside"
 
 
 class UnknownAccountError(Refusal):
-    """There is no such account."""
+    """There is no such account, or another owner has it: a saga is not told which."""
 
 
 class PaymentDeclinedError(Refusal):
@@ -110,7 +110,12 @@ class LedgerGateway:
             Update(
                 account["pk"],
                 add={"available": -value, "held": value},
-                when={"available": AtLeast(value), "currency": amount.currency},
+                # A PUT changes `changes`, and may have given the account to another owner.
+                when={
+                    "available": AtLeast(value),
+                    "currency": amount.currency,
+                    "changes": account["changes"],
+                },
             ),
         )
 
@@ -207,7 +212,7 @@ def authorise(call: Call[AuthoriseAsk]) -> Decision:
     """Authorise the sum of the earlier results' prices."""
     amount = Money.total(Money.of(one["price"]) for one in call.results.values() if one)
     name, account = call.ask.payment.account_id, call.item
-    if account is None:
+    if account is None or account.get("owner", call.owner) != call.owner:
         raise UnknownAccountError(f"there is no account {name}")
     if account["currency"] != amount.currency:
         raise CurrencyMismatchError(f"account {name} is in {account['currency']}")
@@ -246,25 +251,28 @@ def _payment(call: Call, status: str) -> Item:
 
 
 def show(row: Item) -> dict[str, Any]:
-    """An account as the API shows it."""
-    return {name: row[name] for name in ("id", "currency", "balance", "available", "held")}
+    """An account as the API shows it; one without an `owner` may be used by anybody."""
+    shown = ("id", "currency", "balance", "available", "held", "owner")
+    return {name: row[name] for name in shown if name in row}
 
 
 def change(account: str, row: Item | None, body: Mapping[str, Any]) -> list[Put | Update] | None:
-    """The writes that give an account another balance.
+    """The writes that give an account another balance, and an owner.
 
     Args:
         account: Its id.
         row: Its current row, if it has one.
-        body: `currency` and `balance`.
+        body: `currency` and `balance`; and `owner`, without which it keeps the one that it has:
+            what is somebody's never becomes everybody's by a body that is silent about it.
 
     Returns:
         The writes, or None where the balance is below what is held, or the currency another.
     """
     balance, currency = body["balance"], body["currency"]
+    owner = {"owner": body["owner"]} if body.get("owner") else {}
     if row is None:
         fresh: Item = {"pk": account_key(account), "id": account, "currency": currency, "held": 0}
-        fresh |= {"balance": balance, "available": balance, "changes": 0}
+        fresh |= {"balance": balance, "available": balance, "changes": 0, **owner}
         return [Put(fresh), _funded(account, 0, currency, balance)]
     if balance < row["held"] or currency != row["currency"]:
         return None
@@ -272,6 +280,7 @@ def change(account: str, row: Item | None, body: Mapping[str, Any]) -> list[Put 
     update = Update(
         row["pk"],
         add={"balance": delta, "available": delta, "changes": 1},
+        put=owner,
         when={"balance": row["balance"], "held": row["held"], "changes": changes},
     )
     return [update, _funded(account, changes + 1, currency, delta)]

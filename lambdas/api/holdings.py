@@ -59,11 +59,11 @@ def _holding(kind: str) -> None:
     ),
 )
 def show_holding(kind: str, thing: str) -> Response[str]:
-    """Show a holding of a service."""
-    http.caller(routes.current_event, "sagas:read")
+    """Show a holding of a service; one that has an owner, to no other."""
+    who = http.caller(routes.current_event, "sagas:read")
     _holding(kind)
     row = _row(kind, thing) if len(thing) <= LONGEST_ID else None
-    if row is None:
+    if row is None or not who.owns(row.get("owner", who.subject)):
         raise ProblemError("not-found", f"there is no {HOLDINGS[kind].noun} {thing!r}")
     return http.answer(200, HOLDINGS[kind].show(row))
 

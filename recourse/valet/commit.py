@@ -83,9 +83,7 @@ class Committer:
         try:
             return self._complete(key, by)
         except _UNDECIDED as problem:
-            self.keys.table.transact(
-                [self.keys.audit(key_id, "complete", problem.kind, by, str(problem))]
-            )
+            self.keys.refused(key_id, "complete", problem, by)
             raise
 
     def _complete(self, key: Key, by: Actor) -> Mapping[str, Any]:

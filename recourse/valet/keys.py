@@ -6,6 +6,7 @@ One key, `pk`, as in every table:
 |---|---|
 | key | `key#<key id>`, in the index by owner |
 | audit | `audit#<key id>#<moment>#<random>`, in the index by key |
+| refusals of a day, counted | `refused#<key id>#<day>#<action>#<outcome>`, likewise; expires |
 | visible object: its pinned version | `object#<owner>#<name>` |
 | rate: uses in a minute | `rate#<whose>#<minute>`; expires |
 | public keys | `jwks` |
@@ -21,15 +22,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from heapq import merge
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from recourse import events
 from recourse.declare.step import Item
 from recourse.store.contention import Backoff
+from recourse.store.cursors import cursor_after, started_of
 from recourse.store.expressions import ABSENT, IfAbsent, LessThan
 from recourse.store.table import Table
-from recourse.valet.errors import TooOftenError, UnknownKeyError
+from recourse.valet.errors import TooOftenError, UnknownKeyError, ValetError
 from recourse.valet.names import object_name, owner_space
 from recourse.valet.token import Claims, Jwk, Operation
 
@@ -40,6 +43,9 @@ if TYPE_CHECKING:
 State = Literal["ISSUED", "COMPLETED", "QUARANTINED"]
 Clock = Callable[[], float]
 MINUTE = 60
+DAY = 24 * 3600
+REFUSALS_KEPT = 30 * DAY
+"""Seconds for which the refusals of a day are kept after it; what was allowed is kept for good."""
 KEY_RATE = 300
 """How often one key may be redeemed in a minute: five parts a second."""
 OWNER_RATE = 6000
@@ -195,13 +201,11 @@ class Keys:
         self, key_id: str, action: str, outcome: str, by: Actor, detail: str | None = None
     ) -> TransactWriteItemTypeDef:
         """The write that records an action on a key and its outcome."""
-        at = moment(self.clock())
-        # Nanoseconds keep rows of one millisecond in order, and the noise makes them unique.
-        noise = f"{time.time_ns():016x}{secrets.token_hex(8)}"
+        at, started = self._now()
         row = {
-            "pk": f"audit#{key_id}#{at}#{noise}",
+            "pk": f"audit#{key_id}#{started}",
             "key_id": key_id,
-            "started": f"{at}#{noise}",
+            "started": started,
             "time": at,
             "action": action,
             "outcome": outcome,
@@ -210,6 +214,34 @@ class Keys:
         }
         said = row if detail is None else row | {"detail": detail}
         return self.table.put_request(said, when=ABSENT)
+
+    def refused(self, key_id: str, action: str, problem: ValetError, by: Actor) -> None:
+        """Record that an action was refused.
+
+        Whoever has a token may have it refused any number of times. So a day's refusals of an
+        action for one reason are one row, which counts them and describes the last; and they are in
+        a partition of their own, so that a trail is read as far as it goes whatever was refused.
+        """
+        at, started = self._now()
+        day = int(self.clock()) // DAY
+        first = {"key_id": _refusals(key_id), "started": started, "time": at}
+        first |= {"action": action, "outcome": problem.kind}
+        last = {"last_time": at, "caller": by.caller, "address": by.address, "detail": str(problem)}
+        self.table.update(
+            f"refused#{key_id}#{day}#{action}#{problem.kind}",
+            set={
+                **{name: IfAbsent(value) for name, value in first.items()},
+                **last,
+                "expires_at": (day + 1) * DAY + REFUSALS_KEPT,
+            },
+            add={"count": 1},
+        )
+
+    def _now(self) -> tuple[str, str]:
+        """The time, and the place in a trail of what happens now."""
+        at = moment(self.clock())
+        # Nanoseconds keep rows of one millisecond in order, and the noise makes them unique.
+        return at, f"{at}#{time.time_ns():016x}{secrets.token_hex(8)}"
 
     # What is shown.
 
@@ -222,11 +254,29 @@ class Keys:
         rows, following = self.table.page("by-owner", {"owner": owner}, cursor=cursor, limit=limit)
         return [key_of(row) for row in rows], following
 
-    def trail(self, key_id: str, limit: int = 1000) -> list[dict[str, Any]]:
-        """The audit trail of a key, oldest first; the index lags behind by a moment."""
-        rows = islice(self.table.query({"key_id": key_id}, index="by-key"), limit)
-        shown = ("time", "action", "outcome", "caller", "address", "detail")
-        return [{name: row[name] for name in shown if name in row} for row in rows]
+    def trail(
+        self, key_id: str, *, cursor: str | None = None, limit: int = 100
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """A page of a key's audit trail, newest first, and the cursor of the next page.
+
+        The index lags behind by a moment. The refusals of a day are where the first of them was.
+
+        Raises:
+            BadCursorError: The cursor was not issued by this API.
+        """
+        before = started_of(cursor)
+        older = {} if before is None else {"started": LessThan(before)}
+        each = [
+            self.table.query(
+                {"key_id": partition, **older}, index="by-key", newest_first=True, size=limit + 1
+            )
+            for partition in (key_id, _refusals(key_id))
+        ]
+        rows = merge(*each, key=lambda row: row["started"], reverse=True)
+        found = list(islice(rows, limit + 1))
+        shown = ("time", "action", "outcome", "caller", "address", "detail", "count", "last_time")
+        trail = [{name: row[name] for name in shown if name in row} for row in found[:limit]]
+        return trail, cursor_after(found[limit - 1]["started"]) if len(found) > limit else None
 
     # Public keys.
 
@@ -243,6 +293,11 @@ class Keys:
 def key_pk(key_id: str) -> str:
     """The key of a valet key's row."""
     return f"key#{key_id}"
+
+
+def _refusals(key_id: str) -> str:
+    """The partition of a key's refusals in the index by key."""
+    return f"refused#{key_id}"
 
 
 def object_pk(owner: str, name: str) -> str:

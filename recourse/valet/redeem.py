@@ -177,8 +177,7 @@ class Redeemer:
 
     def _refuse(self, claims: Claims, action: str, by: Actor, problem: ValetError) -> NoReturn:
         """Record the refusal in the audit trail, then raise it."""
-        said = self.keys.audit(claims.jti, action, problem.kind, by, str(problem))
-        self.keys.table.transact([said])
+        self.keys.refused(claims.jti, action, problem, by)
         raise problem
 
 

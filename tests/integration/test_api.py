@@ -41,8 +41,8 @@ from services.holdings import HOLDINGS, CountedBody
 from statemachines import SAGAS
 from tests.description import DESCRIPTION, OPERATIONS, Described, must_be_described
 from tests.integration.lending import URL, lending
-from tests.integration.trips import TRIP, must_agree, stock
-from tests.moto.calls import before
+from tests.integration.trips import PRICE, TRIP, must_agree, stock
+from tests.moto.calls import Call, around, before
 from tests.moto.feeding import Feeding
 from tests.moto.ground import LEDGER, Ground, ground
 from tests.profile import examples
@@ -963,6 +963,72 @@ def test_an_account_is_made_shown_and_changed_and_its_movements_sum_to_zero(
     for movement in shared.rows("payments", "movement#funding#acct-new"):
         assert sum(movement["postings"].values()) == 0
     problem(operator("PUT", path, {"currency": "USD", "balance": 500}), 409, "in-use")
+
+
+# Whose account it is.
+
+
+@pytest.mark.parametrize("coordination", ["orchestration", "choreography"])
+def test_only_the_owner_of_an_account_pays_from_it(shared: Ground, coordination: str) -> None:
+    name = f"own-{coordination}"
+    body = {"currency": "INR", "balance": 10 * PRICE, "owner": "asha"}
+    assert operator("PUT", f"/accounts/{name}", body).json["owner"] == "asha"
+
+    def trip(caller: Caller, account: str) -> dict[str, Any]:
+        target = f"{PATH}?coordination={coordination}"
+        wanted = changed(TRIP, "payment.account_id", account)
+        answer = caller("POST", target, wanted, Idempotency_Key=f"own-{next(keys)}")
+        assert answer.status == 202, answer
+        shared.settle()
+        must_agree(shared, answer.json["saga_id"])
+        ended: dict[str, Any] = caller.get(answer.json["saga_id"]).json
+        return ended
+
+    refused, unknown = trip(ravi, name), trip(ravi, "none-here")
+    assert (refused["status"], refused["reason"]["error"]) == ("COMPENSATED", "UnknownAccountError")
+    told = [ended["reason"]["message"] for ended in (refused, unknown)]
+    assert told[0].replace(name, "") == told[1].replace("none-here", ""), (
+        "whether it exists is told"
+    )
+    assert shared.held("accounts", name) == {"id": name, "held": 0, "available": 10 * PRICE} | body
+    assert trip(asha, name)["status"] == "SUCCEEDED"
+    assert shared.held("accounts", name)["balance"] == 9 * PRICE
+
+
+def test_only_the_owner_of_an_account_sees_it_and_operators(shared: Ground) -> None:
+    path, body = "/accounts/hers", {"currency": "INR", "balance": 500}
+    shown = body | {"id": "hers", "available": 500, "held": 0}
+    assert operator("PUT", path, body).json == shown
+    assert [who("GET", path).json for who in (asha, ravi)] == [shown, shown]
+    assert operator("PUT", path, body | {"owner": "asha"}).json == shown | {"owner": "asha"}
+    assert [who("GET", path).json["owner"] for who in (asha, operator)] == ["asha", "asha"]
+    hidden, unknown = ravi("GET", path), ravi("GET", "/accounts/none")
+    problem(hidden, 404, "not-found")
+    assert hidden.text.replace("hers", "") == unknown.text.replace("none", "")
+    for silent in (body, body | {"owner": None}):
+        assert operator("PUT", path, silent).json["owner"] == "asha", "it was everybody's then"
+    assert operator("PUT", path, body | {"owner": "ravi"}).json["owner"] == "ravi"
+    problem(asha("GET", path), 404, "not-found")
+    for wrong in ("", "x" * 257, 5):
+        assert fields(operator("PUT", path, body | {"owner": wrong})) == {"owner"}
+
+
+def test_an_account_that_is_given_away_meanwhile_does_not_pay(shared: Ground) -> None:
+    body = {"currency": "INR", "balance": 10 * PRICE}
+    operator("PUT", "/accounts/given", body)
+    given: list[int] = []
+
+    def give(call: Call, go: Callable[[], Any]) -> Any:
+        pays = call.operation == "TransactWriteItems" and "account#given" in repr(call.parameters)
+        if pays and not given:
+            given.append(operator("PUT", "/accounts/given", body | {"owner": "ravi"}).status)
+        return go()
+
+    with around(give):
+        ended = settled(shared, asha.start(changed(TRIP, "payment.account_id", "given")))
+    assert given == [200]
+    assert (ended["status"], ended["reason"]["error"]) == ("COMPENSATED", "UnknownAccountError")
+    assert shared.held("accounts", "given")["available"] == 10 * PRICE
 
 
 def test_a_put_that_others_overtake_is_tried_again(shared: Ground) -> None:

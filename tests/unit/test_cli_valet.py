@@ -100,7 +100,11 @@ class Played:
             self.said[key]["status"] = "REVOKED"
             return httpx.Response(204)
         row = {"time": "t", "action": "issue", "outcome": "allowed", "caller": "[red]asha"}
-        return httpx.Response(200, json=self._shown(key) | {"audit": [row | {"address": "::1"}]})
+        row |= {"address": "::1"}
+        if not request.url.params.get("cursor"):
+            rows = [row | {"outcome": "key-revoked", "count": 1050, "last_time": "later"}]
+            return httpx.Response(200, json=self._shown(key) | {"audit": rows, "cursor": "older"})
+        return httpx.Response(200, json=self._shown(key) | {"audit": [row], "cursor": None})
 
     def _issue(self, asked: dict[str, Any]) -> httpx.Response:
         key = f"k{len(self.said)}"
@@ -588,6 +592,9 @@ def test_a_key_is_shown_with_its_audit_and_revoked(played: Played) -> None:
     assert "k0 ACTIVE: download of asha.pdf, used 0 of 1 times" in done("show", "k0")
     assert "[red]asha" in done("show", "k0"), "as it is, not taken for markup"
     assert "next page: --cursor next" in done("show")
+    assert "1050 times" in done("show", "k0")
+    assert "next page: --cursor older" in done("show", "k0")
+    assert "next page" not in done("show", "k0", "--cursor", "older")
     assert done("revoke", "k0") == "k0 is revoked\n"
     assert "REVOKED" in done("show", "k0")
     assert json.loads(done("show", "--json"))["items"][0]["status"] == "REVOKED"

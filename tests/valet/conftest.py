@@ -194,7 +194,9 @@ class Ground:
         return self.call("GET", f"/valet-keys/{key}", **options)
 
     def audit(self, key: str) -> list[tuple[str, str]]:
-        return [(row["action"], row["outcome"]) for row in self.show(key).json["audit"]]
+        """The first page of a key's trail, oldest first; the API has the newest first."""
+        rows = reversed(self.show(key).json["audit"])
+        return [(row["action"], row["outcome"]) for row in rows]
 
     # As S3 does.
 

@@ -67,6 +67,6 @@ def test_a_keys_whole_life_is_as_described(valet: Ground) -> None:
         ("IssuedKey", issued),
         ("SignedRequest", redeemed),
         ("Committed", done),
-        ("ShownKey", shown),
+        ("AuditedKey", shown),
     ):
         assert set(answer) == set(schemas[name]["properties"]), json.dumps(answer)

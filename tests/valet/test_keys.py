@@ -289,10 +289,13 @@ def test_of_fifty_at_once_on_a_one_use_key_one_wins(valet: Ground) -> None:
     assert Counter(answer.status for answer in answers) == {200: 1, 410: 49}
     shown = valet.show(key["key_id"]).json
     assert shown["uses"] == 1
-    assert Counter(row["outcome"] for row in shown["audit"] if row["action"] == "redeem") == {
-        "allowed": 1,
+    # A day's refusals for one reason are one row that counts them: a flood hides nothing.
+    redeems = [row for row in shown["audit"] if row["action"] == "redeem"]
+    assert {row["outcome"]: row.get("count") for row in redeems} == {
+        "allowed": None,
         "key-used-up": 49,
     }
+    assert len(redeems) == 2
 
 
 def test_a_key_may_be_redeemed_so_often_in_a_minute(
@@ -411,7 +414,7 @@ def test_an_operator_sees_and_revokes_everybodys(valet: Ground) -> None:
     assert valet.show(key, subject="olga", scope="operator").json["owner"] == "asha"
     assert valet.revoke(key, subject="olga", scope="operator").status == 204
     audit = valet.show(key).json["audit"]
-    assert (audit[-1]["action"], audit[-1]["caller"]) == ("revoke", "olga")
+    assert (audit[0]["action"], audit[0]["caller"]) == ("revoke", "olga")  # the newest
     assert {row["address"] for row in audit} == {"192.0.2.7"}
 
 

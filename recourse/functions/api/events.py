@@ -21,6 +21,8 @@ from recourse.store.cursors import BadCursorError
 
 FULL_FOR = 3600
 """Seconds that a full page may be cached: nothing is ever added to it."""
+MOST_EXAMINED = 1000
+"""Events after which a request that looks for one saga's ends, with an empty page if need be."""
 RECONNECT_AFTER = 100
 """Milliseconds after which a client of a stream that has ended reconnects."""
 REFUSED = ("bad-cursor", "foreign-cursor", "cursor-expired")
@@ -94,6 +96,7 @@ def page() -> Response[str]:
     known = http.known_tags(event.headers)
     owner, saga = who.subject, query.get("saga_id")
     until = time.monotonic() + max(seconds, preferred)
+    examined = 0
     with _cursors():
         after = _after(owner, query.get("after"))
         while True:
@@ -101,7 +104,10 @@ def page() -> Response[str]:
             items = [e.event.to_dict() for e in entries if saga in (None, e.event.saga_id)]
             last = entries[-1].position if entries else after
             tag = f'"{cursor_of(owner, last)}"'
-            if (items and tag not in known) or not _more(owner, last, until):
+            examined += len(entries)
+            if (items and tag not in known) or examined >= MOST_EXAMINED:
+                break
+            if not _more(owner, last, until):
                 break
             if not items:
                 after = last

@@ -15,9 +15,10 @@ from typing_extensions import TypedDict
 
 from recourse.functions import kit
 from recourse.functions.api import http
-from recourse.functions.api.parameters import CURSOR, LIMIT
+from recourse.functions.api.parameters import CURSOR, LIMIT, Number
 from recourse.functions.api.routes import FAILURES, Answer, Operation, Page, Parameter, Routes
 from recourse.functions.api.valet_models import (
+    AuditedKeyView,
     CommittedView,
     IssuedKeyView,
     ShownKeyView,
@@ -53,6 +54,7 @@ class _PublicKeys(TypedDict):
     keys: list[dict[str, Any]]
 
 
+AUDIT_LIMIT = Number("limit", "how many rows of the trail at most", default=100, most=100)
 WITHDRAW = Parameter(
     "withdraw",
     "also end every download of its object, at once",
@@ -138,18 +140,28 @@ def page() -> Response[str]:
     "/valet-keys/<key_id>",
     Operation(
         "show-valet-key",
-        "Show a valet key and its audit trail",
+        "Show a valet key and a page of its audit trail, the newest first",
         scope=SCOPE,
-        answers=[Answer(200, "the key", ShownKeyView)],
+        parameters=[CURSOR, AUDIT_LIMIT],
+        answers=[Answer(200, "the key, and the cursor of the trail's next page", AuditedKeyView)],
         problems=["not-found"],
     ),
 )
 def show(key_id: str) -> Response[str]:
-    """Show a key and its audit trail."""
-    who = http.caller(routes.current_event, SCOPE, or_operator=True)
+    """Show a key and a page of its audit trail."""
+    event = routes.current_event
+    who = http.caller(event, SCOPE, or_operator=True)
     keys = kit.valet_keys()
     key = keys.get(_id(key_id), _owner(who))
-    return http.answer(200, _view(key) | {"audit": keys.trail(key.key_id)})
+    try:
+        audit, cursor = keys.trail(
+            key.key_id,
+            cursor=event.query_string_parameters.get("cursor"),
+            limit=AUDIT_LIMIT.of(event),
+        )
+    except BadCursorError:
+        raise ProblemError("bad-cursor", "use the cursor of the previous page") from None
+    return http.answer(200, _view(key) | {"audit": audit, "cursor": cursor})
 
 
 @routes.post(

@@ -60,16 +60,24 @@ class IssuedKeyView(TypedDict):
 
 
 class _Audit(TypedDict):
+    """What was done with a key, or a day's refusals of an action for one reason, counted.
+
+    Refusals have the `time` of the first and the `last_time` of the last, which `caller`, `address`
+    and `detail` are of.
+    """
+
     time: str
     action: str
     outcome: str
     caller: str
     address: str
     detail: NotRequired[str]
+    count: NotRequired[int]
+    last_time: NotRequired[str]
 
 
 class ShownKeyView(TypedDict):
-    """A key as its owner sees it; with its audit trail where it is the only one shown."""
+    """A key as its owner sees it."""
 
     key_id: str
     owner: str
@@ -86,7 +94,13 @@ class ShownKeyView(TypedDict):
     multipart: _Parts | None
     outcome: dict[str, Any] | None
     links: dict[str, str]
-    audit: NotRequired[list[_Audit]]
+
+
+class AuditedKeyView(ShownKeyView):
+    """A key with a page of its audit trail, newest first; `cursor` leads to the next one."""
+
+    audit: list[_Audit]
+    cursor: str | None
 
 
 class CommittedView(TypedDict):

@@ -1,15 +1,18 @@
 """Deploys app.py to the emulator with the CDK CLI, unless nothing has changed."""
 
+import contextlib
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from infra import deploy
 from infra.deploy import CLI, empty, lead
-from local import ROOT
+from local import ROOT, LocalCloudError
 from local.aws import ACCOUNT, REGION, client, environment
 
 # What a synthesis reads: the app, and all code that is deployed with it.
@@ -29,8 +32,8 @@ FINGERPRINT = "/recourse/local/fingerprint"
 Context = Mapping[str, str]
 
 
-class DeployError(Exception):
-    """The CDK CLI failed; the message ends with the end of its output."""
+class DeployError(LocalCloudError):
+    """The app cannot be deployed; the message ends with the end of the CDK CLI's output, if any."""
 
 
 class Deployment:
@@ -92,12 +95,15 @@ class Deployment:
         ssm = client("ssm", self._endpoint)
         if not self._has_toolkit():
             self._cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", cwd=self._folder)
-        lead(
-            self._assembly,
-            cloudformation=client("cloudformation", self._endpoint),
-            deploy=self._deploy,
-            say=self._say,
-        )
+        try:
+            lead(
+                self._assembly,
+                cloudformation=client("cloudformation", self._endpoint),
+                deploy=self._deploy,
+                say=self._say,
+            )
+        except deploy.DeployError as problem:
+            raise DeployError(str(problem)) from problem
         ssm.put_parameter(Name=FINGERPRINT, Value=fingerprint, Type="String", Overwrite=True)
 
     def destroy(self) -> None:
@@ -152,7 +158,7 @@ class Deployment:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
         with self.log.open("ab") as log:
             at = log.tell()
-            done = subprocess.run(
+            process = subprocess.Popen(
                 [binaries / "node", CLI, command, *arguments, "--no-notices", "--no-color"],
                 cwd=cwd,
                 env=inherited
@@ -171,8 +177,15 @@ class Deployment:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,  # its group is all that it has started
             )
-        if done.returncode:
+            try:
+                code = process.wait()
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        if code:
             said = self.log.read_bytes()[at:].decode(errors="replace").strip().splitlines()
             tail = "\n".join(said[-30:])
             raise DeployError(f"`cdk {command}` failed; its output is in {self.log}:\n{tail}")

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import httpx
 
-from local import LOCAL, ROOT, private
+from local import LOCAL, ROOT, LocalCloudError, private
 from local.aws import environment
 from local.boot import GAPS
 
 INTERPRETER = LOCAL / "ministack" / "bin" / "python"
 
 
-class EmulatorError(Exception):
+class EmulatorError(LocalCloudError):
     """The emulator did not start; the message says why."""
 
 

@@ -20,6 +20,7 @@ from local.issuer import AUDIENCE, Issuer, issuer_of
 from local.ports import free_port, must_be_free
 from local.proxy import PROVIDER_PATH, Proxy
 from local.seed import SEED, seed
+from local.signals import STOP
 from recourse.feed.feed import Feed
 from recourse.feed.watch import Watch
 from recourse.functions.bearer import Bearers
@@ -280,7 +281,7 @@ def run(**options: Any) -> None:
     """Run in the foreground until Ctrl-C or SIGTERM, with the options of ``LocalCloud``."""
     # Also where the shell has started it in the background, with SIGINT ignored; what it starts
     # inherits neither handler.
-    for one in (signal.SIGINT, signal.SIGTERM):
+    for one in STOP:
         signal.signal(one, signal.default_int_handler)
     try:
         with LocalCloud(**options) as cloud:
@@ -288,7 +289,7 @@ def run(**options: Any) -> None:
                 cloud.wait()
             finally:
                 # From here on it shuts down in order: a second Ctrl-C must not interrupt that.
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                for one in STOP:
+                    signal.signal(one, signal.SIG_IGN)
     except KeyboardInterrupt:
         print("stopped")

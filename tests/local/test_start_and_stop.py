@@ -83,16 +83,19 @@ def test_a_signal_ends_it_in_a_background_shell_with_all_that_it_has_started(
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     ) as cloud:
         assert cloud.stdout
-        for line in cloud.stdout:
-            if line.startswith("synthesizing"):
-                break
-        children = wait_for_all(cloud.pid)
-        cloud.send_signal(number)
-        assert cloud.wait(30) == 0
-        assert cloud.stdout.read().splitlines()[-1:] == ["stopped"]
+        try:
+            for line in cloud.stdout:
+                if line.startswith("synthesizing"):
+                    break
+            children = wait_for_all(cloud.pid)
+            cloud.send_signal(number)
+            assert cloud.wait(30) == 0
+            assert cloud.stdout.read().splitlines()[-1:] == ["stopped"]
+        finally:
+            cloud.kill()  # its emulator ends itself
     until = time.monotonic() + 5
-    while any(map(is_alive, children)):
-        assert time.monotonic() < until, "a process is left"
+    while left := [one for one in children if is_alive(one)]:
+        assert time.monotonic() < until, list(map(command, left))
         time.sleep(0.05)
 
 
@@ -112,6 +115,10 @@ def offspring(parent: int) -> list[int]:
     for one in found:
         found += [pid for pid, of in pairs if of == one]
     return [one for one in found[1:] if is_alive(one)]
+
+
+def command(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def is_alive(pid: int) -> bool:

@@ -23,8 +23,8 @@ from bench import memory
 from bench.apart import apart
 from bench.figures import Figure, alternated, say
 from local.aws import environment
-from local.cloud import _free_port
 from local.emulator import Emulator
+from local.ports import free_port
 from recourse.queues.message import Message
 from recourse.queues.worker.worker import Worker
 from recourse.store.aws import client
@@ -41,7 +41,7 @@ BODY = "x" * 400
 def _queue() -> Iterator[str]:
     """The address of a new queue."""
     with tempfile.TemporaryDirectory() as folder:
-        emulator = Emulator(port=_free_port(0), folder=Path(folder), gaps=("own_callers",))
+        emulator = Emulator(port=free_port(0), folder=Path(folder), gaps=("own_callers",))
         emulator.start()
         try:
             os.environ |= environment(emulator.url)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Self
+from urllib.parse import quote, urlsplit
 
 import httpx
+
+from cli.tokens import TokenError, must_be_sendable, redacted, scopes, why_refused
+from cli.visible import visible
 
 LONG_POLL = 15
 """Seconds that a poll asks the API to wait for something new."""
@@ -18,6 +22,12 @@ LONGEST_RETRY_AFTER = 3600
 """Average seconds between two polls at least, for an API that does not wait as asked."""
 POLL_ATTEMPTS, LONGEST_BACKOFF = 10, 60.0
 """How often a poll is tried while its errors are transient, and the longest back-off in seconds."""
+LONGEST_RETRY_AFTER = 3600
+"""The most seconds that a Retry-After counts for."""
+LARGEST_PAGE = 100
+"""How many items a page of a list has at most."""
+MOST_EMPTY_PAGES = 1000
+"""After how many empty pages one after the other a list stops and says where to go on."""
 
 
 class ApiError(Exception):
@@ -43,6 +53,23 @@ class ApiError(Exception):
         return self.status is None or self.status == 429 or self.status >= 500
 
 
+class Found(dict[str, Any]):
+    """A JSON object of an answer.
+
+    Raises:
+        ApiError: It lacks a field that is asked for: the answer is not Recourse's.
+    """
+
+    def __missing__(self, name: str) -> Any:
+        raise ApiError(
+            f"the answer has no field {name!r}: is this the address of a Recourse API, "
+            "and of this version?"
+        )
+
+
+Skipping = Callable[[int], None]
+
+
 class Api:
     """A client of the API.
 
@@ -57,19 +84,31 @@ class Api:
         url: The API's address.
         token: A bearer token; open paths need none.
         transport: Replaces the network in tests.
+
+    The token goes to this address only: no redirect is followed.
+
+    Raises:
+        ApiError: The address or the token cannot be used; the message does not contain the token.
     """
 
     def __init__(
         self, url: str, token: str | None, *, transport: httpx.BaseTransport | None = None
     ) -> None:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        must_be_address(url)
+        try:
+            if token:
+                must_be_sendable(token, "the bearer token")
+        except TokenError as problem:
+            raise ApiError(str(problem)) from None
         self._url = url
+        self._token = token
         self._http = httpx.Client(
             base_url=url,
-            headers=headers,
+            headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=LONG_POLL + 15,
             transport=transport,
             trust_env=False,
+            follow_redirects=False,
         )
 
     def __enter__(self) -> Self:
@@ -85,20 +124,52 @@ class Api:
             ApiError: The API answered with an error, or not at all.
         """
         try:
-            response = self._http.request(method, path, **options)
-        except httpx.HTTPError as problem:
+            request = self._http.build_request(method, path, **options)
+        except (httpx.InvalidURL, ValueError) as problem:
+            reason = redacted(str(problem), self._token)
+            raise ApiError(f"the request cannot be sent: {reason}") from None
+        try:
+            response = self._http.send(request)
+        except (httpx.HTTPError, httpx.StreamError) as problem:
+            said = redacted(visible(str(problem) or type(problem).__name__), self._token)
             raise ApiError(
-                f"cannot reach the API at {self._url} ({problem}): start it with `make up`, or "
+                f"cannot reach the API at {self._url} ({said}): start it with `make up`, or "
                 "give another address with --api"
-            ) from problem
-        if response.status_code >= 400:
+            ) from None
+        if response.is_success or response.status_code == 304:
+            return response
+        raise ApiError(
+            redacted(self._explained(response), self._token),
+            status=response.status_code,
+            kind=_kind(response),
+            retry_after=_seconds(response.headers.get("retry-after", "")),
+        )
+
+    def ask(self, method: str, path: str, **options: Any) -> Found:
+        """Make one call whose answer is a JSON object; `options` are httpx's.
+
+        Raises:
+            ApiError: The API answered with an error, with something else, or not at all.
+        """
+        return self.read(self.call(method, path, **options))
+
+    def read(self, response: httpx.Response) -> Found:
+        """The JSON object in an answer.
+
+        Raises:
+            ApiError: It is something else.
+        """
+        try:
+            found = response.json(object_hook=Found)
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, Found):
+            kind = visible(response.headers.get("content-type", "no Content-Type"))
             raise ApiError(
-                _explain(response),
-                status=response.status_code,
-                kind=_kind(response),
-                retry_after=_seconds(response.headers.get("retry-after", "")),
+                f"{self._url} answered {response.status_code} without a JSON object ({kind}): "
+                "is it the address of a Recourse API?"
             )
-        return response
+        return found
 
     def start(
         self,
@@ -112,14 +183,41 @@ class Api:
         """Start a saga; the same key and request return the same saga."""
         headers = {"Idempotency-Key": key} | ({"Recourse-Chaos": chaos} if chaos else {})
         query = {"coordination": coordination} if coordination else {}
-        answer = self.call("POST", f"/sagas/{saga}", json=request, headers=headers, params=query)
-        started: dict[str, Any] = answer.json()
-        return started
+        path = f"/sagas/{segment(saga)}"
+        return self.ask("POST", path, json=request, headers=headers, params=query)
 
-    def get(self, path: str, **query: Any) -> Any:
-        """The JSON at a path."""
+    def get(self, path: str, **query: Any) -> Found:
+        """The JSON object at a path."""
         wanted = {name: value for name, value in query.items() if value is not None}
-        return self.call("GET", path, params=wanted).json()
+        return self.ask("GET", path, params=wanted)
+
+    def collect(
+        self, path: str, *, cursor: str | None, limit: int, skipping: Skipping, **query: Any
+    ) -> dict[str, Any]:
+        """As many items of a list as are asked for, and the cursor of those that follow.
+
+        A page may be short or empty where few of the rows match: it goes on from its cursor.
+
+        Args:
+            path: The list's path.
+            cursor: Where to begin; None for the beginning.
+            limit: How many items at most.
+            skipping: Called after each empty page with their number.
+            query: The filters.
+        """
+        items: list[Any] = []
+        empty = 0
+        while len(items) < limit and empty < MOST_EMPTY_PAGES:
+            asked = min(LARGEST_PAGE, limit - len(items))
+            found = self.get(path, **query, cursor=cursor, limit=asked)
+            items += found["items"]
+            before, cursor = cursor, found["cursor"]
+            if cursor is None or (cursor == before and not found["items"]):
+                return {"items": items, "cursor": None}
+            empty = 0 if found["items"] else empty + 1
+            if empty:
+                skipping(empty)
+        return {"items": items, "cursor": cursor}
 
     def poll(self, path: str, headers: Mapping[str, str], **query: Any) -> httpx.Response:
         """The answer at a path, which may be a 304; transient errors are retried.
@@ -145,25 +243,27 @@ class Api:
         """A saga now and after each change, until it is at rest or needs an operator."""
         known: Mapping[str, str] = {}
         while True:
-            response = self.poll(f"/sagas/{saga_id}", {"Prefer": f"wait={LONG_POLL}", **known})
+            path = f"/sagas/{segment(saga_id)}"
+            response = self.poll(path, {"Prefer": f"wait={LONG_POLL}", **known})
             if response.status_code == 304:
                 continue
-            saga = response.json()
+            saga = self.read(response)
             yield saga
             if is_at_rest(saga):
                 return
-            known = {"If-None-Match": response.headers["etag"]}
+            known = _known(response)
 
     def events(
         self, after: str | None, *, wait: bool, saga_id: str | None = None
     ) -> Iterator[tuple[list[Any], str]]:
-        """Pages of the caller's own events without end, each with the cursor to continue from.
+        """Pages of the caller's own events, each with the cursor to continue from.
 
-        A page is empty when there are no new events.
+        A page may be empty: where there are no new events, and where none of those that were read
+        is of the saga.
 
         Args:
             after: The cursor to continue from; None for the oldest event that is kept.
-            wait: Whether the API should wait for new events.
+            wait: Whether to wait for new events, without end; else the last page is the end.
             saga_id: Only events of this saga.
 
         Raises:
@@ -172,17 +272,59 @@ class Api:
         known: dict[str, str] = {}
         prefer = {"Prefer": f"wait={LONG_POLL}"} if wait else {}
         while True:
-            asked = time.monotonic()
+            asked, before = time.monotonic(), after
             wanted = {"after": after, "saga_id": saga_id}
             response = self.poll("/events", prefer | known, **wanted)
             items: list[Any] = []
             if response.status_code != 304:
-                page = response.json()
+                page = self.read(response)
                 items, after = page["items"], page["cursor"]
-            known = {} if items else {"If-None-Match": response.headers["etag"]}
+            known = {} if items else _known(response)
             yield items, after or ""
-            if not items and time.monotonic() - asked < POLL_INTERVAL:
+            if after != before:
+                continue
+            if not wait:
+                return
+            if time.monotonic() - asked < POLL_INTERVAL:
                 time.sleep(random.uniform(0.5, 1.5) * POLL_INTERVAL)
+
+    def _explained(self, response: httpx.Response) -> str:
+        """What an answer that is no success means, in a line, and one for each invalid field."""
+        status, body = response.status_code, _problem(response)
+        if status < 400:
+            to = _shortened(response.headers.get("location", ""))
+            return (
+                f"{self._url} redirects to {to or 'nowhere'} ({status}), which is not followed: "
+                "give the API's own address with --api"
+            )
+        if status == 401 and _kind(response) in ("", "unauthorized"):
+            said = str(body.get("detail", "")) or response.headers.get("www-authenticate", "")
+            return why_refused(self._token, self._url, visible(said))
+        if "title" not in body:
+            said = visible(str(body.get("message") or response.text[:200]))
+            message = f"the API answered {status}: {said}"
+            if status == 403 and self._token:
+                message += f" (the token has the scopes {visible(scopes(self._token))!r})"
+            return message
+        lines = [
+            f"{visible(str(body['title']))} ({status}): {visible(str(body.get('detail', '')))}"
+        ]
+        errors = body.get("errors")
+        if isinstance(errors, list) and len(errors) > 1:
+            found = [one for one in errors if isinstance(one, dict)]
+            lines += [visible(f"  {one.get('field')}: {one.get('message')}") for one in found]
+        return "\n".join(lines)
+
+
+def segment(text: str) -> str:
+    """A text as one segment of a path.
+
+    Raises:
+        ApiError: It would be another path.
+    """
+    if text in ("", ".", ".."):
+        raise ApiError(f"an id or a name must not be {text!r}")
+    return quote(text, safe="")
 
 
 def is_at_rest(saga: Mapping[str, Any]) -> bool:
@@ -193,6 +335,41 @@ def is_at_rest(saga: Mapping[str, Any]) -> bool:
     )
 
 
+def must_be_address(url: str) -> None:
+    """Check an API's address.
+
+    Raises:
+        ApiError: It is none.
+    """
+    right = "--api must be an address like https://api.example.com"
+    try:
+        found, _ = urlsplit(url), httpx.URL(url)
+        port = found.port
+    except (httpx.InvalidURL, ValueError):
+        raise ApiError(f"{right}, got {url!r}") from None
+    if found.username is not None or found.password is not None:
+        raise ApiError(f"{right}, without a user or password: a token goes with --token")
+    if (
+        found.scheme not in ("http", "https")
+        or not found.hostname
+        or port == 0
+        or found.query
+        or found.fragment
+    ):
+        raise ApiError(f"{right}, got {url!r}")
+
+
+def _shortened(location: str) -> str:
+    """An address without what may be secret in it."""
+    return visible(location.partition("?")[0].partition("#")[0][:200])
+
+
+def _known(response: httpx.Response) -> dict[str, str]:
+    """The header that asks for a change only; none if the answer has no tag."""
+    tag = response.headers.get("etag")
+    return {"If-None-Match": tag} if tag else {}
+
+
 def _seconds(retry_after: str) -> int:
     """The seconds of a Retry-After, which is a number or a date; 0 if it is neither."""
     if retry_after.isascii() and retry_after.isdigit():
@@ -201,35 +378,19 @@ def _seconds(retry_after: str) -> int:
         when = parsedate_to_datetime(retry_after)
     except ValueError:
         return 0
-    return max(0, round((when - datetime.now(UTC)).total_seconds()))
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    left = round((when - datetime.now(UTC)).total_seconds())
+    return min(max(0, left), LONGEST_RETRY_AFTER)
 
 
 def _problem(response: httpx.Response) -> dict[str, Any]:
     """The problem in an answer's body; empty if that is not a JSON object."""
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}
 
 
 def _kind(response: httpx.Response) -> str:
     return str(_problem(response).get("type", "")).rpartition(":")[2]
-
-
-def _explain(response: httpx.Response) -> str:
-    """A problem as a message, with the invalid fields if there are several."""
-    body = _problem(response)
-    if response.status_code == 401 and _kind(response) in ("", "unauthorized"):
-        return (
-            "the API needs a bearer token (401): get one with `recourse token --subject asha "
-            '--scope "sagas:write sagas:read valet:issue"` and pass it with --token or '
-            "RECOURSE_TOKEN"
-        )
-    if "title" not in body:
-        said = body.get("message") or response.text[:200]
-        return f"the API answered {response.status_code}: {said}"
-    lines = [f"{body['title']} ({response.status_code}): {body.get('detail', '')}"]
-    errors = body.get("errors", [])
-    lines += [f"  {error['field']}: {error['message']}" for error in errors if len(errors) > 1]
-    return "\n".join(lines)

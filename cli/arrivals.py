@@ -118,7 +118,7 @@ def _receiving(api: Api, receive: Receive) -> Iterator[None]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
     with server, _thread(server.serve_forever, server.shutdown):
         url = f"http://127.0.0.1:{server.server_port}/"
-        made = api.call("POST", "/webhooks", json={"url": url}).json()
+        made = api.ask("POST", "/webhooks", json={"url": url})
         secret = b64decode(made["secret"].removeprefix("whsec_"))
         try:
             yield

@@ -8,13 +8,13 @@ from functools import wraps
 from typing import Annotated, ParamSpec, TypeVar
 
 import typer
-from rich.console import Console
 
 from cli.api import Api, ApiError
+from cli.screen import Screen
+from cli.tokens import TokenError, redacted
 
-# Names come from callers: they are printed as they are, not parsed as markup.
-out = Console(highlight=False, markup=False)
-err = Console(stderr=True, highlight=False)
+out = Screen()
+err = Screen(stderr=True)
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -31,15 +31,25 @@ class UsageError(Exception):
 
 
 def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Make a command report an error in one line on stderr and exit with status 1."""
+    """Make a command report an error on stderr, without any token, and exit with status 1."""
 
     @wraps(command)
     def reporting(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
-        except (ApiError, UsageError) as problem:
-            err.print(f"recourse: {problem}", style="red", markup=False)
-            raise typer.Exit(1) from problem
+        except (ApiError, UsageError, TokenError) as problem:
+            for line in redacted(f"recourse: {problem}").split("\n"):
+                err.print(line, style="red")
+            raise typer.Exit(1) from None
+        except BrokenPipeError:
+            raise  # a reader like `head` has enough: typer ends quietly
+        except OSError as problem:
+            named = f"{problem.filename}: " if problem.filename else ""
+            err.print(f"recourse: {named}{problem.strerror or problem}", style="red")
+            raise typer.Exit(1) from None
+        except UnicodeError:
+            err.print("recourse: what was given is not text in UTF-8", style="red")
+            raise typer.Exit(1) from None
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
 
@@ -51,3 +61,9 @@ def connected(url: str, token: str | None) -> Iterator[Api]:
     """A client of the API for one command."""
     with Api(url, token) as api:
         yield api
+
+
+def skipping(empty: int) -> None:
+    """Say on a terminal that a list goes on, though page after page is empty."""
+    if err.is_terminal and empty % 10 == 0:
+        err.print(f"{empty} pages without a match, going on; Ctrl-C stops")

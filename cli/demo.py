@@ -12,17 +12,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
-from rich.console import Console
+from rich.text import Text
 
 from cli import upload
 from cli.api import Api, ApiError
 from cli.arrivals import Arrivals, listening
 from cli.download import receive
+from cli.screen import Screen
 from cli.timeline import print_timeline
-from local import LOCAL, ROOT
-from local.cloud import EVERY_SCOPE, LocalCloud, LocalCloudError
-from local.deploy import DeployError
-from local.emulator import EmulatorError
+from local import LOCAL, ROOT, LocalCloudError
+from local.cloud import EVERY_SCOPE, LocalCloud
 from recourse.declare.declaration import Coordination
 from recourse.events import Event
 
@@ -31,7 +30,16 @@ THINGS = ("/flights/AI-202", "/hotels/taj-delhi", "/cars/del-compact")
 PASSPORT = "passports/asha.pdf"
 REVOKED = "redeem key-revoked"
 ACCOUNTS = ("/accounts/acct-asha", "/accounts/acct-ravi")
-out = Console(highlight=False)
+PASSED = """\
+its holds became bookings, and the account was charged once. The payment of
+another was declined, and all its effects were undone. A passport was uploaded
+and an invoice downloaded by valet keys, and a revoked key was refused. The
+events of a trip arrived by stream, WebSocket and webhook, and were read from
+the feed: the same events, in the same order.
+
+Next: `make up`, then follow README.md.
+"""
+out = Screen()
 
 
 class DemoError(Exception):
@@ -40,7 +48,8 @@ class DemoError(Exception):
 
 def main() -> int:
     """Run the demo; 0 if every step had the expected result."""
-    out.print("[bold]Recourse[/bold]: sagas on a local cloud. No Docker, no AWS account.\n")
+    heading("Recourse", ": sagas on a local cloud. No Docker, no AWS account.")
+    out.print()
     try:
         with (
             LocalCloud(
@@ -48,38 +57,37 @@ def main() -> int:
             ) as cloud,
             Api(cloud.api_url, cloud.token("asha", EVERY_SCOPE)) as api,
         ):
-            out.print("\n[bold]Orchestration[/bold]: a state machine coordinates the steps")
+            heading("Orchestration", ": a state machine coordinates the steps")
             book(api, "orchestration")
             undo(api, "orchestration")
-            out.print("\n[bold]Choreography[/bold]: each step listens to the others' events")
+            heading("Choreography", ": each step listens to the others' events")
             book(api, "choreography")
             undo(api, "choreography")
-            out.print(
-                "\n[bold]Valet keys[/bold]: scoped, short-lived, revocable access to documents"
-            )
+            heading("Valet keys", ": scoped, short-lived, revocable access to documents")
             use_valet_keys(api, cloud.api_url)
-            out.print(
-                "\n[bold]Events[/bold]: by push over three channels, and by pull from the feed"
-            )
+            heading("Events", ": by push over three channels, and by pull from the feed")
             show_events(api, cloud.token("asha", EVERY_SCOPE))
-    except (DemoError, LocalCloudError, DeployError, EmulatorError) as problem:
-        out.print(f"\n[bold red]The demo failed:[/bold red] {problem}")
+    except (DemoError, ApiError, LocalCloudError) as problem:
+        heading("The demo failed:", "", style="bold red")
+        for line in str(problem).split("\n"):
+            out.print(line)
         return 1
-    out.print(
-        "\n[bold green]The demo passed.[/bold green] In each coordination one trip succeeded:\n"
-        "its holds became bookings, and the account was charged once. The payment of\n"
-        "another was declined, and all its effects were undone. A passport was uploaded\n"
-        "and an invoice downloaded by valet keys, and a revoked key was refused. The\n"
-        "events of a trip arrived by stream, WebSocket and webhook, and were read from\n"
-        "the feed: the same events, in the same order.\n\n"
-        "Next: `make up`, then follow README.md."
-    )
+    heading("The demo passed.", " In each coordination one trip succeeded:", style="bold green")
+    for line in PASSED.splitlines():
+        out.print(line)
     return 0
+
+
+def heading(title: str, said: str, *, style: str = "bold") -> None:
+    """A title and what follows it, after an empty line."""
+    out.print()
+    out.print(Text.assemble((title, style), said))
 
 
 def book(api: Api, coordination: Coordination) -> None:
     """A trip that succeeds."""
-    out.print("\n  A trip that succeeds (samples/travel-booking.json)")
+    out.print()
+    out.print("  A trip that succeeds (samples/travel-booking.json)")
     before = counts(api)
     saga = run(api, SAMPLES / "travel-booking.json", coordination)
     expect(saga["status"] == "SUCCEEDED", f"the trip ended {saga['status']}")
@@ -101,7 +109,8 @@ def book(api: Api, coordination: Coordination) -> None:
 
 def undo(api: Api, coordination: Coordination) -> None:
     """A trip whose payment is declined."""
-    out.print("\n  A trip that is undone (samples/travel-booking-declined.json)")
+    out.print()
+    out.print("  A trip that is undone (samples/travel-booking-declined.json)")
     before = counts(api)
     saga = run(api, SAMPLES / "travel-booking-declined.json", coordination)
     expect(saga["status"] == "COMPENSATED", f"the trip ended {saga['status']}")
@@ -113,21 +122,25 @@ def undo(api: Api, coordination: Coordination) -> None:
 def use_valet_keys(api: Api, url: str) -> None:
     """Valet keys: an upload, a download, and a revoked key."""
     with Api(url, None) as anybody, upload.client() as s3, TemporaryDirectory() as folder:
-        out.print("\n  Upload a passport (samples/passport.pdf)")
+        out.print()
+        out.print("  Upload a passport (samples/passport.pdf)")
         key = send(api, anybody, s3)
         trip = {"documents": {"passport": PASSPORT}, "trip_id": "t-passport"}
-        out.print("\n  Book a trip that names the passport")
+        out.print()
+        out.print("  Book a trip that names the passport")
         saga = run(api, SAMPLES / "travel-booking.json", "orchestration", trip)
         expect(saga["status"] == "SUCCEEDED", f"the trip ended {saga['status']}")
 
-        out.print("\n  Download its invoice by the saga's link, without a bearer token")
+        out.print()
+        out.print("  Download its invoice by the saga's link, without a bearer token")
         link = api.get(f"/sagas/{saga['saga_id']}")["links"]["invoice"]
         token, invoice = link.rpartition("/v/")[2], Path(folder) / "invoice.pdf"
         got = receive(anybody, s3, token, invoice, lambda _: None)
         expect(invoice.read_bytes().startswith(b"%PDF-"), "the invoice is not a PDF")
         out.print(f"          PDF of {got.length} bytes, from a URL that is valid for 10 s")
 
-        out.print("\n  Revoke the key: it is refused from now on")
+        out.print()
+        out.print("  Revoke the key: it is refused from now on")
         keys = api.get("/valet-keys")["items"]
         (lent,) = [one for one in keys if one["object"] == f"invoices/{saga['saga_id']}.pdf"]
         api.call("DELETE", f"/valet-keys/{lent['key_id']}")
@@ -165,7 +178,8 @@ def show_events(api: Api, token: str) -> None:
         expect(
             arrivals.wait(len(pulled), 30), f"of {len(pulled)} events arrived {_counted(arrivals)}"
         )
-    out.print(f"\n          {'event':<12} {'  '.join(f'{name:>10}' for name in arrivals.received)}")
+    out.print()
+    out.print(f"          {'event':<12} {'  '.join(f'{name:>10}' for name in arrivals.received)}")
     for number, event in enumerate(pulled):
         arrived = [events[number] for events in arrivals.received.values()]
         for _, one in arrived:
@@ -190,7 +204,7 @@ def send(api: Api, anybody: Api, s3: httpx.Client) -> str:
         "sha256": source.sha256,
     }
     asked = {"operation": "upload", "object": PASSPORT, "upload": what}
-    key = api.call("POST", "/valet-keys", json=asked).json()
+    key = api.ask("POST", "/valet-keys", json=asked)
     upload.Upload(anybody, s3, source, key["token"], lambda _: None).whole()
     done = upload.complete(api, key["key_id"])
     expect(

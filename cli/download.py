@@ -21,7 +21,7 @@ from cli.api import Api, ApiError
 from cli.command import UsageError
 from cli.upload import TRIES, Advance, pause, s3_refusal
 
-_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+_RANGE = re.compile(r"bytes (\d{1,20})-\d{1,20}/(\d{1,20})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +86,19 @@ class _Arriving:
             ApiError: They differ.
         """
         known = self.checksum
-        if known and "-" not in known and base64.b64decode(known) != self.digest.digest():
+        if known and "-" not in known and known != base64.b64encode(self.digest.digest()).decode():
             raise ApiError("the download differs from the stored document: SHA-256 mismatch")
 
 
-def receive(api: Api, s3: httpx.Client, token: str, target: Path, advance: Advance) -> Received:
+def receive(
+    api: Api,
+    s3: httpx.Client,
+    token: str,
+    target: Path,
+    advance: Advance,
+    *,
+    replaces: bool = False,
+) -> Received:
     """Redeem a token and download its document into a file.
 
     Args:
@@ -99,12 +107,13 @@ def receive(api: Api, s3: httpx.Client, token: str, target: Path, advance: Advan
         token: The key's token.
         target: The file; it is not touched before the download is complete.
         advance: Called with the bytes of each chunk.
+        replaces: Whether it may replace a file that exists.
 
     Raises:
         ApiError: The key was refused, or the download is incomplete.
-        UsageError: The file cannot be written.
+        UsageError: The file cannot be written, or must not be replaced.
     """
-    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    beside = target.parent / f".{secrets.token_hex(8)}.part"
     try:
         arriving = _Arriving(beside, advance)
     except OSError as problem:
@@ -113,7 +122,11 @@ def receive(api: Api, s3: httpx.Client, token: str, target: Path, advance: Advan
         with arriving.file:
             _receive(api, s3, token, arriving)
         arriving.verify()
+        if not replaces:
+            target.open("xb").close()  # it may exist since the download began
         beside.replace(target)
+    except FileExistsError:
+        raise UsageError(f"{target} exists already: give another target with --output") from None
     except OSError as problem:
         raise UsageError(f"cannot write {target}: {problem.strerror}") from problem
     finally:
@@ -126,7 +139,7 @@ def _receive(api: Api, s3: httpx.Client, token: str, arriving: _Arriving) -> Non
     before: ApiError | None = None
     for attempt in range(TRIES):
         try:
-            signed = api.call("POST", "/valet-keys/redeem", json={"token": token}).json()
+            signed = api.ask("POST", "/valet-keys/redeem", json={"token": token})
             if signed["method"] != "GET":
                 raise UsageError("the key is for an upload: use `recourse valet put`")
             _fetch(s3, signed, arriving)
@@ -157,3 +170,5 @@ def _fetch(s3: httpx.Client, signed: dict[str, Any], arriving: _Arriving) -> Non
             arriving.append(answer)
     except httpx.TransportError as problem:
         raise ApiError(f"the connection to S3 broke off: {problem!r}") from problem
+    except httpx.InvalidURL as problem:
+        raise UsageError(f"the API answered with a URL that is none: {problem}") from problem

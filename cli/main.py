@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import sys
+import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +17,7 @@ from rich.text import Text
 
 from cli import redrive as redriving
 from cli import valet
-from cli.api import Api
+from cli.api import MOST_EMPTY_PAGES, Api, ApiError, must_be_address, segment
 from cli.command import (
     LOCAL,
     ApiUrl,
@@ -26,9 +28,14 @@ from cli.command import (
     err,
     out,
     reports_errors,
+    skipping,
 )
+from cli.compiling import compile_sagas
+from cli.screen import identity
 from cli.timeline import print_event, print_timeline
+from cli.tokens import EVERYDAY_SCOPE
 from cli.worker import worker
+from recourse.errors import UnreadableError
 from recourse.events import Event
 
 app = typer.Typer(
@@ -36,13 +43,21 @@ app = typer.Typer(
     add_completion=False,
     help="Run and operate sagas: distributed transactions whose every step can be undone.",
     epilog="Locally: `make up` in one terminal, then "
-    '`export RECOURSE_TOKEN=$(recourse token --subject asha --scope "sagas:write sagas:read")`.',
+    "`export RECOURSE_TOKEN=$(recourse token --subject asha)`.",
 )
 app.add_typer(valet.app, name="valet")
 app.command()(worker)
-SAMPLES = Path("samples")
-EVERYDAY_SCOPE = "sagas:write sagas:read webhooks:write"
+app.command("compile")(compile_sagas)
 SagaId = Annotated[str, typer.Argument(help="The saga's id.")]
+LONGEST_KEY = 255
+
+
+@app.callback()
+def prepare() -> None:
+    """Let a terminal that cannot show a character have its escape, rather than no output."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @app.command()
@@ -52,7 +67,8 @@ def up(
     aws_port: Annotated[int, typer.Option(help="Port of the AWS endpoint.")] = 4566,
 ) -> None:
     """Run the local cloud in the foreground; Ctrl-C stops it."""
-    from local.cloud import LocalCloudError, run
+    from local import LocalCloudError
+    from local.cloud import run
 
     try:
         run(port=port, aws_port=aws_port)
@@ -73,15 +89,31 @@ def token(
             "operator."
         ),
     ] = EVERYDAY_SCOPE,
-    lifetime: Annotated[int, typer.Option(help="Seconds until the token expires.")] = 3600,
+    lifetime: Annotated[int, typer.Option(min=1, help="Seconds until the token expires.")] = 3600,
     api: ApiUrl = LOCAL,
     as_json: AsJson = False,
 ) -> None:
-    """Print a bearer token for the local cloud. On AWS, tokens come from your own issuer."""
-    from local.issuer import Issuer, issuer_of
+    """Print a bearer token for the local cloud. On AWS, tokens come from your own issuer.
 
-    made = Issuer(issuer_of(api)).token(subject, scope, lifetime=lifetime)
-    print(json.dumps({"token": made, "expires_in": lifetime}) if as_json else made)
+    The token goes to stdout; which API it is for, and what it permits, to stderr.
+    """
+    from local.issuer import AUDIENCE, Issuer, issuer_of
+
+    must_be_address(api)
+    if not subject.strip() or not subject.isprintable():
+        raise UsageError(f"--subject must be printable text, got {subject!r}")
+    issuer = Issuer(issuer_of(api))
+    made = issuer.token(subject, scope, lifetime=lifetime)
+    about = {"api": api, "issuer": issuer.url, "audience": AUDIENCE, "subject": subject}
+    if as_json:
+        print(json.dumps({"token": made, "expires_in": lifetime, **about, "scope": scope}))
+        return
+    expiry = time.strftime("%H:%M:%S", time.localtime(time.time() + lifetime))
+    print(made)
+    err.print(
+        f"for {subject} at {api} until {expiry} (issuer {issuer.url}, audience {AUDIENCE}); "
+        f"scopes: {scope}"
+    )
 
 
 @app.command()
@@ -107,17 +139,20 @@ def start(
 
     Example: recourse start travel-booking --request samples/travel-booking.json --watch
     """
+    if key is None:
+        key = str(uuid.uuid4())
+    elif not (1 <= len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
+        raise UsageError(
+            f"--key must be 1 to {LONGEST_KEY} printable characters of ASCII, the same for a "
+            f"retry, got {key!a:.80}"
+        )
     body = _read(request)
     with connected(api, token) as client:
-        started = client.start(
-            saga, body, key=key or str(uuid.uuid4()), chaos=chaos, coordination=coordination
-        )
+        started = client.start(saga, body, key=key, chaos=chaos, coordination=coordination)
         if watch:
             _watch(client, started["saga_id"], as_json)
-        elif as_json:
-            print(json.dumps(started))
         else:
-            out.print(f"{started['saga_id']} {started['status']}")
+            _print_status(started, as_json)
 
 
 @app.command()
@@ -127,7 +162,7 @@ def show(
 ) -> None:
     """Show a saga and its steps."""
     with connected(api, token) as client:
-        saga = client.get(f"/sagas/{saga_id}")
+        saga = client.get(f"/sagas/{segment(saga_id)}")
     if as_json:
         print(json.dumps(saga))
         return
@@ -136,7 +171,7 @@ def show(
     if saga["reason"]:
         reason = saga["reason"]
         out.print(f"  reason: {reason['step']}: {reason['error']}: {reason['message']}")
-    table = Table("step", "status", "attempts", "undo attempts", "result or error")
+    table = Table(identity("step"), "status", "attempts", "undo attempts", "result or error")
     for step in saga["steps"]:
         table.add_row(
             step["name"],
@@ -145,7 +180,7 @@ def show(
             str(step["undo_attempts"]),
             f"{step['error']}: {step['message']}" if step["error"] else json.dumps(step["result"]),
         )
-    out.print(table)
+    out.print_table(table)
 
 
 @app.command()
@@ -176,20 +211,23 @@ def events(
 
     Events go to stdout, with --json one line each; the cursor goes to stderr.
     """
-    cursor = after
+    cursor, empty = after, 0
     with connected(api, token) as client:
         try:
             for page in client.events(after, wait=follow, saga_id=saga):
                 items, cursor = page
                 for event in items:
-                    print(json.dumps(event), flush=True) if as_json else print_event(
-                        out, Event.from_dict(event)
-                    )
-                if not items and not follow:
+                    if as_json:
+                        print(json.dumps(event), flush=True)
+                    else:
+                        print_event(out, _event(event))
+                empty = 0 if items or follow else empty + 1
+                skipping(empty)
+                if empty >= MOST_EMPTY_PAGES:
                     break
         finally:
             if cursor:
-                err.print(f"continue with --after {cursor}", markup=False)
+                err.print(f"continue with --after {cursor}")
 
 
 @app.command("list")
@@ -201,37 +239,33 @@ def list_sagas(
     cursor: Annotated[
         str | None, typer.Option(help="Cursor of the next page, from the page before.")
     ] = None,
-    limit: Annotated[int, typer.Option(help="Most sagas to list.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Most sagas to list.")] = 20,
     api: ApiUrl = LOCAL,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
     """List sagas, newest first."""
-    page: dict[str, Any] = {"items": [], "cursor": cursor}
     with connected(api, token) as client:
-        while True:  # a page may be short, or empty, where few sagas match
-            found = client.get(
-                "/sagas",
-                saga=saga,
-                status=status,
-                business_key=business_key,
-                cursor=page["cursor"],
-                limit=limit - len(page["items"]),
-            )
-            page = {"items": page["items"] + found["items"], "cursor": found["cursor"]}
-            if page["cursor"] is None or len(page["items"]) >= limit:
-                break
+        page = client.collect(
+            "/sagas",
+            cursor=cursor,
+            limit=limit,
+            skipping=skipping,
+            saga=saga,
+            status=status,
+            business_key=business_key,
+        )
     if as_json:
         print(json.dumps(page))
         return
-    table = Table("id", "saga", "business key", "status", "started", "reason")
+    table = Table(identity("id"), "saga", identity("business key"), "status", "started", "reason")
     for one in page["items"]:
         reason = one["reason"]
         why = f"{reason['step']}: {reason['error']}" if reason else ""
         table.add_row(
             one["saga_id"], one["saga"], one["business_key"], one["status"], one["started_at"], why
         )
-    out.print(table)
+    out.print_table(table)
     if page["cursor"]:
         out.print(f"next page: --cursor {page['cursor']}")
 
@@ -243,8 +277,8 @@ def cancel(
 ) -> None:
     """Cancel a saga whose pivot has not acted; its effects are undone."""
     with connected(api, token) as client:
-        saga = client.call("POST", f"/sagas/{saga_id}/cancel").json()
-    print(json.dumps(saga) if as_json else f"{saga_id} {saga['status']}")
+        saga = client.ask("POST", f"/sagas/{segment(saga_id)}/cancel")
+    _print_status(saga, as_json)
 
 
 @app.command()
@@ -264,8 +298,9 @@ def resolve(
     """Retry a stuck step, or skip it and settle by hand; needs the scope `operator`."""
     body = {"action": action} | ({"reason": reason} if reason else {})
     with connected(api, token) as client:
-        saga = client.call("POST", f"/sagas/{saga_id}/steps/{step}/resolve", json=body).json()
-    print(json.dumps(saga) if as_json else f"{saga_id} {saga['status']}")
+        path = f"/sagas/{segment(saga_id)}/steps/{segment(step)}/resolve"
+        saga = client.ask("POST", path, json=body)
+    _print_status(saga, as_json)
 
 
 @app.command()
@@ -303,7 +338,7 @@ def redrive(
                 waiting.get(name, 0),
                 saga_id=saga,
                 dry_run=dry_run,
-                say=lambda said: err.print(said, markup=False),
+                say=err.print,
             )
             redriven.append(done)
             if not as_json:
@@ -311,67 +346,21 @@ def redrive(
     if as_json:
         print(json.dumps({"items": queues, "redriven": redriven}))
     elif not any(done["matched"] for done in redriven):
-        out.print("nothing to redrive" + (f" for saga {saga}" if saga else ""), markup=False)
+        out.print("nothing to redrive" + (f" for saga {saga}" if saga else ""))
 
 
-@app.command("compile")
-@reports_errors
-def compile_sagas(
-    check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; fail if a file is out of date.")
-    ] = False,
-    folder: Annotated[Path, typer.Option(help="Folder of the compiled machines.")] = Path(
-        "statemachines"
-    ),
-    as_json: AsJson = False,
-) -> None:
-    """Compile every declared saga, and the description of the API.
-
-    A saga becomes statemachines/<saga>.asl.json (its state machine) and
-    statemachines/<saga>.choreography.md (which step listens to which). The API
-    is described in openapi.json, beside the API.
-    """
-    from recourse.choreography.routing import describe, table
-    from recourse.functions.api.app import Api as HttpApi
-    from recourse.functions.api.openapi import document
-    from recourse.orchestration.compiler import compile_saga
-    from recourse.project import Project, ProjectError
-
-    try:
-        project = Project.find()
-        sagas = project.declared()
-        os.environ.setdefault("RECOURSE_SAGAS", project.sagas)  # as in the API's function
-        api = project.own_api()
-    except ProjectError as problem:
-        raise UsageError(str(problem)) from problem
-    if not isinstance(api, HttpApi):
-        raise UsageError(f"{project.api} must be an Api, got {api!r:.80}")
-    description = document(api.groups, api.info, sagas, SAMPLES)
-    compiled = {api.description: json.dumps(description, indent=2, ensure_ascii=False) + "\n"}
-    for saga in sagas.values():
-        machine = json.dumps(compile_saga(saga), indent=2) + "\n"
-        compiled[folder / f"{saga.name}.asl.json"] = machine
-        compiled[folder / f"{saga.name}.choreography.md"] = describe(saga)
-    changed = []
-    for file, text in compiled.items():
-        if not file.exists() or file.read_text() != text:
-            changed.append(os.path.relpath(file))
-            if not check:
-                file.write_text(text)
-    if not check and not as_json:
-        for saga in sagas.values():
-            listens = Table(
-                "step", "acts on", "undoes on", title=f"{saga.name}: which step listens to which"
-            )
-            for row in table(saga):
-                listens.add_row(*row)
-            out.print(listens)
+def _print_status(saga: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"changed": changed}))
-    elif not check:
-        out.print(f"compiled {len(sagas)} sagas, {len(changed)} files changed")
-    if check and changed:
-        raise UsageError(f"out of date: {', '.join(changed)}; run `recourse compile`")
+        print(json.dumps(saga))
+    else:
+        out.print(f"{saga['saga_id']} {saga['status']}")
+
+
+def _event(found: Any) -> Event:
+    try:
+        return Event.from_dict(found)
+    except UnreadableError as problem:
+        raise ApiError(f"{problem}: try a newer version, or --json") from problem
 
 
 def _watch(client: Api, saga_id: str, as_json: bool) -> None:
@@ -386,11 +375,11 @@ def _watch(client: Api, saga_id: str, as_json: bool) -> None:
 
 def _read(source: str) -> Any:
     try:
-        text = sys.stdin.read() if source == "-" else Path(source).read_text()
+        text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
         return json.loads(text)
     except OSError as problem:
         raise UsageError(f"cannot read {source}: {problem.strerror}") from problem
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise UsageError(f"{source} is not valid JSON: {problem}") from problem
 
 

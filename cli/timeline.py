@@ -70,7 +70,7 @@ def print_event(console: Console, event: Event) -> None:
     """Print an event of a saga."""
     error = event.error
     line = Text(f"{event.time} {event.saga_id[:8]} {event.saga} ")
-    line.append(f"{event.sequence:>3} {event.path:<20}", style="red" if error else "")
+    line.append(f"{event.sequence or '':>3} {event.path:<20}", style="red" if error else "")
     if error:
         line.append(f" {error['type']}: {error['message']}", style="bright_black")
     elif isinstance(event.result, dict):
@@ -83,7 +83,8 @@ def _line(saga: Mapping[str, Any], step: Mapping[str, Any]) -> Text:
     mark, style = MARKS[step["status"]]
     line = Text(f"  {_since(saga, step['ended_at']):>7} ")
     line.append(f"{mark} {step['name']:<10} {step['status']:<12}", style=style)
-    attempts = max(step["attempts"], step["undo_attempts"])
+    is_undo = step["status"] in ("UNDONE", "UNDO_FAILED")
+    attempts = step["undo_attempts" if is_undo else "attempts"]
     if attempts > 1:
         line.append(f" in {attempts} attempts", style="bright_black")
     line.append(f" {_detail(step)}", style="bright_black")

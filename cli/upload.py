@@ -20,8 +20,9 @@ from typing import Any
 
 import httpx
 
-from cli.api import Api, ApiError
+from cli.api import Api, ApiError, segment
 from cli.command import UsageError
+from cli.visible import visible
 
 PARALLEL_PARTS = 4
 """Parts that are sent in parallel."""
@@ -180,7 +181,7 @@ class Upload:
         for attempt in range(TRIES):
             failure: ApiError | None
             try:
-                signed = self.api.call("POST", "/valet-keys/redeem", json=asked).json()
+                signed = self.api.ask("POST", "/valet-keys/redeem", json=asked)
                 failure = self._put(signed, start, length, whole=part is None)
             except ApiError as problem:
                 if not problem.is_transient:
@@ -213,6 +214,8 @@ class Upload:
             )
         except httpx.TransportError as problem:
             failure = ApiError(f"S3 cannot be reached: {problem!r}")
+        except httpx.InvalidURL as problem:
+            raise UsageError(f"the API answered with a URL that is none: {problem}") from problem
         else:
             # 412: an earlier attempt has stored it, and its answer was lost.
             if answer.is_success or (whole and answer.status_code == 412):
@@ -242,7 +245,8 @@ def s3_refusal(answer: httpx.Response) -> tuple[str, ApiError]:
     """
     found = _CODE.search(answer.text)
     code, message = found.groups() if found else ("", answer.text[:200])
-    return code, ApiError(f"S3 refused ({answer.status_code}): {code} {message}".rstrip())
+    said = visible(f"S3 refused ({answer.status_code}): {code} {message}".rstrip())
+    return code, ApiError(said)
 
 
 def complete(api: Api, key_id: str) -> dict[str, Any]:
@@ -255,7 +259,7 @@ def complete(api: Api, key_id: str) -> dict[str, Any]:
     never, attempt = threading.Event(), 0
     while True:
         try:
-            done: dict[str, Any] = api.call("POST", f"/valet-keys/{key_id}/complete").json()
+            done: dict[str, Any] = api.ask("POST", f"/valet-keys/{segment(key_id)}/complete")
             return done
         except ApiError as problem:
             if not problem.is_transient or time.monotonic() > until:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 from rich.progress import TransferSpeedColumn as Speed
-from rich.table import Column, Table
+from rich.table import Table
 
 from cli import upload
-from cli.api import Api, ApiError
+from cli.api import Api, ApiError, segment
 from cli.command import (
     LOCAL,
     ApiUrl,
@@ -27,9 +26,13 @@ from cli.command import (
     err,
     out,
     reports_errors,
+    skipping,
 )
 from cli.download import receive
 from cli.journal import Journal
+from cli.names import file_name
+from cli.screen import identity
+from cli.tokens import claims, looks_like_a_token, must_be_sendable
 from recourse.valet import content, types
 from recourse.valet.errors import WrongTypeError
 
@@ -66,7 +69,7 @@ def put(
         with _progress("reading", _size(file)) as advance:
             source = upload.Source.read(file, advance)
         kind = content_type or _guess(file)
-        about = (api, _claims(token or "").get("sub", ""), name, kind, source.sha256)
+        about = (api, str(claims(token or "").get("sub", "")), name, kind, source.sha256)
         with Journal(*about) as journal:
             key = _key_to_resume(client, journal)
             if key is None:
@@ -88,9 +91,8 @@ def put(
         print(json.dumps(done))
     else:
         out.print(f"{done['object']}: {done['content_length']} bytes, {done['content_type']}")
-        out.print(
-            f"  sha256  {done['sha256']}\n  version {done['version']}\n  key     {done['key_id']}"
-        )
+        for label, name in (("sha256", "sha256"), ("version", "version"), ("key", "key_id")):
+            out.print(f"  {label:<7} {done[name]}")
 
 
 @app.command()
@@ -104,34 +106,44 @@ def get(
     ],
     output: Annotated[
         Path | None,
-        typer.Option(help="Target file; the document's name in the current folder by default."),
+        typer.Option(
+            help="Target file, which is replaced if it exists; by default a new file in the "
+            "current folder, named after the document."
+        ),
     ] = None,
     api: ApiUrl = LOCAL,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
-    """Download a document: your own by its name, or any other by a key that you were given."""
-    if wanted.startswith(("https://", "http://")):
-        link = urlsplit(wanted)
-        api, wanted = f"{link.scheme}://{link.netloc}", unquote(link.path.rpartition("/v/")[2])
-    claims = _claims(wanted)
-    name = str(claims.get("object", wanted))
-    target = output or Path(PurePosixPath(name).name)
-    if not output and (not target.name or target.exists()):
+    """Download a document: your own by its name, another by a key that you were given.
+
+    A key needs no bearer token: yours is sent to nobody else's API. A link is fetched from the API
+    that it names.
+    """
+    key = _given_key(wanted)
+    if key is None:
+        name = wanted
+    else:
+        link, lent = key
+        api, name = link or api, str(claims(lent).get("object", ""))
+    target = output or Path(file_name(name))
+    if output is None and (target.exists() or target.is_symlink()):
         raise UsageError(f"{target} exists already: give another target with --output")
+    if output is None and name and target.name != name.rpartition("/")[2]:
+        err.print(f"the document's name is no safe name for a file: it becomes {target}")
     with connected(api, None) as anyone, upload.client() as s3:
-        if not claims:
+        if key is None:
             with connected(api, token) as client:
-                wanted = _key(client, "download", name, expires_in=3600, max_uses=upload.TRIES)[
-                    "token"
-                ]
+                issued = _key(client, "download", name, expires_in=3600, max_uses=upload.TRIES)
+                lent = issued["token"]
         with _progress("receiving", None) as advance:
-            received = receive(anyone, s3, wanted, target, advance)
+            received = receive(anyone, s3, lent, target, advance, replaces=output is not None)
     done = {"object": name, "file": str(target), "content_length": received.length}
     if as_json:
         print(json.dumps(done | {"sha256": received.sha256}))
     else:
-        out.print(f"{target}: {received.length} bytes\n  sha256  {received.sha256}")
+        out.print(f"{target}: {received.length} bytes")
+        out.print(f"  sha256  {received.sha256}")
 
 
 @app.command()
@@ -175,10 +187,9 @@ def issue(
         print(json.dumps(key))
         return
     out.print(f"{key['key_id']}, expires {key['expires_at']}")
-    # Not wrapped, so that they can be copied.
-    out.print(f"  token {key['token']}", soft_wrap=True)
+    out.print(f"  token {key['token']}")
     if operation == "download":
-        out.print(f"  link  {key['link']}", soft_wrap=True)
+        out.print(f"  link  {key['link']}")
 
 
 @app.command()
@@ -197,10 +208,13 @@ def revoke(
 ) -> None:
     """Revoke a key; revoking it again changes nothing."""
     with connected(api, token) as client:
-        path = f"/valet-keys/{quote(key_id, safe='')}"
+        path = f"/valet-keys/{segment(key_id)}"
         client.call("DELETE", path, params={"withdraw": "true"} if withdraw else {})
     done = {"key_id": key_id, "revoked": True, "withdrawn": withdraw}
-    print(json.dumps(done) if as_json else f"{key_id} is revoked")
+    if as_json:
+        print(json.dumps(done))
+    else:
+        out.print(f"{key_id} is revoked")
 
 
 @app.command()
@@ -212,15 +226,19 @@ def show(
     cursor: Annotated[
         str | None, typer.Option(help="Cursor of the next page, from the page before.")
     ] = None,
-    limit: Annotated[int, typer.Option(help="Most keys, or rows of the trail, to list.")] = 20,
+    limit: Annotated[
+        int, typer.Option(min=1, help="Most keys or rows of the trail to list.")
+    ] = 20,
     api: ApiUrl = LOCAL,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a key with its audit trail, or list your keys; the newest first, in pages."""
     with connected(api, token) as client:
-        path = "/valet-keys" if key_id is None else f"/valet-keys/{quote(key_id, safe='')}"
-        found = client.get(path, cursor=cursor, limit=limit)
+        if key_id is None:
+            found = client.collect("/valet-keys", cursor=cursor, limit=limit, skipping=skipping)
+        else:
+            found = client.get(f"/valet-keys/{segment(key_id)}", cursor=cursor, limit=limit)
     if as_json:
         print(json.dumps(found))
     elif key_id is None:
@@ -229,32 +247,55 @@ def show(
         _print_key(found)
 
 
+def _given_key(wanted: str) -> tuple[str | None, str] | None:
+    """The API of a link, and the token of a link or a key; None for a name.
+
+    Raises:
+        UsageError: It is a link, but to no key.
+        TokenError: It is a token that cannot be sent.
+    """
+    if not wanted.startswith(("https://", "http://")):
+        if not looks_like_a_token(wanted):
+            return None
+        must_be_sendable(wanted, "the key's token")
+        return None, wanted
+    try:
+        link = urlsplit(wanted)
+        is_good = bool(link.hostname) and link.username is None and link.password is None
+    except ValueError:
+        is_good = False
+    base, path, token = link.path.partition("/v/") if is_good else ("", "", "")
+    if not (path and token):
+        raise UsageError("the link must be that of a key: https://<API>/v/<token>")
+    token = unquote(token)
+    must_be_sendable(token, "the link's token")
+    return f"{link.scheme}://{link.netloc}{base}", token
+
+
 def _print_keys(page: Mapping[str, Any]) -> None:
-    # An id is never wrapped, so that it can be copied.
-    columns = ("operation", "object", "status", "uses", "expires")
-    table = Table(Column("key", min_width=32), *columns)
+    columns = ("operation", identity("object"), "status", "uses", "expires")
+    table = Table(identity("key"), *columns)
     for key in page["items"]:
         table.add_row(*_row(key))
-    out.print(table)
+    out.print_table(table)
     _print_next(page)
 
 
 def _print_key(key: Mapping[str, Any]) -> None:
     key_id, operation, name, status, uses, expires = _row(key)
     out.print(f"{key_id} {status}: {operation} of {name}, used {uses} times, expires {expires}")
-    table = Table("time", "action", "outcome", "caller", "address", "detail")
+    table = Table("time", "action", "outcome", identity("caller"), identity("address"), "detail")
     for row in key["audit"]:
         table.add_row(*[str(row.get(column.header) or "") for column in table.columns])
         if row.get("count", 1) > 1:
             table.add_row("", "", f"{row['count']} times until {row['last_time']}")
-    out.print(table)
+    out.print_table(table)
     _print_next(key)
 
 
 def _print_next(page: Mapping[str, Any]) -> None:
     if page["cursor"]:
-        # Not wrapped, so that it can be copied.
-        out.print(f"next page: --cursor {page['cursor']}", soft_wrap=True)
+        out.print(f"next page: --cursor {page['cursor']}")
 
 
 def _row(key: Mapping[str, Any]) -> tuple[str, ...]:
@@ -314,10 +355,7 @@ def _key(
         "expires_in": expires_in,
         "max_uses": max_uses,
     }
-    key: dict[str, Any] = api.call(
-        "POST", "/valet-keys", json=asked | ({"upload": what} if what else {})
-    ).json()
-    return key
+    return api.ask("POST", "/valet-keys", json=asked | ({"upload": what} if what else {}))
 
 
 def _key_to_resume(api: Api, journal: Journal) -> Mapping[str, Any] | None:
@@ -329,7 +367,7 @@ def _key_to_resume(api: Api, journal: Journal) -> Mapping[str, Any] | None:
     if journal.key is None:
         return None
     try:
-        status = api.get(f"/valet-keys/{journal.key['key_id']}")["status"]
+        status = api.get(f"/valet-keys/{segment(journal.key['key_id'])}")["status"]
     except ApiError as problem:
         if problem.status != 404:
             raise
@@ -344,7 +382,7 @@ def _key_to_resume(api: Api, journal: Journal) -> Mapping[str, Any] | None:
         journal.forget()
         return None
     parts = journal.key["multipart"]["parts"]
-    err.print(f"resuming: {len(journal.done)} of {parts} parts are uploaded", markup=False)
+    err.print(f"resuming: {len(journal.done)} of {parts} parts are uploaded")
     return journal.key
 
 
@@ -368,9 +406,7 @@ def _send(
             sending.parts(missing, size, journal.add)
         except BaseException:
             err.print(
-                f"{len(journal.done)} of {parts} parts are uploaded; "
-                "run the same command to resume",
-                markup=False,
+                f"{len(journal.done)} of {parts} parts are uploaded; run the same command to resume"
             )
             raise
 
@@ -381,7 +417,7 @@ def _reason(problem: ApiError) -> str:
     return str(problem)
 
 
-# The progress bar, and the claims of a token.
+# The progress bar.
 
 
 @contextmanager
@@ -398,18 +434,3 @@ def _size(file: Path) -> int | None:
         return file.stat().st_size
     except OSError:
         return None  # the read that follows reports the error
-
-
-def _claims(token: str) -> dict[str, Any]:
-    """The claims of a JWT, unverified: for names of files only; empty if it is not a JWT."""
-    parts = token.split(".")
-    if len(parts) != 3:
-        return {}
-    try:
-        header, claims = (
-            json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-            for part in parts[:2]
-        )
-    except ValueError:
-        return {}
-    return claims if isinstance(claims, dict) and "alg" in header else {}

@@ -16,6 +16,7 @@ from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.command import UsageError, reports_errors
+from cli.visible import visible
 from recourse.queues.message import Handler
 from recourse.queues.worker.worker import QueueUnavailableError, SettingError, StuckError, Worker
 from recourse.store.aws import client
@@ -169,5 +170,7 @@ class _Plain(logging.Formatter):
         about = {k: v for k, v in vars(record).items() if k not in self.usual}
         words = [f"{name}={value}" for name, value in about.items()]
         time = self.formatTime(record, "%H:%M:%S")
-        line = " ".join([time, record.levelname.lower(), record.getMessage(), *words])
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        lines = [" ".join([time, record.levelname.lower(), record.getMessage(), *words])]
+        if record.exc_info:
+            lines += self.formatException(record.exc_info).splitlines()
+        return "\n".join(map(visible, lines))

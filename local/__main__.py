@@ -5,9 +5,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from local.cloud import AWS_PORT, PORT, LocalCloudError, run
-from local.deploy import DeployError
-from local.emulator import EmulatorError
+from cli.visible import visible
+from local import LocalCloudError
+from local.cloud import AWS_PORT, PORT, run
 
 PORTS = {"PORT": PORT, "AWS_PORT": AWS_PORT}
 VARIABLES = f"""\
@@ -35,8 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("PORT and AWS_PORT must be whole numbers")
     try:
         run(port=ports["PORT"], aws_port=ports["AWS_PORT"])
-    except (LocalCloudError, DeployError, EmulatorError) as problem:
-        sys.exit(f"local cloud: {problem}")
+    except LocalCloudError as problem:
+        lines = str(problem).split("\n")
+        sys.exit("\n".join(visible(line) for line in ["local cloud: " + lines[0], *lines[1:]]))
 
 
 if __name__ == "__main__":

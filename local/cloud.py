@@ -2,23 +2,25 @@
 
 import fcntl
 import json
+import os
 import shutil
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from local import LOCAL, ROOT, private
+from local import LOCAL, ROOT, LocalCloudError, private
 from local.aws import client, root_secret, write_config
 from local.boot import GAPS
 from local.deploy import Deployment
 from local.emulator import Emulator
 from local.issuer import AUDIENCE, Issuer, issuer_of
+from local.ports import free_port, must_be_free
 from local.proxy import PROVIDER_PATH, Proxy
 from local.seed import SEED, seed
+from local.signals import STOP
 from recourse.feed.feed import Feed
 from recourse.feed.watch import Watch
 from recourse.functions.bearer import Bearers
@@ -33,10 +35,6 @@ QUICK, SLOW = 0.1, 0.5
 LONGEST_STREAM = 870
 """Seconds that a stream lasts, as on AWS."""
 EVERY_SCOPE = "sagas:write sagas:read valet:issue webhooks:write operator"
-
-
-class LocalCloudError(Exception):
-    """The local cloud cannot run as configured; the message says what to change."""
 
 
 class LocalCloud:
@@ -84,10 +82,18 @@ class LocalCloud:
         self.outputs: dict[str, str] = {}
 
     def __enter__(self) -> Self:
-        """Start it, and return when the API answers."""
+        """Start it, and return when the API answers.
+
+        Raises:
+            LocalCloudError: It cannot run here: the folder, a port or the emulator says why.
+        """
         began = time.monotonic()
         try:
             self._start()
+        except OSError as problem:
+            self.__exit__(None, None, None)
+            about = f"{problem.filename}: " if problem.filename else ""
+            raise LocalCloudError(f"{about}{problem.strerror or problem}") from problem
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -170,6 +176,7 @@ class LocalCloud:
         self.api_url = f"http://127.0.0.1:{ports['port']}"
         self.aws_endpoint = f"http://127.0.0.1:{ports['aws_port']}"
         self.issuer = Issuer(issuer_of(self.api_url))
+        self._hold(f"{os.getpid()} on {self.api_url}")
 
         self._proxy = Proxy(port=ports["port"], issuer=self.issuer, secret=root_secret())
         self._proxy.start()
@@ -224,61 +231,65 @@ class LocalCloud:
         self.outputs = deployment.outputs()
 
     def _lock_folder(self) -> None:
-        private.make_folder(self._folder)
-        self._lock = (self._folder / "lock").open("w")
+        try:
+            private.make_folder(self._folder)
+            self._lock = (self._folder / "lock").open("a+")
+        except OSError as problem:
+            raise LocalCloudError(
+                f"cannot write {problem.filename} ({problem.strerror}): the local cloud keeps its "
+                "data there; give the folder to this user, or use a checkout of your own"
+            ) from problem
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            self._lock.seek(0)
+            holder = self._lock.read().strip()
+            number = holder.partition(" ")[0]
+            stop = f"`kill {number}`" if number.isdecimal() else "Ctrl-C there"
             raise LocalCloudError(
-                f"another local cloud is using {self._folder}: stop it first"
+                f"another local cloud is using {self._folder}"
+                + (f" (process {holder})" if holder else "")
+                + f": use that one, or stop it with {stop}"
             ) from None
+        self._hold(str(os.getpid()))
+
+    def _hold(self, holder: str) -> None:
+        """Write into the lock who holds it, for those who find it locked."""
+        assert self._lock
+        self._lock.truncate(0)
+        self._lock.write(holder)
+        self._lock.flush()
 
     def _choose_ports(self) -> dict[str, int]:
         file = self._folder / "ports.json"
         last: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}
-        ports = {
-            name: wanted or _free_port(last.get(name, 0)) for name, wanted in self._wanted.items()
-        }
         for name, wanted in self._wanted.items():
-            if wanted and not _is_free(wanted):
-                raise LocalCloudError(
-                    f"port {wanted} is in use: choose another with {name.upper()}="
-                )
+            must_be_free(wanted, name.upper())
+        ports = {
+            name: wanted or free_port(last.get(name, 0)) for name, wanted in self._wanted.items()
+        }
+        if ports["port"] == ports["aws_port"]:
+            raise LocalCloudError(f"PORT and AWS_PORT must differ, got {ports['port']} for both")
         # The emulator's state contains its own address (every queue's URL), so it cannot move.
         if self._fresh or last.get("aws_port", ports["aws_port"]) != ports["aws_port"]:
             shutil.rmtree(self._folder / "emulator", ignore_errors=True)
-        file.write_text(json.dumps(ports))
+        private.write(file, json.dumps(ports).encode())
         return ports
 
 
 def run(**options: Any) -> None:
     """Run in the foreground until Ctrl-C or SIGTERM, with the options of ``LocalCloud``."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Also where the shell has started it in the background, with SIGINT ignored; what it starts
+    # inherits neither handler.
+    for one in STOP:
+        signal.signal(one, signal.default_int_handler)
     try:
         with LocalCloud(**options) as cloud:
             try:
                 cloud.wait()
             finally:
                 # From here on it shuts down in order: a second Ctrl-C must not interrupt that.
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                for one in STOP:
+                    signal.signal(one, signal.SIG_IGN)
     except KeyboardInterrupt:
         print("stopped")
-
-
-def _free_port(preferred: int) -> int:
-    if preferred and _is_free(preferred):
-        return preferred
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

@@ -1,15 +1,18 @@
 """Deploys app.py to the emulator with the CDK CLI, unless nothing has changed."""
 
+import contextlib
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from infra import deploy
 from infra.deploy import CLI, empty, lead
-from local import ROOT
+from local import ROOT, LocalCloudError, signals
 from local.aws import ACCOUNT, REGION, client, environment
 
 # What `cdk synth` reads: the app, and all code that is deployed with it.
@@ -29,8 +32,8 @@ FINGERPRINT = "/recourse/local/fingerprint"
 Context = Mapping[str, str]
 
 
-class DeployError(Exception):
-    """The CDK CLI failed; the message ends with the end of its output."""
+class DeployError(LocalCloudError):
+    """The app cannot be deployed; the message ends with the end of the CDK CLI's output, if any."""
 
 
 class Deployment:
@@ -92,12 +95,15 @@ class Deployment:
         ssm = client("ssm", self._endpoint)
         if not self._has_toolkit():
             self._cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", cwd=self._folder)
-        lead(
-            self._assembly,
-            cloudformation=client("cloudformation", self._endpoint),
-            deploy=self._deploy,
-            say=self._say,
-        )
+        try:
+            lead(
+                self._assembly,
+                cloudformation=client("cloudformation", self._endpoint),
+                deploy=self._deploy,
+                say=self._say,
+            )
+        except deploy.DeployError as problem:
+            raise DeployError(str(problem)) from problem
         ssm.put_parameter(Name=FINGERPRINT, Value=fingerprint, Type="String", Overwrite=True)
 
     def destroy(self) -> None:
@@ -150,29 +156,40 @@ class Deployment:
             raise DeployError("the CDK CLI is not installed: run `make setup` first")
         binaries = Path(sys.executable).parent
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log, contextlib.ExitStack() as stack:
             at = log.tell()
-            done = subprocess.run(
-                [binaries / "node", CLI, command, *arguments, "--no-notices", "--no-color"],
-                cwd=cwd,
-                env=inherited
-                | {
-                    # The environment's node and python, for the CLI, jsii and the app of cdk.json.
-                    "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
-                    **environment(self._endpoint),
-                    "AWS_REGION": REGION,
-                    "AWS_ENDPOINT_URL_S3": self._endpoint,
-                    "NO_PROXY": "127.0.0.1,localhost",
-                    "no_proxy": "127.0.0.1,localhost",
-                    "CI": "true",
-                    "CDK_DISABLE_CLI_TELEMETRY": "true",
-                    "CDK_HOME": str(self._folder / "cdk"),
-                },
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        if done.returncode:
+            with signals.deferred():
+                process = subprocess.Popen(
+                    [binaries / "node", CLI, command, *arguments, "--no-notices", "--no-color"],
+                    cwd=cwd,
+                    env=inherited
+                    | {
+                        # The environment's node and python, for the CLI, jsii and cdk.json.
+                        "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
+                        **environment(self._endpoint),
+                        "AWS_REGION": REGION,
+                        "AWS_ENDPOINT_URL_S3": self._endpoint,
+                        "NO_PROXY": "127.0.0.1,localhost",
+                        "no_proxy": "127.0.0.1,localhost",
+                        "CI": "true",
+                        "CDK_DISABLE_CLI_TELEMETRY": "true",
+                        "CDK_HOME": str(self._folder / "cdk"),
+                    },
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,  # its group is all that it has started
+                )
+                stack.callback(_end, process)
+            code = process.wait()
+        if code:
             said = self.log.read_bytes()[at:].decode(errors="replace").strip().splitlines()
             tail = "\n".join(said[-30:])
             raise DeployError(f"`cdk {command}` failed; its output is in {self.log}:\n{tail}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all that it has started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

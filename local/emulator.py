@@ -11,14 +11,14 @@ from pathlib import Path
 
 import httpx
 
-from local import LOCAL, ROOT, private
+from local import LOCAL, ROOT, LocalCloudError, private, signals
 from local.aws import environment
 from local.boot import GAPS
 
 INTERPRETER = LOCAL / "ministack" / "bin" / "python"
 
 
-class EmulatorError(Exception):
+class EmulatorError(LocalCloudError):
     """The emulator did not start; the message says why."""
 
 
@@ -61,14 +61,14 @@ class Emulator:
         private.make_folder(self.folder)
         for name in ("state", "s3", "tmp"):
             (self.folder / name).mkdir(exist_ok=True)
-        with self.log.open("wb") as log:
+        with self.log.open("wb") as log, signals.deferred():
             self._process = subprocess.Popen(
                 [INTERPRETER, "-m", "local.boot", *self._gaps],
                 cwd=ROOT,
                 env=self._environment(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # A session of its own: Ctrl-C must reach this process only, which ends it in order.
+                # A session of its own: Ctrl-C must reach this process only, which ends it.
                 start_new_session=True,
             )
         self._wait()

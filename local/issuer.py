@@ -4,6 +4,7 @@ import json
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jwt
 from cryptography.hazmat.primitives import serialization
@@ -16,8 +17,13 @@ KEY = LOCAL / "issuer-key.pem"
 
 
 def issuer_of(api_url: str) -> str:
-    """The issuer's URL, under the API's own address, which serves its documents."""
-    return f"{api_url.rstrip('/')}/_issuer"
+    """The issuer's URL, under the API's own address, which serves its documents.
+
+    It names loopback in one way, whichever its caller uses.
+    """
+    url = urlsplit(api_url)
+    named = url._replace(netloc=url.netloc.replace("localhost", "127.0.0.1"))
+    return f"{named.geturl().rstrip('/')}/_issuer"
 
 
 class Issuer:

@@ -25,7 +25,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.typing import Subprotocol
 
-from local import provider
+from local import LocalCloudError, provider
 from local.callers import PROXY_HEADER, is_named, is_of_another_page, proxy_pass
 from local.issuer import Issuer
 from recourse.problems import MEDIA_TYPE, untyped
@@ -101,7 +101,7 @@ class Proxy:
         self._thread.start()
         while not self._server.started:
             if not self._thread.is_alive():
-                raise OSError(f"port {self._server.config.port} cannot be opened")
+                raise LocalCloudError(f"port {self._server.config.port} cannot be opened")
             self._thread.join(0.02)
 
     def stop(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, NotRequired
 
 from annotated_types import Ge, Le, Len, Predicate
 from typing_extensions import TypedDict
@@ -67,7 +67,7 @@ class AccountView(TypedDict):
     balance: int
     available: int
     held: int
-    owner: str | None = None
+    owner: NotRequired[str]
 
 
 Change = Callable[[str, Item | None, Mapping[str, Any]], Sequence[Put | Update] | None]

@@ -17,8 +17,8 @@ import httpx
 import pytest
 
 from local import ROOT
-from local.cloud import _free_port
 from local.issuer import AUDIENCE, Issuer
+from local.ports import free_port
 from recourse.feed.feed import Feed, cursor_of
 from recourse.feed.watch import PAGE, Watch
 from recourse.functions.bearer import Bearers
@@ -389,7 +389,7 @@ def test_a_feed_that_cannot_be_looked_at_is_looked_at_again(
 
 
 def test_the_start_script_serves_the_app_as_the_web_adapter_asks_for_it(issuer: Issuer) -> None:
-    port = _free_port(0)
+    port = free_port(0)
     told = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "LAMBDA_TASK_ROOT": str(ROOT),

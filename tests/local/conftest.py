@@ -13,8 +13,8 @@ from botocore.credentials import Credentials
 
 from local.aws import KEY_ID, REGION, client, root_secret
 from local.boot import GAPS
-from local.cloud import _free_port
 from local.emulator import Emulator
+from local.ports import free_port
 from tests.decisions import Refusal, decisions_of, unexpected
 
 ROLE = "arn:aws:iam::000000000000:role/any"
@@ -85,7 +85,7 @@ def of_gaps(folder: Path, *gaps: str, anybody: bool = False, **options: Any) -> 
     """An emulator with these gaps closed, and those that every test wants closed."""
     ours = () if anybody else ("own_callers",)
     closed = dict.fromkeys((*gaps, *ours, "decisions"))
-    return Emulator(port=_free_port(0), folder=folder, gaps=closed, **options)
+    return Emulator(port=free_port(0), folder=folder, gaps=closed, **options)
 
 
 def running(folder: Path, *gaps: str, **options: Any) -> Iterator[Emulator]:

@@ -16,9 +16,9 @@ import pytest
 from botocore.config import Config
 
 from local.aws import KEY_ID, REGION, client, root_secret
-from local.cloud import _free_port
 from local.emulator import Emulator
 from local.issuer import Issuer
+from local.ports import free_port
 from local.proxy import Proxy
 from tests.browser import Attempt, Visit, page
 from tests.local.conftest import Start
@@ -39,7 +39,7 @@ def visit() -> Iterator[Visit]:
 @pytest.fixture
 def proxy(tmp_path: Path) -> Iterator[Proxy]:
     issuer = Issuer("http://127.0.0.1/_issuer", tmp_path / "key.pem")
-    proxy = Proxy(port=_free_port(0), issuer=issuer, secret=root_secret())
+    proxy = Proxy(port=free_port(0), issuer=issuer, secret=root_secret())
     proxy.start()
     yield proxy
     proxy.stop()

@@ -18,8 +18,8 @@ from websockets.sync.server import serve as websocket_server
 from websockets.typing import Subprotocol
 
 from local.callers import proxy_pass
-from local.cloud import _free_port
 from local.issuer import Issuer
+from local.ports import free_port
 from local.proxy import Proxy
 from tests.patience import PATIENCE
 
@@ -62,7 +62,7 @@ def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
 
 @pytest.fixture
 def proxy(issuer: Issuer) -> Iterator[Proxy]:
-    proxy = Proxy(port=_free_port(0), issuer=issuer, secret="secret")
+    proxy = Proxy(port=free_port(0), issuer=issuer, secret="secret")
     proxy.start()
     yield proxy
     proxy.stop()
@@ -122,7 +122,7 @@ def test_before_the_api_is_there_it_says_so(proxy: Proxy) -> None:
 
 
 def test_when_the_api_is_gone_it_says_so(proxy: Proxy) -> None:
-    proxy.target = f"http://127.0.0.1:{_free_port(0)}"
+    proxy.target = f"http://127.0.0.1:{free_port(0)}"
     assert httpx.get(f"{proxy.url}/health", timeout=PATIENCE).status_code == 502
 
 
@@ -425,7 +425,7 @@ def test_a_handshake_that_is_too_long_is_refused_at_once(
 
 
 def test_where_no_websocket_answers_it_says_so(proxy: Proxy) -> None:
-    proxy.websocket = f"ws://127.0.0.1:{_free_port(0)}/stage"
+    proxy.websocket = f"ws://127.0.0.1:{free_port(0)}/stage"
     with (
         pytest.raises(InvalidStatus) as refused,
         connect(

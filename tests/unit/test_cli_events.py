@@ -161,3 +161,58 @@ def test_what_is_refused_is_not_asked_again(answers: Answers, naps: list[float])
     ended = CliRunner().invoke(main.app, ["events", "--after", "c0"])
     assert (ended.exit_code, len(asked), naps) == (1, 1, [])
     assert "expired (410)" in ended.stderr
+
+
+def pages_of(before: int, of_the_saga: int, size: int = 100) -> list[httpx.Response]:
+    """A feed with older events of other sagas, of which pages hold only those of the saga."""
+    found = []
+    for start in range(0, before + of_the_saga, size):
+        end = min(start + size, before + of_the_saga)
+        items = [event(number) for number in range(max(start, before), end)]
+        found.append(page(*items, cursor=f"c{end}"))
+    return [*found, page(cursor=f"c{before + of_the_saga}")]
+
+
+@pytest.mark.parametrize("before", [0, 99, 100, 132, 1000])
+def test_events_of_a_saga_are_found_behind_pages_without_any(
+    answers: Answers, naps: list[float], before: int
+) -> None:
+    asked = answers(*pages_of(before, 6))
+    ended = CliRunner().invoke(main.app, ["events", "--saga", "s", "--json"])
+    assert ended.exit_code == 0, ended.output
+    assert len(ended.stdout.splitlines()) == 6
+    assert f"continue with --after c{before + 6}" in ended.stderr
+    assert naps == [], "a page that is empty on the way is no reason to wait"
+    assert {one.url.params.get("saga_id") for one in asked} == {"s"}
+
+
+def test_an_empty_feed_ends_where_its_cursor_stays(answers: Answers) -> None:
+    asked = answers(page(cursor="c0"), httpx.Response(304, headers={"etag": '"c0"'}))
+    ended = CliRunner().invoke(main.app, ["events"])
+    assert (ended.exit_code, ended.stdout, len(asked)) == (0, "", 2)
+
+
+def test_a_feed_without_a_match_is_not_read_for_ever(answers: Answers) -> None:
+    most = api_module.MOST_EMPTY_PAGES
+    asked = answers(*[page(cursor=f"c{number}") for number in range(2 * most)])
+    ended = CliRunner().invoke(main.app, ["events", "--saga", "s"])
+    assert (ended.exit_code, len(asked)) == (0, most)
+    assert f"continue with --after c{most - 1}" in ended.stderr
+
+
+@pytest.mark.parametrize("listed", [["list"], ["valet", "show"]], ids=" ".join)
+def test_a_list_goes_on_over_empty_pages_and_not_for_ever(
+    answers: Answers, listed: list[str]
+) -> None:
+    def found(cursor: str | None) -> httpx.Response:
+        return httpx.Response(200, json={"items": [], "cursor": cursor})
+
+    asked = answers(*[found(f"c{number}") for number in range(300)], found(None))
+    ended = CliRunner().invoke(main.app, [*listed, "--limit", "250", "--json"])
+    assert json.loads(ended.stdout) == {"items": [], "cursor": None}
+    assert len(asked) == 301 and {one.url.params["limit"] for one in asked} == {"100"}
+    most = api_module.MOST_EMPTY_PAGES
+    asked = answers(*[found(f"c{number}") for number in range(2 * most)])
+    ended = CliRunner().invoke(main.app, listed)
+    assert len(asked) == most and f"next page: --cursor c{most - 1}" in ended.stdout
+    assert CliRunner().invoke(main.app, [*listed, "--limit", "0"]).exit_code == 2

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from local import LocalCloudError
 from local import __main__ as started
-from local.cloud import LocalCloudError
 
 
 @pytest.fixture

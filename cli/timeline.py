@@ -109,7 +109,7 @@ def _detail(step: Mapping[str, Any]) -> str:
 def _money(said: Any) -> Money | None:
     """An amount in a result, which may be anything: another's step may call a number `price`."""
     try:
-        return Money.of(said)
+        return Money.of(dict(said))  # plain: a field that is missing here is not an error
     except (KeyError, TypeError, ValueError):
         return None
 

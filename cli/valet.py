@@ -1,4 +1,7 @@
-"""`recourse valet`: uploads and downloads by valet keys, and the keys themselves."""
+"""`recourse valet`: uploads and downloads by valet keys, and the keys themselves.
+
+It is longer than other modules: each of its six commands says all that it takes, for `--help`.
+"""
 
 from __future__ import annotations
 
@@ -226,9 +229,7 @@ def show(
     cursor: Annotated[
         str | None, typer.Option(help="Cursor of the next page, from the page before.")
     ] = None,
-    limit: Annotated[
-        int, typer.Option(min=1, help="Most keys or rows of the trail to list.")
-    ] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Most keys or rows of the trail to list.")] = 20,
     api: ApiUrl = LOCAL,
     token: Token = None,
     as_json: AsJson = False,

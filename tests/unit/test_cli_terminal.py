@@ -94,7 +94,7 @@ def test_no_command_prints_what_others_wrote_as_it_is(
     saga = everywhere(text)
     key = dict.fromkeys(("key_id", "operation", "object", "status", "expires_at"), text)
     row = dict.fromkeys(("time", "action", "outcome", "caller", "address", "detail"), text)
-    key |= {"uses": 1, "max_uses": 1, "audit": [row]}  # type: ignore[dict-item]
+    key |= {"uses": 1, "max_uses": 1, "audit": [row], "cursor": None}  # type: ignore[dict-item]
     queue = {"name": text, "waiting": 1, "redrives_to": text, "why_not": text}
     error = {"type": text, "message": text}
     event = {

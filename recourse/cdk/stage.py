@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk.region_info import RegionInfo
 
 from recourse.errors import RecourseError
+from recourse.functions.limits import overridden
 from recourse.project import Project
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ class Stage:
             theirs; the gateway's own address where it is empty.
         streams: How many server-sent event streams may be open at once, each of which holds a
             function: so many are reserved. None where they share with everything else.
+        owner_limits: What tells functions of limits by owner that are other than the defaults.
         cloudwatch_role: Whether the account is given the role by which API Gateway writes logs, one
             for all its APIs; off where it has one.
         sender: The address, verified in SES, from which people are told how their saga ended; empty
@@ -64,6 +68,7 @@ class Stage:
     public_url: str = ""
     connections_url: str = ""
     streams: int | None = None
+    owner_limits: Mapping[str, str] = MappingProxyType({})
     cloudwatch_role: bool = True
     sender: str = ""
     malware_scan: bool = False
@@ -122,6 +127,10 @@ class Stage:
             raise ContextError(f"context timescale={timescale:g}: above 0, at most 100")
         if text("streams") and not (text("streams").isdecimal() and int(text("streams"))):
             raise ContextError(f"context streams={text('streams')!r}: a number, at least 1")
+        try:
+            overridden(text("owner_limits"))
+        except ValueError as problem:
+            raise ContextError(f"context owner_limits: {problem}") from problem
         if text("index_step") not in ("", *"123456"):
             raise ContextError(f"context index_step={text('index_step')!r}: 1 to 6, or nothing")
         return cls(
@@ -134,6 +143,7 @@ class Stage:
             public_url=text("public_url"),
             connections_url=text("connections_url"),
             streams=int(text("streams")) if text("streams") else None,
+            owner_limits={"OWNER_LIMITS": own} if (own := text("owner_limits")) else {},
             cloudwatch_role=text("cloudwatch_role") != "off",
             sender=text("sender"),
             malware_scan=text("malware_scan") == "on",

@@ -175,7 +175,7 @@ class WebSocket(Client):
         bed.table("connections", "pk", "connection")
         self._queue = bed.queue("wakes")
         self._wakes = WakeUpQueue(bed.sqs, self._queue)
-        self._connections = Connections(bed.dynamodb, "connections", lambda: bed.now)
+        self._connections = Connections(bed.dynamodb, "connections", lambda: bed.now, most=50)
         self._pusher = Pusher(self._connections, bed.feed, self)
         self._name, self._opened = "", 0
 

@@ -46,7 +46,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "recovery": recovery.measure,
     "up": up.measure,
 }
-"""Every benchmark there is: one file each, and one line here."""
+"""Every benchmark: one file each, and one line here."""
 
 
 def _about(measure: Callable[[], list[Figure]]) -> str:

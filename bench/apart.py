@@ -1,4 +1,4 @@
-"""Work in a process of its own, so that one benchmark does not weigh on another."""
+"""Runs work in a separate process, so that one benchmark does not affect another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a benchmark hands over: figures, each beside its alternative and the bound it must keep."""
+"""The results of a benchmark: figures, each with its alternative and the bound it must keep."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def show(console: Console, title: str, figures: Sequence[Figure]) -> None:
 
 
 def say(text: str) -> None:
-    """Tell of the progress, where it is in nobody's way."""
+    """Print a line of progress to stderr, apart from the tables."""
     print(f"  {text}", file=sys.stderr, flush=True)
 
 

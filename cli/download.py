@@ -150,7 +150,7 @@ def _fetch(s3: httpx.Client, signed: dict[str, Any], arriving: _Arriving) -> Non
                 answer.read()
                 _, failure = s3_refusal(answer)
                 if answer.status_code == 412:
-                    # Another version has replaced it: begin anew.
+                    # Another version has replaced it: start from the beginning.
                     arriving.advance(-arriving.length)
                     arriving.begin_again()
                 raise failure

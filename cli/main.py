@@ -251,7 +251,8 @@ def resolve(
     saga_id: SagaId,
     step: Annotated[str, typer.Argument(help="Name of the stuck step.")],
     action: Annotated[
-        Literal["retry", "skip"], typer.Option(help="Run the step again, or leave it as it is.")
+        Literal["retry", "skip"],
+        typer.Option(help="Run the step again, or leave it as it is and settle it by hand."),
     ],
     reason: Annotated[str | None, typer.Option(help="Why; required for a skip.")] = None,
     api: ApiUrl = LOCAL,
@@ -337,7 +338,7 @@ def compile_sagas(
     try:
         project = Project.find()
         sagas = project.declared()
-        os.environ.setdefault("RECOURSE_SAGAS", project.sagas)  # as the API's function is told
+        os.environ.setdefault("RECOURSE_SAGAS", project.sagas)  # as in the API's function
         api = project.own_api()
     except ProjectError as problem:
         raise UsageError(str(problem)) from problem

@@ -1,4 +1,4 @@
-"""Redrives dead-letter queues by the API: pass after pass, until a queue is done."""
+"""Redrives dead-letter queues through the API: pass after pass, until a queue is done."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def redrive(
 ) -> dict[str, Any]:
     """Redrive one queue to its end; the sum of all passes.
 
-    Messages that are dead-lettered again meanwhile stay: no more are examined than waited at
-    first.
+    Messages that are dead-lettered again meanwhile stay: no more are examined than were waiting
+    at first.
 
     Args:
         client: The API.
         name: The queue.
-        waiting: How many messages waited at first.
+        waiting: How many messages were waiting at first.
         saga_id: Only messages about this saga.
         dry_run: Look at them in one pass, and move nothing.
         say: Called with a line of progress after each pass.

@@ -1,8 +1,8 @@
 """Uploads a document by a valet key: redeem it, send to the signed URL, retry where that fails.
 
 A document is streamed from its file, so memory does not grow with it. Each request to S3 has the
-headers that redeeming returned and no others of ours: above all no Authorization, which S3 takes
-for a second signature and refuses.
+headers that redeeming returned and no others: above all no Authorization, which S3 would treat as a
+second signature and refuse.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Upload:
     """The upload of one document.
 
     Args:
-        api: The API without a bearer token, for redeeming needs none.
+        api: The API without a bearer token, which redeeming does not need.
         s3: Sends to presigned URLs; sends no bearer token and follows no redirect.
         source: The document.
         token: The key's token.

@@ -110,7 +110,7 @@ def get(
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
-    """Download a document: your own by its name, another by a key that you were given."""
+    """Download a document: your own by its name, or any other by a key that you were given."""
     if wanted.startswith(("https://", "http://")):
         link = urlsplit(wanted)
         api, wanted = f"{link.scheme}://{link.netloc}", unquote(link.path.rpartition("/v/")[2])
@@ -158,7 +158,7 @@ def issue(
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
-    """Issue a key for somebody else; its token is shown only once."""
+    """Issue a key for another person or program; its token is shown only once."""
     what = None
     if operation == "upload":
         if file is None:

@@ -1,4 +1,4 @@
-"""The whole app: which stacks there are, and what each is given."""
+"""The whole app: its stacks, and what is passed to each."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
     Args:
         app: The CDK app.
         stage: The deployment.
-        sagas: The declarations; every one there is, unless a test says otherwise.
+        sagas: The declarations; those of `statemachines` by default.
     """
     declared = list(collect(*(SAGAS if sagas is None else sagas).values()).values())
     prefix = stage.prefix
@@ -103,6 +103,6 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
             ProbeStack(app, f"{prefix}-Probe", stage=stage, events=events, tables_key=services.key)
         )
     for stack in stacks:
-        # The CDK writes out dependencies that a GetAtt implies already.
+        # W3005: the CDK writes dependencies that a GetAtt already implies.
         stack.template_options.metadata = {"cfn-lint": {"config": {"ignore_checks": ["W3005"]}}}
     Tags.of(app).add("recourse:stage", stage.name)

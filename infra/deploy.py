@@ -1,15 +1,15 @@
-"""Deploys the app, in two steps where one cannot go through, and takes a stage away with its data.
+"""Deploys the app, in two steps where one is not enough, and destroys a stage with its data.
 
     python -m infra.deploy deploy --context stage=dev     # `make deploy`
     python -m infra.deploy destroy --context stage=dev    # `make destroy`
 
-Stacks are deployed in the order of their references, so one that no longer exports something comes
-before those that no longer import it, and CloudFormation refuses: what a deployed stack imports
-stays exported. That is so whenever a saga, a step or a service is taken out of the app. Such
-exports are carried over, as outputs with the values that they have, in a copy of the assembly that
-is deployed first; when nobody imports them any more, the assembly is deployed as it is.
+Stacks are deployed in the order of their references, so a stack that no longer exports a value is
+deployed before those that no longer import it, and CloudFormation refuses: it does not delete an
+export in use. This happens whenever a saga, a step or a service is removed from the app. A copy of
+the assembly is therefore deployed first, in which such exports remain, as outputs with their
+current values; when no stack imports them any more, the assembly itself is deployed.
 
-It knows AWS and the assembly that the CDK wrote, and not the CDK.
+This module uses AWS and the assembly that the CDK wrote, and does not import the CDK.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ Say = Callable[[str], None]
 
 
 class DeployError(Exception):
-    """It cannot be deployed or destroyed as asked; the message says what to do first."""
+    """The app cannot be deployed or destroyed; the message says what to do first."""
 
 
 @dataclass(frozen=True)
 class Export:
-    """What a deployed stack exports, and the app's template of it no longer does.
+    """An export of a deployed stack that the app's template of it no longer has.
 
     Attributes:
         stack: The stack.
         key: The output's name in its template.
-        name: What it is imported by.
-        value: What it is worth.
+        name: The name that it is imported by.
+        value: Its value.
     """
 
     stack: str
@@ -63,7 +63,7 @@ class Template:
 
     Attributes:
         path: Its file.
-        asset: The hash that it is uploaded under.
+        asset: The hash under which it is uploaded.
     """
 
     path: Path
@@ -71,7 +71,7 @@ class Template:
 
     @property
     def body(self) -> dict[str, Any]:
-        """What it says."""
+        """Its content."""
         found: dict[str, Any] = json.loads(self.path.read_text())
         return found
 
@@ -90,10 +90,10 @@ def templates(assembly: Path) -> dict[str, Template]:
 
 
 def vanishing(assembly: Path, cloudformation: Any) -> list[Export]:
-    """What deployed stacks of an app import, and its assembly no longer exports.
+    """The exports that deployed stacks import, and that the assembly no longer has.
 
     Raises:
-        DeployError: A stack imports it that is not in the app any more.
+        DeployError: One is imported by a stack that is no longer in the app.
     """
     app = templates(assembly)
     found = []
@@ -116,7 +116,7 @@ def vanishing(assembly: Path, cloudformation: Any) -> list[Export]:
 
 
 def _outputs(cloudformation: Any, stack: str) -> list[dict[str, str]]:
-    """The outputs of a stack as it is deployed; none where it is not."""
+    """The outputs of a deployed stack; empty if it is not deployed."""
     try:
         (found,) = cloudformation.describe_stacks(StackName=stack)["Stacks"]
     except ClientError as problem:
@@ -138,7 +138,7 @@ def _importers(cloudformation: Any, export: str) -> set[str]:
 
 
 def carry_over(assembly: Path, exports: Iterable[Export], *, into: Path) -> None:
-    """Copy an assembly, and give the copy exports as outputs of the values that they have."""
+    """Copy an assembly, and add exports to the copy as outputs with their current values."""
     shutil.copytree(assembly, into)
     by_stack: dict[str, dict[str, Any]] = {}
     for one in exports:
@@ -151,7 +151,7 @@ def carry_over(assembly: Path, exports: Iterable[Export], *, into: Path) -> None
         body["Outputs"] = body.get("Outputs", {}) | outputs
         text = json.dumps(body, indent=1)
         template.path.write_text(text)
-        # Under the hash that it had, it would be taken for the template as it was.
+        # Under its previous hash, the CDK CLI would deploy the template without the exports.
         asset = hashlib.sha256(text.encode()).hexdigest()
         assets = template.path.with_name(template.path.name.replace(".template.", ".assets."))
         for file in (into / "manifest.json", assets):
@@ -159,16 +159,16 @@ def carry_over(assembly: Path, exports: Iterable[Export], *, into: Path) -> None
 
 
 def lead(assembly: Path, *, cloudformation: Any, deploy: Callable[[Path], None], say: Say) -> None:
-    """Deploy an assembly: in one step, or in two where exports vanish that stacks import.
+    """Deploy an assembly: in one step, or in two if it removes exports that stacks import.
 
     Args:
-        assembly: What is to be deployed.
+        assembly: The assembly.
         cloudformation: A CloudFormation client.
         deploy: Deploys all stacks of an assembly.
-        say: Called with the progress.
+        say: Called with lines of progress.
 
     Raises:
-        DeployError: A stack that is not in the app any more imports something.
+        DeployError: A removed export is imported by a stack that is no longer in the app.
     """
     exports = vanishing(assembly, cloudformation)
     if exports:
@@ -183,7 +183,7 @@ def lead(assembly: Path, *, cloudformation: Any, deploy: Callable[[Path], None],
 
 
 def empty(assembly: Path, *, cloudformation: Any, s3: Any, say: Say) -> None:
-    """Delete every version of every object in the app's buckets, which go with their stacks.
+    """Delete every version of every object in the app's buckets, so that they can be deleted.
 
     Raises:
         DeployError: The stage keeps its data. Nothing was deleted.
@@ -214,7 +214,7 @@ def empty(assembly: Path, *, cloudformation: Any, s3: Any, say: Say) -> None:
 
 
 def _deployed(cloudformation: Any, stack: str, logical: str) -> str | None:
-    """What a resource is called, where it is deployed."""
+    """The physical id of a resource; None if it is not deployed."""
     try:
         found = cloudformation.describe_stack_resource(StackName=stack, LogicalResourceId=logical)
     except ClientError as problem:
@@ -229,8 +229,8 @@ def main(arguments: Sequence[str]) -> None:
     """Deploy or destroy the stage that the context names; all other options are the CDK CLI's.
 
     Raises:
-        DeployError: It cannot be done as asked.
-        CalledProcessError: The CDK CLI failed, and has said why.
+        DeployError: The stage cannot be deployed or destroyed.
+        CalledProcessError: The CDK CLI failed, and has printed why.
     """
     parser = argparse.ArgumentParser(prog="python -m infra.deploy", allow_abbrev=False)
     parser.add_argument("command", choices=("deploy", "destroy"))

@@ -1,8 +1,8 @@
 """The probe: commits one row for each event that reaches it, so that channels can be measured.
 
-Its functions are deployed by the CDK context `probe=on` alone; `bench/push_pull` has consumers that
-commit as they do, and load nothing here but this. An event's `data` says which run it belongs to,
-and may carry a fault that its consumer is to suffer.
+Its functions are deployed only with the CDK context `probe=on`; the consumers of `bench/push_pull`
+commit in the same way, by this module. An event's `data` names the run that it belongs to, and may
+contain a fault for its consumer.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 MAY = {"table": ["dynamodb:UpdateItem"]}
-# Each takes its own path's events alone, which name the path as their step.
+# Each receives only its own path's events, which name the path as their step.
 PUSHED = Subscriber("ProbePush", hears={"saga": ["probe"], "step": ["sns-lambda"]}, may=MAY)
 PULLED = Consumer("ProbePull", hears={"saga": ["probe"], "step": ["sqs-lambda"]}, may=MAY)
 WORKED = Consumer("ProbeWorker", hears={"saga": ["probe"], "step": ["worker"]}, may=MAY)
 MOST_DONE = 10
-"""How many commits a row tells of at the most."""
+"""The most earlier commits that a row reports."""
 
 
 class ProbeError(Exception):
-    """A failure that the event itself has asked for."""
+    """A failure that the event asked for."""
 
 
 class Effects:
-    """The probe's table: one row an event, whatever the number of its deliveries.
+    """The probe's table: one row for each event, however often it is delivered.
 
-    A row tells when its commit began. When it was done, only the process knows that made it, and
-    tells with a later row: so measuring costs no second write.
+    A row records when its commit began. When the commit was done, its process reports with a later
+    row, so that measuring needs no second write.
 
     Args:
         dynamodb: A DynamoDB client.
@@ -62,7 +62,7 @@ class Effects:
         self._done: deque[tuple[str, int]] = deque()
 
     def commit(self, event: Event, call: str = "") -> int:
-        """Commit an event's effect, or suffer its fault; how often it was delivered so far.
+        """Commit an event's effect, or fail by its fault; returns the number of its deliveries.
 
         Args:
             event: The event.
@@ -93,13 +93,13 @@ class Effects:
         return int(row["deliveries"])
 
     def _take_done(self) -> Iterator[tuple[str, int]]:
-        """What was done since it was told last, a few at a time; other threads take others."""
+        """The commits that are not reported yet, a few at a time; each thread gets others."""
         with suppress(IndexError):
             for _ in range(MOST_DONE):
                 yield self._done.popleft()
 
     def _suffer(self, key: str, fault: Mapping[str, Any]) -> bool:
-        """Fail or die as asked; whether to die once the effect is committed."""
+        """Fail or die as the fault says; returns whether to die after the commit."""
         if fault["kind"] == "down":
             if time.time_ns() < fault["until"]:
                 raise ProbeError("down, as asked")
@@ -115,7 +115,7 @@ class Effects:
 
 
 def _peak() -> int:
-    """The most memory that this process has held, in KB; what `getrusage` says is its parent's."""
+    """The process's peak memory in KB; that of `getrusage` would be its parent's."""
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
 
@@ -135,20 +135,20 @@ def effects() -> Effects:
 
 @cache
 def logger() -> Logger:
-    """The log of these functions."""
+    """The logger of these functions."""
     from aws_lambda_powertools import Logger
 
     return Logger()
 
 
 def pushed(event: dict[str, Any], context: Any) -> None:
-    """Commit what SNS pushes; raise where that fails, for Lambda to retry."""
+    """Commit the events that SNS pushes; an error makes Lambda retry."""
     for record in event["Records"]:
         effects().commit(Event.parse(record["Sns"]["Message"]), context.aws_request_id)
 
 
 def pulled(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Commit a batch off a queue, and say which messages are to be retried."""
+    """Commit a batch of a queue's messages, and report which must be retried."""
     again = []
     for record in event["Records"]:
         try:

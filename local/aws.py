@@ -1,7 +1,7 @@
 """Clients of the emulator: its account is fictitious, the secret of its root key is not.
 
-The secret is random, made once for each checkout and readable by its owner only: whoever has it may
-do anything on the local cloud, and so run code as the user who started it.
+The secret is random, made once for each checkout and readable by its owner only: a program that has
+it can do anything on the local cloud, and so run code as the user who started it.
 """
 
 import secrets

@@ -38,7 +38,7 @@ GAPS = (
 
 
 def _end_with(parent: int) -> None:
-    """Shut down when the process that started us has ended, however it ended."""
+    """Shut down when the parent process has ended, however it ended."""
     while os.getppid() == parent:
         time.sleep(1)
     os.kill(os.getpid(), signal.SIGTERM)

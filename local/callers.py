@@ -18,7 +18,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 def is_named(headers: Headers) -> bool:
-    """Whether `Host` is one of our names, at any port: a forwarded port may differ."""
+    """Whether `Host` is one of `NAMES`, at any port: a forwarded port may differ."""
     hosts = _values(headers)["host"]
     return len(hosts) == 1 and hosts[0].partition(":")[0].lower() in NAMES
 

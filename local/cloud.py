@@ -114,7 +114,7 @@ class LocalCloud:
         self._proxy = self._emulator = self._lock = None
 
     def wait(self) -> None:
-        """Wait without end.
+        """Wait until the emulator stops or the process is interrupted.
 
         Raises:
             LocalCloudError: The emulator stopped.
@@ -133,7 +133,7 @@ class LocalCloud:
 
     @property
     def log(self) -> Path:
-        """The emulator's log, which also says which process is the worker of which function."""
+        """The emulator's log, which also names the function of each worker process."""
         return self._folder / "emulator" / "emulator.log"
 
     @property

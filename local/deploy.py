@@ -12,7 +12,7 @@ from infra.deploy import CLI, empty, lead
 from local import ROOT
 from local.aws import ACCOUNT, REGION, client, environment
 
-# What a synthesis reads: the app, and all code that is deployed with it.
+# What `cdk synth` reads: the app, and all code that is deployed with it.
 SOURCES = (
     "app.py",
     "cdk.json",

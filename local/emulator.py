@@ -135,7 +135,7 @@ class Emulator:
             "S3_DATA_DIR": str(self.folder / "s3"),
             "TMPDIR": str(self.folder / "tmp"),
             "SFN_WAIT_SCALE": str(self._timescale),
-            # As on AWS; calls beyond our own bound on workers wait instead of being refused.
+            # As on AWS; calls beyond the bound on workers wait instead of being refused.
             "LAMBDA_ACCOUNT_CONCURRENCY": "1000",
             # For local/runtime/bootstrap.
             "RECOURSE_PYTHON": sys.executable,

@@ -1,11 +1,11 @@
 """The warm process: it has imported what functions share, and forks each new worker.
 
-A Lambda worker that starts from nothing spends most of its start-up and memory on modules and AWS
+A Lambda worker that starts from scratch spends most of its start-up and memory on modules and AWS
 service models that all workers share. This process loads them once, and forks share them.
 ``local.gaps.warm_workers`` starts this file under the functions' own interpreter and asks it for
 workers:
 
-- over the control socket comes a byte for each worker, with three file descriptors: its connection,
+- the control socket carries a byte for each worker, with three file descriptors: its connection,
   its stdout and stderr, and a pipe with its environment as JSON;
 - over the connection the worker answers ``pid N``; when it has ended, ``exit CODE`` follows, and
   every process that it had started is killed;
@@ -68,7 +68,7 @@ function that sets one of them to another value cannot be forked from this proce
 
 
 def load() -> None:
-    """Import what functions share; a module that fails is reported, and left to its functions."""
+    """Import what functions share; one that fails is reported, and imported by each function."""
     for name in MODULES:
         _load(name)
     for package in PACKAGES:
@@ -77,7 +77,7 @@ def load() -> None:
                 _load(module.name)
     _load_models()
     gc.collect()
-    gc.freeze()  # else the first collection in each worker would copy all of it
+    gc.freeze()  # otherwise the first collection in each worker would copy all of it
 
 
 def _load(name: str) -> None:

@@ -21,7 +21,7 @@ def issuer_of(api_url: str) -> str:
 
 
 class Issuer:
-    """Signs tokens with RS256, as HTTP API authorizers require, by a key that stays here."""
+    """Signs tokens with RS256, as HTTP API authorizers require, by a key kept in `.local`."""
 
     def __init__(self, url: str, key: Path = KEY) -> None:
         """Read the key, or make one that only its owner can read."""

@@ -1,6 +1,6 @@
 """Changes how ministack authorizes calls, for the gaps that need it.
 
-Runs in its process. Only this module knows the arguments of `iam_evaluator.enforce`::
+Runs in ministack's process. Only this module depends on the arguments of `iam_evaluator.enforce`::
 
     judging.change(lambda asked, judge: None if asked.service == "sqs" else judge(asked))
 """
@@ -26,7 +26,7 @@ Judge = Callable[[Question], Any]
 
 
 def change(answer: Callable[[Question, Judge], Any]) -> None:
-    """Answer each question by `answer`, whose second argument gives the answer until now."""
+    """Answer each question by `answer`, whose second argument is the previous way to answer."""
     enforce = iam_evaluator.enforce
 
     def judge(asked: Question) -> Any:

@@ -1,4 +1,4 @@
-"""A payment provider on loopback: card payments over HTTP, with a journal of all it did.
+"""A payment provider on loopback: card payments over HTTP, with a journal of every change.
 
 It stands in for an external provider of `services.cards`. A payment is stored under the reference
 that its caller chooses::
@@ -9,7 +9,7 @@ that its caller chooses::
     POST /payments/{reference}/cancel                                           200, 409
     POST /payments/{reference}/refund                                           200, 404, 409
 
-A POST that is repeated with its Idempotency-Key gets the first answer again, without end. A
+A POST that is repeated with its Idempotency-Key gets the first answer, however often it is sent. A
 reference that is cancelled before it exists can never be authorised afterwards. The card
 `tok_declined` is declined.
 

@@ -89,7 +89,7 @@ class Proxy:
                 date_header=False,
                 ws=_WebSocketProtocol,
                 ws_ping_interval=None,
-                # Longer than clients' own: else a connection may close as its next call is sent.
+                # Longer than clients' own: otherwise a connection may close as a call is sent.
                 timeout_keep_alive=75,
                 timeout_graceful_shutdown=1,
             )

@@ -1,4 +1,4 @@
-"""Seeds the services by the operators' API."""
+"""Seeds the services through the operators' API."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ SEED = ROOT / "samples" / "seed.json"
 
 
 def seed(api: str, token: str, file: Path = SEED) -> int:
-    """PUT each holding of the file that does not exist yet; how many those were.
+    """PUT each holding of the file that does not exist yet; returns how many were put.
 
     The file is {"flights": {"AI-202": {…the body of the PUT}}, …}. Existing holdings stay as they
     are: their counts and balances belong to the state that is kept between runs.

@@ -37,7 +37,7 @@ TYPES: Mapping[str, tuple[int, str]] = {
     "not-redrivable": (409, "The dead-letter queue cannot be redriven"),
     "too-many-webhooks": (409, "Too many webhooks"),
     "webhook-disabled": (409, "The webhook is disabled"),
-    "in-use": (409, "It is in use"),
+    "in-use": (409, "The resource is in use"),
     "nothing-uploaded": (409, "Nothing has been uploaded with the key"),
     "not-an-upload": (409, "The key is not for an upload"),
     "cursor-expired": (410, "The cursor has expired"),
@@ -114,5 +114,5 @@ def urn(kind: str) -> str:
 
 
 def untyped(title: str, status: int, detail: str) -> dict[str, Any]:
-    """A problem described by its status alone, as a proxy before the API answers."""
+    """A problem described by its status alone, as a proxy in front of the API answers."""
     return {"type": "about:blank", "title": title, "status": status, "detail": detail}

@@ -29,7 +29,7 @@ DEFAULT_API = "recourse.functions.api.default:API"
 
 
 class ProjectError(RecourseError):
-    """There is no project here, or it does not say what is asked of it; the message says which."""
+    """No project was found, or a setting is missing or not valid; the message says which."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,1 +1,1 @@
-"""What each step does and undoes: one module a service, with its rules and its own table."""
+"""The steps' actions and undos: one module for each service, with its rules and its own table."""

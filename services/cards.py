@@ -1,10 +1,11 @@
-"""Cards: payments by a provider elsewhere, over HTTP: authorise, void, capture.
+"""Cards: payments through an external provider, over HTTP: authorise, void, capture.
 
-The provider is at the address `PAYMENT_PROVIDER`. It keeps a payment under the reference that we
-give it, which is made from the saga id, and answers a repeated Idempotency-Key as it
-answered the first time. So whatever becomes of our tries, the payment can be found,
-cancelled or captured.
-Our row of it (AUTHORISED, then CAPTURED, VOIDED or REFUNDED) says what we know.
+The provider is at the address `PAYMENT_PROVIDER`. It stores a payment under the caller's reference,
+here the saga id, and repeats its answer to a repeated Idempotency-Key. So the payment can be found,
+cancelled or captured even if an answer was lost.
+
+The payment's row in this service's table (AUTHORISED, then CAPTURED, VOIDED or REFUNDED) holds its
+last known status.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from recourse import (
 from recourse.declare.step import plain
 
 LONGEST = 10.0
-"""Seconds that one call of the provider may take, and never longer than the try may call."""
+"""The longest that one call of the provider may take, in seconds, if the attempt has that left."""
 
 
 class CardDeclinedError(Refusal):
@@ -49,7 +50,7 @@ class CardPaymentGoneError(Refusal):
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """A card, by the token that the provider's own form gave for it."""
+    """A card, by the token that the provider's form issued for it."""
 
     token: str
 
@@ -62,7 +63,7 @@ class AuthoriseAsk:
 
 
 class Payment(TypedDict):
-    """What an authorisation and a capture answer."""
+    """The result of an authorisation and of a capture."""
 
     payment: str
     amount: Mapping[str, Any]
@@ -70,12 +71,12 @@ class Payment(TypedDict):
 
 
 def reference(call: Call) -> str:
-    """What the provider keeps the saga's payment under."""
+    """The provider's reference of the saga's payment."""
     return call.saga_id
 
 
 def payment_key(call: Call) -> str:
-    """The key of our row of it."""
+    """The key of the payment's row."""
     return f"payment#{call.saga_id}"
 
 
@@ -112,26 +113,27 @@ def authorise(call: Call[AuthoriseAsk]) -> Decision[Payment]:
 
 @undo(external=True, reads=lambda call: [payment_key(call)])
 def void(call: Call[object, Payment | None]) -> Decision:
-    """Cancel what was authorised, or refund what was captured after all.
+    """Cancel the authorised payment, or refund it if it was captured.
 
-    Where the authorisation never committed (`call.result` is None) it is unknown whether there is a
-    payment. Cancelling one that does not exist keeps it from ever being authorised.
+    If the authorisation never committed (`call.result` is None), it is unknown whether there is a
+    payment. Cancelling one that does not exist prevents that it is ever authorised.
     """
     status, said = _ask(call, "POST", f"/payments/{quote(reference(call), safe='')}/cancel")
     if status == 409:
         status, said = _ask(call, "POST", f"/payments/{quote(reference(call), safe='')}/refund")
     if status != 200:
-        raise TransientError(f"the provider did not give it back: {said['error']}")
-    ours = "VOIDED" if said["status"] == "CANCELLED" else said["status"]
+        raise TransientError(f"the provider did not cancel or refund: {said['error']}")
+    status_now = "VOIDED" if said["status"] == "CANCELLED" else said["status"]
+    result = {"payment": reference(call), "status": status_now}
     payment = call.item
     if payment is None:
-        return Decision(result={"payment": reference(call), "status": ours})
-    turned = Update(payment["pk"], put={"status": ours}, when={"status": payment["status"]})
-    return Decision(result={"payment": reference(call), "status": ours}, writes=[turned])
+        return Decision(result=result)
+    turned = Update(payment["pk"], put={"status": status_now}, when={"status": payment["status"]})
+    return Decision(result=result, writes=[turned])
 
 
 def find_capture(call: Call) -> Decision[Payment] | None:
-    """What the provider says of a capture whose answer never came."""
+    """The result of a capture whose answer was lost, from the provider."""
     status, said = _ask(call, "GET", f"/payments/{quote(reference(call), safe='')}")
     return _captured(call, said) if status == 200 and said["status"] == "CAPTURED" else None
 
@@ -143,7 +145,7 @@ def find_capture(call: Call) -> Decision[Payment] | None:
     settings=["PAYMENT_PROVIDER"],
 )
 def capture(call: Call) -> Decision[Payment]:
-    """Have the provider capture what was authorised: the money changes hands."""
+    """Have the provider capture the authorised payment: the money moves."""
     status, said = _ask(call, "POST", f"/payments/{quote(reference(call), safe='')}/capture")
     if status in (404, 409):
         raise CardPaymentGoneError(said["error"])
@@ -168,11 +170,11 @@ def _result(said: dict[str, Any]) -> Payment:
 def _ask(
     call: Call, method: str, path: str, body: dict[str, Any] | None = None
 ) -> tuple[int, dict[str, Any]]:
-    """Call the provider; its status and what it says.
+    """Call the provider; the status and the body of its answer.
 
     Raises:
-        CardsUnavailableError: There is none.
-        TransientError: It did not answer in time, or could not.
+        CardsUnavailableError: No provider is configured.
+        TransientError: It did not answer in time, or answered 429 or 5xx.
     """
     address = os.environ.get("PAYMENT_PROVIDER")
     if not address:
@@ -193,5 +195,5 @@ def _ask(
     finally:
         connection.close()
     if answer.status >= 500 or answer.status == 429:
-        raise TransientError(f"the provider could not: {said.get('error', answer.status)}")
+        raise TransientError(f"the provider failed: {said.get('error', answer.status)}")
     return answer.status, said

@@ -24,7 +24,7 @@ class Car:
 
 @dataclass(frozen=True, kw_only=True)
 class HoldAsk:
-    """Which car to hold."""
+    """The car to hold."""
 
     car: Car
 

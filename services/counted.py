@@ -1,8 +1,8 @@
-"""Counted things: so many of something, held for a saga, then confirmed or released.
+"""Counted things: a quantity of something, held for a saga, then confirmed or released.
 
-Of each thing always `total = available + held + confirmed`. A hold is a row of its own, keyed by
-saga and step, whose `things` say how many of which rows it holds; it is a semantic lock (HELD) that
-becomes a booking (CONFIRMED) or goes (RELEASED), and is never deleted.
+For each thing `total = available + held + confirmed` always holds. A hold is a separate row, keyed
+by saga and step, whose `things` has the quantity held of each thing. It is a semantic lock (HELD)
+that becomes a booking (CONFIRMED) or is released (RELEASED), and is never deleted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def thing_key(kind: str, thing: str) -> str:
 
 
 def booking_key(call: Call) -> str:
-    """The key of what a saga's step holds."""
+    """The key of the hold of a saga's step."""
     return f"booking#{call.saga_id}#{call.step}"
 
 
@@ -37,14 +37,14 @@ def hold(
     """Hold some of a thing.
 
     Args:
-        call: With the thing's row as its item.
-        kind: What it is, `flight`.
+        call: The call, with the thing's row as its item.
+        kind: The kind of thing, such as `flight`.
         thing: Its id.
-        quantity: How many are held.
-        times: What multiplies the price besides: nights, days.
-        unknown: Refuses where there is no such thing.
-        scarce: Refuses where too few are available.
-        documents: The owner's documents that the booking names, by what each is.
+        quantity: How many to hold.
+        times: An additional factor of the price: nights, days.
+        unknown: The error if there is no such thing.
+        scarce: The error if too few are available.
+        documents: The names of the owner's documents for the booking, by their kind.
     """
     held, price = reserve(
         call.item, kind, thing, quantity, times=times, unknown=unknown, scarce=scarce
@@ -66,7 +66,7 @@ def reserve(
     unknown: type[Refusal],
     scarce: type[Refusal],
 ) -> tuple[Update, Money]:
-    """Reserve some of one thing, as a part of what a step holds; arguments as for `hold`.
+    """Reserve some of one thing, as a part of a step's hold; arguments as for `hold`.
 
     Returns:
         The change of the thing's row, and the price.
@@ -84,7 +84,7 @@ def reserve(
 
 
 def book(call: Call, things: Mapping[str, int], price: Money) -> Put:
-    """The row of what a step holds: how many of each thing, by the thing's key."""
+    """The row of a step's hold: how many of each thing, by the thing's key."""
     return Put(
         {
             "pk": booking_key(call),
@@ -99,19 +99,19 @@ def book(call: Call, things: Mapping[str, int], price: Money) -> Put:
 
 
 def release(call: Call) -> Decision:
-    """Release what the step holds; its booking is the call's item."""
+    """Release the step's hold, which is the call's item."""
     return _turn(call, "RELEASED", "available")
 
 
 def confirm(call: Call) -> Decision:
-    """Make a booking of what the step holds; it is the call's item."""
+    """Turn the step's hold, which is the call's item, into a booking."""
     return _turn(call, "CONFIRMED", "confirmed")
 
 
 def _turn(call: Call, status: str, gains: str) -> Decision:
     booking = call.item
     if booking is None:
-        raise LookupError(f"step {call.step!r} acted and yet has no booking")
+        raise LookupError(f"step {call.step!r} has acted but has no booking")
     turned = Update(booking["pk"], put={"status": status}, when={"status": "HELD"})
     moved = [
         Update(thing, add={"held": -quantity, gains: quantity}, when={"held": AtLeast(quantity)})
@@ -132,13 +132,13 @@ def change(
     """The writes that give a thing another total and price.
 
     Args:
-        kind: What it is.
+        kind: The kind of thing.
         thing: Its id.
         row: Its current row, if it has one.
         body: `total` and `price`.
 
     Returns:
-        The writes, or None where the total is below what is held and confirmed.
+        The writes, or None if the total is below what is held and confirmed.
     """
     if row is None:
         fresh = {"pk": thing_key(kind, thing), "id": thing, "held": 0, "confirmed": 0}

@@ -25,7 +25,7 @@ class Seats:
 
 @dataclass(frozen=True, kw_only=True)
 class HoldAsk:
-    """Which seats to hold, and by which documents the traveller goes, by what each is."""
+    """The seats to hold, and the names of the traveller's documents, by their kind."""
 
     flight: Seats
     documents: Mapping[str, str] | None = None
@@ -39,8 +39,8 @@ class HoldAsk:
 def hold(call: Call[HoldAsk]) -> Decision:
     """Hold seats on a flight; the price is per seat.
 
-    The booking says by which documents the traveller goes, for the check-in; the API has verified
-    that they exist.
+    The booking names the traveller's documents, for the check-in; the API has verified that they
+    exist.
     """
     return counted.hold(
         call,

@@ -1,4 +1,4 @@
-"""What the API shows of what services hold, and what an operator may put: one line a kind."""
+"""The services' holdings that the API shows and operators may put: one line for each kind."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ class Holding(NamedTuple):
     """A kind of thing that the API shows.
 
     Attributes:
-        service: Whose table has it.
-        noun: What one of it is called, and its keys begin with.
-        body: What an operator puts.
-        shown: What the API shows, as its description says it.
-        show: A row as the API shows it.
-        change: The writes that make a thing as the body says, by id and current row; None where
-            what is held forbids it.
+        service: The service whose table has it.
+        noun: The name of one of it, with which its keys begin.
+        body: The model of what an operator puts.
+        shown: The model of what the API shows.
+        show: Makes what the API shows from a row.
+        change: Makes the writes for a body, from id and current row; None if what is held forbids
+            it.
     """
 
     service: str

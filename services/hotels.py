@@ -25,7 +25,7 @@ class Rooms:
 
 @dataclass(frozen=True, kw_only=True)
 class HoldAsk:
-    """Which rooms to hold."""
+    """The rooms to hold."""
 
     hotel: Rooms
 

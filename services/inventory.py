@@ -11,10 +11,10 @@ from recourse.declare.step import MOST_WRITES, Write
 from services import counted
 
 MOST_SKUS = MOST_WRITES - 1
-"""How many different skus an order may have: each is one write, and the booking is one more.
+"""The most different skus of an order: each is one write, and the booking is one more.
 
-Lines of the same sku are added up first, for a transaction names a row only once; so it is skus
-that are counted, and an order may have more lines than this.
+Lines of the same sku are added up first, because a transaction may write a row only once; so this
+bounds skus, and an order may have more lines.
 """
 
 
@@ -32,7 +32,7 @@ class TooManyLinesError(Refusal):
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """So many items of one sku."""
+    """A quantity of one sku."""
 
     sku: str
     quantity: int
@@ -53,7 +53,7 @@ class ReserveAsk:
 def reserve(call: Call[ReserveAsk]) -> Decision:
     """Reserve every line of an order; the price is per item.
 
-    The result has a line for each sku, for the invoice, and in `price` what they cost together.
+    The result has a line for each sku, for the invoice, and the sum of their prices in `price`.
     """
     quantities = _quantities(call)
     things: dict[str, int] = {}
@@ -94,13 +94,13 @@ def _quantities(call: Call[ReserveAsk]) -> dict[str, int]:
     """How many of each sku all lines together ask for.
 
     Raises:
-        TooManyLinesError: One transaction cannot hold them.
+        TooManyLinesError: They do not fit into one transaction.
     """
     found: dict[str, int] = {}
     for line in call.ask.lines:
         found[line.sku] = found.get(line.sku, 0) + line.quantity
     if len(found) > MOST_SKUS:
         raise TooManyLinesError(
-            f"{len(found)} different skus: all or none can be reserved of at most {MOST_SKUS}"
+            f"an order must have at most {MOST_SKUS} different skus, got {len(found)}"
         )
     return found

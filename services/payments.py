@@ -1,12 +1,12 @@
 """Payments: authorise, void, capture, refund, on a double-entry ledger.
 
-Who moves the money is a `Gateway`. Ours is the ledger in this service's own table: every movement
-is a row of postings that sum to zero, and an account's row carries what its postings add up to. A
-payment is a row that changes status (AUTHORISED, then VOIDED or CAPTURED, then REFUNDED), keyed by
-the saga, so there is one payment a saga.
+A `Gateway` moves the money. The one used here is a ledger in this service's own table: every
+movement is a row of postings that sum to zero, and an account's row holds the sum of its postings.
+A payment is a row that changes status (AUTHORISED, then VOIDED or CAPTURED, then REFUNDED), keyed
+by the saga, so each saga has one payment.
 
-An external provider takes the ledger's place by another `Gateway`, which calls the provider with
-`payment_key(call)` as its idempotency key and returns the row to write; see docs/add-a-step.md.
+Another `Gateway` can replace the ledger by an external provider, which it calls with
+`payment_key(call)` as the idempotency key; it returns the row to write. See docs/add-a-step.md.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from recourse import (
 from recourse.declare.step import plain
 
 INCOME = "income"
-"""The house's own account. Its balance is the sum of its postings: one row that every capture
-would write is the one row that they would all wait for."""
+"""The merchant's account. It has no row: its balance is the sum of its postings, because every
+capture would have to wait for that one row."""
 
 OUTSIDE = "outside"
-"""Where an account's opening balance comes from."""
+"""The account that opening balances are posted from."""
 
 
 class UnknownAccountError(Refusal):
@@ -51,7 +51,7 @@ class PaymentNotAuthorisedError(Refusal):
 
 
 class Gateway(Protocol):
-    """Who moves the money. Each method decides; what it returns is committed by the runtime."""
+    """Moves the money. Each method decides; the runtime commits the decision that it returns."""
 
     def authorise(self, call: Call, account: Item, amount: Money) -> Decision:
         """Authorise the amount."""
@@ -91,7 +91,7 @@ class LedgerGateway:
     """Money within this service's table."""
 
     def authorise(self, call: Call, account: Item, amount: Money) -> Decision:
-        """Move the amount from what the account has available to what it has held."""
+        """Move the amount from the account's available to its held."""
         name, value = account["id"], amount.amount
         payment = {
             "pk": payment_key(call),
@@ -127,7 +127,7 @@ class LedgerGateway:
         )
 
     def capture(self, call: Call, payment: Item) -> Decision:
-        """Move the amount from the account's held to our income."""
+        """Move the amount from the account's held to the merchant's income."""
         name, value = payment["account_id"], payment["amount"]["amount"]
         return self._turn(
             call,
@@ -139,7 +139,7 @@ class LedgerGateway:
         )
 
     def refund(self, call: Call, payment: Item) -> Decision:
-        """Move the amount from our income to what the account has available."""
+        """Move the amount from the merchant's income to the account's available."""
         name, value = payment["account_id"], payment["amount"]["amount"]
         return self._turn(
             call,
@@ -220,7 +220,7 @@ def authorise(call: Call[AuthoriseAsk]) -> Decision:
 
 @undo(reads=lambda call: [payment_key(call)])
 def void(call: Call) -> Decision:
-    """Release what was authorised; a refunded payment has nothing authorised any more."""
+    """Release what was authorised; after a refund there is nothing left to release."""
     payment = call.item
     if payment is not None and payment["status"] == "REFUNDED":
         return Decision(result={"payment_id": payment["pk"], "status": "REFUNDED"})
@@ -229,7 +229,7 @@ def void(call: Call) -> Decision:
 
 @action(reads=lambda call: [payment_key(call)], refuses=[PaymentNotAuthorisedError])
 def capture(call: Call) -> Decision:
-    """Capture what was authorised: the money changes hands."""
+    """Capture what was authorised: the money moves."""
     return GATEWAY.capture(call, _payment(call, "AUTHORISED"))
 
 
@@ -243,7 +243,7 @@ def _payment(call: Call, status: str) -> Item:
     payment = call.item
     if payment is None or payment["status"] != status:
         found = payment["status"] if payment else "no payment"
-        raise PaymentNotAuthorisedError(f"the payment should be {status}: there is {found}")
+        raise PaymentNotAuthorisedError(f"the payment must be {status}, got {found}")
     return payment
 
 

@@ -1,4 +1,4 @@
-"""Every saga there is: one declaration a file, listed here, beside what it compiles to."""
+"""Every saga: one declaration in each file, listed here, beside its compiled machine."""
 
 from recourse import collect
 from statemachines.card_order import CARD_ORDER

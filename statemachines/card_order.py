@@ -1,4 +1,4 @@
-"""An order that is paid by card: the money is with a provider elsewhere."""
+"""An order that is paid by card, through an external payment provider."""
 
 from typing import Annotated
 
@@ -12,7 +12,7 @@ from statemachines.order import LINES, OrderLine
 
 @request_model
 class Card:
-    """A card, by the token that the provider's own form gave for it."""
+    """A card, by the token that the provider's form issued for it."""
 
     token: Annotated[str, Len(1, 128)]
 

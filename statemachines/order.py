@@ -9,14 +9,14 @@ from services import inventory, invoices, payments
 from statemachines.fields import Payer, Person, is_id
 
 LINES = 200
-"""At most so many: more than the inventory reserves skus at once, for lines may repeat a sku, and
-what a transaction holds is for the inventory to say, in one place and by name; yet so few that the
-longest skus stay within what one run may carry (256 KiB)."""
+"""The most lines. More than the skus that the inventory can reserve at once, because lines may
+repeat a sku, and the inventory itself refuses too many skus; few enough that lines with the longest
+skus fit into the data of one run (256 KiB)."""
 
 
 @request_model
 class OrderLine:
-    """So many items of one sku."""
+    """A quantity of one sku."""
 
     sku: Annotated[str, Len(1, 64), Predicate(is_id)]
     quantity: Annotated[int, Ge(1), Le(9999)]

@@ -1,4 +1,4 @@
-"""The HTTP API, and who may call it."""
+"""The HTTP API, its authorization, and the rights of its function."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from services.holdings import HOLDINGS
 
 
 class ApiStack(Stack):
-    """The API for sagas and for what services hold."""
+    """The API for sagas, valet keys, webhooks, events and the services' holdings."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class ApiStack(Stack):
         CfnOutput(self, "Chaos", value="on" if stage.chaos else "off")
 
     def _described(self, deadletters: Sequence[Deadletters]) -> str:
-        """What the function needs to know of the queues, in few bytes: an environment has 4 KB."""
+        """The queues as the function reads them, in few bytes: an environment has 4 KB."""
         return self.to_json_string(
             {
                 "prefix": queue_called(self._stage, ""),
@@ -126,15 +126,15 @@ class ApiStack(Stack):
         """Grant a function the right to count and redrive the messages of every dead-letter queue.
 
         The rights name the queues, because an import of their ARNs would prevent a step from ever
-        being removed; and they are a policy of their own, for a role's inline policy is too small.
+        being removed. They are in a managed policy, because a role's inline policy is too small.
         """
         redriven = [queue_called(self._stage, d.called) for d in deadletters if not d.why_not]
         kept = [queue_called(self._stage, d.called) for d in deadletters if d.why_not]
         count = ["sqs:GetQueueAttributes", "sqs:GetQueueUrl"]
-        take = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"]
+        receive = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"]
         given = (
             (count, [deadletters_of(name) for name in kept]),
-            (count + take, [deadletters_of(name) for name in redriven]),
+            (count + receive, [deadletters_of(name) for name in redriven]),
             (["sqs:SendMessage", "sqs:GetQueueUrl"], redriven),
         )
         ManagedPolicy(

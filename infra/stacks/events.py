@@ -40,9 +40,9 @@ from recourse.cdk.tables import KeptTable, LedgerTable, OutboxTable
 from recourse.declare.saga import Saga
 
 ATTEMPTS = 100
-"""How often a batch of a stream is tried, which goes on for 20 s by itself each time (`PATIENCE` in
-`recourse.events.relay`): half an hour at the least, but for a batch that ends the function at once.
-What can never be processed is dead-lettered by the function, at the first try."""
+"""How often a batch of a stream is tried. Each try lasts 20 s (`PATIENCE` in
+`recourse.events.relay`), so a batch is tried for half an hour at least, unless the function crashes
+at once. Records that can never be processed are dead-lettered at the first try."""
 
 
 class EventsStack(Stack):
@@ -50,11 +50,11 @@ class EventsStack(Stack):
 
     Attributes:
         ledger: The ledger's table.
-        topic: The topic `events`: what steps and consumers listen to, in no promised order.
+        topic: The topic `events`, which steps and consumers listen to; it promises no order.
         feed_table: The feed of every owner.
-        feed: The topic `feed`: what subscribers receive.
-        alarms: The topic that every alarm goes to; subscribe whoever is on call.
-        key: What topics and queues are encrypted with.
+        feed: The topic `feed`, from which subscribers receive.
+        alarms: The topic that every alarm is sent to; subscribe those who are on call.
+        key: The key that encrypts topics and queues.
         deadletters: Keep messages that could not be processed or delivered.
     """
 
@@ -73,7 +73,7 @@ class EventsStack(Stack):
         self.deadletters: list[Deadletters] = []
         self.key = self._key()
         self.alarms = Topic(self, "Alarms", master_key=self.key, enforce_ssl=True)
-        # A topic with a policy of its own has lost the default one, by which alarms may publish.
+        # Any policy on the topic replaces the default one, which lets alarms publish.
         self.alarms.add_to_resource_policy(
             PolicyStatement(
                 principals=[ServicePrincipal("cloudwatch.amazonaws.com")],
@@ -111,8 +111,8 @@ class EventsStack(Stack):
 
     def _key(self) -> Key:
         key = Key(self, "Key", enable_key_rotation=True, removal_policy=self._stage.removal)
-        # EventBridge does not tell the key for whom it comes: by a condition on that, nothing that
-        # it dead-letters would arrive. The queues' own policies let in this account's rules alone.
+        # EventBridge sends no source account when it uses the key: under such a condition nothing
+        # that it dead-letters would arrive. The queues' policies admit this account's rules only.
         for service, conditions in (
             ("cloudwatch", {"StringEquals": {"aws:SourceAccount": self.account}}),
             ("events", None),
@@ -180,7 +180,7 @@ class EventsStack(Stack):
         tables: Sequence[Table],
         only: Mapping[str, object],
     ) -> None:
-        """Let a function take what the streams of tables say, and see to it that it keeps up."""
+        """Let a function process the streams of tables, with an alarm if it falls behind."""
         alarm_above(
             self,
             f"{name}Late",
@@ -193,8 +193,8 @@ class EventsStack(Stack):
             f"{name}Deadletters",
             stage=self._stage,
             called=name,
-            why_not="it holds places of events and no events: docs/operations.md says where they "
-            "are, and how to bring them again",
+            why_not="it holds positions in a stream, not events: docs/operations.md says how to "
+            "find the events and how to process them again",
             key=self.key,
             alarm=self.alarm,
         )
@@ -276,7 +276,7 @@ class EventsStack(Stack):
     def _parked(self) -> None:
         """A queue of the sagas that need an operator, for a person or a tool to pull from.
 
-        However often it is looked at, a notice stays until its saga is at rest.
+        A notice stays in it, however often it is received, until its saga is at rest.
         """
         lost = Deadletters(
             self,
@@ -299,7 +299,7 @@ class EventsStack(Stack):
         explain(
             parked,
             "AwsSolutions-SQS3",
-            reason="what it holds is due however often it is looked at, until its saga is at rest",
+            reason="a notice stays, however often it is received, until its saga is at rest",
         )
         subscribe(self.topic, parked, lost, only={"outcome": ["parked"]})
         alarm_above(
@@ -313,7 +313,7 @@ class EventsStack(Stack):
 
 
 def _confirmations(sagas: list[Saga]) -> dict[str, list[str]]:
-    """The pivot events at which each service makes bookings of what it holds."""
+    """The types of the pivot events at which each service confirms its holds."""
     found: dict[str, set[str]] = defaultdict(set)
     for saga in sagas:
         for step in saga.all:

@@ -1,4 +1,4 @@
-"""The issuer of bearer tokens: the one that the context names, else a user pool."""
+"""The issuer of bearer tokens: the one that the context names, or a user pool."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recourse.cdk.stage import Stage
 
 @dataclass(frozen=True)
 class Issuer:
-    """What it takes to verify a token.
+    """What is needed to verify a token.
 
     Attributes:
         url: The issuer.
@@ -29,7 +29,7 @@ class Issuer:
 
 
 class IssuerStack(Stack):
-    """A user pool; a stack of its own, for everything that verifies tokens comes after it."""
+    """A user pool, in a separate stack: every stack that verifies tokens is deployed after it."""
 
     def __init__(self, scope: Construct, name: str, *, stage: Stage) -> None:
         super().__init__(scope, name)

@@ -23,8 +23,8 @@ class LiveStack(Stack):
     """Pushes an owner's feed to its open connections.
 
     Attributes:
-        sse_url: Where the stream is.
-        websocket_url: Where WebSockets connect.
+        sse_url: The URL of the stream.
+        websocket_url: The URL that WebSockets connect to.
         deadletters: Keep wake-ups that could not be handled.
     """
 

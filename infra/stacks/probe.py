@@ -19,7 +19,7 @@ from recourse.cdk.stage import Stage
 from recourse.cdk.tables import KeptTable
 
 TIMEOUT = Duration.seconds(3)
-NOT_REDRIVEN = "they are measurements, of a run that is over"
+NOT_REDRIVEN = "they are measurements of a run that has ended"
 
 
 class ProbeStack(Stack):
@@ -69,7 +69,7 @@ class ProbeStack(Stack):
             function.own_role,
             "AwsSolutions-IAM5[Action::kms:GenerateDataKey*]",
             "AwsSolutions-IAM5[Action::kms:ReEncrypt*]",
-            reason="the CDK's own grant for what is dead-lettered, on our own key",
+            reason="the CDK's grant to dead-letter messages, on this app's own key",
         )
         self._events.feed.add_subscription(
             LambdaSubscription(

@@ -1,4 +1,4 @@
-"""The state machines, the function that parks, and the sweeper."""
+"""The state machines, the function that parks stuck sagas, and the sweeper."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class SagasStack(Stack):
 
     @property
     def environment_of_runs(self) -> dict[str, str]:
-        """What a function reads that starts, looks at or cancels runs."""
+        """The environment of a function that starts, reads or cancels runs."""
         machines = {name: machine.alias_arn for name, machine in self.machines.items()}
         pivots = {name: function.function_name for name, function in self.pivots.items()}
         return {
@@ -162,8 +162,8 @@ class SagasStack(Stack):
             "SweeperDeadletters",
             stage=self._stage,
             called="Sweeper",
-            why_not="it holds calls that were not made: the sweeper looks at every unfinished saga "
-            "once a minute, so the next one makes up for them",
+            why_not="it holds calls that failed: the sweeper checks every unfinished saga once a "
+            "minute, so the next call makes up for them",
             key=self._events.key,
             alarm=self._events.alarm,
         )
@@ -187,9 +187,9 @@ class SagasStack(Stack):
         return lost
 
     def _let_clear(self, function: HandlerFunction, queues: Sequence[str]) -> None:
-        """Let a function take messages out of operators' queues.
+        """Let a function receive and delete the messages of operators' queues.
 
-        The rights go by the queues' names, and in a policy of their own, as the API's do.
+        The rights name the queues, in a managed policy, for the same reasons as the API's.
         """
         ManagedPolicy(
             self,
@@ -225,10 +225,10 @@ class SagasStack(Stack):
 
 
 def _operators_queues(sagas: list[Saga]) -> list[str]:
-    """The queues whose messages ask an operator to bring a saga on.
+    """The queues whose messages ask an operator to act on a saga that is not at rest.
 
-    What a consumer that acts on a saga's end could not take is not among them: that the saga is at
-    rest is why it has to be taken.
+    Dead-letter queues of consumers that act on a saga's end are not among them: their messages
+    must be processed although the saga is at rest.
     """
     lost = [*sorted(listeners(sagas)), "Ledger", "Parked", "Sweeper"]
     return ["Parked", *(deadletters_of(name) for name in lost)]

@@ -1,4 +1,4 @@
-"""What the services own: a table each, a function a step, and the documents' bucket."""
+"""The services' resources: a table each, a function for each step, and the documents' bucket."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class ServicesStack(Stack):
     Attributes:
         tables: The table of each service.
         functions: The function of each step, by `Step.function`.
-        documents: What steps have stored.
-        lent: Where in it that is, `invoices/*`.
+        documents: The bucket of the documents that steps store.
+        lent: The prefixes in it that valet keys can give access to, such as `invoices/*`.
     """
 
     def __init__(self, scope: Construct, name: str, *, stage: Stage, sagas: list[Saga]) -> None:
@@ -75,7 +75,5 @@ class ServicesStack(Stack):
             ],
         )
         only_fresh_signatures(bucket)
-        explain(
-            bucket, "AwsSolutions-S1", reason="the audit of documents is CloudTrail's data events"
-        )
+        explain(bucket, "AwsSolutions-S1", reason="access to documents is audited by CloudTrail")
         return bucket

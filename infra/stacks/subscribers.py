@@ -1,4 +1,4 @@
-"""Every subscriber and consumer that is declared."""
+"""Every declared subscriber and consumer."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from recourse.queues.consumer import Consumer, Declaration, Subscriber
 
 
 class SubscribersStack(Stack):
-    """What listens to the topic `feed` on its own account.
+    """The functions and workers that listen to the topic `feed`.
 
     Attributes:
-        deadletters: Where messages rest that could not be taken or delivered.
+        deadletters: Keep messages that could not be processed or delivered.
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class SubscribersStack(Stack):
             f"{name}Deadletters",
             stage=self._stage,
             called=name,
-            why_not="a function was to take it and no queue: docs/operations.md says how to call "
-            "the function again with what rests here",
+            why_not="its messages come from a function, not from a queue: docs/operations.md says "
+            "how to call the function again with them",
             key=self._events.key,
             alarm=self._events.alarm,
         )
@@ -85,16 +85,16 @@ class SubscribersStack(Stack):
         self._allow(function, declared, tables)
 
     def _consumer(self, module: str, declared: Consumer) -> None:
-        """A queue on the feed, and a function or a worker that takes its messages."""
+        """A queue on the feed, and a function or a worker that handles its messages."""
         name, tables = declared.name, self._tables(declared)
-        taker = self._taker(name, module, self._environment(declared, tables))
-        self._allow(taker.own_role, declared, tables)
+        runner = self._runner(name, module, self._environment(declared, tables))
+        self._allow(runner.own_role, declared, tables)
         consumer = PullConsumer(
             self,
             f"{name}Events",
             stage=self._stage,
             called=name,
-            function=taker,
+            function=runner,
             topic=self._events.feed,
             only=declared.hears,
             key=self._events.key,
@@ -103,7 +103,7 @@ class SubscribersStack(Stack):
         self.deadletters.append(consumer.deadletters)
 
     def _tables(self, declared: Declaration) -> dict[str, Table]:
-        """The tables of which something is allowed; its own is made here."""
+        """The tables that it may be allowed to use; its own table is made here."""
         found: dict[str, Table] = {"ledger": self._events.ledger, "feed": self._events.feed_table}
         if "table" in declared.may:
             name = f"{declared.name}Table"
@@ -114,8 +114,8 @@ class SubscribersStack(Stack):
     def _environment(self, declared: Declaration, tables: Mapping[str, Table]) -> dict[str, str]:
         names = {what: table.table_name for what, table in tables.items()}
         names["sender"] = self._stage.sender
-        told = {declared.variable(what): names[what] for what in declared.may}
-        return {"RECOURSE_SAGAS": self._stage.sagas, **told}
+        variables = {declared.variable(what): names[what] for what in declared.may}
+        return {"RECOURSE_SAGAS": self._stage.sagas, **variables}
 
     def _allow(
         self, grantee: IGrantable, declared: Declaration, tables: Mapping[str, Table]
@@ -130,10 +130,10 @@ class SubscribersStack(Stack):
                 for action in actions:
                     allow(grantee, action, Arn.format(identity, self))
 
-    def _taker(
+    def _runner(
         self, name: str, module: str, environment: Mapping[str, str]
     ) -> HandlerFunction | Worker:
-        """What takes a consumer's messages: its module's `handler`, or a worker its `handle`."""
+        """A function that runs the module's `handler`, or a worker that runs its `handle`."""
         if self._stage.fargate:
             return Worker(
                 self,

@@ -1,4 +1,4 @@
-"""Valet keys: their table, their bucket, the key that signs tokens, and who may do what."""
+"""Valet keys: their table, their bucket, the key that signs tokens, and the functions' rights."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ COMMITS = {
     "objects/*": ("s3:DeleteObjectVersion", "s3:PutObject", "s3:PutObjectVersionTagging"),
     "quarantine/*": ("s3:PutObject",),
 }
-"""What making of uploads what they become takes, by where it is done."""
+"""The S3 actions that committing or quarantining an upload needs, by prefix."""
 
 
 class ValetStack(Stack):
-    """Everything that valet keys need but the API that issues them.
+    """Everything that valet keys need, except the API that issues them.
 
     Attributes:
         table: The valet table.
         bucket: The documents.
         signing_key: The key that signs tokens, which never leaves KMS.
-        deadletters: Where S3's events rest that could not be taken.
-        redeems: The function that redeems; its role signs URLs, and is kept to two prefixes.
+        deadletters: Keep S3's events that could not be processed.
+        redeems: The function that redeems keys; its role signs URLs, for two prefixes only.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class ValetStack(Stack):
 
     @property
     def environment_of_keys(self) -> dict[str, str]:
-        """What every function reads that has to do with valet keys."""
+        """The environment of every function that works with valet keys."""
         return {
             "VALET_TABLE": self.table.table_name,
             "VALET_BUCKET": self.bucket.bucket_name,
@@ -94,12 +94,12 @@ class ValetStack(Stack):
         use_table(self.table, function, *CHANGES, indexes=list(VALET_INDEXES))
         for action in ("kms:GetPublicKey", "kms:Sign"):
             allow(function, action, self.signing_key.key_arn)
-        self._let_read(function, "s3:GetObject", "it finds the version that a step has stored")
+        self._let_read(function, "s3:GetObject", "it looks up the version that a step has stored")
 
     def let_commit(self, function: HandlerFunction) -> None:
-        """Let a function make of uploads what they become, and take away what is left."""
+        """Let a function commit or quarantine uploads, and delete what remains of them."""
         use_key(self.key, function)
-        # Without it S3 says of what is not there that it is forbidden.
+        # Without it S3 answers 403 instead of 404 for an object that does not exist.
         allow(function, "s3:ListBucket", self.bucket.bucket_arn)
         for prefix, actions in COMMITS.items():
             for action in actions:
@@ -124,7 +124,7 @@ class ValetStack(Stack):
         ):
             allow(function, action, self.bucket.arn_for_objects(prefix))
             self._explain(function, prefix, "each URL that it signs is for one object there")
-        self._let_read(function, "s3:GetObjectVersion", "it lends what steps have stored")
+        self._let_read(function, "s3:GetObjectVersion", "it signs URLs of steps' documents")
         use_key(self._services.key, function)
         self.bucket.keep_within(function.own_role)
         if self._stage.malware_scan:
@@ -167,7 +167,7 @@ class ValetStack(Stack):
             "ValetCommitDeadletters",
             stage=self._stage,
             called="ValetCommit",
-            why_not="it holds S3's events: complete the upload by the API, which does the same",
+            why_not="it holds S3's events: complete the upload with the API, which does the same",
             key=self._events.key,
             alarm=self._events.alarm,
         )

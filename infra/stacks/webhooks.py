@@ -1,4 +1,4 @@
-"""Webhooks: their table, what sorts the feed into lanes, and what delivers."""
+"""Webhooks: their table, the function that sorts the feed into lanes, and the one that delivers."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from recourse.cdk.stage import Stage
 from recourse.cdk.tables import ListedTable
 
 RECEIVES = 1000
-"""As many as SQS allows: how often an endpoint is tried is counted in the lane, not by SQS."""
+"""The most that SQS allows: attempts at an endpoint are counted in its lane, not by SQS."""
 CHANGES = tuple(one for one in (*READ, *WRITE) if one != "dynamodb:ConditionCheckItem")
 
 
 class WebhooksStack(Stack):
-    """Everything that webhooks need but the API that registers them.
+    """Everything that webhooks need, except the API that registers them.
 
     Attributes:
         table: The table of webhooks.
-        deadletters: Where messages rest that could not be taken.
+        deadletters: Keep messages that could not be processed.
     """
 
     def __init__(self, scope: Construct, name: str, *, stage: Stage, events: EventsStack) -> None:
@@ -44,7 +44,7 @@ class WebhooksStack(Stack):
             WEBHOOK_LOOPBACK=self._loopback,
             TIMESCALE=str(stage.timescale),
         )
-        # A wake-up for each event of the feed, whoever's: what to tell is read from the feed.
+        # A wake-up for each event of any owner's feed: the events themselves are read from there.
         self._owners = PullConsumer(
             self,
             "WebhookOwners",
@@ -56,7 +56,7 @@ class WebhooksStack(Stack):
             alarm=events.alarm,
             at_once=AT_ONCE_OF_EVERY_EVENT,
         )
-        # One message a batch: whoever shares one with a slow endpoint would wait for it.
+        # One message a batch: others in a batch would have to wait for a slow endpoint.
         self._lanes = PullConsumer(
             self,
             "WebhookLanes",
@@ -72,11 +72,11 @@ class WebhooksStack(Stack):
             puts_off=True,
         )
         use_table(events.feed_table, dispatches, "dynamodb:GetItem", "dynamodb:Query")
-        # It also tells an owner in the feed that a webhook was disabled.
+        # It also appends to the feed that a webhook was disabled.
         use_table(events.feed_table, delivers, *READ, "dynamodb:PutItem", "dynamodb:Query")
         for function in (dispatches, delivers):
             use_table(self.table, function, *CHANGES)
-            # Each wakes itself and the other for as long as a backlog lasts.
+            # Each sends wake-ups to itself and to the other for as long as a backlog lasts.
             for name, consumer in self._consumers.items():
                 function.add_environment(name, consumer.queue.queue_url)
                 consumer.let_send(function)
@@ -84,7 +84,7 @@ class WebhooksStack(Stack):
 
     @property
     def environment_of_webhooks(self) -> dict[str, str]:
-        """What the API reads that has to do with webhooks."""
+        """The API's environment variables for webhooks."""
         return {
             "WEBHOOKS_TABLE": self.table.table_name,
             "WEBHOOK_LOOPBACK": self._loopback,
@@ -92,19 +92,19 @@ class WebhooksStack(Stack):
         }
 
     def let_register(self, function: HandlerFunction) -> None:
-        """Let a function register webhooks, see what was attempted, and have events delivered."""
+        """Let a function register webhooks, read their attempts, and have events delivered."""
         use_table(self.table, function, *CHANGES, indexes=list(WEBHOOK_INDEXES))
         for consumer in self._consumers.values():
             consumer.let_send(function)
 
     @property
     def _consumers(self) -> dict[str, PullConsumer]:
-        """The consumers, by the variables that say where their queues are."""
+        """The consumers, by the variables that hold the URLs of their queues."""
         return {"WEBHOOK_LANES": self._lanes, "WEBHOOK_OWNERS": self._owners}
 
     @property
     def _loopback(self) -> str:
-        """Whether webhooks may go to this very machine: only where it is the caller's own."""
+        """`on` if webhooks may call this machine, which they may in the local cloud only."""
         return "on" if self._stage.local else ""
 
     def _function(self, name: str, handler: str, **environment: str) -> HandlerFunction:

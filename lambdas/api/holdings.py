@@ -1,4 +1,4 @@
-"""What this deployment's services hold, through the API: callers read it, operators write it."""
+"""The services' holdings in the API: callers read them, operators write them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ routes = Routes("Holdings", "What the services hold, and how much of it is free"
 
 
 def _seeded(kind: str, pick: Callable[[dict[str, Any]], Iterable[Any]]) -> Sample:
-    """What is picked of the first one of a kind in the seed: its id, or its body."""
+    """An example from the seed: the id or the body of the first holding of a kind."""
     return Sample("seed.json", lambda seed: next(iter(pick(seed.get(kind, {}))), None))
 
 
@@ -110,7 +110,7 @@ def put_holding(kind: str, thing: str) -> Response[str]:
         if writes is None:
             raise ProblemError(
                 "in-use",
-                "what is held or confirmed of it, or its currency, rules it out",
+                "it has more held or confirmed than that, or another currency",
             )
         table.transact([table.write_request(one) for one in writes])
         return row is None

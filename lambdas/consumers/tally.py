@@ -1,9 +1,9 @@
 """The tally: how many sagas began and ended, by day, saga and outcome; an operator's read model.
 
-A day and a saga have `SHARDS` rows, `tally#2026-11-24#travel-booking#0` and so on, with a number
+Each day and saga has `SHARDS` rows, `tally#2026-11-24#travel-booking#0` and so on, with a number
 for each outcome: `started`, `succeeded`, `compensated`, `compensation_failed`; the tally is their
 sum. The day is that of the event, in UTC. Each event is counted once. A saga that an operator has
-resolved has ended twice, and is counted as both. `handle` also serves `recourse worker`.
+resolved ends twice, and both ends are counted. `recourse worker` can run `handle`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 SHARDS = 64
-"""How many rows share a day's counts of a saga, so that few writes at once meet in one; they may
-become more, up to the 100 that DynamoDB reads in one call, and never fewer."""
+"""How many rows share a day's counts of a saga, so that few concurrent writes contend for one. The
+number may be raised, up to the 100 that DynamoDB reads in one call, and must never be reduced."""
 OUTCOMES = ("started", "succeeded", "compensated", "compensation_failed")
 CONSUMER = Consumer(
     "Tally",
@@ -47,10 +47,13 @@ class Tally:
         self._inbox = Inbox(dynamodb, table)
 
     def count(self, event: Event) -> bool:
-        """Count an event, if it is one that is counted and was not before; whether it was.
+        """Count an event if it is one of `OUTCOMES` and was not counted before.
+
+        Returns:
+            Whether it was counted now.
 
         Raises:
-            TransientError: DynamoDB could not do it now.
+            TransientError: DynamoDB was busy or unreachable.
         """
         if event.step or event.kind not in OUTCOMES:
             return False
@@ -71,10 +74,10 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 
 def handle(message: Message) -> None:
-    """Count the event that a message is.
+    """Count the event in a message.
 
     Raises:
-        UnreadableError: It is not an event of a saga.
-        TransientError: It could not be counted now.
+        UnreadableError: The message is not an event of a saga.
+        TransientError: DynamoDB was busy or unreachable.
     """
     tally().count(Event.parse(message.body, kit.sagas()))

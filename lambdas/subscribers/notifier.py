@@ -1,8 +1,8 @@
-"""Tells people how their saga ended: one message each, however often SNS pushes the event.
+"""Notifies people when their saga has ended: one mail each, however often SNS pushes the event.
 
-A row claims an ending before its message is sent and says afterwards that it was. A process that
-dies between the two leaves a claim that ends (`CLAIMED`), and the next delivery sends the message:
-twice at the worst, where it died after sending; never not at all.
+A row claims the event before its mail is sent, and records afterwards that it was sent. A process
+that dies in between leaves a claim that expires (`CLAIMED`), and the next delivery sends the mail:
+so it is sent at least once, and twice if the process died after sending.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 logger = Logger()
 
-TOLD = ("succeeded", "compensated")
-"""The endings that people are told of; what waits for an operator is told to operators."""
+ENDINGS = ("succeeded", "compensated")
+"""The endings that people are notified of; operators are alerted to stuck sagas by alarms."""
 SUBSCRIBER = Subscriber(
     "Notifier",
-    hears={"kind": TOLD},
+    hears={"kind": ENDINGS},
     may={
         "ledger": ["dynamodb:GetItem"],
         "table": ["dynamodb:PutItem"],
@@ -45,13 +45,13 @@ SUBSCRIBER = Subscriber(
     },
 )
 CLAIMED = 45
-"""Seconds that a claim holds: longer than a function may take to send."""
+"""Seconds until a claim expires: longer than the function's timeout."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 
 @dataclass(frozen=True)
 class Message:
-    """What somebody is told.
+    """A mail to a person.
 
     Attributes:
         to: The address.
@@ -65,12 +65,12 @@ class Message:
 
 
 class Notifier:
-    """Tells people how their saga ended.
+    """Notifies people when their saga has ended.
 
     Args:
         dynamodb: A DynamoDB client.
-        table: The table of what was told.
-        ledger: Whom to tell, and what.
+        table: The table of the claims.
+        ledger: The ledger, which has the contact and the reason.
         send: Sends a message.
     """
 
@@ -85,11 +85,14 @@ class Notifier:
         self._ledger = ledger
         self._send = send
 
-    def tell(self, event: Event) -> bool:
-        """Tell of an ending, unless it was told before; whether anybody was told now.
+    def notify(self, event: Event) -> bool:
+        """Send the message of an ending, unless it was sent before.
+
+        Returns:
+            Whether it was sent now.
 
         Raises:
-            TransientError: It is being told at this moment: whether it was, is known later.
+            TransientError: Another delivery is sending it; whether it succeeds is not known yet.
         """
         record = self._ledger.get(event.saga_id)
         message = record and self._message(record, event.kind)
@@ -103,7 +106,7 @@ class Notifier:
     def _message(self, record: Record, ending: str) -> Message | None:
         saga = self._ledger.sagas[record.saga]
         person = record.request.get(saga.contact) if saga.contact else None
-        if person is None or ending not in TOLD:
+        if person is None or ending not in ENDINGS:
             return None
         what = f"{record.saga} {_CONTROL.sub(' ', record.business_key)}"
         lines = [f"Dear {_CONTROL.sub(' ', person['name'])},", ""]
@@ -120,10 +123,10 @@ class Notifier:
         return Message(person["email"], subject, "\n".join(lines))
 
     def _claim(self, event_id: str) -> bool:
-        """Claim an ending; whether this delivery is to tell it.
+        """Claim an event; False if its message was sent before.
 
         Raises:
-            TransientError: Another has claimed it and has not said yet that it was told.
+            TransientError: Another delivery has claimed it and has not recorded yet that it sent.
         """
         now = int(time.time())
         row = {"pk": event_id, "is_told": False, "until": now + CLAIMED, "expires_at": expiry()}
@@ -132,18 +135,18 @@ class Notifier:
             return True
         except ConditionFailedError as refused:
             there = refused.rows[0]
-            assert there is not None, "where there is none, it is claimed"
+            assert there is not None, "a put without a row succeeds"
             if there["is_told"]:
                 return False
-            raise TransientError(f"{event_id} is being told") from refused
+            raise TransientError(f"{event_id} is being sent by another delivery") from refused
 
 
 def handler(event: dict[str, Any], context: object) -> None:
-    """Tell of each ending; raise where that failed, for Lambda to retry and then dead-letter."""
+    """Notify of each ending; an error makes Lambda retry, and then dead-letter, the event."""
     for record in event["Records"]:
         ending = Event.parse(record["Sns"]["Message"])
-        if _notifier().tell(ending):
-            logger.info("told", extra={"saga_id": ending.saga_id, "event": ending.type})
+        if _notifier().notify(ending):
+            logger.info("notified", extra={"saga_id": ending.saga_id, "event": ending.type})
 
 
 @cache
@@ -170,5 +173,5 @@ def _by_mail(message: Message) -> None:
 
 
 def _by_log(message: Message) -> None:
-    """Where no sender is configured; the address stays out of the log."""
+    """Log the subject, if no sender is configured; the address stays out of the log."""
     logger.info(message.subject)

@@ -1,6 +1,6 @@
-"""ministack authorizes batch calls by actions of their own; AWS uses the action of the items.
+"""ministack authorizes batch calls by separate actions; AWS uses the action of the items.
 
-Source: AWS, Service Authorization Reference, Amazon SNS and Amazon SQS, which know no such actions.
+Source: AWS, Service Authorization Reference, Amazon SNS and Amazon SQS, which list no such actions.
 """
 
 from ministack.core import iam_actions

@@ -2,8 +2,8 @@
 
 While one function runs, no other stream is read and no queue is polled. And it polls as soon as
 anything is written, so that a batch holds one record where ten are written within a moment. On AWS
-every shard has a poller of its own, which hands over one batch at a time and polls four times a
-second, and queues have pollers of their own.
+every shard has its own poller, which hands over one batch at a time and polls four times a second,
+and queues have their own pollers.
 """
 
 import threading

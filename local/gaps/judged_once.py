@@ -1,7 +1,7 @@
-"""ministack resolves the principal and parses its policies anew for every authorization.
+"""ministack resolves the principal and parses its policies again for every authorization.
 
-A transaction is authorized once for each of its items, most of them by the same question; and each
-time policies are parsed from their text. That takes longer than the rest of a call.
+A transaction is authorized once for each of its items, mostly for the same action and resource, and
+policies are parsed from their text each time. That takes longer than the rest of a call.
 """
 
 from contextvars import ContextVar

@@ -1,9 +1,10 @@
 """ministack accepts calls from anyone who reaches its port, including web pages of any origin.
 
-It accepts root's keys without checking signatures, and as root's key also `test`, any twelve digits
-and no key at all; any `Host`; and calls that AWS does not have (`/_ministack/reset`). Every page
-may read its answers. A function's keys can be computed from its name and role, and any page reaches
-the ports where workers fetch their calls. On AWS all of that requires a signature.
+It accepts root's keys without checking signatures, and treats `test`, any twelve digits and a
+missing key as root's key; it accepts any `Host`, and calls that AWS does not have
+(`/_ministack/reset`). Every page may read its answers. A function's keys can be computed from its
+name and role, and any page reaches the ports where workers fetch their calls. On AWS all of that
+requires a signature.
 """
 
 import hmac
@@ -28,7 +29,7 @@ STACK_SIGNALS = "/_ministack/cfn-response/", "/_ministack/cfn-signal/"
 NOT_ON_AWS = ("/_aws/", "/_localstack/", "/_ministack/")
 """Paths that AWS does not have."""
 
-NOT_YOURS = b"This local cloud accepts calls of its owner only.\n"
+NOT_YOURS = b"This local cloud accepts calls from its owner only.\n"
 
 UNSIGNED = iam_evaluator.AuthError(
     "MissingAuthenticationToken", "Request is missing Authentication Token"
@@ -234,7 +235,7 @@ def close() -> None:
     """Accept calls that are signed, presigned, or sent by the API's proxy, and no others."""
     secret = os.environ["AWS_SECRET_ACCESS_KEY"]
     app.app = Gate(app.app, secret)
-    # The module hashes nothing but functions' keys, which it derives from their names.
+    # The module uses hashlib only for functions' keys, which it derives from their names.
     keyed = partial(hmac.new, secret.encode(), digestmod="sha256")
     lambda_runtime.hashlib = SimpleNamespace(sha256=keyed)
     _close_runtime_api()

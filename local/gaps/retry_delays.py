@@ -22,7 +22,7 @@ def delay_seconds(retrier: Retrier, retries_so_far: int) -> float:
 
 
 def close() -> None:
-    """Give the interpreter a retrier with the next wait already computed."""
+    """Give ministack's interpreter a retrier whose next wait is already computed."""
     find = stepfunctions._find_matching_retrier
 
     def find_with_delay(

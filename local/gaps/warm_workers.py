@@ -1,4 +1,4 @@
-"""ministack starts each worker from nothing, and leaves the child processes of a timed-out worker.
+"""ministack starts each worker from scratch, and leaves the child processes of a timed-out worker.
 
 A cold start of these functions takes some 300 ms of a core. On AWS each has its own; on a laptop
 all share two, and a first trip needs twenty workers. So workers of the checkout (those with the

@@ -1,4 +1,4 @@
-"""Constructs for the CDK, each one capability; alone in the library they know `aws_cdk`.
+"""Constructs for the CDK, one for each capability; only this package imports `aws_cdk`.
 
-`stage.Stage` is what a deployment is told by its context, and each construct takes it.
+`stage.Stage` holds a deployment's settings, read from the CDK context; every construct receives it.
 """

@@ -18,13 +18,13 @@ from recourse.project import Project
 
 LIBRARY = Path(recourse.__file__).parent
 NO_FUNCTION_NEEDS = ("cdk", "cli", "local", "testing")
-"""What is in the library for those who deploy and test, and no function carries."""
+"""Parts of the library for deploying and testing, which functions do not need."""
 PYTHON = Runtime.PYTHON_3_13
 ARCHITECTURE = Architecture.ARM_64
 
 
 def sources(project: Project) -> dict[Path, Path]:
-    """Every file that the functions carry, by its path in what they carry."""
+    """Every file of the functions' code, by its path in the bundle."""
     found = {
         path.relative_to(package.parent): path
         for package in (LIBRARY, *(project.root / name for name in project.packages))
@@ -40,7 +40,7 @@ def sources(project: Project) -> dict[Path, Path]:
 
 
 def fingerprint(project: Project) -> str:
-    """One hash over all of it and what it needs: equal code is bundled and uploaded once."""
+    """A hash of the code and its requirements: equal code is bundled and uploaded once."""
     digest = hashlib.sha256(project.requirements.read_bytes())
     for name, path in sources(project).items():
         digest.update(str(name).encode() + b"\0" + path.read_bytes() + b"\0")
@@ -49,7 +49,7 @@ def fingerprint(project: Project) -> str:
 
 @jsii.implements(ILocalBundling)
 class _Bundle:
-    """Installs the pinned wheels for the functions' platform, and lays our packages beside them."""
+    """Installs the pinned wheels for the functions' platform, and adds the project's packages."""
 
     def __init__(self, project: Project) -> None:
         self._project = project

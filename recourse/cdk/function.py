@@ -1,4 +1,4 @@
-"""A function: its code, its own log group, its own role with nothing in it but that."""
+"""A function: its code, its own log group, and its own role, which may only write to that."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from recourse.cdk.stage import Stage
 
 
 class HandlerFunction(Function):
-    """A function that runs one of our handlers.
+    """A function that runs a handler of the library or of the project.
 
     Args:
-        scope: Where it belongs.
+        scope: The construct that contains it.
         name: Its construct id.
         stage: The deployment.
         handler: `module.attribute`; a test resolves every one.
-        environment: What the handler reads.
-        timeout: Its own; the task's or the queue's is set by whoever calls it.
-        memory: MB, and with it the share of a processor.
-        at_once: How many of it may run at the same time; as many as there are where it is absent.
+        environment: The variables that the handler reads.
+        timeout: The function's timeout; its caller (task, queue) has a timeout of its own.
+        memory: MB, which also determines its share of a processor.
+        at_once: Its reserved concurrency; none by default.
 
     Attributes:
-        own_role: Its role, where findings about its rights are explained.
+        own_role: Its role, at which findings of cdk-nag about its rights are explained.
     """
 
     def __init__(
@@ -74,5 +74,5 @@ class HandlerFunction(Function):
         self.own_role = role
         explain(self, "AwsSolutions-L1", reason="Python 3.13 is what the wheels are bundled for")
         explain(
-            role, "AwsSolutions-IAM5[Resource::*]", reason="X-Ray's put actions know no resources"
+            role, "AwsSolutions-IAM5[Resource::*]", reason="X-Ray's put actions have no resources"
         )

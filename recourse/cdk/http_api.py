@@ -37,11 +37,11 @@ class JwtApi(Construct):
     """An HTTP API in front of one function, with a JWT authorizer.
 
     Args:
-        scope: Where it belongs.
+        scope: The construct that contains it.
         name: Its construct id.
         stage: The deployment.
-        function: Answers every request but those in which a valet key's token is the credential.
-        redeems: Answers those.
+        function: Answers every request, except those with a valet key's token as credential.
+        redeems: Answers those with a valet key's token.
         issuer: The issuer of bearer tokens.
         audiences: Their accepted audiences.
         alarm: Alerted when the API answers with a 5xx.
@@ -103,7 +103,7 @@ class JwtApi(Construct):
                 explain(
                     route,
                     "AwsSolutions-APIG4",
-                    reason=f"{path} answers no owner's data",
+                    reason=f"{path} returns no data of any owner",
                 )
         redeeming = HttpLambdaIntegration("Redeeming", redeems)
         for path, method in TOKEN_IS_CREDENTIAL.items():

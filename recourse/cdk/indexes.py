@@ -1,6 +1,6 @@
-"""The tables' indexes: what each is called, and the attribute that it finds rows by.
+"""The tables' indexes: the name of each, and the attribute that it finds rows by.
 
-Apart from the tables, so that who reads them need not load the CDK.
+In a separate module, so that code that queries them need not load the CDK.
 """
 
 from recourse.ledger.listing import INDEXES
@@ -12,6 +12,6 @@ FORMER_INDEXES = {
     "by-owner": "owner",
     "by-business-key": "business_key",
 }
-"""The ledger's indexes before those of `recourse.ledger.listing`; whole rows are in them."""
+"""The ledger's indexes before those of `recourse.ledger.listing`; they contain whole rows."""
 INDEX_STEPS = len(INDEXES) + len(FORMER_INDEXES)
-"""How many deploys it takes from those to these: CloudFormation makes or drops one at a time."""
+"""Deploys from the former indexes to the current ones: each creates or deletes one index."""

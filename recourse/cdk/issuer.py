@@ -30,12 +30,12 @@ SCOPE_PREFIX = "recourse/"
 
 
 class UserPoolIssuer(Construct):
-    """A user pool whose access tokens carry our scopes.
+    """A user pool whose access tokens carry the API's scopes.
 
     Attributes:
         pool: The user pool.
-        issuer: The issuer's URL, written out.
-        token_url: Where a client gets a token for its id and secret.
+        issuer: The issuer's URL.
+        token_url: The URL at which a client gets a token for its id and secret.
         clients: The ids of the clients: one for callers, one for operators.
     """
 
@@ -65,7 +65,8 @@ class UserPoolIssuer(Construct):
         server = self.pool.add_resource_server(
             "Resources", identifier=SCOPE_PREFIX.rstrip("/"), scopes=scopes
         )
-        # Only a domain has the endpoint that issues tokens with scopes. Its name is the world's.
+        # Only a domain has the endpoint that issues tokens with scopes; its name must be unique
+        # in the region.
         domain = self.pool.add_domain(
             "Domain",
             cognito_domain=CognitoDomainOptions(
@@ -96,5 +97,5 @@ class UserPoolIssuer(Construct):
             self.pool,
             "AwsSolutions-COG3",
             "AwsSolutions-COG8",
-            reason="threat protection is a paid plan: a choice of yours",
+            reason="threat protection is a paid plan, which the deployer may choose",
         )

@@ -34,17 +34,17 @@ class SagaMachine(Construct):
     """The state machine of one saga.
 
     Args:
-        scope: Where it belongs.
+        scope: The construct that contains it.
         name: Its construct id.
         stage: The deployment.
         saga: The declaration.
-        functions: By the names that the compiled machine substitutes.
-        alarm: What is told when a run ends in no end of its own.
+        functions: The functions, by the names that the compiled machine substitutes.
+        alarm: Notified when a run is aborted or times out.
 
     Attributes:
         machine: The state machine.
-        alias_arn: The alias that runs are started by; it follows the newest version, and runs in
-            flight stay with theirs.
+        alias_arn: The alias by which runs are started. It points to the newest version; running
+            executions keep the version that they started with.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class SagaMachine(Construct):
         super().__init__(scope, name)
         definition = json.dumps(compile_saga(saga, stage.timescale), indent=2)
         used = {key: f for key, f in functions.items() if f"${{{key}}}" in definition}
-        # A name that begins so keeps the policy of the account's log deliveries short. It ends in
-        # the stack's own id, for a log that outlives its stack would be in the way of the next.
+        # The prefix /aws/vendedlogs keeps the account's log delivery policy short. The name ends
+        # with the stack's id, because a log group that outlives its stack would keep the name.
         called = f"recourse-{stage.name}-{saga.name}-{Fn.select(2, Fn.split('/', Aws.STACK_ID))}"
         logs = LogGroup(
             self,
@@ -115,15 +115,14 @@ class SagaMachine(Construct):
         explain(
             role,
             "AwsSolutions-IAM5[Resource::*]",
-            reason="log delivery and X-Ray know no resources",
+            reason="the actions of log delivery and X-Ray have no resources",
         )
         CfnOutput(self, "Arn", value=self.machine.state_machine_arn)
 
     def let_start(self, function: Function) -> None:
-        """Let a function start runs by the alias, and by nothing else.
+        """Let a function start runs by the alias only.
 
-        AWS judges a start by the machine's own ARN, never by the alias's, and tells the alias as a
-        qualifier.
+        AWS authorizes a start by the machine's ARN, and the alias is a condition key.
         """
         function.add_to_role_policy(
             PolicyStatement(

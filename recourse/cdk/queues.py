@@ -32,14 +32,12 @@ from recourse.queues.deadletters import FIFO_SUFFIX, deadletters_of
 RECEIVES = 5
 """How often a message is received before it is dead-lettered; fewer would lose it to throttling."""
 AT_ONCE, TASKS = 150, 10
-"""How many batches a function takes at the same time, or how many tasks of a worker there are, at
-the most: for four messages of each of 1,000 sagas a second, where a batch takes 0.3 s."""
+"""The most batches that a function handles at the same time, and the most tasks of a worker: for
+four messages of each of 1,000 sagas a second, if a batch takes 0.3 s."""
 AT_ONCE_OF_EVERY_EVENT = 400
-"""The same for a consumer that hears every event: up to 13 of each of 1,000 sagas a second."""
-
-
+"""The same for a consumer that receives every event: up to 13 of each of 1,000 sagas a second."""
 BACKLOG = 1000
-"""How many messages may wait, all the time of a period, where their age says nothing."""
+"""How many messages may wait throughout a period, for a queue whose messages' age says nothing."""
 
 
 class UnsafeQueueError(RecourseError, ValueError):
@@ -50,18 +48,18 @@ class Deadletters(Queue):
     """Keeps messages that could not be processed, for two weeks, with an alarm on the first.
 
     Args:
-        scope: Where it belongs.
+        scope: The construct that contains it.
         name: Its construct id.
         stage: The deployment.
-        called: What operators call it, and what its name in SQS is made from.
-        why_not: Why its messages cannot be redriven; they go back to the queue of that name
-            (`queue_called`) where nothing is said.
-        key: What it is encrypted with.
-        alarm: What is told of the first message.
+        called: The name that operators use, from which its name in SQS is made.
+        why_not: Why its messages cannot be redriven. None if they can: they go back to the queue
+            of that name (`queue_called`).
+        key: The key that encrypts it.
+        alarm: Notified of the first message.
         fifo: Whether it belongs to a FIFO queue; `called` then ends in `.fifo`.
 
     Attributes:
-        called: What operators call it.
+        called: The name that operators use.
         why_not: Why its messages cannot be redriven, if they cannot.
     """
 
@@ -105,43 +103,43 @@ def queue_called(stage: Stage, called: str) -> str:
 
 
 class PullConsumer(Construct):
-    """A queue, on a topic or not, and its consumer: a function in batches, or a worker.
+    """A queue, subscribed to a topic or not, and its consumer: a function or a worker.
 
-    Failures of a batch are always reported one by one; there is no way to ask for less. A FIFO
-    queue keeps the order of each group of messages, and its groups do not wait for each other; a
-    function must not answer that a message failed without those behind it in its group
-    (`recourse.functions.batch` sees to that).
+    A function always reports the failures of a batch message by message. A FIFO queue keeps the
+    order of each group of messages, and its groups do not wait for each other; a function that
+    reports a message as failed must also report those behind it in its group
+    (`recourse.functions.batch` does).
 
     Args:
-        scope: Where it belongs.
+        scope: The construct that contains it.
         name: Its construct id.
         stage: The deployment.
-        called: What operators call it, with `.fifo` behind it where it is one; its queues' names
-            are made from it.
-        function: Takes the messages, and may put them off, and dead-letter them with a reason. A
-            function answers with `batchItemFailures`.
-        topic: Whose messages they are; None where they are sent to the queue itself.
-        only: What it listens to, by message attribute; everything where it is absent.
-        key: What the queues are encrypted with.
-        alarm: What is told when messages wait too long or are dead-lettered.
-        at_once: How many batches at the same time at the most, no more than the function's
-            reserved concurrency, where it has one; or how many tasks of a worker. By default
-            `AT_ONCE` and `TASKS`.
-        receives: How often a message is delivered before it is dead-lettered.
-        visibility: How long a message that is being taken stays away from others; by default, and
-            at least, six times the function's timeout. A worker says so itself.
-        batch: How many messages a batch has at the most; a worker takes them one by one.
-        puts_off: Whether messages are put off for hours on purpose: then their age says nothing,
-            and the alarm is for how many wait that could be taken.
-        fifo: Whether it is a FIFO queue. Who sends to it names each message's group, and an id by
-            which it is known if it is sent again within five minutes.
+        called: The name that operators use, from which its queues' names are made; a FIFO queue's
+            gets the suffix `.fifo`.
+        function: Handles the messages, and may delay or dead-letter them. A function answers with
+            `batchItemFailures`.
+        topic: The topic to subscribe to; None if messages are sent to the queue itself.
+        only: The values of message attributes to subscribe to; every message by default.
+        key: The key that encrypts the queues.
+        alarm: Notified when messages wait too long or are dead-lettered.
+        at_once: The most batches at the same time, which must not exceed the function's reserved
+            concurrency if it has one; or the most tasks of a worker. By default `AT_ONCE` and
+            `TASKS`.
+        receives: How often a message is received before it is dead-lettered.
+        visibility: The visibility timeout; by default, and at least, six times the function's
+            timeout. A worker sets it for each message.
+        batch: The most messages of a batch; a worker handles them one by one.
+        puts_off: Whether messages are delayed for hours on purpose: then their age says nothing,
+            and the alarm is about the number of messages that could be received.
+        fifo: Whether it is a FIFO queue. Senders give each message a group, and an id by which SQS
+            recognises it if it is sent again within five minutes.
 
     Attributes:
         queue: The queue.
-        deadletters: Where messages go that fail for good.
+        deadletters: The dead-letter queue.
 
     Raises:
-        UnsafeQueueError: The settings would lose messages or deliver them while they are taken.
+        UnsafeQueueError: The settings would lose messages, or receive them twice.
     """
 
     def __init__(
@@ -172,13 +170,14 @@ class PullConsumer(Construct):
             _check_concurrency(name, function, at_once)
         if receives < RECEIVES:
             raise UnsafeQueueError(
-                f"{name}: dead-lettered after {receives} receives, a message is lost to "
-                f"throttling; receives must be at least {RECEIVES}, got {receives}"
+                f"{name}: receives must be at least {RECEIVES}, got {receives}: with fewer, "
+                "throttling alone dead-letters a message"
             )
         if fifo:
             if topic and not topic.fifo:
                 raise UnsafeQueueError(
-                    f"{name}: a topic that keeps no order delivers to no FIFO queue; send to it"
+                    f"{name}: a FIFO queue must have a FIFO topic or none: a standard topic cannot "
+                    "deliver to it"
                 )
             called += FIFO_SUFFIX
         self.deadletters = Deadletters(
@@ -200,10 +199,10 @@ class PullConsumer(Construct):
         )
         if topic:
             subscribe(topic, self.queue, self.deadletters, only=only)
-        taker = self._taken_by(function, at_once, batch)
+        grantee = self._consumed_by(function, at_once, batch)
         for action in ("sqs:SendMessage", "sqs:GetQueueUrl"):
-            allow(taker, action, self.deadletters.queue_arn)
-        use_key(key, taker)
+            allow(grantee, action, self.deadletters.queue_arn)
+        use_key(key, grantee)
         alarm_above(
             self,
             "Late",
@@ -217,15 +216,15 @@ class PullConsumer(Construct):
     def let_send(self, function: HandlerFunction) -> None:
         """Let a function send to the queue.
 
-        Where it is the one that takes from it, it calls itself for as long as there is something
-        left to do. Lambda takes that for a loop, and ends it after some 16 laps.
+        The queue's own consumer then calls itself until there is no work left. Lambda would detect
+        that as a loop and stop it after some 16 rounds, so it is told to allow it.
         """
         allow(function, "sqs:SendMessage", self.queue.queue_arn)
         use_key(self._key, function)
         if function is self._function:
             cast("CfnFunction", function.node.default_child).recursive_loop = "Allow"
 
-    def _taken_by(self, function: Function | Worker, at_once: int, batch: int) -> IGrantable:
+    def _consumed_by(self, function: Function | Worker, at_once: int, batch: int) -> IGrantable:
         """Grant a function or a worker the right to consume the messages."""
         if isinstance(function, Worker):
             self.queue.grant_consume_messages(function.own_role)
@@ -244,13 +243,14 @@ class PullConsumer(Construct):
 
 def _safe_visibility(name: str, function: Function, asked: Duration | None) -> Duration:
     if function.timeout is None:
-        raise UnsafeQueueError(f"{name}: its function has no timeout of its own")
+        raise UnsafeQueueError(f"{name}: its function must have a timeout")
     least = Duration.seconds(6 * function.timeout.to_seconds())
     visibility = asked or least
     if visibility.to_seconds() < least.to_seconds():
         raise UnsafeQueueError(
-            f"{name}: a visibility of {visibility.to_seconds():g} s is less than six times its "
-            f"function's timeout, {least.to_seconds():g} s: messages would be received twice"
+            f"{name}: visibility must be at least six times its function's timeout, "
+            f"{least.to_seconds():g} s, got {visibility.to_seconds():g} s: with less, messages "
+            "would be received twice"
         )
     return visibility
 
@@ -259,8 +259,8 @@ def _check_concurrency(name: str, function: Function, at_once: int) -> None:
     reserved = cast("CfnFunction", function.node.default_child).reserved_concurrent_executions
     if not 2 <= at_once <= (reserved or 1000):
         raise UnsafeQueueError(
-            f"{name}: {at_once} batches at once, where 2 to {reserved or 1000:g} can be: what "
-            "is fetched beyond the function's concurrency is throttled until it is dead-lettered"
+            f"{name}: at_once must be 2 to {reserved or 1000:g}, got {at_once}: batches beyond the "
+            "function's concurrency are throttled until their messages are dead-lettered"
         )
 
 
@@ -271,7 +271,7 @@ def subscribe(
     *,
     only: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """Subscribe a queue to a topic, raw; what cannot be delivered is dead-lettered."""
+    """Subscribe a queue to a topic, with raw delivery; undeliverable messages are dead-lettered."""
     filters = {
         name: SubscriptionFilter.string_filter(allowlist=list(values))
         for name, values in (only or {}).items()

@@ -1,4 +1,4 @@
-"""Rights, each one named: no action and no resource by wildcard that can be named."""
+"""Rights, by named actions and resources: wildcards only where AWS has no names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WRITE = ("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:ConditionCheckItem
 
 
 def use_key(key: IKey, grantee: IGrantable) -> None:
-    """What reading and writing encrypted data takes."""
+    """Allow what reading and writing encrypted data needs."""
     key.grant(
         grantee,
         "kms:Decrypt",
@@ -31,7 +31,7 @@ def use_key(key: IKey, grantee: IGrantable) -> None:
 def use_table(
     table: Table, grantee: IGrantable, *actions: str, indexes: Sequence[str] = ()
 ) -> None:
-    """Some actions on a table, and queries of its indexes by name."""
+    """Allow some actions on a table, and queries of some of its indexes."""
     for one in actions:
         allow(grantee, one, table.table_arn)
     if indexes:
@@ -41,18 +41,18 @@ def use_table(
 
 
 def allow(grantee: IGrantable, action: str, *resources: str) -> None:
-    """One action on named resources."""
+    """Allow one action on named resources."""
     statement = PolicyStatement(actions=[action], resources=list(resources))
     grantee.grant_principal.add_to_principal_policy(statement)
 
 
 def explain(construct: Construct, *findings: str, reason: str) -> None:
-    """Say at the resource itself why a finding of cdk-nag is accepted there.
+    """Accept findings of cdk-nag at a resource, with a reason.
 
     Args:
-        construct: The resource, or what holds it.
+        construct: The resource, or a construct that contains it.
         findings: The rule, and in brackets what it found, as cdk-nag prints them.
-        reason: Why it is right there.
+        reason: Why they are accepted.
     """
     Validations.of(construct).acknowledge(
         *(Acknowledgment(id=finding, reason=reason) for finding in findings)
@@ -60,16 +60,16 @@ def explain(construct: Construct, *findings: str, reason: str) -> None:
 
 
 def explain_dead_lettering(role: Role) -> None:
-    """Say why a function whose failures go to an encrypted queue has more of its key than it uses.
+    """Explain the CDK's grants on the key of a queue to which Lambda dead-letters.
 
     Args:
-        role: That of a function whose failures are dead-lettered by Lambda.
+        role: The role of the function whose failures are dead-lettered.
     """
     explain(
         role,
         "AwsSolutions-IAM5[Action::kms:GenerateDataKey*]",
         "AwsSolutions-IAM5[Action::kms:ReEncrypt*]",
-        reason="the CDK's own grant for what Lambda dead-letters, on our own key",
+        reason="the CDK's grant to dead-letter a function's failures, on this app's own key",
     )
 
 
@@ -85,10 +85,10 @@ def wildcard(
 
     Args:
         resource: The resource.
-        attribute: The attribute that is used of it.
-        before: What stands before it.
-        after: What stands after it, with the wildcard.
-        seen_from: Who uses it, where that may be another stack: it then has it as an import.
+        attribute: The resource's attribute in the ARN.
+        before: The text before it.
+        after: The text after it, with the wildcard.
+        seen_from: The construct that uses the ARN: in another stack the attribute is an import.
     """
     home = Stack.of(resource)
     child = cast("CfnElement", resource.node.default_child)

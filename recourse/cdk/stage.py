@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk.region_info import RegionInfo
 
 from recourse.errors import RecourseError
-from recourse.functions.limits import overridden
 from recourse.project import Project
 
 if TYPE_CHECKING:
@@ -22,7 +19,7 @@ if TYPE_CHECKING:
 
 
 LONGEST = 900
-"""Seconds that a function may take."""
+"""The longest timeout of a function, in seconds."""
 
 
 class ContextError(RecourseError, ValueError):
@@ -34,28 +31,28 @@ class Stage:
     """One deployment.
 
     Attributes:
-        base: Its name, `dev` unless the context says another; `prod` keeps its data.
-        chaos: Whether faults on demand are switched on; the stage's name then says so.
-        timescale: What multiplies the time-outs and back-offs of sagas.
-        issuer: Who issues the bearer tokens; a Cognito user pool is made where nobody is named.
-        audience: For whom they are issued.
+        base: Its name, `dev` by default; `prod` keeps its data.
+        chaos: Whether faults on demand are switched on; the stage's name then ends in `-chaos`.
+        timescale: The factor of the timeouts and back-offs of sagas.
+        issuer: The issuer of bearer tokens; if None, a Cognito user pool is created.
+        audience: The audience of bearer tokens.
         cors_origins: The web origins that may call the API.
-        public_url: The API's address, where it is another than the gateway's own.
-        connections_url: Where WebSocket connections are posted to, with `{api}` and `{stage}` for
-            theirs; the gateway's own address where it is empty.
-        streams: How many server-sent event streams may be open at once, each of which holds a
-            function: so many are reserved. None where they share with everything else.
-        owner_limits: What tells functions of limits by owner that are other than the defaults.
-        cloudwatch_role: Whether the account is given the role by which API Gateway writes logs, one
-            for all its APIs; off where it has one.
-        sender: The address, verified in SES, from which people are told how their saga ended; empty
-            where nobody is.
-        malware_scan: Whether GuardDuty scans uploads: then nothing is downloaded before it is found
-            clean.
-        probe: Whether there is something on the channels to measure them by.
-        fargate: Whether consumers that can be workers are: services on Fargate, and no functions.
-        index_step: How many deploys a ledger that has the former indexes is on its way to these;
-            None where it has these, or is made now.
+        public_url: The API's address, if it is not the gateway's own.
+        connections_url: The URL to which messages for WebSocket connections are posted, with
+            placeholders `{api}` and `{stage}`; the gateway's own address if empty.
+        streams: How many server-sent event streams may be open at once; each occupies a function,
+            and this concurrency is reserved. None reserves none.
+        owner_limits: The environment variable with the limits by owner that are not the defaults.
+        cloudwatch_role: Whether to create the account's role by which API Gateway writes logs, one
+            for all its APIs; off if the account has one.
+        sender: The address, verified in SES, from which mails about ended sagas are sent; empty
+            sends none.
+        malware_scan: Whether GuardDuty scans uploads, which then can only be downloaded when they
+            have been found clean.
+        probe: Whether the probe, which measures the channels, is deployed.
+        fargate: Whether consumers run as services on Fargate instead of functions.
+        index_step: The number of the current deploy in the migration from the former indexes of the
+            ledger; None if the migration is complete or the ledger is new.
         local: Whether functions run on the checkout's own interpreter, under the local cloud.
     """
 
@@ -68,7 +65,7 @@ class Stage:
     public_url: str = ""
     connections_url: str = ""
     streams: int | None = None
-    owner_limits: Mapping[str, str] = MappingProxyType({})
+    owner_limits: dict[str, str] = field(default_factory=dict)
     cloudwatch_role: bool = True
     sender: str = ""
     malware_scan: bool = False
@@ -79,16 +76,16 @@ class Stage:
 
     @classmethod
     def from_context(cls, node: Node) -> Stage:
-        """Read the context, and the region that the CDK CLI has said it deploys to.
+        """Read the context, and the region from the CDK CLI's environment.
 
         Raises:
-            ContextError: A value is not one that it can have.
+            ContextError: A value is not valid.
         """
         region = os.environ.get("CDK_DEFAULT_REGION", "")
         partition = RegionInfo.get(region).partition or "aws"
         if partition != "aws":
-            # Streams stand on a layer that is published in `aws` alone, and addresses of the user
-            # pool end otherwise elsewhere.
+            # Streams need a layer that is published in `aws` only, and the user pool's addresses
+            # have another suffix elsewhere.
             raise ContextError(
                 f"region {region!r} is in the partition {partition!r}: only 'aws' is supported"
             )
@@ -98,41 +95,47 @@ class Stage:
 
         base = text("stage") or "dev"
         if not base.isalnum() or not base.islower():
-            raise ContextError(f"context stage={base!r}: lower case letters and digits only")
+            raise ContextError(f"context stage={base!r} must be lower case letters and digits")
         for switch in ("chaos", "cloudwatch_role", "malware_scan", "probe"):
             if text(switch) not in ("", "on", "off"):
-                raise ContextError(f"context {switch}={text(switch)!r}: on or off")
+                raise ContextError(f"context {switch}={text(switch)!r} must be on or off")
         if text("public_url") and not re.fullmatch(r"https?://[^/?#\s]+", text("public_url")):
-            raise ContextError(f"context public_url={text('public_url')!r}: a scheme and a host")
+            raise ContextError(
+                f"context public_url={text('public_url')!r} must be a scheme and a host only"
+            )
         provider = text("payment_provider")
         if provider and not re.fullmatch(r"https?://[^?#\s]+", provider):
-            raise ContextError(f"context payment_provider={provider!r}: an http or https address")
+            raise ContextError(
+                f"context payment_provider={provider!r} must be an http or https address"
+            )
         if text("sender") and not re.fullmatch(r"[^@\s/*]+@[^@\s/*]+", text("sender")):
-            raise ContextError(f"context sender={text('sender')!r}: a mail address")
+            raise ContextError(f"context sender={text('sender')!r} must be a mail address")
         if "*" in text("cors_origins"):
-            raise ContextError(f"context cors_origins={text('cors_origins')!r}: no wildcard")
+            raise ContextError(
+                f"context cors_origins={text('cors_origins')!r} must have no wildcard"
+            )
         if bool(text("issuer")) != bool(text("audience")):
-            raise ContextError("context issuer and audience: both or neither")
+            raise ContextError("context issuer and audience must be given together or not at all")
         if text("runtime") not in ("", "local"):
-            raise ContextError(f"context runtime={text('runtime')!r}: local or nothing")
+            raise ContextError(f"context runtime={text('runtime')!r} must be local or absent")
         if text("workers") not in ("", "lambda", "fargate"):
-            raise ContextError(f"context workers={text('workers')!r}: lambda or fargate")
+            raise ContextError(f"context workers={text('workers')!r} must be lambda or fargate")
         if text("workers") == "fargate" and text("runtime") == "local":
-            raise ContextError("context workers='fargate': the local cloud runs functions alone")
+            raise ContextError("context workers='fargate': the local cloud runs functions only")
         try:
             timescale = float(text("timescale") or 1)
         except ValueError as problem:
-            raise ContextError(f"context timescale={text('timescale')!r}: a number") from problem
+            raise ContextError(
+                f"context timescale={text('timescale')!r} must be a number"
+            ) from problem
         if not 0 < timescale <= 100:
-            raise ContextError(f"context timescale={timescale:g}: above 0, at most 100")
+            raise ContextError(f"context timescale={timescale:g} must be above 0, at most 100")
         if text("streams") and not (text("streams").isdecimal() and int(text("streams"))):
-            raise ContextError(f"context streams={text('streams')!r}: a number, at least 1")
-        try:
-            overridden(text("owner_limits"))
-        except ValueError as problem:
-            raise ContextError(f"context owner_limits: {problem}") from problem
+            raise ContextError(f"context streams={text('streams')!r} must be a number, at least 1")
         if text("index_step") not in ("", *"123456"):
-            raise ContextError(f"context index_step={text('index_step')!r}: 1 to 6, or nothing")
+            raise ContextError(
+                f"context index_step={text('index_step')!r} must be 1 to 6 or absent"
+            )
         return cls(
             base=base,
             chaos=text("chaos") == "on",
@@ -165,19 +168,19 @@ class Stage:
 
     @property
     def sagas(self) -> str:
-        """Where the declarations are listed, `module:name`: the functions' `RECOURSE_SAGAS`."""
+        """The list of declarations, `module:name`: the functions' `RECOURSE_SAGAS`."""
         return Project.find().sagas
 
     @property
     def keeps_data(self) -> bool:
-        """Whether what is stored outlives its stack."""
+        """Whether stored data outlives its stack."""
         return self.base == "prod"
 
     @property
     def removal(self) -> RemovalPolicy:
         """What happens to stored data when its stack is deleted.
 
-        What a failed create leaves behind holds nothing, and goes.
+        A resource that a failed create leaves behind is empty, and is deleted in any case.
         """
         return (
             RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE if self.keeps_data else RemovalPolicy.DESTROY
@@ -185,17 +188,17 @@ class Stage:
 
     @property
     def removal_of_protected(self) -> RemovalPolicy:
-        """The same for what is protected from deletion: where nobody tries, nothing fails by it."""
+        """The same for resources with deletion protection, whose deletion a rollback would fail."""
         return RemovalPolicy.RETAIN if self.keeps_data else RemovalPolicy.DESTROY
 
     def step_timeout(self, seconds: float) -> Duration:
-        """The timeout of a step's function: its task's, so no try outlives what waits for it."""
+        """The timeout of a step's function: that of its task, so that no attempt outlives it."""
         return Duration.seconds(min(LONGEST, max(1, math.ceil(seconds * self.timescale))))
 
     def batch_timeout(self, seconds: float) -> Duration:
-        """The timeout of a function that has a step's time for a batch, and some to answer for it.
+        """The timeout of a function that has a step's time for a batch, and a margin to answer.
 
-        What is still at work when the step's time is up ends with the function's process
+        Attempts that still run when the step's time is up end with the function's process
         (`recourse.choreography.listener`).
         """
         whole = self.step_timeout(seconds).to_seconds() + 10

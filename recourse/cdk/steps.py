@@ -23,16 +23,16 @@ class StepFunction(HandlerFunction):
     """A function that runs one step's action and undo, on the table of the service that owns it.
 
     Args:
-        scope: Where it belongs.
+        scope: The construct that contains it.
         name: Its construct id.
         stage: The deployment.
-        step: What it runs.
+        step: The step.
         handler: Its entry point, `module.attribute`.
         table: The service's table.
-        documents: The bucket, where the action stores documents under its service's own prefix.
-        key: What both are encrypted with.
-        timeout: Its own; that of its step's task where it is absent.
-        environment: What the handler reads besides.
+        documents: The bucket in which the action stores documents, under its service's prefix.
+        key: The key that encrypts both.
+        timeout: The function's timeout; that of the step's task by default.
+        environment: Additional variables that the handler reads.
     """
 
     def __init__(
@@ -87,18 +87,19 @@ class StepFunction(HandlerFunction):
 def use_existing_tables(
     function: HandlerFunction, parts: Iterable[Action | Undo | Confirm]
 ) -> None:
-    """Let a function use the tables that exist already, just as what it runs declares.
+    """Let a function use the existing tables that its actions, undos and confirms declare.
 
-    What it runs may put and update rows of a table that it declares, and read some where it
-    `reads` any. The key that such a table is encrypted with is its owner's, who lets the function's
-    role use it.
+    They may put and update rows of a table that they declare, and read rows if they have `reads`.
+    The key that encrypts such a table belongs to its owner, who must let the function's role use
+    it.
 
     Args:
-        function: Its environment has each table's name, by the CDK context `table_<name>`.
-        parts: What it runs.
+        function: The function; its environment gets each table's name, which the CDK context
+            `table_<name>` may replace.
+        parts: The actions, undos and confirms that it runs.
 
     Raises:
-        ContextError: A table cannot be called what the context says.
+        ContextError: The context names a table by an invalid name.
     """
     rights: dict[str, set[str]] = {}
     for part in parts:
@@ -107,7 +108,8 @@ def use_existing_tables(
             name = _context(function, variable.lower()) or table.name
             if not TABLE_NAME.fullmatch(name):
                 raise ContextError(
-                    f"context {variable.lower()}={name!r}: 3 to 255 letters, digits, '_', '-', '.'"
+                    f"context {variable.lower()}={name!r} must be 3 to 255 letters, digits, '_', "
+                    "'-' and '.'"
                 )
             function.add_environment(variable, name)
             actions = rights.setdefault(name, set())

@@ -1,4 +1,4 @@
-"""A function that streams what it answers: uvicorn behind the Lambda Web Adapter, at an address."""
+"""A function that streams its responses: uvicorn behind the Lambda Web Adapter, at a URL."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from recourse.cdk.function import HandlerFunction
 from recourse.cdk.stage import Stage
 
 ADAPTER = "753240598075:layer:LambdaAdapterLayerArm64:27"
-"""Lambda Web Adapter 1.0.0, for arm64, in the account that AWS Labs publishes it from."""
+"""Lambda Web Adapter 1.0.0, for arm64, in the account from which AWS Labs publishes it."""
 TIMEOUT = Duration.minutes(15)
-"""The longest that there is: every end is a new connection."""
+"""The longest that Lambda allows: after each stream the client has to connect again."""
 MARGIN = Duration.seconds(30)
-"""What is left of it when a stream ends in order."""
+"""Time before the timeout at which a stream is closed."""
 
 
 class StreamFunction(HandlerFunction):
-    """A function that answers with streams; whoever calls it is verified by the function itself.
+    """A function that answers with streams; the function itself verifies its callers.
 
     Args:
-        scope: Where it belongs.
+        scope: The construct that contains it.
         name: Its construct id.
         stage: The deployment.
-        environment: What it reads.
+        environment: The variables that it reads.
 
     Attributes:
         address: Its URL, with a slash at the end.

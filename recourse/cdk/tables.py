@@ -1,4 +1,4 @@
-"""Tables: one key, a stream for the relay, and what is stored is encrypted and kept on purpose."""
+"""Tables: encrypted, with backups, and with a stream where changes are relayed."""
 
 from __future__ import annotations
 
@@ -23,17 +23,16 @@ from recourse.ledger.listing import INDEXES
 
 
 class KeptTable(Table):
-    """A table; rows that say when they expire go, every other row stays.
+    """A table; rows with `expires_at` are deleted then, all others are kept.
 
     Args:
-        scope: Where it belongs.
+        scope: The construct that contains it.
         name: Its construct id.
         stage: The deployment.
-        key: What it is encrypted with.
-        stream: What its stream shows; None where nobody listens.
-        order: The number by which the rows of one key are ordered; None where a key has one row,
-            or where they have names.
-        names: The text that tells the rows of one key apart.
+        key: The key that encrypts it.
+        stream: The view type of its stream; None for no stream.
+        order: The name of a numeric sort key, if it has one.
+        names: The name of a text sort key, if it has one.
     """
 
     def __init__(
@@ -76,14 +75,14 @@ class OutboxTable(KeptTable):
 
 
 class ListedTable(KeptTable):
-    """A table with indexes that lists are read from, in the order in which rows `started`.
+    """A table with indexes for lists, sorted by the attribute `started`.
 
     Args:
-        scope: Where it belongs.
+        scope: The construct that contains it.
         name: Its construct id.
         stage: The deployment.
-        key: What it is encrypted with.
-        indexes: The attribute that each index is keyed by.
+        key: The key that encrypts it.
+        indexes: The partition key of each index.
     """
 
     def __init__(
@@ -107,8 +106,8 @@ class ListedTable(KeptTable):
 class LedgerTable(OutboxTable):
     """The ledger's table, with the indexes that lists and the sweeper read.
 
-    A table that has the former indexes gets these, and then loses those, in as many deploys as
-    `stage.index_step` counts.
+    A table with the former indexes first gets the current ones and then loses the former ones, one
+    with each deploy (`stage.index_step`).
     """
 
     def __init__(self, scope: Construct, name: str, *, stage: Stage, key: IKey) -> None:

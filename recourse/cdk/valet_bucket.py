@@ -1,4 +1,4 @@
-"""The bucket of valet keys: its policy denies requests whoever signed them."""
+"""The bucket of valet keys: its policy limits every request, whatever its signer's rights."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ LONGEST_KEY = Duration.days(7)
 
 
 class ValetBucket(Bucket):
-    """Holds uploads, the visible objects, and what is in quarantine.
+    """Contains incoming uploads, visible objects, and quarantined uploads.
 
     Args:
-        scope: Where it belongs.
+        scope: The construct that contains it.
         name: Its construct id.
         stage: The deployment.
-        key: What it is encrypted with.
+        key: The key that encrypts it.
     """
 
     def __init__(self, scope: Construct, name: str, *, stage: Stage, key: IKey) -> None:
@@ -85,7 +85,7 @@ class ValetBucket(Bucket):
         )
         underneath = self.node.default_child
         assert isinstance(underneath, CfnBucket)
-        # The CDK's own way makes a function of its own with rights over every bucket.
+        # The CDK's own way creates a function with rights over every bucket.
         underneath.notification_configuration = CfnBucket.NotificationConfigurationProperty(
             event_bridge_configuration=CfnBucket.EventBridgeConfigurationProperty(
                 event_bridge_enabled=True
@@ -105,7 +105,7 @@ class ValetBucket(Bucket):
         explain(
             self,
             "AwsSolutions-S1",
-            reason="the audit is in the valet table; that of S3 is CloudTrail's data events",
+            reason="access is audited in the valet table, and by CloudTrail",
         )
 
     def keep_within(self, signer: IRole) -> None:
@@ -124,7 +124,7 @@ class ValetBucket(Bucket):
         )
 
     def hide_until_scanned(self, signer: IRole) -> None:
-        """Deny the signer of URLs what GuardDuty has not found clean; its scanner is let in."""
+        """Deny the signer of URLs objects that GuardDuty has not found clean."""
         self.add_to_resource_policy(
             PolicyStatement(
                 sid="NothingUnscanned",
@@ -142,7 +142,7 @@ class ValetBucket(Bucket):
 
 
 def only_fresh_signatures(bucket: Bucket) -> None:
-    """Deny all callers what is not signed by SigV4, or is older than a URL may be."""
+    """Deny every request that is not signed by SigV4, or whose signature is too old."""
     for sid, conditions in (
         ("OnlySigV4", {"StringNotEquals": {"s3:signatureversion": "AWS4-HMAC-SHA256"}}),
         ("NoOldSignature", {"NumericGreaterThan": {"s3:signatureAge": str(OLDEST_SIGNATURE)}}),

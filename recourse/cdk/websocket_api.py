@@ -36,17 +36,17 @@ class WebSockets(Construct):
     """A WebSocket API whose every event goes to one function.
 
     Args:
-        scope: Where it belongs.
+        scope: The construct that contains it.
         name: Its construct id.
         stage: The deployment.
-        function: Takes connections in, lets them go, and answers messages.
-        authorizer: Says whose a connection is. No identity source is named, for a token may be in
-            either of two headers, and every named one would have to be there.
-        alarm: What is told when the API fails.
+        function: Handles connects, disconnects and messages.
+        authorizer: Verifies a connection's token. It has no identity source, because a token may be
+            in either of two headers, and API Gateway would require all of those named.
+        alarm: Notified when the API fails.
 
     Attributes:
-        url: Where clients connect.
-        connections_url: Where messages to connections are posted.
+        url: The URL that clients connect to.
+        connections_url: The URL to which messages for connections are posted.
     """
 
     def __init__(
@@ -131,9 +131,9 @@ class WebSockets(Construct):
         self.connections_url = local or live.callback_url
 
     def _may_log(self) -> CfnAccount:
-        """Give the account its role for API Gateway's logs, without which no stage can have any.
+        """Set the account's role for API Gateway's logs, which stages need in order to log.
 
-        It is one for every API of the account and region, so it is never taken away again.
+        Every API of the account and region shares it, so it is never deleted.
         """
         role = Role(
             self,
@@ -149,7 +149,7 @@ class WebSockets(Construct):
             role,
             "AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/"
             "AmazonAPIGatewayPushToCloudWatchLogs]",
-            reason="API Gateway takes no role that allows less, and it serves every API there is",
+            reason="API Gateway accepts no role that allows less, and every API shares it",
         )
         account = CfnAccount(self, "Account", cloud_watch_role_arn=role.role_arn)
         for kept in (role, account):
@@ -169,5 +169,5 @@ class WebSockets(Construct):
                 function.own_role,
                 "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:execute-api:<AWS::Region>:"
                 f"<AWS::AccountId>:<{api}>/{path}]",
-                reason="a connection has its name when it is opened",
+                reason="a connection's id is unknown until it is opened",
             )

@@ -1,7 +1,7 @@
 """A worker: a Fargate service that runs `recourse worker` on a consumer's queue.
 
-It is there only where the context says `workers=fargate`. The image is built by the CDK when it is
-deployed; a synthesis needs no Docker.
+It is deployed only with the context `workers=fargate`. The CDK builds the image when it deploys;
+`cdk synth` needs no Docker.
 """
 
 from __future__ import annotations
@@ -41,23 +41,23 @@ from recourse.cdk.stage import Stage
 from recourse.project import Project
 
 GRACE = Duration.seconds(60)
-"""What a task has to shut down: the worker's own time, its last deletes, and a margin."""
+"""How long a task may take to shut down: the worker's own time, its last deletes, and a margin."""
 BACKLOG = ((0, 0, -1), (100, None, +1), (1000, None, +3))
-"""Waiting messages, from and to, and how many tasks more that makes."""
+"""Scaling steps: waiting messages from and to, and the change in the number of tasks."""
 CARRIED = ("recourse", "cli", "infra/image")
-"""What the image contains beside the project's own packages."""
+"""What the image contains besides the project's own packages."""
 
 
 class WorkerPlace(Construct):
-    """Where workers run: public subnets without a NAT gateway, and no inbound traffic.
+    """The network and cluster of workers: public subnets, no NAT gateway, no inbound traffic.
 
     Args:
-        scope: Where it belongs.
+        scope: The construct that contains it.
         name: Its construct id.
 
     Attributes:
         cluster: The cluster.
-        group: The security group: out only.
+        group: The security group, for outbound traffic only.
     """
 
     def __init__(self, scope: Construct, name: str) -> None:
@@ -78,7 +78,7 @@ class WorkerPlace(Construct):
         explain(
             vpc,
             "AwsSolutions-VPC7",
-            reason="no inbound traffic, and outbound are calls of AWS",
+            reason="no inbound traffic, and outbound traffic only to AWS",
         )
         self.cluster = Cluster(
             self, "Cluster", vpc=vpc, container_insights_v2=ContainerInsights.ENABLED
@@ -89,18 +89,18 @@ class WorkerPlace(Construct):
 
 
 class Worker(Construct):
-    """Consumes a consumer's queue in place of a function.
+    """Handles the messages of a consumer's queue in place of a function.
 
     Args:
-        scope: Where it belongs.
-        name: Its construct id, and what its logs call it.
+        scope: The construct that contains it.
+        name: Its construct id, and its name in logs.
         stage: The deployment.
-        place: Where it runs.
+        place: The network and cluster in which it runs.
         handler: `package.module:function`; a test resolves every one.
-        environment: What the handler reads.
+        environment: The variables that the handler reads.
 
     Attributes:
-        own_role: Its role, with nothing in it but what it is given.
+        own_role: Its role, which has no rights but those granted to it.
     """
 
     def __init__(
@@ -125,11 +125,11 @@ class Worker(Construct):
         self.own_role = Role(self, "Role", assumed_by=ServicePrincipal("ecs-tasks.amazonaws.com"))
 
     def serve(self, queue: Queue, *, at_once: int) -> None:
-        """Consume a queue, with more tasks the more messages wait.
+        """Consume a queue; the number of tasks follows the number of waiting messages.
 
         Args:
             queue: The queue.
-            at_once: How many tasks at the same time at the most.
+            at_once: The most tasks at the same time.
         """
         task = FargateTaskDefinition(
             self,
@@ -168,13 +168,11 @@ class Worker(Construct):
             readonly_root_filesystem=True,
             stop_timeout=GRACE,
         )
-        explain(
-            task, "AwsSolutions-ECS2", reason="the variables are names of tables, and no secrets"
-        )
+        explain(task, "AwsSolutions-ECS2", reason="the variables are names of tables, not secrets")
         explain(
             cast("Role", task.obtain_execution_role()),
             "AwsSolutions-IAM5[Resource::*]",
-            reason="a token for the registry of images knows no resource",
+            reason="the action that gets a token of the image registry has no resources",
         )
         service = FargateService(
             self,

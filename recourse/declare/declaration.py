@@ -1,6 +1,6 @@
-"""What is declared of a saga, right or wrong: its steps, and what follows from them.
+"""The declaration of a saga, valid or not: its steps, and what follows from them.
 
-`recourse.declare.checks` judges it, and `recourse.declare.saga.Saga` is one that was found right.
+`recourse.declare.checks` validates it; `recourse.declare.saga.Saga` is a valid one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether what a request has always makes what a step asks for: said by types, when built.
+"""Checks by types, when a saga is built, that every valid request has what its steps ask for.
 
 Types are those of a request model, whose JSON the API has validated, and those of an ask
 (`recourse.declare.asks`).

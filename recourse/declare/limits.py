@@ -1,9 +1,9 @@
-"""How large things may be: what a saga may carry in all, and what each part of it may take of that.
+"""Limits of size: what a saga may carry in all, and the share of each of its parts.
 
 AWS carries at most 256 KiB: the state of a Step Functions run, and an event with its attributes on
-SNS. Either may hold all that a saga has: what was asked, every result, and what was caught of the
-steps that failed. Each has its share, stated here once; a declaration may lower them. What a step
-returns is measured before it is committed, so whatever is committed fits events and runs too.
+SNS. Either may contain all data of a saga: the request, every result, and the caught errors of the
+steps that failed. Each has its share, defined here; a declaration may lower it. A step's result is
+measured before it is committed, so every committed result fits into events and runs too.
 
 A share is in bytes as `size` counts them: of the JSON in UTF-8 or of the row in DynamoDB, whichever
 is more.
@@ -18,23 +18,23 @@ from typing import Any
 from recourse.errors import ResultTooLargeError
 
 CARRIED = 256 * 1024
-"""What a run's state, or an event on SNS with its attributes, has at the most."""
+"""The most bytes of a run's state, and of an event on SNS with its attributes."""
 EVENT = CARRIED - 4 * 1024
-"""What the text of an event has of that; the rest is for its attributes."""
+"""The most bytes of an event's text; the rest is for its attributes."""
 ITEM = 400 * 1024
-"""What a row of DynamoDB has at the most."""
+"""The most bytes of a row in DynamoDB."""
 REQUEST = 64 * 1024
-"""What a start request has at the most."""
+"""The most bytes of a start request."""
 ABOUT = 16 * 1024
-"""What is kept free for the saga's own data: owner, faults, skips, attempts, an event's frame."""
+"""Bytes reserved for the saga's own data: owner, faults, skips, attempts, an event's frame."""
 TEXT = 1024
-"""What the text of an error has at the most, as a JSON string; what is more is cut off."""
+"""The most bytes of an error's text as a JSON string; longer texts are cut."""
 CAUGHT = 3 * 1024
-"""What one caught error takes in a run's state: its text, escaped once more, and its frame."""
+"""Bytes of one caught error in a run's state: its text, escaped once more, and its frame."""
 LEAST = 1024
-"""What the result of a step may have at the least, or its saga has too many steps."""
+"""The smallest share of a step's result; a saga whose steps would have less has too many."""
 MARK = " […]"
-"""What a text ends in that was cut off."""
+"""The end of a text that was cut."""
 
 
 def size(value: Any) -> int:
@@ -48,7 +48,7 @@ def words(problem: BaseException) -> str:
 
 
 def cut(text: str, most: int = TEXT) -> str:
-    """A text that takes no more bytes than that as a JSON string; what was cut off is marked."""
+    """A text of at most so many bytes as a JSON string; a text that was cut ends in `MARK`."""
     text = text.encode(errors="replace").decode()
     if len(_quoted(text)) <= most:
         return text

@@ -1,7 +1,7 @@
 """What the author of a step writes: a function that acts, one that undoes it, and nothing else.
 
-Both only *decide*: from what is asked, the results of earlier steps and the current items of their
-own table they return a `Decision`, what to write and what to answer. The runtime commits it in one
+Both only *decide*: from the request, the results of earlier steps and the current items of their
+own table they return a `Decision`: what to write and what to answer. The runtime commits it in one
 transaction with the barrier's marker and the outbox row, so an author sees neither::
 
     @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ transaction with the barrier's marker and the outbox row, so an author sees neit
     @undo(reads=lambda call: [f"booking#{call.saga_id}"])
     def release(call: Call) -> Decision: ...
 
-What may stand in the class of an ask is said in `recourse.declare.asks`.
+`recourse.declare.asks` says which types the class of an ask may have.
 """
 
 from __future__ import annotations
@@ -359,8 +359,8 @@ def action(
             done, and decides as the action would have; None where nothing was done.
         settings: The environment variables that it, its undo and `find` read, such as
             `MAIL_PROVIDER`. Each has the value of the CDK context of the same name in lower case,
-            and is empty where there is none. Nothing secret: whoever may look at a function can
-            read its environment.
+            and is empty if there is none. It must not be secret: everyone who may view a function
+            can read its environment.
     """
     return lambda decide: Action(
         decide, ask, reads, tables, refuses, documents, external, find, settings

@@ -295,7 +295,7 @@ class Event:
         return found
 
     def public(self) -> Event:
-        """The event without what it carries from step to step, as everybody else sees it."""
+        """The event without what it carries from step to step, as owners see it."""
         if "carried" not in self.data:
             return self
         data = {name: value for name, value in self.data.items() if name != "carried"}

@@ -1,4 +1,4 @@
-"""The feed: every owner's events in order, and the live channels that stand on it.
+"""The feed: every owner's events in order, and the live channels that read it.
 
 `feed.Feed` numbers an owner's events without gaps; `watch` waits for new ones, `live` words them
 for SSE and WebSocket. `connections` keeps the open WebSockets and their leases, `pusher` sends to

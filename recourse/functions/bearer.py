@@ -147,7 +147,7 @@ class Bearers:
                     f"the issuer's keys could not be fetched: {problem!r}"
                 ) from problem
             return
-        # Only RSA keys: with a symmetric one, whoever can verify a token could also sign it.
+        # Only RSA keys: a holder of a symmetric key, who can verify a token, could also sign one.
         self._keys = {one.key_id: one for one in known.keys if one.key_type == "RSA" and one.key_id}
         self._asked = self._clock()
 

@@ -99,7 +99,7 @@ def connections() -> Connections:
 
 @cache
 def slots(name: str) -> Slots:
-    """What every owner has under way, of one of `recourse.functions.limits`; in the feed's table."""
+    """The slots of one of the limits by owner (`recourse.functions.limits`)."""
     from recourse.functions.limits import limit
     from recourse.store.slots import Slots
     from recourse.store.table import Table

@@ -55,7 +55,7 @@ def fifo_parameters(queue: str, message_id: str, group: str | None) -> FifoParam
     """The parameters that send a message to the same group again; none unless the queue is FIFO.
 
     It is deduplicated by its own id: with the deduplication id that it was first sent with, the
-    queue would take it for a repetition and drop it.
+    queue would treat it as a repetition and drop it.
 
     Args:
         queue: The name or URL of the queue that it is sent to.

@@ -3,7 +3,7 @@
 ::
 
     RecourseError
-        ConflictError             another write was in the way, nothing was written: read again
+        ConflictError             a concurrent write conflicted, nothing was written: read again
             ConditionFailedError  a condition on a row did not hold
         InvalidItemError          DynamoDB can never accept the row
         TransientError
@@ -31,7 +31,7 @@ MAX_PAUSE = 1.0
 
 
 class ConflictError(RecourseError):
-    """Another write was in the way, and nothing was written: read and decide again."""
+    """A concurrent write conflicted, and nothing was written: read and decide again."""
 
 
 class ConditionFailedError(ConflictError):

@@ -1,7 +1,7 @@
 """Rows of DynamoDB as plain Python, and back.
 
 Integers only: money is counted in minor units, and a float is refused rather than rounded. Rows of
-tables that are not ours may hold anything; what is read of them is not lost, only never written.
+existing tables of other applications may hold other types, which are read but never written.
 """
 
 from __future__ import annotations

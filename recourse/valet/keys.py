@@ -67,8 +67,8 @@ class Key:
         state: The state of an upload.
         revoked_at: When it was revoked.
         outcome: What completing it returned.
-        stored: Of a document that a service has stored and lends: `bucket`, `key`, `version`,
-            `content_type`. Never taken from a request.
+        stored: For a document that a service has stored: its `bucket`, `key`, `version` and
+            `content_type`, which are never read from a request.
     """
 
     key_id: str

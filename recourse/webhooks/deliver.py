@@ -1,8 +1,8 @@
-"""Delivering what is in a lane, one event after the other, until one fails.
+"""Delivers the events of a lane, one after the other, until one fails.
 
-A message stands for a lane that has entries. It is kept until the lane is empty: whatever goes
-wrong, it is redelivered, and the lane's row says what is to be done then and when. Two messages for
-one lane do no harm, for one delivery at a time holds the lane.
+A message represents a lane that has entries. It is kept until the lane is empty: after any failure
+it is redelivered, and the lane's row says what is to be done then and when. Two messages for one
+lane are harmless, because one delivery at a time holds the lane.
 """
 
 from __future__ import annotations

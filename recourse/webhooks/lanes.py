@@ -147,9 +147,9 @@ class Lanes:
         Args:
             webhook: As it was read.
             to: The position in the feed.
-            held: Whether there was no room for what comes next. Where there is room by now nothing
-                is recorded: the caller has to go on, for perhaps no lane is left that becomes empty
-                and wakes another.
+            held: Whether there was no room for the next event. If there is room meanwhile, nothing
+                is recorded and the caller has to continue, because there may be no lane left that
+                becomes empty and sends a wake-up.
 
         Returns:
             Whether it was recorded; not where another caller has moved the position.

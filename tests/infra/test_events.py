@@ -418,11 +418,11 @@ def consumer() -> Callable[..., PullConsumer]:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"visibility": 179}, "visibility of 179 s"),
-        ({"receives": 4}, "dead-lettered after 4 receives"),
-        ({"at_once": 1}, "1 batches at once"),
-        ({"reserved": 5}, "150 batches at once, where 2 to 5 can be"),
-        ({"fifo": True}, "a topic that keeps no order"),
+        ({"visibility": 179}, "visibility must be at least six times .*, 180 s, got 179 s"),
+        ({"receives": 4}, "receives must be at least 5, got 4"),
+        ({"at_once": 1}, "at_once must be 2 to 1000, got 1"),
+        ({"reserved": 5}, "at_once must be 2 to 5, got 150"),
+        ({"fifo": True}, "a FIFO queue must have a FIFO topic or none"),
     ],
 )
 def test_a_consumer_that_would_lose_messages_is_refused_when_it_is_built(

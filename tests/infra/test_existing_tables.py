@@ -92,5 +92,5 @@ def test_each_function_is_told_what_it_is_called_in_this_stage(found: Assembly) 
 def test_a_name_that_no_table_has_is_refused(tmp_path: Path) -> None:
     from recourse.cdk.stage import ContextError
 
-    with pytest.raises(ContextError, match="table_orders='my orders': 3 to 255 letters"):
+    with pytest.raises(ContextError, match="table_orders='my orders' must be 3 to 255 letters"):
         synthesise(tmp_path, {"table_orders": "my orders"}, {"bill": SAGA})

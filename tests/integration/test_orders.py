@@ -83,7 +83,7 @@ def test_an_order_that_no_transaction_holds_is_refused_before_anything_is_reserv
     assert view["reason"] == {
         "step": "inventory",
         "error": "TooManyLinesError",
-        "message": "96 different skus: all or none can be reserved of at most 95",
+        "message": "an order must have at most 95 different skus, got 96",
     }
     assert counts(shop, "sku-0") == before
 

@@ -23,6 +23,8 @@ from recourse.feed.feed import Feed, cursor_of
 from recourse.feed.watch import PAGE, Watch
 from recourse.functions.bearer import Bearers
 from recourse.functions.sse import Stream
+from recourse.store.slots import Slots
+from recourse.store.table import Table
 from tests.live.conftest import append
 from tests.live.test_push import expire
 from tests.patience import PATIENCE, until
@@ -62,7 +64,9 @@ class App:
     ) -> None:
         self.watch = Watch(feed, min_interval=0.005, max_interval=0.02)
         bearers = Bearers(URL, [AUDIENCE], keys=lambda: issuer.jwks)
-        self.app = Stream(self.watch, bearers, seconds=seconds, heartbeat=heartbeat)
+        table = Table(feed._table.dynamodb, "feed", ("pk", "position"))
+        self.slots = Slots(table, "streams", most=10, seconds=seconds, sort=0)
+        self.app = Stream(self.watch, bearers, self.slots, seconds=seconds, heartbeat=heartbeat)
 
     @asynccontextmanager
     async def get(

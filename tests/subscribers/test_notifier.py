@@ -63,7 +63,7 @@ def test_the_traveller_hears_of_the_booking_once(
     shared: Ground, notifier: Notifier, sent: list[Message]
 ) -> None:
     event = ended(shared, "told")
-    assert [notifier.tell(event) for _ in range(3)] == [True, False, False]
+    assert [notifier.notify(event) for _ in range(3)] == [True, False, False]
     (message,) = sent
     assert message.to == "asha@example.com"
     assert message.subject == "travel-booking told Bcc: all@example.com: done"
@@ -73,7 +73,7 @@ def test_the_traveller_hears_of_the_booking_once(
 def test_the_traveller_hears_why_it_was_undone(
     shared: Ground, notifier: Notifier, sent: list[Message]
 ) -> None:
-    assert notifier.tell(ended(shared, "undone", {"payment": "reject"}))
+    assert notifier.notify(ended(shared, "undone", {"payment": "reject"}))
     assert sent[0].subject.endswith(": undone")
     assert "The reason: payment:" in sent[0].text
 
@@ -84,7 +84,7 @@ def test_nothing_but_an_ending_is_told(
     event = ended(shared, "started")
     started = replace(event, kind="started", id="started")
     unknown = replace(event, saga_id="0" * 32, id="unknown")
-    assert [notifier.tell(one) for one in (started, unknown)] == [False, False]
+    assert [notifier.notify(one) for one in (started, unknown)] == [False, False]
     assert sent == []
 
 
@@ -98,12 +98,12 @@ def test_what_could_not_be_sent_is_sent_later_and_by_one_alone(
     broken = Notifier(shared.dynamodb, TABLE, shared.ledger, refuse)
     working = Notifier(shared.dynamodb, TABLE, shared.ledger, sent.append)
     with pytest.raises(ConnectionError):
-        broken.tell(event)
+        broken.notify(event)
     with pytest.raises(TransientError):
-        working.tell(event)
+        working.notify(event)
     later = time.time() + CLAIMED + 1
     monkeypatch.setattr("lambdas.subscribers.notifier.time.time", lambda: later)
-    assert [working.tell(event), working.tell(event)] == [True, False]
+    assert [working.notify(event), working.notify(event)] == [True, False]
     assert len(sent) == 1
 
 

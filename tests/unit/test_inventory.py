@@ -104,7 +104,7 @@ def test_as_many_skus_as_a_transaction_holds_are_reserved_and_one_more_is_refuse
     apply(rows, decision)
     for move in (inventory.release, inventory.book):
         assert len(turn(rows, move, call).writes) == MOST_WRITES
-    with pytest.raises(inventory.TooManyLinesError, match=r"96 different skus: .* at most 95"):
+    with pytest.raises(inventory.TooManyLinesError, match="at most 95 different skus, got 96"):
         inventory.reserve.reads(order(*((sku, 1) for sku in skus)))
     assert inventory.TooManyLinesError in inventory.reserve.refuses
 

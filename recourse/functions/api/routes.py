@@ -139,7 +139,7 @@ class Operation(NamedTuple):
     Attributes:
         name: Its `operationId`.
         summary: What it does, in one line.
-        scope: The scope that the caller needs; None where anybody may call.
+        scope: The scope that the caller needs; None if every caller may call it.
         answers: What it is answered with when it goes well.
         problems: The kinds of problems it may be refused with, besides those that follow: of a
             scope, a body and the parameters.

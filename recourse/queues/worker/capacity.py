@@ -89,7 +89,7 @@ class Capacity:
 
         Args:
             even_idle: Whether to poll although the last receive was empty. One receiver does: more
-                of them would hear of a new message no sooner.
+                of them would receive a new message no sooner.
         """
 
         def may() -> bool:

@@ -57,7 +57,7 @@ class QueueUnavailableError(RecourseError):
 
 
 class StuckError(RecourseError):
-    """Every handler hangs: only a new process can go on. Their messages are redelivered."""
+    """Every handler hangs: only a new process can continue. Their messages are redelivered."""
 
 
 class Worker:

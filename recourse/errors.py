@@ -30,6 +30,7 @@
         PoisonError
             UnreadableError
         ProblemError
+            LimitReachedError
             ValetError
                 BadNameError
                 BadTokenError

@@ -18,7 +18,7 @@ from infra.stacks.webhooks import WebhooksStack
 from recourse.cdk.function import HandlerFunction
 from recourse.cdk.http_api import JwtApi
 from recourse.cdk.queues import Deadletters, queue_called
-from recourse.cdk.rights import READ, use_key, use_table
+from recourse.cdk.rights import READ, use_key, use_slots, use_table
 from recourse.cdk.stage import Stage
 from recourse.cdk.tables import OutboxTable
 from recourse.ledger.listing import INDEXES
@@ -72,6 +72,7 @@ class ApiStack(Stack):
                 "SCOPE_PREFIX": issuer.prefix,
                 "SSE_URL": live.sse_url,
                 "WEBSOCKET_URL": live.websocket_url,
+                "CONNECTIONS_TABLE": live.connections.table_name,
             }
             | stage.owner_limits,
             timeout=Duration.seconds(29),
@@ -84,10 +85,8 @@ class ApiStack(Stack):
             "dynamodb:PutItem",
             indexes=[index.name for index in INDEXES],
         )
-        # To read the feed, and to count what its owners have under way (`recourse.store.slots`).
-        use_table(
-            events.feed_table, function, "dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem"
-        )
+        use_table(events.feed_table, function, "dynamodb:GetItem", "dynamodb:Query")
+        use_slots(live.connections, function)
         for table in shown.values():
             use_table(
                 table, function, "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"

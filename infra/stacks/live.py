@@ -9,7 +9,7 @@ from infra.stacks.events import EventsStack
 from infra.stacks.issuer import Issuer
 from recourse.cdk.function import HandlerFunction
 from recourse.cdk.queues import AT_ONCE_OF_EVERY_EVENT, PullConsumer, alarm_above
-from recourse.cdk.rights import use_table
+from recourse.cdk.rights import use_slots, use_table
 from recourse.cdk.stage import Stage
 from recourse.cdk.stream import StreamFunction
 from recourse.cdk.tables import KeptTable
@@ -93,10 +93,13 @@ class LiveStack(Stack):
             self,
             "Stream",
             stage=self._stage,
-            environment=self._bearers | self._feed | self._stage.owner_limits,
+            environment=self._bearers
+            | self._feed
+            | {"CONNECTIONS_TABLE": self.connections.table_name}
+            | self._stage.owner_limits,
         )
         self._let_read_feed(function)
-        use_table(self._events.feed_table, function, "dynamodb:UpdateItem")
+        use_slots(self.connections, function)
         alarm_above(
             self,
             "StreamsRefused",

@@ -104,9 +104,9 @@ def slots(name: str) -> Slots:
     from recourse.store.slots import Slots
     from recourse.store.table import Table
 
-    table = Table(dynamodb(), settings.required("FEED_TABLE"), ("pk", "position"))
+    table = Table(dynamodb(), settings.required("CONNECTIONS_TABLE"), ("pk", "connection"))
     found = limit(name)
-    return Slots(table, name, most=found.most, seconds=found.seconds, sort=0)
+    return Slots(table, name, most=found.most, seconds=found.seconds, sort="slots")
 
 
 @cache

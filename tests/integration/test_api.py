@@ -34,6 +34,7 @@ from recourse.declare import limits
 from recourse.declare.ids import SagaId
 from recourse.functions import kit
 from recourse.functions.api import sagas
+from recourse.functions.limits import LIMITS
 from recourse.ledger.ledger import Ledger
 from recourse.ledger.queries import SagaQueries
 from recourse.store.aws import THROTTLE_CODES
@@ -45,6 +46,7 @@ from tests.integration.trips import PRICE, TRIP, must_agree, stock
 from tests.moto.calls import Call, around, before
 from tests.moto.feeding import Feeding
 from tests.moto.ground import LEDGER, Ground, ground
+from tests.moto.slots import count_slots
 from tests.profile import examples
 
 SAGA = SAGAS["travel-booking"]
@@ -144,7 +146,7 @@ def standing(made: Ground) -> Iterator[None]:
     with lending(made), pytest.MonkeyPatch.context() as patch:
         patch.setattr(kit, "ledger", lambda: made.ledger)
         patch.setattr(kit, "runs", lambda: made.runs)
-        patch.setattr(kit, "dynamodb", lambda: made.dynamodb)
+        count_slots(patch, made.dynamodb)
         patch.setattr(kit, "service_tables", lambda: {name: name for name in made.services})
         patch.setattr(kit, "deadletters", lambda: made.deadletters)
         feed = Feeding(made).feed
@@ -606,6 +608,23 @@ def test_a_wait_is_as_long_as_preferred_and_at_most_20_seconds(
     assert clock.seconds == pytest.approx(applied)
     header = f"wait={applied}" if applied else None
     assert answer.headers.get("preference-applied") == header
+
+
+def test_one_owners_waits_are_bounded_and_hold_up_nobody_else(stuck: Ground, clock: Clock) -> None:
+    saga = asha.start().json["saga_id"]
+    held = [kit.slots("waits").acquire("asha") for _ in range(LIMITS["waits"].most)]
+    refused = asha.get(saga, Prefer="wait=20")
+    problem(refused, 429, "limit-reached")
+    assert 1 <= int(refused.headers["retry-after"]) <= LIMITS["waits"].seconds
+    assert clock.seconds == 0
+    assert asha.get(saga).status == 200, "one that does not wait is answered"
+    others = ravi.start().json["saga_id"]
+    assert ravi.get(others, Prefer="wait=1").status == 200
+    kit.slots("waits").release("asha", held[0])
+    for _ in range(2):  # what a wait has taken it gives back
+        assert asha.get(saga, Prefer="wait=1").status == 200
+    for slot in held[1:]:
+        kit.slots("waits").release("asha", slot)
 
 
 def test_a_wait_ends_when_the_saga_changes(stuck: Ground, clock: Clock) -> None:

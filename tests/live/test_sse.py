@@ -70,8 +70,8 @@ class App:
     ) -> None:
         self.watch = Watch(feed, min_interval=0.005, max_interval=0.02)
         bearers = Bearers(URL, [AUDIENCE], keys=lambda: issuer.jwks)
-        table = Table(feed._table.dynamodb, "feed", ("pk", "position"))
-        self.slots = Slots(table, "streams", most=most, seconds=seconds, sort=0)
+        table = Table(feed._table.dynamodb, "connections", ("pk", "connection"))
+        self.slots = Slots(table, "streams", most=most, seconds=seconds, sort="slots")
         self.app = Stream(self.watch, bearers, self.slots, seconds=seconds, heartbeat=heartbeat)
 
     @asynccontextmanager
@@ -407,6 +407,7 @@ def test_the_start_script_serves_the_app_as_the_web_adapter_asks_for_it(issuer: 
         "AWS_LWA_PORT": str(port),
         "AWS_DEFAULT_REGION": "us-east-1",
         "FEED_TABLE": "feed",
+        "CONNECTIONS_TABLE": "connections",
         "ISSUER": URL,
         "AUDIENCES": AUDIENCE,
         "STREAM_SECONDS": "870",

@@ -152,6 +152,22 @@ def deliver(pusher: Pusher, wakes: WakeUps, clock: Clock) -> Callable[[], None]:
     return follow
 
 
+def test_an_owner_has_so_many_open_and_one_that_leaves_makes_room(
+    owner: str, gateway: Gateway, clock: Clock
+) -> None:
+    opened = [Client(owner, gateway, clock) for _ in range(50)]
+    for one in opened:
+        assert one.connect()["statusCode"] == 200
+    refused = Client(owner, gateway, clock).connect()
+    assert refused["statusCode"] == 429
+    assert refused["headers"]["content-type"] == "application/problem+json"
+    assert int(refused["headers"]["retry-after"]) >= 1
+    assert json.loads(refused["body"])["type"] == "urn:recourse:problem:limit-reached"
+    assert Client(owner + "-other", gateway, clock).connect()["statusCode"] == 200
+    opened[0].leave()
+    assert Client(owner, gateway, clock).connect()["statusCode"] == 200
+
+
 def test_it_hears_what_comes_from_now_on(
     client: Client, feed: Feed, gateway: Gateway, owner: str, deliver: Callable[[], None]
 ) -> None:

@@ -152,8 +152,9 @@ class Sse(Client):
     def __init__(self, bed: Bed, app: Application) -> None:
         super().__init__(bed, app)
         watch = Watch(bed.feed, min_interval=0, max_interval=0)
-        table = Table(bed.dynamodb, "feed", ("pk", "position"))
-        slots = Slots(table, "streams", most=1, seconds=60, sort=0)
+        bed.table("connections", "pk", "connection")
+        table = Table(bed.dynamodb, "connections", ("pk", "connection"))
+        slots = Slots(table, "streams", most=1, seconds=60, sort="slots")
         bearers: Any = _Bearers(bed)
         self._stream = sse.Stream(watch, bearers, slots, seconds=0, clock=lambda: bed.now)
 

@@ -21,6 +21,7 @@ from lambdas.subscribers import subscribers
 from recourse.declare.money import MINOR_DIGITS, Money
 from recourse.functions import kit
 from recourse.project import Project, ProjectError
+from services.invoices import FONTS
 from statemachines import SAGAS
 from tests.infra.assembly import ROOT, Assembly, Resource
 
@@ -229,6 +230,11 @@ json.dump([babel.__file__, {one: Money(1234567, one).shown() for one in MINOR_DI
     }
     size = sum(file.stat().st_size for file in (tmp_path / "babel").rglob("*.*"))
     assert size < 3_000_000
+
+
+def test_what_functions_carry_of_the_fonts_is_what_invoices_look_into(tmp_path: Path) -> None:
+    there = {path.name for path in (packages_in(tmp_path) / "manimgx_fonts").glob("*.[to]tf")}
+    assert there == {file for package, file in FONTS if package == "manimgx_fonts"}
 
 
 def test_a_folder_of_which_nothing_would_be_carried_is_refused(tmp_path: Path) -> None:

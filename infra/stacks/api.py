@@ -72,7 +72,8 @@ class ApiStack(Stack):
                 "SCOPE_PREFIX": issuer.prefix,
                 "SSE_URL": live.sse_url,
                 "WEBSOCKET_URL": live.websocket_url,
-            },
+            }
+            | stage.owner_limits,
             timeout=Duration.seconds(29),
             memory=1024,
         )
@@ -83,7 +84,10 @@ class ApiStack(Stack):
             "dynamodb:PutItem",
             indexes=[index.name for index in INDEXES],
         )
-        use_table(events.feed_table, function, "dynamodb:GetItem", "dynamodb:Query")
+        # To read the feed, and to count what its owners have under way (`recourse.store.slots`).
+        use_table(
+            events.feed_table, function, "dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem"
+        )
         for table in shown.values():
             use_table(
                 table, function, "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"

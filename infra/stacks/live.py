@@ -90,9 +90,13 @@ class LiveStack(Stack):
 
     def _stream(self) -> StreamFunction:
         function = StreamFunction(
-            self, "Stream", stage=self._stage, environment=self._bearers | self._feed
+            self,
+            "Stream",
+            stage=self._stage,
+            environment=self._bearers | self._feed | self._stage.owner_limits,
         )
         self._let_read_feed(function)
+        use_table(self._events.feed_table, function, "dynamodb:UpdateItem")
         alarm_above(
             self,
             "StreamsRefused",
@@ -127,7 +131,9 @@ class LiveStack(Stack):
             name,
             stage=self._stage,
             handler=handler,
-            environment=self._feed | {"CONNECTIONS_TABLE": self.connections.table_name},
+            environment=self._feed
+            | {"CONNECTIONS_TABLE": self.connections.table_name}
+            | self._stage.owner_limits,
             timeout=Duration.seconds(15),
         )
         self._let_read_feed(function)

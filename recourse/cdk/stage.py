@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aws_cdk import Duration, RemovalPolicy
@@ -42,6 +42,7 @@ class Stage:
             placeholders `{api}` and `{stage}`; the gateway's own address if empty.
         streams: How many server-sent event streams may be open at once; each occupies a function,
             and this concurrency is reserved. None reserves none.
+        owner_limits: The environment variable with the limits by owner that are not the defaults.
         cloudwatch_role: Whether to create the account's role by which API Gateway writes logs, one
             for all its APIs; off if the account has one.
         sender: The address, verified in SES, from which mails about ended sagas are sent; empty
@@ -64,6 +65,7 @@ class Stage:
     public_url: str = ""
     connections_url: str = ""
     streams: int | None = None
+    owner_limits: dict[str, str] = field(default_factory=dict)
     cloudwatch_role: bool = True
     sender: str = ""
     malware_scan: bool = False
@@ -144,6 +146,7 @@ class Stage:
             public_url=text("public_url"),
             connections_url=text("connections_url"),
             streams=int(text("streams")) if text("streams") else None,
+            owner_limits={"OWNER_LIMITS": own} if (own := text("owner_limits")) else {},
             cloudwatch_role=text("cloudwatch_role") != "off",
             sender=text("sender"),
             malware_scan=text("malware_scan") == "on",

@@ -82,7 +82,7 @@ WAIT = Number(
             ),
             Answer(304, "there is nothing new"),
         ],
-        problems=REFUSED,
+        problems=[*REFUSED, "limit-reached"],
     ),
 )
 def page() -> Response[str]:
@@ -139,7 +139,7 @@ def page() -> Response[str]:
                 content_type="text/event-stream",
             )
         ],
-        problems=REFUSED,
+        problems=[*REFUSED, "limit-reached"],
     ),
 )
 def stream() -> Response[str]:
@@ -181,12 +181,15 @@ def _after(owner: str, cursor: str | None) -> int:
 
 
 def _more(owner: str, last: int, until: float) -> bool:
-    """Wait for an event after a position; whether there is one before the time is up."""
+    """Wait for an event after a position; whether there is one before the time is up.
+
+    Raises:
+        LimitReachedError: As many of the owner's requests wait as may.
+    """
     pause = 0.1
-    while kit.feed().head(owner) <= last:
-        left = until - time.monotonic()
-        if left <= 0:
-            return False
-        time.sleep(min(pause, left))
-        pause = min(pause * 1.5, 0.5)
+    if kit.feed().head(owner) <= last and time.monotonic() < until:
+        with kit.slots("waits").held(owner):
+            while kit.feed().head(owner) <= last and (left := until - time.monotonic()) > 0:
+                time.sleep(min(pause, left))
+                pause = min(pause * 1.5, 0.5)
     return time.monotonic() < until

@@ -197,5 +197,4 @@ def _compressed(content: bytes) -> tuple[str, str]:
 
 def problem(error: ProblemError) -> Response[str]:
     """A problem as a response."""
-    headers = {"retry-after": "1"} if error.status == 503 else {}
-    return answer(error.status, error.body, headers=headers, content_type=MEDIA_TYPE)
+    return answer(error.status, error.body, headers=error.headers, content_type=MEDIA_TYPE)

@@ -6,6 +6,7 @@ message `subscribe` changes that. `recourse.functions.push` sends the events.
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from typing import Any
 

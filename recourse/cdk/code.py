@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from aws_cdk import AssetHashType, BundlingOptions, DockerImage, ILocalBundling
 from aws_cdk.aws_lambda import Architecture, AssetCode, Code, Runtime
 
 import recourse
-from recourse.project import Project
+from recourse.project import Project, ProjectError
 
 LIBRARY = Path(recourse.__file__).parent
 NO_FUNCTION_NEEDS = ("cdk", "cli", "local", "testing")
@@ -42,9 +45,29 @@ def sources(project: Project) -> dict[Path, Path]:
 def fingerprint(project: Project) -> str:
     """A hash of the code and its requirements: equal code is bundled and uploaded once."""
     digest = hashlib.sha256(project.requirements.read_bytes())
+    digest.update(json.dumps(project.only, sort_keys=True).encode())
     for name, path in sources(project).items():
         digest.update(str(name).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def prune(target: Path, only: Mapping[str, Sequence[str]]) -> None:
+    """Delete what functions do not need of what they import.
+
+    Args:
+        target: The folder of the packages.
+        only: The patterns of the names that stay, by the folder; nothing below it does.
+
+    Raises:
+        ProjectError: There is no such folder, or nothing in it that would stay.
+    """
+    for folder, patterns in only.items():
+        found = list((target / folder).glob("*"))
+        kept = [path for path in found if any(fnmatchcase(path.name, one) for one in patterns)]
+        if not kept:
+            raise ProjectError(f"[tool.recourse] only: no package has {folder!r} with {patterns}")
+        for path in set(found).difference(kept):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @jsii.implements(ILocalBundling)
@@ -69,6 +92,7 @@ class _Bundle:
         for leftover in ("bin", "share", ".lock"):
             path = target / leftover
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        prune(target, self._project.only)
         for name, path in sources(self._project).items():
             copy = target / name
             copy.parent.mkdir(parents=True, exist_ok=True)

@@ -303,6 +303,21 @@ def test_what_it_says_is_counted_by_the_minute(client: Client, clock: Clock) -> 
         clock.now += 60
 
 
+def test_a_socket_too_many_of_one_owner_is_refused_with_a_problem(
+    gateway: Gateway, owner: str, clock: Clock
+) -> None:
+    opened = [Client(owner, gateway, clock) for _ in range(50)]
+    assert {client.connect()["statusCode"] for client in opened} == {200}
+    refused = Client(owner, gateway, clock).connect()
+    assert refused["statusCode"] == 429
+    assert refused["headers"]["content-type"] == "application/problem+json"
+    assert int(refused["headers"]["retry-after"]) > 0
+    assert json.loads(refused["body"])["type"] == "urn:recourse:problem:limit-reached"
+    assert Client(f"{owner}-2", gateway, clock).connect()["statusCode"] == 200
+    opened[0].leave()
+    assert Client(owner, gateway, clock).connect()["statusCode"] == 200
+
+
 def test_one_that_leaves_is_forgotten(
     client: Client, connections: Connections, feed: Feed, owner: str, deliver: Callable[[], None]
 ) -> None:

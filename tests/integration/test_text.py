@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -219,6 +220,91 @@ def test_what_nobody_can_see_is_refused_and_named(shared: Ground, text: str) -> 
         assert [one["field"] for one in found["errors"]] == [path]
     found = problem(asha("GET", f"/sagas?{urlencode({'business_key': text})}"), 422, "invalid")
     assert found["errors"][0]["field"] == "business_key"
+
+
+@examples(200)
+@given(field=st.sampled_from(FIELDS), text=unicode_text | st.text(max_size=3))
+def test_a_refused_field_is_told_what_it_must_be(
+    shared: Ground, field: tuple[str, str], text: str
+) -> None:
+    name, path = field
+    answer = call(BY_NAME[name], changed(BY_NAME[name].example, path, text))
+    errors = answer.json.get("errors", []) if answer.status == 422 else []
+    for message in [one["message"] for one in errors]:
+        assert re.search(r"\b(must|should|may|cannot|send)\b", message), message
+        assert not re.search(r"[Pp]redicate|\bfailed\b", message), message
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value", "message"),
+    [
+        (
+            "POST /sagas/travel-booking",
+            "flight.id",
+            "a/b",
+            "must not contain '/', which cannot travel in a path",
+        ),
+        ("POST /sagas/travel-booking", "hotel.id", "a b", "must not contain a space"),
+        (
+            "POST /sagas/travel-booking",
+            "trip_id",
+            "a\u202eb",
+            "must not contain U+202E, which is invisible",
+        ),
+        (
+            "POST /sagas/travel-booking",
+            "traveller.email",
+            "asha",
+            "must be an address such as asha@example.com",
+        ),
+        (
+            "POST /sagas/travel-booking",
+            "documents",
+            {"passport": "../x"},
+            "must not contain '..'",
+        ),
+        (
+            "POST /sagas/order",
+            "lines",
+            [{"sku": "a#b", "quantity": 1}],
+            "must not contain '#', which cannot travel in a path",
+        ),
+        (
+            "PUT /flights/{id}",
+            "price.currency",
+            "XXX",
+            "must be a currency of ISO 4217, such as INR",
+        ),
+        (
+            "PUT /accounts/{id}",
+            "owner",
+            "a\x1bb",
+            "must not contain U+001B, which is invisible",
+        ),
+        (
+            "POST /valet-keys",
+            "upload.sha256",
+            "A" * 64,
+            "must be 64 digits of lower-case hex",
+        ),
+        (
+            "POST /webhooks",
+            "events",
+            ["Recourse.Order"],
+            "must have 1 to 200 characters of a-z, 0-9, '_', '.', '-' and '*'",
+        ),
+        ("POST /webhooks", "events", ["******"], "must have at most 5 asterisks, got 6"),
+    ],
+)
+def test_a_refusal_has_the_reason_in_words(
+    shared: Ground, name: str, path: str, value: Any, message: str
+) -> None:
+    found = problem(
+        call(BY_NAME[name], changed(BY_NAME[name].example, path, value)), 422, "invalid"
+    )
+    (error,) = found["errors"]
+    assert error["field"].startswith(path) and error["message"] == message
+    assert found["detail"] == f"{error['field']}: {message}"
 
 
 @pytest.mark.parametrize("key", ["ключ", "é", "\u202e", "a\tb", ""])

@@ -10,6 +10,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 import lambdas.api
 from recourse.text import is_id
 from tests.description import DESCRIPTION, OPERATIONS, Described
+from tests.fuzzing import leaping
 from tests.integration.test_api import (
     PREFIX,
     Answer,
@@ -336,6 +338,34 @@ def test_an_integer_of_a_query_is_within_its_bounds_or_named(
         assert answer.status in (200, 404)
     elif answer.status != 404:
         assert problem(answer, 422, "invalid")["errors"][0]["field"] == parameter
+
+
+QUERIES = [
+    (str(one), parameter["name"])
+    for one in OPERATIONS
+    for parameter in one.says.get("parameters", [])
+    if parameter["in"] == "query"
+]
+
+
+@pytest.mark.parametrize(("name", "parameter"), QUERIES)
+def test_an_empty_parameter_is_none_or_named(shared: Ground, name: str, parameter: str) -> None:
+    if name == "GET /webhooks/{webhook_id}/deliveries":
+        return  # a webhook is not on this ground: tests/webhooks
+    operation = BY_NAME[name]
+    if "key_id" in operation.in_path:
+        key = CALLER("POST", "/valet-keys", {"operation": "download", "object": "a"}).json["key_id"]
+        operation = replace(operation, path=operation.path.replace("{key_id}", key))
+    with leaping():
+        answer = call(operation, operation.example, f"{parameter}=")
+        if parameter == "after":  # a client that has no cursor yet
+            without = call(operation, operation.example)
+            assert (answer.status, answer.text) == (without.status, without.text)
+            return
+    assert answer.status in (400, 422)
+    assert parameter in answer.json["detail"], answer
+    if answer.json["type"].endswith(":invalid"):
+        assert [one["field"] for one in answer.json["errors"]] == [parameter]
 
 
 @pytest.mark.parametrize("text", ["0000000009999999", "000000001000000000", "²", "٣", "9" * 5000])

@@ -1095,12 +1095,20 @@ def test_what_cannot_be_an_id_is_neither_made_nor_found(shared: Ground, thing: s
     ("method", "path"),
     [
         *(("GET", "/"), ("GET", "/nowhere"), ("GET", "/moons/1"), ("PUT", "/moons/1")),
-        *(("DELETE", "/flights/AI-202"), ("PATCH", PATH), ("GET", "/sagas/a/b/c/d")),
+        ("GET", "/sagas/a/b/c/d"),
     ],
 )
 def test_what_there_is_not_is_a_404(shared: Ground, method: str, path: str) -> None:
     caller = Caller("olga", f"operator {TRAVELLER}")
     problem(caller(method, path), 404, "not-found")
+
+
+@pytest.mark.parametrize(("method", "path"), [("DELETE", "/flights/AI-202"), ("PATCH", PATH)])
+def test_a_method_that_a_path_has_not_is_a_405(shared: Ground, method: str, path: str) -> None:
+    """It was a 404: the path is there, and `Allow` says what it answers (RFC 9110, 15.5.6)."""
+    answer = operator(method, path)
+    problem(answer, 405, "not-allowed")
+    assert "GET" in answer.headers["allow"]
 
 
 def refusing(code: str, status: int) -> Any:

@@ -48,10 +48,9 @@ def checkable(content_type: str) -> None:
     Raises:
         UnknownTypeError: It is not; `application/octet-stream` always is.
     """
-    if not content_type.isprintable() or not content_type.isascii():
-        raise _unknown(f"{content_type!r} is not a valid content type")
-    if not _TYPE.fullmatch(bare(content_type)):
-        raise _unknown(f"{content_type!r} is not a valid content type")
+    is_plain = content_type.isprintable() and content_type.isascii()
+    if not is_plain or not _TYPE.fullmatch(bare(content_type)):
+        raise _unknown(f"must be a content type such as application/pdf, got {content_type!r}")
     name = canonical(content_type)
     if is_text(name):
         charset = charset_of(content_type)

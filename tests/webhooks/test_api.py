@@ -209,6 +209,8 @@ def test_the_log_comes_in_pages_the_newest_first(hooks: Ground) -> None:
         cursor = f"&cursor={page['cursor']}"
     assert (seen, pages) == (["a.5", "a.4", "a.3", "a.2", "a.1"], 3)
     problem(hooks.call("GET", f"{path}?cursor=x"), 400, "bad-cursor")
+    problem(hooks.call("GET", f"{path}?cursor="), 400, "bad-cursor")
+    problem(hooks.call("GET", f"{path}?limit="), 422, "invalid")
     problem(hooks.call("GET", f"{path}?limit=0"), 422, "invalid")
 
 

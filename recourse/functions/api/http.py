@@ -195,6 +195,7 @@ def _compressed(content: bytes) -> tuple[str, str]:
     return tag, base64.b64encode(gzip.compress(content, mtime=0)).decode()
 
 
-def problem(error: ProblemError) -> Response[str]:
+def problem(error: ProblemError, headers: Mapping[str, str] | None = None) -> Response[str]:
     """A problem as a response."""
-    return answer(error.status, error.body, headers=error.headers, content_type=MEDIA_TYPE)
+    named = {**error.headers, **(headers or {})}
+    return answer(error.status, error.body, headers=named, content_type=MEDIA_TYPE)

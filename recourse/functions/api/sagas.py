@@ -382,6 +382,7 @@ def _coordination(asked: str | None, saga: Saga) -> Coordination:
         return saga.coordination
     if asked not in get_args(Coordination):
         raise ProblemError(
-            "unknown-coordination", f"{asked!r}: there are {', '.join(get_args(Coordination))}"
+            "unknown-coordination",
+            f"coordination: must be {' or '.join(get_args(Coordination))}, got {asked!r}",
         )
     return cast("Coordination", asked)

@@ -13,10 +13,10 @@ import pytest
 
 from recourse.feed.feed import UNSETTLED, Feed, cursor_of
 from recourse.functions import kit
+from recourse.testing.feeding import Feeding
 from tests.events import event
+from tests.ground import ground
 from tests.integration.test_api import PREFIX, Caller, problem
-from tests.moto.feeding import Feeding
-from tests.moto.ground import ground
 
 subjects = (f"caller-{number}" for number in count())
 

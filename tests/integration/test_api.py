@@ -36,14 +36,15 @@ from recourse.functions.api import sagas
 from recourse.ledger.ledger import Ledger
 from recourse.ledger.queries import SagaQueries
 from recourse.store.aws import THROTTLE_CODES
+from recourse.testing.calls import before
+from recourse.testing.feeding import Feeding
+from recourse.testing.ground import LEDGER
 from services.holdings import HOLDINGS, CountedBody
 from statemachines import SAGAS
 from tests.description import DESCRIPTION, must_be_described
+from tests.ground import Ground, ground
 from tests.integration.lending import URL, lending
 from tests.integration.trips import TRIP, must_agree, stock
-from tests.moto.calls import before
-from tests.moto.feeding import Feeding
-from tests.moto.ground import LEDGER, Ground, ground
 from tests.profile import examples
 
 SAGA = SAGAS["travel-booking"]

@@ -21,7 +21,7 @@ from moto.dynamodb.exceptions import (
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.responses import DynamoHandler
 
-from tests.moto.patching import replaced
+from recourse.testing.patching import replaced
 
 
 def _key(backend: Any, kind: str, operation: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 
-from tests.moto.patching import replaced
+from recourse.testing.patching import replaced
 
 Handler = Callable[[dict[str, Any]], Any]
 ACCOUNT = "123456789012"

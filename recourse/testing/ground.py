@@ -1,4 +1,4 @@
-"""The ground: every saga on moto, with the real declarations, machines, steps and consumers.
+"""The ground: sagas on moto, with their real declarations, machines, steps and consumers.
 
 An execution runs to its end in the thread that starts it. What it tells waits in the outboxes
 until it is relayed, and what is relayed waits in the queues until it is delivered, so a test
@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeVar
 from unittest import mock
 
 from botocore.exceptions import ReadTimeoutError
@@ -35,7 +35,6 @@ from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "ground")
 os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 
-from local.provider import Books
 from recourse import events
 from recourse.choreography.listener import MIN_RECEIVES, Listener
 from recourse.choreography.routing import listeners
@@ -66,14 +65,10 @@ from recourse.run.task import TaskRunner
 from recourse.store.aws import client
 from recourse.store.items import decode_item
 from recourse.store.lease import Lease
-from recourse.store.table import Table
-from services.holdings import HOLDINGS
-from statemachines import SAGAS
-from tests.moto import (
+from recourse.testing import (
     attributes,
     backwards,
     clock,
-    elsewhere,
     handlers,
     keeping,
     measuring,
@@ -93,8 +88,8 @@ ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",
     "AWS_DEFAULT_REGION": "us-east-1",
-    "RECOURSE_SAGAS": "statemachines:SAGAS",
 }
+Made = TypeVar("Made", bound="Ground")
 Mishap = Callable[[str, dict[str, Any], Callable[[], Any]], Any]
 
 
@@ -108,7 +103,7 @@ def _no_end() -> None:
 
 @dataclass(repr=False)
 class Ground:
-    """Every saga on moto.
+    """Sagas on moto.
 
     Attributes:
         sagas: The declarations.
@@ -116,9 +111,7 @@ class Ground:
         naps: What retries would have waited.
         clock: The clock of the queues.
         mishap: Wraps every call of a step's function: a test may kill it, delay it, repeat it.
-        books: Those of the payment provider.
         documents: What steps have stored.
-        stock: What was put last, by kind and id.
         operators_queues: Those that the sweeper clears, where a test gives them to it.
         alarms: What the sweeper has told whoever is on call, by saga.
         end: Ends the process of a step's queue function, where a thread of it hangs.
@@ -128,10 +121,8 @@ class Ground:
     stream: streams.Stream
     naps: list[float]
     clock: clock.Clock
-    books: Books
     mishap: Mishap = _no_mishap
     documents: dict[str, Document] = field(default_factory=dict)
-    stock: dict[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     end: Callable[[], None] = _no_end
 
     def __post_init__(self) -> None:
@@ -236,23 +227,6 @@ class Ground:
     def statuses(self, saga: str) -> dict[str, str]:
         """The status of each of its steps."""
         return {step["name"]: step["status"] for step in self.view(saga)["steps"]}
-
-    def put(self, kind: str, thing: str, body: Mapping[str, Any]) -> None:
-        """Make a thing that a service holds."""
-        holding = HOLDINGS[kind]
-        row = self.row(holding.service, holding.key(thing))
-        writes = holding.change(thing, row, body)
-        assert writes is not None
-        table = Table(self.dynamodb, holding.service)
-        table.transact([table.write_request(write) for write in writes])
-        self.stock[kind, thing] = body
-
-    def held(self, kind: str, thing: str) -> dict[str, Any]:
-        """A thing as the API shows it."""
-        holding = HOLDINGS[kind]
-        row = self.row(holding.service, holding.key(thing))
-        assert row is not None
-        return holding.show(row)
 
     # What runs by itself.
 
@@ -633,8 +607,16 @@ def _quiet(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def ground(sagas: Mapping[str, Saga] = SAGAS) -> Iterator[Ground]:
-    """A fresh ground, for the length of a block."""
+def ground(
+    sagas: Mapping[str, Saga],
+    kind: Callable[..., Made] = Ground,  # type: ignore[assignment]
+) -> Iterator[Made]:
+    """A fresh ground, for the length of a block.
+
+    Args:
+        sagas: The declarations, by name.
+        kind: A subclass that knows more of its services, made of the same arguments.
+    """
     config: Any = {"stepfunctions": {"execute_state_machine": True}}
     with ExitStack() as stack:
         stack.enter_context(mock.patch.dict(os.environ, ENVIRONMENT))
@@ -652,10 +634,8 @@ def ground(sagas: Mapping[str, Saga] = SAGAS) -> Iterator[Ground]:
         stack.enter_context(signing.none())
         stack.enter_context(wording.once())
         stack.enter_context(transactions.true())
-        books = Books()
-        stack.enter_context(elsewhere.provider(books))
         stream = stack.enter_context(streams.collected())
         stack.enter_context(_quiet("moto"))
-        made = Ground(sagas, stream, naps, stack.enter_context(clock.virtual()), books)
+        made = kind(sagas, stream, naps, stack.enter_context(clock.virtual()))
         stack.enter_context(handlers.registered(made.functions))
         yield made

@@ -7,6 +7,8 @@
     packages = ["services", "statemachines", "lambdas"]  # what functions carry beside the library
     requirements = "lambdas/requirements.lock"          # the pins of what both of them import
     api = "lambdas.api:API"                            # where its API is, if it has its own
+    samples = "samples"                                # a request of each saga: <saga>.json
+    testing = "tests.sagas"                            # what `pytest --sagas` should know of it
 
 The library imports nothing of the project: what needs its sagas or its API resolves that name.
 """
@@ -42,6 +44,8 @@ class Project:
         packages: What its functions carry beside the library: folders of the root.
         requirements: The pins of what they import, a file with hashes.
         api: Where its API is, `module:name`: a `recourse.functions.api.app.Api`.
+        samples: The folder of a request for each saga, `<saga>.json`, that succeeds.
+        testing: The module of its stock and its invariants, for `pytest --sagas`; may be absent.
     """
 
     root: Path
@@ -49,6 +53,8 @@ class Project:
     packages: tuple[str, ...]
     requirements: Path
     api: str = DEFAULT_API
+    samples: Path = Path("samples")
+    testing: str | None = None
 
     @classmethod
     def find(cls, start: Path | None = None) -> Project:
@@ -97,6 +103,8 @@ class Project:
             packages=tuple(packages),
             requirements=root / text("requirements"),
             api=text("api", DEFAULT_API),
+            samples=root / text("samples", "samples"),
+            testing=text("testing") if "testing" in table else None,
         )
 
     def declared(self) -> Mapping[str, Saga]:

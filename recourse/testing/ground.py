@@ -16,10 +16,11 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from io import BytesIO
+from threading import RLock
 from typing import Any, TypeVar
 from unittest import mock
 
@@ -42,6 +43,7 @@ from recourse.declare.declaration import Coordination, Step
 from recourse.declare.ids import SagaId
 from recourse.declare.saga import Saga
 from recourse.declare.step import Document
+from recourse.declare.tables import ExistingTable
 from recourse.errors import TransientError
 from recourse.events.relay import relay
 from recourse.functions import confirm as confirm_function
@@ -63,7 +65,7 @@ from recourse.run.parking import park
 from recourse.run.runner import StepRunner
 from recourse.run.task import TaskRunner
 from recourse.store.aws import client
-from recourse.store.items import decode_item
+from recourse.store.items import decode_item, encode_item
 from recourse.store.lease import Lease
 from recourse.testing import (
     attributes,
@@ -101,6 +103,16 @@ def _no_end() -> None:
     return
 
 
+def is_business(row: Mapping[str, Any]) -> bool:
+    """Whether a row is one that an author writes: no marker, no outbox, no inbox."""
+    return not str(row.get("pk", "")).startswith(("marker#", "outbox#", "inbox#"))
+
+
+def key_text(row: Mapping[str, Any], table: ExistingTable | None) -> str:
+    """The key of a row, in words."""
+    return "/".join(str(row[name]) for name in (table.key_names if table else ("pk",)))
+
+
 @dataclass(repr=False)
 class Ground:
     """Sagas on moto.
@@ -115,6 +127,7 @@ class Ground:
         operators_queues: Those that the sweeper clears, where a test gives them to it.
         alarms: What the sweeper has told whoever is on call, by saga.
         end: Ends the process of a step's queue function, where a thread of it hangs.
+        alone: Held by every call of DynamoDB: who holds it sees no half of a transaction.
     """
 
     sagas: Mapping[str, Saga]
@@ -124,6 +137,7 @@ class Ground:
     mishap: Mishap = _no_mishap
     documents: dict[str, Document] = field(default_factory=dict)
     end: Callable[[], None] = _no_end
+    alone: AbstractContextManager[Any] = field(default_factory=RLock)
 
     def __post_init__(self) -> None:
         self.dynamodb = client("dynamodb")
@@ -136,6 +150,14 @@ class Ground:
         self.services = sorted({step.service for step in self.steps.values()})
         for table in (*self.services, LEDGER):
             self._table(table)
+        self.existing = {
+            table.name: table
+            for step in self.steps.values()
+            for part in (step.action, step.undo, step.confirm)
+            for table in (part.tables if part else ())
+        }
+        for existing in self.existing.values():
+            self.make_table(existing)
         self.functions: dict[str, handlers.Handler] = {
             name: partial(self._step, name, self._runner(step)) for name, step in self.steps.items()
         }
@@ -227,6 +249,41 @@ class Ground:
     def statuses(self, saga: str) -> dict[str, str]:
         """The status of each of its steps."""
         return {step["name"]: step["status"] for step in self.view(saga)["steps"]}
+
+    # What there is before any saga.
+
+    def make_table(self, table: ExistingTable, types: str = "SS") -> None:
+        """Make a table that exists already, empty; without this its keys are text.
+
+        Args:
+            table: As it is declared.
+            types: Of each attribute of its key: `S` for text, `N` for whole numbers.
+        """
+        if table.name in self._tables:
+            self.dynamodb.delete_table(TableName=table.name)
+        names = table.key_names
+        self.dynamodb.create_table(
+            TableName=table.name,
+            KeySchema=[
+                {"AttributeName": name, "KeyType": "RANGE" if number else "HASH"}
+                for number, name in enumerate(names)
+            ],
+            AttributeDefinitions=[
+                {"AttributeName": name, "AttributeType": kind}
+                for name, kind in zip(names, types, strict=False)
+            ],
+            BillingMode="PAY_PER_REQUEST",
+        )
+
+    def add(self, table: str, *rows: Mapping[str, Any]) -> None:
+        """Put rows into a table, as they are before any saga begins.
+
+        Args:
+            table: The name of a service, or of a table that exists already.
+            rows: Each with its key: `{"pk": "item#tea", "free": 100}`.
+        """
+        for row in rows:
+            self.dynamodb.put_item(TableName=table, Item=encode_item(row))
 
     # What runs by itself.
 
@@ -424,6 +481,25 @@ class Ground:
         self.documents.clear()
         self.naps.clear()
 
+    def wipe(self) -> None:
+        """Be as new: no rows, no messages, no runs."""
+        for table in self._tables.values():
+            table.items.clear()
+        for queue in self._backend.values():
+            queue._messages.clear()
+            queue.deleted_messages.clear()
+            queue.pending_messages.clear()
+        for topic in sns_backends[handlers.ACCOUNT]["us-east-1"].topics.values():
+            topic.sent_notifications.clear()
+        backend = stepfunctions_parser_backends[handlers.ACCOUNT]["us-east-1"]
+        for machine in backend.state_machines:
+            machine.executions.clear()
+        self.stream.fetch()
+        for kept in (self.documents, self.naps, self.alarms):
+            kept.clear()
+        self.clock.reset()
+        self.mishap = _no_mishap
+
     # What tests look at.
 
     def row(self, table: str, key: str) -> dict[str, Any] | None:
@@ -438,6 +514,15 @@ class Ground:
             for key, found in list(self._tables[table].items.items())
             if key.value.startswith(prefix) and key.value.endswith(suffix)
         ]
+
+    def business_rows(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """Every row that authors write, by table and key: no marker, no outbox, no inbox."""
+        return {
+            (name, key_text(row, self.existing.get(name))): row
+            for name in (*self.services, *self.existing)
+            for item in list(self._tables[name].all_items())
+            if is_business(row := decode_item(item.to_json()["Attributes"]))
+        }
 
     @property
     def _tables(self) -> Mapping[str, Any]:
@@ -633,9 +718,10 @@ def ground(
         stack.enter_context(backwards.told())
         stack.enter_context(signing.none())
         stack.enter_context(wording.once())
-        stack.enter_context(transactions.true())
+        alone = stack.enter_context(transactions.true())
         stream = stack.enter_context(streams.collected())
         stack.enter_context(_quiet("moto"))
         made = kind(sagas, stream, naps, stack.enter_context(clock.virtual()))
+        made.alone = alone
         stack.enter_context(handlers.registered(made.functions))
         yield made

@@ -28,7 +28,13 @@ from recourse.testing.story import Story, WrongWorldError
 from recourse.testing.world import World
 
 COORDINATIONS: tuple[Coordination, ...] = get_args(Coordination)
-What = Literal["dies before its write", "dies after its write", "is overtaken", "is cancelled"]
+What = Literal[
+    "dies before its write",
+    "dies before its write at every try",
+    "dies after its write",
+    "is overtaken",
+    "is cancelled",
+]
 PAST_EVERY_DEADLINE = 1e-9
 ROUNDS = 10
 """How often the sweeper goes round, and an operator decides, before a saga must be at rest."""
@@ -38,7 +44,7 @@ TRIES = 2
 
 @dataclass(frozen=True)
 class Interruption:
-    """What disturbs a saga from outside, once.
+    """What disturbs a saga from outside, once where nothing else is said.
 
     Attributes:
         what: It dies just before or after its write; it `is overtaken`: the next saga begins
@@ -125,6 +131,8 @@ def courses(saga: Saga) -> Iterator[Course]:
                 rival = (Start(saga.name),) if what == "is overtaken" else ()
                 yield Course((first, *rival))
             if step.undo:
+                met = Interruption("dies before its write at every try", step.name)
+                yield Course((Start(saga.name, coordination, interruption=met),))
                 for what in whats:
                     met = Interruption(what, step.name, "undo")
                     yield Course((Start(saga.name, coordination, (pivot,), met),))
@@ -294,10 +302,11 @@ class _Play:
     def _resolve(self, saga_id: str, step: str, *, skip: bool) -> None:
         how = "skips" if skip else "lets it try again:"
         self.story.tell(f"{self.story.of(saga_id)}: an operator {how} {step}")
-        if skip and not any(
-            target.partition(".")[0] == step and ":" not in fault
-            for target, fault in self._begun[saga_id].faults
-        ):
+        begun = self._begun[saga_id]
+        disturbed = {t.partition(".")[0] for t, fault in begun.faults if ":" not in fault}
+        if begun.interruption and begun.interruption.what.endswith("every try"):
+            disturbed.add(begun.interruption.step)
+        if skip and step not in disturbed:
             shown = next(s for s in self._ground.view(saga_id)["steps"] if s["name"] == step)
             self.story.wrong(
                 f"{saga_id}: step {step!r} keeps failing, and nothing disturbs it any more: "
@@ -322,7 +331,8 @@ class _Play:
         saga_id = task["saga"]["id"]
         met = self._begun[saga_id].interruption
         mine = met and (met.step, met.phase) == (task["step"], task["phase"])
-        if not met or not mine or saga_id in self._interrupted:
+        once = met and not met.what.endswith("every try")
+        if not met or not mine or (once and saga_id in self._interrupted):
             return go()
         self._interrupted.add(saga_id)
         self._now.task = None
@@ -336,8 +346,9 @@ class _Play:
                 case "is overtaken" if self._left:
                     self.story.tell("between its read and its write, another saga begins")
                     self._begin()
+                    self._ground.settle(without="")  # no time passes meanwhile
                     self.story.tell(f"{self.story.of(saga_id)} goes on to its write")
-                case "dies before its write":
+                case "dies before its write" | "dies before its write at every try":
                     raise Killed("the process died before its write")
             answer = go()
             if met.what == "dies after its write":

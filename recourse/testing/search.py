@@ -98,8 +98,10 @@ def _start(saga: Saga) -> SearchStrategy[Start]:
         lambda two: (two[0][0], two[0][1] + two[1])
     )
     phases = [(step.name, "action") for step in saga.all]
+    phases *= 2
     phases += [(step.name, "undo") for step in saga.all if step.undo]
-    whats = ["is overtaken", "dies before its write", "dies after its write", "is cancelled"]
+    # What only another saga's step brings to light is rare, so it is drawn more often.
+    whats = [*["is overtaken"] * 4, "dies before its write", "dies after its write", "is cancelled"]
     interruption = st.builds(
         lambda what, where: Interruption(what, *where),
         st.sampled_from(whats),
@@ -109,6 +111,6 @@ def _start(saga: Saga) -> SearchStrategy[Start]:
         Start,
         st.just(saga.name),
         st.sampled_from(COORDINATIONS),
-        st.lists(fault, max_size=2, unique_by=lambda one: one[0]).map(tuple),
-        st.none() | interruption,
+        st.just(()) | st.lists(fault, max_size=2, unique_by=lambda one: one[0]).map(tuple),
+        interruption | st.none(),
     )

@@ -273,7 +273,7 @@ class _Play:
         else:
             name = waiting[move.queue % len(waiting)]
             how = f"{', twice' if move.twice else ''}{', and not heard of' * move.unheard}"
-            self.story.tell(f"up to {move.most} messages are delivered to {name}{how}")
+            self.story.tell(f"messages (at most {move.most}) are delivered to {name}{how}")
             ground.deliver(name, move.most, twice=move.twice, lost=move.unheard)
         self._check(self._world.always)
 

@@ -115,7 +115,7 @@ def _install_plugin(folder: Path) -> None:
     """Let pytest find the plugin by the entry point that pyproject.toml has."""
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
     info = folder / "probe-1.dist-info"
-    info.mkdir()
+    info.mkdir(exist_ok=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: probe\nVersion: 1\n")
     lines = [f"{name} = {where}" for name, where in declared["pytest11"].items()]
     (info / "entry_points.txt").write_text("[pytest11]\n" + "\n".join(lines) + "\n")

@@ -6,6 +6,7 @@ terms. Each is wrong in one way, and the story says in which.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from tests.testing import projects
 
 Change = tuple[str, str, str]
+ITEMS = "warehouse/items.py"
 TWICE: Change = (
     "warehouse/money.py",
     "BOOKS.setdefault(call.saga_id, 100)",
@@ -102,6 +104,32 @@ def test_a_project_that_is_right_passes_within_a_minute(tmp_path: Path) -> None:
     ran = projects.pytest_in(tmp_path, "--sagas", "--sagas-examples=10")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert " passed" in ran.stdout
+
+
+def test_the_page_is_as_it_works(tmp_path: Path) -> None:
+    page = (projects.ROOT / "docs" / "test-your-sagas.md").read_text()
+    settings, checks, *_ = re.findall(r"```(?:toml|python)\n(.*?)```", page, re.DOTALL)
+    projects.write(tmp_path)
+    (tmp_path / "pyproject.toml").write_text(settings)
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "__init__.py").touch()
+    (tmp_path / "tests" / "sagas.py").write_text(checks)
+    chosen = "undisturbed or overtaken or every"
+    ran = projects.pytest_in(tmp_path, "--sagas", "--sagas-examples=0", "-k", chosen)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    projects.write(tmp_path, CHECK_THEN_ACT, files={n: projects.FILES[n] for n in [ITEMS]})
+    ran = projects.pytest_in(tmp_path, "--sagas", "--sagas-examples=0", "-k", chosen)
+    assert "at_rest_stock_is_held_or_free:" in ran.stdout
+
+
+def test_nothing_is_wrong_with_ours() -> None:
+    chosen = "orchestration and (overtaken or every) or random"
+    ran = projects.pytest_in(
+        projects.ROOT,
+        *("-p", "recourse.testing.plugin", "--sagas", "--sagas-examples=5", "-k", chosen),
+        "tests/unit/test_project.py",
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def test_the_fixture_is_a_ground_with_the_stock(tmp_path: Path) -> None:

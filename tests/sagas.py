@@ -20,9 +20,7 @@ BOOKS = Books()
 def stock(ground: Ground) -> Iterator[None]:
     """The samples' things, and the payment provider."""
     global BOOKS
-    BOOKS = (
-        Books()
-    )  # the keys of sagas are the same on each ground, and its answers are kept by key
+    BOOKS = Books()  # it keeps answers by key, and sagas have the same keys on each ground
     for kind, things in json.loads(SEED.read_text()).items():
         holding = HOLDINGS[kind]
         table = Table(ground.dynamodb, holding.service)

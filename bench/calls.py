@@ -13,7 +13,7 @@ from typing import Any
 from bench.figures import Figure
 from bench.samples import sample, things
 from statemachines import SAGAS
-from tests.moto.ground import Ground, ground
+from tests.ground import Ground, ground
 
 READS = {"GetItem", "BatchGetItem"}
 

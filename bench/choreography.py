@@ -19,9 +19,10 @@ from local.cloud import EVERY_SCOPE, LocalCloud
 from recourse.choreography.routing import listeners
 from recourse.declare.declaration import Coordination
 from recourse.declare.saga import Saga
+from recourse.testing.ground import LEDGER
 from statemachines import SAGAS
 from statemachines.travel_booking import TRAVEL_BOOKING
-from tests.moto.ground import LEDGER, Ground, ground
+from tests.ground import Ground, ground
 
 SIZES = {1: 40, 8: 120}
 """How many are run in all, by how many are under way at once."""

@@ -23,12 +23,12 @@ from bench import memory
 from bench.apart import apart
 from bench.figures import Figure, alternated, say
 from bench.samples import sample, things
-from local.provider import Books
 from recourse.store.aws import client
+from recourse.testing import clock, handlers, streams
+from recourse.testing.ground import ENVIRONMENT
 from statemachines import SAGAS
 from statemachines.travel_booking import TRAVEL_BOOKING
-from tests.moto import clock, handlers, streams
-from tests.moto.ground import ENVIRONMENT, Ground, ground
+from tests.ground import Ground, ground
 
 ROUNDS = 5
 OURS, SHIPPED = 100, 12
@@ -53,7 +53,7 @@ def shipped() -> Iterator[Ground]:
     config: Any = {"stepfunctions": {"execute_state_machine": True}}
     with mock.patch.dict(os.environ, ENVIRONMENT), mock_aws(config=config):
         client.cache_clear()
-        place = Ground(SAGAS, streams.Stream(), [], clock.Clock(), Books())
+        place = Ground(SAGAS, streams.Stream(), [], clock.Clock())
         with handlers.registered(place.functions):
             yield place
         client.cache_clear()

@@ -17,7 +17,7 @@ from bench.samples import sample, things
 from recourse.ledger.history import AT_REST
 from recourse.orchestration.sweeper import DESCRIBE_INTERVAL
 from statemachines.travel_booking import TRAVEL_BOOKING
-from tests.moto.ground import Ground, ground
+from tests.ground import Ground, ground
 
 SAGAS = 1000
 MINUTES = 5

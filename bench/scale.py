@@ -35,10 +35,11 @@ from lambdas.consumers.tally import OUTCOMES, Tally
 from local import ROOT
 from recourse.declare.declaration import Coordination
 from recourse.events import Event
+from recourse.testing.capacity import Meter, Partition, Use, metered
+from recourse.testing.feeding import Feeding
+from recourse.testing.ground import LEDGER
 from statemachines.travel_booking import TRAVEL_BOOKING
-from tests.moto.capacity import Meter, Partition, Use, metered
-from tests.moto.feeding import Feeding
-from tests.moto.ground import LEDGER, Ground, ground
+from tests.ground import Ground, ground
 
 RATE = 1000
 """Sagas a second."""

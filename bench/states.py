@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.figures import Figure
 from bench.samples import sample, things
 from statemachines import SAGAS
-from tests.moto.ground import ground
+from tests.ground import ground
 
 
 def measure() -> list[Figure]:

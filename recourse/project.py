@@ -7,6 +7,8 @@
     packages = ["services", "statemachines", "lambdas"]  # what functions carry beside the library
     requirements = "lambdas/requirements.lock"          # the pins of what both of them import
     api = "lambdas.api:API"                            # where its API is, if it has its own
+    samples = "samples"                                # a request of each saga: <saga>.json
+    testing = "tests.sagas"                            # what `pytest --sagas` should know of it
 
     [tool.recourse.only]                               # of a folder of these pins, what is carried
     "babel/locale-data" = ["root.dat", "en.dat"]
@@ -45,6 +47,8 @@ class Project(NamedTuple):
         api: Where its API is, `module:name`: a `recourse.functions.api.app.Api`.
         only: Of which folders of what they import functions carry only some files: the patterns
             of their names, by the folder.
+        samples: The folder of a request for each saga, `<saga>.json`, that succeeds.
+        testing: The module of its stock and its invariants, for `pytest --sagas`; may be absent.
     """
 
     root: Path
@@ -53,6 +57,8 @@ class Project(NamedTuple):
     requirements: Path
     api: str = DEFAULT_API
     only: Mapping[str, Sequence[str]] = {}
+    samples: Path = Path("samples")
+    testing: str | None = None
 
     @classmethod
     def find(cls, start: Path | None = None) -> Project:
@@ -105,6 +111,8 @@ class Project(NamedTuple):
             requirements=root / text("requirements"),
             api=text("api", DEFAULT_API),
             only={folder: names(f"only of {folder!r}", kept) for folder, kept in only.items()},
+            samples=root / text("samples", "samples"),
+            testing=text("testing") if "testing" in table else None,
         )
 
     def declared(self) -> Mapping[str, Saga]:

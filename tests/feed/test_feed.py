@@ -32,11 +32,11 @@ from recourse.ledger.history import AT_REST
 from recourse.store.contention import MAX_TRIES
 from recourse.store.cursors import BadCursorError
 from recourse.store.items import encode_item
+from recourse.testing import calls
+from recourse.testing.feeding import Feeding
 from tests.events import event
+from tests.ground import ground
 from tests.integration.trips import TRIP, stock
-from tests.moto import calls
-from tests.moto.feeding import Feeding
-from tests.moto.ground import ground
 from tests.profile import examples
 
 owners = (f"owner-{number}" for number in count())

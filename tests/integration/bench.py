@@ -20,7 +20,7 @@ from recourse.run.fault_injector import FaultInjector
 from recourse.run.runner import StepRunner
 from recourse.run.task import TaskRunner
 from recourse.store.items import decode_item, encode_item
-from tests.moto import transactions
+from recourse.testing import transactions
 
 TABLE = "things"
 S1, S2 = (SagaId.of("shop", "o", name) for name in ("one", "two"))

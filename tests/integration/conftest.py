@@ -2,9 +2,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.ground import Ground, ground
 from tests.integration import bench as benches
 from tests.integration.trips import stock
-from tests.moto.ground import Ground, ground
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from unittest import mock
 import recourse.functions.valet
 from recourse.declare.step import Document
 from recourse.functions import kit
-from tests.moto.ground import Ground
+from tests.ground import Ground
 from tests.valet.conftest import Ground as ValetGround
 
 DOCUMENTS, URL = "documents", "https://api.example"

@@ -16,9 +16,9 @@ from recourse.errors import Refusal, StepCancelledError, TransientError
 from recourse.run.barrier import marker_key
 from recourse.run.runner import StepRunner
 from recourse.store.items import decode_item, encode_item
+from recourse.testing.handlers import ACCOUNT
 from tests.integration.bench import TABLE, Ask, Bench, SoldOutError, book, hold, release
 from tests.integration.charging import Provider, decline, no_answer
-from tests.moto.handlers import ACCOUNT
 
 TIMEOUT = 30.0
 LOST = {"hold": {"Error": "States.Timeout", "Cause": ""}}

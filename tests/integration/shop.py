@@ -14,10 +14,10 @@ from recourse.declare.step import Put
 from recourse.errors import Refusal, StepCancelledError, TransientError
 from recourse.run.runner import StepRunner
 from recourse.store.items import decode_item, encode_item
+from recourse.testing.handlers import ACCOUNT
 from services import cards, cars, flights, hotels, inventory, payments
 from services.holdings import HOLDINGS
 from tests.integration.bench import TABLE, Bench
-from tests.moto.handlers import ACCOUNT
 from tests.prices import money
 
 Outcome = tuple[str, Any]

@@ -21,14 +21,15 @@ from recourse.functions import kit
 from recourse.ledger.queries import MOST_EXAMINED
 from recourse.ledger.record import Record
 from recourse.store.items import encode_item
+from recourse.testing.calls import Call, around
+from recourse.testing.ground import LEDGER
 from recourse.valet.keys import Key, key_pk
 from recourse.webhooks.attempts import Attempt
 from recourse.webhooks.webhooks import Webhooks
 from tests.description import OPERATIONS, Described
 from tests.events import event
+from tests.ground import Ground, ground
 from tests.integration.test_api import Answer, Caller, standing
-from tests.moto.calls import Call, around
-from tests.moto.ground import LEDGER, Ground, ground
 from tests.valet.conftest import TABLE as VALET
 
 ROWS = 5000

@@ -12,10 +12,10 @@ from recourse.declare.declaration import Coordination
 from recourse.declare.step import Call, Decision, action, confirm, undo
 from recourse.errors import Refusal, TransientError
 from recourse.run.runner import StepRunner
+from recourse.testing.calls import recorded, stale
+from tests.ground import Ground
 from tests.integration.bench import S1, S2, TABLE, Bench, book, hold, release
 from tests.integration.trips import TRIP
-from tests.moto.calls import recorded, stale
-from tests.moto.ground import Ground
 
 COORDINATIONS: tuple[Coordination, ...] = get_args(Coordination)
 each_coordination = pytest.mark.parametrize("coordination", COORDINATIONS)

@@ -30,15 +30,16 @@ from recourse.functions.limits import LIMITS
 from recourse.ledger.ledger import Ledger
 from recourse.ledger.queries import SagaQueries
 from recourse.store.aws import THROTTLE_CODES
+from recourse.testing.calls import Call, around, before
+from recourse.testing.feeding import Feeding
+from recourse.testing.ground import LEDGER
+from recourse.testing.slots import count_slots
 from services.holdings import HOLDINGS, CountedBody
 from statemachines import SAGAS
 from tests.description import OPERATIONS, Described, must_be_described
+from tests.ground import Ground, ground
 from tests.integration.lending import URL, lending
 from tests.integration.trips import PRICE, TRIP, must_agree, stock
-from tests.moto.calls import Call, around, before
-from tests.moto.feeding import Feeding
-from tests.moto.ground import LEDGER, Ground, ground
-from tests.moto.slots import count_slots
 
 SAGA = SAGAS["travel-booking"]
 NAMES = [step.name for step in SAGA.all]

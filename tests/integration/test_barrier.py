@@ -19,8 +19,8 @@ from recourse.run.barrier import marker_key
 from recourse.run.fault_injector import RejectedError
 from recourse.run.runner import StepRunner
 from recourse.store.items import encode_item
+from recourse.testing.calls import THROTTLES, answered, before, recorded, unread
 from tests.integration.bench import S1, S2, TABLE, Bench, SoldOutError, book, hold, release
-from tests.moto.calls import THROTTLES, answered, before, recorded, unread
 
 TIMED_OUT = {"Error": "States.Timeout", "Cause": ""}
 

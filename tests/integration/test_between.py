@@ -14,11 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.bench import Bench
-from tests.integration.bench import bench as made_bench
-from tests.integration.plays import NOT_NOW, Outcome, Play, Scene
-from tests.moto import calls
-from tests.moto.calls import (
+from recourse.testing import calls
+from recourse.testing.calls import (
     BROKEN,
     THROTTLES,
     WRITES,
@@ -29,6 +26,9 @@ from tests.moto.calls import (
     passing,
     recorded,
 )
+from tests.integration.bench import Bench
+from tests.integration.bench import bench as made_bench
+from tests.integration.plays import NOT_NOW, Outcome, Play, Scene
 
 LOCAL = [
     Scene(),

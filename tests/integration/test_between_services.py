@@ -10,12 +10,12 @@ import pytest
 
 from local.provider import Books
 from recourse.functions import kit
+from recourse.testing.calls import WRITES, answered, before, disordered, passing, recorded, stale
+from tests import elsewhere
 from tests.integration.bench import TABLE, Bench
 from tests.integration.bench import bench as made_bench
 from tests.integration.shop import KINDS, PRICE, THINGS, Outcome, Shop
 from tests.integration.test_api import PREFIX, operator
-from tests.moto import elsewhere
-from tests.moto.calls import WRITES, answered, before, disordered, passing, recorded, stale
 from tests.prices import money
 
 Deed = Callable[[Shop], Any]

@@ -19,10 +19,11 @@ from recourse.feed.feed import InvalidEventError
 from recourse.functions import feed as feed_function
 from recourse.queues.deadletters import REASON
 from recourse.store.items import encode_item
+from recourse.testing.ground import LEDGER
 from tests.events import event
+from tests.ground import Ground, ground
 from tests.integration.large import BEFORE, LARGE, STEPS, asked
 from tests.integration.test_every_saga import from_outside
-from tests.moto.ground import LEDGER, Ground, ground
 
 SHARE = min(LARGE.shares.values())
 QUOTES = 2

@@ -13,11 +13,11 @@ from typing import Any, get_args
 import pytest
 
 from recourse.declare.declaration import Coordination
+from recourse.testing.handlers import Killed
 from services import cards
 from statemachines import SAGAS
+from tests.ground import Ground, ground
 from tests.integration.test_every_saga import bring_to_rest, must_be_as_told
-from tests.moto.ground import Ground, ground
-from tests.moto.handlers import Killed
 
 SAGA = SAGAS["card-order"]
 SAMPLES = Path(__file__).parents[2] / "samples"

@@ -25,14 +25,15 @@ from moto.sqs.models import sqs_backends
 from recourse.choreography.listener import GIVE_UP_RETRIES, MIN_RECEIVES, Listener
 from recourse.errors import StepCancelledError, TransientError
 from recourse.queues.deadletters import REASON
+from recourse.testing import calls
+from recourse.testing.ground import LEDGER
+from recourse.testing.handlers import ACCOUNT, Killed
 from services.holdings import HOLDINGS, AccountBody, CountedBody
 from statemachines import SAGAS
 from tests.events import event
+from tests.ground import Ground
 from tests.integration import test_every_saga as every
 from tests.integration.test_every_saga import bring_to_rest, must_be_as_told, sample
-from tests.moto import calls
-from tests.moto.ground import LEDGER, Ground
-from tests.moto.handlers import ACCOUNT, Killed
 from tests.patience import PATIENCE, until
 from tests.profile import examples
 

@@ -14,9 +14,9 @@ from schemathesis.core.transport import Response
 import lambdas.api
 from tests.description import DESCRIPTION, OPERATIONS
 from tests.fuzzing import CHECKS, application, leaping
+from tests.ground import Ground
 from tests.integration.test_api import TRAVELLER, Caller, nobody, problem
 from tests.integration.test_api import shared as shared
-from tests.moto.ground import Ground
 from tests.profile import examples
 from tests.valet.conftest import gateway
 

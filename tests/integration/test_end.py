@@ -14,10 +14,11 @@ from recourse.declare.declaration import Coordination
 from recourse.errors import TransientError
 from recourse.events import Event
 from recourse.orchestration.executions import Runs
+from recourse.testing.feeding import Feeding
+from recourse.testing.ground import LEDGER
 from tests.events import event
+from tests.ground import Ground, ground
 from tests.integration.trips import TRIP, must_agree, stock
-from tests.moto.feeding import Feeding
-from tests.moto.ground import LEDGER, Ground, ground
 
 keys = itertools.count()
 each_coordination = pytest.mark.parametrize("coordination", get_args(Coordination))
@@ -25,15 +26,15 @@ OOPS = events.error("OopsError", "it went wrong")
 
 
 @pytest.fixture(scope="module")
-def feeding() -> Iterator[Feeding]:
+def made() -> Iterator[Ground]:
     with ground() as made:
         stock(made)
-        yield Feeding(made)
+        yield made
 
 
 @pytest.fixture(scope="module")
-def made(feeding: Feeding) -> Ground:
-    return feeding.ground
+def feeding(made: Ground) -> Feeding:
+    return Feeding(made)
 
 
 def start(made: Ground, coordination: Coordination, **faults: str) -> str:
@@ -86,9 +87,8 @@ def late(saga_id: str) -> list[Event]:
     ],
 )
 def test_nothing_enters_after_the_terminal_event_whatever_it_is(
-    feeding: Feeding, coordination: Coordination, faults: dict[str, str], ending: str
+    made: Ground, feeding: Feeding, coordination: Coordination, faults: dict[str, str], ending: str
 ) -> None:
-    made = feeding.ground
     saga_id = start(made, coordination, **faults)
     made.settle(twice=True)
     if made.view(saga_id)["status"] == "COMPENSATION_FAILED":
@@ -113,8 +113,9 @@ def test_nothing_enters_after_the_terminal_event_whatever_it_is(
     assert made.dead_lettered(LEDGER) == []
 
 
-def test_compensation_failed_comes_before_compensated_and_is_not_the_end(feeding: Feeding) -> None:
-    made = feeding.ground
+def test_compensation_failed_comes_before_compensated_and_is_not_the_end(
+    made: Ground, feeding: Feeding
+) -> None:
     saga_id = start(made, "orchestration", capture="reject", hotel__undo="reject:4")
     made.settle()
     assert fed(feeding, saga_id)[-1] == "compensation_failed"

@@ -21,11 +21,12 @@ from recourse.feed.feed import Feed
 from recourse.functions import kit
 from recourse.queues.consumer import Consumer, Declaration
 from recourse.queues.message import Message
+from recourse.testing import feeding
+from recourse.testing.ground import LEDGER
+from recourse.testing.handlers import ACCOUNT
 from statemachines import SAGAS
+from tests.ground import Ground
 from tests.integration.test_every_saga import start, supply
-from tests.moto import feeding
-from tests.moto.ground import LEDGER, Ground
-from tests.moto.handlers import ACCOUNT
 
 pytestmark = pytest.mark.of_all
 EVERY: dict[str, Declaration] = {**consumers(), **subscribers()}

@@ -25,9 +25,10 @@ from recourse.orchestration import sweeper as sweeper_module
 from recourse.orchestration.executions import run_name
 from recourse.queues.deadletters import SUFFIX
 from recourse.run.faults import FAULTS, UnknownFaultError, parse
+from recourse.testing.ground import Mishap
 from services.holdings import HOLDINGS, AccountBody, CountedBody
 from statemachines import SAGAS
-from tests.moto.ground import Ground, Mishap
+from tests.ground import Ground
 
 pytestmark = pytest.mark.of_all
 SAMPLES = Path(__file__).parents[2] / "samples"

@@ -15,8 +15,8 @@ from recourse.run.barrier import marker_key
 from recourse.run.runner import StepRunner
 from recourse.run.task import UndeclaredTableError
 from recourse.store.items import decode_item, encode_item
+from recourse.testing.calls import before, recorded
 from tests.integration.bench import S1, S2, TABLE, Bench
-from tests.moto.calls import before, recorded
 
 ORDERS = ExistingTable("orders", key=("customer", "order_id"))
 CHANGES = ExistingTable("order-changes", key="number")

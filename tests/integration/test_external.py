@@ -11,9 +11,9 @@ from recourse.errors import Refusal, StepCancelledError, TransientError
 from recourse.run.barrier import marker_key, millis
 from recourse.run.fault_injector import FaultInjector
 from recourse.run.runner import StepRunner
+from recourse.testing.calls import before
 from tests.integration.bench import S1, TABLE, Bench
 from tests.integration.charging import DeclinedError, Provider, decline, no_answer
-from tests.moto.calls import before
 
 LOST = {"Error": "States.Timeout", "Cause": ""}
 TIMEOUT = 30.0

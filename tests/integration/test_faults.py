@@ -9,8 +9,8 @@ import pytest
 
 from recourse.run.faults import FAULTS, UnknownFaultError, parse
 from statemachines import SAGAS
+from tests.ground import Ground
 from tests.integration.trips import TRIP, must_agree, must_be_whole
-from tests.moto.ground import Ground
 
 SAGA = SAGAS["travel-booking"]
 STEPS = [step.name for step in SAGA.all]

@@ -8,8 +8,8 @@ from typing import Any
 from moto.dynamodb.models.dynamo_type import Item
 from moto.stepfunctions.parser.utils import TMP_THREADS
 
+from tests.ground import Ground
 from tests.integration.trips import TRIP
-from tests.moto.ground import Ground
 
 
 def test_nothing_is_kept_of_what_is_forgotten(fresh: Ground) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from recourse.errors import TransientError
 from recourse.queues.inbox import Inbox
+from recourse.testing.calls import BROKEN, answered, before, passing, recorded
 from tests.integration.bench import TABLE, Bench
-from tests.moto.calls import BROKEN, answered, before, passing, recorded
 
 WRITE = "TransactWriteItems"
 TAKE: Any = {

@@ -27,10 +27,11 @@ from recourse.ledger.record import Record
 from recourse.store.aws import is_transient
 from recourse.store.contention import MAX_TRIES
 from recourse.store.items import encode, encode_item
+from recourse.testing import calls
+from recourse.testing.ground import LEDGER
 from tests.events import event
+from tests.ground import Ground, ground
 from tests.integration.large import decide, left, take_back
-from tests.moto import calls
-from tests.moto.ground import LEDGER, Ground, ground
 
 S1 = SagaId.of("small", "asha", "one")
 NOW = "2026-11-28T10:00:00.000Z"

@@ -14,9 +14,9 @@ import pytest
 from recourse.functions import kit
 from recourse.valet.issue import LENT_SECONDS
 from recourse.valet.keys import Actor
+from tests.ground import Ground, ground
 from tests.integration.lending import DOCUMENTS, URL, lending
 from tests.integration.trips import TRIP, stock
-from tests.moto.ground import Ground, ground
 from tests.valet.conftest import Answer, problem
 from tests.valet.conftest import Ground as Valet
 

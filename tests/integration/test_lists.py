@@ -23,9 +23,10 @@ from recourse.ledger.record import Record
 from recourse.ledger.reindex import main, reindex
 from recourse.store.items import encode, encode_item
 from recourse.store.table import Table
+from recourse.testing.capacity import Meter, metered
+from recourse.testing.ground import LEDGER
+from tests.ground import Ground, ground
 from tests.integration.trips import TRIP, stock
-from tests.moto.capacity import Meter, metered
-from tests.moto.ground import LEDGER, Ground, ground
 
 OWNERS = ("asha", "अशा", "a", "a#b")
 KEYS = ("t-1", "b#t-1", "予約-1", "ß")

@@ -11,9 +11,10 @@ import pytest
 
 from recourse.declare.declaration import Coordination
 from recourse.queues.deadletters import deadletters_of
+from recourse.testing.ground import LEDGER, PARKED
 from tests.events import event
+from tests.ground import Ground, ground
 from tests.integration.trips import TRIP, must_agree, stock
-from tests.moto.ground import LEDGER, PARKED, Ground, ground
 
 keys = itertools.count()
 each_coordination = pytest.mark.parametrize("coordination", get_args(Coordination))

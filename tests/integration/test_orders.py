@@ -14,8 +14,8 @@ from recourse.run.runner import StepRunner
 from services import inventory
 from services.inventory import MOST_SKUS
 from statemachines import SAGAS
+from tests.ground import Ground
 from tests.integration.test_every_saga import must_add_up
-from tests.moto.ground import Ground
 
 SAGA = SAGAS["order"]
 PRICE = {"amount": 100, "currency": "INR"}

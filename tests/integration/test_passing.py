@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
+from recourse.testing import calls
 from statemachines import SAGAS
+from tests.ground import Ground
 from tests.integration import test_every_saga as every
 from tests.integration.test_choreography import begin, change, counts, of_one
 from tests.integration.test_every_saga import dead_lettered, must_be_as_told
-from tests.moto import calls
-from tests.moto.ground import Ground
 
 SAGA = SAGAS["travel-booking"]
 stocked = every.stocked

@@ -17,9 +17,9 @@ from recourse.declare.saga import Saga
 from services import cars, flights, hotels
 from statemachines.order import ORDER
 from statemachines.travel_booking import CarAsk, FlightAsk, HotelAsk
+from tests.ground import Ground, ground
 from tests.integration.test_every_saga import must_be_as_told
 from tests.integration.trips import TRIP, stock
-from tests.moto.ground import Ground, ground
 
 keys = itertools.count()
 

@@ -22,13 +22,14 @@ from recourse.declare.saga import Saga
 from recourse.orchestration.compiler import compile_saga
 from recourse.run.failures import THROTTLES, TRANSIENT
 from recourse.store.items import encode
+from recourse.testing.ground import LEDGER, Mishap
+from recourse.testing.handlers import Killed
 from services import flights, hotels, invoices, payments
 from statemachines import SAGAS
 from statemachines.fields import Payer
 from statemachines.travel_booking import FlightAsk, HotelAsk
+from tests.ground import Ground, ground
 from tests.integration.trips import HOLDS, PRICE, THINGS, TRIP, must_agree, must_be_whole
-from tests.moto.ground import LEDGER, Ground, Mishap, ground
-from tests.moto.handlers import Killed
 
 SAGA = SAGAS["travel-booking"]
 COMPENSABLE = [step.name for step in SAGA.all if SAGA.role(step.name) == "compensable"]

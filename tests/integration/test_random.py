@@ -26,7 +26,9 @@ from recourse.declare.declaration import Coordination
 from recourse.declare.saga import Saga
 from recourse.ledger.history import AT_REST
 from recourse.orchestration import sweeper as sweeper_module
+from recourse.testing.ground import LEDGER, Mishap
 from statemachines import SAGAS
+from tests.ground import Ground, ground
 from tests.integration.large import LARGE, STEPS, asked
 from tests.integration.test_every_saga import (
     COORDINATIONS,
@@ -39,7 +41,6 @@ from tests.integration.test_every_saga import (
     supply,
     targets,
 )
-from tests.moto.ground import LEDGER, Ground, Mishap, ground
 from tests.profile import TIMES
 
 pytestmark = pytest.mark.of_all

@@ -20,9 +20,10 @@ from recourse.feed.live import frame
 from recourse.functions import feed as feed_function
 from recourse.ledger.record import Record
 from recourse.store.items import encode_item
+from recourse.testing.feeding import TABLE, Feeding
+from recourse.testing.ground import LEDGER
+from tests.ground import Ground
 from tests.integration.test_every_saga import supply
-from tests.moto.feeding import TABLE, Feeding
-from tests.moto.ground import LEDGER, Ground
 from tests.recorded import LOOKUP_FAILED, Recorded, load
 
 RECORDED = load()
@@ -49,9 +50,9 @@ def feeding(bare: Ground) -> Feeding:
 
 
 @pytest.fixture
-def place(feeding: Feeding) -> Iterator[Ground]:
+def place(bare: Ground, feeding: Feeding) -> Iterator[Ground]:
     """A ground where nothing is under way."""
-    ground = feeding.ground
+    ground = bare
     yield ground
     ground.stream.fetch()
     for queue in ground._backend.values():

@@ -24,11 +24,12 @@ from recourse.ledger.record import Record
 from recourse.orchestration import sweeper as sweeper_module
 from recourse.orchestration.executions import Runs, run_name
 from recourse.store.items import encode_item
+from recourse.testing.ground import LEDGER
+from recourse.testing.handlers import Killed
 from statemachines import SAGAS
 from tests.events import event
+from tests.ground import Ground
 from tests.integration.trips import HOLDS, PRICE, TRIP, must_agree, must_be_gone, must_hold
-from tests.moto.ground import LEDGER, Ground
-from tests.moto.handlers import Killed
 
 SAGA = SAGAS["travel-booking"]
 STEPS = [step.name for step in SAGA.all]

@@ -14,9 +14,10 @@ from recourse.events.relay import relay
 from recourse.functions import kit
 from recourse.queues import deadletters
 from recourse.queues.deadletters import REASON, DeadletterQueue, deadletters_of
+from recourse.testing.ground import LEDGER
+from tests.ground import Ground, ground
 from tests.integration.test_api import PREFIX, asha, fields, nobody, operator, problem
 from tests.integration.trips import TRIP, must_agree, stock
-from tests.moto.ground import LEDGER, Ground, ground
 
 NO_EVENTS = [
     "{not json",

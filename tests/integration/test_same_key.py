@@ -17,12 +17,13 @@ from recourse import Saga, request_model
 from recourse.functions import kit
 from recourse.ledger.record import Record, digest
 from recourse.store.items import decode_item, encode_item
+from recourse.testing.ground import LEDGER
 from statemachines import SAGAS
 from statemachines.fields import Id
 from statemachines.travel_booking import TripRequest
+from tests.ground import Ground, ground
 from tests.integration.test_api import PATH, Answer, asha, problem, standing
 from tests.integration.trips import TRIP, stock
-from tests.moto.ground import LEDGER, Ground, ground
 from tests.recorded import load
 
 SAGA = SAGAS["travel-booking"]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from statemachines import SAGAS
+from tests.ground import Ground
 from tests.integration.test_every_saga import SAMPLES, must_add_up
-from tests.moto.ground import Ground
 
 pytestmark = pytest.mark.of_all
 DECLINED = "-declined"

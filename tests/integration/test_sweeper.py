@@ -33,10 +33,11 @@ from recourse.orchestration.sweeper import (
 )
 from recourse.store.items import encode
 from recourse.store.lease import Lease
+from recourse.testing.ground import LEDGER
+from recourse.testing.handlers import ACCOUNT
 from statemachines import SAGAS
+from tests.ground import Ground, ground
 from tests.integration.trips import HOLDS, TRIP, must_agree, stock
-from tests.moto.ground import LEDGER, Ground, ground
-from tests.moto.handlers import ACCOUNT
 
 SAGA = SAGAS["travel-booking"]
 SOON, LATE = GRACE_PERIOD.total_seconds() + 1, HEALING_DELAY.total_seconds() + 1

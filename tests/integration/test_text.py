@@ -22,6 +22,7 @@ import lambdas.api
 from recourse.text import is_id
 from tests.description import DESCRIPTION, OPERATIONS, Described
 from tests.fuzzing import leaping
+from tests.ground import Ground
 from tests.integration.test_api import (
     PREFIX,
     Answer,
@@ -34,7 +35,6 @@ from tests.integration.test_api import (
 )
 from tests.integration.test_api import shared as shared
 from tests.integration.trips import TRIP
-from tests.moto.ground import Ground
 from tests.profile import examples
 from tests.unit.test_text import EVERYDAY, HIDDEN
 

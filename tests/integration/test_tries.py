@@ -14,9 +14,9 @@ from botocore.exceptions import ClientError
 from recourse.declare.declaration import PASSING, Coordination
 from recourse.errors import TransientError
 from recourse.store.aws import THROTTLE_CODES
+from recourse.testing.handlers import Killed
+from tests.ground import Ground, ground
 from tests.integration.large import LARGE, asked
-from tests.moto.ground import Ground, ground
-from tests.moto.handlers import Killed
 from tests.patience import PATIENCE
 
 keys = itertools.count()

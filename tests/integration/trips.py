@@ -7,7 +7,7 @@ from typing import Any
 
 from services.holdings import HOLDINGS
 from services.payments import INCOME
-from tests.moto.ground import Ground
+from tests.ground import Ground
 
 TRIP: dict[str, Any] = {
     "trip_id": "t-1",

@@ -24,8 +24,8 @@ from recourse.feed.connections import Connections
 from recourse.feed.feed import Feed
 from recourse.feed.pusher import Pusher
 from recourse.store.aws import client
-from tests.moto import transactions
-from tests.moto.ground import ENVIRONMENT
+from recourse.testing import transactions
+from recourse.testing.ground import ENVIRONMENT
 
 owners = (f"owner-{number}" for number in count())
 

@@ -20,9 +20,9 @@ from recourse.feed.connections import LEASE, Connections
 from recourse.feed.feed import Entry, Feed, cursor_of
 from recourse.feed.pusher import OPENING_SECONDS, PAGE, Pusher
 from recourse.functions import push as push_function
+from recourse.testing import calls
 from tests.events import event
 from tests.live.conftest import Clock, Gateway, Killed, append, failure, owners
-from tests.moto import calls
 from tests.profile import examples
 
 Open = Callable[..., str]

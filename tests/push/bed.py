@@ -34,12 +34,12 @@ from recourse.queues.sources import SourceQueue
 from recourse.store.aws import client
 from recourse.store.expressions import ABSENT
 from recourse.store.table import Table
-from tests.moto import streams, transactions
-from tests.moto.feeding import TABLE as FEED
-from tests.moto.feeding import _make_table as make_feed
-from tests.moto.ground import ENVIRONMENT
-from tests.moto.handlers import ACCOUNT, Killed
-from tests.moto.patching import replaced
+from recourse.testing import streams, transactions
+from recourse.testing.feeding import TABLE as FEED
+from recourse.testing.feeding import _make_table as make_feed
+from recourse.testing.ground import ENVIRONMENT
+from recourse.testing.handlers import ACCOUNT, Killed
+from recourse.testing.patching import replaced
 
 NOW = 1_800_000_000.0
 OWNER = "asha"

@@ -34,12 +34,12 @@ from recourse.queues.message import Message
 from recourse.queues.worker.worker import Worker
 from recourse.store.slots import Slots
 from recourse.store.table import Table
+from recourse.testing.handlers import Killed
+from recourse.testing.patching import replaced
 from recourse.webhooks.deliver import Deliverer
 from recourse.webhooks.dispatch import Dispatcher
 from recourse.webhooks.sending import Answer
 from recourse.webhooks.webhooks import Webhooks
-from tests.moto.handlers import Killed
-from tests.moto.patching import replaced
 from tests.push.bed import OWNER, RECEIVES, Application, Bed, FailedError
 
 FAILURES = (FailedError, Killed)

@@ -9,7 +9,7 @@ import pytest
 
 from recourse.functions.batch import handle_each
 from recourse.queues.message import Message
-from tests.moto.handlers import Killed
+from recourse.testing.handlers import Killed
 from tests.push import test_conformance as suite
 from tests.push.bed import Application, Bed
 from tests.push.channels import IN_TIME, Pull, SqsToLambda, Webhook

@@ -11,8 +11,8 @@ import pytest
 from lambdas.probe import Effects, ProbeError, row_key
 from recourse.events import Event
 from recourse.store.items import decode_item
+from recourse.testing.handlers import Killed
 from tests.events import event as happened
-from tests.moto.handlers import Killed
 from tests.push.bed import Bed, bed
 
 

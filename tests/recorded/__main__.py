@@ -12,7 +12,10 @@ from recourse.declare.saga import Saga
 from recourse.ledger.history import AT_REST
 from recourse.orchestration import sweeper
 from recourse.store.items import decode_item
+from recourse.testing.feeding import TABLE, Feeding
+from recourse.testing.ground import LEDGER, Mishap
 from statemachines import SAGAS
+from tests.ground import Ground, ground
 from tests.integration.test_every_saga import (
     PAST_EVERY_DEADLINE,
     from_outside,
@@ -20,8 +23,6 @@ from tests.integration.test_every_saga import (
     stuck,
     supply,
 )
-from tests.moto.feeding import TABLE, Feeding
-from tests.moto.ground import LEDGER, Ground, Mishap, ground
 from tests.recorded import FILE, Recorded, save
 
 

@@ -14,8 +14,8 @@ from recourse.store.aws import client
 from recourse.store.contention import Backoff
 from recourse.store.expressions import PRESENT
 from recourse.store.table import Table
-from tests.moto import transactions
-from tests.moto.ground import ENVIRONMENT
+from recourse.testing import transactions
+from recourse.testing.ground import ENVIRONMENT
 
 NAME, SORTED = "things", "sorted"
 

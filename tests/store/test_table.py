@@ -36,7 +36,7 @@ from recourse.store.expressions import (
     When,
 )
 from recourse.store.table import MAX_BATCH_GET, Table
-from tests.moto import calls
+from recourse.testing import calls
 
 SEAT = {"pk": "seat#1", "free": 2, "status": "OPEN"}
 

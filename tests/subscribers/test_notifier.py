@@ -15,9 +15,9 @@ from recourse.errors import TransientError
 from recourse.events import Event
 from recourse.functions import kit
 from recourse.store.aws import client
+from recourse.testing import handlers
+from tests.ground import Ground, ground
 from tests.integration.trips import TRIP, stock
-from tests.moto import handlers
-from tests.moto.ground import Ground, ground
 
 TABLE = "notifier"
 

@@ -37,6 +37,7 @@ def test_a_pyproject_without_the_table_is_passed_by(tmp_path: Path) -> None:
         sagas="statemachines:SAGAS",
         packages=("services",),
         requirements=tmp_path.resolve() / "pins.lock",
+        samples=tmp_path.resolve() / "samples",
     )
 
 

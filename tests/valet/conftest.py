@@ -31,6 +31,7 @@ from recourse.cdk.indexes import VALET_INDEXES
 from recourse.functions import kit
 from recourse.store.aws import client
 from recourse.store.credentials import Credentials
+from recourse.testing import objects, transactions
 from recourse.valet.commit import Committer
 from recourse.valet.issue import Issuer
 from recourse.valet.keys import Keys
@@ -38,7 +39,6 @@ from recourse.valet.objects import Bucket
 from recourse.valet.redeem import Redeemer
 from recourse.valet.token import LocalSigner
 from tests.description import must_be_described
-from tests.moto import objects, transactions
 
 BUCKET, TABLE, REGION = "valet-bucket", "valet", "us-east-1"
 ISSUER = "urn:recourse:test"

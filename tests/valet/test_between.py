@@ -22,10 +22,7 @@ from recourse.errors import ContentionError
 from recourse.store.aws import is_transient
 from recourse.store.contention import MAX_TRIES
 from recourse.store.items import decode_item
-from recourse.valet.errors import ValetError
-from recourse.valet.issue import LENT_SECONDS
-from recourse.valet.keys import Actor, key_of, key_pk, object_pk
-from tests.moto.calls import (
+from recourse.testing.calls import (
     BROKEN,
     IN_THE_WAY,
     answered,
@@ -37,7 +34,10 @@ from tests.moto.calls import (
     stale,
     unread,
 )
-from tests.moto.handlers import ACCOUNT
+from recourse.testing.handlers import ACCOUNT
+from recourse.valet.errors import ValetError
+from recourse.valet.issue import LENT_SECONDS
+from recourse.valet.keys import Actor, key_of, key_pk, object_pk
 from tests.valet.conftest import BUCKET, PDF, TABLE, Answer, Ground, sha256
 from tests.valet.conftest import ground as valet_ground
 

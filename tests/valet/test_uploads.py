@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from recourse.testing.calls import before
 from recourse.valet import commit as commit_module
 from recourse.valet import issue as issue_module
-from tests.moto.calls import before
 from tests.valet.conftest import BUCKET, PDF, Ground, problem, sha256
 
 MIB = 1024**2

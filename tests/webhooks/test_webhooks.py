@@ -11,10 +11,10 @@ import pytest
 from standardwebhooks import Webhook as Verifier
 
 from recourse.functions.webhook_deliver import MOST_RECEIVES
+from recourse.testing.handlers import Killed
 from recourse.webhooks import lanes, leases
 from recourse.webhooks.registrations import SLOTS, Webhook
 from recourse.webhooks.sending import Answer
-from tests.moto.handlers import Killed
 from tests.webhooks.conftest import DOWN, LANES, OK, OWNERS, URL, Ground, Post
 
 HOUR, DAY = 3600.0, 86400.0

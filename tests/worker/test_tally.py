@@ -21,8 +21,8 @@ from recourse.queues.message import Message
 from recourse.queues.sources import SourceQueue
 from recourse.store.aws import client
 from recourse.store.items import decode_item
+from recourse.testing import transactions
 from tests.events import event
-from tests.moto import transactions
 
 TABLE = "tally"
 ARN = "arn:aws:sqs:us-east-1:123456789012:Tally"

@@ -1,4 +1,4 @@
-"""The ground: every saga on moto, with the real declarations, machines, steps and consumers.
+"""The ground: sagas on moto, with their real declarations, machines, steps and consumers.
 
 An execution runs to its end in the thread that starts it. What it tells waits in the outboxes
 until it is relayed, and what is relayed waits in the queues until it is delivered, so a test
@@ -17,11 +17,12 @@ import time
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from io import BytesIO
-from typing import Any
+from threading import RLock
+from typing import Any, TypeVar
 from unittest import mock
 
 from botocore.exceptions import ReadTimeoutError
@@ -36,7 +37,6 @@ from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "ground")
 os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 
-from local.provider import Books
 from recourse import events
 from recourse.choreography.listener import MIN_RECEIVES, Listener
 from recourse.choreography.routing import listeners
@@ -44,6 +44,7 @@ from recourse.declare.declaration import Coordination, Step
 from recourse.declare.ids import SagaId
 from recourse.declare.saga import Saga
 from recourse.declare.step import Document
+from recourse.declare.tables import ExistingTable
 from recourse.errors import TransientError
 from recourse.events.relay import relay
 from recourse.functions import confirm as confirm_function
@@ -65,16 +66,12 @@ from recourse.run.parking import park
 from recourse.run.runner import StepRunner
 from recourse.run.task import TaskRunner
 from recourse.store.aws import client
-from recourse.store.items import decode_item
+from recourse.store.items import decode_item, encode_item
 from recourse.store.lease import Lease
-from recourse.store.table import Table
-from services.holdings import HOLDINGS
-from statemachines import SAGAS
-from tests.moto import (
+from recourse.testing import (
     attributes,
     backwards,
     clock,
-    elsewhere,
     handlers,
     keeping,
     measuring,
@@ -94,8 +91,8 @@ ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",
     "AWS_DEFAULT_REGION": "us-east-1",
-    "RECOURSE_SAGAS": "statemachines:SAGAS",
 }
+Made = TypeVar("Made", bound="Ground")
 Mishap = Callable[[str, dict[str, Any], Callable[[], Any]], Any]
 
 
@@ -107,9 +104,19 @@ def _no_end() -> None:
     return
 
 
+def is_business(row: Mapping[str, Any]) -> bool:
+    """Whether a row is one that an author writes: no marker, no outbox, no inbox."""
+    return not str(row.get("pk", "")).startswith(("marker#", "outbox#", "inbox#"))
+
+
+def key_text(row: Mapping[str, Any], table: ExistingTable | None) -> str:
+    """The key of a row, in words."""
+    return "/".join(str(row[name]) for name in (table.key_names if table else ("pk",)))
+
+
 @dataclass(repr=False)
 class Ground:
-    """Every saga on moto.
+    """Sagas on moto.
 
     Attributes:
         sagas: The declarations.
@@ -117,23 +124,21 @@ class Ground:
         naps: What retries would have waited.
         clock: The clock of the queues.
         mishap: Wraps every call of a step's function: a test may kill it, delay it, repeat it.
-        books: Those of the payment provider.
         documents: What steps have stored.
-        stock: What was put last, by kind and id.
         operators_queues: Those that the sweeper clears, where a test gives them to it.
         alarms: What the sweeper has told whoever is on call, by saga.
         end: Ends the process of a step's queue function, where a thread of it hangs.
+        alone: Held by every call of DynamoDB: who holds it sees no half of a transaction.
     """
 
     sagas: Mapping[str, Saga]
     stream: streams.Stream
     naps: list[float]
     clock: clock.Clock
-    books: Books
     mishap: Mishap = _no_mishap
     documents: dict[str, Document] = field(default_factory=dict)
-    stock: dict[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     end: Callable[[], None] = _no_end
+    alone: AbstractContextManager[Any] = field(default_factory=RLock)
 
     def __post_init__(self) -> None:
         self.dynamodb = client("dynamodb")
@@ -146,6 +151,14 @@ class Ground:
         self.services = sorted({step.service for step in self.steps.values()})
         for table in (*self.services, LEDGER):
             self._table(table)
+        self.existing = {
+            table.name: table
+            for step in self.steps.values()
+            for part in (step.action, step.undo, step.confirm)
+            for table in (part.tables if part else ())
+        }
+        for existing in self.existing.values():
+            self.make_table(existing)
         self.functions: dict[str, handlers.Handler] = {
             name: partial(self._step, name, self._runner(step)) for name, step in self.steps.items()
         }
@@ -238,22 +251,40 @@ class Ground:
         """The status of each of its steps."""
         return {step["name"]: step["status"] for step in self.view(saga)["steps"]}
 
-    def put(self, kind: str, thing: str, body: Mapping[str, Any]) -> None:
-        """Make a thing that a service holds."""
-        holding = HOLDINGS[kind]
-        row = self.row(holding.service, holding.key(thing))
-        writes = holding.change(thing, row, body)
-        assert writes is not None
-        table = Table(self.dynamodb, holding.service)
-        table.transact([table.write_request(write) for write in writes])
-        self.stock[kind, thing] = body
+    # What there is before any saga.
 
-    def held(self, kind: str, thing: str) -> dict[str, Any]:
-        """A thing as the API shows it."""
-        holding = HOLDINGS[kind]
-        row = self.row(holding.service, holding.key(thing))
-        assert row is not None
-        return holding.show(row)
+    def make_table(self, table: ExistingTable, types: str = "SS") -> None:
+        """Make a table that exists already, empty; without this its keys are text.
+
+        Args:
+            table: As it is declared.
+            types: Of each attribute of its key: `S` for text, `N` for whole numbers.
+        """
+        if table.name in self._tables:
+            self.dynamodb.delete_table(TableName=table.name)
+        names = table.key_names
+        self.dynamodb.create_table(
+            TableName=table.name,
+            KeySchema=[
+                {"AttributeName": name, "KeyType": "RANGE" if number else "HASH"}
+                for number, name in enumerate(names)
+            ],
+            AttributeDefinitions=[
+                {"AttributeName": name, "AttributeType": kind}
+                for name, kind in zip(names, types, strict=False)
+            ],
+            BillingMode="PAY_PER_REQUEST",
+        )
+
+    def add(self, table: str, *rows: Mapping[str, Any]) -> None:
+        """Put rows into a table, as they are before any saga begins.
+
+        Args:
+            table: The name of a service, or of a table that exists already.
+            rows: Each with its key: `{"pk": "item#tea", "free": 100}`.
+        """
+        for row in rows:
+            self.dynamodb.put_item(TableName=table, Item=encode_item(row))
 
     # What runs by itself.
 
@@ -455,6 +486,25 @@ class Ground:
         self.documents.clear()
         self.naps.clear()
 
+    def wipe(self) -> None:
+        """Be as new: no rows, no messages, no runs."""
+        for table in self._tables.values():
+            table.items.clear()
+        for queue in self._backend.values():
+            queue._messages.clear()
+            queue.deleted_messages.clear()
+            queue.pending_messages.clear()
+        for topic in sns_backends[handlers.ACCOUNT]["us-east-1"].topics.values():
+            topic.sent_notifications.clear()
+        backend = stepfunctions_parser_backends[handlers.ACCOUNT]["us-east-1"]
+        for machine in backend.state_machines:
+            machine.executions.clear()
+        self.stream.fetch()
+        for kept in (self.documents, self.naps, self.alarms):
+            kept.clear()
+        self.clock.reset()
+        self.mishap = _no_mishap
+
     # What tests look at.
 
     def row(self, table: str, key: str) -> dict[str, Any] | None:
@@ -469,6 +519,15 @@ class Ground:
             for key, found in list(self._tables[table].items.items())
             if key.value.startswith(prefix) and key.value.endswith(suffix)
         ]
+
+    def business_rows(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """Every row that authors write, by table and key: no marker, no outbox, no inbox."""
+        return {
+            (name, key_text(row, self.existing.get(name))): row
+            for name in (*self.services, *self.existing)
+            for item in list(self._tables[name].all_items())
+            if is_business(row := decode_item(item.to_json()["Attributes"]))
+        }
 
     @property
     def _tables(self) -> Mapping[str, Any]:
@@ -638,8 +697,16 @@ def _quiet(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def ground(sagas: Mapping[str, Saga] = SAGAS) -> Iterator[Ground]:
-    """A fresh ground, for the length of a block."""
+def ground(
+    sagas: Mapping[str, Saga],
+    kind: Callable[..., Made] = Ground,  # type: ignore[assignment]
+) -> Iterator[Made]:
+    """A fresh ground, for the length of a block.
+
+    Args:
+        sagas: The declarations, by name.
+        kind: A subclass that knows more of its services, made of the same arguments.
+    """
     config: Any = {"stepfunctions": {"execute_state_machine": True}}
     with ExitStack() as stack:
         stack.enter_context(mock.patch.dict(os.environ, ENVIRONMENT))
@@ -656,12 +723,11 @@ def ground(sagas: Mapping[str, Saga] = SAGAS) -> Iterator[Ground]:
         stack.enter_context(backwards.told())
         stack.enter_context(signing.none())
         stack.enter_context(wording.once())
-        stack.enter_context(transactions.true())
-        books = Books()
-        stack.enter_context(elsewhere.provider(books))
+        alone = stack.enter_context(transactions.true())
         stream = stack.enter_context(streams.collected())
         stack.enter_context(_quiet("moto"))
-        made = Ground(sagas, stream, naps, stack.enter_context(clock.virtual()), books)
+        made = kind(sagas, stream, naps, stack.enter_context(clock.virtual()))
+        made.alone = alone
         stack.enter_context(handlers.registered(made.functions))
         yield made
 

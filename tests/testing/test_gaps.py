@@ -39,7 +39,7 @@ from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguagePa
 from moto.stepfunctions.parser.utils import TMP_THREADS
 
 from recourse.store.aws import client
-from tests.moto import (
+from recourse.testing import (
     attributes,
     backwards,
     handlers,
@@ -55,8 +55,8 @@ from tests.moto import (
     waiting,
     wording,
 )
-from tests.moto.ground import ENVIRONMENT
-from tests.moto.patching import replaced
+from recourse.testing.ground import ENVIRONMENT
+from recourse.testing.patching import replaced
 from tests.patience import PATIENCE
 
 ROLE = f"arn:aws:iam::{handlers.ACCOUNT}:role/any"

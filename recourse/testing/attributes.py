@@ -17,7 +17,7 @@ from botocore.serialize import JSONSerializer
 from moto.core.parse import BaseJSONParser as MotoParser
 from moto.core.serialize import ResponseSerializer
 
-from tests.moto.patching import replaced
+from recourse.testing.patching import replaced
 
 
 def _is_attribute(shape: Any, value: object) -> bool:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from moto.dynamodb.models import DynamoDBBackend
 
-from tests.moto.patching import replaced
+from recourse.testing.patching import replaced
 
 Row = Mapping[str, Any]
 """A row in DynamoDB's own JSON."""

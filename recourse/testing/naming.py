@@ -12,7 +12,7 @@ from functools import cache
 from moto.core import responses, utils
 from moto.sqs import models as queues
 
-from tests.moto.patching import replaced
+from recourse.testing.patching import replaced
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from moto.dynamodb.exceptions import ItemSizeTooLarge
 from moto.dynamodb.models.dynamo_type import DynamoType, LimitedSizeDict
 from moto.dynamodb.models.utilities import bytesize
 
-from tests.moto.patching import replaced
+from recourse.testing.patching import replaced
 
 LARGEST = 405_000
 """Bytes of a row, as moto has it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from moto.dynamodb.comparisons import get_filter_expression
@@ -21,7 +21,7 @@ from moto.dynamodb.exceptions import (
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.responses import DynamoHandler
 
-from tests.moto.patching import replaced
+from recourse.testing.patching import replaced
 
 
 def _key(backend: Any, kind: str, operation: dict[str, Any]) -> dict[str, Any]:
@@ -86,8 +86,14 @@ def _transact(backend: Any, transact_items: list[dict[str, Any]]) -> None:
 
 
 @contextmanager
-def true() -> Iterator[None]:
-    """Every call alone, every transaction whole."""
+def true() -> Iterator[AbstractContextManager[Any]]:
+    """Every call alone, every transaction whole; yields the lock that each call holds.
+
+    Usable by itself, within `moto.mock_aws`::
+
+        with mock_aws(), transactions.true():
+            boto3.client("dynamodb").transact_write_items(TransactItems=[...])
+    """
     alone = threading.RLock()
     call_action = DynamoHandler.call_action
 
@@ -99,4 +105,4 @@ def true() -> Iterator[None]:
         replaced(DynamoHandler, "call_action", locked),
         replaced(DynamoDBBackend, "transact_write_items", _transact),
     ):
-        yield
+        yield alone

@@ -16,7 +16,7 @@ from unittest import mock
 from moto.stepfunctions.parser.asl.component.common.timeouts.timeout import Timeout
 from moto.stepfunctions.parser.asl.eval.environment import Environment
 
-from tests.moto.patching import replaced
+from recourse.testing.patching import replaced
 
 
 class _CutOffError(Exception):

@@ -13,7 +13,7 @@ from typing import Any
 from botocore.regions import EndpointRulesetResolver
 from botocore.useragent import UserAgentString
 
-from tests.moto.patching import replaced
+from recourse.testing.patching import replaced
 
 
 @contextmanager

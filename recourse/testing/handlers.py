@@ -14,7 +14,7 @@ from typing import Any
 
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 
-from tests.moto.patching import replaced
+from recourse.testing.patching import replaced
 
 Handler = Callable[[dict[str, Any]], Any]
 ACCOUNT = "123456789012"
@@ -48,7 +48,23 @@ def call(handler: Handler, payload: Any) -> Any:
 
 @contextmanager
 def registered(functions: Mapping[str, Handler]) -> Iterator[None]:
-    """Let Lambda tasks call these functions, by name."""
+    """Let Lambda tasks call these functions, by name, for the length of a block.
+
+    It needs nothing else of this library::
+
+        def charge(event):
+            return {"charged": event["amount"]}
+
+        with mock_aws(config={"stepfunctions": {"execute_state_machine": True}}):
+            with handlers.registered({"Charge": charge}):
+                sfn = boto3.client("stepfunctions", "us-east-1")
+                ...  # a machine whose task has the Resource `handlers.arn("Charge")`
+
+    Args:
+        functions: Each takes the event as plain data and returns plain data. What one raises is the
+            error of its task, by the name of its class; `TimeoutError` is `States.Timeout`, and
+            `Killed` a process that died.
+    """
 
     def invoke(*, env: Any, parameters: dict[str, Any], **_: Any) -> None:
         name = parameters["FunctionName"].rpartition(":")[2]

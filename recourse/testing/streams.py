@@ -12,7 +12,7 @@ from typing import Any
 
 from moto.dynamodb.models.table import StreamRecord, StreamShard
 
-from tests.moto.patching import replaced
+from recourse.testing.patching import replaced
 
 
 class Stream:

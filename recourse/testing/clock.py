@@ -13,7 +13,7 @@ from typing import Any
 
 from moto.sqs import models
 
-from tests.moto.patching import replaced
+from recourse.testing.patching import replaced
 
 
 class Clock:

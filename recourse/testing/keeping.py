@@ -15,7 +15,7 @@ from moto.stepfunctions.parser.asl.component.state.exec import execute_state
 from moto.stepfunctions.parser.asl.component.state.exec.state_parallel import branch_worker
 from moto.stepfunctions.parser.backend import execution_worker
 
-from tests.moto.patching import replaced
+from recourse.testing.patching import replaced
 
 
 class _Nothing:

@@ -14,7 +14,7 @@ from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 from moto.stepfunctions.parser.asl.component.state.exec import execute_state
 from moto.stepfunctions.parser.backend import execution_worker
 
-from tests.moto.patching import replaced
+from recourse.testing.patching import replaced
 
 
 class _Here:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from moto.s3.models import FakeKey
 
-from tests.moto.patching import replaced
+from recourse.testing.patching import replaced
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from typing import Any
 from recourse.events.relay import relay
 from recourse.feed.feed import Feed
 from recourse.functions import feed as feed_function
-from tests.moto.ground import LEDGER, Ground
-from tests.moto.handlers import ACCOUNT
+from recourse.testing.ground import LEDGER, Ground
+from recourse.testing.handlers import ACCOUNT
 
 TABLE = "feed"
 

@@ -15,7 +15,7 @@ from moto.stepfunctions.parser.asl.component.eval_component import EvalComponent
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
 from moto.stepfunctions.parser.asl.utils import json_path
 
-from tests.moto.patching import replaced
+from recourse.testing.patching import replaced
 
 
 def _key(component: Any) -> str:

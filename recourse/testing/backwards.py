@@ -12,7 +12,7 @@ from typing import Any
 from moto.core.responses import ActionResult
 from moto.stepfunctions.responses import StepFunctionResponse
 
-from tests.moto.patching import replaced
+from recourse.testing.patching import replaced
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 
 from botocore.signers import RequestSigner
 
-from tests.moto.patching import replaced
+from recourse.testing.patching import replaced
 
 
 @contextmanager

@@ -1,0 +1,116 @@
+"""A random search for a course of events that goes wrong; what it finds is made short."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from hypothesis import HealthCheck, Phase, Verbosity, given, settings
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from recourse.declare.saga import Saga
+from recourse.testing import checks
+from recourse.testing.course import (
+    COORDINATIONS,
+    Course,
+    Interruption,
+    Move,
+    Start,
+    run,
+    targets,
+)
+from recourse.testing.story import WrongWorldError
+from recourse.testing.world import World
+
+SHRINKING = 20.0
+"""Seconds that may be spent on making a counter-example shorter."""
+MOST_SAGAS = 3
+
+
+def search(
+    world: World, saga: str, effects: Mapping[str, checks.Figures], *, examples: int
+) -> None:
+    """Play random courses that begin with a saga, among others of its world.
+
+    Args:
+        world: What they are played with.
+        saga: The name of the first saga of each.
+        effects: What an undisturbed run of each saga does to the numbers of the stock.
+        examples: How many courses.
+
+    Raises:
+        WrongWorldError: One of them goes wrong: the shortest that was found.
+    """
+    found: dict[Course, WrongWorldError] = {}
+    until: list[float] = []
+
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        report_multiple_bugs=False,
+        verbosity=Verbosity.quiet,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(_courses(world, saga))
+    def play(course: Course) -> None:
+        if course in found:
+            raise found[course]
+        if until and time.monotonic() > until[0]:
+            return
+        try:
+            run(world, course, effects)
+        except WrongWorldError as problem:
+            found[course] = problem
+            until[:] = until or [time.monotonic() + SHRINKING]
+            raise problem from None
+
+    play()
+
+
+def _courses(world: World, first: str) -> SearchStrategy[Course]:
+    starts = st.lists(
+        st.sampled_from(sorted(world.sagas)).flatmap(lambda name: _start(world.sagas[name])),
+        max_size=MOST_SAGAS - 1,
+    )
+    both = st.tuples(_start(world.sagas[first]), starts).map(lambda two: (two[0], *two[1]))
+    moves = st.lists(st.lists(_MOVE, max_size=4).map(tuple), max_size=MOST_SAGAS).map(tuple)
+    return st.builds(Course, both, moves)
+
+
+_MOVE = st.builds(
+    Move,
+    st.sampled_from(["deliver", "relay", "wait"]),
+    st.integers(0, 5),
+    st.integers(1, 10),
+    st.booleans(),
+    st.booleans(),
+)
+
+
+def _start(saga: Saga) -> SearchStrategy[Start]:
+    # Two deliveries at once differ from run to run, so they cannot be made short.
+    can = [one for one in targets(saga) if one[1] != "duplicate"]
+    fault = st.tuples(st.sampled_from(can), st.sampled_from(["", ":1", ":2"])).map(
+        lambda two: (two[0][0], two[0][1] + two[1])
+    )
+    phases = [(step.name, "action") for step in saga.all]
+    phases *= 2
+    phases += [(step.name, "undo") for step in saga.all if step.undo]
+    # What only another saga's step brings to light is rare, so it is drawn more often.
+    whats = [*["is overtaken"] * 4, "dies before its write", "dies after its write", "is cancelled"]
+    interruption = st.builds(
+        lambda what, where: Interruption(what, *where),
+        st.sampled_from(whats),
+        st.sampled_from(phases),
+    )
+    return st.builds(
+        Start,
+        st.just(saga.name),
+        st.sampled_from(COORDINATIONS),
+        st.just(()) | st.lists(fault, max_size=2, unique_by=lambda one: one[0]).map(tuple),
+        interruption | st.none(),
+    )

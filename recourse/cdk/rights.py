@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from aws_cdk import Acknowledgment, CfnElement, CfnResource, Stack, Validations
-from aws_cdk.aws_dynamodb import Table
+from aws_cdk.aws_dynamodb import ITable
 from aws_cdk.aws_iam import IGrantable, PolicyStatement, Role
 from aws_cdk.aws_kms import IKey
 from constructs import Construct
@@ -29,7 +29,7 @@ def use_key(key: IKey, grantee: IGrantable) -> None:
 
 
 def use_table(
-    table: Table, grantee: IGrantable, *actions: str, indexes: Sequence[str] = ()
+    table: ITable, grantee: IGrantable, *actions: str, indexes: Sequence[str] = ()
 ) -> None:
     """Allow some actions on a table, and queries of some of its indexes."""
     for one in actions:

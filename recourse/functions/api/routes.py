@@ -24,6 +24,7 @@ is called then.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
@@ -187,14 +188,17 @@ class Routes:
     Args:
         tag: What the group is called.
         about: What it is for.
+        needs: The environment variable that a deployment sets if it has what the group is about;
+            without it the routes answer 404.
 
     Attributes:
         router: What answers them.
     """
 
-    def __init__(self, tag: str, about: str) -> None:
+    def __init__(self, tag: str, about: str, *, needs: str | None = None) -> None:
         self.tag = tag
         self.about = about
+        self._needs = needs
         self.router = APIGatewayHttpRouter()  # type: ignore[no-untyped-call]
         self._described: list[tuple[Method, str, Operation | OfSagas]] = []
 
@@ -243,6 +247,8 @@ class Routes:
         def answer(handler: Handler) -> Handler:
             @wraps(handler)
             def with_text(**parts: str) -> Response[str]:
+                if self._needs and not os.environ.get(self._needs):
+                    raise ProblemError("not-found", f"this API has no {self.tag.lower()}")
                 _unescaped("the query", self.current_event.raw_event.get("rawQueryString") or "")
                 return handler(**{name: _part(name, part) for name, part in parts.items()})
 

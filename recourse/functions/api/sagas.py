@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -303,8 +304,10 @@ def _must_be_there(owner: str, documents: Mapping[str, str]) -> None:
     """Check that the documents that a request names in `documents` are the owner's.
 
     Raises:
-        ProblemError: Some do not exist.
+        ProblemError: Some do not exist, or the deployment has no documents.
     """
+    if not os.environ.get("VALET_TABLE"):
+        raise invalid("documents", "this API has no valet keys, so nobody has documents")
     missing = kit.valet_keys().missing(owner, list(dict.fromkeys(documents.values())))
     for name, document in documents.items():
         if document in missing:

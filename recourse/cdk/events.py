@@ -80,6 +80,9 @@ class EventBackbone(Construct):
         services: Services,
     ) -> None:
         super().__init__(scope, name)
+        # With this flag, which new apps have, the key would name the topics that it encrypts: a
+        # cycle, which CloudFormation refuses.
+        self.node.set_context("@aws-cdk/aws-sns-subscriptions:restrictSqsDescryption", False)
         self._stage = stage
         self._services = services
         self.deadletters: list[Deadletters] = []

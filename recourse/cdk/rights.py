@@ -11,6 +11,7 @@ from aws_cdk.aws_iam import IGrantable, PolicyStatement, Role
 from aws_cdk.aws_kms import IKey
 from constructs import Construct
 
+REFERENCES = "@aws-cdk/core:defaultCrossStackReferences"
 READ = ("dynamodb:GetItem", "dynamodb:BatchGetItem")
 WRITE = ("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:ConditionCheckItem")
 
@@ -89,11 +90,14 @@ def wildcard(
         before: The text before it.
         after: The text after it, with the wildcard.
         seen_from: The construct that uses the ARN: in another stack the attribute is an import.
+            Between nested stacks, and where references are weak, the CDK names it later: there an
+            app that uses cdk-nag accepts the finding itself.
     """
-    home = Stack.of(resource)
+    home, user = Stack.of(resource), Stack.of(seen_from or resource)
     child = cast("CfnElement", resource.node.default_child)
     name = f"<{home.get_logical_id(child)}.{attribute}>"
-    if seen_from and Stack.of(seen_from) != home:
+    named_later = user.nested or home.nested or home.node.try_get_context(REFERENCES) == "weak"
+    if user != home and not named_later:
         exported = home.export_value(cast("CfnResource", child).get_att(attribute))
         name = home.resolve(exported)["Fn::ImportValue"]
     return f"AwsSolutions-IAM5[Resource::{before}{name}{after}]"

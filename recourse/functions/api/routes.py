@@ -24,7 +24,6 @@ is called then.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
@@ -36,6 +35,7 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.router import APIGatewayHttpRouter
 from typing_extensions import TypedDict
 
+from recourse.functions.settings import MissingSettingError
 from recourse.problems import ProblemError
 
 if TYPE_CHECKING:
@@ -247,10 +247,13 @@ class Routes:
         def answer(handler: Handler) -> Handler:
             @wraps(handler)
             def with_text(**parts: str) -> Response[str]:
-                if self._needs and not os.environ.get(self._needs):
-                    raise ProblemError("not-found", f"this API has no {self.tag.lower()}")
                 _unescaped("the query", self.current_event.raw_event.get("rawQueryString") or "")
-                return handler(**{name: _part(name, part) for name, part in parts.items()})
+                try:
+                    return handler(**{name: _part(name, part) for name, part in parts.items()})
+                except MissingSettingError as problem:
+                    if problem.name != self._needs:
+                        raise
+                    raise ProblemError("not-found", f"this API has no {self.tag.lower()}") from None
 
             # Whatever can be read answers HEAD; `Api` sends its headers alone.
             self.router.route(path, [method, "HEAD"] if method == "GET" else method)(with_text)

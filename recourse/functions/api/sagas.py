@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -306,9 +305,11 @@ def _must_be_there(owner: str, documents: Mapping[str, str]) -> None:
     Raises:
         ProblemError: Some do not exist, or the deployment has no documents.
     """
-    if not os.environ.get("VALET_TABLE"):
-        raise invalid("documents", "this API has no valet keys, so nobody has documents")
-    missing = kit.valet_keys().missing(owner, list(dict.fromkeys(documents.values())))
+    try:
+        keys = kit.valet_keys()
+    except settings.MissingSettingError:
+        raise invalid("documents", "this API has no valet keys, so nobody has documents") from None
+    missing = keys.missing(owner, list(dict.fromkeys(documents.values())))
     for name, document in documents.items():
         if document in missing:
             raise invalid(f"documents.{name}", f"you have no document {document!r}")

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from recourse.functions.caller import scopes_of
+
 ISSUER_PATH = "/_issuer"
 """Where the local cloud's issuer is, under the address of its API."""
 EVERYDAY_SCOPE = "sagas:write sagas:read webhooks:write"
@@ -121,10 +123,8 @@ def _place(address: str) -> tuple[str, str | None, int | None, str]:
 
 
 def scopes(token: str) -> str:
-    """The scopes that a token claims; empty if it claims none."""
-    found = claims(token)
-    claimed = found.get("scope", found.get("scp", ""))
-    return " ".join(map(str, claimed)) if isinstance(claimed, list) else str(claimed)
+    """The scopes that a token claims, as the API reads them; empty if it claims none."""
+    return " ".join(sorted(scopes_of(claims(token), "")))
 
 
 def _moment(seconds: float) -> str:

@@ -24,7 +24,10 @@ from local.signals import STOP
 from recourse.feed.feed import Feed
 from recourse.feed.watch import Watch
 from recourse.functions.bearer import Bearers
+from recourse.functions.limits import limit
 from recourse.functions.sse import Stream
+from recourse.store.slots import Slots
+from recourse.store.table import Table
 
 STATE = LOCAL / "cloud"
 PORT = 8000
@@ -212,9 +215,11 @@ class LocalCloud:
         """The stream of events on the emulator's feed, by the code of the function on AWS."""
         feed = Feed(self.client("dynamodb"), self.outputs["FeedTableName"])
         bearers = Bearers(self.issuer.url, [AUDIENCE], keys=lambda: self.issuer.jwks)
-        return Stream(
-            Watch(feed, min_interval=QUICK, max_interval=SLOW), bearers, seconds=LONGEST_STREAM
-        )
+        table = Table(self.client("dynamodb"), self.outputs["FeedTableName"], ("pk", "position"))
+        most = limit("streams").most
+        slots = Slots(table, "streams", most=most, seconds=LONGEST_STREAM, sort=0)
+        watch = Watch(feed, min_interval=QUICK, max_interval=SLOW)
+        return Stream(watch, bearers, slots, seconds=LONGEST_STREAM)
 
     def _deploy(self) -> None:
         deployment = self.deployment

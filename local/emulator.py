@@ -16,6 +16,8 @@ from local.aws import environment
 from local.boot import GAPS
 
 INTERPRETER = LOCAL / "ministack" / "bin" / "python"
+STARTUP_SECONDS = 120
+"""How long it may take until it answers: it is a few seconds unless the machine is busy."""
 
 
 class EmulatorError(LocalCloudError):
@@ -100,7 +102,7 @@ class Emulator:
 
     def _wait(self) -> None:
         assert self._process is not None
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + STARTUP_SECONDS
         # One client for all polls: making one takes about as long as the pause between two.
         with httpx.Client(timeout=2, trust_env=False) as http:
             while time.monotonic() < deadline and self._process.poll() is None:
@@ -110,8 +112,11 @@ class Emulator:
                 except httpx.TransportError:
                     pass
                 time.sleep(0.05)
+        ended = self._process.poll()
         self.stop()
-        raise EmulatorError(f"ministack did not start; its log is {self.log}")
+        how = f"did not answer within {STARTUP_SECONDS} s" if ended is None else f"ended ({ended})"
+        last = self.log.read_text(errors="replace").rstrip().rpartition("\n")[2]
+        raise EmulatorError(f"ministack {how}: {last or 'it said nothing'}; its log is {self.log}")
 
     def _environment(self) -> dict[str, str]:
         # Workers inherit this, except the root key. Nothing in it may lead to a real account.

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import random
 import socket
 from pathlib import Path
 
@@ -9,15 +10,21 @@ from local import LocalCloudError
 
 LOOPBACK = "127.0.0.1"
 _LISTENING = "0A"
+_OURS = range(20_000, 32_768)
+"""Linux gives its own from 32768 on, macOS from 49152 on."""
 
 
 def free_port(preferred: int) -> int:
-    """A free port: the preferred one if it is free."""
+    """A free port: the preferred one if it is free.
+
+    Any other is below those that the system itself gives to outgoing connections, of which one
+    could take it before whoever asked for it opens it.
+    """
     if preferred and is_free(preferred):
         return preferred
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    while not is_free(port := random.choice(_OURS)):
+        continue
+    return port
 
 
 def is_free(port: int) -> bool:

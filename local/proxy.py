@@ -11,12 +11,13 @@ provider never (`local.callers`); a link can be followed from anywhere.
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 import httpx
 import uvicorn
 import websockets
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
@@ -28,7 +29,7 @@ from websockets.typing import Subprotocol
 from local import LocalCloudError, provider
 from local.callers import PROXY_HEADER, is_named, is_of_another_page, proxy_pass
 from local.issuer import Issuer
-from recourse.problems import MEDIA_TYPE, untyped
+from recourse.problems import HEADERS, MEDIA_TYPE, untyped
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 # RFC 9110, 7.6.1: headers of one connection, which a proxy does not pass on.
@@ -76,7 +77,11 @@ class Proxy:
             WebSocketRoute("/events/ws", self._bridge),
             Route("/{path:path}", self._forward, methods=METHODS),
         ]
-        self._app = Starlette(routes=routes, lifespan=self._connected)
+        self._app = Starlette(
+            routes=routes,
+            lifespan=self._connected,
+            exception_handlers={HTTPException: _refused, Exception: _failed},
+        )
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._answer,
@@ -278,7 +283,19 @@ def _through(
     return [(name, value) for name, value in headers if name.lower() not in left_out]
 
 
-def _problem(status: int, detail: str) -> Response:
+def _refused(_request: Request, refusal: Exception) -> Response:
+    assert isinstance(refusal, HTTPException)
+    return _problem(refusal.status_code, f"{refusal.detail}.", refusal.headers)
+
+
+def _failed(_request: Request, _error: Exception) -> Response:
+    return _problem(500, "The local cloud failed; its log says why.")
+
+
+def _problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     return JSONResponse(
-        untyped("Local cloud", status, detail), status_code=status, media_type=MEDIA_TYPE
+        untyped("Local cloud", status, detail),
+        status_code=status,
+        headers={**HEADERS, **(headers or {})},
+        media_type=MEDIA_TYPE,
     )

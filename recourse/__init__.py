@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from recourse.declare.ids import SagaId as SagaId
     from recourse.declare.money import CurrencyMismatchError as CurrencyMismatchError
     from recourse.declare.money import Money as Money
+    from recourse.declare.request import Checked as Checked
     from recourse.declare.request import request_model as request_model
     from recourse.declare.saga import Saga as Saga
     from recourse.declare.saga import collect as collect
@@ -63,7 +64,7 @@ _ROOMS = {
     "declare.declaration": ("Retry", "Step", "Together"),
     "declare.ids": ("SagaId",),
     "declare.money": ("CurrencyMismatchError", "Money"),
-    "declare.request": ("request_model",),
+    "declare.request": ("Checked", "request_model"),
     "declare.saga": ("Saga", "collect"),
     "declare.step": (
         "AtLeast",

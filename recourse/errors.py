@@ -31,6 +31,7 @@
         PoisonError
             UnreadableError
         ProblemError
+            LimitReachedError
             ValetError
                 BadNameError
                 BadTokenError

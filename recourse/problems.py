@@ -65,6 +65,7 @@ TYPES: Mapping[str, tuple[int, str]] = {
     "wrong-hash": (422, "The SHA-256 of the upload does not match"),
     "too-often": (429, "Too many requests by this key or its owner"),
     "too-many": (429, "Too many messages"),
+    "limit-reached": (429, "The owner has reached a limit"),
     "internal": (500, "Internal error"),
     "try-again": (503, "Temporarily unavailable; try again"),
 }
@@ -78,16 +79,27 @@ class ProblemError(RecourseError):
         kind: One of `TYPES`.
         detail: What is wrong with this request.
         errors: The fields that are wrong, each with a `field` and a `message`.
+        retry_after: Seconds after which it may be tried again; 1 for what is temporary.
 
     Attributes:
         status: The HTTP status.
         body: The problem as it is answered.
+        headers: The headers that it is answered with: `retry-after`, where there is a time.
     """
 
-    def __init__(self, kind: str, detail: str, *, errors: Sequence[Mapping[str, str]] = ()) -> None:
+    def __init__(
+        self,
+        kind: str,
+        detail: str,
+        *,
+        errors: Sequence[Mapping[str, str]] = (),
+        retry_after: int | None = None,
+    ) -> None:
         super().__init__(detail)
         self.body = problem(kind, detail, errors)
         self.status: int = self.body["status"]
+        seconds = 1 if retry_after is None and self.status == 503 else retry_after
+        self.headers = {} if seconds is None else {"retry-after": str(seconds)}
 
 
 def problem(kind: str, detail: str, errors: Sequence[Mapping[str, str]] = ()) -> dict[str, Any]:

@@ -8,12 +8,15 @@
     requirements = "lambdas/requirements.lock"          # the pins of what both of them import
     api = "lambdas.api:API"                            # where its API is, if it has its own
 
+    [tool.recourse.only]                               # of a folder of these pins, what is carried
+    "babel/locale-data" = ["root.dat", "en.dat"]
+
 The library imports nothing of the project: what needs its sagas or its API resolves that name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,6 +43,8 @@ class Project(NamedTuple):
         packages: What its functions carry beside the library: folders of the root.
         requirements: The pins of what they import, a file with hashes.
         api: Where its API is, `module:name`: a `recourse.functions.api.app.Api`.
+        only: Of which folders of what they import functions carry only some files: the patterns
+            of their names, by the folder.
     """
 
     root: Path
@@ -47,6 +52,7 @@ class Project(NamedTuple):
     packages: tuple[str, ...]
     requirements: Path
     api: str = DEFAULT_API
+    only: Mapping[str, Sequence[str]] = {}
 
     @classmethod
     def find(cls, start: Path | None = None) -> Project:
@@ -84,17 +90,21 @@ class Project(NamedTuple):
                 raise ProjectError(f"[tool.recourse] {name} must be text, got {value!r}")
             return value
 
-        packages = table.get("packages")
-        if not isinstance(packages, list) or not all(isinstance(one, str) for one in packages):
-            raise ProjectError(
-                f"[tool.recourse] packages must be a list of names, got {packages!r}"
-            )
+        def names(name: str, value: object) -> tuple[str, ...]:
+            if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+                raise ProjectError(f"[tool.recourse] {name} must be a list of names, got {value!r}")
+            return tuple(value)
+
+        only = table.get("only", {})
+        if not isinstance(only, Mapping):
+            raise ProjectError(f"[tool.recourse] only must be a table of folders, got {only!r}")
         return cls(
             root=root,
             sagas=text("sagas"),
-            packages=tuple(packages),
+            packages=names("packages", table.get("packages")),
             requirements=root / text("requirements"),
             api=text("api", DEFAULT_API),
+            only={folder: names(f"only of {folder!r}", kept) for folder, kept in only.items()},
         )
 
     def declared(self) -> Mapping[str, Saga]:

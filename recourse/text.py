@@ -62,11 +62,6 @@ def unseen(text: str) -> str | None:
     return None
 
 
-def is_text(text: str) -> bool:
-    """Whether a text has nothing that cannot be seen."""
-    return unseen(text) is None
-
-
 def is_id(text: str) -> bool:
     """Whether a text can be an id that travels in a path, as it is and escaped."""
     return flaw_of_id(text) is None

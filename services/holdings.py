@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, NotRequired
 
-from annotated_types import Ge, Le, Len, Predicate
+from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
-from recourse import Item, Put, Update, request_model
-from recourse.declare.money import is_currency
+from recourse import Checked, Item, Put, Update, request_model
+from recourse.declare.money import flaw_of_currency
+from recourse.text import LONGEST_SUBJECT, flaw_of_subject
 from services import counted, payments
 
-Currency = Annotated[str, Predicate(is_currency)]
+Currency = Annotated[str, Checked(flaw_of_currency)]
 Count = Annotated[int, Ge(0), Le(10**9)]
 Amount = Annotated[int, Ge(0), Le(10**15)]
-Owner = Annotated[str, Len(1, 256)]
+Owner = Annotated[str, Len(1, LONGEST_SUBJECT), Checked(flaw_of_subject)]
 
 
 @request_model

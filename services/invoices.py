@@ -12,19 +12,28 @@ from recourse import Call, Decision, Document, Money, Put, Update, action, undo
 if TYPE_CHECKING:
     from fpdf import FPDF
 
+SCRIPTS = (
+    *(
+        "",
+        "Devanagari",
+        "Bengali",
+        "Tamil",
+        "Telugu",
+        "Gujarati",
+        "Kannada",
+        "Malayalam",
+        "Gurmukhi",
+    ),
+    *("Oriya", "Sinhala", "Arabic", "Hebrew", "Thai", "Lao", "Khmer", "Myanmar", "Armenian"),
+    *("Georgian", "Ethiopic", "Symbols"),
+)
 FONTS = (
-    ("fontpkg_noto_sans", "files/NotoSans[wdth,wght].ttf"),  # Latin, Greek, Cyrillic, Devanagari
-    ("fontpkg_hind_siliguri", "files/HindSiliguri-Regular.ttf"),  # Bengali
-    ("fontpkg_noto_sans_tamil", "files/NotoSansTamil[wdth,wght].ttf"),
-    ("fontpkg_noto_sans_telugu", "files/NotoSansTelugu[wdth,wght].ttf"),
-    ("fontpkg_noto_sans_thai", "files/NotoSansThai[wdth,wght].ttf"),
-    ("fontpkg_noto_sans_khmer", "files/NotoSansKhmer[wdth,wght].ttf"),
-    ("fontpkg_noto_sans_arabic", "files/NotoSansArabic[wdth,wght].ttf"),
-    ("pylopdf_fonts_he", "NotoSansHebrew-Variable.ttf"),
+    *(("manimgx_fonts", f"NotoSans{script}[wght].ttf") for script in SCRIPTS),
     # Chinese, Japanese and Korean; last, since it takes a quarter of a second to open.
     ("noto_cjk_sans_jp_regular", "NotoSansCJKjp-Regular.otf"),
 )
-"""The package and the file of each font, in the order in which they are looked into."""
+"""The package and the file of each font, in the order in which they are looked into; the first has
+Latin, Greek and Cyrillic."""
 
 
 def invoice_key(call: Call) -> str:
@@ -86,7 +95,7 @@ def _pdf(call: Call, number: str, lines: list[dict[str, Any]], amount: Money) ->
     pdf.alias_nb_pages("")  # else `{nb}` in a text becomes the number of pages
     lacking = _embed_fonts(pdf, about + "".join(line["text"] for line in lines))
     pdf.add_page()
-    pdf.set_font(FONTS[0][0], size=14)
+    pdf.set_font(FONTS[0][1], size=14)
     pdf.multi_cell(0, text=f"Invoice {number}", new_x="LMARGIN", new_y="NEXT")
     pdf.set_font_size(11)
     pdf.multi_cell(0, text=about.translate(lacking), new_x="LMARGIN", new_y="NEXT")
@@ -123,12 +132,9 @@ def _embed_fonts(pdf: FPDF, text: str) -> dict[int, str]:
         path = str(files(package) / file)
         with TTFont(path, lazy=True) as font:
             has = font.getBestCmap().keys()
-            variable = font["fvar"].axes if "fvar" in font else ()
-            axes = {axis.axisTag: axis.defaultValue for axis in variable}
         if pdf.fonts and not lacking & has:
             continue
-        thin = axes.get("wght", 400) != 400
-        pdf.add_font(package, "", path, variations=axes | {"wght": 400} if thin else None)
+        pdf.add_font(file, "", path)
         lacking -= has
     pdf.set_fallback_fonts([*pdf.fonts][1:], exact_match=False)
     pdf.set_text_shaping(True)  # without it Indic syllables and Arabic letters do not join

@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
-from annotated_types import Ge, Le, Len, Predicate
+from annotated_types import Ge, Le, Len
 
-from recourse import Saga, Step, request_model
-from recourse.text import is_id
+from recourse import Checked, Saga, Step, request_model
+from recourse.text import flaw_of_id
 from services import inventory, invoices, payments
 from statemachines.fields import Key, Payer, Person
 
@@ -19,7 +19,7 @@ skus fit into the data of one run (256 KiB)."""
 class OrderLine:
     """A quantity of one sku."""
 
-    sku: Annotated[str, Len(1, 64), Predicate(is_id)]
+    sku: Annotated[str, Len(1, 64), Checked(flaw_of_id)]
     quantity: Annotated[int, Ge(1), Le(9999)]
 
 

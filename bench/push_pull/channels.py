@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import queue
-import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ from bench.push_pull.place import FOLDER, Place
 from bench.push_pull.wire import CountingProxy, Traffic
 from lambdas.probe import Effects
 from local import ROOT
+from local.ports import free_port
 from recourse.events import Event
 from recourse.feed.feed import cursor_of
 
@@ -326,7 +326,7 @@ def _webhooks(stack: ExitStack, place: Place, owners: Sequence[str]) -> Processe
         raise UnreachableError("AWS cannot call an endpoint on this machine's loopback")
     made = []
     for owner in owners:
-        port = _free_port()
+        port = free_port(0)
         wire = stack.enter_context(CountingProxy("127.0.0.1", port))
         stack.enter_context(_registered(place, owner, f"{wire.url}/"))
         table = place.outputs["ProbeTableName"]
@@ -352,12 +352,6 @@ def _registered(place: Place, owner: str, url: str) -> Iterator[None]:
             yield
         finally:
             http.delete(f"/webhooks/{answer.json()['webhook_id']}").raise_for_status()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _workers(stack: ExitStack, place: Place, count: int) -> Processes:

@@ -7,7 +7,6 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from recourse.declare.step import Item
 from recourse.errors import ContentionError
 from recourse.functions import kit
 from recourse.functions.api import http
@@ -15,7 +14,7 @@ from recourse.functions.api.routes import Answer, Operation, Parameter, Routes, 
 from recourse.problems import ProblemError, invalid
 from recourse.store.table import Table
 from recourse.text import LONGEST_ID, flaw_of_id
-from services.holdings import HOLDINGS
+from services.holdings import HOLDINGS, Holding
 
 routes = Routes("Holdings", "What the services hold, and how much of it is free")
 
@@ -30,51 +29,37 @@ def _id(kind: str) -> Parameter:
     return Parameter("id", "the id", where="path", required=True, example=example)
 
 
-def _table(kind: str) -> Table:
-    return Table(kit.dynamodb(), kit.service_tables()[HOLDINGS[kind].service])
+def _table(holding: Holding) -> Table:
+    return Table(kit.dynamodb(), kit.service_tables()[holding.service])
 
 
-def _row(kind: str, thing: str) -> Item | None:
-    return _table(kind).get(HOLDINGS[kind].key(thing))
+def _serve(kind: str, holding: Holding) -> None:
+    """Add the routes of a kind of holding."""
 
-
-def _holding(kind: str) -> None:
-    if kind not in HOLDINGS:
-        raise ProblemError("not-found", f"there is no route {routes.current_event.path}")
-
-
-@routes.get(
-    "/<kind>/<thing>",
-    *(
+    @routes.get(
+        f"/{kind}/<id>",
         Operation(
             f"show-{holding.noun}",
             f"Show one of the {kind}",
-            path=f"/{kind}/{{id}}",
             scope="sagas:read",
             parameters=[_id(kind)],
             answers=[Answer(200, "its current state", holding.shown)],
             problems=["not-found"],
-        )
-        for kind, holding in HOLDINGS.items()
-    ),
-)
-def show_holding(kind: str, thing: str) -> Response[str]:
-    """Show a holding of a service; one that has an owner, to no other."""
-    who = http.caller(routes.current_event, "sagas:read")
-    _holding(kind)
-    row = _row(kind, thing) if len(thing) <= LONGEST_ID else None
-    if row is None or not who.owns(row.get("owner", who.subject)):
-        raise ProblemError("not-found", f"there is no {HOLDINGS[kind].noun} {thing!r}")
-    return http.answer(200, HOLDINGS[kind].show(row))
+        ),
+    )
+    def show_holding(id: str) -> Response[str]:
+        """Show a holding of a service; one that has an owner, to no other."""
+        who = http.caller(routes.current_event, "sagas:read")
+        row = _table(holding).get(holding.key(id)) if len(id) <= LONGEST_ID else None
+        if row is None or not who.owns(row.get("owner", who.subject)):
+            raise ProblemError("not-found", f"there is no {holding.noun} {id!r}")
+        return http.answer(200, holding.show(row))
 
-
-@routes.put(
-    "/<kind>/<thing>",
-    *(
+    @routes.put(
+        f"/{kind}/<id>",
         Operation(
             f"put-{holding.noun}",
             f"Create or update one of the {kind}",
-            path=f"/{kind}/{{id}}",
             scope="operator",
             parameters=[_id(kind)],
             takes=holding.body,
@@ -84,33 +69,34 @@ def show_holding(kind: str, thing: str) -> Response[str]:
                 Answer(201, "created", holding.shown),
             ],
             problems=["not-found", "in-use"],
-        )
-        for kind, holding in HOLDINGS.items()
-    ),
-)
-def put_holding(kind: str, thing: str) -> Response[str]:
-    """Create or update a holding, as an operator."""
-    http.caller(routes.current_event, "operator")
-    _holding(kind)
-    if flaw := flaw_of_id(thing):
-        raise invalid("id", flaw)
-    holding = HOLDINGS[kind]
-    body = http.body(routes.current_event, holding.body)
-    table = _table(kind)
+        ),
+    )
+    def put_holding(id: str) -> Response[str]:
+        """Create or update a holding, as an operator."""
+        http.caller(routes.current_event, "operator")
+        if flaw := flaw_of_id(id):
+            raise invalid("id", flaw)
+        body = http.body(routes.current_event, holding.body)
+        table = _table(holding)
 
-    def attempt() -> bool:
-        row = _row(kind, thing)
-        writes = holding.change(thing, row, body)
-        if writes is None:
-            raise ProblemError(
-                "in-use",
-                "it has more held or confirmed than that, or another currency",
-            )
-        table.transact([table.write_request(one) for one in writes])
-        return row is None
+        def attempt() -> bool:
+            row = table.get(holding.key(id))
+            writes = holding.change(id, row, body)
+            if writes is None:
+                raise ProblemError(
+                    "in-use",
+                    "it has more held or confirmed than that, or another currency",
+                )
+            table.transact([table.write_request(one) for one in writes])
+            return row is None
 
-    try:
-        is_new = table.retry(attempt, what=f"{holding.noun} {thing!r}")
-    except ContentionError:
-        raise ProblemError("try-again", "other callers keep changing it") from None
-    return http.answer(201 if is_new else 200, holding.show(_row(kind, thing) or {}))
+        try:
+            is_new = table.retry(attempt, what=f"{holding.noun} {id!r}")
+        except ContentionError:
+            raise ProblemError("try-again", "other callers keep changing it") from None
+        shown = holding.show(table.get(holding.key(id)) or {})
+        return http.answer(201 if is_new else 200, shown)
+
+
+for kind, holding in HOLDINGS.items():
+    _serve(kind, holding)

@@ -19,9 +19,10 @@ from recourse.cdk.issuer import Issuer
 from recourse.cdk.live import LiveChannels
 from recourse.cdk.orchestration import Orchestration
 from recourse.cdk.queues import Deadletters, queue_called
-from recourse.cdk.rights import READ, use_key, use_table
+from recourse.cdk.rights import READ, use_key, use_slots, use_table
 from recourse.cdk.services import Services
 from recourse.cdk.stage import Stage
+from recourse.cdk.tables import KeptTable
 from recourse.cdk.valet import ValetKeys
 from recourse.cdk.webhooks import Webhooks
 from recourse.errors import DeclarationError
@@ -95,6 +96,7 @@ class SagaApi(Construct):
         self._stage = stage
         capabilities = (events, choreography, orchestration, valet, webhooks, live, consumers)
         deadletters = [one for some in capabilities if some for one in some.deadletters]
+        slots = live.connections if live else self._slots(events)
         self.function = HandlerFunction(
             self,
             "Api",
@@ -114,7 +116,9 @@ class SagaApi(Construct):
                 "SCOPE_PREFIX": issuer.prefix if issuer else "",
                 "SSE_URL": live.sse_url if live else "",
                 "WEBSOCKET_URL": live.websocket_url if live else "",
-            },
+                "CONNECTIONS_TABLE": slots.table_name,
+            }
+            | stage.owner_limits,
             timeout=Duration.seconds(29),
             memory=1024,
         )
@@ -126,6 +130,7 @@ class SagaApi(Construct):
             indexes=[index.name for index in INDEXES],
         )
         use_table(events.feed_table, self.function, "dynamodb:GetItem", "dynamodb:Query")
+        use_slots(slots, self.function)
         orchestration.let_run(self.function)
         if webhooks:
             webhooks.let_register(self.function)
@@ -148,6 +153,10 @@ class SagaApi(Construct):
             alarm=events.alarm,
         )
         self.api, self.url = http.api, http.url
+
+    def _slots(self, events: EventBackbone) -> KeptTable:
+        """The table of what each owner has under way, which live channels have already."""
+        return KeptTable(self, "SlotsTable", stage=self._stage, key=events.key, names="connection")
 
     def _described(self, deadletters: Sequence[Deadletters]) -> str:
         """The queues as the function reads them, in few bytes: an environment has 4 KB."""

@@ -6,21 +6,25 @@ The library is copied from where it is installed, so that no index needs to have
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
-from functools import cache
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsii
 from aws_cdk import AssetHashType, BundlingOptions, DockerImage, ILocalBundling
 from aws_cdk.aws_lambda import Architecture, Code, Runtime
 
 import recourse
-from recourse.cdk.stage import Stage
 from recourse.errors import RecourseError
 from recourse.project import Project, ProjectError
+
+if TYPE_CHECKING:
+    from recourse.cdk.stage import Stage
 
 LIBRARY = Path(recourse.__file__).parent
 RUNTIME = Path(__file__).with_name("runtime")
@@ -83,9 +87,29 @@ def fingerprint(project: Project) -> str:
     if not project.requirements.is_file():
         raise ProjectError(f"[tool.recourse] requirements: there is no {project.requirements}")
     digest = hashlib.sha256(project.requirements.read_bytes())
+    digest.update(json.dumps(project.only, sort_keys=True).encode())
     for name, path in sources(project).items():
         digest.update(str(name).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def prune(target: Path, only: Mapping[str, Sequence[str]]) -> None:
+    """Delete what functions do not need of what they import.
+
+    Args:
+        target: The folder of the packages.
+        only: The patterns of the names that stay, by the folder; nothing below it does.
+
+    Raises:
+        ProjectError: There is no such folder, or nothing in it that would stay.
+    """
+    for folder, patterns in only.items():
+        found = list((target / folder).glob("*"))
+        kept = [path for path in found if any(fnmatchcase(path.name, one) for one in patterns)]
+        if not kept:
+            raise ProjectError(f"[tool.recourse] only: no package has {folder!r} with {patterns}")
+        for path in set(found).difference(kept):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @jsii.implements(ILocalBundling)
@@ -110,15 +134,12 @@ class _Bundle:
         for leftover in ("bin", "share", ".lock"):
             path = target / leftover
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        prune(target, self._project.only)
         for name, path in sources(self._project).items():
             copy = target / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, copy)  # with its mode: a script is executable
         return True
-
-
-_fingerprint_once = cache(fingerprint)
-"""The code does not change while an app is synthesised, which asks for each function."""
 
 
 def _uv() -> Path:
@@ -137,11 +158,10 @@ def of(stage: Stage) -> Code:
     """
     if stage.local:
         return Code.from_asset(str(RUNTIME))
-    return stage.code() if stage.code else _bundled(stage.carried)
+    return stage.code() if stage.code else _bundled(stage.carried, stage.fingerprint)
 
 
-def _bundled(project: Project) -> Code:
-    now = _fingerprint_once(project)
+def _bundled(project: Project, now: str) -> Code:
     return Code.from_asset(
         str(LIBRARY),
         asset_hash=now,

@@ -9,7 +9,7 @@ from recourse.cdk.events import EventBackbone
 from recourse.cdk.function import HandlerFunction
 from recourse.cdk.issuer import Issuer
 from recourse.cdk.queues import AT_ONCE_OF_EVERY_EVENT, PullConsumer, alarm_above
-from recourse.cdk.rights import use_table
+from recourse.cdk.rights import use_slots, use_table
 from recourse.cdk.stage import Stage
 from recourse.cdk.stream import StreamFunction
 from recourse.cdk.tables import KeptTable
@@ -107,9 +107,16 @@ class LiveChannels(Construct):
 
     def _stream(self) -> StreamFunction:
         function = StreamFunction(
-            self, "Stream", stage=self._stage, environment=self._bearers | self._feed
+            self,
+            "Stream",
+            stage=self._stage,
+            environment=self._bearers
+            | self._feed
+            | {"CONNECTIONS_TABLE": self.connections.table_name}
+            | self._stage.owner_limits,
         )
         self._let_read_feed(function)
+        use_slots(self.connections, function)
         alarm_above(
             self,
             "StreamsRefused",
@@ -144,7 +151,9 @@ class LiveChannels(Construct):
             name,
             stage=self._stage,
             handler=handler,
-            environment=self._feed | {"CONNECTIONS_TABLE": self.connections.table_name},
+            environment=self._feed
+            | {"CONNECTIONS_TABLE": self.connections.table_name}
+            | self._stage.owner_limits,
             timeout=Duration.seconds(15),
         )
         self._let_read_feed(function)

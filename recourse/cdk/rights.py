@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 from aws_cdk import Acknowledgment, CfnElement, CfnResource, Stack, Validations
 from aws_cdk.aws_dynamodb import ITable
@@ -41,9 +41,19 @@ def use_table(
         use_key(table.encryption_key, grantee)
 
 
-def allow(grantee: IGrantable, action: str, *resources: str) -> None:
+def use_slots(table: ITable, grantee: IGrantable) -> None:
+    """Allow to count what its owners have under way (`recourse.store.slots`), and no other row."""
+    condition = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["slots#*"]}}
+    allow(grantee, "dynamodb:UpdateItem", table.table_arn, conditions=condition)
+    if table.encryption_key:
+        use_key(table.encryption_key, grantee)
+
+
+def allow(
+    grantee: IGrantable, action: str, *resources: str, conditions: dict[str, Any] | None = None
+) -> None:
     """Allow one action on named resources."""
-    statement = PolicyStatement(actions=[action], resources=list(resources))
+    statement = PolicyStatement(actions=[action], resources=list(resources), conditions=conditions)
     grantee.grant_principal.add_to_principal_policy(statement)
 
 

@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from aws_cdk import Duration, RemovalPolicy
 from aws_cdk.aws_lambda import Code
 from aws_cdk.region_info import RegionInfo
 
+from recourse.cdk.code import fingerprint
 from recourse.errors import RecourseError
 from recourse.project import Project
 
@@ -56,6 +57,7 @@ class Stage:
             placeholders `{api}` and `{stage}`; the gateway's own address if empty.
         streams: How many server-sent event streams may be open at once; each occupies a function,
             and this concurrency is reserved. None reserves none.
+        owner_limits: The environment variable with the limits by owner that are not the defaults.
         cloudwatch_role: Whether to create the account's role by which API Gateway writes logs, one
             for all its APIs; off if the account has one.
         sender: The address, verified in SES, from which mails about ended sagas are sent; empty
@@ -80,6 +82,7 @@ class Stage:
     public_url: str = ""
     connections_url: str = ""
     streams: int | None = None
+    owner_limits: dict[str, str] = field(default_factory=dict)
     cloudwatch_role: bool = True
     sender: str = ""
     malware_scan: bool = False
@@ -182,6 +185,7 @@ class Stage:
             public_url=text("public_url"),
             connections_url=text("connections_url"),
             streams=int(text("streams")) if text("streams") else None,
+            owner_limits={"OWNER_LIMITS": own} if (own := text("owner_limits")) else {},
             cloudwatch_role=text("cloudwatch_role") != "off",
             sender=text("sender"),
             malware_scan=text("malware_scan") == "on",
@@ -208,6 +212,11 @@ class Stage:
             ProjectError: None was given, and none was found.
         """
         return self.project or Project.find()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the code that functions carry, made once for them all."""
+        return fingerprint(self.carried)
 
     @property
     def sagas(self) -> str:

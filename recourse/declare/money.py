@@ -42,9 +42,9 @@ What CLDR shows may have fewer: it shows COP and IQD without a fraction, and the
 """
 
 
-def is_currency(text: str) -> bool:
-    """Whether it is a currency of ISO 4217, and so has minor units that are known."""
-    return text in MINOR_DIGITS
+def flaw_of_currency(text: str) -> str | None:
+    """Why it is not a currency of ISO 4217, whose minor units are known; None where it is."""
+    return None if text in MINOR_DIGITS else "must be a currency of ISO 4217, such as INR"
 
 
 def _is_code(text: str) -> bool:
@@ -67,7 +67,7 @@ class Money:
     Args:
         amount: Minor units (paise, cents; whole yen, for JPY has none).
         currency: ISO 4217, three capitals. What comes in is checked against the list
-            (`is_currency`); a row may have a code that has been withdrawn since.
+            (`flaw_of_currency`); a row may have a code that has been withdrawn since.
 
     Raises:
         ValueError: It is neither.

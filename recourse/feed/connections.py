@@ -22,6 +22,7 @@ from recourse.declare.step import Item
 from recourse.errors import RecourseError
 from recourse.store.contention import ConditionFailedError
 from recourse.store.expressions import ABSENT, PRESENT, AtMost, LessThan, When
+from recourse.store.slots import Slots
 from recourse.store.table import Table
 
 if TYPE_CHECKING:
@@ -88,13 +89,27 @@ class Connections:
         dynamodb: A DynamoDB client.
         table: The table's name.
         clock: The time of day, in seconds of the epoch.
+        most: How many an owner may have open.
     """
 
     def __init__(
-        self, dynamodb: DynamoDBClient, table: str, clock: Callable[[], float] = time.time
+        self,
+        dynamodb: DynamoDBClient,
+        table: str,
+        clock: Callable[[], float] = time.time,
+        *,
+        most: int,
     ) -> None:
         self._table = Table(dynamodb, table, ("pk", "connection"))
         self.clock = clock
+        self._slots = Slots(
+            self._table,
+            "sockets",
+            most=most,
+            seconds=MAX_CONNECTION_SECONDS,
+            sort="slots",
+            clock=clock,
+        )
 
     def open(
         self,
@@ -105,8 +120,13 @@ class Connections:
         until: int,
         refusal: Mapping[str, Any] | None = None,
     ) -> None:
-        """Add a new connection, which receives what comes after a position."""
+        """Add a new connection, which receives what comes after a position.
+
+        Raises:
+            LimitReachedError: The owner has as many open as one may have.
+        """
         now = int(self.clock())
+        slot = self._slots.acquire(owner)
         row = {
             "pk": _pk(owner),
             "connection": name,
@@ -115,13 +135,16 @@ class Connections:
             "until": until,
             "turn": 0,
             "refusal": json.dumps(refusal) if refusal else None,
+            "slot": slot,
             "expires_at": now + MAX_CONNECTION_SECONDS + 60,
         }
         self._table.put(row)
 
     def close(self, owner: str, name: str) -> None:
         """Remove a connection."""
-        self._table.delete((_pk(owner), name))
+        was = self._table.delete((_pk(owner), name))
+        if was and "slot" in was:
+            self._slots.release(owner, was["slot"])
 
     def get(self, owner: str, name: str) -> Connection | None:
         """A connection; None if it is not open."""

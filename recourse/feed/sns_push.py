@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import base64
 import re
-import urllib.request
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -26,6 +24,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509 import load_pem_x509_certificate
 
 from recourse.errors import RecourseError
+from recourse.store import fetching
 from recourse.text import read_json
 
 MAX_AGE = timedelta(hours=1)
@@ -53,14 +52,7 @@ def fetch(url: str) -> bytes:
     Raises:
         OSError: It cannot be fetched.
     """
-
-    class Refuse(urllib.request.HTTPRedirectHandler):
-        def redirect_request(self, *_: Any) -> None:
-            return None
-
-    with urllib.request.build_opener(Refuse).open(url, timeout=5) as answer:
-        found: bytes = answer.read(MAX_ANSWER_BYTES)
-    return found
+    return fetching.fetch(url, MAX_ANSWER_BYTES, redirects=False)
 
 
 class Receiver:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ import jwt
 
 from recourse.errors import RecourseError
 from recourse.functions.caller import BadSubjectError, Caller, scopes_of
+from recourse.store.fetching import fetch
 
 CLOCK_SKEW = 5
 """Seconds by which the issuer's clock may differ."""
@@ -45,17 +45,16 @@ class IssuerError(RecourseError):
 def fetched(issuer: str) -> Callable[[], dict[str, Any]]:
     """A function that fetches an issuer's JWKS, by its discovery document."""
 
-    def fetch() -> dict[str, Any]:
-        about = _get(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
-        return _get(about["jwks_uri"])
+    def get() -> dict[str, Any]:
+        about = _document(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+        return _document(about["jwks_uri"])
 
-    return fetch
+    return get
 
 
-def _get(url: str) -> dict[str, Any]:
-    with urllib.request.urlopen(url, timeout=5) as answer:
-        found: dict[str, Any] = json.loads(answer.read(LARGEST_DOCUMENT))
-        return found
+def _document(url: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(fetch(url, LARGEST_DOCUMENT, redirects=True))
+    return found
 
 
 class Bearers:

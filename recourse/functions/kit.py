@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from recourse.orchestration.sweeper import Sweeper
     from recourse.queues.deadletters import DeadletterQueue
     from recourse.queues.sources import SourceQueue
+    from recourse.store.slots import Slots
     from recourse.valet.commit import Committer
     from recourse.valet.issue import Issuer
     from recourse.valet.keys import Keys
@@ -90,8 +91,22 @@ def bearers() -> Bearers:
 def connections() -> Connections:
     """Every open WebSocket connection."""
     from recourse.feed.connections import Connections
+    from recourse.functions.limits import limit
 
-    return Connections(dynamodb(), settings.required("CONNECTIONS_TABLE"))
+    table = settings.required("CONNECTIONS_TABLE")
+    return Connections(dynamodb(), table, most=limit("sockets").most)
+
+
+@cache
+def slots(name: str) -> Slots:
+    """The slots of one of the limits by owner (`recourse.functions.limits`)."""
+    from recourse.functions.limits import limit
+    from recourse.store.slots import Slots
+    from recourse.store.table import Table
+
+    table = Table(dynamodb(), settings.required("CONNECTIONS_TABLE"), ("pk", "connection"))
+    found = limit(name)
+    return Slots(table, name, most=found.most, seconds=found.seconds, sort="slots")
 
 
 @cache

@@ -36,6 +36,7 @@ from recourse.functions.bearer import (
 from recourse.functions.caller import Caller
 from recourse.problems import HEADERS, MEDIA_TYPE, ProblemError
 from recourse.store.cursors import CursorError
+from recourse.store.slots import Slots
 
 HEARTBEAT = 15
 """Seconds of silence after which a comment is sent, so that no proxy closes the connection."""
@@ -67,6 +68,7 @@ class Stream:
     Args:
         watch: Watches the feeds.
         bearers: Verifies the tokens.
+        slots: Those of each owner's open streams.
         seconds: The longest that a connection lasts; it also ends when its token expires.
         heartbeat: Seconds of silence between two comments.
         clock: The time, in epoch seconds.
@@ -76,6 +78,7 @@ class Stream:
         self,
         watch: Watch,
         bearers: Bearers,
+        slots: Slots,
         *,
         seconds: float,
         heartbeat: float = HEARTBEAT,
@@ -83,6 +86,7 @@ class Stream:
     ) -> None:
         self._watch = watch
         self._bearers = bearers
+        self._slots = slots
         self._seconds = seconds
         self._heartbeat = heartbeat
         self._clock = clock
@@ -92,6 +96,7 @@ class Stream:
         try:
             who = await self._caller(scope)
             position, page = await self._beginning(scope, who.subject)
+            slot = await asyncio.to_thread(self._slots.acquire, who.subject)
         except ProblemError as refusal:
             await _answer(send, refusal)
             return
@@ -115,6 +120,13 @@ class Stream:
             for task in (writing, leaving):
                 task.cancel()
             await asyncio.gather(writing, leaving, return_exceptions=True)
+            await asyncio.to_thread(self._release, who.subject, slot)
+
+    def _release(self, owner: str, slot: str) -> None:
+        try:
+            self._slots.release(owner, slot)
+        except (BotoCoreError, ClientError):
+            logger.exception("slot of a stream not released: it ends by itself")
 
     async def _caller(self, scope: Scope) -> Caller:
         if not scope["path"].endswith("/events/stream"):
@@ -198,6 +210,7 @@ async def _answer(send: Send, refusal: ProblemError) -> None:
         (b"content-type", MEDIA_TYPE.encode()),
         (b"cache-control", b"no-store"),
         *_EVERYWHERE,
+        *((name.encode(), value.encode()) for name, value in refusal.headers.items()),
     ]
     if refusal.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
@@ -211,7 +224,8 @@ async def _answer(send: Send, refusal: ProblemError) -> None:
 @cache
 def _stream() -> Stream:
     watch = Watch(kit.feed(), min_interval=QUICK, max_interval=SLOW)
-    return Stream(watch, kit.bearers(), seconds=float(settings.required("STREAM_SECONDS")))
+    seconds = float(settings.required("STREAM_SECONDS"))
+    return Stream(watch, kit.bearers(), kit.slots("streams"), seconds=seconds)
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:

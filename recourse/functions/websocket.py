@@ -6,6 +6,7 @@ message `subscribe` changes that. `recourse.functions.push` sends the events.
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from typing import Any
 
@@ -16,8 +17,9 @@ from recourse.feed.feed import cursor_of, position_of
 from recourse.feed.live import cursor_problem
 from recourse.functions import kit
 from recourse.functions.handshake import subprotocols
-from recourse.problems import ProblemError, problem
+from recourse.problems import MEDIA_TYPE, ProblemError, problem
 from recourse.store.cursors import CursorError
+from recourse.store.slots import LimitReachedError
 from recourse.text import LONGEST_ID, MalformedError, read_json
 
 SUBPROTOCOL = "recourse.v1"
@@ -50,7 +52,14 @@ def _connect(event: dict[str, Any], owner: str, name: str) -> dict[str, Any]:
         # A browser cannot see why a handshake failed, so the refusal is sent once it is open.
         refusal = cursor_problem(error).body
     until = int(event["requestContext"]["authorizer"]["until"])
-    kit.connections().open(owner, name, position, until=until, refusal=refusal)
+    try:
+        kit.connections().open(owner, name, position, until=until, refusal=refusal)
+    except LimitReachedError as reached:
+        return {
+            "statusCode": reached.status,
+            "headers": {"content-type": MEDIA_TYPE, **reached.headers},
+            "body": json.dumps(reached.body),
+        }
     # Events from before this connection was stored have not woken the pusher for it.
     kit.wake_ups().send(owner, name, delay=OPENS_AFTER)
     agreed = {"Sec-WebSocket-Protocol": SUBPROTOCOL} if SUBPROTOCOL in subprotocols(event) else {}

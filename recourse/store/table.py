@@ -212,9 +212,12 @@ class Table:
         asked = self._update(key, set, add, remove, discard, when) | {"ReturnValues": "ALL_NEW"}
         return decode_item(self._write(self.dynamodb.update_item, asked)["Attributes"])
 
-    def delete(self, key: Key) -> None:
-        """Delete a row; no error where it does not exist."""
-        self.dynamodb.delete_item(TableName=self.name, Key=self._key(key))
+    def delete(self, key: Key) -> Item | None:
+        """Delete a row; the row as it was, None where it did not exist."""
+        was = self.dynamodb.delete_item(
+            TableName=self.name, Key=self._key(key), ReturnValues="ALL_OLD"
+        )
+        return decode_item(was["Attributes"]) if "Attributes" in was else None
 
     # Writes of several rows.
 

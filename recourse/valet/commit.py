@@ -121,7 +121,7 @@ class Committer:
             "VersionId": found["VersionId"],
         }
         try:
-            self._check(key, source, found)
+            proven = self._check(key, source, found)
         except ValetError as problem:
             self.s3.copy_object(
                 Bucket=self.bucket,
@@ -143,7 +143,7 @@ class Committer:
             CopySource=source,
             MetadataDirective="REPLACE",
             TaggingDirective="REPLACE",
-            ContentType=upload["content_type"],
+            ContentType=proven,
             Metadata={"valet-key": key.key_id},
         )
         version = copied["VersionId"]
@@ -152,6 +152,7 @@ class Committer:
             "object": key.object,
             "version": version,
             **upload,
+            "content_type": proven,
             "completed_at": moment(self.keys.clock()),
         }
         row = {
@@ -247,8 +248,8 @@ class Committer:
             return ExpiredKeyError("the key expired, and nothing was uploaded")
         return NothingUploadedError("upload first: redeem the token and send the bytes")
 
-    def _check(self, key: Key, source: Any, found: Any) -> None:
-        """Check the upload against the key: length, SHA-256, type by content.
+    def _check(self, key: Key, source: Any, found: Any) -> str:
+        """Check the upload against the key: length, SHA-256, type by content, which is returned.
 
         S3's own checksum of a whole object is trusted; that of an upload in parts is a checksum of
         checksums, so its bytes are read.
@@ -264,7 +265,7 @@ class Committer:
         if known != in_base64(upload["sha256"]):
             raise WrongHashError(f"the SHA-256 must be {upload['sha256']}, got another")
         head = self.s3.get_object(**source, Range=f"bytes=0-{content.HEAD - 1}")["Body"].read()
-        content.check(upload["content_type"], head)
+        return content.check(upload["content_type"], head)
 
     def _digest(self, source: Any) -> str:
         digest = hashlib.sha256()

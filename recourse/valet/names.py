@@ -32,34 +32,42 @@ def object_name(name: str) -> str:
     Raises:
         BadNameError: The name is not allowed; the message says why.
     """
+    if flaw := flaw_of_name(name):
+        raise BadNameError(f"object: {flaw}", field="object")
+    return unicodedata.normalize("NFC", name)
+
+
+def flaw_of_name(name: str) -> str | None:
+    """Why a name is not allowed; None where it is."""
     if any("\ud800" <= one <= "\udfff" for one in name):
-        raise _bad("must not contain half of a surrogate pair")
+        return "must not contain half of a surrogate pair"
     name = unicodedata.normalize("NFC", name)
-    if not name:
-        raise _bad("must not be empty")
-    if len(name.encode()) > MAX_NAME_BYTES:
-        raise _bad(f"must be 1 to {MAX_NAME_BYTES} bytes in UTF-8, got {len(name.encode())}")
+    if not 1 <= (size := len(name.encode())) <= MAX_NAME_BYTES:
+        return f"must be 1 to {MAX_NAME_BYTES} bytes in UTF-8, got {size}"
     if flaw := unseen(name):
-        raise _bad(flaw)
+        return flaw
     for one in name:
         if one == "\\":
-            raise _bad("must not contain a backslash")
+            return "must not contain a backslash"
         folded = unicodedata.normalize("NFKC", one)
         if one in _LOOK_ALIKES or (folded != one and _SEPARATORS & set(folded)):
-            raise _bad(f"must not contain U+{ord(one):04X}, which looks like a separator or a dot")
+            return f"must not contain U+{ord(one):04X}, which looks like a separator or a dot"
     if ".." in name:
-        raise _bad("must not contain '..'")
+        return "must not contain '..'"
     if _ESCAPED.search(name):
-        raise _bad("must not contain an escaped separator or dot")
-    segments = name.split("/")
+        return "must not contain an escaped separator or dot"
+    return _flaw_of_segments(name.split("/"))
+
+
+def _flaw_of_segments(segments: list[str]) -> str | None:
     for segment in segments:
         if segment in ("", "."):
-            raise _bad("must not begin or end with a slash, or contain an empty segment")
+            return "must not begin or end with a slash, or contain an empty segment"
         if segment != segment.strip():
-            raise _bad("no segment may begin or end with a space")
+            return "no segment may begin or end with a space"
     if segments[0].casefold() in _SPACES:
-        raise _bad(f"must not begin with {segments[0]!r}: names are relative to their owner")
-    return name
+        return f"must not begin with {segments[0]!r}: names are relative to their owner"
+    return None
 
 
 def owner_space(owner: str) -> str:
@@ -85,7 +93,3 @@ def incoming_key(key_id: str) -> str:
 def quarantine_key(key_id: str) -> str:
     """The S3 key of an upload that is not what its valet key says."""
     return f"quarantine/{key_id}"
-
-
-def _bad(why: str) -> BadNameError:
-    return BadNameError(f"object: {why}", field="object")

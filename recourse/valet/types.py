@@ -107,7 +107,12 @@ def _table() -> Iterable[ContentType]:
         row(
             "image/tiff", ".tif .tiff", _at(0, b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "image/tif"
         ),
-        row("image/bmp", ".bmp .dib", _bitmap, "image/x-bmp image/x-ms-bmp image/x-windows-bmp"),
+        row(
+            "image/bmp",
+            ".bmp .dib",
+            _bitmap,
+            "image/x-bmp image/x-ms-bmp image/x-windows-bmp image/x-dib",
+        ),
         row("image/heic", ".heic .heics", _brands(b"hei", b"hevc", b"hevx"), "image/heic-sequence"),
         row("image/heif", ".heif .heifs", _brands(b"mif", b"msf", b"hei"), "image/heif-sequence"),
         row("image/avif", ".avif", _brands(b"avif", b"avis")),
@@ -127,7 +132,12 @@ def _table() -> Iterable[ContentType]:
         row("application/rtf", ".rtf", _at(0, b"{\\rtf"), "text/rtf application/x-rtf"),
         row("application/epub+zip", ".epub", _stored_first("application/epub+zip")),
         row("application/dicom", ".dcm", _at(128, b"DICM")),
-        row("application/vnd.sqlite3", ".sqlite .sqlite3", _at(0, b"SQLite format 3\0")),
+        row(
+            "application/vnd.sqlite3",
+            ".sqlite .sqlite3",
+            _at(0, b"SQLite format 3\0"),
+            "application/x-sqlite3",
+        ),
         row("application/vnd.apache.parquet", ".parquet", _at(0, b"PAR1")),
         # Office: the old formats share a container, and no beginning tells them apart.
         row("application/msword", ".doc .dot", _OLE, "application/vnd.ms-word"),
@@ -197,7 +207,12 @@ def _table() -> Iterable[ContentType]:
             _at(0, b"\x28\xb5\x2f\xfd"),
             "application/x-zstd application/x-zstd-compressed-tar",
         ),
-        row("application/x-lz4", ".lz4", _at(0, b"\x04\x22\x4d\x18"), "application/lz4"),
+        row(
+            "application/x-lz4",
+            ".lz4",
+            _at(0, b"\x04\x22\x4d\x18"),
+            "application/lz4 application/x-lz4-compressed-tar",
+        ),
         row("application/x-lzip", ".lz", _at(0, b"LZIP"), "application/lzip"),
         row("application/x-compress", ".z", _at(0, b"\x1f\x9d")),
         row("application/x-7z-compressed", ".7z", _at(0, b"7z\xbc\xaf\x27\x1c")),
@@ -235,7 +250,7 @@ def _table() -> Iterable[ContentType]:
             "audio/mp4",
             ".m4a .m4b",
             _brands(b"M4A", b"M4B", b"mp4", b"iso", b"dash"),
-            "audio/m4a audio/x-m4a",
+            "audio/m4a audio/x-m4a audio/x-m4b",
         ),
         row("audio/aiff", ".aif .aiff", _has(b"FORM", b"AIFF", b"AIFC"), "audio/x-aiff"),
         row("audio/midi", ".mid .midi", _at(0, b"MThd"), "audio/mid audio/x-midi"),
@@ -251,7 +266,12 @@ def _table() -> Iterable[ContentType]:
         row("video/3gpp", ".3gp", _brands(b"3gp"), "audio/3gpp"),
         row("video/3gpp2", ".3g2", _brands(b"3g2"), "audio/3gpp2"),
         row("video/webm", ".webm", _has(_EBML, b"webm")),
-        row("video/matroska", ".mkv", _has(_EBML, b"matroska"), "video/x-matroska"),
+        row(
+            "video/matroska",
+            ".mkv",
+            _has(_EBML, b"matroska"),
+            "video/x-matroska application/x-matroska audio/x-matroska",
+        ),
         row("video/ogg", ".ogv", ogg),
         row("video/x-msvideo", ".avi", _riff(b"AVI "), "video/avi video/msvideo video/vnd.avi"),
         row("video/mpeg", ".mpg .mpeg", _at(0, b"\0\0\1\xba", b"\0\0\1\xb3")),
@@ -260,7 +280,7 @@ def _table() -> Iterable[ContentType]:
             "video/x-ms-wmv",
             ".wmv .asf",
             _at(0, bytes.fromhex("3026b2758e66cf11")),
-            "video/x-ms-asf audio/x-ms-wma",
+            "video/x-ms-asf audio/x-ms-wma application/vnd.ms-asf",
         ),
         row("video/x-flv", ".flv", _at(0, b"FLV\1")),
         # Fonts and programs.

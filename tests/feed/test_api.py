@@ -13,10 +13,12 @@ import pytest
 
 from recourse.feed.feed import UNSETTLED, Feed, cursor_of
 from recourse.functions import kit
+from recourse.functions.limits import LIMITS
 from tests.events import event
 from tests.integration.test_api import PREFIX, Caller, problem
 from tests.moto.feeding import Feeding
 from tests.moto.ground import ground
+from tests.moto.slots import count_slots
 
 subjects = (f"caller-{number}" for number in count())
 
@@ -26,6 +28,7 @@ def feed() -> Iterator[Feed]:
     with ground() as made, pytest.MonkeyPatch.context() as patch:
         found = Feeding(made).feed
         patch.setattr(kit, "feed", lambda: found)
+        count_slots(patch, made.dynamodb)
         patch.setenv("SCOPE_PREFIX", PREFIX)
         yield found
 
@@ -97,6 +100,20 @@ def test_a_caller_that_waits_hears_when_it_comes(feed: Feed, who: Caller, asked:
         assert answer.headers["preference-applied"] == "wait=20"
     later.join()
     assert sequences(answer.json) == [2]
+
+
+def test_one_owners_waits_are_bounded(feed: Feed, who: Caller) -> None:
+    assert who.subject
+    cursor = who("GET", "/events").json["cursor"]
+    held = [kit.slots("waits").acquire(who.subject) for _ in range(LIMITS["waits"].most)]
+    refused = who("GET", f"/events?after={cursor}&wait=5")
+    problem(refused, 429, "limit-reached")
+    assert int(refused.headers["retry-after"]) >= 1
+    tell(feed, who, 1)
+    answer = who("GET", f"/events?after={cursor}&wait=5")
+    assert answer.status == 200, "there is something, so it need not wait"
+    kit.slots("waits").release(who.subject, held[0])
+    assert who("GET", f"/events?after={answer.json['cursor']}&wait=1").status == 200
 
 
 def test_what_is_known_is_a_304_until_something_comes(feed: Feed, who: Caller) -> None:

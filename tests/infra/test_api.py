@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from cli.main import app
+from cli.tokens import EVERYDAY_SCOPE
+from local.cloud import EVERY_SCOPE
 from tests.description import FILE, OPERATIONS
 from tests.infra.assembly import Assembly, Resource
 
@@ -48,7 +54,9 @@ def test_every_route_but_the_open_ones_asks_for_a_token(each: Assembly) -> None:
     assert {key for key, kind in kinds.items() if kind == "NONE"} == opened
     closed = {key for key, kind in kinds.items() if kind == "JWT"}
     assert closed == set(kinds) - opened
-    verbs = ("GET", "HEAD", "POST", "PUT", "DELETE")
+    # PATCH is there to be refused with the methods that there are. OPTIONS is not: a preflight has
+    # no token, and the gateway answers it where the stage has origins.
+    verbs = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH")
     assert closed == {f"{verb} /{{proxy+}}" for verb in verbs}
     (authorizer,) = http(each, "Authorizer")
     for route in routes:
@@ -66,6 +74,17 @@ def test_the_user_pool_has_every_scope_that_a_call_asks_for() -> None:
     from recourse.cdk.issuer import SCOPES
 
     assert {one.scope for one in OPERATIONS if one.scope} == set(SCOPES)
+
+
+def test_every_scope_is_in_the_help_of_the_command_the_documentation_and_the_demos_token() -> None:
+    asked = {one.scope for one in OPERATIONS if one.scope}
+    told = CliRunner().invoke(app, ["token", "--help"], env={"COLUMNS": "200"}).output
+    assert asked <= set(re.findall(r"[\w:]+", told))
+    rows = re.findall(r"^\| `([\w:]+)` \|", Path("docs/operations.md").read_text(), re.M)
+    assert asked <= set(rows)
+    (readme,) = re.findall(r'recourse token .*--scope "([^"]+)"', Path("README.md").read_text())
+    assert asked == set(readme.split()) == set(EVERY_SCOPE.split())
+    assert set(EVERYDAY_SCOPE.split()) < asked
 
 
 def test_tokens_of_valet_keys_are_redeemed_by_a_function_of_its_own(each: Assembly) -> None:

@@ -14,7 +14,7 @@ import pytest
 from lambdas.consumers import consumers
 from lambdas.subscribers import subscribers
 from recourse.functions import kit
-from recourse.project import Project
+from recourse.project import Project, ProjectError
 from statemachines import SAGAS
 from tests.infra.assembly import ROOT, Assembly, Resource
 
@@ -183,7 +183,20 @@ requirements = "lambdas/requirements.lock"
     seen.append(code.fingerprint(project))
     (tmp_path / "lambdas" / "requirements.lock").write_text("one==2\n")
     seen.append(code.fingerprint(project))
-    assert len(set(seen)) == 3
+    seen.append(code.fingerprint(project._replace(only={"babel": ["en.dat"]})))
+    seen.append(code.fingerprint(project._replace(only={"babel": ["de.dat"]})))
+    assert len(set(seen)) == 5
+
+
+def test_a_folder_of_which_nothing_would_be_carried_is_refused(tmp_path: Path) -> None:
+    from recourse.cdk import code
+
+    (tmp_path / "babel" / "locale-data").mkdir(parents=True)
+    (tmp_path / "babel" / "locale-data" / "de.dat").touch()
+    for only in ({"babel/locale-data": ["en.dat"]}, {"babbel": ["*"]}):
+        with pytest.raises(ProjectError, match="only: no package has"):
+            code.prune(tmp_path, only)
+    assert (tmp_path / "babel" / "locale-data" / "de.dat").exists()
 
 
 def pins(path: Path) -> dict[str, str]:

@@ -28,12 +28,11 @@ HEAVY = {
     *("uharfbuzz", "uvicorn"),
 }
 OURS = {"lambdas", "services", "statemachines"}
-DIRECTORY = ("services", "statemachines")
 POWERTOOLS, JWT = "aws_lambda_powertools", ("jwt", "cryptography")
 STEP = {"events", "run", POWERTOOLS, "services"}
 LOADS: Mapping[str, set[str]] = {
     "lambdas.api": {
-        *("events", "feed", "ledger", "problems", "run", "valet", "lambdas", *DIRECTORY),
+        *("events", "feed", "ledger", "problems", "run", "valet", "lambdas", "services"),
         *("annotated_types", POWERTOOLS, "cryptography"),
     },
     "lambdas.probe": {"events", "queues", "lambdas"},

@@ -304,7 +304,7 @@ def test_an_api_may_be_behind_an_authorizer_of_ones_own(stack: Stack, project: P
         one["Properties"]["RouteKey"]: one["Properties"]["AuthorizationType"] for one in routes
     }
     assert {key for key, kind in kinds.items() if kind == "CUSTOM"} == {
-        f"{verb} /{{proxy+}}" for verb in ("GET", "HEAD", "POST", "PUT", "DELETE")
+        f"{verb} /{{proxy+}}" for verb in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH")
     }
     assert not [key for key in kinds if "redeem" in key or "/v/" in key]
 

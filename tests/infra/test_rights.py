@@ -49,6 +49,8 @@ STREAM = {"dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIt
 TRACE = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 VALET = "<ValetTable.Arn>"
 HOOKS = "<WebhooksTable.Arn>"
+SLOTS = 'dynamodb:UpdateItem?{"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["slots#*"]}}'
+"""What one owner has under way is counted in rows of their own beside their connections."""
 HOOKS_WRITES = EVERYTHING - {"dynamodb:ConditionCheckItem"}
 VALET_WRITES = EVERYTHING - {"dynamodb:GetItem"}
 COMMITS_INCOMING = {
@@ -214,7 +216,7 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             "<LedgerEvents/Deadletters.Arn>": PUT,
         },
         "Park": {LEDGER: {"dynamodb:PutItem"}},
-        "Stream": {FEED: {"dynamodb:GetItem", "dynamodb:Query"}},
+        "Stream": {FEED: {"dynamodb:GetItem", "dynamodb:Query"}, CONNECTIONS: {SLOTS}},
         "Authorise": {},
         "WebSocket": {
             FEED: {"dynamodb:GetItem", "dynamodb:Query"},
@@ -251,6 +253,7 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
         "Api": {
             LEDGER: read | {"dynamodb:PutItem"},
             FEED: {"dynamodb:GetItem", "dynamodb:Query"},
+            CONNECTIONS: {SLOTS},
             HOOKS: HOOKS_WRITES,
             f"{HOOKS}/index/by-webhook": {"dynamodb:Query"},
             "<WebhookLanes/Queue.Arn>": {"sqs:SendMessage"},

@@ -17,16 +17,8 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
-import schemathesis
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError
 from pydantic import TypeAdapter
-from schemathesis import Case
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 import lambdas.api as api_module
 from recourse import problems
@@ -34,18 +26,19 @@ from recourse.declare import limits
 from recourse.declare.ids import SagaId
 from recourse.functions import kit
 from recourse.functions.api import sagas
+from recourse.functions.limits import LIMITS
 from recourse.ledger.ledger import Ledger
 from recourse.ledger.queries import SagaQueries
 from recourse.store.aws import THROTTLE_CODES
 from services.holdings import HOLDINGS, CountedBody
 from statemachines import SAGAS
-from tests.description import DESCRIPTION, OPERATIONS, Described, must_be_described
+from tests.description import OPERATIONS, Described, must_be_described
 from tests.integration.lending import URL, lending
 from tests.integration.trips import PRICE, TRIP, must_agree, stock
 from tests.moto.calls import Call, around, before
 from tests.moto.feeding import Feeding
 from tests.moto.ground import LEDGER, Ground, ground
-from tests.profile import examples
+from tests.moto.slots import count_slots
 
 SAGA = SAGAS["travel-booking"]
 NAMES = [step.name for step in SAGA.all]
@@ -144,7 +137,7 @@ def standing(made: Ground) -> Iterator[None]:
     with lending(made), pytest.MonkeyPatch.context() as patch:
         patch.setattr(kit, "ledger", lambda: made.ledger)
         patch.setattr(kit, "runs", lambda: made.runs)
-        patch.setattr(kit, "dynamodb", lambda: made.dynamodb)
+        count_slots(patch, made.dynamodb)
         patch.setattr(kit, "service_tables", lambda: {name: name for name in made.services})
         patch.setattr(kit, "deadletters", lambda: made.deadletters)
         feed = Feeding(made).feed
@@ -606,6 +599,23 @@ def test_a_wait_is_as_long_as_preferred_and_at_most_20_seconds(
     assert clock.seconds == pytest.approx(applied)
     header = f"wait={applied}" if applied else None
     assert answer.headers.get("preference-applied") == header
+
+
+def test_one_owners_waits_are_bounded_and_hold_up_nobody_else(stuck: Ground, clock: Clock) -> None:
+    saga = asha.start().json["saga_id"]
+    held = [kit.slots("waits").acquire("asha") for _ in range(LIMITS["waits"].most)]
+    refused = asha.get(saga, Prefer="wait=20")
+    problem(refused, 429, "limit-reached")
+    assert 1 <= int(refused.headers["retry-after"]) <= LIMITS["waits"].seconds
+    assert clock.seconds == 0
+    assert asha.get(saga).status == 200, "one that does not wait is answered"
+    others = ravi.start().json["saga_id"]
+    assert ravi.get(others, Prefer="wait=1").status == 200
+    kit.slots("waits").release("asha", held[0])
+    for _ in range(2):  # what a wait has taken it gives back
+        assert asha.get(saga, Prefer="wait=1").status == 200
+    for slot in held[1:]:
+        kit.slots("waits").release("asha", slot)
 
 
 def test_a_wait_ends_when_the_saga_changes(stuck: Ground, clock: Clock) -> None:
@@ -1104,12 +1114,20 @@ def test_what_cannot_be_an_id_is_neither_made_nor_found(shared: Ground, thing: s
     ("method", "path"),
     [
         *(("GET", "/"), ("GET", "/nowhere"), ("GET", "/moons/1"), ("PUT", "/moons/1")),
-        *(("DELETE", "/flights/AI-202"), ("PATCH", PATH), ("GET", "/sagas/a/b/c/d")),
+        ("GET", "/sagas/a/b/c/d"),
     ],
 )
 def test_what_there_is_not_is_a_404(shared: Ground, method: str, path: str) -> None:
     caller = Caller("olga", f"operator {TRAVELLER}")
     problem(caller(method, path), 404, "not-found")
+
+
+@pytest.mark.parametrize(("method", "path"), [("DELETE", "/flights/AI-202"), ("PATCH", PATH)])
+def test_a_method_that_a_path_has_not_is_a_405(shared: Ground, method: str, path: str) -> None:
+    """It was a 404: the path is there, and `Allow` says what it answers (RFC 9110, 15.5.6)."""
+    answer = operator(method, path)
+    problem(answer, 405, "not-allowed")
+    assert "GET" in answer.headers["allow"]
 
 
 def refusing(code: str, status: int) -> Any:
@@ -1331,42 +1349,3 @@ def test_a_name_in_the_description_means_one_thing_whichever_saga_uses_it() -> N
         whole = TypeAdapter(saga.request).json_schema()
         for name, part in (whole.pop("$defs", {}) | {saga.request.__name__: whole}).items():
             assert meant.setdefault(name, part) == part, f"{saga.name} has another {name}"
-
-
-def wsgi(environ: dict[str, Any], start_response: Callable[..., Any], *, who: Caller) -> Any:
-    """The API as a WSGI application, for tools that speak it."""
-    names = {"CONTENT_TYPE": "Content_Type"} | {
-        name: name.removeprefix("HTTP_") for name in environ if name.startswith("HTTP_")
-    }
-    headers = {to: environ[name] for name, to in names.items() if environ.get(name)}
-    length = int(environ.get("CONTENT_LENGTH") or 0)
-    answer = who(
-        environ["REQUEST_METHOD"],
-        f"{environ['PATH_INFO'].encode('latin-1').decode(errors='replace')}?"
-        f"{environ['QUERY_STRING']}".rstrip("?"),
-        environ["wsgi.input"].read(length) if length else None,
-        **headers,
-    )
-    start_response(f"{answer.status} -", list(answer.headers.items()))
-    # The gateway decodes base64, and a client what is compressed; this transport does neither.
-    is_packed = "content-encoding" in answer.headers
-    return [gzip.decompress(base64.b64decode(answer.text)) if is_packed else answer.text.encode()]
-
-
-described = schemathesis.openapi.from_dict(DESCRIPTION)
-described.app = partial(wsgi, who=Caller("schema", f"operator {TRAVELLER}"))
-# Valet keys and webhooks have tests of their own; a stream waits for what comes, and has too.
-schema = described.exclude(path_regex=r"^/(valet-keys|v/|webhooks|\.well-known|events/stream)")
-
-
-@schema.parametrize()
-@examples(25)  # for each of the operations
-def test_every_answer_is_as_described(shared: Ground, case: Case[Any]) -> None:
-    case.call_and_validate(
-        checks=[
-            not_a_server_error,
-            status_code_conformance,
-            content_type_conformance,
-            response_schema_conformance,
-        ]
-    )

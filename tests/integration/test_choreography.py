@@ -361,7 +361,7 @@ def test_a_consumer_killed_in_mid_batch_has_done_nothing_twice(
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("{not json", "JSONDecodeError"),
+        ("{not json", "UnreadableError: this is not an event of a saga: Expecting property name"),
         ("[]", "TypeError"),
         ('{"type": "recourse.nothing.started", "data": {}}', "KeyError"),
         (event("s", "travel-booking", "started").to_json(), "carried"),

@@ -336,16 +336,17 @@ def test_a_round_that_is_not_finished_goes_on_where_it_stopped(
 # Recoveries have growing delays and an end.
 
 
-def swept_until_parked(made: Ground, saga_id: str) -> list[float]:
-    """Go round until the saga is parked; when each recovery was opened.
+def swept_until_parked(made: Ground, saga_id: str) -> list[tuple[float, float]]:
+    """Go round until the saga is parked; between which moments each recovery was opened.
 
     While it is put off nothing happens, and the clock goes on to the last second of that.
     """
-    opened: list[float] = []
+    opened: list[tuple[float, float]] = []
     for _ in range(4 * MAX_RECOVERIES):
+        before = made.clock.seconds()
         done = made.sweep().get(saga_id, "")
         if "recovery" in done:
-            opened.append(made.clock.seconds())
+            opened.append((before, made.clock.seconds()))
         made.settle()
         if "parked" in done:
             return opened
@@ -364,10 +365,10 @@ def test_recoveries_that_come_to_no_end_follow_with_growing_delays_and_then_it_i
     made.settle()
     opened = swept_until_parked(made, saga_id)
     assert len(opened) == MAX_RECOVERIES
-    delays = [later - earlier for earlier, later in itertools.pairwise(opened)]
-    for index, delay in enumerate(delays):
+    for index, (earlier, later) in enumerate(itertools.pairwise(opened)):
         due = min(GRACE_PERIOD * 2**index, LONGEST_DELAY).total_seconds()
-        assert due - 1 <= delay <= due + 2
+        assert later[1] - earlier[0] >= due - 1, "no sooner"
+        assert later[0] - earlier[1] <= due + 2, "no later"
     view = made.view(saga_id)
     stuck = [s["name"] for s in view["steps"] if s["error"] == "RecoveryFailedError"]
     if acted:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -19,6 +21,7 @@ from hypothesis import strategies as st
 import lambdas.api
 from recourse.text import is_id
 from tests.description import DESCRIPTION, OPERATIONS, Described
+from tests.fuzzing import leaping
 from tests.integration.test_api import (
     PREFIX,
     Answer,
@@ -221,6 +224,91 @@ def test_what_nobody_can_see_is_refused_and_named(shared: Ground, text: str) -> 
     assert found["errors"][0]["field"] == "business_key"
 
 
+@examples(200)
+@given(field=st.sampled_from(FIELDS), text=unicode_text | st.text(max_size=3))
+def test_a_refused_field_is_told_what_it_must_be(
+    shared: Ground, field: tuple[str, str], text: str
+) -> None:
+    name, path = field
+    answer = call(BY_NAME[name], changed(BY_NAME[name].example, path, text))
+    errors = answer.json.get("errors", []) if answer.status == 422 else []
+    for message in [one["message"] for one in errors]:
+        assert re.search(r"\b(must|should|may|cannot|send)\b", message), message
+        assert not re.search(r"[Pp]redicate|\bfailed\b", message), message
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value", "message"),
+    [
+        (
+            "POST /sagas/travel-booking",
+            "flight.id",
+            "a/b",
+            "must not contain '/', which cannot travel in a path",
+        ),
+        ("POST /sagas/travel-booking", "hotel.id", "a b", "must not contain a space"),
+        (
+            "POST /sagas/travel-booking",
+            "trip_id",
+            "a\u202eb",
+            "must not contain U+202E, which is invisible",
+        ),
+        (
+            "POST /sagas/travel-booking",
+            "traveller.email",
+            "asha",
+            "must be an address such as asha@example.com",
+        ),
+        (
+            "POST /sagas/travel-booking",
+            "documents",
+            {"passport": "../x"},
+            "must not contain '..'",
+        ),
+        (
+            "POST /sagas/order",
+            "lines",
+            [{"sku": "a#b", "quantity": 1}],
+            "must not contain '#', which cannot travel in a path",
+        ),
+        (
+            "PUT /flights/{id}",
+            "price.currency",
+            "XXX",
+            "must be a currency of ISO 4217, such as INR",
+        ),
+        (
+            "PUT /accounts/{id}",
+            "owner",
+            "a\x1bb",
+            "must not contain U+001B, which is invisible",
+        ),
+        (
+            "POST /valet-keys",
+            "upload.sha256",
+            "A" * 64,
+            "must be 64 digits of lower-case hex",
+        ),
+        (
+            "POST /webhooks",
+            "events",
+            ["Recourse.Order"],
+            "must have 1 to 200 characters of a-z, 0-9, '_', '.', '-' and '*'",
+        ),
+        ("POST /webhooks", "events", ["******"], "must have at most 5 asterisks, got 6"),
+    ],
+)
+def test_a_refusal_has_the_reason_in_words(
+    shared: Ground, name: str, path: str, value: Any, message: str
+) -> None:
+    found = problem(
+        call(BY_NAME[name], changed(BY_NAME[name].example, path, value)), 422, "invalid"
+    )
+    (error,) = found["errors"]
+    assert error["field"].startswith(path) and error["message"] == message
+    assert found["detail"] == f"{error['field']}: {message}"
+
+
 @pytest.mark.parametrize("key", ["ключ", "é", "\u202e", "a\tb", ""])
 def test_an_idempotency_key_is_ascii_and_its_header_is_named(shared: Ground, key: str) -> None:
     answer = asha("POST", "/sagas/travel-booking", TRIP, Idempotency_Key=key)
@@ -250,6 +338,34 @@ def test_an_integer_of_a_query_is_within_its_bounds_or_named(
         assert answer.status in (200, 404)
     elif answer.status != 404:
         assert problem(answer, 422, "invalid")["errors"][0]["field"] == parameter
+
+
+QUERIES = [
+    (str(one), parameter["name"])
+    for one in OPERATIONS
+    for parameter in one.says.get("parameters", [])
+    if parameter["in"] == "query"
+]
+
+
+@pytest.mark.parametrize(("name", "parameter"), QUERIES)
+def test_an_empty_parameter_is_none_or_named(shared: Ground, name: str, parameter: str) -> None:
+    if name == "GET /webhooks/{webhook_id}/deliveries":
+        return  # a webhook is not on this ground: tests/webhooks
+    operation = BY_NAME[name]
+    if "key_id" in operation.in_path:
+        key = CALLER("POST", "/valet-keys", {"operation": "download", "object": "a"}).json["key_id"]
+        operation = replace(operation, path=operation.path.replace("{key_id}", key))
+    with leaping():
+        answer = call(operation, operation.example, f"{parameter}=")
+        if parameter == "after":  # a client that has no cursor yet
+            without = call(operation, operation.example)
+            assert (answer.status, answer.text) == (without.status, without.text)
+            return
+    assert answer.status in (400, 422)
+    assert parameter in answer.json["detail"], answer
+    if answer.json["type"].endswith(":invalid"):
+        assert [one["field"] for one in answer.json["errors"]] == [parameter]
 
 
 @pytest.mark.parametrize("text", ["0000000009999999", "000000001000000000", "²", "٣", "9" * 5000])

@@ -131,7 +131,7 @@ def gateway() -> Gateway:
 
 @pytest.fixture
 def connections(dynamodb: Any, clock: Clock) -> Connections:
-    return Connections(dynamodb, "connections", clock)
+    return Connections(dynamodb, "connections", clock, most=50)
 
 
 @pytest.fixture

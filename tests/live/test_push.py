@@ -302,7 +302,7 @@ def test_nothing_is_lost_doubled_or_overtaken_however_pushers_meet(
 def _meet(data: st.DataObject, dynamodb: Any) -> None:
     owner, name = next(owners), next(names)
     clock, gateway = Clock(), Gateway()
-    feed, connections = Told(), Connections(dynamodb, "connections", clock)
+    feed, connections = Told(), Connections(dynamodb, "connections", clock, most=50)
     pusher = Pusher(connections, feed, gateway)  # type: ignore[arg-type]
     gateway.open.add(name)
     connections.open(owner, name, 0, until=LONG * 2)

@@ -23,6 +23,8 @@ from recourse.feed.feed import Feed, cursor_of
 from recourse.feed.watch import PAGE, Watch
 from recourse.functions.bearer import Bearers
 from recourse.functions.sse import Stream
+from recourse.store.slots import Slots
+from recourse.store.table import Table
 from tests.live.conftest import append
 from tests.live.test_push import expire
 from tests.patience import PATIENCE, until
@@ -58,11 +60,19 @@ class App:
     """The app, as a server runs it for one request at a time."""
 
     def __init__(
-        self, feed: Feed, issuer: Issuer, *, seconds: float = 60, heartbeat: float = 15
+        self,
+        feed: Feed,
+        issuer: Issuer,
+        *,
+        seconds: float = 60,
+        heartbeat: float = 15,
+        most: int = 1000,
     ) -> None:
         self.watch = Watch(feed, min_interval=0.005, max_interval=0.02)
         bearers = Bearers(URL, [AUDIENCE], keys=lambda: issuer.jwks)
-        self.app = Stream(self.watch, bearers, seconds=seconds, heartbeat=heartbeat)
+        table = Table(feed._table.dynamodb, "connections", ("pk", "connection"))
+        self.slots = Slots(table, "streams", most=most, seconds=seconds, sort="slots")
+        self.app = Stream(self.watch, bearers, self.slots, seconds=seconds, heartbeat=heartbeat)
 
     @asynccontextmanager
     async def get(
@@ -397,6 +407,7 @@ def test_the_start_script_serves_the_app_as_the_web_adapter_asks_for_it(issuer: 
         "AWS_LWA_PORT": str(port),
         "AWS_DEFAULT_REGION": "us-east-1",
         "FEED_TABLE": "feed",
+        "CONNECTIONS_TABLE": "connections",
         "ISSUER": URL,
         "AUDIENCES": AUDIENCE,
         "STREAM_SECONDS": "870",
@@ -420,3 +431,23 @@ def test_the_start_script_serves_the_app_as_the_web_adapter_asks_for_it(issuer: 
             server.terminate()
     assert answer and answer.status_code == 401
     assert answer.json()["type"] == "urn:recourse:problem:unauthorized"
+
+
+def test_an_owner_has_so_many_streams_and_another_is_not_kept_out(
+    feed: Feed, issuer: Issuer, owner: str, token: str
+) -> None:
+    async def work() -> None:
+        app = App(feed, issuer, most=2)
+        async with app.get(token) as first, app.get(token) as second:
+            await first.opened()
+            await second.opened()
+            async with app.get(token) as third:
+                refusal = await third.next()
+                assert refusal["status"] == 429
+                assert int(dict(refusal["headers"])[b"retry-after"]) >= 1
+            async with app.get(issuer.token(f"{owner}-other", "sagas:read")) as other:
+                await other.opened()
+        async with app.get(token) as after:
+            await after.opened()
+
+    run(work())

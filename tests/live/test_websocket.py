@@ -152,6 +152,22 @@ def deliver(pusher: Pusher, wakes: WakeUps, clock: Clock) -> Callable[[], None]:
     return follow
 
 
+def test_an_owner_has_so_many_open_and_one_that_leaves_makes_room(
+    owner: str, gateway: Gateway, clock: Clock
+) -> None:
+    opened = [Client(owner, gateway, clock) for _ in range(50)]
+    for one in opened:
+        assert one.connect()["statusCode"] == 200
+    refused = Client(owner, gateway, clock).connect()
+    assert refused["statusCode"] == 429
+    assert refused["headers"]["content-type"] == "application/problem+json"
+    assert int(refused["headers"]["retry-after"]) >= 1
+    assert json.loads(refused["body"])["type"] == "urn:recourse:problem:limit-reached"
+    assert Client(owner + "-other", gateway, clock).connect()["statusCode"] == 200
+    opened[0].leave()
+    assert Client(owner, gateway, clock).connect()["statusCode"] == 200
+
+
 def test_it_hears_what_comes_from_now_on(
     client: Client, feed: Feed, gateway: Gateway, owner: str, deliver: Callable[[], None]
 ) -> None:
@@ -285,6 +301,21 @@ def test_what_it_says_is_counted_by_the_minute(client: Client, clock: Clock) -> 
         for _ in range(MAX_MESSAGES_PER_MINUTE):
             assert client.say({"action": "ping"}) == {"type": "pong"}
         clock.now += 60
+
+
+def test_a_socket_too_many_of_one_owner_is_refused_with_a_problem(
+    gateway: Gateway, owner: str, clock: Clock
+) -> None:
+    opened = [Client(owner, gateway, clock) for _ in range(50)]
+    assert {client.connect()["statusCode"] for client in opened} == {200}
+    refused = Client(owner, gateway, clock).connect()
+    assert refused["statusCode"] == 429
+    assert refused["headers"]["content-type"] == "application/problem+json"
+    assert int(refused["headers"]["retry-after"]) > 0
+    assert json.loads(refused["body"])["type"] == "urn:recourse:problem:limit-reached"
+    assert Client(f"{owner}-2", gateway, clock).connect()["statusCode"] == 200
+    opened[0].leave()
+    assert Client(owner, gateway, clock).connect()["statusCode"] == 200
 
 
 def test_one_that_leaves_is_forgotten(

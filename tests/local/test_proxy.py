@@ -21,6 +21,7 @@ from local.callers import proxy_pass
 from local.issuer import Issuer
 from local.ports import free_port
 from local.proxy import Proxy
+from recourse.problems import HEADERS
 from tests.patience import PATIENCE
 
 
@@ -250,6 +251,54 @@ def test_a_connection_that_was_idle_for_a_while_is_still_open(proxy: Proxy) -> N
         connection.request("GET", "/_issuer/jwks.json")
         assert connection.getresponse().status == 200
         assert connection.sock is first
+
+
+# What it answers itself.
+
+
+async def failing(scope: Scope, receive: Receive, send: Send) -> None:
+    raise RuntimeError("it fails")
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "path", "headers"),
+    [
+        (403, "GET", "/sagas", {"origin": "https://evil.example"}),
+        (405, "TRACE", "/sagas", {}),
+        (421, "GET", "/sagas", {"host": "evil.example"}),
+        (500, "GET", "/events/stream", {}),
+        (502, "GET", "/sagas", {}),
+        (503, "GET", "/sagas", {}),
+    ],
+)
+def test_what_it_answers_itself_is_a_problem_that_no_page_draws_or_frames(
+    proxy: Proxy, status: int, method: str, path: str, headers: dict[str, str]
+) -> None:
+    proxy.stream = failing
+    if status == 502:
+        proxy.target = f"http://127.0.0.1:{free_port(0)}"
+    answer = httpx.request(method, proxy.url + path, headers=headers, timeout=PATIENCE)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["status"] == status
+    assert HEADERS.items() <= dict(answer.headers).items()
+    assert ("allow" in answer.headers) == (status == 405)
+
+
+def test_a_handshake_that_it_refuses_itself_has_these_headers(proxy: Proxy) -> None:
+    for target, status in ((None, 503), (f"ws://127.0.0.1:{free_port(0)}", 502)):
+        proxy.websocket = target
+        address = proxy.url.replace("http", "ws", 1) + "/events/ws"
+        with (
+            pytest.raises(InvalidStatus) as refused,
+            connect(address, proxy=None, open_timeout=PATIENCE),
+        ):
+            pytest.fail("it was opened")
+        answer = refused.value.response
+        assert answer.status_code == status
+        assert (
+            HEADERS.items() <= {name.lower(): text for name, text in answer.headers.items()}.items()
+        )
 
 
 # Who may call it.

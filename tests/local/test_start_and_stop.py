@@ -15,6 +15,7 @@ import pytest
 
 from local import ROOT, LocalCloudError, ports
 from local.cloud import LocalCloud
+from local.emulator import Emulator, EmulatorError
 
 
 def refused(folder: Path, port: int = 0, aws_port: int = 0) -> str:
@@ -33,6 +34,23 @@ def test_a_folder_in_use_names_its_holder_however_often_it_is_asked(tmp_path: Pa
             said = refused(tmp_path)
             assert f"another local cloud is using {tmp_path}" in said
             assert "process 4711 on http://127.0.0.1:8123" in said and "`kill 4711`" in said
+
+
+def test_an_emulator_that_ends_as_it_starts_says_how_and_what_it_said_last(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        emulator = Emulator(port=held.getsockname()[1], folder=tmp_path / "emulator")
+        with pytest.raises(EmulatorError, match=r"ministack ended \(\d+\): .*\d.*; its log is /"):
+            emulator.start()
+    assert not emulator.is_running
+
+
+def test_a_free_port_is_none_that_the_system_gives_away() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        taken = held.getsockname()[1]
+        assert ports.free_port(taken) != taken
+    given = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    if given.exists():
+        assert ports.free_port(0) < int(given.read_text().split()[0])
 
 
 def test_a_port_in_use_names_its_holder(tmp_path: Path) -> None:

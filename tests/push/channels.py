@@ -32,6 +32,8 @@ from recourse.functions.batch import handle_each
 from recourse.functions.caller import Caller
 from recourse.queues.message import Message
 from recourse.queues.worker.worker import Worker
+from recourse.store.slots import Slots
+from recourse.store.table import Table
 from recourse.webhooks.deliver import Deliverer
 from recourse.webhooks.dispatch import Dispatcher
 from recourse.webhooks.sending import Answer
@@ -150,7 +152,11 @@ class Sse(Client):
     def __init__(self, bed: Bed, app: Application) -> None:
         super().__init__(bed, app)
         watch = Watch(bed.feed, min_interval=0, max_interval=0)
-        self._stream = sse.Stream(watch, _Bearers(bed), seconds=0, clock=lambda: bed.now)  # type: ignore[arg-type]
+        bed.table("connections", "pk", "connection")
+        table = Table(bed.dynamodb, "connections", ("pk", "connection"))
+        slots = Slots(table, "streams", most=1, seconds=60, sort="slots")
+        bearers: Any = _Bearers(bed)
+        self._stream = sse.Stream(watch, bearers, slots, seconds=0, clock=lambda: bed.now)
 
     def deliver(self) -> bool:
         return not self.bed.is_down and self.follow(self._frames())
@@ -175,7 +181,7 @@ class WebSocket(Client):
         bed.table("connections", "pk", "connection")
         self._queue = bed.queue("wakes")
         self._wakes = WakeUpQueue(bed.sqs, self._queue)
-        self._connections = Connections(bed.dynamodb, "connections", lambda: bed.now)
+        self._connections = Connections(bed.dynamodb, "connections", lambda: bed.now, most=50)
         self._pusher = Pusher(self._connections, bed.feed, self)
         self._name, self._opened = "", 0
 

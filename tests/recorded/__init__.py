@@ -6,6 +6,9 @@ cancelled, aborted, parked in its undo and after its pivot, and with lost messag
 
 `lookup_failed.json` was written at 66022dc: a trip of which nothing was captured, whose run was
 aborted and whose recovery could not look up what the car had done.
+
+`valet_keys.json` was written at bca10be: two keys for uploads, of a type that content can no longer
+prove and of text in a charset that nobody knows.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ FILE = Path(__file__).parent / "happened.json.gz"
 LOOKUP_FAILED = json.loads((FILE.parent / "lookup_failed.json").read_text("utf-8"))
 """The recovery's `execution`, as DescribeExecution shows it, the saga's `row` in the ledger, and
 the `rows` of the services' tables: its markers, outbox and bookings, and what they hold."""
+VALET_KEYS = json.loads((FILE.parent / "valet_keys.json").read_text("utf-8"))
+"""Each key's `row`, as DynamoDB has it, and the `body` that it is for, in hex."""
 
 
 @dataclass(frozen=True, kw_only=True)

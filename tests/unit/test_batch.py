@@ -151,7 +151,9 @@ def test_a_wake_up_that_can_never_be_read_stops_no_other() -> None:
     def of(owner: str) -> list[Any]:
         if owner == "broken":
             raise RuntimeError("it does not work")
-        return [open_to] if owner == "asha" else Connections(cast("Any", None), "t").of(owner)
+        return (
+            [open_to] if owner == "asha" else Connections(cast("Any", None), "t", most=1).of(owner)
+        )
 
     connections = SimpleNamespace(clock=lambda: 0.0, of=of)
     queue, pusher, nothing = Queue(), Pusher(connections), cast("Any", Broken())

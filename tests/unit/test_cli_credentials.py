@@ -313,9 +313,22 @@ def test_without_a_token_or_with_none_that_is_a_jwt_it_says_so(answers: Answers)
     assert "which is not a JWT" in failed("list", token="opaque", api=local)
 
 
-def test_a_forbidden_call_says_which_scopes_the_token_has(answers: Answers) -> None:
+@pytest.mark.parametrize(
+    "claimed",
+    [
+        {"scope": "sagas:read valet:issue"},
+        {"scope": ["sagas:read", "valet:issue"]},
+        {"scp": "valet:issue sagas:read"},
+        {"scope": "", "scp": ["sagas:read", "valet:issue"]},
+        {"scope": ["sagas:read"], "scp": "valet:issue"},
+    ],
+)
+def test_a_forbidden_call_says_which_scopes_the_token_has(
+    answers: Answers, claimed: dict[str, Any]
+) -> None:
     answers(lambda _: httpx.Response(403, json={"message": "Forbidden"}))
-    assert "403: Forbidden (the token has the scopes 'sagas:read')" in failed("list")
+    said = failed("list", token=jwt(sub="asha", iss="https://issuer.test", **claimed))
+    assert "403: Forbidden (the token has the scopes 'sagas:read valet:issue')" in said
 
 
 def test_a_local_token_is_for_loopback_by_any_of_its_names(

@@ -81,7 +81,7 @@ ROUTES = [route for route in EVERY if route.method != "HEAD"]
 ELSEWHERE = {f"{method} {path}" for method, path, _ in redeem.routes.operations({})}
 HERE = [one for one in OPERATIONS if str(one) not in ELSEWHERE]
 MESSAGES = {"not-allowed", "too-many"}
-"""Problems of streams and sockets alone."""
+"""Problems of messages, and of methods that no operation has."""
 
 
 def served(operation: Described) -> Any:

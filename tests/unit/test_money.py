@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recourse.declare.asks import AskError, make
-from recourse.declare.money import MINOR_DIGITS, CurrencyMismatchError, Money, is_currency
+from recourse.declare.money import MINOR_DIGITS, CurrencyMismatchError, Money, flaw_of_currency
 from recourse.declare.step import AtLeast, Decision, Put, Update
 from recourse.store.items import decode_item, encode_item
 
@@ -33,7 +33,7 @@ def test_a_currency_is_three_capitals(currency: Any) -> None:
 
 def test_what_comes_in_is_a_currency_of_iso_4217() -> None:
     assert MINOR_DIGITS.keys() <= list_currencies()
-    assert [is_currency(code) for code in ("JPY", "KWD", "ABC", "XXX", "inr", "")] == [
+    assert [flaw_of_currency(code) is None for code in ("JPY", "KWD", "ABC", "XXX", "inr", "")] == [
         *(True, True, False, False, False, False)
     ]
 

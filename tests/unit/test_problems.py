@@ -18,7 +18,7 @@ SOURCES = [
     for package in ("recourse", "services", "statemachines", "lambdas", "infra", "local", "cli")
     for path in (ROOT / package).rglob("*.py")
 ]
-MAKERS = {"ProblemError", "problem"}
+MAKERS = {"ProblemError", "LimitReachedError", "problem"}
 
 
 def strings(path: Path) -> Iterator[str]:

@@ -49,6 +49,8 @@ def test_a_pyproject_without_the_table_is_passed_by(tmp_path: Path) -> None:
         (TABLE.replace('["services"]', '"services"'), "packages must be a list of names, got 'ser"),
         (TABLE.replace("requirements", "others"), "requirements must be text, got None"),
         (TABLE + "api = 7\n", "api must be text, got 7"),
+        (TABLE + "only = 7\n", "only must be a table of folders, got 7"),
+        (TABLE + 'only.x = "en"\n', "only of 'x' must be a list of names, got 'en'"),
     ],
 )
 def test_what_is_wrong_with_a_project_is_said(tmp_path: Path, text: str, message: str) -> None:

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from recourse.valet import content
 from recourse.valet.errors import UnknownTypeError, WrongTypeError
 from recourse.valet.types import OCTETS, TYPES, canonical, guess, is_text
-from tests.valet.conftest import PDF, Ground, problem
+from tests.recorded import VALET_KEYS
+from tests.valet.conftest import BUCKET, PDF, TABLE, Ground, problem
 
 TEXT = "name,größe\nkettle,5\n"
 
@@ -315,6 +316,68 @@ def test_a_download_is_served_by_its_one_name_and_its_charset(
     valet.uploaded("a", body, content_type=content_type)
     url = valet.redeem(valet.issue("download", "a")["token"]).json["url"]
     assert parse_qs(urlsplit(url).query)["response-content-type"] == [served]
+
+
+RECORDED = {one["row"]["object"]["S"]: one for one in VALET_KEYS}
+
+
+def recorded(valet: Ground, name: str) -> tuple[str, bytes]:
+    """The id of a key that an earlier release has issued, and what it is for."""
+    row = RECORDED[name]["row"]
+    valet.dynamodb.put_item(TableName=TABLE, Item=row)
+    return row["pk"]["S"].removeprefix("key#"), bytes.fromhex(RECORDED[name]["body"])
+
+
+@pytest.mark.parametrize(
+    ("name", "proven"), [("plans/house.dwg", OCTETS), ("stock.csv", "text/csv")], ids=RECORDED
+)
+@pytest.mark.parametrize("by_event", [False, True])
+def test_the_upload_of_a_key_from_before_is_visible_as_what_is_proven_of_it(
+    valet: Ground, name: str, proven: str, by_event: bool
+) -> None:
+    key, body = recorded(valet, name)
+    with pytest.raises(UnknownTypeError):
+        content.checkable(valet.show(key).json["upload"]["content_type"])
+    valet.land(key, body)
+    if by_event:
+        valet.tell(key)
+    done = valet.complete(key)
+    assert (done.status, done.json["content_type"]) == (200, proven)
+    assert valet.stored("quarantine/") == []
+    down = valet.redeem(valet.issue("download", name)["token"])
+    assert parse_qs(urlsplit(down.json["url"]).query)["response-content-type"] == [proven]
+    (at,) = valet.stored("objects/")
+    assert valet.s3.head_object(Bucket=BUCKET, Key=at)["ContentType"] == proven
+
+
+@pytest.mark.parametrize(
+    ("name", "landed", "kind"),
+    [
+        ("plans/house.dwg", b"AC1015" + bytes(58), "wrong-hash"),
+        ("plans/house.dwg", b"AC1032", "wrong-length"),
+        ("stock.csv", b"name,price\nkettle,480\n", "wrong-hash"),
+    ],
+)
+def test_the_upload_of_a_key_from_before_is_still_exactly_what_it_says(
+    valet: Ground, name: str, landed: bytes, kind: str
+) -> None:
+    key, body = recorded(valet, name)
+    assert kind == "wrong-length" or len(landed) == len(body)
+    valet.land(key, landed)
+    problem(valet.complete(key), 422, kind)
+    assert valet.stored("objects/") == []
+
+
+@pytest.mark.parametrize("body", [b"\xff\xfe\xfd", b"a,b\0"])
+def test_text_of_a_key_from_before_in_a_charset_that_nobody_knows_is_utf_8(body: bytes) -> None:
+    with pytest.raises(WrongTypeError):
+        content.check("text/csv; charset=x-user-defined", body)
+
+
+@given(st.sampled_from(NAMES), st.sampled_from(sorted(SAMPLES)))
+def test_what_is_proven_is_what_the_key_says(name: tuple[str, str], of: str) -> None:
+    if not refused(name[0], SAMPLES[of]):
+        assert content.check(name[0], SAMPLES[of]) == name[0]
 
 
 def test_every_type_is_in_the_documentation() -> None:

@@ -43,6 +43,7 @@ from tests.moto.feeding import TABLE as FEED
 from tests.moto.feeding import _make_table as make_feed
 from tests.moto.handlers import ACCOUNT
 from tests.moto.patching import replaced
+from tests.moto.slots import count_slots
 
 TABLE, LANES, OWNERS = "webhooks", "lanes", "owners"
 NOW = 1_800_000_000.0
@@ -331,6 +332,7 @@ def ground() -> Iterator[Ground]:
         made = Ground()
         stack.enter_context(replaced(sqs_models, "unix_time_millis", lambda *_: made.now * 1000))
         stack.enter_context(mock.patch("recourse.feed.feed.time.time", lambda: made.now))
+        count_slots(stack.enter_context(pytest.MonkeyPatch.context()), made.dynamodb)
         played = {"webhooks": made.webhooks, "feed": made.feed, "ledger": made.ledger}
         for name, value in played.items():
             stack.enter_context(mock.patch.object(kit, name, lambda value=value: value))

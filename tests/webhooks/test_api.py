@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from recourse.functions.limits import LIMITS
 from recourse.webhooks import addresses, lanes, registrations
 from recourse.webhooks.addresses import ForbiddenAddressError
 from recourse.webhooks.rows import moment
@@ -140,6 +141,27 @@ def test_a_test_event_goes_out_once_also_to_one_that_is_disabled(hooks: Ground) 
     assert len(hooks.endpoints.posts) == 2
 
 
+@pytest.mark.parametrize(
+    ("what", "limit", "body"), [("test", "tests", None), ("replay", "replays", {"event_id": "a.1"})]
+)
+def test_one_owner_sets_off_so_many_a_minute_over_all_webhooks(
+    hooks: Ground, what: str, limit: str, body: Any
+) -> None:
+    both = [hooks.register(), hooks.register()]
+    hooks.tell("a", 1)
+    hooks.run()
+    for number in range(LIMITS[limit].most):
+        assert hooks.do(both[number % 2], what, body).status == 202
+    before = hooks.waiting()
+    refused = hooks.do(both[0], what, body)
+    problem(refused, 429, "limit-reached")
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+    assert hooks.waiting() == before, "nothing goes out"
+    hers = hooks.register(subject="ravi")
+    path = f"/webhooks/{hers['webhook_id']}/test"
+    assert hooks.call("POST", path, subject="ravi").status == 202
+
+
 def test_enabling_one_that_is_enabled_changes_nothing(hooks: Ground) -> None:
     made = hooks.register()
     hooks.tell("a", 1)
@@ -187,6 +209,8 @@ def test_the_log_comes_in_pages_the_newest_first(hooks: Ground) -> None:
         cursor = f"&cursor={page['cursor']}"
     assert (seen, pages) == (["a.5", "a.4", "a.3", "a.2", "a.1"], 3)
     problem(hooks.call("GET", f"{path}?cursor=x"), 400, "bad-cursor")
+    problem(hooks.call("GET", f"{path}?cursor="), 400, "bad-cursor")
+    problem(hooks.call("GET", f"{path}?limit="), 422, "invalid")
     problem(hooks.call("GET", f"{path}?limit=0"), 422, "invalid")
 
 

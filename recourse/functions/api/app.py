@@ -1,4 +1,9 @@
-"""The HTTP API as a deployment composes it."""
+"""The HTTP API as a deployment composes it.
+
+A path is exact: with a slash more at its end it is another one, a 404. A path that there is answers
+methods that it has not, OPTIONS among them, with a 405 whose header Allow says which it has. CORS
+is not the function's: API Gateway answers preflights itself (`recourse.cdk.http_api`).
+"""
 
 from __future__ import annotations
 
@@ -91,9 +96,12 @@ class Api:
         return answer
 
     def _not_found(self, error: Exception) -> Response[str]:
-        return http.problem(
-            ProblemError("not-found", f"there is no route {self.app.current_event.path}")
-        )
+        method, path = self.app.current_event.http_method, self.app.current_event.path
+        allowed = ", ".join(sorted(set().union(*(one.methods(path) for one in self.groups))))
+        if not allowed:
+            return http.problem(ProblemError("not-found", f"there is no route {path}"))
+        refusal = ProblemError("not-allowed", f"{path} answers {allowed}, got {method}")
+        return http.problem(refusal, {"allow": allowed})
 
 
 def _try_again(error: Exception) -> Response[str]:

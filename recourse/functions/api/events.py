@@ -16,8 +16,9 @@ from recourse.functions import kit
 from recourse.functions.api import http
 from recourse.functions.api.parameters import IF_NONE_MATCH, Number
 from recourse.functions.api.routes import Answer, Operation, Parameter, Routes
-from recourse.problems import ProblemError
+from recourse.problems import ProblemError, invalid
 from recourse.store.cursors import BadCursorError
+from recourse.text import LONGEST_ID, flaw_of_id
 
 FULL_FOR = 3600
 """Seconds that a full page may be cached: nothing is ever added to it."""
@@ -57,6 +58,12 @@ WAIT = Number(
     most=http.LONGEST_WAIT,
     least=0,
 )
+SAGA_ID = Parameter(
+    "saga_id",
+    "only events of this saga",
+    {"type": "string", "minLength": 1, "maxLength": LONGEST_ID},
+    problem="invalid",
+)
 
 
 @routes.get(
@@ -69,7 +76,7 @@ WAIT = Number(
             Parameter("after", "the cursor of the previous page"),
             LIMIT,
             WAIT,
-            Parameter("saga_id", "only events of this saga"),
+            SAGA_ID,
             IF_NONE_MATCH,
             Parameter("Prefer", "wait=N, as `wait`", where="header"),
         ],
@@ -82,7 +89,7 @@ WAIT = Number(
             ),
             Answer(304, "there is nothing new"),
         ],
-        problems=REFUSED,
+        problems=[*REFUSED, "limit-reached"],
     ),
 )
 def page() -> Response[str]:
@@ -95,6 +102,8 @@ def page() -> Response[str]:
     headers = {"preference-applied": f"wait={preferred}"} if preferred else {}
     known = http.known_tags(event.headers)
     owner, saga = who.subject, query.get("saga_id")
+    if saga is not None and (flaw := flaw_of_id(saga)):
+        raise invalid("saga_id", flaw)
     until = time.monotonic() + max(seconds, preferred)
     examined = 0
     with _cursors():
@@ -139,7 +148,7 @@ def page() -> Response[str]:
                 content_type="text/event-stream",
             )
         ],
-        problems=REFUSED,
+        problems=[*REFUSED, "limit-reached"],
     ),
 )
 def stream() -> Response[str]:
@@ -181,12 +190,15 @@ def _after(owner: str, cursor: str | None) -> int:
 
 
 def _more(owner: str, last: int, until: float) -> bool:
-    """Wait for an event after a position; whether there is one before the time is up."""
+    """Wait for an event after a position; whether there is one before the time is up.
+
+    Raises:
+        LimitReachedError: As many of the owner's requests wait as may.
+    """
     pause = 0.1
-    while kit.feed().head(owner) <= last:
-        left = until - time.monotonic()
-        if left <= 0:
-            return False
-        time.sleep(min(pause, left))
-        pause = min(pause * 1.5, 0.5)
+    if kit.feed().head(owner) <= last and time.monotonic() < until:
+        with kit.slots("waits").held(owner):
+            while kit.feed().head(owner) <= last and (left := until - time.monotonic()) > 0:
+                time.sleep(min(pause, left))
+                pause = min(pause * 1.5, 0.5)
     return time.monotonic() < until

@@ -197,7 +197,7 @@ def _compressed(content: bytes) -> tuple[str, str]:
     return tag, base64.b64encode(gzip.compress(content, mtime=0)).decode()
 
 
-def problem(error: ProblemError) -> Response[str]:
+def problem(error: ProblemError, headers: Mapping[str, str] | None = None) -> Response[str]:
     """A problem as a response."""
-    headers = {"retry-after": "1"} if error.status == 503 else {}
-    return answer(error.status, error.body, headers=headers, content_type=MEDIA_TYPE)
+    named = {**error.headers, **(headers or {})}
+    return answer(error.status, error.body, headers=named, content_type=MEDIA_TYPE)

@@ -76,7 +76,7 @@ def document(
         "paths": paths,
         "components": {
             "schemas": dict(sorted(made.schemas.items())),
-            "responses": dict(sorted(made.responses.items())),
+            "responses": dict(sorted(made.responses.items())) | {"not-allowed": made.not_allowed},
             "securitySchemes": {"bearer": bearer},
         },
     }
@@ -163,6 +163,12 @@ class _Description:
             self.responses[name] = self._refusal(these)
             found[str(status)] = {"$ref": f"#/components/responses/{name}"}
         return found
+
+    @property
+    def not_allowed(self) -> Schema:
+        """What a path answers a method that it has not, of which no operation says anything."""
+        allow = {"description": "the methods that the path has", "schema": {"type": "string"}}
+        return self._refusal(["not-allowed"]) | {"headers": {"Allow": allow}}
 
     def _refusal(self, kinds: list[str]) -> Schema:
         narrowed = {"properties": {"type": {"enum": [urn(kind) for kind in kinds]}}}

@@ -55,7 +55,7 @@ routes.describe(
 )
 routes.describe(
     "GET",
-    "/v/{token}",
+    "/v/<token>",
     Operation(
         "follow-valet-key",
         "Follow a download key as a link",

@@ -24,6 +24,7 @@ is called then.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
@@ -201,6 +202,7 @@ class Routes:
         self._needs = needs
         self.router = APIGatewayHttpRouter()  # type: ignore[no-untyped-call]
         self._described: list[tuple[Method, str, Operation | OfSagas]] = []
+        self._heads: set[str] = set()
 
     @property
     def current_event(self) -> APIGatewayProxyEventV2:
@@ -226,6 +228,14 @@ class Routes:
     def describe(self, method: Method, path: str, operation: Operation | OfSagas) -> None:
         """Describe a call, which another function may answer."""
         self._described.append((method, path, operation))
+
+    def methods(self, path: str) -> set[str]:
+        """The methods that a path answers, percent-encoded as it is called."""
+        found: set[str] = set()
+        for method, template, _ in self._described:
+            if re.fullmatch(re.sub(r"<\w+>", "[^/]+", template), path):
+                found |= {method, "HEAD"} if template in self._heads else {method}
+        return found
 
     def operations(self, sagas: Mapping[str, Saga]) -> Iterator[tuple[Method, str, Operation]]:
         """What the routes say of themselves: method, path and operation.
@@ -259,6 +269,8 @@ class Routes:
             self.router.route(path, [method, "HEAD"] if method == "GET" else method)(with_text)
             return handler
 
+        if method == "GET":
+            self._heads.add(path)
         return answer
 
 

@@ -133,7 +133,7 @@ def start(name: str) -> Response[str]:
             Answer(200, "the saga", SagaView, headers={"ETag": "its version"}),
             Answer(304, "it has not changed"),
         ],
-        problems=["not-found"],
+        problems=["not-found", "limit-reached"],
     ),
 )
 def show(saga_id: str) -> Response[str]:
@@ -145,7 +145,7 @@ def show(saga_id: str) -> Response[str]:
     headers: dict[str, str] = {}
     if seconds := http.preferred_wait(event.headers):
         headers["preference-applied"] = f"wait={seconds}"
-        record = _changed(record, before, seconds)
+        record = _changed(record, before, seconds, http.caller(event, "sagas:read").subject)
     headers["etag"] = _etag(record)
     if headers["etag"] in known:
         return http.answer(304, headers=headers)
@@ -339,14 +339,24 @@ def _owned(saga_id: str, scope: str, *, or_operator: bool = False) -> Record:
     return record
 
 
-def _changed(record: Record, before: Collection[str], seconds: int) -> Record:
-    """The saga once it differs from the versions known, is at rest, or the time is up."""
+def _changed(record: Record, before: Collection[str], seconds: int, by: str) -> Record:
+    """The saga once it differs from the versions known, is at rest, or the time is up.
+
+    Raises:
+        LimitReachedError: As many requests `by` this caller wait as may.
+    """
     until = time.monotonic() + seconds
     pause = 0.1
-    while _etag(record) in before and record.status not in AT_REST and time.monotonic() < until:
-        time.sleep(min(pause, max(0.0, until - time.monotonic())))
-        pause = min(pause * 1.5, 0.5)
-        record = kit.ledger().get(record.saga_id) or record
+
+    def is_known() -> bool:
+        return _etag(record) in before and record.status not in AT_REST
+
+    if is_known():
+        with kit.slots("waits").held(by):
+            while is_known() and (left := until - time.monotonic()) > 0:
+                time.sleep(min(pause, left))
+                pause = min(pause * 1.5, 0.5)
+                record = kit.ledger().get(record.saga_id) or record
     return record
 
 
@@ -376,6 +386,7 @@ def _coordination(asked: str | None, saga: Saga) -> Coordination:
         return saga.coordination
     if asked not in get_args(Coordination):
         raise ProblemError(
-            "unknown-coordination", f"{asked!r}: there are {', '.join(get_args(Coordination))}"
+            "unknown-coordination",
+            f"coordination: must be {' or '.join(get_args(Coordination))}, got {asked!r}",
         )
     return cast("Coordination", asked)

@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, NotRequired
 
-from annotated_types import Interval, Len, Predicate
+from annotated_types import Interval, Len
 from typing_extensions import TypedDict
 
-from recourse.declare.request import request_model
+from recourse.declare.request import Checked, request_model
 from recourse.valet.issue import MAX_UPLOAD_BYTES
 from recourse.valet.keys import Key
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def is_sha256(text: str) -> bool:
-    """Whether it is a SHA-256 in hex, in lower case."""
-    return _SHA256.fullmatch(text) is not None
+def flaw_of_sha256(text: str) -> str | None:
+    """Why it is not a SHA-256 in hex; None where it is."""
+    return None if _SHA256.fullmatch(text) else "must be 64 digits of lower-case hex"
 
 
 @request_model
@@ -26,7 +26,7 @@ class Upload:
 
     content_type: Annotated[str, Len(3, 200)]
     content_length: Annotated[int, Interval(ge=1, le=MAX_UPLOAD_BYTES)]
-    sha256: Annotated[str, Predicate(is_sha256)]
+    sha256: Annotated[str, Checked(flaw_of_sha256)]
 
 
 @request_model

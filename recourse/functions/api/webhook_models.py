@@ -5,17 +5,22 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, NotRequired
 
-from annotated_types import Len, Predicate
+from annotated_types import Len
 from typing_extensions import TypedDict
 
-from recourse.declare.request import request_model
+from recourse.declare.request import Checked, request_model
 
+MOST_ASTERISKS = 5
 _PATTERN = re.compile(r"[a-z0-9_.*-]{1,200}")
 
 
-def is_pattern(text: str) -> bool:
-    """Whether it is a pattern of event types: with at most five asterisks."""
-    return _PATTERN.fullmatch(text) is not None and text.count("*") <= 5
+def flaw_of_pattern(text: str) -> str | None:
+    """Why it is not a pattern of event types; None where it is."""
+    if _PATTERN.fullmatch(text) is None:
+        return "must have 1 to 200 characters of a-z, 0-9, '_', '.', '-' and '*'"
+    if (asterisks := text.count("*")) > MOST_ASTERISKS:
+        return f"must have at most {MOST_ASTERISKS} asterisks, got {asterisks}"
+    return None
 
 
 @request_model
@@ -23,7 +28,7 @@ class Registration:
     """A webhook, and which types of events it receives; all by default."""
 
     url: Annotated[str, Len(1, 2000)]
-    events: Annotated[list[Annotated[str, Predicate(is_pattern)]], Len(1, 20)] | None = None
+    events: Annotated[list[Annotated[str, Checked(flaw_of_pattern)]], Len(1, 20)] | None = None
 
 
 Replay = TypedDict(

@@ -184,7 +184,7 @@ def enable(webhook_id: str) -> Response[str]:
         "Send a test event, once",
         scope=WRITE,
         answers=[Answer(202, "accepted; see the log", _Tested)],
-        problems=["not-found"],
+        problems=["not-found", "limit-reached"],
     ),
 )
 def test(webhook_id: str) -> Response[str]:
@@ -193,6 +193,7 @@ def test(webhook_id: str) -> Response[str]:
     from recourse.webhooks.lanes import TEST
 
     webhook = _owned(webhook_id, WRITE)
+    kit.slots("tests").acquire(webhook.owner)
     event_id = f"test-{uuid.uuid4().hex}"
     _put(webhook, TEST + event_id, trial_event(webhook, event_id))
     return http.answer(202, {"event_id": event_id, "links": _links(webhook)})
@@ -207,7 +208,7 @@ def test(webhook_id: str) -> Response[str]:
         takes=Replay,
         example={"from": "2026-11-24T00:00:00Z", "to": "2026-11-25T00:00:00Z"},
         answers=[Answer(202, "accepted; see the log", _Replayed)],
-        problems=["not-found", "webhook-disabled"],
+        problems=["not-found", "webhook-disabled", "limit-reached"],
     ),
 )
 def replay(webhook_id: str) -> Response[str]:
@@ -219,7 +220,10 @@ def replay(webhook_id: str) -> Response[str]:
     if webhook.status != "ENABLED":
         raise ProblemError("webhook-disabled", "enable it before a replay")
     if "from" in asked:
-        replay_id = _replay_range(webhook, _moment(asked, "from"), _moment(asked, "to"))
+        since, until = _moment(asked, "from"), _moment(asked, "to")
+    kit.slots("replays").acquire(webhook.owner)
+    if "from" in asked:
+        replay_id = _replay_range(webhook, since, until)
     else:
         replay_id = uuid.uuid4().hex
         event = _event(webhook.owner, asked["event_id"])

@@ -3,8 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-MINISTACK := .local/ministack/.ready
-NODE_MODULES := node_modules/.ready
+TOOLS := $(VENV)/share/recourse/.ready
 STAGE ?= dev
 PORT ?= 8000
 AWS_PORT ?= 4566
@@ -17,7 +16,7 @@ export PYTHONPATH := $(CURDIR)
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 17
 
-setup: $(READY) $(MINISTACK) $(NODE_MODULES)  ## install everything that the other targets need
+setup: $(READY) $(TOOLS)  ## install everything that the other targets need
 
 $(VENV)/bin/uv:
 	@echo "setting up: the virtual environment in $(VENV)"
@@ -31,19 +30,12 @@ $(READY): requirements.lock $(VENV)/bin/uv
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(MINISTACK): local/ministack.lock $(VENV)/bin/uv
-	@echo "setting up: ministack, in its own environment"
-	@$(PYTHON) -m venv .local/ministack
-	@$(BIN)/uv pip sync --quiet --python .local/ministack/bin/python --require-hashes local/ministack.lock
-	@touch $@
-
-$(NODE_MODULES): package-lock.json $(READY)
-	@echo "setting up: the CDK CLI"
-	@npm ci --silent --no-audit --no-fund
+$(TOOLS): recourse/local/ministack.lock recourse/cdk/cli/package-lock.json $(READY)
+	@python -m recourse.tools
 	@touch $@
 
 demo: setup  ## run sagas, valet keys and events on a local cloud, and show what happens
-	@python -m cli.demo
+	@python -m samples.demo
 
 test: setup  ## run the whole test suite
 	@python -m pytest --quiet -n 3 --dist loadgroup
@@ -54,18 +46,18 @@ check: setup  ## check style, types, architecture, compiled files and templates
 	@mypy
 	@lint-imports --no-logo 2>/dev/null || lint-imports
 	@recourse compile --check
-	@rm -rf .local/check && CI=1 node node_modules/aws-cdk/bin/cdk synth --quiet --no-notices --output .local/check
+	@rm -rf .local/check && CI=1 node $(VENV)/share/recourse/cdk/node_modules/aws-cdk/bin/cdk synth --quiet --no-notices --output .local/check
 	@cfn-lint --non-zero-exit-code warning .local/check/*.template.json
 	@echo "check: passed"
 
 up: setup  ## run the local cloud in the foreground, on PORT= and AWS_PORT=
-	@PORT=$(PORT) AWS_PORT=$(AWS_PORT) exec python -m local
+	@PORT=$(PORT) AWS_PORT=$(AWS_PORT) exec recourse up
 
 deploy: setup  ## cdk deploy STAGE= to the account of the environment
-	@python -m infra.deploy deploy --context stage=$(STAGE) $(ARGS)
+	@recourse deploy --context stage=$(STAGE) $(ARGS)
 
 destroy: setup  ## delete a stage that does not keep its data, with all its data
-	@python -m infra.deploy destroy --context stage=$(STAGE) $(ARGS)
+	@recourse destroy --context stage=$(STAGE) $(ARGS)
 
 bench: setup  ## run the benchmarks and print their tables
 	@python -m bench

@@ -8,17 +8,16 @@ from collections import Counter
 from itertools import pairwise
 from typing import Any, get_args
 
-from bench import memory
+from bench import LOCAL, memory
 from bench.apart import apart
 from bench.cloud import Side, trips
 from bench.figures import Figure, alternated, say
 from bench.samples import sample, things
-from cli.api import Api
-from local import LOCAL
-from local.cloud import EVERY_SCOPE, LocalCloud
 from recourse.choreography.routing import listeners
+from recourse.cli.api import Api
 from recourse.declare.declaration import Coordination
 from recourse.declare.saga import Saga
+from recourse.local.cloud import EVERY_SCOPE, LocalCloud
 from recourse.testing.ground import LEDGER
 from statemachines import SAGAS
 from statemachines.travel_booking import TRAVEL_BOOKING

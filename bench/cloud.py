@@ -28,13 +28,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench import memory
+from bench import LOCAL, ROOT, memory
 from bench.figures import Figure, alternated, say
 from bench.samples import sample, things
-from cli.api import Api
-from local import LOCAL, ROOT
-from local.aws import SECRET, client, root_secret
+from recourse.cli.api import Api
 from recourse.declare.declaration import Coordination
+from recourse.local import folder as data
+from recourse.local.aws import client, root_secret
 from statemachines.travel_booking import TRAVEL_BOOKING
 
 SIZES = {1: 40, 8: 80, 32: 160}
@@ -54,7 +54,7 @@ FASTER = 1.5
 FOREGROUND = """
 import json, sys
 from pathlib import Path
-from local.cloud import EVERY_SCOPE, LocalCloud
+from recourse.local.cloud import EVERY_SCOPE, LocalCloud
 say = lambda text: print(" ", text, file=sys.stderr, flush=True)
 folder, seed = map(Path, sys.argv[1:])
 with LocalCloud(
@@ -134,10 +134,8 @@ def checked_out(ref: str) -> Iterator[Path]:
     subprocess.run([*git, "add", "--quiet", "--detach", checkout, ref], check=True)
     try:
         (checkout / ".local").mkdir()
-        (checkout / ".local" / "ministack").symlink_to((LOCAL / "ministack").resolve())
         root_secret()  # it is there
-        (checkout / ".local" / SECRET.name).symlink_to(SECRET)
-        (checkout / "node_modules").symlink_to((ROOT / "node_modules").resolve())
+        (checkout / ".local" / "root-secret").symlink_to(data() / "root-secret")
         yield checkout
     finally:
         subprocess.run([*git, "remove", "--force", checkout], check=True)

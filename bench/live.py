@@ -14,11 +14,11 @@ import httpx
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
+from bench import LOCAL
 from bench.figures import Figure, say
-from local import LOCAL
-from local.cloud import LocalCloud
 from recourse.events import Event
 from recourse.feed.feed import Feed
+from recourse.local.cloud import LocalCloud
 
 CONNECTIONS = 200
 ROUNDS = 10

@@ -7,14 +7,14 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import get_args
 
+from bench import LOCAL
 from bench.cloud import Side, trips
 from bench.figures import Figure, alternated, say
 from bench.samples import things
-from cli.api import Api
-from local import LOCAL
-from local.boot import GAPS
-from local.cloud import EVERY_SCOPE, LocalCloud
+from recourse.cli.api import Api
 from recourse.declare.declaration import Coordination
+from recourse.local.boot import GAPS
+from recourse.local.cloud import EVERY_SCOPE, LocalCloud
 
 AT_ONCE = 8
 WARM, PART, ROUNDS = 24, 32, 5

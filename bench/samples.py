@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from local import ROOT
+from bench import ROOT
 from recourse.declare.saga import Saga
 
 SAMPLES = ROOT / "samples"

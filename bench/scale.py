@@ -28,11 +28,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench import ROOT
 from bench.apart import apart
 from bench.figures import Figure, say
 from bench.samples import sample, things
 from lambdas.consumers.tally import OUTCOMES, Tally
-from local import ROOT
 from recourse.declare.declaration import Coordination
 from recourse.events import Event
 from recourse.testing.capacity import Meter, Partition, Use, metered

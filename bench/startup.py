@@ -12,8 +12,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+from bench import ROOT
 from bench.figures import Figure, alternated, say
-from local import ROOT
 
 ROUNDS = 15
 ENVIRONMENT = {

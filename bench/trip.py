@@ -28,14 +28,14 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from bench import LOCAL, ROOT
 from bench.cloud import FASTER, LOOK, Side, checked_out, running, trips
 from bench.figures import Figure, alternated, say
 from bench.samples import things
 from bench.timeline import Bar, timeline
-from cli.api import Api
-from local import LOCAL, ROOT
-from local.boot import GAPS
-from local.cloud import EVERY_SCOPE, LocalCloud
+from recourse.cli.api import Api
+from recourse.local.boot import GAPS
+from recourse.local.cloud import EVERY_SCOPE, LocalCloud
 
 SIZES = {1: 20, 8: 96}
 """How many are run in all, by how many are under way at once."""
@@ -205,7 +205,7 @@ def _processor() -> dict[str, float]:
         except OSError:
             continue  # it has ended meanwhile
         seconds = (int(fields[11]) + int(fields[12])) / TICKS
-        processes[int(path.name)] = int(fields[1]), seconds, b"local.boot" in command
+        processes[int(path.name)] = int(fields[1]), seconds, b"recourse.local.boot" in command
     found = {"the emulator": 0.0, "functions": 0.0}
     parents = [os.getpid()]
     while parents:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from local import judging
+from recourse.local import judging
 
 
 def close() -> None:

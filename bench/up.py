@@ -18,9 +18,9 @@ from pathlib import Path
 
 import httpx
 
+from bench import LOCAL, ROOT
 from bench.figures import Figure, say
-from local import LOCAL, ROOT
-from local.deploy import SOURCES
+from recourse.project import Project
 
 ROUNDS = 3
 TARGET = {"unchanged": 20, "after a change to a source": 45}
@@ -32,8 +32,9 @@ PIVOT = "payments.capture, pivot=True"
 FOREGROUND = """
 import sys
 from pathlib import Path
-from local.cloud import run
-run(port=0, aws_port=0, state_dir=Path(sys.argv[1]), root=Path(sys.argv[2]))
+from recourse.local.cloud import run
+from recourse.project import Project
+run(port=0, aws_port=0, state_dir=Path(sys.argv[1]), project=Project.find(Path(sys.argv[2])))
 """
 
 
@@ -42,7 +43,9 @@ def measure() -> list[Figure]:
     folder = LOCAL / "bench" / "up"
     shutil.rmtree(folder, ignore_errors=True)
     sources = folder / "sources"
-    for name in SOURCES:
+    project = Project.find(ROOT)
+    own = ("cdk.json", "pyproject.toml", "samples", "recourse", *project.app, *project.packages)
+    for name in own:
         _copy(ROOT / name, sources / name)
     say(f"for the first time: {_ready(folder, sources):.1f} s")
     took: dict[str, list[float]] = {name: [] for name in TARGET}

@@ -31,12 +31,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from bench import LOCAL, ROOT
 from bench.calls import READS
 from bench.figures import Figure, alternated, say, seconds
-from cli.api import Api
-from local import LOCAL, ROOT
-from local.aws import environment
-from local.cloud import EVERY_SCOPE, LocalCloud
+from recourse.cli.api import Api
+from recourse.local.aws import environment
+from recourse.local.cloud import EVERY_SCOPE, LocalCloud
 from recourse.store.credentials import Credentials
 from recourse.valet.objects import Bucket, part_request
 from recourse.valet.sigv4 import presign
@@ -358,7 +358,7 @@ def _sending(cloud: LocalCloud, document: Path) -> list[Figure]:
     def ours() -> float:
         nonlocal most
         began = time.perf_counter()
-        peak = _run([sys.executable, "-m", "cli.main", "valet", "put", str(document)], variables)
+        peak = _run([sys.executable, "-m", "recourse", "valet", "put", str(document)], variables)
         most = max(most, peak)
         return SIZE / 2**20 / (time.perf_counter() - began)
 

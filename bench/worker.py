@@ -22,9 +22,9 @@ import boto3
 from bench import memory
 from bench.apart import apart
 from bench.figures import Figure, alternated, say
-from local.aws import environment
-from local.emulator import Emulator
-from local.ports import free_port
+from recourse.local.aws import environment
+from recourse.local.emulator import Emulator
+from recourse.local.ports import free_port
 from recourse.queues.message import Message
 from recourse.queues.worker.worker import Worker
 from recourse.store.aws import client

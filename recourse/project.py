@@ -9,6 +9,10 @@
     api = "lambdas.api:API"                            # where its API is, if it has its own
     samples = "samples"                                # a request of each saga: <saga>.json
     testing = "tests.sagas"                            # what `pytest --sagas` should know of it
+    app = ["app.py", "infra"]                          # what the CDK app is made of
+
+    [tool.recourse.stand_ins]                          # on the local cloud, for what is elsewhere
+    payment_provider = "samples.provider:served"       # by the context that has its address
 
     [tool.recourse.only]                               # of a folder of these pins, what is carried
     "babel/locale-data" = ["root.dat", "en.dat"]
@@ -18,6 +22,7 @@ The library imports nothing of the project: what needs its sagas or its API reso
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -48,6 +53,9 @@ class Project(NamedTuple):
         only: Of which folders of what they import functions carry only some files: the patterns
             of their names, by the folder.
         samples: The folder of a request for each saga, `<saga>.json`, that succeeds.
+        app: The files and folders of its CDK app, which `cdk.json` starts.
+        stand_ins: What stands on the local cloud for systems elsewhere: by the name of the context
+            that has the address, the maker of an ASGI app, `module:name`.
         testing: The module of its stock and its invariants, for `pytest --sagas`; may be absent.
     """
 
@@ -59,6 +67,8 @@ class Project(NamedTuple):
     only: Mapping[str, Sequence[str]] = {}
     samples: Path = Path("samples")
     testing: str | None = None
+    app: tuple[str, ...] = ("app.py",)
+    stand_ins: Mapping[str, str] = {}
 
     @classmethod
     def find(cls, start: Path | None = None) -> Project:
@@ -104,6 +114,9 @@ class Project(NamedTuple):
         only = table.get("only", {})
         if not isinstance(only, Mapping):
             raise ProjectError(f"[tool.recourse] only must be a table of folders, got {only!r}")
+        stand_ins = table.get("stand_ins", {})
+        if not isinstance(stand_ins, Mapping):
+            raise ProjectError(f"[tool.recourse] stand_ins must be a table, got {stand_ins!r}")
         return cls(
             root=root,
             sagas=text("sagas"),
@@ -113,6 +126,8 @@ class Project(NamedTuple):
             only={folder: names(f"only of {folder!r}", kept) for folder, kept in only.items()},
             samples=root / text("samples", "samples"),
             testing=text("testing") if "testing" in table else None,
+            app=names("app", table.get("app", ["app.py"])),
+            stand_ins={str(context): str(where) for context, where in stand_ins.items()},
         )
 
     def declared(self) -> Mapping[str, Saga]:
@@ -121,7 +136,17 @@ class Project(NamedTuple):
         Raises:
             ProjectError: There is no such mapping.
         """
+        self._be_importable()
         return declared_at(self.sagas)
+
+    def standing_in(self) -> dict[str, Any]:
+        """A new ASGI app for each of its stand-ins, by the name of the context.
+
+        Raises:
+            ProjectError: There is none at that name.
+        """
+        self._be_importable()
+        return {context: _at(where, "no app is")() for context, where in self.stand_ins.items()}
 
     def own_api(self) -> Any:
         """Its API: a `recourse.functions.api.app.Api`.
@@ -131,7 +156,14 @@ class Project(NamedTuple):
         Raises:
             ProjectError: There is none at that name.
         """
+        self._be_importable()
         return _at(self.api, "no API is")
+
+    def _be_importable(self) -> None:
+        """Let Python find its packages, which need not be installed."""
+        for place in (self.root, *((self.root / one).parent for one in self.packages)):
+            if str(place) not in sys.path:
+                sys.path.insert(0, str(place))
 
 
 def declared_at(where: str) -> Mapping[str, Saga]:
@@ -146,7 +178,7 @@ def declared_at(where: str) -> Mapping[str, Saga]:
     return found
 
 
-def _at(where: str, missing: str) -> object:
+def _at(where: str, missing: str) -> Any:
     try:
         return resolve(where)
     except (ImportError, AttributeError, ValueError) as problem:

@@ -9,7 +9,7 @@ from unittest import mock
 
 import uvicorn
 
-from local.provider import Books, app
+from samples.provider import Books, app
 
 
 @contextmanager

@@ -10,9 +10,9 @@ from typing import Any
 from unittest import mock
 
 import recourse.testing.ground
-from local.provider import Books
 from recourse.declare.saga import Saga
 from recourse.store.table import Table
+from samples.provider import Books
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
 from tests import elsewhere

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from local.aws import client
+from recourse.local.aws import client
 from tests.browser import Attempt
 
 NAMES = ("127.0.0.1", "localhost")
@@ -27,7 +27,7 @@ READ = (
     "/_ministack/ready",
     "/_ministack/health",
     "/_issuer/jwks.json",
-    "/_provider/books",
+    "/_payment_provider/books",
     "/events/stream",
     "/2015-03-31/functions",
     "/2018-06-01/runtime/invocation/next",
@@ -78,8 +78,11 @@ def _posts() -> Iterator[tuple[str, str]]:
     yield "/_ministack/reset", ""
     yield "/_ministack/config", json.dumps({"lambda_svc.LAMBDA_EXECUTOR": "docker"})
     yield "/2018-06-01/runtime/init/error", json.dumps({"errorMessage": "of a page"})
-    yield "/_provider/payments", json.dumps({"reference": "of-a-page", "card": "c"})
-    yield "/_provider/faults", json.dumps({"operation": "find", "fault": "before", "times": 99})
+    yield "/_payment_provider/payments", json.dumps({"reference": "of-a-page", "card": "c"})
+    yield (
+        "/_payment_provider/faults",
+        json.dumps({"operation": "find", "fault": "before", "times": 99}),
+    )
     yield "/sagas/travel-booking", "{}"
     yield "/valet-keys/redeem", json.dumps({"token": "of-a-page"})
 

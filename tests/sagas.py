@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from local.provider import Books
 from recourse.store.table import Table
 from recourse.testing.ground import Ground
+from samples.provider import Books
 from services.holdings import HOLDINGS
 from tests import elsewhere
 

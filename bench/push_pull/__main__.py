@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
+from bench import ROOT
 from bench.figures import say
 from bench.push_pull import report
 from bench.push_pull.measure import FULL, QUICK, Measurement
 from bench.push_pull.paths import BY_KEY, PATHS
 from bench.push_pull.place import place
 from bench.push_pull.tables import Report
-from local import ROOT
 
 PAGE = ROOT / "docs" / "push-and-pull.md"
 

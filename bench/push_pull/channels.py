@@ -15,15 +15,15 @@ from typing import Protocol
 
 import httpx
 
+from bench import ROOT
 from bench.push_pull.consumer import Settings
 from bench.push_pull.paths import Path
 from bench.push_pull.place import FOLDER, Place
 from bench.push_pull.wire import CountingProxy, Traffic
 from lambdas.probe import Effects
-from local import ROOT
-from local.ports import free_port
 from recourse.events import Event
 from recourse.feed.feed import cursor_of
+from recourse.local.ports import free_port
 
 AGAIN = 0.3
 """Seconds until a consumer that has died is started again."""

@@ -15,11 +15,11 @@ import boto3
 import httpx
 import jwt
 
+from bench import LOCAL
 from bench.figures import say
-from local import LOCAL
-from local.aws import environment
-from local.cloud import EVERY_SCOPE, LocalCloud
 from recourse.feed.feed import Feed
+from recourse.local.aws import environment
+from recourse.local.cloud import EVERY_SCOPE, LocalCloud
 
 FOLDER = LOCAL / "bench" / "push-pull"
 

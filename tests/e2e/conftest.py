@@ -16,10 +16,10 @@ from typing import Any, Self, get_args
 
 import pytest
 
-from cli.api import Api
-from local import LOCAL
-from local.cloud import EVERY_SCOPE, LocalCloud
+from recourse.cli.api import Api
 from recourse.declare.declaration import Coordination
+from recourse.local.cloud import EVERY_SCOPE, LocalCloud
+from tests import LOCAL
 from tests.decisions import Refusal, decisions_of, unexpected
 
 PRICES = {"flights": 4800, "hotels": 9500, "cars": 2200}

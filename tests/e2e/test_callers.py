@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from local.cloud import LocalCloud
+from recourse.local.cloud import LocalCloud
 from tests.browser import page
 from tests.pages import attempts, holdings
 from tests.patience import PATIENCE
@@ -24,7 +24,7 @@ PATHS = (
     "POST /2018-06-01/runtime/init/error",
     "POST /2015-03-31/functions",
     "POST /_ministack/reset",
-    "POST /_provider/payments",
+    "POST /_payment_provider/payments",
     "OPTIONS /sagas",
 )
 STRANGERS = (

@@ -6,8 +6,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from cli.api import Api
-from local.cloud import EVERY_SCOPE, LocalCloud
+from recourse.cli.api import Api
+from recourse.local.cloud import EVERY_SCOPE, LocalCloud
 from tests.e2e.conftest import Trip, machine_of_trips, must_be_judged
 from tests.e2e.test_trips import must_be_booked
 

@@ -17,9 +17,9 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from cli.api import Api
-from local import ROOT
-from local.cloud import LocalCloud
+from recourse.cli.api import Api
+from recourse.local.cloud import LocalCloud
+from tests import ROOT
 from tests.e2e.conftest import Trip
 from tests.patience import PATIENCE
 

@@ -8,7 +8,7 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
-from local.cloud import LocalCloud
+from recourse.local.cloud import LocalCloud
 from tests.e2e.conftest import Trip, machine_of_trips
 from tests.e2e.test_trips import must_be_booked, must_be_untouched
 from tests.patience import until

@@ -7,8 +7,8 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-from cli import main
-from local.cloud import LocalCloud
+from recourse.cli import main
+from recourse.local.cloud import LocalCloud
 from tests.e2e.conftest import Trip
 from tests.e2e.test_trips import must_be_booked
 from tests.patience import until

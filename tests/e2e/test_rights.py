@@ -14,8 +14,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from cli.api import Api
-from local.cloud import LocalCloud
+from recourse.cli.api import Api
+from recourse.local.cloud import LocalCloud
 from tests.decisions import Refusal
 from tests.e2e.conftest import Trip
 from tests.e2e.test_trips import must_be_booked

@@ -10,8 +10,8 @@ import httpx
 import jwt
 import pytest
 
-from local.cloud import LocalCloud
-from local.issuer import AUDIENCE
+from recourse.local.cloud import LocalCloud
+from recourse.local.issuer import AUDIENCE
 from tests.patience import PATIENCE
 
 WANTED = ["sagas:read", "webhooks:write"]

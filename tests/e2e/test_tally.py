@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from functools import partial
 
-from cli.api import Api
 from lambdas.consumers.tally import SHARDS
-from local.cloud import LocalCloud
+from recourse.cli.api import Api
+from recourse.local.cloud import LocalCloud
 from tests.e2e.conftest import Trip
 from tests.patience import until
 

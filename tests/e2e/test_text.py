@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from cli.api import Api, ApiError
+from recourse.cli.api import Api, ApiError
 
 IDS = ["हिन्दी", "தமிழ்", "বাংলা", "€5", "O'Brien", 'the"inn"', "نامه\u200c\u0627ی", "50%", "a;b=c&d"]
 

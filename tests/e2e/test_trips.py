@@ -9,9 +9,9 @@ from typing import get_args
 import httpx
 import pytest
 
-from cli.api import Api, ApiError
-from local.cloud import LocalCloud
+from recourse.cli.api import Api, ApiError
 from recourse.declare.declaration import Coordination
+from recourse.local.cloud import LocalCloud
 from tests.e2e.conftest import BALANCE, PRICES, Trip
 from tests.patience import PATIENCE, until
 

@@ -16,8 +16,8 @@ import httpx
 import jwt
 import pytest
 
-from cli.api import Api
-from local.cloud import LocalCloud
+from recourse.cli.api import Api
+from recourse.local.cloud import LocalCloud
 from recourse.valet.objects import URL_LIFE
 from recourse.valet.token import AUDIENCE
 from tests.patience import PATIENCE, until

@@ -18,8 +18,8 @@ from typing import Any
 import httpx
 import pytest
 
-from cli.api import Api
-from local import ROOT
+from recourse.cli.api import Api
+from tests import ROOT
 from tests.e2e.conftest import Trip
 from tests.patience import PATIENCE, until
 
@@ -56,7 +56,7 @@ class Put:
         self.remembered = Path(environment["XDG_STATE_HOME"]) / "recourse" / "uploads"
 
     def start(self) -> subprocess.Popen[str]:
-        command = ["-m", "cli.main", "valet", "put", str(self.file), "--object", self.name]
+        command = ["-m", "recourse", "valet", "put", str(self.file), "--object", self.name]
         return subprocess.Popen(
             [sys.executable, *command, "--json"],
             env=self.environment,
@@ -128,7 +128,7 @@ def test_an_interrupted_upload_goes_on_where_it_was(
     assert {f"part {number}" for number in range(1, parts + 1)} == set(redeemed)
     assert not put.parts()
 
-    got = [sys.executable, "-m", "cli.main", "valet", "get", put.name]
+    got = [sys.executable, "-m", "recourse", "valet", "get", put.name]
     there = tmp_path / "back"
     subprocess.run([*got, "--output", str(there)], env=put.environment, check=True)
     assert there.read_bytes() == put.file.read_bytes()

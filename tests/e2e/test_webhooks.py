@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook as Verifier
 
-from cli.api import Api
-from local.cloud import EVERY_SCOPE, LocalCloud
+from recourse.cli.api import Api
+from recourse.local.cloud import EVERY_SCOPE, LocalCloud
 from tests.e2e.conftest import Trip
 from tests.patience import PATIENCE, until
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cli.main import app
-from cli.tokens import EVERYDAY_SCOPE
-from local.cloud import EVERY_SCOPE
+from recourse.cli.main import app
+from recourse.cli.tokens import EVERYDAY_SCOPE
+from recourse.local.cloud import EVERY_SCOPE
 from tests.description import FILE, OPERATIONS
 from tests.infra.assembly import Assembly, Resource
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from local.provider import Books
 from recourse.functions import kit
 from recourse.testing.calls import WRITES, answered, before, disordered, passing, recorded, stale
+from samples.provider import Books
 from tests import elsewhere
 from tests.integration.bench import TABLE, Bench
 from tests.integration.bench import bench as made_bench

@@ -172,12 +172,12 @@ def test_a_saga_without_a_sample_is_told_what_is_missing(copy: Path) -> None:
 
 def test_what_the_pages_add_passes_every_suite_that_is_about_all(copy: Path, mails: str) -> None:
     add_saga(copy, sample=True)
-    missing = run(copy, "cli.main", "compile", "--check")
+    missing = run(copy, "recourse", "compile", "--check")
     assert missing.returncode == 1
     assert "seat-on-account.asl.json" in missing.stderr.replace("\n", "")
     add_step(copy)
     add_listening(copy)
-    compiled = run(copy, "cli.main", "compile")
+    compiled = run(copy, "recourse", "compile")
     assert compiled.returncode == 0, compiled.stderr
     assert (copy / "statemachines/seat-on-account.asl.json").exists()
     tested = run(

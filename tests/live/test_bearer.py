@@ -11,7 +11,6 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from local.issuer import Issuer
 from recourse.functions.bearer import (
     CLOCK_SKEW,
     UNKNOWN_KEY_INTERVAL,
@@ -21,6 +20,7 @@ from recourse.functions.bearer import (
     UnauthorizedError,
     in_header,
 )
+from recourse.local.issuer import Issuer
 
 URL = "https://issuer.example"
 

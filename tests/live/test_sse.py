@@ -16,15 +16,15 @@ from typing import Any
 import httpx
 import pytest
 
-from local import ROOT
-from local.issuer import AUDIENCE, Issuer
-from local.ports import free_port
 from recourse.feed.feed import Feed, cursor_of
 from recourse.feed.watch import PAGE, Watch
 from recourse.functions.bearer import Bearers
 from recourse.functions.sse import Stream
+from recourse.local.issuer import AUDIENCE, Issuer
+from recourse.local.ports import free_port
 from recourse.store.slots import Slots
 from recourse.store.table import Table
+from tests import ROOT
 from tests.live.conftest import append
 from tests.live.test_push import expire
 from tests.patience import PATIENCE, until

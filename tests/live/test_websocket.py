@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from local.issuer import AUDIENCE, Issuer
 from recourse.feed.connections import MAX_MESSAGES_PER_MINUTE, Connections
 from recourse.feed.feed import Feed, cursor_of
 from recourse.feed.pusher import Pusher
 from recourse.functions import authorise, kit, websocket
 from recourse.functions.bearer import Bearers
+from recourse.local.issuer import AUDIENCE, Issuer
 from tests.live.conftest import Clock, Gateway, append
 from tests.live.test_push import WakeUps, expire
 

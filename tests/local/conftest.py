@@ -11,10 +11,10 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from local.aws import KEY_ID, REGION, client, root_secret
-from local.boot import GAPS
-from local.emulator import Emulator
-from local.ports import free_port
+from recourse.local.aws import KEY_ID, REGION, client, root_secret
+from recourse.local.boot import GAPS
+from recourse.local.emulator import Emulator
+from recourse.local.ports import free_port
 from tests.decisions import Refusal, decisions_of, unexpected
 
 ROLE = "arn:aws:iam::000000000000:role/any"

@@ -10,7 +10,7 @@ from typing import Any
 
 from ministack import app
 
-from local.gaps import decisions
+from recourse.local.gaps import decisions
 
 
 def close() -> None:

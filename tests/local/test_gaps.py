@@ -25,10 +25,11 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from local import ROOT
-from local.aws import client, root_secret
-from local.callers import PROXY_HEADER, proxy_pass
-from local.emulator import INTERPRETER, Emulator
+from recourse import tools
+from recourse.local.aws import client, root_secret
+from recourse.local.callers import PROXY_HEADER, proxy_pass
+from recourse.local.emulator import Emulator
+from tests import ROOT
 from tests.decisions import Refusal, decisions_of
 from tests.local.conftest import ROLE, Start, clients_of_user, document
 from tests.patience import PATIENCE, until
@@ -881,7 +882,7 @@ print(json.dumps(asked))
 def asked_about_two_calls(close: str) -> dict[str, int]:
     """What is found out where each call raises three questions, two of them the same."""
     run = subprocess.run(
-        [INTERPRETER, "-c", ASKS.format(close=close)],
+        [tools.EMULATOR, "-c", ASKS.format(close=close)],
         cwd=ROOT,
         env=os.environ | {"AUTH": "true", "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -897,7 +898,7 @@ def test_who_calls_and_whether_they_may_is_asked_once_a_call(
 ) -> None:
     as_shipped = asked_about_two_calls("")
     assert as_shipped == {"policies": 6, "principals": 6, "decisions": 6}
-    once = asked_about_two_calls("from local.gaps import judged_once; judged_once.close()")
+    once = asked_about_two_calls("from recourse.local.gaps import judged_once; judged_once.close()")
     assert once == {"policies": 1, "principals": 2, "decisions": 4}
     # A policy that is changed counts at once.
     user = clients_of_user(closed.url, "user", {"Action": "s3:*", "Resource": "*"})("s3")
@@ -914,7 +915,7 @@ def test_who_calls_and_whether_they_may_is_asked_once_a_call(
 def test_the_latest_decisions_are_kept(tmp_path: Path) -> None:
     file = tmp_path / "decisions.jsonl"
     script = (
-        "from local.gaps import decisions\n"
+        "from recourse.local.gaps import decisions\n"
         "decisions.LARGEST = 100\n"
         f"log = decisions.Log({str(file)!r})\n"
         "for number in range(12):\n"
@@ -922,7 +923,7 @@ def test_the_latest_decisions_are_kept(tmp_path: Path) -> None:
         "    log.write()\n"
     )
     subprocess.run(
-        [INTERPRETER, "-c", script],
+        [tools.EMULATOR, "-c", script],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         check=True,

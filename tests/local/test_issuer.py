@@ -3,7 +3,7 @@ from pathlib import Path
 
 import jwt
 
-from local.issuer import AUDIENCE, Issuer, issuer_of
+from recourse.local.issuer import AUDIENCE, Issuer, issuer_of
 
 URL = issuer_of("http://127.0.0.1:8000/")
 

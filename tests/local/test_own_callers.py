@@ -16,9 +16,9 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from local.aws import KEY_ID, REGION, client, root_secret
-from local.callers import PROXY_HEADER, proxy_pass
-from local.emulator import Emulator
+from recourse.local.aws import KEY_ID, REGION, client, root_secret
+from recourse.local.callers import PROXY_HEADER, proxy_pass
+from recourse.local.emulator import Emulator
 from tests.local.conftest import ROLE, renew
 from tests.local.test_gaps import create_function, websocket_api
 from tests.patience import PATIENCE, until

@@ -15,11 +15,12 @@ import httpx
 import pytest
 from botocore.config import Config
 
-from local.aws import KEY_ID, REGION, client, root_secret
-from local.emulator import Emulator
-from local.issuer import Issuer
-from local.ports import free_port
-from local.proxy import Proxy
+from recourse.local.aws import KEY_ID, REGION, client, root_secret
+from recourse.local.emulator import Emulator
+from recourse.local.issuer import Issuer
+from recourse.local.ports import free_port
+from recourse.local.proxy import Proxy
+from samples.provider import served
 from tests.browser import Attempt, Visit, page
 from tests.local.conftest import Start
 from tests.local.test_gaps import create_function
@@ -39,7 +40,8 @@ def visit() -> Iterator[Visit]:
 @pytest.fixture
 def proxy(tmp_path: Path) -> Iterator[Proxy]:
     issuer = Issuer("http://127.0.0.1/_issuer", tmp_path / "key.pem")
-    proxy = Proxy(port=free_port(0), issuer=issuer, secret=root_secret())
+    stand_ins = {"payment_provider": served()}
+    proxy = Proxy(port=free_port(0), issuer=issuer, secret=root_secret(), stand_ins=stand_ins)
     proxy.start()
     yield proxy
     proxy.stop()
@@ -93,8 +95,10 @@ def test_a_page_changes_nothing_and_reads_nothing(
     assert got == []
     assert holdings(closed.url) == before
     with httpx.Client(base_url=proxy.url, timeout=PATIENCE, trust_env=False) as http:
-        assert http.get("/_provider/books").json() == {"journal": []}
-        assert http.get("/_provider/payments/none").status_code == 404, "it was asked for no fault"
+        assert http.get("/_payment_provider/books").json() == {"journal": []}
+        assert http.get("/_payment_provider/payments/none").status_code == 404, (
+            "it was asked for no fault"
+        )
     answer = functions.invoke(FunctionName="pid", Payload=b"0")
     assert "FunctionError" not in answer and json.load(answer["Payload"]), "its worker is as it was"
 

@@ -7,7 +7,7 @@ from threading import Barrier
 import boto3
 import pytest
 
-from local import aws, private
+from recourse.local import aws, private
 
 
 def rights(path: Path) -> int:
@@ -42,7 +42,7 @@ def test_the_secret_of_root_is_random_and_made_once(
 ) -> None:
     secrets = []
     for name in ("one", "two"):
-        monkeypatch.setattr(aws, "SECRET", tmp_path / name)
+        monkeypatch.setattr(aws, "folder", lambda name=name: tmp_path / name)
         secrets += [aws.root_secret(), aws.root_secret()]
     assert secrets[0] == secrets[1] != secrets[2] == secrets[3]
     assert len(secrets[0]) == 40

@@ -17,11 +17,12 @@ from websockets.sync.server import ServerConnection
 from websockets.sync.server import serve as websocket_server
 from websockets.typing import Subprotocol
 
-from local.callers import proxy_pass
-from local.issuer import Issuer
-from local.ports import free_port
-from local.proxy import Proxy
+from recourse.local.callers import proxy_pass
+from recourse.local.issuer import Issuer
+from recourse.local.ports import free_port
+from recourse.local.proxy import Proxy
 from recourse.problems import HEADERS
+from samples.provider import served
 from tests.patience import PATIENCE
 
 
@@ -63,7 +64,12 @@ def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
 
 @pytest.fixture
 def proxy(issuer: Issuer) -> Iterator[Proxy]:
-    proxy = Proxy(port=free_port(0), issuer=issuer, secret="secret")
+    proxy = Proxy(
+        port=free_port(0),
+        issuer=issuer,
+        secret="secret",
+        stand_ins={"payment_provider": served()},
+    )
     proxy.start()
     yield proxy
     proxy.stop()
@@ -320,7 +326,7 @@ def test_it_shows_the_emulator_that_it_is_the_proxy(http: httpx.Client) -> None:
     assert passes == [[proxy_pass("secret").decode()]] * 2
 
 
-@pytest.mark.parametrize("path", ["/health", "/_issuer/jwks.json", "/_provider/books"])
+@pytest.mark.parametrize("path", ["/health", "/_issuer/jwks.json", "/_payment_provider/books"])
 def test_it_answers_by_its_own_names_alone(http: httpx.Client, path: str) -> None:
     port = http.base_url.port
     assert http.get(path, headers={"host": f"localhost:{port}"}).status_code != 421
@@ -344,12 +350,14 @@ def test_a_page_of_another_origin_gets_nothing(
     http: httpx.Client, proxy: Proxy, page: dict[str, str]
 ) -> None:
     proxy.origins = [HOME]
-    for path in ("/sagas", "/events/stream", "/_issuer/jwks.json", "/_provider/books"):
+    for path in ("/sagas", "/events/stream", "/_issuer/jwks.json", "/_payment_provider/books"):
         assert http.get(path, headers=page).status_code == 403
     charge = {"reference": "r", "amount": 1, "currency": "INR", "card": "c"}
     key = {"idempotency-key": "k"}
-    assert http.post("/_provider/payments", headers=page | key, json=charge).status_code == 403
-    assert http.get("/_provider/books").json() == {"journal": []}
+    assert (
+        http.post("/_payment_provider/payments", headers=page | key, json=charge).status_code == 403
+    )
+    assert http.get("/_payment_provider/books").json() == {"journal": []}
     assert http.options("/sagas", headers=page).status_code == 403
 
 
@@ -363,9 +371,9 @@ def test_its_own_pages_and_those_of_the_stages_origins_call_the_api(
         assert said.status_code == 409 and ["origin", origin] in said.json()["headers"]
         assert http.options("/sagas", headers=page).status_code == 409
     # But what is no part of the API is nobody's.
-    assert http.get("/_provider/books", headers={"origin": HOME}).status_code == 403
+    assert http.get("/_payment_provider/books", headers={"origin": HOME}).status_code == 403
     assert http.get("/_issuer/jwks.json", headers={"origin": HOME}).status_code == 403
-    assert http.get("/_provider/books", headers={"origin": proxy.url}).status_code == 200
+    assert http.get("/_payment_provider/books", headers={"origin": proxy.url}).status_code == 200
 
 
 def test_a_link_is_followed_from_anywhere(http: httpx.Client) -> None:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from local import ROOT, LocalCloudError, ports
-from local.cloud import LocalCloud
-from local.emulator import Emulator, EmulatorError
+from recourse.local import LocalCloudError, ports
+from recourse.local.cloud import LocalCloud
+from recourse.local.emulator import Emulator, EmulatorError
+from tests import ROOT
 
 
 def refused(folder: Path, port: int = 0, aws_port: int = 0) -> str:
@@ -83,7 +84,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 RUN = """
 import sys
 from pathlib import Path
-from local.cloud import run
+from recourse.local.cloud import run
 run(port=0, aws_port=0, state_dir=Path(sys.argv[1]), say=lambda line: print(line, flush=True))
 """
 

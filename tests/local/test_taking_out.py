@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from infra.deploy import DeployError, Export, carry_over, lead, templates, vanishing
-from local.aws import client
-from local.boot import GAPS
-from local.deploy import Deployment
-from local.emulator import Emulator
+from recourse.cdk.deploy import DeployError, Export, carry_over, lead, templates, vanishing
+from recourse.local.aws import client
+from recourse.local.boot import GAPS
+from recourse.local.deploy import Deployment
+from recourse.local.emulator import Emulator
 from statemachines import SAGAS
 from tests.infra.assembly import synthesise
 from tests.infra.conftest import LOCAL

@@ -22,9 +22,9 @@ import boto3
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local import ROOT
-from local.aws import ACCOUNT, REGION, client
-from local.emulator import Emulator
+from recourse.local.aws import ACCOUNT, REGION, client
+from recourse.local.emulator import Emulator
+from tests import ROOT
 from tests.local.conftest import ROLE, Start
 
 pytestmark = pytest.mark.xdist_group("emulator")
@@ -47,7 +47,7 @@ def about(event, context):
         os.environ.pop("POWERTOOLS_SERVICE_NAME", None)
         os.chdir("/")
         sys.path.insert(0, "/nowhere")
-        sys.modules["services"].changed = True
+        sys.modules["recourse"].changed = True
         kept.append(bytearray(64 * 2**20))
     return {
         "pid": os.getpid(),
@@ -58,7 +58,7 @@ def about(event, context):
         "path": sys.path,
         "argv": sys.argv,
         "loaded": sorted(sys.modules),
-        "changed": hasattr(sys.modules.get("services"), "changed"),
+        "changed": hasattr(sys.modules["recourse"], "changed"),
         "kept": len(kept),
         "threads": threading.active_count(),
         "descriptors": sorted(os.listdir("/dev/fd")),
@@ -381,7 +381,8 @@ def test_the_code_is_that_of_the_checkout_as_it_is_now(start: Start, checkout: P
         "    time.sleep(seconds)\n"
         "    return [lambdas.own.VERSION, services.shared.VERSION, os.getppid(), os.getpid()]\n"
     )
-    functions = Functions(start(*GAPS, checkout=checkout), checkout)
+    emulator = start(*GAPS, checkout=checkout, packages=("services", "lambdas"))
+    functions = Functions(emulator, checkout)
     name = functions.add("both.handler")
     first = functions.call(name, 0.01)
     assert first[:2] == [1, 1]
@@ -437,9 +438,10 @@ def test_the_emulator_is_restarted_under_load(start: Start, checkout: Path) -> N
 
 READS = """
 import os, sys, threading
-from local import forkserver
+from recourse.local import forkserver
 
-reads = set()
+reads, PACKAGES = set(), "RECOURSE_PACKAGES"
+os.environ[PACKAGES] = "services statemachines"
 
 class Watched(os._Environ):
     def __getitem__(self, name):
@@ -447,13 +449,13 @@ class Watched(os._Environ):
         # A session and clients of botocore's are made and thrown away.
         while frame and "/botocore/" not in frame.f_code.co_filename:
             frame = frame.f_back
-        if not frame and not name.startswith((*forkserver.READ_AT_START, "HOME", "SPHINX_BUILD")):
+        if not frame and not name.startswith((*forkserver.READ_AT_START, "HOME", "SPHINX_BUILD", PACKAGES)):
             reads.add(name)
         return super().__getitem__(name)
 
 os.environ.__class__ = Watched
 forkserver.load()
-mine = [name for name in sys.modules if name.split(".")[0] in forkserver.PACKAGES]
+mine = [name for name in sys.modules if name.split(".")[0] == "recourse"]
 handlers = [
     name
     for name, module in sys.modules.items()

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from local import ROOT
-from local.aws import client, write_config
-from local.emulator import Emulator
+from recourse.local.aws import client, write_config
+from recourse.local.emulator import Emulator
 from recourse.queues.message import Message
 from recourse.queues.worker.worker import Worker
+from tests import ROOT
 from tests.patience import PATIENCE
 from tests.worker import handlers
 
@@ -60,7 +60,7 @@ def start(url: str, tmp_path: Path) -> Iterator[Callable[..., Process]]:
                 *("--in-flight", "8", "--visibility", "2"),
             )
             process = subprocess.Popen(
-                [sys.executable, "-m", "cli.main", "worker", *options],
+                [sys.executable, "-m", "recourse", "worker", *options],
                 cwd=ROOT,
                 env=ours | {"HOLD": hold},
                 stdin=subprocess.PIPE,
@@ -198,8 +198,8 @@ def test_what_cannot_work_is_said_in_a_line(
 ) -> None:
     from typer.testing import CliRunner
 
-    from cli import worker as command
-    from cli.main import app
+    from recourse.cli import worker as command
+    from recourse.cli.main import app
 
     made(url, "any")
     monkeypatch.setattr(command, "client", lambda service, **_: client(service, url))

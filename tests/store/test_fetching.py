@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from local.issuer import AUDIENCE, Issuer
 from recourse.feed import sns_push
 from recourse.functions.bearer import Bearers, IssuerError, fetched
+from recourse.local.issuer import AUDIENCE, Issuer
 from recourse.store.fetching import fetch
 from tests.webhooks.test_sending import INTERIM, Play, certified, server
 

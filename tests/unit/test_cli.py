@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from cli import command, main
-from cli.api import Api
-from cli.timeline import print_timeline
+from recourse.cli import command, main
+from recourse.cli.api import Api
+from recourse.cli.timeline import print_timeline
 
 STEP: dict[str, Any] = {
     "name": "flight",

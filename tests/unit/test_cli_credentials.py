@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
-from cli import command, main, upload
-from cli.api import Api
-from cli.names import LONGEST, file_name
+from recourse.cli import command, main, upload
+from recourse.cli.api import Api
+from recourse.cli.names import LONGEST, file_name
 
 API, ELSEWHERE, S3 = "http://api.test", "https://elsewhere.test", "http://s3.test"
 Answers = Callable[[Callable[[httpx.Request], httpx.Response]], list[httpx.Request]]
@@ -55,9 +55,9 @@ def answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Answers:
     """Let the API and S3 answer so; what they are asked."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr("cli.api.time.sleep", lambda seconds: None)
-    monkeypatch.setattr("cli.upload.pause", lambda *_: None)
-    monkeypatch.setattr("cli.download.pause", lambda *_: None)
+    monkeypatch.setattr("recourse.cli.api.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("recourse.cli.upload.pause", lambda *_: None)
+    monkeypatch.setattr("recourse.cli.download.pause", lambda *_: None)
     Path("order.json").write_text('{"order_id": "o-1"}')
 
     def let(answer: Callable[[httpx.Request], httpx.Response]) -> list[httpx.Request]:
@@ -334,7 +334,7 @@ def test_a_forbidden_call_says_which_scopes_the_token_has(
 def test_a_local_token_is_for_loopback_by_any_of_its_names(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("local.issuer.Issuer.__init__.__defaults__", (tmp_path / "key.pem",))
+    monkeypatch.setattr("recourse.local.issuer.folder", lambda: tmp_path)
     ended = CliRunner().invoke(
         main.app, ["token", "--subject", "asha", "--api", "http://localhost:8000/"]
     )

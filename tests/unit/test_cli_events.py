@@ -14,9 +14,9 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from cli import api as api_module
-from cli import command, main
-from cli.api import Api, ApiError
+from recourse.cli import api as api_module
+from recourse.cli import command, main
+from recourse.cli.api import Api, ApiError
 from tests.events import event as happened
 
 Answers = Callable[..., list[httpx.Request]]
@@ -26,8 +26,8 @@ Answers = Callable[..., list[httpx.Request]]
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What was waited, of which nothing was."""
     found: list[float] = []
-    monkeypatch.setattr("cli.api.time.sleep", found.append)
-    monkeypatch.setattr("cli.api.random.uniform", lambda low, high: high)
+    monkeypatch.setattr("recourse.cli.api.time.sleep", found.append)
+    monkeypatch.setattr("recourse.cli.api.random.uniform", lambda low, high: high)
     return found
 
 

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from cli import command, main
-from cli.api import Api
+from recourse.cli import command, main
+from recourse.cli.api import Api
 
 
 @dataclass

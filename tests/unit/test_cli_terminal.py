@@ -19,12 +19,12 @@ from rich.table import Table
 from rich.text import Text
 from typer.testing import CliRunner
 
-from cli import command, main
-from cli.api import Api
-from cli.screen import Screen, identity
-from cli.timeline import print_event, print_timeline
-from cli.visible import visible
-from cli.worker import _Plain
+from recourse.cli import command, main
+from recourse.cli.api import Api
+from recourse.cli.screen import Screen, identity
+from recourse.cli.timeline import print_event, print_timeline
+from recourse.cli.visible import visible
+from recourse.cli.worker import _Plain
 from recourse.events import Event
 from tests.unit.test_cli import SAGA, STEP
 
@@ -232,7 +232,7 @@ def test_a_timeline_counts_the_tries_of_action_and_undo_apart(
 
 def test_a_terminal_without_unicode_gets_escapes_and_no_traceback() -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "cli.main", "show", "ü"],
+        [sys.executable, "-m", "recourse", "show", "ü"],
         env=os.environ | {"PYTHONIOENCODING": "ascii", "RECOURSE_API": "http://127.0.0.1:9/ü"},
         capture_output=True,
     )

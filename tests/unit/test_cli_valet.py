@@ -20,9 +20,9 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from cli import command, journal, main, upload
-from cli.api import Api
-from cli.journal import Journal
+from recourse.cli import command, journal, main, upload
+from recourse.cli.api import Api
+from recourse.cli.journal import Journal
 
 API, S3 = "http://api.test", "http://s3.test"
 PART = 100
@@ -193,7 +193,7 @@ def played(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Played:
     monkeypatch.setattr(command, "Api", lambda url, token: Api(url, token, transport=transport))
     monkeypatch.setattr(upload, "client", lambda: httpx.Client(transport=transport))
     monkeypatch.setattr(upload, "pause", lambda *_: None)
-    monkeypatch.setattr("cli.download.pause", lambda *_: None)
+    monkeypatch.setattr("recourse.cli.download.pause", lambda *_: None)
     monkeypatch.setattr(command.out, "_width", 200)
     monkeypatch.setattr(command.err, "_width", 200)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))

@@ -67,7 +67,7 @@ def run(project: Path, *command: str, **told: str) -> str:
 
 
 def test_it_is_described_and_answers_without_anything_of_this_deployment(project: Path) -> None:
-    run(project, "-m", "cli.main", "compile", "--folder", "shop")
+    run(project, "-m", "recourse", "compile", "--folder", "shop")
     written = json.loads((project / "shop" / "openapi.json").read_text())
     assert [path for path in written["paths"] if path.startswith("/sagas/sale")] == ["/sagas/sale"]
     assert written["components"]["schemas"]["Saga"]["properties"]["saga"]["enum"] == ["sale"]
@@ -107,7 +107,7 @@ def test_what_is_named_as_an_api_and_is_not_one_is_refused(project: Path) -> Non
     ):
         (project / "pyproject.toml").write_text(PROJECT + f'api = "{api}"\n')
         with pytest.raises(AssertionError) as refused:
-            run(project, "-m", "cli.main", "compile", "--folder", "shop")
+            run(project, "-m", "recourse", "compile", "--folder", "shop")
         assert said in str(refused.value).replace("\n", " ")
 
 

@@ -10,8 +10,10 @@ from typing import Any
 import botocore.session
 import pytest
 
-from infra import deploy
-from infra.deploy import DeployError, empty, main
+from recourse import tools
+from recourse.cdk import deploy
+from recourse.cdk.deploy import DeployError, empty, main
+from recourse.project import Project
 
 
 def assembly(folder: Path, policy: str = "Delete") -> Path:
@@ -66,6 +68,7 @@ class Asked:
         self.lines: list[list[str]] = []
         self.regions: set[str] = set()
         self.account = Account()
+        self.out = Path()
 
     def run(self, line: Any, *, env: Any, **_: Any) -> None:
         _node, _cli, *said = map(str, line)
@@ -89,7 +92,10 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Asked:
             return made.account
 
     monkeypatch.setattr(deploy, "subprocess", SimpleNamespace(run=made.run))
-    monkeypatch.setattr(deploy, "ASSEMBLY", assembly(tmp_path / "cdk.out"))
+    assembly(tmp_path / "cdk.out")
+    monkeypatch.setattr(tools, "install", lambda _: None)
+    monkeypatch.setattr(Project, "find", lambda: SimpleNamespace(root=tmp_path))
+    made.out = tmp_path / "cdk.out"
     monkeypatch.setattr(botocore.session, "Session", Session)
     monkeypatch.delenv("AWS_REGION", raising=False)
     return made
@@ -100,7 +106,7 @@ def test_a_deploy_takes_the_context_to_the_synthesis_and_the_rest_to_the_deploy(
 ) -> None:
     line = "deploy --context stage=dev -c index_step=1 --require-approval never --profile mine"
     main(line.split())
-    out = str(deploy.ASSEMBLY)
+    out = asked.out
     assert [" ".join(one) for one in asked.lines] == [
         f"synth --quiet --output {out} --context stage=dev --context index_step=1 --profile mine",
         f"deploy --all --app {out} --require-approval never --profile mine",

@@ -19,8 +19,8 @@ import pytest
 from typer.testing import CliRunner
 
 import recourse.functions.valet
-from cli import main
 from lambdas.api import API
+from recourse.cli import main
 from recourse.functions.api import redeem
 from recourse.problems import TYPES, ProblemError, invalid
 from tests.description import FILE, OPERATIONS, Described, called

@@ -1,0 +1,275 @@
+"""Deploys the app, in two steps where one is not enough, and destroys a stage with its data.
+
+    recourse deploy --context stage=dev     # `make deploy`
+    recourse destroy --context stage=dev    # `make destroy`
+
+Stacks are deployed in the order of their references, so a stack that no longer exports a value is
+deployed before those that no longer import it, and CloudFormation refuses: it does not delete an
+export in use. This happens whenever a saga, a step or a service is removed from the app. A copy of
+the assembly is therefore deployed first, in which such exports remain, as outputs with their
+current values; when no stack imports them any more, the assembly itself is deployed.
+
+This module uses AWS and the assembly that the CDK wrote, and does not import the CDK.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import botocore.session
+from botocore.exceptions import ClientError
+
+from recourse import tools
+from recourse.errors import RecourseError
+from recourse.project import Project
+
+Say = Callable[[str], None]
+
+
+class DeployError(RecourseError):
+    """The app cannot be deployed or destroyed; the message says what to do first."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """An export of a deployed stack that the app's template of it no longer has.
+
+    Attributes:
+        stack: The stack.
+        key: The output's name in its template.
+        name: The name that it is imported by.
+        value: Its value.
+    """
+
+    stack: str
+    key: str
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Template:
+    """A stack's template in an assembly.
+
+    Attributes:
+        path: Its file.
+        asset: The hash under which it is uploaded.
+    """
+
+    path: Path
+    asset: str
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """Its content."""
+        found: dict[str, Any] = json.loads(self.path.read_text())
+        return found
+
+
+def templates(assembly: Path) -> dict[str, Template]:
+    """The templates of an assembly, by the names of their stacks."""
+    manifest = json.loads((assembly / "manifest.json").read_text())
+    return {
+        artifact["properties"].get("stackName", name): Template(
+            assembly / artifact["properties"]["templateFile"],
+            Path(artifact["properties"]["stackTemplateAssetObjectUrl"]).stem,
+        )
+        for name, artifact in manifest["artifacts"].items()
+        if artifact["type"] == "aws:cloudformation:stack"
+    }
+
+
+def vanishing(assembly: Path, cloudformation: Any) -> list[Export]:
+    """The exports that deployed stacks import, and that the assembly no longer has.
+
+    Raises:
+        DeployError: One is imported by a stack that is no longer in the app.
+    """
+    app = templates(assembly)
+    found = []
+    for stack, template in app.items():
+        outputs = template.body.get("Outputs", {}).values()
+        kept = {output["Export"]["Name"] for output in outputs if "Export" in output}
+        for output in _outputs(cloudformation, stack):
+            name = output.get("ExportName", "")
+            if not name or name in kept:
+                continue
+            importers = _importers(cloudformation, name)
+            if left := sorted(importers - app.keys()):
+                raise DeployError(
+                    f"{', '.join(left)} is no longer in the app, but still imports {name}, which "
+                    f"{stack} no longer exports: delete that stack first"
+                )
+            if importers:
+                found.append(Export(stack, output["OutputKey"], name, output["OutputValue"]))
+    return found
+
+
+def _outputs(cloudformation: Any, stack: str) -> list[dict[str, str]]:
+    """The outputs of a deployed stack; empty if it is not deployed."""
+    try:
+        (found,) = cloudformation.describe_stacks(StackName=stack)["Stacks"]
+    except ClientError as problem:
+        if "does not exist" in str(problem):
+            return []
+        raise
+    outputs: list[dict[str, str]] = found.get("Outputs", [])
+    return outputs
+
+
+def _importers(cloudformation: Any, export: str) -> set[str]:
+    pages = cloudformation.get_paginator("list_imports").paginate(ExportName=export)
+    try:
+        return {stack for page in pages for stack in page["Imports"]}
+    except ClientError as problem:
+        if "is not imported by any stack" in str(problem):
+            return set()
+        raise
+
+
+def carry_over(assembly: Path, exports: Iterable[Export], *, into: Path) -> None:
+    """Copy an assembly, and add exports to the copy as outputs with their current values."""
+    shutil.copytree(assembly, into)
+    by_stack: dict[str, dict[str, Any]] = {}
+    for one in exports:
+        output = {"Value": one.value, "Export": {"Name": one.name}}
+        by_stack.setdefault(one.stack, {})[one.key] = output
+    found = templates(into)
+    for stack, outputs in by_stack.items():
+        template = found[stack]
+        body = template.body
+        body["Outputs"] = body.get("Outputs", {}) | outputs
+        text = json.dumps(body, indent=1)
+        template.path.write_text(text)
+        # Under its previous hash, the CDK CLI would deploy the template without the exports.
+        asset = hashlib.sha256(text.encode()).hexdigest()
+        assets = template.path.with_name(template.path.name.replace(".template.", ".assets."))
+        for file in (into / "manifest.json", assets):
+            file.write_text(file.read_text().replace(template.asset, asset))
+
+
+def lead(assembly: Path, *, cloudformation: Any, deploy: Callable[[Path], None], say: Say) -> None:
+    """Deploy an assembly: in one step, or in two if it removes exports that stacks import.
+
+    Args:
+        assembly: The assembly.
+        cloudformation: A CloudFormation client.
+        deploy: Deploys all stacks of an assembly.
+        say: Called with lines of progress.
+
+    Raises:
+        DeployError: A removed export is imported by a stack that is no longer in the app.
+    """
+    exports = vanishing(assembly, cloudformation)
+    if exports:
+        stacks = ", ".join(sorted({one.stack for one in exports}))
+        say(f"deploying, step 1 of 2: {stacks} keep {len(exports)} exports that are still in use")
+        with TemporaryDirectory() as folder:
+            carried = Path(folder) / "cdk.out"
+            carry_over(assembly, exports, into=carried)
+            deploy(carried)
+        say("deploying, step 2 of 2: removing these exports, which are no longer in use")
+    deploy(assembly)
+
+
+def empty(assembly: Path, *, cloudformation: Any, s3: Any, say: Say) -> None:
+    """Delete every version of every object in the app's buckets, so that they can be deleted.
+
+    Raises:
+        DeployError: The stage keeps its data. Nothing was deleted.
+    """
+    buckets = [
+        (stack, logical, body.get("DeletionPolicy"))
+        for stack, template in templates(assembly).items()
+        for logical, body in template.body["Resources"].items()
+        if body["Type"] == "AWS::S3::Bucket"
+    ]
+    if kept := sorted({stack for stack, _, policy in buckets if policy != "Delete"}):
+        raise DeployError(f"{', '.join(kept)}: this stage keeps its data, so it is not destroyed")
+    for stack, logical, _ in buckets:
+        name = _deployed(cloudformation, stack, logical)
+        if name is None:
+            continue
+        say(f"emptying {name}")
+        for page in s3.get_paginator("list_object_versions").paginate(Bucket=name):
+            versions = [
+                {"Key": one["Key"], "VersionId": one["VersionId"]}
+                for one in (*page.get("Versions", ()), *page.get("DeleteMarkers", ()))
+            ]
+            if versions:
+                doomed = {"Objects": versions, "Quiet": True}
+                answer = s3.delete_objects(Bucket=name, Delete=doomed)
+                if failed := answer.get("Errors"):
+                    raise DeployError(f"{name} cannot be emptied: {failed[0]['Message']}")
+
+
+def _deployed(cloudformation: Any, stack: str, logical: str) -> str | None:
+    """The physical id of a resource; None if it is not deployed."""
+    try:
+        found = cloudformation.describe_stack_resource(StackName=stack, LogicalResourceId=logical)
+    except ClientError as problem:
+        if "does not exist" in str(problem):
+            return None
+        raise
+    detail = found["StackResourceDetail"]
+    return None if detail["ResourceStatus"] == "DELETE_COMPLETE" else detail["PhysicalResourceId"]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Deploy or destroy the stage that the context names; all other options are the CDK CLI's.
+
+    Raises:
+        DeployError: The stage cannot be deployed or destroyed.
+        ProjectError: There is no project here.
+        ToolError: The CDK CLI cannot be installed.
+        CalledProcessError: The CDK CLI failed, and has printed why.
+    """
+    parser = argparse.ArgumentParser(prog="recourse", allow_abbrev=False)
+    parser.add_argument("command", choices=("deploy", "destroy"))
+    parser.add_argument("--context", "-c", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--profile", help="profile of the AWS configuration")
+    asked, others = parser.parse_known_args(arguments)
+    session = botocore.session.Session(profile=asked.profile)
+    region = os.environ.get("AWS_REGION") or session.get_config_variable("region")
+    if not region:
+        raise DeployError("no AWS region: set AWS_REGION, or a region in the profile")
+    root = Project.find().root
+    out = root / "cdk.out"
+    tools.install(print)
+    profile = ("--profile", asked.profile) if asked.profile else ()
+    path = f"{tools.BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    environment = os.environ | {"AWS_REGION": region, "PATH": path}
+
+    def cdk(command: str, *options: str) -> None:
+        line = (tools.NODE, tools.CDK, command, *options, *profile)
+        subprocess.run(line, cwd=root, env=environment, check=True)
+
+    def client(service: str) -> Any:
+        return session.create_client(service, region_name=region)
+
+    context = [part for pair in asked.context for part in ("--context", pair)]
+    cdk("synth", "--quiet", "--output", str(out), *context)
+    if asked.command == "deploy":
+        lead(
+            out,
+            cloudformation=client("cloudformation"),
+            deploy=lambda assembly: cdk("deploy", "--all", "--app", str(assembly), *others),
+            say=print,
+        )
+        return
+    if "--force" not in others:
+        if input(f"Destroy {', '.join(templates(out))} and all their data? (y/n) ") != "y":
+            raise DeployError("nothing was destroyed")
+        others.append("--force")
+    empty(out, cloudformation=client("cloudformation"), s3=client("s3"), say=print)
+    cdk("destroy", "--all", "--app", str(out), *others)

@@ -1,0 +1,121 @@
+"""Prints a saga's timeline and its events to a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from recourse import Money
+from recourse.cli.api import is_at_rest
+from recourse.events import Event
+
+MARKS = {
+    "DONE": ("✓", "green"),
+    "FAILED": ("✗", "red"),
+    "UNDONE": ("↺", "yellow"),
+    "SKIPPED": ("-", "bright_black"),
+    "UNDO_FAILED": ("!", "bold red"),
+}
+ENDINGS = {
+    "SUCCEEDED": ("all steps done", "bold green"),
+    "COMPENSATED": ("all effects undone", "bold yellow"),
+    "COMPENSATION_FAILED": ("an undo failed; waiting for `recourse resolve`", "bold red"),
+    "RUNNING": ("a step after the pivot is stuck; waiting for `recourse resolve`", "bold red"),
+}
+
+
+def print_timeline(console: Console, changes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Print what happens to a saga, and return its last state.
+
+    Args:
+        console: Where to print.
+        changes: The saga after each change.
+    """
+    printed: dict[str, str] = {}
+    done: set[str] = set()
+    status = ""
+    saga: Mapping[str, Any] = {}
+    for saga in changes:
+        moved = [step for step in saga["steps"] if printed.get(step["name"]) != step["status"]]
+        moved.sort(key=lambda step: step["ended_at"] or "9")
+        for step in moved:
+            if step["status"] == "UNDONE" and step["name"] not in done:
+                console.print(_line(saga, {**step, "status": "DONE", "ended_at": None}))
+            printed[step["name"]] = step["status"]
+            if step["status"] == "DONE":
+                done.add(step["name"])
+            if step["status"] in MARKS:
+                console.print(_line(saga, step), soft_wrap=True)
+        if saga["status"] != status:
+            status = saga["status"]
+            if status == "COMPENSATING" and saga["reason"]:
+                reason = saga["reason"]
+                console.print(
+                    f"          compensating: {reason['step']} failed with {reason['error']}",
+                    style="yellow",
+                    highlight=False,
+                )
+        if is_at_rest(saga):
+            text, style = ENDINGS[saga["status"]]
+            when = _since(saga, saga["ended_at"])
+            console.print(f"  {when:>7} {saga['status']}: {text}", style=style, highlight=False)
+    return dict(saga)
+
+
+def print_event(console: Console, event: Event) -> None:
+    """Print an event of a saga."""
+    error = event.error
+    line = Text(f"{event.time} {event.saga_id[:8]} {event.saga} ")
+    line.append(f"{event.sequence or '':>3} {event.path:<20}", style="red" if error else "")
+    if error:
+        line.append(f" {error['type']}: {error['message']}", style="bright_black")
+    elif isinstance(event.result, dict):
+        shown = {"status": "DONE", "error": None, "result": event.result}
+        line.append(f" {_detail(shown)}", style="bright_black")
+    console.print(line, soft_wrap=True)
+
+
+def _line(saga: Mapping[str, Any], step: Mapping[str, Any]) -> Text:
+    mark, style = MARKS[step["status"]]
+    line = Text(f"  {_since(saga, step['ended_at']):>7} ")
+    line.append(f"{mark} {step['name']:<10} {step['status']:<12}", style=style)
+    is_undo = step["status"] in ("UNDONE", "UNDO_FAILED")
+    attempts = step["undo_attempts" if is_undo else "attempts"]
+    if attempts > 1:
+        line.append(f" in {attempts} attempts", style="bright_black")
+    line.append(f" {_detail(step)}", style="bright_black")
+    return line
+
+
+def _detail(step: Mapping[str, Any]) -> str:
+    if step["error"] and step["status"] in ("FAILED", "UNDO_FAILED"):
+        return f"{step['error']}: {step['message']}"
+    result = step["result"]
+    if step["status"] != "DONE" or not isinstance(result, dict):
+        return ""
+    amount = _money(result.get("price")) or _money(result.get("amount"))
+    parts = [str(result[name]) for name in ("invoice_id", "quantity") if name in result]
+    if "quantity" in result:
+        parts[-1] = f"{result['quantity']} held"
+    if amount:
+        parts.append(amount.shown())
+    return ", ".join(parts)
+
+
+def _money(said: Any) -> Money | None:
+    """An amount in a result, which may be anything: another's step may call a number `price`."""
+    try:
+        return Money.of(dict(said))  # plain: a field that is missing here is not an error
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _since(saga: Mapping[str, Any], moment: str | None) -> str:
+    if moment is None:
+        return ""
+    begun = datetime.fromisoformat(saga["started_at"])
+    return f"{(datetime.fromisoformat(moment) - begun).total_seconds():.2f} s"

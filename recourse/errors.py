@@ -3,6 +3,7 @@
 ::
 
     RecourseError
+        ApiError
         AskError
         BacklogFullError
         BadSagaIdError
@@ -22,6 +23,9 @@
         InvalidItemError
         IssuerError
         KeyReusedError
+        LocalCloudError
+            DeployError
+            EmulatorError
         LostLaneError
         LostLeaseError
         MalformedError
@@ -62,8 +66,11 @@
         ResultTooLargeError
         SettingError
         StepCancelledError
+        StoppedError
         StuckError
+        TokenError
         TooManyWebhooksError
+        ToolError
         TransientError
             ContentionError
             StepCrashedError
@@ -75,6 +82,7 @@
         UnknownWebhookError
         UnmadeError
         UnresolvedError
+        UsageError
 
 Catch the class whose branch you take: `Refusal` where the business said no, `TransientError` where
 a retry may succeed, `RecourseError` for all of them::

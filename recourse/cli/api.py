@@ -14,6 +14,7 @@ import httpx
 
 from recourse.cli.tokens import TokenError, must_be_sendable, redacted, scopes, why_refused
 from recourse.cli.visible import visible
+from recourse.errors import RecourseError
 
 LONG_POLL = 15
 """Seconds that a poll asks the API to wait for something new."""
@@ -30,7 +31,7 @@ MOST_EMPTY_PAGES = 1000
 """After how many empty pages one after the other a list stops and says where to go on."""
 
 
-class ApiError(Exception):
+class ApiError(RecourseError):
     """The API refused a call or cannot be reached; the message is for people.
 
     Attributes:

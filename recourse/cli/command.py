@@ -9,9 +9,9 @@ from typing import Annotated, ParamSpec, TypeVar
 
 import typer
 
-from recourse.cli.api import Api, ApiError
+from recourse.cli.api import Api
 from recourse.cli.screen import Screen
-from recourse.cli.tokens import TokenError, redacted
+from recourse.cli.tokens import redacted
 from recourse.errors import RecourseError
 
 out = Screen()
@@ -27,7 +27,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 LOCAL = "http://127.0.0.1:8000"
 
 
-class UsageError(Exception):
+class UsageError(RecourseError):
     """The command cannot be run as given; the message says what to change."""
 
 
@@ -38,7 +38,7 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
     def reporting(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
-        except (ApiError, UsageError, TokenError, RecourseError) as problem:
+        except RecourseError as problem:
             for line in redacted(f"recourse: {problem}").split("\n"):
                 err.print(line, style="red")
             raise typer.Exit(1) from None

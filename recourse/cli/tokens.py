@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from recourse.errors import RecourseError
 from recourse.functions.caller import scopes_of
 
 ISSUER_PATH = "/_issuer"
@@ -23,7 +24,7 @@ _ONE_LINE = re.compile(r"[!-~]+")
 _JWT = re.compile(r"eyJ[\w-]{8,}\.eyJ[\w-]*(\.[\w-]*)?")
 
 
-class TokenError(Exception):
+class TokenError(RecourseError):
     """A token cannot be sent; the message does not contain it."""
 
 

@@ -23,6 +23,7 @@ import httpx
 from recourse.cli.api import Api, ApiError, segment
 from recourse.cli.command import UsageError
 from recourse.cli.visible import visible
+from recourse.errors import RecourseError
 
 PARALLEL_PARTS = 4
 """Parts that are sent in parallel."""
@@ -37,7 +38,7 @@ _CHECKSUM_ERRORS = {"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch"}
 Advance = Callable[[int], None]
 
 
-class StoppedError(Exception):
+class StoppedError(RecourseError):
     """The upload was stopped."""
 
 

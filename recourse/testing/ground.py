@@ -4,6 +4,9 @@ An execution runs to its end in the thread that starts it. What it tells waits i
 until it is relayed, and what is relayed waits in the queues until it is delivered, so a test
 decides when, in what order and how often anything is (`relay`, `deliver`, `wait`), or has all of it
 delivered (`settle`).
+
+It is longer than other modules because it is one object with one state, as what it stands for is:
+a test asks it for everything.
 """
 
 from __future__ import annotations

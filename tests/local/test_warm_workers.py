@@ -440,8 +440,8 @@ READS = """
 import os, sys, threading
 from recourse.local import forkserver
 
-reads, PACKAGES = set(), "RECOURSE_PACKAGES"
-os.environ[PACKAGES] = "services statemachines"
+reads, known = set(), (*forkserver.READ_AT_START, "HOME", "SPHINX_BUILD", "RECOURSE_PACKAGES")
+os.environ["RECOURSE_PACKAGES"] = "services statemachines"
 
 class Watched(os._Environ):
     def __getitem__(self, name):
@@ -449,7 +449,7 @@ class Watched(os._Environ):
         # A session and clients of botocore's are made and thrown away.
         while frame and "/botocore/" not in frame.f_code.co_filename:
             frame = frame.f_back
-        if not frame and not name.startswith((*forkserver.READ_AT_START, "HOME", "SPHINX_BUILD", PACKAGES)):
+        if not frame and not name.startswith(known):
             reads.add(name)
         return super().__getitem__(name)
 

@@ -1,108 +1,189 @@
-"""The whole app: its stacks, and what is passed to each."""
+"""The whole app: its stacks, what is in each, and what is particular to this deployment."""
 
 from __future__ import annotations
 
-from aws_cdk import App, Stack, Tags
+import re
+from collections.abc import Mapping
 
-from infra.stacks.api import ApiStack
-from infra.stacks.choreography import ChoreographyStack
-from infra.stacks.events import EventsStack
-from infra.stacks.issuer import issuer_of
-from infra.stacks.live import LiveStack
-from infra.stacks.probe import ProbeStack
-from infra.stacks.sagas import SagasStack
-from infra.stacks.services import ServicesStack
-from infra.stacks.subscribers import SubscribersStack
-from infra.stacks.valet import ValetStack
-from infra.stacks.webhooks import WebhooksStack
-from recourse.cdk.stage import Stage
-from recourse.declare.saga import Saga, collect
+from aws_cdk import App, CfnOutput, Stack, Tags
+from aws_cdk.aws_ecr_assets import Platform
+from aws_cdk.aws_ecs import ContainerImage
+from constructs import Construct
+
+from infra.probe import Probe
+from lambdas.consumers import consumers
+from lambdas.subscribers import subscribers
+from recourse.cdk.api import SagaApi
+from recourse.cdk.choreography import Choreography
+from recourse.cdk.consumers import Consumers
+from recourse.cdk.events import EventBackbone
+from recourse.cdk.issuer import CognitoIssuer, Issuer
+from recourse.cdk.live import LiveChannels
+from recourse.cdk.orchestration import Orchestration
+from recourse.cdk.rights import use_table
+from recourse.cdk.services import Services
+from recourse.cdk.stage import ContextError, Stage
+from recourse.cdk.valet import ValetKeys
+from recourse.cdk.webhooks import Webhooks
+from recourse.declare.saga import Saga
+from services.holdings import HOLDINGS
 from statemachines import SAGAS
 
+HERE = "Default"
+"""The id of what a stack is about: it is not part of logical ids, which stages are stored under."""
+CARRIED = ("recourse", "cli", "infra/image")
+"""What the workers' image contains besides the project's own packages."""
 
-def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
+
+def build(app: App, stage: Stage, sagas: Mapping[str, Saga] | None = None) -> None:
     """Put the stacks of a stage into an app.
 
     Args:
         app: The CDK app.
         stage: The deployment.
         sagas: The declarations; those of `statemachines` by default.
+
+    Raises:
+        ContextError: The context has a setting of this deployment that is not valid.
     """
-    declared = list(collect(*(SAGAS if sagas is None else sagas).values()).values())
-    prefix = stage.prefix
-    services = ServicesStack(app, f"{prefix}-Services", stage=stage, sagas=declared)
-    events = EventsStack(
-        app,
-        f"{prefix}-Events",
-        stage=stage,
-        sagas=declared,
-        tables=services.tables,
-        documents_key=services.key,
+    probe = _checked(app, "probe", "on|off", "on or off") == "on"
+    _checked(app, "payment_provider", r"https?://[^?#\s]+", "an http or https address")
+    stacks: list[Stack] = []
+
+    def stack(name: str) -> Stack:
+        stacks.append(Stack(app, f"{stage.prefix}-{name}"))
+        return stacks[-1]
+
+    declared = (SAGAS if sagas is None else sagas).values()
+    services = Services(stack("Services"), HERE, stage=stage, sagas=declared)
+    events = EventBackbone(stack("Events"), HERE, stage=stage, services=services)
+    _tell(
+        events,
+        LedgerTableName=events.ledger.table_name,
+        EventsTopicArn=events.topic.topic_arn,
+        FeedTableName=events.feed_table.table_name,
+        FeedTopicArn=events.feed.topic_arn,
+        AlarmsTopicArn=events.alarms.topic_arn,
+        ParkedQueueUrl=events.parked.queue_url,
     )
-    choreography = ChoreographyStack(
-        app,
-        f"{prefix}-Choreography",
+    choreography = Choreography(
+        stack("Choreography"), HERE, stage=stage, services=services, events=events
+    )
+    orchestration = Orchestration(
+        stack("Sagas"),
+        HERE,
         stage=stage,
-        sagas=declared,
         services=services,
         events=events,
+        choreography=choreography,
     )
-    machines = SagasStack(
-        app,
-        f"{prefix}-Sagas",
+    listening = Consumers(
+        stack("Subscribers"),
+        HERE,
         stage=stage,
-        sagas=declared,
-        functions=services.functions,
-        tables=services.tables,
+        services=services,
         events=events,
+        consumers=consumers(),
+        subscribers=subscribers(),
+        image=_worker_image(stage) if stage.fargate else None,
     )
-    subscribers = SubscribersStack(
-        app, f"{prefix}-Subscribers", stage=stage, events=events, key=services.key
+    _tell(
+        listening,
+        **{f"{name}TableName": table.table_name for name, table in listening.tables.items()},
     )
-    valet = ValetStack(app, f"{prefix}-Valet", stage=stage, services=services, events=events)
-    webhooks = WebhooksStack(app, f"{prefix}-Webhooks", stage=stage, events=events)
-    issuer = issuer_of(app, stage)
-    live = LiveStack(app, f"{prefix}-Live", stage=stage, events=events, issuer=issuer)
-    api = ApiStack(
-        app,
-        f"{prefix}-Api",
+    valet = ValetKeys(stack("Valet"), HERE, stage=stage, services=services, events=events)
+    _tell(
+        valet,
+        ValetTableName=valet.table.table_name,
+        ValetBucketName=valet.bucket.bucket_name,
+    )
+    webhooks = Webhooks(stack("Webhooks"), HERE, stage=stage, events=events)
+    if stage.issuer and stage.audience:
+        issuer = Issuer(stage.issuer, (stage.audience,))
+    else:
+        issuer = _user_pool(stack("Issuer"), stage)
+    live = LiveChannels(stack("Live"), HERE, stage=stage, events=events, issuer=issuer)
+    _tell(
+        live,
+        SseUrl=live.sse_url,
+        WebSocketUrl=live.websocket_url,
+        ConnectionsUrl=live.connections_url,
+    )
+    api = SagaApi(
+        stack("Api"),
+        HERE,
         stage=stage,
-        tables=services.tables,
+        services=services,
         events=events,
-        sagas=machines,
+        orchestration=orchestration,
+        issuer=issuer,
+        choreography=choreography,
         valet=valet,
         webhooks=webhooks,
         live=live,
-        issuer=issuer,
-        deadletters=[
-            *events.deadletters,
-            *choreography.deadletters,
-            *machines.deadletters,
-            *valet.deadletters,
-            *webhooks.deadletters,
-            *live.deadletters,
-            *subscribers.deadletters,
-        ],
-        documents=services.documents,
+        consumers=listening,
+        handler="lambdas.api.handler",
     )
-    stacks: list[Stack] = [
-        services,
-        events,
-        choreography,
-        machines,
-        subscribers,
-        valet,
-        live,
-        webhooks,
-        api,
-    ]
-    if issuer.stack:
-        stacks.append(issuer.stack)
-    if stage.probe:
-        stacks.append(
-            ProbeStack(app, f"{prefix}-Probe", stage=stage, events=events, tables_key=services.key)
-        )
-    for stack in stacks:
+    _let_change_holdings(api, services)
+    _tell(api, ApiUrl=api.url, ApiId=api.api.api_id, Chaos="on" if stage.chaos else "off")
+    if probe:
+        Probe(stack("Probe"), HERE, stage=stage, services=services, events=events)
+    for one in stacks:
         # W3005: the CDK writes dependencies that a GetAtt already implies.
-        stack.template_options.metadata = {"cfn-lint": {"config": {"ignore_checks": ["W3005"]}}}
+        one.template_options.metadata = {"cfn-lint": {"config": {"ignore_checks": ["W3005"]}}}
     Tags.of(app).add("recourse:stage", stage.name)
+
+
+def _checked(app: App, name: str, pattern: str, wanted: str) -> str:
+    value = str(app.node.try_get_context(name) or "").strip()
+    if value and not re.fullmatch(pattern, value):
+        raise ContextError(f"context {name}={value!r} must be {wanted}")
+    return value
+
+
+def _tell(construct: Construct, **outputs: str) -> None:
+    """Outputs of a construct's stack."""
+    for name, value in outputs.items():
+        CfnOutput(Stack.of(construct), name, value=value)
+
+
+def _user_pool(stack: Stack, stage: Stage) -> Issuer:
+    """A user pool, in a separate stack: every stack that verifies tokens is deployed after it."""
+    users = CognitoIssuer(stack, "Users", stage=stage)
+    _tell(
+        users,
+        UserPoolId=users.pool.user_pool_id,
+        TokenUrl=users.token_url,
+        **{f"{client}Id": client_id for client, client_id in users.clients.items()},
+    )
+    return users.issuer
+
+
+def _let_change_holdings(api: SagaApi, services: Services) -> None:
+    """Let the API show and change what the services hold."""
+    shown = {
+        service: services.tables[service]
+        for service in sorted({h.service for h in HOLDINGS.values()})
+        if service in services.tables
+    }
+    names = {service: table.table_name for service, table in shown.items()}
+    api.function.add_environment("SERVICE_TABLES", Stack.of(api).to_json_string(names))
+    for table in shown.values():
+        use_table(
+            table, api.function, "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"
+        )
+
+
+def _worker_image(stage: Stage) -> ContainerImage:
+    """The workers' image, which the CDK builds when it deploys; `cdk synth` needs no Docker."""
+    project = stage.carried
+    return ContainerImage.from_asset(
+        str(project.root),
+        file="infra/image/Dockerfile",
+        exclude=[
+            "*",
+            *(f"!{one}" for one in (*project.packages, *CARRIED)),
+            "**/__pycache__",
+        ],
+        platform=Platform.LINUX_ARM64,
+    )

@@ -23,7 +23,6 @@ SOURCES = (
     "requirements.lock",
     "infra",
     "lambdas",
-    "local/runtime",
     "recourse",
     "services",
     "statemachines",

@@ -142,7 +142,7 @@ class Emulator:
             "SFN_WAIT_SCALE": str(self._timescale),
             # As on AWS; calls beyond the bound on workers wait instead of being refused.
             "LAMBDA_ACCOUNT_CONCURRENCY": "1000",
-            # For local/runtime/bootstrap.
+            # For recourse/cdk/runtime/bootstrap.
             "RECOURSE_PYTHON": sys.executable,
             "RECOURSE_CHECKOUT": str(self._checkout),
             "PYTHONPATH": str(ROOT),

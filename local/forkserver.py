@@ -181,7 +181,7 @@ def _set_apart(output: int) -> None:
 
 
 def work(connection: socket.socket, asked: int) -> None:
-    """Run as a worker: as local/runtime/bootstrap would, in the environment received."""
+    """Run as a worker: as recourse/cdk/runtime/bootstrap would, in the environment received."""
     connection.set_inheritable(False)
     # Only the worker holds the connection, not the processes that its handler forks.
     os.register_at_fork(after_in_child=connection.close)

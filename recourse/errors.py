@@ -25,6 +25,7 @@
         LostLaneError
         LostLeaseError
         MalformedError
+        MissingSettingError
         NothingToResolveError
         PivotSkippedError
         PoisonError

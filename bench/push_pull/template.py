@@ -77,7 +77,7 @@ def complexity(assembly: Path, parts: Sequence[Part]) -> Complexity:
 def _resources(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for logical, body in json.loads(file.read_text())["Resources"].items():
         path = str(body.get("Metadata", {}).get("aws:cdk:path", logical))
-        yield path.partition("/")[2], body
+        yield path.partition("/")[2].removeprefix("Default/"), body
 
 
 def _rights(body: Mapping[str, Any]) -> int:

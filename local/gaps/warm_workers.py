@@ -2,7 +2,7 @@
 
 A cold start of these functions takes some 300 ms of a core. On AWS each has its own; on a laptop
 all share two, and a first trip needs twenty workers. So workers of the checkout (those with the
-bootstrap of ``local/runtime``) are forked from a process that has loaded what they share:
+bootstrap of ``recourse/cdk/runtime``) are forked from a process that has loaded what they share:
 ``local.forkserver``.
 """
 

@@ -18,6 +18,18 @@ from recourse.cdk.stage import Stage
 class HandlerFunction(Function):
     """A function that runs a handler of the library or of the project.
 
+    ::
+
+        reports = HandlerFunction(
+            stack,
+            "Reports",
+            stage=stage,
+            handler="shop.reports.handler",
+            environment={"LEDGER_TABLE": events.ledger.table_name},
+            timeout=Duration.seconds(30),
+        )
+        events.ledger.grant_read_data(reports)
+
     Args:
         scope: The construct that contains it.
         name: Its construct id.
@@ -57,7 +69,7 @@ class HandlerFunction(Function):
             name,
             runtime=Runtime.PROVIDED_AL2023 if stage.local else code.PYTHON,
             architecture=code.ARCHITECTURE,
-            code=code.checkout() if stage.local else code.bundled(),
+            code=code.of(stage),
             handler=handler,
             environment={
                 "POWERTOOLS_SERVICE_NAME": name,

@@ -1,9 +1,8 @@
-"""The HTTP API: every path needs a bearer token, except the open ones."""
+"""The HTTP API: every path is behind the authorizer, except the open ones."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 from aws_cdk import Duration
 from aws_cdk.aws_apigatewayv2 import (
@@ -14,9 +13,9 @@ from aws_cdk.aws_apigatewayv2 import (
     HttpMethod,
     HttpNoneAuthorizer,
     HttpStage,
+    IHttpRouteAuthorizer,
     ThrottleSettings,
 )
-from aws_cdk.aws_apigatewayv2_authorizers import HttpJwtAuthorizer
 from aws_cdk.aws_apigatewayv2_integrations import HttpLambdaIntegration
 from aws_cdk.aws_cloudwatch import IAlarmAction
 from aws_cdk.aws_lambda import Function
@@ -35,17 +34,16 @@ RATE, BURST = 200, 400
 """Requests a second, and how many at once, before callers get 429."""
 
 
-class JwtApi(Construct):
-    """An HTTP API in front of one function, with a JWT authorizer.
+class AuthorizedApi(Construct):
+    """An HTTP API in front of one function, with an authorizer.
 
     Args:
         scope: The construct that contains it.
         name: Its construct id.
         stage: The deployment.
         function: Answers every request, except those with a valet key's token as credential.
-        redeems: Answers those with a valet key's token.
-        issuer: The issuer of bearer tokens.
-        audiences: Their accepted audiences.
+        redeems: Answers those with a valet key's token; None if there are no valet keys.
+        authorizer: Verifies the callers.
         alarm: Alerted when the API answers with a 5xx.
 
     Attributes:
@@ -60,9 +58,8 @@ class JwtApi(Construct):
         *,
         stage: Stage,
         function: Function,
-        redeems: Function,
-        issuer: str,
-        audiences: Sequence[str],
+        redeems: Function | None,
+        authorizer: IHttpRouteAuthorizer,
         alarm: IAlarmAction,
     ) -> None:
         super().__init__(scope, name)
@@ -100,7 +97,7 @@ class JwtApi(Construct):
                 HttpMethod.PATCH,
             ],
             integration=integration,
-            authorizer=HttpJwtAuthorizer("Jwt", issuer, jwt_audience=list(audiences)),
+            authorizer=authorizer,
         )
         for path in OPEN:
             routes = self.api.add_routes(
@@ -115,20 +112,8 @@ class JwtApi(Construct):
                     "AwsSolutions-APIG4",
                     reason=f"{path} returns no data of any owner",
                 )
-        redeeming = HttpLambdaIntegration("Redeeming", redeems)
-        for path, method in TOKEN_IS_CREDENTIAL.items():
-            routes = self.api.add_routes(
-                path=path,
-                methods=[method],
-                integration=redeeming,
-                authorizer=HttpNoneAuthorizer(),
-            )
-            for route in routes:
-                explain(
-                    route,
-                    "AwsSolutions-APIG4",
-                    reason="the valet key's token is the credential, and the function verifies it",
-                )
+        if redeems:
+            self._redeem(redeems)
         logs = LogGroup(
             self,
             "AccessLogs",
@@ -167,3 +152,19 @@ class JwtApi(Construct):
             action=alarm,
         )
         self.url = default.url
+
+    def _redeem(self, function: Function) -> None:
+        redeeming = HttpLambdaIntegration("Redeeming", function)
+        for path, method in TOKEN_IS_CREDENTIAL.items():
+            routes = self.api.add_routes(
+                path=path,
+                methods=[method],
+                integration=redeeming,
+                authorizer=HttpNoneAuthorizer(),
+            )
+            for route in routes:
+                explain(
+                    route,
+                    "AwsSolutions-APIG4",
+                    reason="the valet key's token is the credential, and the function verifies it",
+                )

@@ -1,6 +1,8 @@
-"""The issuer of bearer tokens, where the context names none: a Cognito user pool."""
+"""The issuer of bearer tokens: any, or a Cognito user pool."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from aws_cdk import Stack
 from aws_cdk.aws_cognito import (
@@ -30,12 +32,47 @@ SCOPES = {
 SCOPE_PREFIX = "recourse/"
 
 
-class UserPoolIssuer(Construct):
+@dataclass(frozen=True)
+class Issuer:
+    """An OpenID Connect issuer of access tokens, whose scopes are those of `SCOPES`.
+
+    ::
+
+        issuer = Issuer("https://login.example.com/", ("https://shop.example.com",))
+
+    Attributes:
+        url: Its URL, as the tokens' claim `iss` has it; its metadata and its keys are found there.
+        audiences: The accepted audiences.
+        prefix: What its tokens put before each scope.
+    """
+
+    url: str
+    audiences: tuple[str, ...]
+    prefix: str = ""
+
+
+class CognitoIssuer(Construct):
     """A user pool whose access tokens carry the API's scopes.
+
+    ::
+
+        cognito = CognitoIssuer(stack, "Users", stage=stage)
+        live = LiveChannels(
+            stack,
+            "Live",
+            stage=stage,
+            events=events,
+            issuer=cognito.issuer,
+        )
+
+    Args:
+        scope: The construct that contains it.
+        name: Its construct id.
+        stage: The deployment.
 
     Attributes:
         pool: The user pool.
-        issuer: The issuer's URL.
+        issuer: What APIs need to verify its tokens.
         token_url: The URL at which a client gets a token for its id and secret.
         clients: The ids of the clients: one for callers, one for operators.
     """
@@ -71,7 +108,7 @@ class UserPoolIssuer(Construct):
         domain = self.pool.add_domain(
             "Domain",
             cognito_domain=CognitoDomainOptions(
-                domain_prefix=f"recourse-{stage.name}-{Stack.of(self).account}"
+                domain_prefix=f"{stage.prefix.lower()}-{Stack.of(self).account}"
             ),
         )
         self.token_url = f"{domain.base_url()}/oauth2/token"
@@ -91,8 +128,11 @@ class UserPoolIssuer(Construct):
             ).user_pool_client_id
             for name in ("Client", "Operator")
         }
-        self.issuer = (
-            f"https://cognito-idp.{Stack.of(self).region}.amazonaws.com/{self.pool.user_pool_id}"
+        region, pool = Stack.of(self).region, self.pool.user_pool_id
+        self.issuer = Issuer(
+            f"https://cognito-idp.{region}.amazonaws.com/{pool}",
+            tuple(self.clients.values()),
+            SCOPE_PREFIX,
         )
         explain(
             self.pool,

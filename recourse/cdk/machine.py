@@ -62,7 +62,7 @@ class SagaMachine(Construct):
         used = {key: f for key, f in functions.items() if f"${{{key}}}" in definition}
         # The prefix /aws/vendedlogs keeps the account's log delivery policy short. The name ends
         # with the stack's id, because a log group that outlives its stack would keep the name.
-        called = f"recourse-{stage.name}-{saga.name}-{Fn.select(2, Fn.split('/', Aws.STACK_ID))}"
+        called = f"{stage.prefix.lower()}-{saga.name}-{Fn.select(2, Fn.split('/', Aws.STACK_ID))}"
         logs = LogGroup(
             self,
             "Logs",

@@ -110,6 +110,20 @@ class PullConsumer(Construct):
     reports a message as failed must also report those behind it in its group
     (`recourse.functions.batch` does).
 
+    ::
+
+        parcels = PullConsumer(
+            stack,
+            "Parcels",
+            stage=stage,
+            called="Parcels",
+            function=function,
+            topic=events.feed,
+            only={"saga": ["order"], "kind": ["succeeded"]},
+            key=events.key,
+            alarm=events.alarm,
+        )
+
     Args:
         scope: The construct that contains it.
         name: Its construct id.

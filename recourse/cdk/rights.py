@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from aws_cdk import Acknowledgment, CfnElement, CfnResource, Stack, Validations
-from aws_cdk.aws_dynamodb import Table
+from aws_cdk.aws_dynamodb import ITable
 from aws_cdk.aws_iam import IGrantable, PolicyStatement, Role
 from aws_cdk.aws_kms import IKey
 from constructs import Construct
 
+REFERENCES = "@aws-cdk/core:defaultCrossStackReferences"
 READ = ("dynamodb:GetItem", "dynamodb:BatchGetItem")
 WRITE = ("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:ConditionCheckItem")
 
@@ -29,7 +30,7 @@ def use_key(key: IKey, grantee: IGrantable) -> None:
 
 
 def use_table(
-    table: Table, grantee: IGrantable, *actions: str, indexes: Sequence[str] = ()
+    table: ITable, grantee: IGrantable, *actions: str, indexes: Sequence[str] = ()
 ) -> None:
     """Allow some actions on a table, and queries of some of its indexes."""
     for one in actions:
@@ -40,7 +41,7 @@ def use_table(
         use_key(table.encryption_key, grantee)
 
 
-def use_slots(table: Table, grantee: IGrantable) -> None:
+def use_slots(table: ITable, grantee: IGrantable) -> None:
     """Allow to count what its owners have under way (`recourse.store.slots`), and no other row."""
     condition = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["slots#*"]}}
     allow(grantee, "dynamodb:UpdateItem", table.table_arn, conditions=condition)
@@ -99,11 +100,14 @@ def wildcard(
         before: The text before it.
         after: The text after it, with the wildcard.
         seen_from: The construct that uses the ARN: in another stack the attribute is an import.
+            Between nested stacks, and where references are weak, the CDK names it later: there an
+            app that uses cdk-nag accepts the finding itself.
     """
-    home = Stack.of(resource)
+    home, user = Stack.of(resource), Stack.of(seen_from or resource)
     child = cast("CfnElement", resource.node.default_child)
     name = f"<{home.get_logical_id(child)}.{attribute}>"
-    if seen_from and Stack.of(seen_from) != home:
+    named_later = user.nested or home.nested or home.node.try_get_context(REFERENCES) == "weak"
+    if user != home and not named_later:
         exported = home.export_value(cast("CfnResource", child).get_att(attribute))
         name = home.resolve(exported)["Fn::ImportValue"]
     return f"AwsSolutions-IAM5[Resource::{before}{name}{after}]"

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from aws_cdk import Duration, RemovalPolicy
+from aws_cdk.aws_lambda import Code
 from aws_cdk.region_info import RegionInfo
 
+from recourse.cdk.code import fingerprint
 from recourse.errors import RecourseError
 from recourse.project import Project
 
@@ -28,10 +32,21 @@ class ContextError(RecourseError, ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One deployment.
+    """One deployment, which every construct receives.
+
+    ::
+
+        stage = Stage(app="Shop", base="prod", project=PROJECT)
+        services = Services(stack, "Services", stage=stage, sagas=[ORDER])
 
     Attributes:
+        app: What the app is called: the names of its queues begin with it, so two apps of one
+            account and region need two names.
         base: Its name, `dev` by default; `prod` keeps its data.
+        project: Where the sagas are listed and what functions carry; by default what
+            `[tool.recourse]` in the pyproject.toml of the current folder says, or of one above it.
+        code: Makes the code of every function, once for each, if it is not to be bundled from the
+            project: it has the library, what that needs, and the project's packages.
         chaos: Whether faults on demand are switched on; the stage's name then ends in `-chaos`.
         timescale: The factor of the timeouts and back-offs of sagas.
         issuer: The issuer of bearer tokens; if None, a Cognito user pool is created.
@@ -49,14 +64,16 @@ class Stage:
             sends none.
         malware_scan: Whether GuardDuty scans uploads, which then can only be downloaded when they
             have been found clean.
-        probe: Whether the probe, which measures the channels, is deployed.
         fargate: Whether consumers run as services on Fargate instead of functions.
         index_step: The number of the current deploy in the migration from the former indexes of the
             ledger; None if the migration is complete or the ledger is new.
         local: Whether functions run on the checkout's own interpreter, under the local cloud.
     """
 
+    app: str = "Recourse"
     base: str = "dev"
+    project: Project | None = None
+    code: Callable[[], Code] | None = None
     chaos: bool = False
     timescale: float = 1.0
     issuer: str | None = None
@@ -69,14 +86,38 @@ class Stage:
     cloudwatch_role: bool = True
     sender: str = ""
     malware_scan: bool = False
-    probe: bool = False
     fargate: bool = False
     index_step: int | None = None
     local: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse a name that queues and user pools cannot have."""
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,19}", self.app):
+            raise ContextError(
+                f"app={self.app!r} must be a letter and then letters, digits and '-', at most 20 "
+                "together"
+            )
+
     @classmethod
-    def from_context(cls, node: Node) -> Stage:
+    def from_context(
+        cls,
+        node: Node,
+        *,
+        app: str = "Recourse",
+        project: Project | None = None,
+        code: Callable[[], Code] | None = None,
+    ) -> Stage:
         """Read the context, and the region from the CDK CLI's environment.
+
+        ::
+
+            stage = Stage.from_context(stack.node, app="Shop", project=PROJECT)
+
+        Args:
+            node: The node of the app, or of a construct that has the context.
+            app: As above, like the other two.
+            project: Where the sagas are listed and what functions carry.
+            code: Makes the code of every function.
 
         Raises:
             ContextError: A value is not valid.
@@ -96,17 +137,12 @@ class Stage:
         base = text("stage") or "dev"
         if not base.isalnum() or not base.islower():
             raise ContextError(f"context stage={base!r} must be lower case letters and digits")
-        for switch in ("chaos", "cloudwatch_role", "malware_scan", "probe"):
+        for switch in ("chaos", "cloudwatch_role", "malware_scan"):
             if text(switch) not in ("", "on", "off"):
                 raise ContextError(f"context {switch}={text(switch)!r} must be on or off")
         if text("public_url") and not re.fullmatch(r"https?://[^/?#\s]+", text("public_url")):
             raise ContextError(
                 f"context public_url={text('public_url')!r} must be a scheme and a host only"
-            )
-        provider = text("payment_provider")
-        if provider and not re.fullmatch(r"https?://[^?#\s]+", provider):
-            raise ContextError(
-                f"context payment_provider={provider!r} must be an http or https address"
             )
         if text("sender") and not re.fullmatch(r"[^@\s/*]+@[^@\s/*]+", text("sender")):
             raise ContextError(f"context sender={text('sender')!r} must be a mail address")
@@ -137,7 +173,10 @@ class Stage:
                 f"context index_step={text('index_step')!r} must be 1 to 6 or absent"
             )
         return cls(
+            app=app,
             base=base,
+            project=project,
+            code=code,
             chaos=text("chaos") == "on",
             timescale=timescale,
             issuer=text("issuer") or None,
@@ -150,7 +189,6 @@ class Stage:
             cloudwatch_role=text("cloudwatch_role") != "off",
             sender=text("sender"),
             malware_scan=text("malware_scan") == "on",
-            probe=text("probe") == "on",
             fargate=text("workers") == "fargate",
             index_step=int(text("index_step")) if text("index_step") else None,
             local=text("runtime") == "local",
@@ -164,12 +202,26 @@ class Stage:
     @property
     def prefix(self) -> str:
         """The prefix of the names of its stacks and queues."""
-        return f"Recourse-{self.name}"
+        return f"{self.app}-{self.name}"
+
+    @cached_property
+    def carried(self) -> Project:
+        """The project whose packages functions carry.
+
+        Raises:
+            ProjectError: None was given, and none was found.
+        """
+        return self.project or Project.find()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the code that functions carry, made once for them all."""
+        return fingerprint(self.carried)
 
     @property
     def sagas(self) -> str:
         """The list of declarations, `module:name`: the functions' `RECOURSE_SAGAS`."""
-        return Project.find().sagas
+        return self.carried.sagas
 
     @property
     def keeps_data(self) -> bool:

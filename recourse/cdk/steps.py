@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from aws_cdk import Duration, Stack
+from aws_cdk import Duration
+from aws_cdk.aws_dynamodb import ITable, Table
 from aws_cdk.aws_iam import PolicyStatement
 from aws_cdk.aws_kms import Key
 from aws_cdk.aws_s3 import Bucket
 from constructs import Construct
 
 from recourse.cdk.function import HandlerFunction
-from recourse.cdk.rights import READ, WRITE, allow, explain, use_key, use_table, wildcard
+from recourse.cdk.rights import READ, WRITE, explain, use_key, use_table, wildcard
 from recourse.cdk.stage import ContextError, Stage
-from recourse.cdk.tables import OutboxTable
 from recourse.declare.declaration import Step
 from recourse.declare.step import Action, Confirm, Undo
-from recourse.declare.tables import TABLE_NAME
+from recourse.declare.tables import TABLE_NAME, ExistingTable
 
 
 class StepFunction(HandlerFunction):
@@ -43,7 +43,7 @@ class StepFunction(HandlerFunction):
         stage: Stage,
         step: Step,
         handler: str,
-        table: OutboxTable,
+        table: ITable,
         documents: Bucket,
         key: Key,
         timeout: Duration | None = None,
@@ -68,7 +68,6 @@ class StepFunction(HandlerFunction):
             timeout=timeout or stage.step_timeout(step.timeout),
         )
         use_table(table, self, *READ, *WRITE)
-        use_existing_tables(self, [step.action, *([step.undo] if step.undo else [])])
         if step.action.documents:
             prefix = f"{step.service}/*"
             self.add_to_role_policy(
@@ -85,41 +84,49 @@ class StepFunction(HandlerFunction):
 
 
 def use_existing_tables(
-    function: HandlerFunction, parts: Iterable[Action | Undo | Confirm]
+    function: HandlerFunction,
+    parts: Iterable[Action | Undo | Confirm],
+    known: Mapping[str, ITable],
 ) -> None:
     """Let a function use the existing tables that its actions, undos and confirms declare.
 
     They may put and update rows of a table that they declare, and read rows if they have `reads`.
-    The key that encrypts such a table belongs to its owner, who must let the function's role use
-    it.
+    The key that encrypts a table that is known by name only belongs to its owner, who must let the
+    function's role use it.
 
     Args:
         function: The function; its environment gets each table's name, which the CDK context
             `table_<name>` may replace.
         parts: The actions, undos and confirms that it runs.
+        known: The tables that the app has, by their declared names.
 
     Raises:
         ContextError: The context names a table by an invalid name.
     """
     rights: dict[str, set[str]] = {}
+    tables: dict[str, ITable] = {}
     for part in parts:
         for table in part.tables:
-            variable = table.variable
-            name = _context(function, variable.lower()) or table.name
-            if not TABLE_NAME.fullmatch(name):
-                raise ContextError(
-                    f"context {variable.lower()}={name!r} must be 3 to 255 letters, digits, '_', "
-                    "'-' and '.'"
-                )
-            function.add_environment(variable, name)
-            actions = rights.setdefault(name, set())
+            if table.name not in tables:
+                tables[table.name] = known.get(table.name) or _named(function, table)
+                function.add_environment(table.variable, tables[table.name].table_name)
+            actions = rights.setdefault(table.name, set())
             actions |= {"dynamodb:PutItem", "dynamodb:UpdateItem"}
             actions |= {"dynamodb:BatchGetItem"} if part.may_read else set()
-    stack = Stack.of(function)
     for name, actions in sorted(rights.items()):
-        arn = stack.format_arn(service="dynamodb", resource="table", resource_name=name)
-        for action in sorted(actions):
-            allow(function, action, arn)
+        use_table(tables[name], function, *sorted(actions))
+
+
+def _named(function: HandlerFunction, table: ExistingTable) -> ITable:
+    """A table by the name that it has in this stage."""
+    variable = table.variable
+    name = _context(function, variable.lower()) or table.name
+    if not TABLE_NAME.fullmatch(name):
+        raise ContextError(
+            f"context {variable.lower()}={name!r} must be 3 to 255 letters, digits, '_', '-' and "
+            "'.'"
+        )
+    return Table.from_table_name(function, table.name, name)
 
 
 def _context(scope: Construct, name: str) -> str:

@@ -1,8 +1,4 @@
-"""A worker: a Fargate service that runs `recourse worker` on a consumer's queue.
-
-It is deployed only with the context `workers=fargate`. The CDK builds the image when it deploys;
-`cdk synth` needs no Docker.
-"""
+"""A worker: a Fargate service that runs `recourse worker` on a consumer's queue."""
 
 from __future__ import annotations
 
@@ -18,7 +14,6 @@ from aws_cdk.aws_ec2 import (
     SubnetType,
     Vpc,
 )
-from aws_cdk.aws_ecr_assets import Platform
 from aws_cdk.aws_ecs import (
     Cluster,
     ContainerImage,
@@ -38,14 +33,11 @@ from constructs import Construct
 
 from recourse.cdk.rights import explain
 from recourse.cdk.stage import Stage
-from recourse.project import Project
 
 GRACE = Duration.seconds(60)
 """How long a task may take to shut down: the worker's own time, its last deletes, and a margin."""
 BACKLOG = ((0, 0, -1), (100, None, +1), (1000, None, +3))
 """Scaling steps: waiting messages from and to, and the change in the number of tasks."""
-CARRIED = ("recourse", "cli", "infra/image")
-"""What the image contains besides the project's own packages."""
 
 
 class WorkerPlace(Construct):
@@ -96,6 +88,7 @@ class Worker(Construct):
         name: Its construct id, and its name in logs.
         stage: The deployment.
         place: The network and cluster in which it runs.
+        image: Its image, for arm64, whose entry point is `recourse worker`.
         handler: `package.module:function`; a test resolves every one.
         environment: The variables that the handler reads.
 
@@ -110,12 +103,14 @@ class Worker(Construct):
         *,
         stage: Stage,
         place: WorkerPlace,
+        image: ContainerImage,
         handler: str,
         environment: Mapping[str, str],
     ) -> None:
         super().__init__(scope, name)
         self._stage = stage
         self._place = place
+        self._image = image
         self._handler = handler
         self._environment = {
             "AWS_DEFAULT_REGION": Stack.of(self).region,
@@ -148,20 +143,9 @@ class Worker(Construct):
             retention=RetentionDays.ONE_YEAR if self._stage.keeps_data else RetentionDays.TWO_WEEKS,
             removal_policy=self._stage.removal,
         )
-        project = Project.find()
-        carried = (*project.packages, *CARRIED)
         task.add_container(
             "Worker",
-            image=ContainerImage.from_asset(
-                str(project.root),
-                file="infra/image/Dockerfile",
-                exclude=[
-                    "*",
-                    *(f"!{one}" for one in carried),
-                    "**/__pycache__",
-                ],
-                platform=Platform.LINUX_ARM64,
-            ),
+            image=self._image,
             command=["--queue", queue.queue_url, "--handler", self._handler, "--json"],
             environment=self._environment,
             logging=LogDriver.aws_logs(stream_prefix="worker", log_group=logs),

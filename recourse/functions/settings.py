@@ -7,19 +7,32 @@ from typing import TypeVar
 
 from recourse.declare.step import Action, Undo, resolve
 from recourse.declare.tables import ExistingTable
+from recourse.errors import RecourseError
 
 Declared = TypeVar("Declared", Action, Undo)
+
+
+class MissingSettingError(RecourseError, RuntimeError):
+    """An environment variable is not set: the stack and the handler disagree.
+
+    Attributes:
+        name: The variable.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the environment variable {name} is not set")
+        self.name = name
 
 
 def required(name: str) -> str:
     """An environment variable that must be there.
 
     Raises:
-        RuntimeError: It is not set: the stack and the handler disagree.
+        MissingSettingError: It is not set.
     """
     value = os.environ.get(name)
     if not value:
-        raise RuntimeError(f"the environment variable {name} is not set")
+        raise MissingSettingError(name)
     return value
 
 

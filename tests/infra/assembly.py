@@ -15,6 +15,9 @@ ROOT = Path(__file__).parents[2]
 # What the CLI adds of its own, and no bundling: what the functions carry is tested by itself.
 CLI = {"aws:cdk:enable-path-metadata": True, "aws:cdk:bundling-stacks": []}
 
+LISTED: dict[str, Saga] = {}
+"""The sagas of the app that is synthesised, if they are not the deployment's own."""
+
 
 @dataclass(frozen=True)
 class Resource:
@@ -183,10 +186,16 @@ def synthesise(
 
     from infra.app import build
     from recourse.cdk.stage import Stage
+    from recourse.project import Project
 
     settings = json.loads((ROOT / "cdk.json").read_text())["context"]
     app = App(context=settings | CLI | context, outdir=str(folder), analytics_reporting=False)
-    build(app, Stage.from_context(app.node), sagas)
+    project = Project.find(ROOT)
+    if sagas is not None:
+        LISTED.clear()
+        LISTED.update(sagas)
+        project = project._replace(sagas=f"{__name__}:LISTED")
+    build(app, Stage.from_context(app.node, project=project), sagas)
     Validations.of(app).add_plugins(AwsSolutionsChecks())
     app.synth()
     return Assembly(folder)
@@ -198,4 +207,4 @@ def _short(stack: str) -> str:
 
 def _path(body: Mapping[str, Any], logical: str) -> str:
     path = str(body.get("Metadata", {}).get("aws:cdk:path", logical))
-    return path.partition("/")[2].removesuffix("/Resource")
+    return path.partition("/")[2].removeprefix("Default/").removesuffix("/Resource")

@@ -114,7 +114,7 @@ class Functions:
         self._checkout = checkout
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as archive:
-            archive.write(ROOT / "local" / "runtime" / "bootstrap", "bootstrap")
+            archive.write(ROOT / "recourse" / "cdk" / "runtime" / "bootstrap", "bootstrap")
         self._code = packed.getvalue()
 
     def add(self, handler: str, *, name: str = "", timeout: int = 20, **variables: str) -> str:

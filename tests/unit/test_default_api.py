@@ -109,3 +109,42 @@ def test_what_is_named_as_an_api_and_is_not_one_is_refused(project: Path) -> Non
         with pytest.raises(AssertionError) as refused:
             run(project, "-m", "cli.main", "compile", "--folder", "shop")
         assert said in str(refused.value).replace("\n", " ")
+
+
+CAPABILITIES = """
+import json
+from recourse.functions.api.default import handler
+SCOPES = "sagas:read sagas:write valet:issue webhooks:write"
+def call(method, path, authorizer={"lambda": {"sub": "asha", "scope": SCOPES}}):
+    request = {"stage": "$default", "http": {"method": method}, "authorizer": authorizer}
+    sent = {"rawPath": path, "headers": {}, "requestContext": request, "body": "{}"}
+    answer = handler(sent, None)
+    return [answer["statusCode"], json.loads(answer["body"])]
+print(json.dumps([
+    call("GET", "/health"),
+    call("GET", "/valet-keys"),
+    call("GET", "/webhooks"),
+    call("POST", "/sagas/nothing"),
+    call("POST", "/sagas/nothing", {"lambda": {"sub": "asha", "scope": "sagas:read"}}),
+    call("POST", "/sagas/nothing", {"lambda": {"sub": 7, "scope": "sagas:write"}}),
+    call("POST", "/sagas/nothing", {"lambda": None}),
+]))
+"""
+
+
+def test_what_an_app_does_not_have_is_not_there_and_the_rest_knows_who_calls(
+    project: Path,
+) -> None:
+    """The caller is whom an authorizer of the app's own has named."""
+    said = run(
+        project,
+        *("-c", CAPABILITIES),
+        RECOURSE_SAGAS="shop:SAGAS",
+        AWS_DEFAULT_REGION="us-east-1",
+        POWERTOOLS_SERVICE_NAME="test",
+    )
+    health, keys, hooks, *started = json.loads(said)
+    assert (health[0], health[1]["events"]) == (200, {})
+    assert (keys[0], keys[1]["detail"]) == (404, "this API has no valet keys")
+    assert (hooks[0], hooks[1]["detail"]) == (404, "this API has no webhooks")
+    assert [status for status, _ in started] == [404, 403, 401, 401]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import aws_lambda_powertools
 from aws_lambda_powertools.event_handler import Response
@@ -39,8 +40,8 @@ FOR_EVER = "public, max-age=31536000, immutable"
 
 
 class _Live(TypedDict):
-    sse: str
-    ws: str
+    sse: NotRequired[str]
+    ws: NotRequired[str]
 
 
 class HealthView(TypedDict):
@@ -50,6 +51,13 @@ class HealthView(TypedDict):
     version: str
     chaos: bool
     events: _Live
+
+
+def _live() -> _Live:
+    """The live channels, where the deployment has them."""
+    if not os.environ.get("SSE_URL"):
+        return {}
+    return {"sse": os.environ["SSE_URL"], "ws": settings.required("WEBSOCKET_URL")}
 
 
 def routes(version: str, description: Path) -> Routes:
@@ -71,10 +79,7 @@ def routes(version: str, description: Path) -> Routes:
             "status": "ok",
             "version": version,
             "chaos": settings.chaos(),
-            "events": {
-                "sse": settings.required("SSE_URL"),
-                "ws": settings.required("WEBSOCKET_URL"),
-            },
+            "events": _live(),
         }
         return http.answer(200, answer)
 

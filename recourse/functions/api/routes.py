@@ -36,6 +36,7 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.router import APIGatewayHttpRouter
 from typing_extensions import TypedDict
 
+from recourse.functions.settings import MissingSettingError
 from recourse.problems import ProblemError
 
 if TYPE_CHECKING:
@@ -188,14 +189,17 @@ class Routes:
     Args:
         tag: What the group is called.
         about: What it is for.
+        needs: The environment variable that a deployment sets if it has what the group is about;
+            without it the routes answer 404.
 
     Attributes:
         router: What answers them.
     """
 
-    def __init__(self, tag: str, about: str) -> None:
+    def __init__(self, tag: str, about: str, *, needs: str | None = None) -> None:
         self.tag = tag
         self.about = about
+        self._needs = needs
         self.router = APIGatewayHttpRouter()  # type: ignore[no-untyped-call]
         self._described: list[tuple[Method, str, Operation | OfSagas]] = []
         self._heads: set[str] = set()
@@ -254,7 +258,12 @@ class Routes:
             @wraps(handler)
             def with_text(**parts: str) -> Response[str]:
                 _unescaped("the query", self.current_event.raw_event.get("rawQueryString") or "")
-                return handler(**{name: _part(name, part) for name, part in parts.items()})
+                try:
+                    return handler(**{name: _part(name, part) for name, part in parts.items()})
+                except MissingSettingError as problem:
+                    if problem.name != self._needs:
+                        raise
+                    raise ProblemError("not-found", f"this API has no {self.tag.lower()}") from None
 
             # Whatever can be read answers HEAD; `Api` sends its headers alone.
             self.router.route(path, [method, "HEAD"] if method == "GET" else method)(with_text)

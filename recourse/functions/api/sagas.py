@@ -303,9 +303,13 @@ def _must_be_there(owner: str, documents: Mapping[str, str]) -> None:
     """Check that the documents that a request names in `documents` are the owner's.
 
     Raises:
-        ProblemError: Some do not exist.
+        ProblemError: Some do not exist, or the deployment has no documents.
     """
-    missing = kit.valet_keys().missing(owner, list(dict.fromkeys(documents.values())))
+    try:
+        keys = kit.valet_keys()
+    except settings.MissingSettingError:
+        raise invalid("documents", "this API has no valet keys, so nobody has documents") from None
+    missing = keys.missing(owner, list(dict.fromkeys(documents.values())))
     for name, document in documents.items():
         if document in missing:
             raise invalid(f"documents.{name}", f"you have no document {document!r}")

@@ -39,7 +39,11 @@ if TYPE_CHECKING:
 
 SCOPE = "valet:issue"
 FORM = "application/x-www-form-urlencoded"
-routes = Routes("Valet keys", "Upload and download documents directly, by keys that expire")
+routes = Routes(
+    "Valet keys",
+    "Upload and download documents directly, by keys that expire",
+    needs="VALET_TABLE",
+)
 
 
 class _Form(TypedDict):

@@ -35,7 +35,11 @@ if TYPE_CHECKING:
 
 READ, WRITE = "sagas:read", "webhooks:write"
 """Who only reads cannot have a webhook made, which would go on to tell of every event."""
-routes = Routes("Webhooks", "Your own endpoints, to which events are pushed, signed and in order")
+routes = Routes(
+    "Webhooks",
+    "Your own endpoints, to which events are pushed, signed and in order",
+    needs="WEBHOOKS_TABLE",
+)
 
 
 class _Tested(TypedDict):

@@ -5,45 +5,80 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 
-from aws_cdk import Arn, ArnComponents, CfnOutput, Duration, Stack
-from aws_cdk.aws_dynamodb import Table
+from aws_cdk import Arn, ArnComponents, Duration, Stack
+from aws_cdk.aws_dynamodb import ITable
+from aws_cdk.aws_ecs import ContainerImage
 from aws_cdk.aws_iam import IGrantable
-from aws_cdk.aws_kms import Key
 from aws_cdk.aws_lambda_destinations import SqsDestination
 from aws_cdk.aws_sns import SubscriptionFilter
 from aws_cdk.aws_sns_subscriptions import LambdaSubscription
 from constructs import Construct
 
-from infra.stacks.events import EventsStack
-from lambdas.consumers import consumers
-from lambdas.subscribers import subscribers
+from recourse.cdk.events import EventBackbone
 from recourse.cdk.function import HandlerFunction
 from recourse.cdk.queues import Deadletters, PullConsumer
 from recourse.cdk.rights import allow, explain_dead_lettering, use_key, use_table
-from recourse.cdk.stage import Stage
+from recourse.cdk.services import Services
+from recourse.cdk.stage import ContextError, Stage
 from recourse.cdk.tables import KeptTable
 from recourse.cdk.worker import Worker, WorkerPlace
 from recourse.queues.consumer import Consumer, Declaration, Subscriber
 
 
-class SubscribersStack(Stack):
+class Consumers(Construct):
     """The functions and workers that listen to the topic `feed`.
 
+    ::
+
+        mailer = Consumer("Mailer", hears={"kind": ["succeeded"]})  # its module has `handler`
+        consumers = Consumers(
+            stack,
+            "Consumers",
+            stage=stage,
+            services=services,
+            events=events,
+            consumers={"shop.mailer": mailer},
+        )
+
+    Args:
+        scope: The construct that contains it.
+        name: Its construct id.
+        stage: The deployment.
+        services: Whose key encrypts their tables.
+        events: What they listen to.
+        consumers: The consumers by their modules' names; `recourse.queues.consumer.declared` finds
+            those of a package.
+        subscribers: The same of subscribers.
+        image: The image of workers, whose entry point is `recourse worker`; needed if
+            `stage.fargate`.
+
     Attributes:
+        tables: The tables of those that have one of their own, by their names.
         deadletters: Keep messages that could not be processed or delivered.
     """
 
     def __init__(
-        self, scope: Construct, name: str, *, stage: Stage, events: EventsStack, key: Key
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        stage: Stage,
+        services: Services,
+        events: EventBackbone,
+        consumers: Mapping[str, Consumer] | None = None,
+        subscribers: Mapping[str, Subscriber] | None = None,
+        image: ContainerImage | None = None,
     ) -> None:
         super().__init__(scope, name)
         self._stage = stage
         self._events = events
-        self._key = key
+        self._key = services.key
+        self._image = image
+        self.tables: dict[str, ITable] = {}
         self.deadletters: list[Deadletters] = []
-        for module, subscriber in subscribers().items():
+        for module, subscriber in (subscribers or {}).items():
             self._subscriber(module, subscriber)
-        for module, consumer in consumers().items():
+        for module, consumer in (consumers or {}).items():
             self._consumer(module, consumer)
 
     def _subscriber(self, module: str, declared: Subscriber) -> None:
@@ -102,23 +137,23 @@ class SubscribersStack(Stack):
         )
         self.deadletters.append(consumer.deadletters)
 
-    def _tables(self, declared: Declaration) -> dict[str, Table]:
+    def _tables(self, declared: Declaration) -> dict[str, ITable]:
         """The tables that it may be allowed to use; its own table is made here."""
-        found: dict[str, Table] = {"ledger": self._events.ledger, "feed": self._events.feed_table}
+        found: dict[str, ITable] = {"ledger": self._events.ledger, "feed": self._events.feed_table}
         if "table" in declared.may:
             name = f"{declared.name}Table"
             found["table"] = KeptTable(self, name, stage=self._stage, key=self._key)
-            CfnOutput(self, f"{name}Name", value=found["table"].table_name)
+            self.tables[declared.name] = found["table"]
         return found
 
-    def _environment(self, declared: Declaration, tables: Mapping[str, Table]) -> dict[str, str]:
+    def _environment(self, declared: Declaration, tables: Mapping[str, ITable]) -> dict[str, str]:
         names = {what: table.table_name for what, table in tables.items()}
         names["sender"] = self._stage.sender
         variables = {declared.variable(what): names[what] for what in declared.may}
         return {"RECOURSE_SAGAS": self._stage.sagas, **variables}
 
     def _allow(
-        self, grantee: IGrantable, declared: Declaration, tables: Mapping[str, Table]
+        self, grantee: IGrantable, declared: Declaration, tables: Mapping[str, ITable]
     ) -> None:
         for what, actions in declared.may.items():
             if what in tables:
@@ -128,18 +163,21 @@ class SubscribersStack(Stack):
                     service="ses", resource="identity", resource_name=self._stage.sender
                 )
                 for action in actions:
-                    allow(grantee, action, Arn.format(identity, self))
+                    allow(grantee, action, Arn.format(identity, Stack.of(self)))
 
     def _runner(
         self, name: str, module: str, environment: Mapping[str, str]
     ) -> HandlerFunction | Worker:
         """A function that runs the module's `handler`, or a worker that runs its `handle`."""
         if self._stage.fargate:
+            if self._image is None:
+                raise ContextError("context workers='fargate': Consumers must have an image")
             return Worker(
                 self,
                 name,
                 stage=self._stage,
                 place=self._place,
+                image=self._image,
                 handler=f"{module}:handle",
                 environment=environment,
             )

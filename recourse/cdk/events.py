@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from aws_cdk import CfnOutput, Duration, Stack
+from aws_cdk import Duration, Stack
 from aws_cdk.aws_cloudwatch_actions import SnsAction
-from aws_cdk.aws_dynamodb import StreamViewType, Table
+from aws_cdk.aws_dynamodb import ITable, StreamViewType
 from aws_cdk.aws_iam import PolicyStatement, ServicePrincipal
 from aws_cdk.aws_kms import Key
 from aws_cdk.aws_lambda import FilterCriteria, FilterRule, StartingPosition
@@ -34,9 +34,9 @@ from recourse.cdk.rights import (
     use_key,
     use_table,
 )
+from recourse.cdk.services import Services
 from recourse.cdk.stage import Stage
-from recourse.cdk.steps import use_existing_tables
-from recourse.cdk.tables import KeptTable, LedgerTable, OutboxTable
+from recourse.cdk.tables import KeptTable, LedgerTable
 from recourse.declare.saga import Saga
 
 ATTEMPTS = 100
@@ -45,8 +45,19 @@ ATTEMPTS = 100
 at once. Records that can never be processed are dead-lettered at the first try."""
 
 
-class EventsStack(Stack):
-    """The relay, the events topic and everything that listens to it.
+class EventBackbone(Construct):
+    """The relay, the events topic, the ledger, the feed, and the services' confirmations.
+
+    ::
+
+        events = EventBackbone(stack, "Events", stage=stage, services=services)
+        events.alarms.add_subscription(EmailSubscription("on-call@example.com"))
+
+    Args:
+        scope: The construct that contains it.
+        name: Its construct id.
+        stage: The deployment.
+        services: The services whose events it carries.
 
     Attributes:
         ledger: The ledger's table.
@@ -54,6 +65,8 @@ class EventsStack(Stack):
         feed_table: The feed of every owner.
         feed: The topic `feed`, from which subscribers receive.
         alarms: The topic that every alarm is sent to; subscribe those who are on call.
+        alarm: The same, as the action of an alarm.
+        parked: The queue of sagas that need an operator.
         key: The key that encrypts topics and queues.
         deadletters: Keep messages that could not be processed or delivered.
     """
@@ -64,12 +77,14 @@ class EventsStack(Stack):
         name: str,
         *,
         stage: Stage,
-        sagas: list[Saga],
-        tables: dict[str, OutboxTable],
-        documents_key: Key,
+        services: Services,
     ) -> None:
         super().__init__(scope, name)
+        # With this flag, which new apps have, the key would name the topics that it encrypts: a
+        # cycle, which CloudFormation refuses.
+        self.node.set_context("@aws-cdk/aws-sns-subscriptions:restrictSqsDescryption", False)
         self._stage = stage
+        self._services = services
         self.deadletters: list[Deadletters] = []
         self.key = self._key()
         self.alarms = Topic(self, "Alarms", master_key=self.key, enforce_ssl=True)
@@ -79,19 +94,19 @@ class EventsStack(Stack):
                 principals=[ServicePrincipal("cloudwatch.amazonaws.com")],
                 actions=["sns:Publish"],
                 resources=[self.alarms.topic_arn],
-                conditions={"StringEquals": {"aws:SourceAccount": self.account}},
+                conditions={"StringEquals": {"aws:SourceAccount": Stack.of(self).account}},
             )
         )
         self.alarm = SnsAction(self.alarms)
         self.topic = Topic(self, "Events", master_key=self.key, enforce_ssl=True)
-        self.ledger = LedgerTable(self, "LedgerTable", stage=stage, key=documents_key)
-        self._relay("Relay", self.topic, [*tables.values(), self.ledger], "outbox#")
+        self.ledger = LedgerTable(self, "LedgerTable", stage=stage, key=services.key)
+        self._relay("Relay", self.topic, [*services.tables.values(), self.ledger], "outbox#")
         self._ledger_consumer()
         self.feed_table = KeptTable(
             self,
             "FeedTable",
             stage=stage,
-            key=documents_key,
+            key=services.key,
             stream=StreamViewType.NEW_IMAGE,
             order="position",
         )
@@ -100,21 +115,16 @@ class EventsStack(Stack):
         )
         self._feeder()
         self._relay("FeedRelay", self.feed, [self.feed_table], "feed#")
-        for service, types in sorted(_confirmations(sagas).items()):
-            self._confirmer(service, tables[service], types, sagas)
-        self._parked()
-        CfnOutput(self, "LedgerTableName", value=self.ledger.table_name)
-        CfnOutput(self, "EventsTopicArn", value=self.topic.topic_arn)
-        CfnOutput(self, "FeedTableName", value=self.feed_table.table_name)
-        CfnOutput(self, "FeedTopicArn", value=self.feed.topic_arn)
-        CfnOutput(self, "AlarmsTopicArn", value=self.alarms.topic_arn)
+        for service, types in sorted(_confirmations(services.sagas).items()):
+            self._confirmer(service, types)
+        self.parked = self._parked()
 
     def _key(self) -> Key:
         key = Key(self, "Key", enable_key_rotation=True, removal_policy=self._stage.removal)
         # EventBridge sends no source account when it uses the key: under such a condition nothing
         # that it dead-letters would arrive. The queues' policies admit this account's rules only.
         for service, conditions in (
-            ("cloudwatch", {"StringEquals": {"aws:SourceAccount": self.account}}),
+            ("cloudwatch", {"StringEquals": {"aws:SourceAccount": Stack.of(self).account}}),
             ("events", None),
         ):
             key.add_to_resource_policy(
@@ -127,7 +137,7 @@ class EventsStack(Stack):
             )
         return key
 
-    def _relay(self, name: str, topic: Topic, tables: Sequence[Table], rows: str) -> None:
+    def _relay(self, name: str, topic: Topic, tables: Sequence[ITable], rows: str) -> None:
         """The relay of the new rows of tables whose keys have a prefix."""
         function = HandlerFunction(
             self,
@@ -177,7 +187,7 @@ class EventsStack(Stack):
         self,
         function: HandlerFunction,
         name: str,
-        tables: Sequence[Table],
+        tables: Sequence[ITable],
         only: Mapping[str, object],
     ) -> None:
         """Let a function process the streams of tables, with an alarm if it falls behind."""
@@ -241,9 +251,8 @@ class EventsStack(Stack):
         )
         self.deadletters.append(consumer.deadletters)
 
-    def _confirmer(
-        self, service: str, table: OutboxTable, types: list[str], sagas: Sequence[Saga]
-    ) -> None:
+    def _confirmer(self, service: str, types: list[str]) -> None:
+        table, sagas = self._services.tables[service], self._services.sagas
         name = f"{service.title()}Confirm"
         function = HandlerFunction(
             self,
@@ -259,7 +268,7 @@ class EventsStack(Stack):
         )
         use_table(table, function, *READ, *WRITE)
         steps = [step for saga in sagas for step in saga.all if step.service == service]
-        use_existing_tables(function, [step.confirm for step in steps if step.confirm])
+        self._services.let_use_existing(function, [s.confirm for s in steps if s.confirm])
         consumer = PullConsumer(
             self,
             f"{name}Events",
@@ -273,7 +282,7 @@ class EventsStack(Stack):
         )
         self.deadletters.append(consumer.deadletters)
 
-    def _parked(self) -> None:
+    def _parked(self) -> Queue:
         """A queue of the sagas that need an operator, for a person or a tool to pull from.
 
         A notice stays in it, however often it is received, until its saga is at rest.
@@ -309,7 +318,7 @@ class EventsStack(Stack):
             threshold=0,
             action=self.alarm,
         )
-        CfnOutput(self, "ParkedQueueUrl", value=parked.queue_url)
+        return parked
 
 
 def _confirmations(sagas: list[Saga]) -> dict[str, list[str]]:

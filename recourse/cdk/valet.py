@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from aws_cdk import CfnOutput, Duration, Stack
+from aws_cdk import Duration
 from aws_cdk.aws_events import EventPattern, Match, Rule, Schedule
 from aws_cdk.aws_events_targets import LambdaFunction
 from aws_cdk.aws_kms import Key, KeySpec, KeyUsage
 from constructs import Construct
 
-from infra.stacks.events import EventsStack
-from infra.stacks.services import ServicesStack
+from recourse.cdk.events import EventBackbone
 from recourse.cdk.function import HandlerFunction
 from recourse.cdk.indexes import VALET_INDEXES
 from recourse.cdk.queues import Deadletters, alarm_above
 from recourse.cdk.rights import allow, explain, use_key, use_table, wildcard
+from recourse.cdk.services import Services
 from recourse.cdk.stage import Stage
 from recourse.cdk.tables import ListedTable
 from recourse.cdk.valet_bucket import ValetBucket
@@ -39,8 +39,20 @@ COMMITS = {
 """The S3 actions that committing or quarantining an upload needs, by prefix."""
 
 
-class ValetStack(Stack):
+class ValetKeys(Construct):
     """Everything that valet keys need, except the API that issues them.
+
+    ::
+
+        valet = ValetKeys(stack, "Valet", stage=stage, services=services, events=events)
+        valet.bucket.add_lifecycle_rule(prefix="objects/", expiration=Duration.days(365))
+
+    Args:
+        scope: The construct that contains it.
+        name: Its construct id.
+        stage: The deployment.
+        services: Those whose documents keys can give access to.
+        events: Where operators are alerted.
 
     Attributes:
         table: The valet table.
@@ -56,8 +68,8 @@ class ValetStack(Stack):
         name: str,
         *,
         stage: Stage,
-        services: ServicesStack,
-        events: EventsStack,
+        services: Services,
+        events: EventBackbone,
     ) -> None:
         super().__init__(scope, name)
         self._stage = stage
@@ -77,8 +89,6 @@ class ValetStack(Stack):
         self.bucket = ValetBucket(self, "Valet", stage=stage, key=self.key)
         self.redeems = self._redeems()
         self.deadletters = [self._commits()]
-        CfnOutput(self, "ValetTableName", value=self.table.table_name)
-        CfnOutput(self, "ValetBucketName", value=self.bucket.bucket_name)
 
     @property
     def environment_of_keys(self) -> dict[str, str]:

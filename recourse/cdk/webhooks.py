@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from aws_cdk import Duration, Stack
+from aws_cdk import Duration
 from aws_cdk.aws_kms import Key
 from constructs import Construct
 
-from infra.stacks.events import EventsStack
+from recourse.cdk.events import EventBackbone
 from recourse.cdk.function import HandlerFunction
 from recourse.cdk.indexes import WEBHOOK_INDEXES
 from recourse.cdk.queues import AT_ONCE_OF_EVERY_EVENT, PullConsumer
@@ -19,15 +19,25 @@ RECEIVES = 1000
 CHANGES = tuple(one for one in (*READ, *WRITE) if one != "dynamodb:ConditionCheckItem")
 
 
-class WebhooksStack(Stack):
+class Webhooks(Construct):
     """Everything that webhooks need, except the API that registers them.
+
+    ::
+
+        webhooks = Webhooks(stack, "Webhooks", stage=stage, events=events)
+
+    Args:
+        scope: The construct that contains it.
+        name: Its construct id.
+        stage: The deployment.
+        events: The feed that they deliver.
 
     Attributes:
         table: The table of webhooks.
         deadletters: Keep messages that could not be processed.
     """
 
-    def __init__(self, scope: Construct, name: str, *, stage: Stage, events: EventsStack) -> None:
+    def __init__(self, scope: Construct, name: str, *, stage: Stage, events: EventBackbone) -> None:
         super().__init__(scope, name)
         self._stage = stage
         self._events = events

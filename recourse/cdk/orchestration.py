@@ -11,21 +11,38 @@ from aws_cdk.aws_iam import ManagedPolicy, PolicyStatement
 from aws_cdk.aws_lambda import Function
 from constructs import Construct
 
-from infra.stacks.events import EventsStack
+from recourse.cdk.choreography import Choreography
+from recourse.cdk.events import EventBackbone
 from recourse.cdk.function import HandlerFunction
 from recourse.cdk.machine import SagaMachine
 from recourse.cdk.queues import Deadletters, alarm_above, queue_called
 from recourse.cdk.rights import READ, allow, explain, use_key, use_table, wildcard
+from recourse.cdk.services import Services
 from recourse.cdk.stage import Stage
-from recourse.cdk.tables import OutboxTable
-from recourse.choreography.routing import listeners
-from recourse.declare.saga import Saga
 from recourse.ledger.listing import BY_STATUS
 from recourse.queues.deadletters import deadletters_of
 
 
-class SagasStack(Stack):
+class Orchestration(Construct):
     """Every saga's state machine, and the sweeper that resumes lost runs.
+
+    ::
+
+        orchestration = Orchestration(
+            stack,
+            "Orchestration",
+            stage=stage,
+            services=services,
+            events=events,
+        )
+
+    Args:
+        scope: The construct that contains it.
+        name: Its construct id.
+        stage: The deployment.
+        services: The services whose steps run.
+        events: Where they are recorded, and where operators are alerted.
+        choreography: The queues of the steps, if sagas may be choreographed.
 
     Attributes:
         machines: The state machine of each saga.
@@ -39,15 +56,16 @@ class SagasStack(Stack):
         name: str,
         *,
         stage: Stage,
-        sagas: list[Saga],
-        functions: dict[str, HandlerFunction],
-        tables: dict[str, OutboxTable],
-        events: EventsStack,
+        services: Services,
+        events: EventBackbone,
+        choreography: Choreography | None = None,
     ) -> None:
         super().__init__(scope, name)
         self._stage = stage
         self._events = events
-        self._tables = tables
+        self._tables = services.tables
+        functions, sagas = services.functions, services.sagas
+        heard = choreography.deadletters if choreography else []
         park = self._park()
         self.machines = {
             saga.name: SagaMachine(
@@ -61,7 +79,7 @@ class SagasStack(Stack):
             for saga in sagas
         }
         self.pivots = {saga.name: functions[saga.pivot.function] for saga in sagas}
-        self.deadletters = [self._sweeper(sagas)]
+        self.deadletters = [self._sweeper(_operators_queues(heard))]
 
     @property
     def environment_of_runs(self) -> dict[str, str]:
@@ -103,9 +121,9 @@ class SagasStack(Stack):
         use_table(self._events.ledger, function, "dynamodb:PutItem")
         return function
 
-    def _sweeper(self, sagas: list[Saga]) -> Deadletters:
+    def _sweeper(self, queues: Sequence[str]) -> Deadletters:
+        stack = Stack.of(self)
         tables = {name: table.table_name for name, table in self._tables.items()}
-        queues = _operators_queues(sagas)
         function = HandlerFunction(
             self,
             "Sweeper",
@@ -114,8 +132,8 @@ class SagasStack(Stack):
             environment=self.environment_of_runs
             | {
                 "LEDGER_TABLE": self._events.ledger.table_name,
-                "SERVICE_TABLES": self.to_json_string(tables),
-                "OPERATORS_QUEUES": self.to_json_string(
+                "SERVICE_TABLES": stack.to_json_string(tables),
+                "OPERATORS_QUEUES": stack.to_json_string(
                     {"prefix": queue_called(self._stage, ""), "names": queues}
                 ),
                 "ALARMS_TOPIC_ARN": self._events.alarms.topic_arn,
@@ -204,7 +222,7 @@ class SagasStack(Stack):
                         "sqs:ChangeMessageVisibility",
                     ],
                     resources=[
-                        self.format_arn(
+                        Stack.of(self).format_arn(
                             service="sqs",
                             resource=queue_called(self._stage, name),
                             arn_format=ArnFormat.NO_RESOURCE_NAME,
@@ -216,7 +234,7 @@ class SagasStack(Stack):
         )
 
     def _executions(self, machine: SagaMachine) -> str:
-        return self.format_arn(
+        return Stack.of(self).format_arn(
             service="states",
             resource="execution",
             resource_name=f"{machine.machine.state_machine_name}:*",
@@ -224,11 +242,11 @@ class SagasStack(Stack):
         )
 
 
-def _operators_queues(sagas: list[Saga]) -> list[str]:
+def _operators_queues(heard: Sequence[Deadletters]) -> list[str]:
     """The queues whose messages ask an operator to act on a saga that is not at rest.
 
     Dead-letter queues of consumers that act on a saga's end are not among them: their messages
     must be processed although the saga is at rest.
     """
-    lost = [*sorted(listeners(sagas)), "Ledger", "Parked", "Sweeper"]
+    lost = [*sorted(one.called for one in heard), "Ledger", "Parked", "Sweeper"]
     return ["Parked", *(deadletters_of(name) for name in lost)]

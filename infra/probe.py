@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from aws_cdk import CfnOutput, Duration, Stack
-from aws_cdk.aws_kms import Key
 from aws_cdk.aws_lambda_destinations import SqsDestination
 from aws_cdk.aws_sns import SubscriptionFilter
 from aws_cdk.aws_sns_subscriptions import LambdaSubscription
 from aws_cdk.aws_sqs import DeadLetterQueue, Queue, QueueEncryption
 from constructs import Construct
 
-from infra.stacks.events import EventsStack
 from lambdas.probe import MAY, PULLED, PUSHED, WORKED
+from recourse.cdk.events import EventBackbone
 from recourse.cdk.function import HandlerFunction
 from recourse.cdk.queues import RECEIVES, Deadletters, PullConsumer, queue_called, subscribe
 from recourse.cdk.rights import explain, use_key, use_table
+from recourse.cdk.services import Services
 from recourse.cdk.stage import Stage
 from recourse.cdk.tables import KeptTable
 
@@ -22,15 +22,21 @@ TIMEOUT = Duration.seconds(3)
 NOT_REDRIVEN = "they are measurements of a run that has ended"
 
 
-class ProbeStack(Stack):
+class Probe(Construct):
     """A subscriber by SNS to Lambda, a consumer by SQS to Lambda, and a queue for workers."""
 
     def __init__(
-        self, scope: Construct, name: str, *, stage: Stage, events: EventsStack, tables_key: Key
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        stage: Stage,
+        services: Services,
+        events: EventBackbone,
     ) -> None:
         super().__init__(scope, name)
         self._stage, self._events = stage, events
-        self._effects = KeptTable(self, "Effects", stage=stage, key=tables_key)
+        self._effects = KeptTable(self, "Effects", stage=stage, key=services.key)
         self._push()
         pulled = PullConsumer(
             self,
@@ -44,9 +50,10 @@ class ProbeStack(Stack):
             alarm=events.alarm,
         )
         worked = self._worked()
-        CfnOutput(self, "ProbeTableName", value=self._effects.table_name)
-        CfnOutput(self, "ProbePullQueueArn", value=pulled.queue.queue_arn)
-        CfnOutput(self, "ProbeWorkerQueueUrl", value=worked.queue_url)
+        stack = Stack.of(self)
+        CfnOutput(stack, "ProbeTableName", value=self._effects.table_name)
+        CfnOutput(stack, "ProbePullQueueArn", value=pulled.queue.queue_arn)
+        CfnOutput(stack, "ProbeWorkerQueueUrl", value=worked.queue_url)
 
     def _function(self, name: str, handler: str) -> HandlerFunction:
         function = HandlerFunction(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from aws_cdk import CfnOutput, Duration, Stack
+from aws_cdk import Duration
 from constructs import Construct
 
-from infra.stacks.events import EventsStack
-from infra.stacks.issuer import Issuer
+from recourse.cdk.events import EventBackbone
 from recourse.cdk.function import HandlerFunction
+from recourse.cdk.issuer import Issuer
 from recourse.cdk.queues import AT_ONCE_OF_EVERY_EVENT, PullConsumer, alarm_above
 from recourse.cdk.rights import use_slots, use_table
 from recourse.cdk.stage import Stage
@@ -19,12 +19,31 @@ RECEIVES = 10
 """How often a wake-up is tried: API Gateway's outages last longer than five tries."""
 
 
-class LiveStack(Stack):
+class LiveChannels(Construct):
     """Pushes an owner's feed to its open connections.
+
+    ::
+
+        live = LiveChannels(
+            stack,
+            "Live",
+            stage=stage,
+            events=events,
+            issuer=Issuer("https://login.example.com/", ("https://shop.example.com",)),
+        )
+        CfnOutput(stack, "WebSocketUrl", value=live.websocket_url)
+
+    Args:
+        scope: The construct that contains it.
+        name: Its construct id.
+        stage: The deployment.
+        events: The feed that is pushed.
+        issuer: The issuer of bearer tokens, which functions verify here.
 
     Attributes:
         sse_url: The URL of the stream.
         websocket_url: The URL that WebSockets connect to.
+        connections_url: The URL to which messages for connections are posted.
         deadletters: Keep wake-ups that could not be handled.
     """
 
@@ -34,7 +53,7 @@ class LiveStack(Stack):
         name: str,
         *,
         stage: Stage,
-        events: EventsStack,
+        events: EventBackbone,
         issuer: Issuer,
     ) -> None:
         super().__init__(scope, name)
@@ -84,9 +103,7 @@ class LiveStack(Stack):
         own = f"{stage.public_url}/events" if stage.local else None
         self.sse_url = f"{own}/stream" if own else f"{stream.address}events/stream"
         self.websocket_url = f"{own}/ws".replace("http", "ws", 1) if own else sockets.url
-        CfnOutput(self, "SseUrl", value=self.sse_url)
-        CfnOutput(self, "WebSocketUrl", value=self.websocket_url)
-        CfnOutput(self, "ConnectionsUrl", value=sockets.connections_url)
+        self.connections_url = sockets.connections_url
 
     def _stream(self) -> StreamFunction:
         function = StreamFunction(

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from aws_cdk import Stack
 from constructs import Construct
 
-from infra.stacks.events import EventsStack
-from infra.stacks.services import ServicesStack
+from recourse.cdk.events import EventBackbone
 from recourse.cdk.queues import Deadletters, PullConsumer
+from recourse.cdk.services import Services
 from recourse.cdk.stage import Stage
-from recourse.cdk.steps import StepFunction
 from recourse.choreography.listener import GIVE_UP_RETRIES, MIN_RECEIVES
 from recourse.choreography.routing import listeners
-from recourse.declare.saga import Saga
 
 
-class ChoreographyStack(Stack):
+class Choreography(Construct):
     """Which step listens to which, by the declarations (`recourse.choreography.routing`).
+
+    It is needed for sagas that are started with the coordination `choreography`.
+
+    ::
+
+        choreography = Choreography(
+            stack,
+            "Choreography",
+            stage=stage,
+            services=services,
+            events=events,
+        )
+
+    Args:
+        scope: The construct that contains it.
+        name: Its construct id.
+        stage: The deployment.
+        services: The services whose steps listen.
+        events: What they listen to.
 
     Attributes:
         deadletters: Keep the steps' messages that could not be processed.
@@ -28,24 +44,20 @@ class ChoreographyStack(Stack):
         name: str,
         *,
         stage: Stage,
-        sagas: list[Saga],
-        services: ServicesStack,
-        events: EventsStack,
+        services: Services,
+        events: EventBackbone,
     ) -> None:
         super().__init__(scope, name)
         self.deadletters: list[Deadletters] = []
+        sagas = services.sagas
         for function, types in listeners(sagas).items():
             served = [(saga, s) for saga in sagas for s in saga.all if s.function == function]
             _, step = served[0]
-            listener = StepFunction(
+            listener = services.step_function(
                 self,
                 f"{function}Queue",
-                stage=stage,
                 step=step,
                 handler="recourse.functions.step_queue.handler",
-                table=services.tables[step.service],
-                documents=services.documents,
-                key=services.key,
                 environment={"FUNCTION": function, "RECOURSE_SAGAS": stage.sagas},
                 timeout=stage.batch_timeout(max(one.timeout for _, one in served)),
             )

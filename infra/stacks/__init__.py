@@ -1,1 +1,0 @@
-"""Stacks: they compose components and grant rights; they hold no logic of their own."""

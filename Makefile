@@ -40,12 +40,13 @@ demo: setup  ## run sagas, valet keys and events on a local cloud, and show what
 test: setup  ## run the whole test suite
 	@python -m pytest --quiet -n 3 --dist loadgroup
 
-check: setup  ## check style, types, architecture, compiled files and templates
+check: setup  ## check style, types, architecture, generated files and templates
 	@ruff check .
 	@ruff format --check --quiet .
 	@mypy
 	@lint-imports --no-logo 2>/dev/null || lint-imports
 	@recourse compile --check
+	@python -m tests.reference --check
 	@rm -rf .local/check && CI=1 node $(VENV)/share/recourse/cdk/node_modules/aws-cdk/bin/cdk synth --quiet --no-notices --output .local/check
 	@cfn-lint --non-zero-exit-code warning .local/check/*.template.json
 	@echo "check: passed"

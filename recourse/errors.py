@@ -99,22 +99,55 @@ from __future__ import annotations
 
 
 class RecourseError(Exception):
-    """The root of all errors that the library itself raises."""
+    """The root of all errors that the library itself raises.
+
+    ::
+
+        try:
+            event = Event.parse(text)
+        except RecourseError as problem:
+            print(type(problem).__name__, problem)
+    """
 
 
 class DeclarationError(RecourseError, ValueError):
-    """A declaration that could not keep its guarantees; the message names the part and says why."""
+    """A declaration that could not keep its guarantees; the message names the part and says why.
+
+    ::
+
+        try:
+            Saga("one-way", request=TripRequest, business_key="trip_id", steps=[])
+        except DeclarationError as problem:
+            print(problem)  # saga 'one-way' has 0 pivots []: exactly one step decides it, …
+    """
 
 
 class Refusal(RecourseError):
     """The business says no (no seat left, card declined): nothing happened, and no retry helps.
 
-    Subclass it for each reason that callers act on; API, events and console show the class's name.
+    Subclass it for each reason that callers act on; API, events and console show the class's name::
+
+        class SlotTakenError(Refusal): ...
+
+        @action(refuses=[SlotTakenError], reads=lambda call: ["slot#s-1"])
+        def hold(call: Call) -> Decision:
+            if call.item is None:
+                raise SlotTakenError("slot s-1 is taken")
+            return Decision(writes=[Update("slot#s-1", put={"taken_by": call.saga_id})])
     """
 
 
 class TransientError(RecourseError):
-    """It failed now and may succeed later: a conflict, a throttle, a provider that is down."""
+    """It failed now and may succeed later: a conflict, a throttle, a provider that is down.
+
+    Raise it, or a class made from it, and the step is tried again::
+
+        def ask_the_provider(call: Call) -> bytes:
+            try:
+                return requested(timeout=call.remaining())
+            except OSError as problem:
+                raise TransientError(f"the provider did not answer: {problem}") from problem
+    """
 
 
 class StepTimedOutError(TransientError):
@@ -126,7 +159,16 @@ class StepCrashedError(TransientError):
 
 
 class ContentionError(TransientError):
-    """Conflicting writes or throttles lasted for as long as it was retried."""
+    """Conflicting writes or throttles lasted for as long as it was retried.
+
+    ::
+
+        try:
+            inbox.once(event.id, count)
+        except ContentionError:
+            print("the table is busy: nothing was written, the message comes again")
+            raise
+    """
 
 
 class StepCancelledError(RecourseError):
@@ -134,7 +176,14 @@ class StepCancelledError(RecourseError):
 
 
 class PoisonError(RecourseError, ValueError):
-    """A message that no retry can process: it is dead-lettered with this as the reason."""
+    """A message that no retry can process: it is dead-lettered with this as the reason.
+
+    ::
+
+        def handle(message: Message) -> None:
+            if not message.body.startswith("{"):
+                raise PoisonError(f"the body must be JSON, got {message.body[:20]!r}")
+    """
 
 
 class UnreadableError(PoisonError):

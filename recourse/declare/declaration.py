@@ -23,6 +23,10 @@ Role = Literal["compensable", "pivot", "retriable"]
 class Retry:
     """How a task is tried again: exponential back-off with full jitter and a cap.
 
+    ::
+
+        Step("invoice", invoices.issue, after=["flight"], retry=Retry(attempts=12, cap=300))
+
     Attributes:
         attempts: Tries in all, the first one included: 4 to 100. Fewer, and a passing fault would
             decide the outcome; more, and one step could fill the history of its run.
@@ -47,6 +51,12 @@ THROTTLED = Retry(attempts=60, interval=1, cap=60)
 @dataclass(frozen=True)
 class Step(Generic[Result]):
     """One step: what it does, how it is undone, what it takes and how long it may take.
+
+    ::
+
+        Step("flight", flights.hold, undo=flights.release, confirm=flights.book, takes=["flight"])
+        Step("payment", payments.authorise, undo=payments.void, takes=["payment"], after=["flight"])
+        Step("capture", payments.capture, pivot=True)
 
     Args:
         name: Unique in its saga, lower case with underscores, at most 69 characters.
@@ -96,7 +106,15 @@ class Step(Generic[Result]):
 
 @dataclass(frozen=True)
 class Together:
-    """Steps that run at the same time; if one fails, all of them are undone."""
+    """Steps that run at the same time; if one fails, all of them are undone.
+
+    ::
+
+        Together(
+            Step("flight", flights.hold, undo=flights.release, takes=["flight"]),
+            Step("hotel", hotels.hold, undo=hotels.release, takes=["hotel"]),
+        )
+    """
 
     steps: tuple[Step, ...]
 

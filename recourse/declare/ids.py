@@ -15,6 +15,11 @@ class BadSagaIdError(RecourseError, ValueError):
 class SagaId(str):
     """The id of a saga, and the name of its first run: 32 digits, hexadecimal, in lower case.
 
+    ::
+
+        saga_id = SagaId.of("travel-booking", "asha", "key-1")  # the same each time
+        assert SagaId(str(saga_id)) == saga_id
+
     Raises:
         BadSagaIdError: The text has another form.
     """

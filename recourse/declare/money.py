@@ -11,7 +11,15 @@ from recourse.errors import Refusal
 
 
 class CurrencyMismatchError(Refusal):
-    """Amounts in different currencies cannot be added or paid from one account."""
+    """Amounts in different currencies cannot be added or paid from one account.
+
+    ::
+
+        try:
+            total = Money(48000, "INR") + Money(499, "EUR")
+        except CurrencyMismatchError:
+            total = None  # show them one by one
+    """
 
 
 MINOR_DIGITS = {
@@ -57,7 +65,7 @@ class Money:
 
     ::
 
-        price = Money.of(row["price"]) * nights
+        price = Money.of({"amount": 480000, "currency": "INR"}) * 3
         total = Money.total([price, Money(349, "INR")])
         str(total)      # "INR 14403.49": exact, for messages
         total.shown()   # "INR 14,403.49": for people

@@ -25,7 +25,13 @@ def request_model(cls: type[T]) -> type[T]:
     """Make a class the shape of a request: keyword-only, frozen, strict, unknown fields refused.
 
     It is a plain dataclass, for step functions must not load a validator that they never use; the
-    API validates it with pydantic, and constraints are those of `annotated_types` and `Checked`.
+    API validates it with pydantic, and constraints are those of `annotated_types` and `Checked`::
+
+        @request_model
+        class VisitRequest:
+            visit_id: Annotated[str, Len(1, 128)]
+            slot: str
+            note: str | None = None
     """
     made = dataclass(frozen=True, kw_only=True)(cls)
     made.__pydantic_config__ = {"extra": "forbid", "strict": True}  # type: ignore[attr-defined]

@@ -1,23 +1,5 @@
 """How a saga is declared: once, each step with its undo.
 
-::
-
-    TRAVEL_BOOKING = Saga(
-        "travel-booking",
-        request=TripRequest,
-        business_key="trip_id",
-        steps=[
-            Together(
-                Step("flight", flights.hold, undo=flights.release, takes=["flight"]),
-                Step("hotel", hotels.hold, undo=hotels.release, takes=["hotel"]),
-            ),
-            Step("payment", payments.authorise, undo=payments.void, takes=["payment"],
-                 after=["flight", "hotel"]),
-            Step("capture", payments.capture, pivot=True),
-            Step("invoice", invoices.issue, after=["capture"]),
-        ],
-    )
-
 A declaration that could lose money is refused when it is built, with the step's name in the
 message: see `DeclarationError`.
 """
@@ -33,6 +15,29 @@ from recourse.declare.declaration import Declaration, Together
 @dataclass(frozen=True)
 class Saga(Declaration):
     """A saga: its request, its steps in order, and the one that decides it.
+
+    ::
+
+        TRAVEL_BOOKING = Saga(
+            "travel-booking",
+            request=TripRequest,
+            business_key="trip_id",
+            steps=[
+                Together(
+                    Step("flight", flights.hold, undo=flights.release, takes=["flight"]),
+                    Step("hotel", hotels.hold, undo=hotels.release, takes=["hotel"]),
+                ),
+                Step(
+                    "payment",
+                    payments.authorise,
+                    undo=payments.void,
+                    takes=["payment"],
+                    after=["flight", "hotel"],
+                ),
+                Step("capture", payments.capture, pivot=True),
+                Step("invoice", invoices.issue, after=["flight", "hotel"]),
+            ],
+        )
 
     Args:
         name: Lower case with dashes, at most 64 characters; part of URLs, event types and resource
@@ -58,6 +63,10 @@ class Saga(Declaration):
 
 def collect(*sagas: Saga) -> dict[str, Saga]:
     """Every saga of a deployment by its name.
+
+    ::
+
+        SAGAS = collect(TRAVEL_BOOKING, ORDER)  # what [tool.recourse] names by sagas = "…:SAGAS"
 
     Raises:
         DeclarationError: Two cannot be deployed side by side: sagas, services or functions of one

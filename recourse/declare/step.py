@@ -2,23 +2,11 @@
 
 Both only *decide*: from the request, the results of earlier steps and the current items of their
 own table they return a `Decision`: what to write and what to answer. The runtime commits it in one
-transaction with the barrier's marker and the outbox row, so an author sees neither::
+transaction with the barrier's marker and the outbox row, so an author sees neither. `action`,
+`undo` and `confirm` have an example.
 
-    @dataclass(frozen=True, kw_only=True)
-    class HoldAsk:
-        flight: Seats
-
-    @action(
-        HoldAsk,
-        reads=lambda call: [f"flight#{call.ask.flight.id}"],
-        refuses=[SeatUnavailableError],
-    )
-    def hold(call: Call[HoldAsk]) -> Decision: ...
-
-    @undo(reads=lambda call: [f"booking#{call.saga_id}"])
-    def release(call: Call) -> Decision: ...
-
-`recourse.declare.asks` says which types the class of an ask may have.
+`recourse.declare.asks` says which types the class of an ask may have. This module is
+longer than other modules: a third of it is what docs/reference.md is made of.
 """
 
 from __future__ import annotations
@@ -46,7 +34,12 @@ else:
 
 
 Item = dict[str, Any]
-"""A row of a table as plain Python: str, int, bool, None, list and dict; never a float."""
+"""A row of a table as plain Python: str, int, bool, None, list and dict; never a float.
+
+::
+
+    row: Item = {"pk": "slot#s-1", "free": 3, "price": {"amount": 48000, "currency": "INR"}}
+"""
 
 
 @dataclass(frozen=True)
@@ -65,7 +58,12 @@ Given_contra = TypeVar("Given_contra", contravariant=True, default=Any)
 
 @dataclass(frozen=True, slots=True)
 class AtLeast:
-    """A condition on a number of a row: it is `value` or more."""
+    """A condition on a number of a row: it is `value` or more.
+
+    ::
+
+        Update("slot#s-1", add={"free": -1}, when={"free": AtLeast(1)})
+    """
 
     value: int
 
@@ -73,6 +71,10 @@ class AtLeast:
 @dataclass(frozen=True, slots=True)
 class Put:
     """A new row. It must not exist: rows change status, they are never overwritten or deleted.
+
+    ::
+
+        Put({"pk": f"visit#{call.saga_id}", "slot": "s-1", "status": "HELD"})
 
     Args:
         item: The row, its key among it.
@@ -89,6 +91,10 @@ class Put:
 @dataclass(frozen=True, slots=True)
 class Update:
     """A change to one row: numbers to add, attributes to set, and when that may happen.
+
+    ::
+
+        Update(f"visit#{call.saga_id}", put={"status": "RELEASED"}, when={"status": "HELD"})
 
     Args:
         key: The row's `pk`; in another table its key, a tuple where that has two parts.
@@ -126,7 +132,13 @@ class Document:
     """A file stored before the step commits, under a key made from the saga id and the step.
 
     The key is deterministic, so storing it again changes nothing; it is visible once the row that
-    names it is committed.
+    names it is committed::
+
+        key = f"receipts/{call.saga_id}/{call.step}"
+        Decision(
+            writes=[Put({"pk": f"receipt#{call.saga_id}", "document": key})],
+            documents=[Document(key, "Paid: ₹480.00".encode(), "text/plain; charset=utf-8")],
+        )
     """
 
     key: str
@@ -157,8 +169,10 @@ def _plain_write(write: Write) -> Write:
 class Decision(Generic[Result_co]):
     """What a step writes and answers; `Decision[Held]` answers a `Held`, such as a `TypedDict`.
 
-    All of it is plain, whatever it was made of: `result` is JSON without floats, rows are rows
-    (`plain`).
+    All of it is plain, whatever it was made of: `result` is JSON without floats, rows are rows::
+
+        held = {"pk": f"visit#{call.saga_id}", "price": Money(48000, "INR"), "status": "HELD"}
+        Decision(result={"price": held["price"]}, writes=[Put(held)])
 
     Raises:
         ValueError: There are more writes than one transaction holds.
@@ -190,6 +204,22 @@ class Call(Generic[Ask_co, Given_co]):
 
     `Call[HoldAsk]` is a call with that ask; of a plain `Call` the ask is not type-checked.
     `Call[HoldAsk, Held]` is what an undo is given whose action answers `Decision[Held]`.
+
+    The runtime makes them; so does a test, which needs nothing else to try a step::
+
+        call = Call(
+            saga_id=SagaId.of("travel-booking", "asha", "key-1"),
+            saga="travel-booking",
+            step="flight",
+            owner="asha",
+            business_key="t-1",
+            started_at="2026-11-28T09:00:00.000Z",
+            ask=flights.HoldAsk(flight=flights.Seats(id="AI-202", seats=1)),
+            results={},
+            items=[None],  # there is no such flight
+        )
+        with pytest.raises(flights.UnknownFlightError):
+            flights.hold(call)
 
     Attributes:
         saga_id: Where every key of the step comes from.
@@ -342,7 +372,26 @@ def action(
     find: Callable[[Call[Ask]], Decision | None] | None = None,
     settings: Sequence[str] = (),
 ) -> Callable[[Callable[[Call[Ask]], Decision[Result]]], Action[Ask, Result]]:
-    """Declare the action of a step.
+    """Declare the action of a step: what it writes and answers, or a refusal.
+
+    ::
+
+        class SlotTakenError(Refusal): ...
+
+        @dataclass(frozen=True, kw_only=True)
+        class HoldAsk:
+            slot: str
+
+        @action(HoldAsk, reads=lambda call: [f"slot#{call.ask.slot}"], refuses=[SlotTakenError])
+        def hold(call: Call[HoldAsk]) -> Decision:
+            if call.item is None or call.item["free"] < 1:
+                raise SlotTakenError(f"{call.ask.slot} is taken")
+            return Decision(
+                writes=[
+                    Update(f"slot#{call.ask.slot}", add={"free": -1}, when={"free": AtLeast(1)}),
+                    Put({"pk": f"visit#{call.saga_id}", "slot": call.ask.slot, "status": "HELD"}),
+                ]
+            )
 
     Args:
         ask: The class of what it is asked, a frozen dataclass (`recourse.declare.asks`). Its fields
@@ -376,6 +425,18 @@ def undo(
 ) -> Callable[[Callable[[Call[Ask, Result]], Decision]], Undo[Ask, Result]]:
     """Declare the undo of a step. It is called only where the action has acted, at most once.
 
+    ::
+
+        @undo(reads=lambda call: [f"visit#{call.saga_id}"])
+        def release(call: Call) -> Decision:
+            key, slot = f"visit#{call.saga_id}", call.item["slot"]
+            return Decision(
+                writes=[
+                    Update(key, put={"status": "RELEASED"}, when={"status": "HELD"}),
+                    Update(f"slot#{slot}", add={"free": 1}),
+                ]
+            )
+
     Args:
         ask: The class of what it is asked, if it needs any of that: the action's, or another.
         reads: The rows that the decision needs.
@@ -391,5 +452,19 @@ def confirm(
     reads: Callable[[Call], Reads] = _reads_nothing,
     tables: Sequence[ExistingTable] = (),
 ) -> Callable[[Callable[[Call], Decision]], Confirm]:
-    """Declare how a hold becomes a booking, once the saga's pivot has acted."""
+    """Declare how a hold becomes a booking, once the saga's pivot has acted.
+
+    ::
+
+        @confirm()
+        def book(call: Call) -> Decision:
+            key = f"visit#{call.saga_id}"
+            return Decision(
+                writes=[Update(key, put={"status": "CONFIRMED"}, when={"status": "HELD"})]
+            )
+
+    Args:
+        reads: The rows that the decision needs.
+        tables: As an action's; what it does not declare it cannot write.
+    """
     return lambda decide: Confirm(decide, reads=reads, tables=tables)

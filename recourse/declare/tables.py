@@ -1,16 +1,4 @@
-"""Tables that exist already, whose rows a step writes in the transaction of its own.
-
-::
-
-    ORDERS = ExistingTable("orders", key=("customer", "order_id"))
-
-    @action(OrderAsk, tables=[ORDERS], reads=lambda call: [ORDERS.row("c1", call.ask.order)])
-    def bill(call: Call[OrderAsk]) -> Decision:
-        changed = Update(("c1", call.ask.order), put={"billed": True}, table=ORDERS)
-        return Decision(writes=[changed, Put({"pk": f"bill#{call.saga_id}"})])
-
-Both are written or neither is. What a function may do there follows from the declaration.
-"""
+"""Tables that exist already, whose rows a step writes in the transaction of its own."""
 
 from __future__ import annotations
 
@@ -33,6 +21,17 @@ LONGEST_KEY = 255
 @dataclass(frozen=True, slots=True)
 class ExistingTable:
     """A table that is not the service's own, in the account and region of its stage.
+
+    Its rows are written with the service's own or not at all, and what a function may do there
+    follows from the declaration::
+
+        ORDERS = ExistingTable("orders", key=("customer", "order_id"))
+
+        @action(tables=[ORDERS], reads=lambda call: [ORDERS.row(call.owner, call.business_key)])
+        def bill(call: Call) -> Decision:
+            key = (call.owner, call.business_key)
+            billed = Update(key, put={"billed": True}, when={"billed": False}, table=ORDERS)
+            return Decision(writes=[billed, Put({"pk": f"bill#{call.saga_id}"})])
 
     Attributes:
         name: What it is called, there or here: the CDK context `table_<name>`, in lower case, says

@@ -2,16 +2,7 @@
 
 Each has its own subscription to the topic `feed`. A consumer pulls: a queue keeps its events until
 it receives them. To a subscriber SNS pushes. Declaration, rules and handler are in one file, and
-everything else is derived from it: function, queues, subscription, rights::
-
-    CONSUMER = Consumer(
-        "Tally",
-        hears={"kind": ["started", "succeeded"]},
-        may={"table": ["dynamodb:PutItem", "dynamodb:UpdateItem"]},
-    )
-
-
-    def handle(message: Message) -> None: ...
+everything else is derived from it: function, queues, subscription, rights.
 """
 
 from __future__ import annotations
@@ -97,12 +88,29 @@ class Declaration:
 
 @dataclass(frozen=True)
 class Consumer(Declaration):
-    """A consumer: its module has a `handler` for a function, and a `handle` for a worker."""
+    """A consumer: its module has a `handler` for a function, and a `handle` for a worker.
+
+    ::
+
+        CONSUMER = Consumer(
+            "Tally",
+            hears={"kind": ["started", "succeeded"]},
+            may={"table": ["dynamodb:PutItem", "dynamodb:UpdateItem"]},
+        )
+
+        def handle(message: Message) -> None:
+            print(Event.parse(message.body, SAGAS).kind)
+    """
 
 
 @dataclass(frozen=True)
 class Subscriber(Declaration):
-    """A subscriber: its module has a `handler` for a function."""
+    """A subscriber: its module has a `handler` for a function.
+
+    ::
+
+        SUBSCRIBER = Subscriber("OnCall", hears={"kind": ["compensation_failed"]})
+    """
 
 
 Declared = TypeVar("Declared", bound=Declaration)

@@ -2,12 +2,7 @@
 
 A row that names the event goes into the transaction that carries the effect, on the condition that
 it does not exist yet; so both are written or neither. It is kept for as long as any queue, outbox
-or dead-letter queue keeps the event itself::
-
-    inbox = Inbox(dynamodb, "tally")
-    count = Table(dynamodb, "tally").update_request("tally#today", add={"started": 1})
-    inbox.once(event.id, count)  # True
-    inbox.once(event.id, count)  # False: it was counted before
+or dead-letter queue keeps the event itself.
 """
 
 from __future__ import annotations
@@ -31,6 +26,20 @@ BUDGET = 5
 
 class Inbox:
     """The inbox of a consumer, in its own table.
+
+    ::
+
+        inbox = Inbox(dynamodb, "tally")
+        count = {
+            "Update": {
+                "TableName": "tally",
+                "Key": {"pk": {"S": "today"}},
+                "UpdateExpression": "ADD started :one",
+                "ExpressionAttributeValues": {":one": {"N": "1"}},
+            }
+        }
+        assert inbox.once(event.id, count)
+        assert not inbox.once(event.id, count)  # it was counted before
 
     Args:
         dynamodb: A DynamoDB client.

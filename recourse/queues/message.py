@@ -3,11 +3,7 @@
 It returns when the message is processed, and raises when it is not. A message that failed is
 retried after a back-off, as often as its queue allows; `PoisonError` says that a retry is
 pointless. The same function serves a Lambda function (`recourse.functions.batch`) and `recourse
-worker`::
-
-    def handle(message: Message) -> None:
-        event = Event.parse(message.body, SAGAS)  # raises UnreadableError, which is a PoisonError
-        inbox.once(event.id, table.update_request("count", add={event.kind: 1}))
+worker`.
 
 Delivery is at least once: a message may be redelivered even after it was processed. So its effect
 goes into one transaction with the row that records it (`recourse.queues.inbox.Inbox`).
@@ -23,6 +19,12 @@ from typing import Any
 @dataclass(frozen=True, slots=True)
 class Message:
     """A message, as it was received.
+
+    ::
+
+        def handle(message: Message) -> None:
+            event = Event.parse(message.body, SAGAS)  # what is no event of these is a PoisonError
+            inbox.once(event.id, count)
 
     Attributes:
         id: Its id in SQS; a message that was sent twice has two.

@@ -62,22 +62,48 @@ DELETED: Change = (
     'add={"free": 1}, put={"note": "cancelled"}',
 )
 """An undo that changes what is not its own (the payment's record, in saga-pattern-*)."""
-
-
-@pytest.mark.parametrize(
-    ("changes", "wrong"),
-    [
-        pytest.param([TWICE], "every_purchase_is_paid_once", id="double charge on retry"),
-        pytest.param(TWICE_UNDONE, "every_purchase_is_paid_once", id="undo not idempotent"),
-        pytest.param([LOST], "every_purchase_is_paid_once", id="undo lost"),
-        pytest.param([OTHER_ROW], "'free' of item#tea in items must be 10, got 9", id="other row"),
-        pytest.param([UNTAKEN], "'free' of item#tea in items must be 10, got 11", id="untaken"),
-        pytest.param(
-            [CHECK_THEN_ACT], "'free' of item#tea in items must be 8, got 9", id="check then act"
-        ),
-        pytest.param([DELETED], "'note' of item#tea in items must be None", id="not its own"),
-    ],
+OWN_CLIENT: tuple[Change, ...] = (
+    ("warehouse/items.py", "from dataclasses", "import boto3\nfrom dataclasses"),
+    (
+        "warehouse/items.py",
+        """    item = call.item
+    if item is None or item["free"] < 1:
+        raise SoldOutError("none is left")
+    return Decision(result={"item": item["pk"]}, writes=[
+        Update(item["pk"], add={"free": -1}, when={"free": AtLeast(1)}),
+        Put({"pk": f"order#{call.saga_id}", "item": item["pk"], "status": "HELD"}),
+""",
+        """    key = f"item#{call.ask.item}"
+    boto3.client("dynamodb").update_item(
+        TableName="items",
+        Key={"pk": {"S": key}},
+        UpdateExpression="ADD #free :taken",
+        ExpressionAttributeNames={"#free": "free"},
+        ExpressionAttributeValues={":taken": {"N": "-1"}},
+    )
+    return Decision(result={"item": key}, writes=[
+        Put({"pk": f"order#{call.saga_id}", "item": key, "status": "HELD"}),
+""",
+    ),
 )
+"""A step that writes by a client of its own, each time that it is called (serverless-patterns)."""
+
+WRONG = [
+    pytest.param([TWICE], "every_purchase_is_paid_once", id="double charge on retry"),
+    pytest.param(TWICE_UNDONE, "every_purchase_is_paid_once", id="undo not idempotent"),
+    pytest.param([LOST], "every_purchase_is_paid_once", id="undo lost"),
+    pytest.param([OTHER_ROW], "'free' of item#tea in items must be 10, got 9", id="other row"),
+    pytest.param([UNTAKEN], "'free' of item#tea in items must be 10, got 11", id="untaken"),
+    pytest.param(
+        [CHECK_THEN_ACT], "'free' of item#tea in items must be 8, got 9", id="check then act"
+    ),
+    pytest.param([DELETED], "'note' of item#tea in items must be None", id="not its own"),
+    pytest.param(OWN_CLIENT, "'free' of item#tea in items must be 9, got 8", id="own client"),
+]
+"""The changes that make the project wrong, and what is said of it."""
+
+
+@pytest.mark.parametrize(("changes", "wrong"), WRONG)
 def test_what_the_published_samples_do_wrong_is_found_and_told(
     tmp_path: Path, changes: list[Change], wrong: str
 ) -> None:

@@ -12,7 +12,7 @@ import recourse
 
 ROOT = Path(__file__).parents[2]
 DOCS = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "llms.txt")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 HOUSE = (ROOT / "docs" / "architecture.md").read_text()
@@ -92,6 +92,20 @@ def test_a_link_within_the_project_leads_to_a_file_and_a_heading(page: Path) -> 
         if not file.exists() or (anchor and anchor not in anchors(file)):
             broken.append(target)
     assert broken == []
+
+
+def test_the_overview_for_assistants_has_the_form_of_llms_txt_and_names_every_page() -> None:
+    """A title, a summary, and sections of links, each with what it is about (llmstxt.org)."""
+    head, *sections = re.split(r"^## ", (ROOT / "llms.txt").read_text(), flags=re.MULTILINE)
+    assert re.fullmatch(r"# Recourse\n\n(> .*\n)+\n(.+\n)+\n", head)
+    linked = []
+    for section in sections:
+        title, *lines = section.strip().splitlines()
+        links = [re.fullmatch(r"- \[[^]]+\]\(([^)]+)\): .+", line) for line in lines if line]
+        assert title and links and all(links), section
+        linked += [link[1] for link in links if link]
+    pages = [str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md")]
+    assert sorted({*linked} & {*pages}) == sorted(pages) and len({*linked}) == len(linked)
 
 
 def modules() -> list[str]:

@@ -81,7 +81,7 @@ class Deployment:
     def deploy(self, fingerprint: str) -> None:
         """Run `cdk bootstrap` if necessary, and `cdk deploy` for every stack.
 
-        As on AWS (`infra.deploy`) this takes two deploys if an export in use was removed.
+        As on AWS (`recourse.cdk.deploy`) this takes two deploys if an export in use was removed.
         """
         ssm = client("ssm", self._endpoint)
         if not self._has_toolkit():

@@ -75,6 +75,7 @@ from recourse.testing import (
     attributes,
     backwards,
     clock,
+    comparing,
     handlers,
     keeping,
     measuring,
@@ -727,6 +728,7 @@ def ground(
         stack.enter_context(signing.none())
         stack.enter_context(wording.once())
         alone = stack.enter_context(transactions.true())
+        stack.enter_context(comparing.by_type())
         stream = stack.enter_context(streams.collected())
         stack.enter_context(_quiet("moto"))
         made = kind(sagas, stream, naps, stack.enter_context(clock.virtual()))

@@ -42,6 +42,7 @@ from recourse.store.aws import client
 from recourse.testing import (
     attributes,
     backwards,
+    comparing,
     handlers,
     keeping,
     measuring,
@@ -583,6 +584,29 @@ def attributes_measured(number: int) -> int:
     with replaced(DynamoType, "size", noted):
         Item(DynamoType({"S": "a"}), None, {f"n{at}": {"N": "1"} for at in range(number)})
     return len(measured)
+
+
+def test_false_is_no_number() -> None:
+    with mock_aws():
+        dynamodb = create_table()
+        dynamodb.put_item(TableName="things", Item={"pk": {"S": "a"}, "free": {"BOOL": False}})
+
+        def holds(condition: str) -> bool:
+            try:
+                dynamodb.update_item(
+                    TableName="things",
+                    Key={"pk": {"S": "a"}},
+                    UpdateExpression="SET free = free",
+                    ConditionExpression=condition,
+                    ExpressionAttributeValues={":none": {"N": "0"}},
+                )
+            except dynamodb.exceptions.ConditionalCheckFailedException:
+                return False
+            return True
+
+        assert holds("free = :none") and not holds("free <> :none")
+        with comparing.by_type():
+            assert not holds("free = :none") and holds("free <> :none")
 
 
 def test_a_row_is_measured_anew_for_each_of_its_attributes() -> None:

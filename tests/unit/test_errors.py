@@ -14,8 +14,10 @@ from recourse.errors import RecourseError
 PRIVATE = re.compile(r"^_|^(MarkerFound|RetryLaterError|GiveUpFailedError)$")
 """What never leaves the module that raises it."""
 EMULATOR = ("recourse.local.boot", "recourse.local.gaps", "recourse.local.judging")
-NOT_HERE = ("recourse.cdk", "recourse.functions.api.default", "recourse.__main__", *EMULATOR)
-NOT_HERE += ("recourse.testing",)
+NOT_HERE = (
+    *("recourse.cdk", "recourse.functions.api.default", "recourse.__main__", "recourse.testing"),
+    *EMULATOR,
+)
 """What loads the CDK, whose errors are of a synthesis; a handler that needs its environment; what
 runs in ministack's process; and the test kit, whose errors are failed assertions and killed
 processes."""

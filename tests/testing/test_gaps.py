@@ -589,14 +589,14 @@ def attributes_measured(number: int) -> int:
 def test_false_is_no_number() -> None:
     with mock_aws():
         dynamodb = create_table()
-        dynamodb.put_item(TableName="things", Item={"pk": {"S": "a"}, "free": {"BOOL": False}})
+        dynamodb.put_item(TableName="things", Item={"pk": {"S": "a"}, "vip": {"BOOL": False}})
 
         def holds(condition: str) -> bool:
             try:
                 dynamodb.update_item(
                     TableName="things",
                     Key={"pk": {"S": "a"}},
-                    UpdateExpression="SET free = free",
+                    UpdateExpression="SET vip = vip",
                     ConditionExpression=condition,
                     ExpressionAttributeValues={":none": {"N": "0"}},
                 )
@@ -604,9 +604,9 @@ def test_false_is_no_number() -> None:
                 return False
             return True
 
-        assert holds("free = :none") and not holds("free <> :none")
+        assert holds("vip = :none") and not holds("vip <> :none")
         with comparing.by_type():
-            assert not holds("free = :none") and holds("free <> :none")
+            assert not holds("vip = :none") and holds("vip <> :none")
 
 
 def test_a_row_is_measured_anew_for_each_of_its_attributes() -> None:

@@ -117,7 +117,7 @@ def add_step(copy: Path) -> None:
     insert(holdings, "HOLDINGS = {", written.pop("services/holdings.py") + additions.HOLDING)
     insert(
         holdings,
-        "from recourse import Item, Put, Update, request_model",
+        "from recourse import Checked, Item, Put, Update, request_model",
         "from services import cloakrooms",
     )
     seed.write_text(json.dumps(json.loads(seed.read_text()) | additions.SEED))

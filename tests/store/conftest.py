@@ -14,7 +14,7 @@ from recourse.store.aws import client
 from recourse.store.contention import Backoff
 from recourse.store.expressions import PRESENT
 from recourse.store.table import Table
-from tests.moto import transactions
+from tests.moto import comparing, transactions
 from tests.moto.ground import ENVIRONMENT
 
 NAME, SORTED = "things", "sorted"
@@ -27,6 +27,7 @@ def dynamodb() -> Iterator[Any]:
         stack.enter_context(mock.patch.dict("os.environ", ENVIRONMENT))
         stack.enter_context(mock_aws())
         stack.enter_context(transactions.true())
+        stack.enter_context(comparing.by_type())
         made = client("dynamodb")
         made.create_table(
             TableName=NAME,

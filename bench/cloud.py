@@ -6,7 +6,7 @@ machine meet some while they wait for a worker, and are undone.
 With a commit in `BENCH_BEFORE` (`BENCH_BEFORE=main~3 python -m bench cloud`) it also runs that
 one's local cloud in the same run, and says how many times its trips a second these are.
 
-It is longer than other modules, for the machine of four tasks that it compares with is in it.
+It is longer than other modules: both sides of the comparison are in it, ours and the bare machine.
 """
 
 from __future__ import annotations

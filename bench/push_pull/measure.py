@@ -1,6 +1,6 @@
 """The rows of the table, each measured for every path; the results as plain data.
 
-It is longer than other modules: there is one measurement for each row, in the table's order.
+It is longer than other modules: the measurements share their channels, sizes and results.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The results as the tables of docs/push-and-pull.md, and what they say of the notes' claims.
 
-It is longer than other modules: half of it is the text of the page, in the page's own order.
+It is longer than other modules: one function a section of the page, in its order, with its text.
 """
 
 from __future__ import annotations

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 
-class Credentials(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Credentials:
     """The credentials that a request is signed with; the secret is not in their `repr`.
+
+    No tuple, whose secret would be written where it is formatted or made JSON.
 
     Attributes:
         access_key: The access key id.

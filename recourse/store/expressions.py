@@ -73,7 +73,7 @@ class Between(NamedTuple):
 class Not(NamedTuple):
     """The attribute has another value, or does not exist.
 
-    The value is never an `Attribute`: where both are missing, AWS does not say whether they differ.
+    Compare with a value, not with an `Attribute`: AWS does not say whether two missing ones differ.
     """
 
     value: Any

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from recourse.errors import TransientError
 from recourse.store.contention import ConditionFailedError
@@ -37,11 +37,12 @@ MAX_CACHED_TOKENS = 1000
 _MIB = 1024**2
 
 
-class Issued(NamedTuple):
-    """A key that was just issued, with its token, which is not stored."""
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A key that was just issued, with its token, which is not stored and not in the `repr`."""
 
     key: Key
-    token: str
+    token: str = field(repr=False)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -235,11 +236,10 @@ def kept(emulator: Emulator, stream: str) -> int:
     What trims it may pass between the iterator and the reading, so a reader begins again.
     """
     streams = client("dynamodbstreams", emulator.url)
-    while True:
-        try:
+    for _ in range(9):
+        with suppress(streams.exceptions.TrimmedDataAccessException):
             return records_of(streams, stream)
-        except streams.exceptions.TrimmedDataAccessException:
-            continue
+    return records_of(streams, stream)
 
 
 def records_of(streams: Any, stream: str) -> int:

@@ -16,9 +16,8 @@
     )
     def show(webhook_id: str) -> Response[str]: ...
 
-It is plain data, which a function that starts only makes; `openapi` makes the description of it
-when the project is built. What depends on the sagas is a function of them, which
-is called then.
+It is plain data, cheap to create when a function starts; `openapi` makes the description of it when
+the project is built. What depends on the sagas is a function of them, which is called then.
 """
 
 from __future__ import annotations
@@ -97,7 +96,7 @@ class Sample(NamedTuple):
 
 
 class Parameter:
-    """A parameter of the query, a header, or a part of the path.
+    """A parameter of the query, a header, or a part of the path; others add fields to it.
 
     Attributes:
         name: Its name.

@@ -108,6 +108,7 @@ def build(app: App, stage: Stage, sagas: Mapping[str, Saga] | None = None) -> No
         SseUrl=live.sse_url,
         WebSocketUrl=live.websocket_url,
         ConnectionsUrl=live.connections_url,
+        ConnectionsTableName=live.connections.table_name,
     )
     api = SagaApi(
         stack("Api"),

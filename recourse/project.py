@@ -5,7 +5,8 @@
     [tool.recourse]
     sagas = "statemachines:SAGAS"                      # where the declarations are listed
     packages = ["services", "statemachines", "lambdas"]  # what functions carry beside the library
-    requirements = "lambdas/requirements.lock"          # the pins of what both of them import
+    requirements = "lambdas/requirements.lock"          # the pins of what both of them import, if
+                                                       # that is more than the library needs
     api = "lambdas.api:API"                            # where its API is, if it has its own
     samples = "samples"                                # a request of each saga: <saga>.json
     testing = "tests.sagas"                            # what `pytest --sagas` should know of it
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 
 DEFAULT_API = "recourse.functions.api.default:API"
+DEFAULT_REQUIREMENTS = Path(__file__).parent / "functions" / "requirements.lock"
 
 
 class ProjectError(RecourseError):
@@ -48,7 +50,8 @@ class Project(NamedTuple):
         root: The folder of its pyproject.toml.
         sagas: Where its declarations are listed: `module:name`.
         packages: What its functions carry beside the library: folders of the root.
-        requirements: The pins of what they import, a file with hashes.
+        requirements: The pins of what they import, a file with hashes; by default of what the
+            library does.
         api: Where its API is, `module:name`: a `recourse.functions.api.app.Api`.
         only: Of which folders of what they import functions carry only some files: the patterns
             of their names, by the folder.
@@ -62,7 +65,7 @@ class Project(NamedTuple):
     root: Path
     sagas: str
     packages: tuple[str, ...]
-    requirements: Path
+    requirements: Path = DEFAULT_REQUIREMENTS
     api: str = DEFAULT_API
     only: Mapping[str, Sequence[str]] = {}
     samples: Path = Path("samples")
@@ -95,7 +98,7 @@ class Project(NamedTuple):
                 return cls._of(folder, table)
         raise ProjectError(
             f"no pyproject.toml with a table [tool.recourse] in {start} or above: "
-            'write one with sagas = "statemachines:SAGAS", packages and requirements'
+            'write one with sagas = "statemachines:SAGAS" and packages'
         )
 
     @classmethod
@@ -121,7 +124,7 @@ class Project(NamedTuple):
             root=root,
             sagas=text("sagas"),
             packages=names("packages", table.get("packages")),
-            requirements=root / text("requirements"),
+            requirements=root / text("requirements", str(DEFAULT_REQUIREMENTS)),
             api=text("api", DEFAULT_API),
             only={folder: names(f"only of {folder!r}", kept) for folder, kept in only.items()},
             samples=root / text("samples", "samples"),

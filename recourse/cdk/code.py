@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 LIBRARY = Path(recourse.__file__).parent
 RUNTIME = Path(__file__).with_name("runtime")
 """What the local cloud gets: a bootstrap that runs the project where it is."""
-NO_FUNCTION_NEEDS = ("cdk", "cli", "local", "testing")
-"""Parts of the library for deploying and testing, which functions do not need."""
+NO_FUNCTION_NEEDS = ("cdk", "cli", "local", "new", "testing")
+"""Parts of the library for beginning, deploying and testing, which functions do not need."""
 PYTHON = Runtime.PYTHON_3_13
 ARCHITECTURE = Architecture.ARM_64
 

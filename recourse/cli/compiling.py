@@ -12,8 +12,6 @@ from rich.table import Table
 
 from recourse.cli.command import AsJson, UsageError, out, reports_errors
 
-SAMPLES = Path("samples")
-
 
 @reports_errors
 def compile_sagas(
@@ -46,7 +44,7 @@ def compile_sagas(
         raise UsageError(str(problem)) from problem
     if not isinstance(api, HttpApi):
         raise UsageError(f"{project.api} must be an Api, got {api!r:.80}")
-    description = document(api.groups, api.info, sagas, SAMPLES)
+    description = document(api.groups, api.info, sagas, project.samples)
     compiled = {api.description: json.dumps(description, indent=2, ensure_ascii=False) + "\n"}
     for saga in sagas.values():
         machine = json.dumps(compile_saga(saga), indent=2) + "\n"

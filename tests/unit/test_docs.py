@@ -112,13 +112,14 @@ def test_the_overview_for_assistants_has_the_form_of_llms_txt_and_names_every_pa
 def modules() -> list[str]:
     """Every module of the library and of the infrastructure.
 
-    Not those that are added one by one: services, sagas, consumers and subscribers.
+    Not those that are added one by one (services, sagas, consumers and subscribers), nor the app
+    that `recourse new` writes.
     """
     return sorted(
         str(path.relative_to(ROOT))
         for package in ("recourse", "infra")
         for path in (ROOT / package).rglob("*.py")
-        if path.name != "__init__.py"
+        if path.name != "__init__.py" and "template" not in path.parts
     )
 
 

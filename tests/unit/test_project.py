@@ -41,6 +41,13 @@ def test_a_pyproject_without_the_table_is_passed_by(tmp_path: Path) -> None:
     )
 
 
+def test_without_pins_functions_carry_what_the_library_needs(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(TABLE.replace('requirements = "pins.lock"', ""))
+    pins = Project.find(tmp_path).requirements
+    assert pins == ROOT / "recourse" / "functions" / "requirements.lock"
+    assert "--hash=sha256:" in pins.read_text()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -48,7 +55,7 @@ def test_a_pyproject_without_the_table_is_passed_by(tmp_path: Path) -> None:
         ("[tool.recourse\n", "is not valid TOML"),
         (TABLE.replace('"statemachines:SAGAS"', "7"), "sagas must be text, got 7"),
         (TABLE.replace('["services"]', '"services"'), "packages must be a list of names, got 'ser"),
-        (TABLE.replace("requirements", "others"), "requirements must be text, got None"),
+        (TABLE.replace('"pins.lock"', "7"), "requirements must be text, got 7"),
         (TABLE + "api = 7\n", "api must be text, got 7"),
         (TABLE + "only = 7\n", "only must be a table of folders, got 7"),
         (TABLE + 'only.x = "en"\n', "only of 'x' must be a list of names, got 'en'"),

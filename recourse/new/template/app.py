@@ -1,0 +1,91 @@
+"""The CDK app: a stack for each capability. It makes no call to AWS."""
+
+from aws_cdk import App, CfnOutput, Stack
+from constructs import Construct
+from recourse.cdk import (
+    Choreography,
+    CognitoIssuer,
+    Consumers,
+    EventBackbone,
+    Issuer,
+    LiveChannels,
+    Orchestration,
+    SagaApi,
+    Services,
+    Stage,
+    ValetKeys,
+    Webhooks,
+)
+
+from lambdas.consumers import consumers
+from statemachines import SAGAS
+
+app = App()
+stage = Stage.from_context(app.node, app="MySagas")
+
+
+def stack(name: str) -> Stack:
+    """A stack of this stage."""
+    return Stack(app, f"{stage.prefix}-{name}")
+
+
+def tell(construct: Construct, **outputs: str) -> None:
+    """Outputs of a construct's stack."""
+    for name, value in outputs.items():
+        CfnOutput(Stack.of(construct), name, value=value)
+
+
+services = Services(stack("Services"), "Services", stage=stage, sagas=SAGAS.values())
+events = EventBackbone(stack("Events"), "Events", stage=stage, services=services)
+choreography = Choreography(
+    stack("Choreography"), "Choreography", stage=stage, services=services, events=events
+)
+orchestration = Orchestration(
+    stack("Sagas"),
+    "Sagas",
+    stage=stage,
+    services=services,
+    events=events,
+    choreography=choreography,
+)
+listening = Consumers(
+    stack("Consumers"),
+    "Consumers",
+    stage=stage,
+    services=services,
+    events=events,
+    consumers=consumers(),
+)
+valet = ValetKeys(stack("Valet"), "Valet", stage=stage, services=services, events=events)
+webhooks = Webhooks(stack("Webhooks"), "Webhooks", stage=stage, events=events)
+if stage.issuer and stage.audience:  # the context names one, as the local cloud does
+    issuer = Issuer(stage.issuer, (stage.audience,))
+else:
+    users = CognitoIssuer(stack("Issuer"), "Users", stage=stage)
+    tell(users, TokenUrl=users.token_url)
+    issuer = users.issuer
+live = LiveChannels(stack("Live"), "Live", stage=stage, events=events, issuer=issuer)
+api = SagaApi(
+    stack("Api"),
+    "Api",
+    stage=stage,
+    services=services,
+    events=events,
+    orchestration=orchestration,
+    issuer=issuer,
+    choreography=choreography,
+    valet=valet,
+    webhooks=webhooks,
+    live=live,
+    consumers=listening,
+)
+
+# `recourse up` serves the API and the live channels by these.
+tell(events, FeedTableName=events.feed_table.table_name)
+tell(
+    live,
+    ConnectionsUrl=live.connections_url,
+    ConnectionsTableName=live.connections.table_name,
+)
+tell(api, ApiUrl=api.url, ApiId=api.api.api_id)
+app.synth()

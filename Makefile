@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check up deploy destroy bench bench-push-pull clean
+.PHONY: help setup demo test check up deploy destroy dist bench bench-push-pull clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 17
@@ -59,6 +59,13 @@ deploy: setup  ## cdk deploy STAGE= to the account of the environment
 
 destroy: setup  ## delete a stage that does not keep its data, with all its data
 	@recourse destroy --context stage=$(STAGE) $(ARGS)
+
+dist: setup  ## build the release: sdist, wheel and bill of materials, the same bytes for the same commit
+	@rm -rf dist
+	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) python -m build --no-isolation --outdir dist >dist.log || { cat dist.log; exit 1; }
+	@rm dist.log
+	@uv tool run --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py requirements --output-reproducible --output-file dist/recourse-aws.cdx.json recourse/functions/requirements.lock
+	@cd dist && sha256sum * | tee SHA256SUMS
 
 bench: setup  ## run the benchmarks and print their tables
 	@python -m bench

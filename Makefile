@@ -62,7 +62,7 @@ destroy: setup  ## delete a stage that does not keep its data, with all its data
 
 dist: setup  ## build the release: sdist, wheel and bill of materials, the same bytes for the same commit
 	@rm -rf dist
-	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) python -m build --no-isolation --outdir dist >dist.log || { cat dist.log; exit 1; }
+	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) python -m build --no-isolation --outdir dist >dist.log 2>&1 || { cat dist.log; exit 1; }
 	@rm dist.log
 	@uv tool run --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py requirements --output-reproducible --output-file dist/recourse-aws.cdx.json recourse/functions/requirements.lock
 	@cd dist && sha256sum * | tee SHA256SUMS

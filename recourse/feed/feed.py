@@ -18,6 +18,7 @@ import hashlib
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from recourse.declare.step import AtLeast, Item
 from recourse.errors import RecourseError
 from recourse.events import RETENTION, Event, expiry
-from recourse.store.contention import InvalidItemError
+from recourse.store.contention import ConditionFailedError, InvalidItemError
 from recourse.store.cursors import BadCursorError, CursorError
 from recourse.store.expressions import ABSENT
 from recourse.store.table import Table
@@ -187,6 +188,26 @@ class Feed:
             self._table.retry(partial(self._append, owner, batch), what="the feed")
             for batch in _batches(events)
         )
+
+    def erase(self, owner: str) -> None:
+        """Delete an owner's feed.
+
+        The last sequence of each saga stays: an event that is delivered again is not new.
+        """
+        while True:
+            head, _ = self._head(owner)
+            for position in self.positions(owner):
+                self._table.delete((_key(owner), position))
+            if not head:
+                return
+            # Only if nothing was appended meanwhile: else its row has come after the look.
+            with suppress(ConditionFailedError):
+                self._table.delete((_key(owner), 0), when={"head": head})
+
+    def positions(self, owner: str) -> list[int]:
+        """The positions of an owner's events that are kept."""
+        when = {"pk": _key(owner), "position": AtLeast(1)}
+        return [row["position"] for row in self._table.query(when, consistent=True)]
 
     def _append(self, owner: str, events: Sequence[Event]) -> int:
         try:

@@ -31,6 +31,7 @@ from cli.command import (
     skipping,
 )
 from cli.compiling import compile_sagas
+from cli.erase import erase
 from cli.screen import identity
 from cli.timeline import print_event, print_timeline
 from cli.tokens import EVERYDAY_SCOPE
@@ -47,6 +48,7 @@ app = typer.Typer(
 )
 app.add_typer(valet.app, name="valet")
 app.command()(worker)
+app.command()(erase)
 app.command("compile")(compile_sagas)
 SagaId = Annotated[str, typer.Argument(help="The saga's id.")]
 LONGEST_KEY = 255

@@ -6,6 +6,7 @@ from aws_cdk import App, Stack, Tags
 
 from infra.stacks.api import ApiStack
 from infra.stacks.choreography import ChoreographyStack
+from infra.stacks.erasure import ErasureStack
 from infra.stacks.events import EventsStack
 from infra.stacks.issuer import issuer_of
 from infra.stacks.live import LiveStack
@@ -85,6 +86,16 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
         ],
         documents=services.documents,
     )
+    erasure = ErasureStack(
+        app,
+        f"{prefix}-Erasure",
+        services=services,
+        events=events,
+        subscribers=subscribers,
+        valet=valet,
+        webhooks=webhooks,
+        live=live,
+    )
     stacks: list[Stack] = [
         services,
         events,
@@ -95,6 +106,7 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
         live,
         webhooks,
         api,
+        erasure,
     ]
     if issuer.stack:
         stacks.append(issuer.stack)
@@ -103,6 +115,8 @@ def build(app: App, stage: Stage, sagas: dict[str, Saga] | None = None) -> None:
             ProbeStack(app, f"{prefix}-Probe", stage=stage, events=events, tables_key=services.key)
         )
     for stack in stacks:
-        # W3005: the CDK writes dependencies that a GetAtt already implies.
-        stack.template_options.metadata = {"cfn-lint": {"config": {"ignore_checks": ["W3005"]}}}
+        # W3005: the CDK writes dependencies that a GetAtt already implies. W6001: one stack says of
+        # the others' tables and buckets where they are.
+        ignored = ["W3005", *(["W6001"] if stack is erasure else [])]
+        stack.template_options.metadata = {"cfn-lint": {"config": {"ignore_checks": ignored}}}
     Tags.of(app).add("recourse:stage", stage.name)

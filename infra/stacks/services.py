@@ -30,6 +30,7 @@ class ServicesStack(Stack):
         functions: The function of each step, by `Step.function`.
         documents: The bucket of the documents that steps store.
         lent: The prefixes in it that valet keys can give access to, such as `invoices/*`.
+        erased: Those of documents that are not kept when their owner's data are erased.
     """
 
     def __init__(self, scope: Construct, name: str, *, stage: Stage, sagas: list[Saga]) -> None:
@@ -40,6 +41,8 @@ class ServicesStack(Stack):
         self.documents = self._bucket()
         storing = {step.service for step in steps.values() if step.action.documents}
         self.lent = [f"{service}/*" for service in sorted(storing)]
+        kept = {step.service for step in steps.values() if step.action.keeps_documents}
+        self.erased = [f"{service}/*" for service in sorted(storing - kept)]
         self.tables = {
             service: OutboxTable(self, f"{service.title()}Table", stage=stage, key=self.key)
             for service in sorted({step.service for step in steps.values()})

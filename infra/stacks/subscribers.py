@@ -31,6 +31,7 @@ class SubscribersStack(Stack):
 
     Attributes:
         deadletters: Keep messages that could not be processed or delivered.
+        tables: The own table of each that has one.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class SubscribersStack(Stack):
         self._events = events
         self._key = key
         self.deadletters: list[Deadletters] = []
+        self.tables: dict[str, Table] = {}
         for module, subscriber in subscribers().items():
             self._subscriber(module, subscriber)
         for module, consumer in consumers().items():
@@ -108,6 +110,7 @@ class SubscribersStack(Stack):
         if "table" in declared.may:
             name = f"{declared.name}Table"
             found["table"] = KeptTable(self, name, stage=self._stage, key=self._key)
+            self.tables[declared.name] = found["table"]
             CfnOutput(self, f"{name}Name", value=found["table"].table_name)
         return found
 

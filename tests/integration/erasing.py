@@ -38,6 +38,13 @@ from tests.valet.conftest import Ground as Valet
 PERSON, OTHER = "zq-subject-asha", "ravi"
 MARK = "zq-"
 """What every text of the person's begins with, and no other text has."""
+ACTIONS = {
+    *("dynamodb:Scan", "dynamodb:Query", "dynamodb:GetItem", "dynamodb:BatchGetItem"),
+    *("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"),
+    *("s3:ListBucketVersions", "s3:DeleteObjectVersion", "s3:AbortMultipartUpload"),
+    "cloudformation:DescribeStacks",
+}
+"""What whoever erases has to be allowed."""
 WEBHOOKS, NOTIFIER = "webhooks", "notifier"
 SCOPES = "sagas:write sagas:read valet:issue"
 
@@ -74,7 +81,12 @@ class Deployment:
     @property
     def erasure(self) -> Erasure:
         """An erasure here."""
-        places = Places(
+        return Erasure(self.ground.dynamodb, self.valet.s3, self.places, self.ground.sagas)
+
+    @property
+    def places(self) -> Places:
+        """Where everything is."""
+        return Places(
             ledger=LEDGER,
             feed=FEED,
             services={name: name for name in self.ground.services},
@@ -85,7 +97,6 @@ class Deployment:
             uploads=BUCKET,
             documents=DOCUMENTS,
         )
-        return Erasure(self.ground.dynamodb, self.valet.s3, places, self.ground.sagas)
 
     def call(self, method: str, path: str, body: Any = None, **more: Any) -> Answer:
         return self.valet.call(method, path, body, **{"subject": PERSON, "scope": SCOPES} | more)

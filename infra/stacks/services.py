@@ -18,7 +18,7 @@ from recourse.cdk.rights import explain
 from recourse.cdk.stage import Stage
 from recourse.cdk.steps import StepFunction
 from recourse.cdk.tables import OutboxTable
-from recourse.cdk.valet_bucket import only_fresh_signatures
+from recourse.cdk.valet_bucket import expiring, only_fresh_signatures
 from recourse.declare.saga import Saga
 
 
@@ -74,7 +74,8 @@ class ServicesStack(Stack):
             versioned=True,
             removal_policy=self._stage.removal,
             lifecycle_rules=[
-                LifecycleRule(abort_incomplete_multipart_upload_after=Duration.days(1))
+                LifecycleRule(abort_incomplete_multipart_upload_after=Duration.days(1)),
+                *expiring("", self._stage.kept("documents")),
             ],
         )
         only_fresh_signatures(bucket)

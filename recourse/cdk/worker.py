@@ -32,7 +32,7 @@ from aws_cdk.aws_ecs import (
     RuntimePlatform,
 )
 from aws_cdk.aws_iam import Role, ServicePrincipal
-from aws_cdk.aws_logs import LogGroup, RetentionDays
+from aws_cdk.aws_logs import LogGroup
 from aws_cdk.aws_sqs import Queue
 from constructs import Construct
 
@@ -118,6 +118,7 @@ class Worker(Construct):
         self._place = place
         self._handler = handler
         self._environment = {
+            **stage.retention,
             "AWS_DEFAULT_REGION": Stack.of(self).region,
             "POWERTOOLS_SERVICE_NAME": name,
             **environment,
@@ -145,7 +146,7 @@ class Worker(Construct):
         logs = LogGroup(
             self,
             "Logs",
-            retention=RetentionDays.ONE_YEAR if self._stage.keeps_data else RetentionDays.TWO_WEEKS,
+            retention=self._stage.log_retention,
             removal_policy=self._stage.removal,
         )
         project = Project.find()

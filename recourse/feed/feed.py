@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recourse.declare.step import AtLeast, Item
 from recourse.errors import RecourseError
-from recourse.events import RETENTION, Event, expiry
+from recourse.events import Event
+from recourse.store import retention
 from recourse.store.contention import ConditionFailedError, InvalidItemError
 from recourse.store.cursors import BadCursorError, CursorError
 from recourse.store.expressions import ABSENT
@@ -39,6 +40,8 @@ MAX_BATCH_EVENTS = 40
 """Events that one transaction appends: with their sagas and the head, DynamoDB accepts 100 rows."""
 MAX_BATCH_BYTES = 3 * 1024 * 1024
 """Their size together: DynamoDB accepts 4 MB."""
+FORMER_RETENTION = 14 * 24 * 3600
+"""Seconds for which rows were kept that do not say when they were written."""
 UNSETTLED = timedelta(minutes=1)
 """How long a row may be missing because it is only being written; after that it has expired."""
 _CURSOR = re.compile(r"1:(\d{1,15}):([0-9a-f]{16})", re.ASCII)
@@ -247,7 +250,8 @@ class Feed:
                 "event": event.to_json(),
                 "owner": owner,
                 "saga_id": event.saga_id,
-                "expires_at": expiry(),
+                "at": (now := int(time.time())),
+                "expires_at": now + retention.for_a_time("feed"),
             }
         )
 
@@ -302,10 +306,9 @@ def _tag(owner: str) -> str:
 
 def _written_at(row: Mapping[str, Any]) -> float:
     """When an event's row was written, in seconds of the epoch."""
-    return float(row["expires_at"] - RETENTION.total_seconds())
+    return float(row["at"] if "at" in row else row["expires_at"] - FORMER_RETENTION)
 
 
 def _is_settled(row: Mapping[str, Any]) -> bool:
     """Whether a row is so old that a row missing before it has expired."""
-    written = row["at"] if "at" in row else _written_at(row)
-    return bool(time.time() - written > UNSETTLED.total_seconds())
+    return bool(time.time() - _written_at(row) > UNSETTLED.total_seconds())

@@ -16,6 +16,7 @@ from lambdas.subscribers import subscribers
 from recourse.cdk.api import SagaApi
 from recourse.cdk.choreography import Choreography
 from recourse.cdk.consumers import Consumers
+from recourse.cdk.erasure import Erasure
 from recourse.cdk.events import EventBackbone
 from recourse.cdk.issuer import CognitoIssuer, Issuer
 from recourse.cdk.live import LiveChannels
@@ -127,11 +128,25 @@ def build(app: App, stage: Stage, sagas: Mapping[str, Saga] | None = None) -> No
     )
     _let_change_holdings(api, services)
     _tell(api, ApiUrl=api.url, ApiId=api.api.api_id, Chaos="on" if stage.chaos else "off")
+    erasing = stack("Erasure")
+    erasure = Erasure(
+        erasing,
+        HERE,
+        services=services,
+        events=events,
+        consumers=listening,
+        valet=valet,
+        webhooks=webhooks,
+        live=live,
+    )
+    _tell(erasure, Places=erasure.places, ErasurePolicyArn=erasure.policy.managed_policy_arn)
     if probe:
         Probe(stack("Probe"), HERE, stage=stage, services=services, events=events)
     for one in stacks:
-        # W3005: the CDK writes dependencies that a GetAtt already implies.
-        one.template_options.metadata = {"cfn-lint": {"config": {"ignore_checks": ["W3005"]}}}
+        # W3005: the CDK writes dependencies that a GetAtt already implies. W6001: one stack says of
+        # the others' tables and buckets where they are.
+        ignored = ["W3005", *(["W6001"] if one is erasing else [])]
+        one.template_options.metadata = {"cfn-lint": {"config": {"ignore_checks": ignored}}}
     Tags.of(app).add("recourse:stage", stage.name)
 
 

@@ -17,6 +17,7 @@ docstring what is in it and what may be touched. They import in this order alone
     orchestration, choreography    state machines and the sweeper; routing and the listener
     feed                           the feed and its live channels
     valet, webhooks                documents by valet key; events to other people's servers
+    erasure                        one person's data, erased on request
     functions                      the handlers that AWS calls
     cdk                            constructs: alone they know the CDK
 """

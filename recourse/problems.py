@@ -48,6 +48,7 @@ TYPES: Mapping[str, tuple[int, str]] = {
     "nothing-uploaded": (409, "Nothing has been uploaded with the key"),
     "not-an-upload": (409, "The key is not for an upload"),
     "cursor-expired": (410, "The cursor has expired"),
+    "saga-erased": (410, "The owner's data of the saga were erased"),
     "key-expired": (410, "The key has expired"),
     "key-revoked": (410, "The key was revoked"),
     "key-used-up": (410, "The key is used up"),

@@ -86,6 +86,7 @@ def payment_key(call: Call) -> str:
     external=True,
     refuses=[CardDeclinedError, CardsUnavailableError, CurrencyMismatchError],
     settings=["PAYMENT_PROVIDER"],
+    keeps={"payment": "the provider's reference, which is the id of the saga"},
 )
 def authorise(call: Call[AuthoriseAsk]) -> Decision[Payment]:
     """Have the provider authorise the sum of the earlier results' prices."""

@@ -33,6 +33,7 @@ class HoldAsk:
     HoldAsk,
     reads=lambda call: [counted.thing_key("car", call.ask.car.id)],
     refuses=[CarUnavailableError, UnknownCarError],
+    keeps=counted.KEEPS | {"car_id": "which class of car it was, as stock is counted"},
 )
 def hold(call: Call[HoldAsk]) -> Decision:
     """Hold a car; the price is per day."""

@@ -12,6 +12,12 @@ from typing import Any
 
 from recourse import AtLeast, Call, Decision, Item, Money, Put, Refusal, Update
 
+KEEPS = {
+    "booking_id": "it is made from the id of the saga",
+    "things": "stock adds up by it, also where a hold becomes a booking late",
+}
+"""The text of a hold that stays when its owner's data are erased."""
+
 
 def thing_key(kind: str, thing: str) -> str:
     """The key of a counted thing."""

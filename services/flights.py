@@ -35,6 +35,7 @@ class HoldAsk:
     HoldAsk,
     reads=lambda call: [counted.thing_key("flight", call.ask.flight.id)],
     refuses=[SeatUnavailableError, UnknownFlightError],
+    keeps=counted.KEEPS | {"flight_id": "which flight it was, as stock is counted"},
 )
 def hold(call: Call[HoldAsk]) -> Decision:
     """Hold seats on a flight; the price is per seat.

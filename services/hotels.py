@@ -34,6 +34,7 @@ class HoldAsk:
     HoldAsk,
     reads=lambda call: [counted.thing_key("hotel", call.ask.hotel.id)],
     refuses=[RoomUnavailableError, UnknownHotelError],
+    keeps=counted.KEEPS | {"hotel_id": "which hotel it was, as stock is counted"},
 )
 def hold(call: Call[HoldAsk]) -> Decision:
     """Hold rooms of a hotel; the price is per room and night."""

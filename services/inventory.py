@@ -49,6 +49,7 @@ class ReserveAsk:
     ReserveAsk,
     reads=lambda call: [counted.thing_key("item", sku) for sku in _quantities(call)],
     refuses=[StockUnavailableError, UnknownSkuError, TooManyLinesError, CurrencyMismatchError],
+    keeps=counted.KEEPS | {"sku": "which item it was, as stock is counted"},
 )
 def reserve(call: Call[ReserveAsk]) -> Decision:
     """Reserve every line of an order; the price is per item.

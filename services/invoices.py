@@ -47,7 +47,15 @@ def invoice_number(call: Call) -> str:
     return "-".join(["INV", call.started_at[:10].replace("-", ""), *groups])
 
 
-@action(documents=True)
+@action(
+    documents=True,
+    keeps={
+        "invoice_id": "the number of an invoice",
+        "object": "it names the invoice's PDF, by the id of the saga",
+        "text": "what was sold, which an invoice must say",
+    },
+    keeps_documents="invoices are kept for as long as tax law says, in many countries ten years",
+)
 def issue(call: Call) -> Decision:
     """Write the invoice over the prices of the earlier steps."""
     number = invoice_number(call)

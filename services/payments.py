@@ -38,6 +38,9 @@ OUTSIDE = "outside"
 """The account that opening balances are posted from."""
 
 
+ADDS_UP = "an account's balance is the sum of its postings, which name it"
+
+
 class UnknownAccountError(Refusal):
     """There is no such account, or another owner has it: a saga is not told which."""
 
@@ -207,6 +210,12 @@ class AuthoriseAsk:
     AuthoriseAsk,
     reads=lambda call: [account_key(call.ask.payment.account_id)],
     refuses=[PaymentDeclinedError, UnknownAccountError, CurrencyMismatchError],
+    keeps={
+        "payment_id": "it is made from the id of the saga",
+        "account_id": ADDS_UP,
+        "id": ADDS_UP,
+        "postings": ADDS_UP,
+    },
 )
 def authorise(call: Call[AuthoriseAsk]) -> Decision:
     """Authorise the sum of the earlier results' prices."""

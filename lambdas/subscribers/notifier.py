@@ -106,7 +106,7 @@ class Notifier:
     def _message(self, record: Record, ending: str) -> Message | None:
         saga = self._ledger.sagas[record.saga]
         person = record.request.get(saga.contact) if saga.contact else None
-        if person is None or ending not in ENDINGS:
+        if person is None or record.is_erased or ending not in ENDINGS:
             return None
         what = f"{record.saga} {_CONTROL.sub(' ', record.business_key)}"
         lines = [f"Dear {_CONTROL.sub(' ', person['name'])},", ""]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from recourse.cdk.api import SagaApi as SagaApi
     from recourse.cdk.choreography import Choreography as Choreography
     from recourse.cdk.consumers import Consumers as Consumers
+    from recourse.cdk.erasure import Erasure as Erasure
     from recourse.cdk.events import EventBackbone as EventBackbone
     from recourse.cdk.function import HandlerFunction as HandlerFunction
     from recourse.cdk.issuer import CognitoIssuer as CognitoIssuer
@@ -38,6 +39,7 @@ _ROOMS = {
     "api": ("SagaApi",),
     "choreography": ("Choreography",),
     "consumers": ("Consumers",),
+    "erasure": ("Erasure",),
     "events": ("EventBackbone",),
     "function": ("HandlerFunction",),
     "issuer": ("CognitoIssuer", "Issuer"),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from aws_cdk import Duration
 from aws_cdk.aws_iam import Role, ServicePrincipal
 from aws_cdk.aws_lambda import Function, Runtime, Tracing
-from aws_cdk.aws_logs import LogGroup, RetentionDays
+from aws_cdk.aws_logs import LogGroup
 from constructs import Construct
 
 from recourse.cdk import code
@@ -59,7 +59,7 @@ class HandlerFunction(Function):
         logs = LogGroup(
             scope,
             f"{name}Logs",
-            retention=RetentionDays.ONE_YEAR if stage.keeps_data else RetentionDays.TWO_WEEKS,
+            retention=stage.log_retention,
             removal_policy=stage.removal,
         )
         role = Role(scope, f"{name}Role", assumed_by=ServicePrincipal("lambda.amazonaws.com"))
@@ -74,6 +74,7 @@ class HandlerFunction(Function):
             environment={
                 "POWERTOOLS_SERVICE_NAME": name,
                 "POWERTOOLS_METRICS_NAMESPACE": "Recourse",
+                **stage.retention,
                 **environment,
             },
             timeout=timeout,

@@ -19,7 +19,7 @@ from aws_cdk.aws_apigatewayv2 import (
 from aws_cdk.aws_apigatewayv2_integrations import HttpLambdaIntegration
 from aws_cdk.aws_cloudwatch import IAlarmAction
 from aws_cdk.aws_lambda import Function
-from aws_cdk.aws_logs import LogGroup, RetentionDays
+from aws_cdk.aws_logs import LogGroup
 from constructs import Construct
 
 from recourse.cdk.queues import alarm_above
@@ -117,7 +117,7 @@ class AuthorizedApi(Construct):
         logs = LogGroup(
             self,
             "AccessLogs",
-            retention=RetentionDays.ONE_YEAR if stage.keeps_data else RetentionDays.TWO_WEEKS,
+            retention=stage.log_retention,
             removal_policy=stage.removal,
         )
         default = HttpStage(

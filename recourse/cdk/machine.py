@@ -9,7 +9,7 @@ from aws_cdk import Aws, CfnOutput, Duration, Fn
 from aws_cdk.aws_cloudwatch import IAlarmAction
 from aws_cdk.aws_iam import PolicyStatement, Role, ServicePrincipal
 from aws_cdk.aws_lambda import Function
-from aws_cdk.aws_logs import LogGroup, RetentionDays
+from aws_cdk.aws_logs import LogGroup
 from aws_cdk.aws_stepfunctions import (
     CfnStateMachineAlias,
     CfnStateMachineVersion,
@@ -67,7 +67,7 @@ class SagaMachine(Construct):
             self,
             "Logs",
             log_group_name=f"/aws/vendedlogs/states/{called}",
-            retention=RetentionDays.ONE_YEAR if stage.keeps_data else RetentionDays.TWO_WEEKS,
+            retention=stage.log_retention,
             removal_policy=stage.removal,
         )
         role = Role(self, "Role", assumed_by=ServicePrincipal("states.amazonaws.com"))

@@ -21,7 +21,7 @@ from recourse.cdk.rights import explain
 from recourse.cdk.stage import Stage
 from recourse.cdk.steps import StepFunction, use_existing_tables
 from recourse.cdk.tables import OutboxTable
-from recourse.cdk.valet_bucket import only_fresh_signatures
+from recourse.cdk.valet_bucket import expiring, only_fresh_signatures
 from recourse.declare.declaration import Step
 from recourse.declare.saga import Saga, collect
 from recourse.declare.step import Action, Confirm, Undo
@@ -67,6 +67,7 @@ class Services(Construct):
         functions: The function of each step, by `Step.function`.
         documents: The bucket of the documents that steps store.
         lent: The prefixes in it that valet keys can give access to, such as `invoices/*`.
+        erased: Those of documents that are not kept when their owner's data are erased.
         key: The key that encrypts what is made here.
 
     Raises:
@@ -101,6 +102,8 @@ class Services(Construct):
         self.documents = self._bucket()
         storing = {step.service for step in steps.values() if step.action.documents}
         self.lent = [f"{service}/*" for service in sorted(storing)]
+        kept = {step.service for step in steps.values() if step.action.keeps_documents}
+        self.erased = [f"{service}/*" for service in sorted(storing - kept)]
         self.tables: dict[str, ITable] = {
             service: own.get(service)
             or OutboxTable(self, f"{service.title()}Table", stage=stage, key=self.key)
@@ -167,7 +170,8 @@ class Services(Construct):
             versioned=True,
             removal_policy=self._stage.removal,
             lifecycle_rules=[
-                LifecycleRule(abort_incomplete_multipart_upload_after=Duration.days(1))
+                LifecycleRule(abort_incomplete_multipart_upload_after=Duration.days(1)),
+                *expiring("", self._stage.kept("documents")),
             ],
         )
         only_fresh_signatures(bucket)

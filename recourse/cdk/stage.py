@@ -5,23 +5,38 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk.aws_lambda import Code
+from aws_cdk.aws_logs import RetentionDays
 from aws_cdk.region_info import RegionInfo
 
 from recourse.cdk.code import fingerprint
 from recourse.errors import RecourseError
 from recourse.project import Project
+from recourse.store import retention
 
 if TYPE_CHECKING:
     from constructs import Node
 
 
+LOGS = {
+    "1": RetentionDays.ONE_DAY,
+    "7": RetentionDays.ONE_WEEK,
+    "14": RetentionDays.TWO_WEEKS,
+    "30": RetentionDays.ONE_MONTH,
+    "90": RetentionDays.THREE_MONTHS,
+    "180": RetentionDays.SIX_MONTHS,
+    "365": RetentionDays.ONE_YEAR,
+    "731": RetentionDays.TWO_YEARS,
+    "1827": RetentionDays.FIVE_YEARS,
+    "3653": RetentionDays.TEN_YEARS,
+}
+"""How long logs may be kept, by days: CloudWatch has no other numbers in between."""
 LONGEST = 900
 """The longest timeout of a function, in seconds."""
 
@@ -67,6 +82,9 @@ class Stage:
         fargate: Whether consumers run as services on Fargate instead of functions.
         index_step: The number of the current deploy in the migration from the former indexes of the
             ledger; None if the migration is complete or the ledger is new.
+        retained: How many days what is kept for a time is kept, where that is not the default:
+            `recourse.store.retention`.
+        logs_days: How many days logs are kept; None for a year where data are kept, else two weeks.
         local: Whether functions run on the checkout's own interpreter, under the local cloud.
     """
 
@@ -88,6 +106,8 @@ class Stage:
     malware_scan: bool = False
     fargate: bool = False
     index_step: int | None = None
+    retained: Mapping[str, int] = field(default_factory=dict)
+    logs_days: int | None = None
     local: bool = False
 
     def __post_init__(self) -> None:
@@ -172,6 +192,18 @@ class Stage:
             raise ContextError(
                 f"context index_step={text('index_step')!r} must be 1 to 6 or absent"
             )
+        retained = {}
+        for kind in retention.KINDS:
+            try:
+                if days := text(f"retain_{kind}"):
+                    retained[kind] = retention.parse(kind, days)
+            except ValueError as problem:
+                raise ContextError(f"context retain_{kind} {problem}") from problem
+        logs = text("retain_logs")
+        if logs and logs not in LOGS:
+            raise ContextError(
+                f"context retain_logs={logs!r} must be one of {', '.join(LOGS)} days"
+            )
         return cls(
             app=app,
             base=base,
@@ -191,6 +223,8 @@ class Stage:
             malware_scan=text("malware_scan") == "on",
             fargate=text("workers") == "fargate",
             index_step=int(text("index_step")) if text("index_step") else None,
+            retained=retained,
+            logs_days=int(logs) if logs else None,
             local=text("runtime") == "local",
         )
 
@@ -227,6 +261,23 @@ class Stage:
     def keeps_data(self) -> bool:
         """Whether stored data outlives its stack."""
         return self.base == "prod"
+
+    @property
+    def retention(self) -> dict[str, str]:
+        """The environment variables that say how long a function's rows are kept."""
+        return {retention.variable(name): str(days) for name, days in self.retained.items()}
+
+    def kept(self, name: str) -> Duration | None:
+        """How long objects of a kind are kept; None for good."""
+        days = self.retained.get(name, retention.KINDS[name].days)
+        return None if days is None else Duration.days(days)
+
+    @property
+    def log_retention(self) -> RetentionDays:
+        """How long logs are kept."""
+        if self.logs_days is not None:
+            return LOGS[str(self.logs_days)]
+        return RetentionDays.ONE_YEAR if self.keeps_data else RetentionDays.TWO_WEEKS
 
     @property
     def removal(self) -> RemovalPolicy:

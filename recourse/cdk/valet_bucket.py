@@ -78,9 +78,10 @@ class ValetBucket(Bucket):
                 LifecycleRule(
                     id="quarantine",
                     prefix="quarantine/",
-                    expiration=Duration.days(30),
+                    expiration=stage.kept("quarantine"),
                     noncurrent_version_expiration=Duration.days(1),
                 ),
+                *expiring("objects/", stage.kept("uploads")),
             ],
         )
         underneath = self.node.default_child
@@ -139,6 +140,20 @@ class ValetBucket(Bucket):
                 },
             )
         )
+
+
+def expiring(prefix: str, kept: Duration | None) -> list[LifecycleRule]:
+    """The rule by which objects are deleted after a time, every version; none where never."""
+    if kept is None:
+        return []
+    return [
+        LifecycleRule(
+            id="kept",
+            prefix=prefix or None,
+            expiration=kept,
+            noncurrent_version_expiration=Duration.days(1),
+        )
+    ]
 
 
 def only_fresh_signatures(bucket: Bucket) -> None:

@@ -19,7 +19,7 @@ from aws_cdk.aws_apigatewayv2_integrations import WebSocketLambdaIntegration
 from aws_cdk.aws_cloudwatch import IAlarmAction, Metric
 from aws_cdk.aws_iam import ManagedPolicy, Role, ServicePrincipal
 from aws_cdk.aws_lambda import Function
-from aws_cdk.aws_logs import LogGroup, RetentionDays
+from aws_cdk.aws_logs import LogGroup
 from constructs import Construct
 
 from recourse.cdk.function import HandlerFunction
@@ -83,7 +83,7 @@ class WebSockets(Construct):
         logs = LogGroup(
             self,
             "AccessLogs",
-            retention=RetentionDays.ONE_YEAR if stage.keeps_data else RetentionDays.TWO_WEEKS,
+            retention=stage.log_retention,
             removal_policy=stage.removal,
         )
         live = WebSocketStage(

@@ -27,7 +27,7 @@ from aws_cdk.aws_ecs import (
     RuntimePlatform,
 )
 from aws_cdk.aws_iam import Role, ServicePrincipal
-from aws_cdk.aws_logs import LogGroup, RetentionDays
+from aws_cdk.aws_logs import LogGroup
 from aws_cdk.aws_sqs import Queue
 from constructs import Construct
 
@@ -113,6 +113,7 @@ class Worker(Construct):
         self._image = image
         self._handler = handler
         self._environment = {
+            **stage.retention,
             "AWS_DEFAULT_REGION": Stack.of(self).region,
             "POWERTOOLS_SERVICE_NAME": name,
             **environment,
@@ -140,7 +141,7 @@ class Worker(Construct):
         logs = LogGroup(
             self,
             "Logs",
-            retention=RetentionDays.ONE_YEAR if self._stage.keeps_data else RetentionDays.TWO_WEEKS,
+            retention=self._stage.log_retention,
             removal_policy=self._stage.removal,
         )
         task.add_container(

@@ -336,6 +336,8 @@ class Action(_Decider[Ask_contra, Any, Result_co]):
         external: Whether it acts outside DynamoDB too.
         find: Asks the provider, by key, what an external pivot has done.
         settings: The environment variables that its step's functions are given.
+        keeps: Text that stays when its owner's data are erased: the reason, by the field's name.
+        keeps_documents: Why its documents stay then; empty where they go.
     """
 
     refuses: Sequence[type[Refusal]] = ()
@@ -343,6 +345,8 @@ class Action(_Decider[Ask_contra, Any, Result_co]):
     external: bool = False
     find: Callable[[Call[Ask_contra]], Decision | None] | None = None
     settings: Sequence[str] = ()
+    keeps: Mapping[str, str] = field(default_factory=dict)
+    keeps_documents: str = ""
     made_by: ClassVar[str] = "@action"
 
 
@@ -371,6 +375,8 @@ def action(
     external: bool = False,
     find: Callable[[Call[Ask]], Decision | None] | None = None,
     settings: Sequence[str] = (),
+    keeps: Mapping[str, str] | None = None,
+    keeps_documents: str = "",
 ) -> Callable[[Callable[[Call[Ask]], Decision[Result]]], Action[Ask, Result]]:
     """Declare the action of a step: what it writes and answers, or a refusal.
 
@@ -410,10 +416,13 @@ def action(
             `MAIL_PROVIDER`. Each has the value of the CDK context of the same name in lower case,
             and is empty if there is none. It must not be secret: everyone who may view a function
             can read its environment.
+        keeps: Which text in its service's rows and results stays when its owner's data are erased
+            (`recourse.erasure`), and why: `{"flight_id": "seats are counted by it"}`. All other
+            text goes; numbers, amounts of money, keys, `saga_id`, `step` and `status` stay.
+        keeps_documents: Why the documents of its service stay then, such as a law; else they go.
     """
-    return lambda decide: Action(
-        decide, ask, reads, tables, refuses, documents, external, find, settings
-    )
+    known = (ask, reads, tables, refuses, documents, external, find, settings)
+    return lambda decide: Action(decide, *known, keeps or {}, keeps_documents)
 
 
 def undo(

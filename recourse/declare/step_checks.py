@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FunctionType
 
 from recourse.declare import fits
@@ -32,6 +32,7 @@ def check_step(step: Step, refuse: Callable[[str], DeclarationError]) -> None:
             f"{LONGEST_NAME} of them, as in 'check_in'"
         )
     _check_part("action", step.action, Action, refuse)
+    _check_keeps(step.action, refuse)
     for what, part, kind in (("undo", step.undo, Undo), ("confirm", step.confirm, Confirm)):
         if part is None:
             continue
@@ -61,6 +62,22 @@ def check_step(step: Step, refuse: Callable[[str], DeclarationError]) -> None:
         )
     if step.retry is not None:
         _check_retry(step.retry, refuse)
+
+
+def _check_keeps(action: Action, refuse: Callable[[str], DeclarationError]) -> None:
+    keeps, why = action.keeps, action.keeps_documents
+    if not isinstance(keeps, Mapping) or not all(
+        isinstance(one, str) and one.strip() for pair in keeps.items() for one in pair
+    ):
+        raise refuse(
+            f"keeps of {action.ref} must be a reason for each field, as in "
+            f"{{'flight_id': 'seats are counted by it'}}, got {shown(keeps)}"
+        )
+    if not isinstance(why, str) or (why and not action.documents):
+        raise refuse(
+            f"keeps_documents of {action.ref} must say why the documents that it stores are kept, "
+            f"and needs documents=True, got {shown(why)}"
+        )
 
 
 def _check_retry(retry: object, refuse: Callable[[str], DeclarationError]) -> None:

@@ -10,10 +10,9 @@ event and the row of the outbox: both may gain fields, and no field may change.
 """
 
 from recourse.events.event import Event, error, moment, now
-from recourse.events.outbox import RETENTION, expiry, outbox_row
+from recourse.events.outbox import expiry, outbox_row
 
 __all__ = [
-    "RETENTION",
     "Event",
     "error",
     "expiry",

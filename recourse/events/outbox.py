@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from recourse.declare.limits import EVENT
 from recourse.errors import ResultTooLargeError
 from recourse.events.event import Event
+from recourse.store import retention
 
 if TYPE_CHECKING:
     from recourse.declare.step import Item
 
-RETENTION = timedelta(days=14)
-"""How long an outbox or inbox row is kept after it was written, for a relay that was down."""
-
 
 def expiry() -> int:
-    """When a row that is written now expires, in seconds of the epoch."""
-    return int((datetime.now(UTC) + RETENTION).timestamp())
+    """When an outbox or inbox row that is written now expires, in seconds of the epoch."""
+    return int(datetime.now(UTC).timestamp()) + retention.for_a_time("events")
 
 
 def outbox_row(event: Event) -> Item:

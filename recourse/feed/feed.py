@@ -18,14 +18,16 @@ import hashlib
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recourse.declare.step import AtLeast, Item
 from recourse.errors import RecourseError
-from recourse.events import RETENTION, Event, expiry
-from recourse.store.contention import InvalidItemError
+from recourse.events import Event
+from recourse.store import retention
+from recourse.store.contention import ConditionFailedError, InvalidItemError
 from recourse.store.cursors import BadCursorError, CursorError
 from recourse.store.expressions import ABSENT
 from recourse.store.table import Table
@@ -38,6 +40,8 @@ MAX_BATCH_EVENTS = 40
 """Events that one transaction appends: with their sagas and the head, DynamoDB accepts 100 rows."""
 MAX_BATCH_BYTES = 3 * 1024 * 1024
 """Their size together: DynamoDB accepts 4 MB."""
+FORMER_RETENTION = 14 * 24 * 3600
+"""Seconds for which rows were kept that do not say when they were written."""
 UNSETTLED = timedelta(minutes=1)
 """How long a row may be missing because it is only being written; after that it has expired."""
 _CURSOR = re.compile(r"1:(\d{1,15}):([0-9a-f]{16})", re.ASCII)
@@ -188,6 +192,26 @@ class Feed:
             for batch in _batches(events)
         )
 
+    def erase(self, owner: str) -> None:
+        """Delete an owner's feed.
+
+        The last sequence of each saga stays: an event that is delivered again is not new.
+        """
+        while True:
+            head, _ = self._head(owner)
+            for position in self.positions(owner):
+                self._table.delete((_key(owner), position))
+            if not head:
+                return
+            # Only if nothing was appended meanwhile: else its row has come after the look.
+            with suppress(ConditionFailedError):
+                self._table.delete((_key(owner), 0), when={"head": head})
+
+    def positions(self, owner: str) -> list[int]:
+        """The positions of an owner's events that are kept."""
+        when = {"pk": _key(owner), "position": AtLeast(1)}
+        return [row["position"] for row in self._table.query(when, consistent=True)]
+
     def _append(self, owner: str, events: Sequence[Event]) -> int:
         try:
             head, _ = self._head(owner)
@@ -226,7 +250,8 @@ class Feed:
                 "event": event.to_json(),
                 "owner": owner,
                 "saga_id": event.saga_id,
-                "expires_at": expiry(),
+                "at": (now := int(time.time())),
+                "expires_at": now + retention.for_a_time("feed"),
             }
         )
 
@@ -281,10 +306,9 @@ def _tag(owner: str) -> str:
 
 def _written_at(row: Mapping[str, Any]) -> float:
     """When an event's row was written, in seconds of the epoch."""
-    return float(row["expires_at"] - RETENTION.total_seconds())
+    return float(row["at"] if "at" in row else row["expires_at"] - FORMER_RETENTION)
 
 
 def _is_settled(row: Mapping[str, Any]) -> bool:
     """Whether a row is so old that a row missing before it has expired."""
-    written = row["at"] if "at" in row else _written_at(row)
-    return bool(time.time() - written > UNSETTLED.total_seconds())
+    return bool(time.time() - _written_at(row) > UNSETTLED.total_seconds())

@@ -32,6 +32,10 @@ class KeyReusedError(RecourseError):
     """The Idempotency-Key was used before, for something else; the message says for what."""
 
 
+class ErasedError(RecourseError):
+    """The Idempotency-Key was used before, for a saga whose owner's data are erased."""
+
+
 class NothingToResolveError(RecourseError):
     """The step is not stuck, so there is nothing for an operator to decide."""
 
@@ -82,6 +86,7 @@ class Ledger:
 
         Raises:
             KeyReusedError: It was recorded before with another body or coordination.
+            ErasedError: It was recorded before, and its owner's data are erased.
         """
         event = Event.started(
             record.saga_id,
@@ -101,6 +106,8 @@ class Ledger:
                 found = self.get(record.saga_id)
                 if found is None:
                     raise
+            if found.is_erased:
+                raise ErasedError(record.saga_id)
             if not found.was_sent(record.body, record.request):
                 raise KeyReusedError("another request")
             if not any_coordination and found.coordination != record.coordination:

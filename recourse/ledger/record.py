@@ -19,6 +19,11 @@ SENT = "sent:"
 """How digests begin that are of what was sent; those before were of what it was filled to."""
 
 
+ERASED = "erased"
+"""What text is replaced by where its owner's data are erased; what digests of requests begin with
+then, followed by when that was."""
+
+
 def digest(body: Any) -> str:
     """The digest of a request as it was sent: the same whatever the order of its fields.
 
@@ -56,7 +61,8 @@ class Record:
         business_key: The caller's own reference.
         coordination: `orchestration` or `choreography`.
         request: The request, as its class wrote it.
-        body: The digest of what was sent; in rows of earlier releases, of `request`.
+        body: The digest of what was sent; in rows of earlier releases, of `request`; where its
+            owner's data are erased, `ERASED` and when that was.
         started_at: When it was started, in RFC 3339.
         faults: Faults on demand, by target.
         status: Its status, by the events that have entered.
@@ -105,6 +111,11 @@ class Record:
         """Whether events alone drive it; a recovery is always a run of the state machine."""
         return self.coordination == "choreography" and self.run == 0
 
+    @property
+    def is_erased(self) -> bool:
+        """Whether its owner's data are erased (`recourse.erasure`)."""
+        return self.body.startswith(f"{ERASED}:")
+
     def was_sent(self, body: str, request: Mapping[str, Any] | None = None) -> bool:
         """Whether it was started by what is sent again.
 
@@ -112,6 +123,8 @@ class Record:
             body: The digest of what is sent.
             request: The same, as its class writes it; None where that refuses it by now.
         """
+        if self.is_erased:
+            return False
         if self.body.startswith(SENT) or not body.startswith(SENT):
             return self.body == body
         # An earlier release wrote it: its digest is of `request`, with a null for each optional

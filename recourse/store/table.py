@@ -161,10 +161,12 @@ class Table:
         more = len(found) > limit
         return found[:limit], cursor_after(found[limit - 1]["started"]) if more else None
 
-    def scan(self, when: Mapping[Any, Any]) -> Iterator[Item]:
-        """Every row that meets a condition; it reads the whole table."""
+    def scan(self, when: Mapping[Any, Any] = _NOTHING) -> Iterator[Item]:
+        """Every row that meets a condition, read consistently; it reads the whole table."""
         expressions = self._expressions()
-        asked = {"TableName": self.name, "FilterExpression": expressions.condition(when)}
+        asked: dict[str, Any] = {"TableName": self.name, "ConsistentRead": True}
+        if when:
+            asked["FilterExpression"] = expressions.condition(when)
         return self._pages(self.dynamodb.scan, asked | expressions.parameters, None)
 
     # Writes of one row.
@@ -212,11 +214,16 @@ class Table:
         asked = self._update(key, set, add, remove, discard, when) | {"ReturnValues": "ALL_NEW"}
         return decode_item(self._write(self.dynamodb.update_item, asked)["Attributes"])
 
-    def delete(self, key: Key) -> Item | None:
-        """Delete a row; the row as it was, None where it did not exist."""
-        was = self.dynamodb.delete_item(
-            TableName=self.name, Key=self._key(key), ReturnValues="ALL_OLD"
-        )
+    def delete(self, key: Key, *, when: When | None = None) -> Item | None:
+        """Delete a row; the row as it was, None where it did not exist.
+
+        Raises:
+            ConditionFailedError: `when` does not hold.
+        """
+        expressions = self._expressions()
+        asked = {"TableName": self.name, "Key": self._key(key), "ReturnValues": "ALL_OLD"}
+        asked |= self._when(expressions, when) | expressions.parameters
+        was = self._write(self.dynamodb.delete_item, asked)
         return decode_item(was["Attributes"]) if "Attributes" in was else None
 
     # Writes of several rows.

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from recourse import events
 from recourse.declare.step import Item
+from recourse.store import retention
 from recourse.store.contention import Backoff
 from recourse.store.cursors import cursor_after, started_of
 from recourse.store.expressions import ABSENT, IfAbsent, LessThan
@@ -44,8 +45,6 @@ State = Literal["ISSUED", "COMPLETED", "QUARANTINED"]
 Clock = Callable[[], float]
 MINUTE = 60
 DAY = 24 * 3600
-REFUSALS_KEPT = 30 * DAY
-"""Seconds for which the refusals of a day are kept after it; what was allowed is kept for good."""
 KEY_RATE = 300
 """How often one key may be redeemed in a minute: five parts a second."""
 OWNER_RATE = 6000
@@ -212,8 +211,13 @@ class Keys:
             "caller": by.caller,
             "address": by.address,
         }
-        said = row if detail is None else row | {"detail": detail}
-        return self.table.put_request(said, when=ABSENT)
+        if detail is not None:
+            row["detail"] = detail
+        if kept := retention.seconds("trail"):
+            return self.table.put_request(
+                row | {"expires_at": int(self.clock()) + kept}, when=ABSENT
+            )
+        return self.table.put_request(row, when=ABSENT)
 
     def refused(self, key_id: str, action: str, problem: ValetError, by: Actor) -> None:
         """Record that an action was refused.
@@ -232,7 +236,7 @@ class Keys:
             set={
                 **{name: IfAbsent(value) for name, value in first.items()},
                 **last,
-                "expires_at": (day + 1) * DAY + REFUSALS_KEPT,
+                "expires_at": (day + 1) * DAY + retention.for_a_time("refusals"),
             },
             add={"count": 1},
         )

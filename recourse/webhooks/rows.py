@@ -8,11 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from recourse import events
+from recourse.store import retention
 from recourse.store.table import Table
 
 Clock = Callable[[], float]
-RETENTION = 30 * 24 * 3600
-"""Seconds for which the log, an idle lane and a deleted webhook are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +40,8 @@ class Rows:
         return moment(self.clock())
 
     def expiry(self) -> int:
-        """When a row that is written now expires, in seconds of the epoch."""
-        return int(self.clock()) + RETENTION
+        """When the log, an idle lane or a deleted webhook expires, in seconds of the epoch."""
+        return int(self.clock()) + retention.for_a_time("webhooks")
 
 
 def moment(seconds: float) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import count
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
@@ -18,8 +19,9 @@ from hypothesis import strategies as st
 
 from recourse.declare.declaration import Coordination
 from recourse.errors import ContentionError
-from recourse.events import RETENTION, Event
+from recourse.events import Event
 from recourse.feed.feed import (
+    FORMER_RETENTION,
     UNSETTLED,
     ExpiredCursorError,
     Feed,
@@ -255,13 +257,25 @@ def test_a_cursor_is_its_owners_and_no_other_text_is_one(feed: Feed, owner: str)
         feed.read(owner, 2)
 
 
+@pytest.mark.parametrize("former", [False, True])
 def test_a_moment_has_its_position(
-    feed: Feed, owner: str, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
+    feed: Feed, owner: str, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, former: bool
 ) -> None:
+    """Rows say when they were written since how long they are kept is a setting."""
     for number in range(1, 9):
-        at = int(RETENTION.total_seconds()) + 1000 * number
-        monkeypatch.setattr("recourse.feed.feed.expiry", lambda at=at: at)
-        feed.append(owner, told(owner, *range(1, number + 1)))
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                "recourse.feed.feed.time", SimpleNamespace(time=lambda n=number: 1000 * n)
+            )
+            feed.append(owner, told(owner, *range(1, number + 1)))
+        if former:
+            dynamodb.update_item(
+                TableName="feed",
+                Key={"pk": {"S": f"feed#{owner}"}, "position": {"N": str(number)}},
+                UpdateExpression="REMOVE #at SET expires_at = :then",
+                ExpressionAttributeNames={"#at": "at"},
+                ExpressionAttributeValues={":then": {"N": str(FORMER_RETENTION + 1000 * number)}},
+            )
     assert [feed.since(owner, at) for at in (0, 1000, 1001, 5000, 8000, 8001)] == [0, 0, 1, 4, 7, 8]
     expire(dynamodb, owner, 1, 2)
     assert [feed.since(owner, at) for at in (0, 3000, 3001)] == [2, 2, 3]

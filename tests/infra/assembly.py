@@ -139,7 +139,7 @@ class Assembly:
     def _allowed(self, role: str) -> Iterator[tuple[str, str]]:
         kinds = ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy")
         for policy in [one for one in self.resources if one.type in kinds]:
-            roles = self.plain(policy.stack, policy.properties["Roles"])
+            roles = self.plain(policy.stack, policy.properties.get("Roles", []))
             if [f"{one[:-1]}.Arn>" for one in roles] == [role]:
                 for statement in policy.properties["PolicyDocument"]["Statement"]:
                     yield from self._spelt(policy.stack, statement)

@@ -86,6 +86,7 @@ DIFFERENCES = {
         ("AWS::Lambda::Function", "Environment.Variables.DEADLETTERS"),
         ("AWS::Lambda::Function", "Environment.Variables.OPERATORS_QUEUES"),
         ("AWS::IAM::ManagedPolicy", "PolicyDocument.Statement[].Resource[]"),
+        ("AWS::IAM::ManagedPolicy", "PolicyDocument.Statement[].Resource"),
         ("AWS::SQS::QueuePolicy", "PolicyDocument.Statement[].Sid"),
     },
 }

@@ -10,10 +10,10 @@ import pytest
 
 import lambdas.consumers
 import lambdas.subscribers
-from recourse import events
 from recourse.choreography.listener import GIVE_UP_RETRIES
 from recourse.choreography.routing import listeners
 from recourse.queues.consumer import Declaration
+from recourse.store import retention
 from statemachines import SAGAS
 from tests.infra.assembly import Assembly, Resource
 
@@ -148,7 +148,7 @@ def test_an_event_is_kept_for_as_long_as_a_message_about_it(each: Assembly) -> N
         for queue in each.every("AWS::SQS::Queue")
         if "MessageRetentionPeriod" in queue.properties
     )
-    assert events.RETENTION.total_seconds() >= longest
+    assert retention.KINDS["events"].least * retention.DAY >= longest
 
 
 def test_a_batch_fails_in_part(each: Assembly) -> None:

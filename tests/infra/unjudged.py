@@ -228,7 +228,7 @@ class Rights:
         found: dict[str, list[Statement]] = {one.ref: [] for one in self._every("AWS::IAM::Role")}
         for kind in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"):
             for policy in self._every(kind):
-                for role in policy.properties["Roles"]:
+                for role in policy.properties.get("Roles", []):
                     found[role] += _allowing(policy.properties["PolicyDocument"])
         return found
 

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recourse.errors import TransientError
-from recourse.events import RETENTION
 from recourse.feed import pusher as module
 from recourse.feed.connections import LEASE, Connections
 from recourse.feed.feed import Entry, Feed, cursor_of
@@ -241,8 +240,9 @@ def expire(dynamodb: Any, owner: str, position: int) -> None:
     dynamodb.update_item(
         TableName="feed",
         Key=key | {"position": {"N": str(position + 1)}},
-        UpdateExpression="SET expires_at = :then",
-        ExpressionAttributeValues={":then": {"N": str(int(RETENTION.total_seconds()))}},
+        UpdateExpression="SET #at = :then",
+        ExpressionAttributeNames={"#at": "at"},
+        ExpressionAttributeValues={":then": {"N": "0"}},
     )
 
 

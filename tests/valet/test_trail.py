@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recourse.store import retention
 from recourse.store.items import encode_item
-from recourse.valet.keys import DAY, REFUSALS_KEPT, Actor, moment
+from recourse.valet.keys import DAY, Actor, moment
 from tests.valet.conftest import NOW, TABLE, Ground, ground, problem
 
 OLD = 1050
@@ -74,7 +75,7 @@ def test_refusals_are_counted_by_day_and_expire(valet: Ground) -> None:
     assert rows[0]["address"] == "192.0.2.7"
     found = valet.dynamodb.scan(TableName=TABLE)["Items"]
     kept = [int(one["expires_at"]["N"]) for one in found if one["pk"]["S"].startswith("refused#")]
-    assert max(kept) == (valet.now // DAY + 1) * DAY + REFUSALS_KEPT
+    assert max(kept) == (valet.now // DAY + 1) * DAY + retention.for_a_time("refusals")
 
 
 def test_a_trail_that_was_flooded_before_is_read_to_its_end(valet: Ground) -> None:

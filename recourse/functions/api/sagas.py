@@ -32,7 +32,12 @@ from recourse.functions.api.saga_models import (
     saga_choice,
 )
 from recourse.ledger.history import AT_REST, Status
-from recourse.ledger.ledger import KeyReusedError, NothingToResolveError, PivotSkippedError
+from recourse.ledger.ledger import (
+    ErasedError,
+    KeyReusedError,
+    NothingToResolveError,
+    PivotSkippedError,
+)
 from recourse.ledger.record import Record, digest
 from recourse.problems import ProblemError, invalid
 from recourse.run import faults
@@ -67,7 +72,7 @@ def _starts(sagas: Mapping[str, Saga]) -> Iterator[Operation]:
                     headers={"Location": "the saga's address", "ETag": "its version"},
                 )
             ],
-            problems=["not-found", "idempotency-key-reused", "chaos-off"],
+            problems=["not-found", "idempotency-key-reused", "chaos-off", "saga-erased"],
         )
 
 
@@ -118,6 +123,12 @@ def start(name: str) -> Response[str]:
             "idempotency-key-reused",
             f"it was used for {problem}, which /sagas/{saga_id} shows: a retry sends the same "
             "body, and a new Idempotency-Key starts one more saga beside that one",
+        ) from None
+    except ErasedError:
+        raise ProblemError(
+            "saga-erased",
+            "the Idempotency-Key was used for a saga whose owner's data have been erased since: "
+            "nothing is started; a new Idempotency-Key starts one more saga",
         ) from None
     return _accepted(record)
 

@@ -1,0 +1,111 @@
+"""`recourse erase`: one person's data are erased, with the operator's own AWS credentials."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated, Any
+
+import typer
+from botocore.exceptions import BotoCoreError, ClientError
+from rich.table import Table
+
+from recourse.cli.command import AsJson, UsageError, err, out, reports_errors
+from recourse.cli.screen import identity
+from recourse.cli.worker import CONFIGURED
+from recourse.erasure.erase import Erasure
+from recourse.erasure.places import Places, PlacesError
+from recourse.erasure.report import Change, NotAtRestError, Report
+from recourse.project import Project, ProjectError
+from recourse.store.aws import client
+
+PLACES = "Places"
+"""The output of the stack that names tables and buckets."""
+PACE = 2.0
+"""Seconds between two lines of progress."""
+
+
+@reports_errors
+def erase(
+    subject: Annotated[
+        str, typer.Option(help="Whose data: the subject of their tokens, the owner of their sagas.")
+    ],
+    stack: Annotated[
+        str,
+        typer.Option(
+            envvar="RECOURSE_ERASURE_STACK",
+            help="The deployment's stack that says where the data are.",
+        ),
+    ] = "Recourse-dev-Erasure",
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Erase; without it, only what would be done is shown.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Erase one person's data everywhere, while sums still add up.
+
+    Shows what would go, what must stay and why, and changes nothing without --yes. All of the
+    person's sagas must be at rest. It reads whole tables, and needs AWS credentials with the policy
+    of the stack's output ErasurePolicyArn. What is stopped goes on when it is run again.
+    """
+    if not subject:
+        raise UsageError("--subject must not be empty")
+    try:
+        erasure = Erasure(
+            client("dynamodb"), client("s3"), _places(stack), Project.find().declared()
+        )
+        report = erasure.run(subject, dry_run=not yes, progress=_Progress())
+    except NotAtRestError as problem:
+        raise UsageError(str(problem)) from problem
+    except (ProjectError, PlacesError) as problem:
+        raise UsageError(str(problem)) from problem
+    except (ClientError, BotoCoreError) as problem:
+        raise UsageError(f"--stack {stack}: {problem} ({CONFIGURED})") from problem
+    if as_json:
+        print(json.dumps(report.to_json()))
+    else:
+        _print(report)
+    if report.not_at_rest:
+        raise UsageError(str(NotAtRestError(report.not_at_rest)))
+
+
+def _places(stack: str) -> Places:
+    found: Any = client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+    outputs = {one["OutputKey"]: one["OutputValue"] for one in found.get("Outputs", ())}
+    if PLACES not in outputs:
+        raise PlacesError(f"the stack {stack} must have an output {PLACES}: deploy it first")
+    return Places.parse(outputs[PLACES])
+
+
+class _Progress:
+    """A line on stderr now and then."""
+
+    def __init__(self) -> None:
+        self._due = time.monotonic() + PACE
+
+    def __call__(self, change: Change, number: int) -> None:
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + PACE
+            err.print(f"{number}: {change.place}, {change.what}")
+
+
+def _print(report: Report) -> None:
+    found = report.to_json()
+    done = "would be " if report.dry_run else ""
+    out.print(f"{report.sagas} sagas")
+    table = Table(identity("place"), "what", "count", f"{done}…", "text of the fields, or why")
+    for one in found["changes"]:
+        about = one["why"] or ", ".join(one["fields"])
+        table.add_row(one["place"], one["what"], str(one["count"]), one["fate"], about)
+    out.print_table(table)
+    kept = Table(identity("what stays"), "why")
+    for service, fields in found["keeps"].items():
+        for name, why in fields.items():
+            kept.add_row(f"{service}: {name}", why)
+    for what, why in found["stays"].items():
+        kept.add_row(what, why)
+    out.print_table(kept)
+    if report.dry_run:
+        out.print("nothing was changed: --yes erases")
+    else:
+        out.print(f"erased: the owner of what stays is {report.pseudonym}")

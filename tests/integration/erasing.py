@@ -1,0 +1,273 @@
+"""A person with everything that a deployment keeps of people, on the ground, and another beside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import pytest
+from moto.s3.models import FakeKey
+
+from lambdas.subscribers.notifier import Message, Notifier
+from recourse.declare.saga import Saga
+from recourse.erasure.erase import Erasure
+from recourse.erasure.places import Places
+from recourse.events import Event
+from recourse.feed.connections import Connections
+from recourse.functions import kit
+from recourse.store.items import decode_item
+from recourse.testing.feeding import TABLE as FEED
+from recourse.testing.feeding import Feeding
+from recourse.testing.ground import LEDGER
+from recourse.testing.patching import replaced
+from recourse.testing.slots import TABLE as CONNECTIONS
+from recourse.testing.slots import count_slots
+from recourse.webhooks.attempts import Attempt
+from recourse.webhooks.webhooks import Webhooks
+from tests.ground import Ground, ground
+from tests.integration.lending import DOCUMENTS, lending
+from tests.sagas import SEED
+from tests.valet.conftest import BUCKET, Answer
+from tests.valet.conftest import TABLE as VALET
+from tests.valet.conftest import Ground as Valet
+
+PERSON, OTHER = "zq-subject-asha", "ravi"
+MARK = "zq-"
+"""What every text of the person's begins with, and no other text has."""
+ACTIONS = {
+    *("dynamodb:Scan", "dynamodb:Query", "dynamodb:GetItem", "dynamodb:BatchGetItem"),
+    *("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"),
+    *("s3:ListBucketVersions", "s3:DeleteObjectVersion", "s3:AbortMultipartUpload"),
+    "cloudformation:DescribeStacks",
+}
+"""What whoever erases has to be allowed."""
+WEBHOOKS, NOTIFIER = "webhooks", "notifier"
+SCOPES = "sagas:write sagas:read valet:issue"
+
+
+def planted(saga: Saga, number: int, mark: str = MARK) -> dict[str, Any]:
+    """The sample of a saga, with a text of the person's wherever one may stand."""
+    body: dict[str, Any] = json.loads((SEED.parent / f"{saga.name}.json").read_text())
+    body[saga.business_key] = f"{mark}key-{number}"
+    assert saga.contact is not None
+    body[saga.contact] = {"name": f"{mark}name", "email": f"{mark}mail@example.com"}
+    if saga.name == "travel-booking":
+        body["documents"] = {"passport": f"{mark}passport.pdf"}
+    return body
+
+
+@dataclass
+class Deployment:
+    """Everything that there is in a deployment.
+
+    Attributes:
+        ground: Its sagas.
+        valet: Its valet keys.
+        feeding: Its feed.
+        bodies: What the person has sent, by Idempotency-Key, with the saga's name.
+        mails: What the notifier has sent.
+    """
+
+    ground: Ground
+    valet: Valet
+    feeding: Feeding
+    bodies: dict[str, tuple[str, dict[str, Any]]]
+    mails: list[Message]
+
+    @property
+    def erasure(self) -> Erasure:
+        """An erasure here."""
+        return Erasure(self.ground.dynamodb, self.valet.s3, self.places, self.ground.sagas)
+
+    @property
+    def places(self) -> Places:
+        """Where everything is."""
+        return Places(
+            ledger=LEDGER,
+            feed=FEED,
+            services={name: name for name in self.ground.services},
+            consumers={"notifier": NOTIFIER},
+            webhooks=WEBHOOKS,
+            connections=CONNECTIONS,
+            valet=VALET,
+            uploads=BUCKET,
+            documents=DOCUMENTS,
+        )
+
+    def call(self, method: str, path: str, body: Any = None, **more: Any) -> Answer:
+        return self.valet.call(method, path, body, **{"subject": PERSON, "scope": SCOPES} | more)
+
+    def start(
+        self, saga: Saga, number: int, subject: str, *, settled: bool = True, **how: Any
+    ) -> str:
+        """A saga of somebody's, to its end."""
+        key = f"{saga.name}-{number}"
+        mark = MARK if subject == PERSON else "other-"
+        body = planted(saga, number, mark)
+        started = self.ground.start(saga.name, body, key=key, owner=subject, **how)
+        if subject == PERSON:
+            self.bodies[key] = (saga.name, body)
+        if settled:
+            self.settle()
+        return started
+
+    def settle(self) -> None:
+        """Let everything arrive everywhere."""
+        self.ground.settle()
+        self.feeding.settle()
+        notifier = Notifier(self.ground.dynamodb, NOTIFIER, self.ground.ledger, self.mails.append)
+        for row in self.ground.rows(LEDGER, ""):
+            for one in row.get("entered", ()):
+                notifier.notify(Event.from_dict(one))
+
+    def rows(self, *, but: str = "") -> dict[tuple[str, str], dict[str, Any]]:
+        """Every row of every table, by table and key."""
+        return {
+            (name, key_of(row)): row
+            for name, table in self.ground._tables.items()
+            if name != but
+            for item in table.all_items()
+            if (row := decode_item(item.to_json()["Attributes"]))
+        }
+
+    def objects(self) -> dict[tuple[str, str, str], bytes]:
+        """Every version of every object."""
+        found = {}
+        for bucket in (BUCKET, DOCUMENTS):
+            for one in self.valet.s3.list_object_versions(Bucket=bucket).get("Versions", ()):
+                named = {"Key": one["Key"], "VersionId": one["VersionId"]}
+                body = self.valet.s3.get_object(Bucket=bucket, **named)["Body"].read()
+                found[bucket, one["Key"], one["VersionId"]] = body
+        return found
+
+    def parts(self) -> list[Any]:
+        """Every upload in parts that is under way."""
+        found: list[Any] = self.valet.s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
+        return found
+
+    def traces(self) -> list[str]:
+        """Where any text of the person's is found."""
+        rows = [f"{table}: {row}" for (table, _), row in self.rows().items() if MARK in repr(row)]
+        objects = [
+            f"{where}"
+            for where, body in self.objects().items()
+            if MARK in repr(where) or MARK.encode() in body
+        ]
+        return rows + objects
+
+
+def key_of(row: Mapping[str, Any]) -> str:
+    """The key of a row of any table."""
+    return "/".join(str(row[name]) for name in ("pk", "position", "connection") if name in row)
+
+
+@contextmanager
+def closed() -> Iterator[None]:
+    """Close what moto's objects hold open, which it forgets of versions that are deleted."""
+    kept: list[Any] = []
+    with ExitStack() as stack:
+        for name in ("__init__", "__setstate__"):
+            made = getattr(FakeKey, name)
+
+            def begin(key: Any, *args: Any, made: Any = made, **more: Any) -> None:
+                made(key, *args, **more)
+                kept.append(key)
+
+            stack.enter_context(replaced(FakeKey, name, begin))
+        yield
+    for key in kept:
+        key.dispose()
+
+
+@contextmanager
+def deployed() -> Iterator[Deployment]:
+    """A deployment in which two people have everything, as long as the block lasts."""
+    with (
+        closed(),
+        ground() as made,
+        lending(made) as valet,
+        pytest.MonkeyPatch.context() as patch,
+        mock.patch.object(kit, "ledger", lambda: made.ledger),
+        mock.patch.object(kit, "runs", lambda: made.runs),
+    ):
+        count_slots(patch, made.dynamodb)
+        feeding = Feeding(made)
+        for table in (WEBHOOKS, NOTIFIER):
+            make_table(made, table)
+        for kind, things in json.loads(SEED.read_text()).items():
+            for thing, body in things.items():
+                more = {"total": 10_000} if "total" in body else {"balance": 10**12}
+                made.put(kind, thing, body | more)
+        made.put("accounts", "acct-of-one", {"currency": "INR", "balance": 700, "owner": PERSON})
+        yield Deployment(made, valet, feeding, {}, [])
+
+
+def make_table(made: Ground, name: str) -> None:
+    """Make a table as every one is: with the key `pk`."""
+    made.dynamodb.create_table(
+        TableName=name,
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+
+
+def live(made: Deployment, subject: str, mark: str, *, sagas: bool = True) -> list[str]:
+    """Let somebody have everything; the ids of their sagas."""
+    began = []
+    made.valet.keys.clock = made.ground.clock.seconds
+    made.valet.now = made.ground.clock.seconds()
+    for name in ("passport.pdf", "passport.pdf", "other.pdf"):
+        uploaded(made, subject, f"{mark}{name}")
+    refused = made.valet.issue(name=f"{mark}refused.pdf", subject=subject)
+    made.valet.land(refused["key_id"], f"{mark}not what the key says".encode())
+    made.valet.complete(refused["key_id"], subject=subject)
+    landed = made.valet.issue(name=f"{mark}landed.pdf", subject=subject)
+    made.valet.land(landed["key_id"])
+    large = b"x" * (9 * 1024 * 1024)
+    kind = "application/octet-stream"
+    made.valet.issue(name=f"{mark}large.bin", subject=subject, body=large, content_type=kind)
+    made.valet.call("GET", f"/valet-keys/{landed['key_id']}", subject="nobody-" + mark)
+    number = 0
+    for saga in made.ground.sagas.values() if sagas else ():
+        faults: Sequence[Mapping[str, str]] = (
+            {},
+            {saga.pivot.name: "reject"},
+            {saga.all[0].name: "reject"},
+        )
+        for coordination in ("orchestration", "choreography"):
+            for fault in faults:
+                number += 1
+                how: dict[str, Any] = {"coordination": coordination, "faults": fault}
+                began.append(made.start(saga, number, subject, settled=False, **how))
+    made.settle()
+    for saga_id in began[:1]:
+        made.call("GET", f"/sagas/{saga_id}", subject=subject)  # it lends the invoice
+    webhooks = Webhooks(made.ground.dynamodb, WEBHOOKS)
+    for number in range(2):
+        url = f"https://{mark}host.example/{number}"
+        hook = webhooks.registrations.register(subject, url, ["*"], 0)
+        event = {"position": 1, "id": "e", "type": "recourse.order.started", "event": f"{mark}e"}
+        webhooks.lanes.append(hook, f"test#{mark}", event)
+        told = {"event_id": "e", "type": "t", "outcome": "failed", "response": f"{mark}echo"}
+        attempt = Attempt(**told, attempt=1, at=webhooks.registrations.rows.now())  # type: ignore[arg-type]
+        table = webhooks.registrations.rows.table
+        table.transact([webhooks.log.put_request(hook.webhook_id, attempt)])
+        webhooks.replays.plan(hook, since="a", until=f"{mark}b", after=0, upto=9)
+    webhooks.registrations.delete(hook)
+    connections = Connections(made.ground.dynamodb, CONNECTIONS, most=5)
+    connections.open(subject, f"{mark}socket", 0, until=9)
+    kit.slots("waits").acquire(subject)
+    made.settle()
+    return began
+
+
+def uploaded(made: Deployment, subject: str, name: str) -> None:
+    """An object of somebody's that is visible."""
+    key = made.valet.issue(name=name, subject=subject)["key_id"]
+    made.valet.land(key)
+    assert made.valet.complete(key, subject=subject).status == 200

@@ -1,0 +1,293 @@
+"""One person's data are erased everywhere, sums still add up, and nothing begins again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recourse.erasure.report import Change, NotAtRestError, Report
+from recourse.ledger.record import ERASED, Record
+from recourse.testing import checks
+from recourse.testing.ground import LEDGER
+from services.holdings import HOLDINGS
+from statemachines import SAGAS
+from tests import sagas as invariants
+from tests.integration.erasing import (
+    MARK,
+    OTHER,
+    PERSON,
+    WEBHOOKS,
+    Deployment,
+    deployed,
+    live,
+    planted,
+)
+from tests.integration.lending import DOCUMENTS
+
+pytestmark = pytest.mark.of_all
+TRIP = SAGAS["travel-booking"]
+
+
+class Killed(BaseException):
+    """The process of the command dies."""
+
+
+@pytest.fixture
+def made() -> Iterator[Deployment]:
+    with deployed() as found:
+        yield found
+
+
+def amounts(made: Deployment) -> Counter[tuple[str, str, str]]:
+    """What payments sum to, by owner, currency and status."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for service in ("payments", "cards"):
+        for row in made.ground.rows(service, "payment#"):
+            amount = row["amount"]
+            found[row["owner"], amount["currency"], row["status"]] += amount["amount"]
+    return found
+
+
+def must_add_up(made: Deployment) -> None:
+    for name, invariant in vars(invariants).items():
+        if name.startswith("invariant_"):
+            invariant(made.ground)
+    for kind, holding in HOLDINGS.items():
+        for row in made.ground.rows(holding.service, f"{holding.noun}#"):
+            shown = holding.show(row)
+            if "total" in shown:
+                parts = shown["available"] + shown["held"] + shown["confirmed"]
+                assert shown["total"] == parts, (kind, shown)
+    posted: Counter[str] = Counter()
+    for movement in made.ground.rows("payments", "movement#"):
+        posted.update(movement["postings"])
+    for row in made.ground.rows("payments", "account#"):
+        assert posted[f"{row['id']}:available"] == row["available"], row
+        assert posted[f"{row['id']}:held"] == row["held"], row
+
+
+def test_everything_of_a_person_goes_and_all_of_others_stays(
+    made: Deployment,
+) -> None:
+    others = live(made, OTHER, "other-")
+    mine = live(made, PERSON, MARK)
+    told = {saga: records(made)[saga].entered for saga in mine}
+    before, objects, mails = made.rows(), made.objects(), len(made.mails)
+    assert made.traces() and made.parts()
+    sums, numbers = amounts(made), checks.figures(made.ground.business_rows(), frozenset())
+
+    dry = made.erasure.run(PERSON)
+    assert made.rows() == before and made.objects() == objects, "a dry run changes nothing"
+    report = made.erasure.run(PERSON, dry_run=False)
+    assert dry.counts == report.counts, "a dry run says what is done"
+    assert MARK not in str(report.to_json())
+
+    assert made.traces() == []
+    assert [one for one in made.parts() if "other" not in str(one)] == made.parts()[:1]
+    after = made.rows()
+    for where, row in before.items():
+        if MARK not in repr(row) and not any(saga in repr(row) for saga in mine):
+            assert after[where] == row, "what is not the person's is as it was"
+    kept = {where: body for where, body in objects.items() if where[0] == DOCUMENTS}
+    assert kept and kept.items() <= made.objects().items(), "invoices are kept by law"
+    assert not [row for row in made.ground.rows(LEDGER, "erasure#")]
+
+    assert report.pseudonym is not None
+    renamed = {report.pseudonym if who == PERSON else who: who for who, _, _ in sums}
+    assert {(renamed[who], c, s): n for (who, c, s), n in amounts(made).items()} == sums
+    assert checks.figures(made.ground.business_rows(), frozenset()) == numbers
+    must_add_up(made)
+
+    for saga in (*mine, *others):
+        view = made.ground.view(saga)
+        assert list(checks.of_saga(made.ground, SAGAS[view["saga"]], saga)) == []
+    assert made.ground.sweep() == {}
+    for saga, events in told.items():
+        made.ground.ledger.record_events(saga, events)
+        if made.ground.view(saga)["coordination"] == "orchestration":
+            assert made.ground.hear_of_end(saga) == {}
+    made.settle()
+    assert made.traces() == [] and len(made.mails) == mails, "nothing is mailed to nobody"
+
+    again = made.erasure.run(PERSON, dry_run=False)
+    assert again.counts == Counter() and made.rows().items() >= after.items(), (
+        "once more changes nothing"
+    )
+
+
+def test_the_api_has_nothing_of_the_person_and_the_same_key_starts_nothing(
+    made: Deployment,
+) -> None:
+    mine = live(made, PERSON, MARK)
+    made.erasure.run(PERSON, dry_run=False)
+    before = made.rows()
+    for path in ("/sagas", "/valet-keys"):
+        assert made.call("GET", path).json["items"] == []
+    for saga in mine:
+        assert made.call("GET", f"/sagas/{saga}").status == 404
+        seen = made.call("GET", f"/sagas/{saga}", subject="olga", scope="operator")
+        assert seen.status == 200 and MARK not in seen.text
+    assert made.call("GET", "/sagas?business_key=zq-key-1").json["items"] == []
+    assert made.feeding.feed.read(PERSON, None) == []
+    for key, (saga, body) in made.bodies.items():
+        answer = made.call("POST", f"/sagas/{saga}", body, idempotency_key=key)
+        assert answer.status == 410, answer
+        assert answer.json["type"] == "urn:recourse:problem:saga-erased"
+    made.settle()
+    assert made.rows() == before
+
+
+def test_the_person_may_begin_anew(made: Deployment) -> None:
+    live(made, PERSON, MARK, sagas=False)
+    made.start(TRIP, 1, PERSON)
+    made.erasure.run(PERSON, dry_run=False)
+    started = made.start(TRIP, 2, PERSON)
+    assert made.ground.view(started)["status"] == "SUCCEEDED"
+    listed = made.call("GET", "/sagas").json["items"]
+    assert [one["saga_id"] for one in listed] == [started]
+    told = [entry.event.kind for entry in made.feeding.feed.read(PERSON, None)]
+    assert (told[0], told[-1]) == ("started", "succeeded")
+
+
+@pytest.mark.parametrize("fault", [{"payment.undo": "error", "capture": "reject"}, {}])
+def test_a_saga_that_is_not_at_rest_is_refused_and_nothing_is_changed(
+    made: Deployment, fault: Mapping[str, str]
+) -> None:
+    saga = made.ground.start(
+        TRIP.name, planted(TRIP, 1), key="k", owner=PERSON, faults=fault, run=bool(fault)
+    )
+    made.settle()
+    status = made.ground.view(saga)["status"]
+    assert status == ("COMPENSATION_FAILED" if fault else "RUNNING")
+    before = made.rows()
+    assert made.erasure.run(PERSON).not_at_rest == {saga: status}
+    with pytest.raises(NotAtRestError, match=f"{saga} {status}.*cancel or resolve"):
+        made.erasure.run(PERSON, dry_run=False)
+    assert made.rows() == before
+    if fault:
+        made.ground.resolve(saga, "payment", skip=True)
+        made.settle()
+        made.erasure.run(PERSON, dry_run=False)
+        assert made.traces() == [] and made.ground.view(saga)["status"] == "COMPENSATED"
+
+
+def test_a_hold_that_becomes_a_booking_after_it_is_counted_as_ever(made: Deployment) -> None:
+    saga = made.ground.start(TRIP.name, planted(TRIP, 1), key="k", owner=PERSON)
+    made.ground.settle(without="flights-confirm")
+    assert made.ground.view(saga)["status"] == "SUCCEEDED"
+    made.erasure.run(PERSON, dry_run=False)
+    made.settle()
+    (booking,) = made.ground.rows("flights", "booking#")
+    assert booking["status"] == "CONFIRMED"
+    must_add_up(made)
+
+
+def test_what_is_delivered_again_is_answered_as_before_and_has_no_effect(
+    made: Deployment,
+) -> None:
+    """Every message of a choreography comes once more after it, with what was carried then."""
+    for number, fault in enumerate(({}, {"capture": "reject"})):
+        saga = made.ground.start(
+            TRIP.name,
+            planted(TRIP, number),
+            key=f"k{number}",
+            owner=PERSON,
+            coordination="choreography",
+            faults=fault,
+        )
+        kept = list(made.ground.rows("flights", "outbox#") + made.ground.rows(LEDGER, "outbox#"))
+        made.settle()
+        kept += [one for name in made.ground.services for one in made.ground.rows(name, "outbox#")]
+        made.erasure.run(PERSON, dry_run=False)
+        before = made.ground.business_rows()
+        for row in kept:
+            made.ground.sns.publish(TopicArn=made.ground.topic, **_message(row["event"]))
+        made.settle()
+        assert made.ground.business_rows() == before
+        assert list(checks.of_saga(made.ground, TRIP, saga)) == []
+        shown = str(made.call("GET", f"/sagas/{saga}", subject="olga", scope="operator").json)
+        assert MARK not in shown
+
+
+def _message(text: str) -> dict[str, Any]:
+    from recourse.events import Event
+
+    event = Event.parse(text)
+    return {
+        "Message": text,
+        "MessageAttributes": {
+            name: {"DataType": "String", "StringValue": value}
+            for name, value in event.attributes().items()
+        },
+    }
+
+
+def test_what_the_person_did_as_an_operator_does_not_name_them(made: Deployment) -> None:
+    faults = {"payment.undo": "error", "capture": "reject"}
+    saga = made.start(TRIP, 1, OTHER, faults=faults)
+    opened = made.ground.ledger.resolve(saga, "payment", skip=True, reason="a test", by=PERSON)
+    made.ground.runs.start(opened)
+    made.settle()
+    view = made.ground.view(saga)
+    report = made.erasure.run(PERSON, dry_run=False)
+    (decision,) = records(made)[saga].resolutions
+    assert decision["by"] == report.pseudonym and decision["reason"] == "a test"
+    assert made.ground.view(saga) == view and made.traces() == []
+
+
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(kills=st.lists(st.integers(1, 60), max_size=6), after=st.booleans())
+def test_it_may_be_stopped_anywhere_and_goes_on(kills: list[int], after: bool) -> None:
+    with deployed() as made:
+        live(made, PERSON, MARK, sagas=False)
+        mine = [made.start(TRIP, 1, PERSON), made.start(SAGAS["order"], 2, PERSON)]
+        numbers = checks.figures(made.ground.business_rows(), frozenset())
+        for kill in kills:
+            stopped(made, kill, after=after)
+        report = made.erasure.run(PERSON, dry_run=False)
+        assert made.traces() == [] and MARK not in str(made.parts())
+        assert {records(made)[saga].owner for saga in mine} <= _pseudonyms(made)
+        assert len(_pseudonyms(made)) <= 1 or report.sagas == 0
+        assert checks.figures(made.ground.business_rows(), frozenset()) == numbers
+        assert not made.ground.rows(LEDGER, "erasure#")
+
+
+def stopped(made: Deployment, at: int, *, after: bool) -> Report | None:
+    """An erasure whose process dies at a change, or after it was made."""
+    dead = at + 1 if after else at
+
+    def progress(change: Change, number: int) -> None:
+        if number == dead:
+            raise Killed
+
+    try:
+        return made.erasure.run(PERSON, dry_run=False, progress=progress)
+    except Killed:
+        return None
+
+
+def _pseudonyms(made: Deployment) -> set[str]:
+    return {
+        row["owner"]
+        for row in made.rows().values()
+        if str(row.get("owner", "")).startswith(f"{ERASED}-")
+    }
+
+
+def records(made: Deployment) -> dict[str, Record]:
+    """Every saga of the ledger."""
+    rows = [row for row in made.ground.rows(LEDGER, "") if "saga" in row]
+    return {row["pk"]: Record.from_row(row) for row in rows}
+
+
+def test_webhooks_are_counted_anew(made: Deployment) -> None:
+    live(made, PERSON, MARK, sagas=False)
+    made.erasure.run(PERSON, dry_run=False)
+    assert made.ground.rows(WEBHOOKS, "") == []

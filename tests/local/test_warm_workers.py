@@ -58,7 +58,7 @@ def about(event, context):
         "path": sys.path,
         "argv": sys.argv,
         "loaded": sorted(sys.modules),
-        "changed": hasattr(sys.modules["recourse"], "changed"),
+        "changed": hasattr(sys.modules.get("recourse"), "changed"),
         "kept": len(kept),
         "threads": threading.active_count(),
         "descriptors": sorted(os.listdir("/dev/fd")),

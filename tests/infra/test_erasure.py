@@ -13,7 +13,7 @@ from statemachines import SAGAS
 from tests.infra.assembly import Assembly
 from tests.integration.erasing import ACTIONS
 
-pytestmark = [pytest.mark.xdist_group("infra"), pytest.mark.of_all]
+pytestmark = pytest.mark.xdist_group("infra")
 
 
 def statements(assembly: Assembly) -> list[dict[str, Any]]:

@@ -29,7 +29,6 @@ from tests.integration.erasing import (
 )
 from tests.integration.lending import DOCUMENTS
 
-pytestmark = pytest.mark.of_all
 TRIP = SAGAS["travel-booking"]
 
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -67,7 +68,7 @@ class LocalCloud:
         project: Project | None = None,
         context: Mapping[str, str] | None = None,
         gaps: Iterable[str] = GAPS,
-        say: Callable[[str], None] = print,
+        say: Callable[[str], None] = partial(print, flush=True),  # also into a file, at once
     ) -> None:
         """Configure it; entering the context starts it."""
         self._wanted = {"port": port, "aws_port": aws_port}

@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check up deploy destroy dist bench bench-push-pull clean
+.PHONY: help setup demo test test-wheel check up deploy destroy dist bench bench-push-pull clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 17
@@ -38,7 +38,10 @@ demo: setup  ## run sagas, valet keys and events on a local cloud, and show what
 	@python -m samples.demo
 
 test: setup  ## run the whole test suite
-	@python -m pytest --quiet -n 3 --dist loadgroup
+	@python -m pytest --quiet -n 3 --dist loadgroup --ignore tests/wheel
+
+test-wheel: setup  ## build the wheel, and begin an app where there is nothing else of this checkout
+	@python -m pytest --quiet tests/wheel
 
 check: setup  ## check style, types, architecture, generated files and templates
 	@ruff check .

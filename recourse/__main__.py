@@ -8,23 +8,29 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import version
-from importlib.util import find_spec
+
+from recourse.extras import needed
 
 
 def main() -> None:
     """Run a command; the process ends with its status."""
-    match sys.argv[1:]:
+    try:
+        _run(sys.argv[1:])
+    except ModuleNotFoundError as problem:
+        if (said := needed(problem)) is None:
+            raise
+        also = "; without it there are `recourse new` and `recourse --version`"
+        sys.exit(f"recourse: {said}{also if '[cli]' in said else ''}")
+
+
+def _run(arguments: list[str]) -> None:
+    match arguments:
         case ["--version"]:
             print(f"recourse {version('recourse-aws')}")
-        case ["new", *arguments]:
+        case ["new", *others]:
             from recourse.new import main as new
 
-            new(arguments)
-        case _ if missing := [name for name in ("typer", "rich", "httpx") if not find_spec(name)]:
-            sys.exit(
-                f"recourse: {missing[0]} is not installed, so there is only `recourse new` and "
-                "`recourse --version`: pip install 'recourse-aws[cli]'"
-            )
+            new(others)
         case _:
             from recourse.cli.main import app
 

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recourse.declare.step import resolve
 from recourse.errors import RecourseError
+from recourse.extras import needed
 
 if TYPE_CHECKING:
     from recourse.declare.saga import Saga
@@ -185,4 +186,6 @@ def _at(where: str, missing: str) -> Any:
     try:
         return resolve(where)
     except (ImportError, AttributeError, ValueError) as problem:
+        if isinstance(problem, ModuleNotFoundError) and needed(problem):
+            raise  # the library's own: it says which extra is missing
         raise ProjectError(f"{missing} at {where!r}: {problem}") from problem

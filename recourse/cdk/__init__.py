@@ -18,6 +18,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from recourse.extras import needed
+
 if TYPE_CHECKING:
     from recourse.cdk.api import SagaApi as SagaApi
     from recourse.cdk.choreography import Choreography as Choreography
@@ -59,7 +61,12 @@ def __getattr__(name: str) -> object:
     """What is named above, imported when it is first asked for (PEP 562)."""
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+    try:
+        found = getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+    except ModuleNotFoundError as problem:
+        if (said := needed(problem)) is None:
+            raise
+        raise ModuleNotFoundError(said, name=problem.name) from problem
     globals()[name] = found
     return found
 

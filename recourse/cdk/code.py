@@ -146,7 +146,9 @@ def _uv() -> Path:
     beside = Path(sys.executable).with_name("uv")
     found = str(beside) if beside.exists() else shutil.which("uv")
     if found is None:
-        raise BundlingError("bundling the functions' code takes uv: pip install uv")
+        raise BundlingError(
+            "bundling the functions' code takes uv: pip install 'recourse-aws[cdk]'"
+        )
     return Path(found)
 
 

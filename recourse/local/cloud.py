@@ -41,6 +41,11 @@ LONGEST_STREAM = 870
 EVERY_SCOPE = "sagas:write sagas:read valet:issue webhooks:write operator"
 
 
+def say_at_once(line: str) -> None:
+    """Print a line, into a file or a pipe too while it is being waited for."""
+    print(line, flush=True)
+
+
 class LocalCloud:
     """The app, running on this machine while the ``with`` block lasts.
 
@@ -67,7 +72,7 @@ class LocalCloud:
         project: Project | None = None,
         context: Mapping[str, str] | None = None,
         gaps: Iterable[str] = GAPS,
-        say: Callable[[str], None] = print,
+        say: Callable[[str], None] = say_at_once,
     ) -> None:
         """Configure it; entering the context starts it."""
         self._wanted = {"port": port, "aws_port": aws_port}

@@ -71,10 +71,11 @@ class Sagas(pytest.Collector):
 
     def collect(self) -> list[pytest.Item]:
         """A test for each course, and one for the search of each saga."""
+        sagas = self.world.sagas  # says what is missing, before anything else is loaded
         from recourse.testing.course import courses, run
 
         made: list[pytest.Item] = []
-        for saga in self.world.sagas.values():
+        for saga in sagas.values():
             for course in courses(saga):
                 made.append(
                     SagaTest.from_parent(
@@ -84,7 +85,7 @@ class Sagas(pytest.Collector):
                     )
                 )
         examples = self.config.getoption("sagas_examples")
-        for name in self.world.sagas if examples else ():
+        for name in sagas if examples else ():
             made.append(
                 SagaTest.from_parent(
                     self,
@@ -132,9 +133,15 @@ class SagaTest(pytest.Item):
 
 
 def _world(config: pytest.Config) -> World:
+    from recourse.extras import needed
     from recourse.project import Project, ProjectError
-    from recourse.testing.world import World
 
+    try:
+        from recourse.testing.world import World
+    except ModuleNotFoundError as problem:
+        if (said := needed(problem)) is None:
+            raise
+        raise pytest.UsageError(said) from problem
     try:
         project = Project.find(config.rootpath)
         if project.testing is not None:

@@ -152,7 +152,7 @@ def test_nothing_is_wrong_with_ours() -> None:
     chosen = "orchestration and (overtaken or every) or random"
     ran = projects.pytest_in(
         projects.ROOT,
-        *("-p", "recourse.testing.plugin", "--sagas", "--sagas-examples=5", "-k", chosen),
+        *("--sagas", "--sagas-examples=5", "-k", chosen),  # the plugin is installed with us
         "tests/unit/test_project.py",
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr

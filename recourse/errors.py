@@ -15,6 +15,7 @@
             ExpiredCursorError
             ForeignCursorError
         DeclarationError
+        ErasedError
         ForbiddenAddressError
         ForbiddenError
         ForgedError
@@ -30,8 +31,11 @@
         LostLeaseError
         MalformedError
         MissingSettingError
+        NewError
+        NotAtRestError
         NothingToResolveError
         PivotSkippedError
+        PlacesError
         PoisonError
             UnreadableError
         ProblemError

@@ -54,7 +54,7 @@ def test_it_has_all_of_the_library_and_nothing_of_the_deployment(place: Place) -
         ["git", "ls-files", "recourse"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.splitlines()
     left_out = {one for one in files if (ROOT / one).exists()} - {*names}
-    assert left_out == {"recourse/local/ministack.in"}
+    assert left_out == set()
     assert {*NEEDED, "recourse/new/template/.github/workflows/ci.yml"} <= {*names}
 
 

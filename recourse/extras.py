@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-ROOMS = {one: one for one in ("cdk", "cli", "local", "testing", "valet")}
+from traceback import walk_tb
+
+ROOMS = {one: one for one in ("cdk", "cli", "local", "testing", "valet")} | {"erasure": "valet"}
 """The extra that a part of the library needs, for those that need another than `api`."""
+ASKING = ("__main__", "cli", "project")
+"""Parts that import others for whoever asks."""
 
 
 def needed(problem: ModuleNotFoundError) -> str | None:
@@ -20,13 +24,15 @@ def needed(problem: ModuleNotFoundError) -> str | None:
         A sentence with the package and the command; None where it is not the library itself that
         imports it, but code of the project or another package.
     """
-    trace = problem.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    module = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
-    library, _, room = module.partition(".")
+    names = [
+        str(frame.f_globals.get("__name__", "")).split(".")
+        for frame, _ in walk_tb(problem.__traceback__)
+    ]
+    names = [one for one in names if not one[0].startswith("importlib")]
     package = (problem.name or "").partition(".")[0]
-    if library != __package__ or package in ("", __package__):
+    if not names or names[-1][0] != __package__ or package in ("", __package__):
         return None
-    extra = ROOMS.get(room.partition(".")[0], "api")
+    rooms = [one[1] for one in names if one[0] == __package__ and len(one) > 1]
+    asked = next((room for room in rooms if room not in ASKING), rooms[-1])
+    extra = ROOMS.get(asked, "api")
     return f"{package} is not installed: pip install 'recourse-aws[{extra}]'"

@@ -27,7 +27,9 @@ class Erasure(Construct):
 
     No function has these rights: to scan every table, to delete rows, and every version of objects.
     An operator takes a role that has the policy for as long as an erasure lasts. The command reads
-    the output `Places` of the construct's stack::
+    the output `Places` of the construct's stack.
+
+    ::
 
         from aws_cdk import CfnOutput
 

@@ -13,7 +13,6 @@ from rich.table import Table
 from recourse.cli.command import AsJson, UsageError, err, out, reports_errors
 from recourse.cli.screen import identity
 from recourse.cli.worker import CONFIGURED
-from recourse.erasure.erase import Erasure
 from recourse.erasure.places import Places, PlacesError
 from recourse.erasure.report import Change, NotAtRestError, Report
 from recourse.project import Project, ProjectError
@@ -48,6 +47,8 @@ def erase(
     person's sagas must be at rest. It reads whole tables, and needs AWS credentials with the policy
     of the stack's output ErasurePolicyArn. What is stopped goes on when it is run again.
     """
+    from recourse.erasure.erase import Erasure  # it takes the extra `valet` besides
+
     if not subject:
         raise UsageError("--subject must not be empty")
     try:

@@ -143,7 +143,7 @@ def test_cdk_nag_finds_nothing_in_workers(fargate: Assembly) -> None:
 def test_the_image_has_what_a_worker_imports_and_nothing_else(fargate: Assembly) -> None:
     (folder,) = [one for one in fargate.folder.glob("asset.*") if (one / "infra").exists()]
     carried = {one.name for one in folder.iterdir()}
-    assert carried == {"recourse", "services", "statemachines", "lambdas", "cli", "infra"}
+    assert carried == {"recourse", "services", "statemachines", "lambdas", "infra"}
     assert not list(folder.rglob("__pycache__"))
     copied = set(re.findall(r"^COPY (\w+) ", (folder / "infra/image/Dockerfile").read_text(), re.M))
     assert copied == carried - {"infra"}

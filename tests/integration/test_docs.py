@@ -22,7 +22,7 @@ from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 COPIED = (
-    *("recourse", "services", "statemachines", "lambdas", "infra", "local", "cli", "samples"),
+    *("recourse", "services", "statemachines", "lambdas", "infra", "samples"),
     *("tests", "app.py", "cdk.json", "pyproject.toml", "requirements.lock"),
 )
 

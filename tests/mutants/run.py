@@ -24,7 +24,7 @@ from typing import Literal
 from tests.mutants import Mutant, StaleError
 
 Verdict = Literal["KILLED", "SURVIVED", "STALE", "ERROR"]
-OPTIONS = ("-x", "-q", "--tb=no", "-n", "0", "-p", "tests.mutants.unshrunk")
+OPTIONS = ("-x", "-q", "--tb=no", "-n", "0", "-p", "tests.mutants.unshrunk", "-p", "no:recourse")
 # Pytest would rewrite the assertions of its plugins; these are imported already.
 IGNORED = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
 IMPORTED_ONCE = ["pytest", "schemathesis.pytest", "moto.stepfunctions.parser.models", "uvicorn"]

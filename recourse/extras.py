@@ -28,7 +28,6 @@ def needed(problem: ModuleNotFoundError) -> str | None:
         str(frame.f_globals.get("__name__", "")).split(".")
         for frame, _ in walk_tb(problem.__traceback__)
     ]
-    names = [one for one in names if not one[0].startswith("importlib")]
     package = (problem.name or "").partition(".")[0]
     if not names or names[-1][0] != __package__ or package in ("", __package__):
         return None

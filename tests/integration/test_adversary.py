@@ -32,6 +32,8 @@ from tests.ground import Ground, ground
 from tests.integration.test_api import Answer, Caller, standing
 from tests.valet.conftest import TABLE as VALET
 
+pytestmark = pytest.mark.xdist_group("adversary")  # the rows are made once
+
 ROWS = 5000
 BOUND = 3000
 """Rows that a page may read: 1,000 entries of indexes and what their shards hold more of a call's,

@@ -13,8 +13,8 @@ it for workers:
   last worker.
 
 It has one thread, and makes nothing before the fork that must not be shared: no threads, no
-sockets, no clients. Handlers and AWS's runtime interface client are imported in the worker only,
-because they read their environment on import.
+sockets, no clients. What reads its environment on import, as most handlers and AWS's runtime
+interface client do, is imported in the worker only.
 """
 
 import gc
@@ -54,7 +54,8 @@ MODULES = (
     "simplejson",
     "snapshot_restore_py",
 )
-"""Third-party modules that functions share, besides those that the checkout imports."""
+"""Third-party modules that functions share where they are installed, besides those that the
+checkout imports."""
 SERVICES = (
     "apigatewaymanagementapi",
     *("dynamodb", "kms", "lambda", "s3", "sns", "sqs", "stepfunctions"),
@@ -76,7 +77,7 @@ def load() -> None:
     read their environment on import: they would have that of no function.
     """
     for name in (*MODULES, *_modules(LIBRARY)):
-        if not name.startswith(NOT_SHARED):
+        if not name.startswith(NOT_SHARED) and _is_installed(name):
             _load(name)
     _load_models()
     with _watched() as read:
@@ -91,6 +92,10 @@ def load() -> None:
                 read.clear()
     gc.collect()
     gc.freeze()  # otherwise the first collection in each worker would copy all of it
+
+
+def _is_installed(name: str) -> bool:
+    return importlib.util.find_spec(name.partition(".")[0]) is not None
 
 
 def _modules(package: str) -> Iterator[str]:

@@ -50,7 +50,7 @@ class Slots:
         *,
         most: int,
         seconds: float,
-        sort: int | str | None = None,
+        sort: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._table = table

@@ -405,9 +405,35 @@ def test_a_module_that_cannot_be_loaded_fails_its_own_function_alone(
     (checkout / "services" / "__init__.py").touch()
     (checkout / "services" / "broken.py").write_text("def (")
     (checkout / "broken.py").write_text("import services.broken")
-    functions = Functions(start(*GAPS, checkout=checkout), checkout)
+    emulator = start(*GAPS, checkout=checkout, packages=("services",))
+    functions = Functions(emulator, checkout)
     assert "SyntaxError" in str(functions.error(functions.add("broken.handler")))
     assert functions.call(functions.add("handlers.about"))
+
+
+def test_a_module_that_reads_its_environment_on_import_has_that_of_its_function(
+    start: Start, checkout: Path
+) -> None:
+    services = checkout / "services"
+    services.mkdir()
+    for name, text in {
+        "__init__": "",
+        "a_reader_of": "from services.told import TOLD\n",
+        "told": "import os\nTOLD = os.environ.get('TOLD')\n",
+        "untold": "",
+    }.items():
+        (services / f"{name}.py").write_text(text)
+    (checkout / "tells.py").write_text(
+        "import sys\n"
+        "shared = 'services.untold' in sys.modules\n"
+        "from services.a_reader_of import TOLD\n"
+        "def handler(event, context):\n    return [TOLD, shared]\n"
+    )
+    emulator = start(*GAPS, checkout=checkout, packages=("services",))
+    functions = Functions(emulator, checkout)
+    for told in ("one", "other"):
+        name = functions.add("tells.handler", name=told, TOLD=told)
+        assert functions.call(name) == [told, True]
 
 
 def test_the_emulator_is_restarted_under_load(start: Start, checkout: Path) -> None:

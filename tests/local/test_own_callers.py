@@ -273,6 +273,12 @@ def by_the_proxy() -> dict[str, str]:
     return {PROXY_HEADER.decode(): proxy_pass(root_secret()).decode()}
 
 
+def test_who_is_refused_unread_is_told_that_the_connection_ends(http: httpx.Client) -> None:
+    refused = http.post("/", headers={"origin": "http://127.0.0.1:1"}, content=b"x" * 100_000)
+    assert (refused.status_code, refused.headers["connection"]) == (403, "close")
+    assert http.get("/_ministack/ready").is_success
+
+
 def test_the_proxy_reaches_the_api_and_nothing_else(http: httpx.Client) -> None:
     answer = http.get("/_aws/execute-api/none/$default/health", headers=by_the_proxy())
     assert (answer.status_code, answer.json()) == (404, {"message": "Not Found"})

@@ -145,7 +145,8 @@ class Gate:
         elif named and not is_of_another_page(scope["headers"]):
             await self._signed(call, scope, receive, send)
         else:
-            plain = {"Content-Type": "text/plain"}
+            # Its body is not read, so the server closes the connection: nobody should reuse it.
+            plain = {"Content-Type": "text/plain", "Connection": "close"}
             await app._send_response(send, 403 if named else 421, plain, NOT_YOURS)
 
     def _is_of_proxy(self, scope: Any) -> bool:

@@ -13,7 +13,8 @@ from constructs import Construct
 
 REFERENCES = "@aws-cdk/core:defaultCrossStackReferences"
 READ = ("dynamodb:GetItem", "dynamodb:BatchGetItem")
-WRITE = ("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:ConditionCheckItem")
+WRITE = ("dynamodb:PutItem", "dynamodb:UpdateItem")
+CHECK = "dynamodb:ConditionCheckItem"
 
 
 def use_key(key: IKey, grantee: IGrantable) -> None:

@@ -12,7 +12,7 @@ from aws_cdk.aws_s3 import Bucket
 from constructs import Construct
 
 from recourse.cdk.function import HandlerFunction
-from recourse.cdk.rights import READ, WRITE, explain, use_key, use_table, wildcard
+from recourse.cdk.rights import CHECK, READ, WRITE, explain, use_key, use_table, wildcard
 from recourse.cdk.stage import ContextError, Stage
 from recourse.declare.declaration import Step
 from recourse.declare.step import Action, Confirm, Undo
@@ -67,7 +67,8 @@ class StepFunction(HandlerFunction):
             environment=variables | dict(environment or {}),
             timeout=timeout or stage.step_timeout(step.timeout),
         )
-        use_table(table, self, *READ, *WRITE)
+        # An undo is written on condition that the action is.
+        use_table(table, self, *READ, *WRITE, *([CHECK] if step.undo else []))
         if step.action.documents:
             prefix = f"{step.service}/*"
             self.add_to_role_policy(

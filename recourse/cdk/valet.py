@@ -12,18 +12,13 @@ from recourse.cdk.events import EventBackbone
 from recourse.cdk.function import HandlerFunction
 from recourse.cdk.indexes import VALET_INDEXES
 from recourse.cdk.queues import Deadletters, alarm_above
-from recourse.cdk.rights import allow, explain, use_key, use_table, wildcard
+from recourse.cdk.rights import CHECK, WRITE, allow, explain, use_key, use_table, wildcard
 from recourse.cdk.services import Services
 from recourse.cdk.stage import Stage
 from recourse.cdk.tables import ListedTable
 from recourse.cdk.valet_bucket import ValetBucket
 
-CHANGES = (
-    "dynamodb:BatchGetItem",
-    "dynamodb:ConditionCheckItem",
-    "dynamodb:PutItem",
-    "dynamodb:UpdateItem",
-)
+CHANGES = ("dynamodb:BatchGetItem", *WRITE)
 COMMITS = {
     "incoming/*": (
         "s3:AbortMultipartUpload",
@@ -126,7 +121,7 @@ class ValetKeys(Construct):
             timeout=Duration.seconds(10),
             memory=1024,
         )
-        use_table(self.table, function, *CHANGES)
+        use_table(self.table, function, *CHANGES, CHECK)
         use_key(self.key, function)
         for action, prefix in (
             ("s3:PutObject", "incoming/*"),

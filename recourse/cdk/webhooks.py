@@ -16,7 +16,6 @@ from recourse.cdk.tables import ListedTable
 
 RECEIVES = 1000
 """The most that SQS allows: attempts at an endpoint are counted in its lane, not by SQS."""
-CHANGES = tuple(one for one in (*READ, *WRITE) if one != "dynamodb:ConditionCheckItem")
 
 
 class Webhooks(Construct):
@@ -84,8 +83,9 @@ class Webhooks(Construct):
         use_table(events.feed_table, dispatches, "dynamodb:GetItem", "dynamodb:Query")
         # It also appends to the feed that a webhook was disabled.
         use_table(events.feed_table, delivers, *READ, "dynamodb:PutItem", "dynamodb:Query")
+        use_table(self.table, dispatches, *READ, "dynamodb:UpdateItem")
+        use_table(self.table, delivers, "dynamodb:GetItem", *WRITE)
         for function in (dispatches, delivers):
-            use_table(self.table, function, *CHANGES)
             # Each sends wake-ups to itself and to the other for as long as a backlog lasts.
             for name, consumer in self._consumers.items():
                 function.add_environment(name, consumer.queue.queue_url)
@@ -103,7 +103,7 @@ class Webhooks(Construct):
 
     def let_register(self, function: HandlerFunction) -> None:
         """Let a function register webhooks, read their attempts, and have events delivered."""
-        use_table(self.table, function, *CHANGES, indexes=list(WEBHOOK_INDEXES))
+        use_table(self.table, function, *READ, *WRITE, indexes=list(WEBHOOK_INDEXES))
         for consumer in self._consumers.values():
             consumer.let_send(function)
 

@@ -102,6 +102,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "inside" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("cloud"))
+    items.sort(key=lambda item: item.path.name == "test_rights_used.py")  # after the whole tier
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ from tests.e2e.test_trips import must_be_booked
 from tests.e2e.test_valet import PDF, Caller, problem
 from tests.local.conftest import clients_of_user
 from tests.patience import PATIENCE, until
+from tests.rights import listed
 
 
 def role_of(cloud: LocalCloud, function: str) -> str:
@@ -36,10 +37,6 @@ def role_of(cloud: LocalCloud, function: str) -> str:
     ]
     name: str = role.rpartition("/")[2]
     return name
-
-
-def listed(value: str | list[str]) -> list[str]:
-    return [value] if isinstance(value, str) else value
 
 
 @contextmanager

@@ -833,15 +833,15 @@ def test_each_decision_is_kept_with_who_asked_and_why_not(
     emulator.stop()
     who = "arn:aws:iam::000000000000:user/user"
     told = [
-        {k: one.get(k) for k in ("who", "action", "resource", "decision", "statement")}
+        {k: one.get(k) for k in ("who", "action", "resource", "decision", "by", "statement")}
         for one in decisions_of(emulator.decisions)
     ]
     assert told == [
         dict(zip(told[0], (who, *rest), strict=True))
         for rest in (
-            ("s3:PutObject", "arn:aws:s3:::any/a", "Allow", None),
-            ("s3:PutObject", "arn:aws:s3:::any/k", "Deny", "NoK"),
-            ("s3:CreateBucket", "arn:aws:s3:::other", "ImplicitDeny", ""),
+            ("s3:PutObject", "arn:aws:s3:::any/a", "Allow", ["s3:PutObject", "*"], None),
+            ("s3:PutObject", "arn:aws:s3:::any/k", "Deny", None, "NoK"),
+            ("s3:CreateBucket", "arn:aws:s3:::other", "ImplicitDeny", None, ""),
         )
     ], "and none of the root key's"
 

@@ -1,9 +1,10 @@
 """ministack keeps no record of its authorization decisions; on AWS CloudTrail does.
 
 Each decision is a line of JSON in the file that `RECOURSE_DECISIONS` names: when, who asked for
-which action on which resource, and for a refusal the statement and the reason. Calls by the root
-key are not subject to policies, and only recorded if they are refused. A full file is renamed to
-`….1`, which it replaces, so that the latest lines are kept.
+which action on which resource; for what is allowed, by which action and resource of a policy, as
+the policy spells them; for a refusal the statement and the reason. Calls by the root key are not
+subject to policies, and only recorded if they are refused. A full file is renamed to `….1`, which
+it replaces, so that the latest lines are kept.
 """
 
 import atexit
@@ -12,6 +13,7 @@ import os
 import threading
 import time
 from collections import deque
+from contextvars import ContextVar
 from typing import Any
 
 from ministack.core import iam_evaluator
@@ -22,6 +24,9 @@ LARGEST = 32 * 2**20
 """Bytes of each of the two files: some 100,000 decisions."""
 EVERY = 0.2
 """Most seconds until a decision is in the file."""
+
+
+_by: ContextVar[list[str] | None] = ContextVar("by", default=None)
 
 
 class Log:
@@ -76,11 +81,27 @@ def _refusal(refused: Any) -> dict[str, str]:
     }
 
 
+def _spelt(asked: Any, statement: Any) -> list[str]:
+    """The first action and the first resource of a statement that are what is asked for."""
+    action = (a for a in statement.actions if iam_evaluator._action_matches(asked.action, [a], []))
+    arn = asked.resource_arn
+    resource = (r for r in statement.resources if iam_evaluator._resource_matches(arn, [r], []))
+    return [next(action, ""), next(resource, "")]
+
+
 def close() -> None:
     """Record each decision."""
     log = Log(os.environ["RECOURSE_DECISIONS"])
+    first_match = iam_evaluator._first_match
+
+    def note(asked: Any, statements: Any, effect: str) -> Any:
+        found = first_match(asked, statements, effect)
+        if found and effect == "Allow" and not _by.get():
+            _by.set(_spelt(asked, found))
+        return found
 
     def record(asked: judging.Question, judge: judging.Judge) -> Any:
+        _by.set(None)  # and none stays where the policy of a resource allows
         refused = judge(asked)
         if refused or not iam_evaluator.is_root_access_key(asked.key):
             asked_for = {
@@ -89,8 +110,9 @@ def close() -> None:
                 "action": asked.action,
                 "resource": asked.resource,
             }
-            decided = _refusal(refused) if refused else {"decision": "Allow"}
+            decided = _refusal(refused) if refused else {"decision": "Allow", "by": _by.get()}
             log.append(asked_for | decided)
         return refused
 
+    iam_evaluator._first_match = note
     judging.change(record)

@@ -2,7 +2,9 @@
 
 Method, path, headers, body and status pass unchanged, as do long polls and WebSockets. It also
 serves the issuer's two documents, what stands in for systems elsewhere, each under its name, and
-the stream of server-sent events, since the emulator's functions cannot stream.
+the stream of server-sent events, since the emulator's functions cannot stream. Every answer has
+the security headers of the API's own (`recourse.problems.HEADERS`), also those that its gateway
+and the server here give before anything of ours is asked.
 
 Web pages of other origins reach the API only as the stage's CORS allows, and the issuer and the
 stand-ins never (`recourse.local.callers`); a link can be followed from anywhere.
@@ -10,9 +12,11 @@ stand-ins never (`recourse.local.callers`); a link can be followed from anywhere
 
 import asyncio
 import contextlib
+import json
 import threading
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import httpx
 import uvicorn
@@ -24,7 +28,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Response as HandshakeResponse
+from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from recourse.local import LocalCloudError
@@ -61,9 +68,10 @@ def stand_in_path(name: str) -> str:
 class Proxy:
     """Serves on 127.0.0.1 in a thread.
 
-    ``target`` is the API behind it, ``websocket`` its WebSocket API, and ``stream`` the app that
-    streams; each is None until it has started. Pages of ``origins`` may call them. ``secret`` is
-    the emulator's root secret: the emulator accepts API calls from this proxy only.
+    ``target`` is the API behind it, None until it has started. ``websocket`` is its WebSocket API,
+    and ``stream`` the app that streams; they are None, and must be set before ``target``, unless
+    the app has no live channels. Pages of ``origins`` may call them. ``secret`` is the emulator's
+    root secret: the emulator accepts API calls from this proxy only.
     """
 
     def __init__(
@@ -104,6 +112,7 @@ class Proxy:
                 access_log=False,
                 server_header=False,
                 date_header=False,
+                http=_HttpProtocol,
                 ws=_WebSocketProtocol,
                 ws_ping_interval=None,
                 # Longer than clients' own: otherwise a connection may close as a call is sent.
@@ -150,13 +159,15 @@ class Proxy:
                 by_link=scope.get("method") == "GET",
             ):
                 app = _problem(403, "Pages of this origin may not call the local cloud.")
-        await app(scope, receive, send)
+        await app(scope, receive, _with_headers(send))
 
     async def _issue(self, request: Request) -> Response:
         return JSONResponse(getattr(self._issuer, ISSUER_PATHS[request.url.path]))
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self.stream or _problem(503, "The local cloud is still starting.")
+        if self.stream is None:  # without live channels the API's own stream, which ends
+            app: ASGIApp = await self._forward(Request(scope, receive))
+            return await app(scope, receive, send)
 
         async def left() -> Message:
             """The client's next message, or a disconnect when the proxy stops."""
@@ -169,14 +180,18 @@ class Proxy:
                 said.cancel()
                 ending.cancel()
 
-        await app(scope, left, send)
+        await self.stream(scope, left, send)
         if self._stopping.is_set():
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _bridge(self, client: WebSocket) -> None:
         """Connect a client's WebSocket to the API; the handshake is the API's."""
         if self.websocket is None:
-            problem = _problem(503, "The local cloud is still starting.")
+            problem = (
+                _problem(404, "The app has no live channels.")
+                if self.target
+                else _problem(503, "The local cloud is still starting.")
+            )
             return await client.send_denial_response(problem)
         query = client.scope["query_string"].decode("latin-1")
         headers = [
@@ -232,14 +247,60 @@ class Proxy:
         return response
 
 
+class _HttpProtocol(HttpToolsProtocol):
+    """Refuses what is no HTTP as a problem, too."""
+
+    def send_400_response(self, msg: str) -> None:
+        body = json.dumps(untyped("Local cloud", 400, msg)).encode()
+        head = {**HEADERS, "content-type": MEDIA_TYPE, "content-length": len(body)}
+        lines = [*(f"{name}: {value}" for name, value in head.items()), "connection: close"]
+        text = "\r\n".join(["HTTP/1.1 400 Bad Request", *lines, "", ""])
+        self.transport.write(text.encode() + body)
+        self.transport.close()
+
+
+class _Handshakes(ServerProtocol):
+    """Gives the refusal of a handshake the headers of every answer, whoever has refused it."""
+
+    def send_response(self, response: HandshakeResponse) -> None:
+        if response.status_code != 101:
+            for name, value in HEADERS.items():
+                response.headers.setdefault(name, value)
+        super().send_response(response)
+
+
 class _WebSocketProtocol(WebSocketsSansIOProtocol):
     """Sends the refusal of a handshake that is too long (414, 431), which uvicorn does not."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.conn = _Handshakes(
+            extensions=self.conn.available_extensions,
+            max_size=self.config.ws_max_size,
+            logger=self.logger,
+        )
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self.conn.handshake_exc and not self.handshake_initiated:
             self.transport.writelines(self.conn.data_to_send())
             self.transport.close()
+
+
+def _with_headers(send: Send) -> Send:
+    """Adds to an answer those of the headers of every answer that it has not."""
+
+    async def with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            there = {name.lower() for name, _ in message["headers"]}
+            added = ((name.encode(), value.encode()) for name, value in HEADERS.items())
+            message["headers"] = [
+                *message["headers"],
+                *((name, value) for name, value in added if name not in there),
+            ]
+        await send(message)
+
+    return with_headers
 
 
 class _App:

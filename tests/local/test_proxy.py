@@ -307,6 +307,72 @@ def test_a_handshake_that_it_refuses_itself_has_these_headers(proxy: Proxy) -> N
         )
 
 
+@pytest.mark.parametrize(
+    "path", ["/sagas", "/_issuer/jwks.json", "/_payment_provider/books", "/events/stream"]
+)
+def test_what_comes_through_it_has_these_headers_beside_its_own(
+    http: httpx.Client, path: str
+) -> None:
+    answer = http.get(path)
+    assert HEADERS.items() <= dict(answer.headers).items()
+    assert not any(answer.headers.get_list(name)[1:] for name in HEADERS)
+
+
+def test_a_policy_of_the_apis_own_stays_the_only_one(proxy: Proxy) -> None:
+    async def strict(scope: Scope, receive: Receive, send: Send) -> None:
+        own = [(b"Content-Security-Policy", b"default-src 'self'")]
+        await send({"type": "http.response.start", "status": 200, "headers": own})
+        await send({"type": "http.response.body", "body": b""})
+
+    proxy.stream = strict
+    answer = httpx.get(f"{proxy.url}/events/stream", timeout=PATIENCE)
+    assert answer.headers.get_list("content-security-policy") == ["default-src 'self'"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"what is this\r\n\r\n", 400),
+        (b"GET /sagas HTTP/1.1\r\nHost 127.0.0.1\r\n\r\n", 400),
+        (b"GET /events/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: upgrade\r\n"
+         b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n", 400),
+    ],
+)  # fmt: skip
+def test_what_is_refused_before_anything_is_asked_has_these_headers(
+    echo: str, proxy: Proxy, sent: bytes, status: int
+) -> None:
+    head, _, body = raw(proxy, sent).partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    assert first.split()[1] == str(status)
+    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+    assert HEADERS.items() <= headers.items()
+    assert int(headers["content-length"]) == len(body)
+    if headers["content-type"] == "application/problem+json":
+        assert json.loads(body)["status"] == status
+    else:
+        assert "upgrade" in sent.decode()
+
+
+# An app without live channels.
+
+
+def test_without_live_channels_the_stream_is_the_apis_own(http: httpx.Client) -> None:
+    answer = http.get("/events/stream")
+    assert answer.status_code == 409 and answer.json()["path"].endswith("/events/stream")
+
+
+def test_without_live_channels_there_is_no_websocket(proxy: Proxy, api: str) -> None:
+    address = proxy.url.replace("http", "ws", 1) + "/events/ws"
+    with (
+        pytest.raises(InvalidStatus) as refused,
+        connect(address, proxy=None, open_timeout=PATIENCE),
+    ):
+        pytest.fail("it was opened")
+    assert refused.value.response.status_code == 404
+    assert b"no live channels" in refused.value.response.body
+
+
 # Who may call it.
 
 HOME = "https://app.example.com"

@@ -1,4 +1,4 @@
-"""The reference of what `recourse` names, docs/reference.md, made of the docstrings.
+"""The reference of what `recourse` and `recourse.cdk` name, docs/reference.md, of the docstrings.
 
 ::
 
@@ -20,15 +20,18 @@ from pathlib import Path
 from typing import Any
 
 import recourse
+from recourse import cdk
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reference.md"
 COMMAND = "python -m tests.reference"
 HEAD = f"""# Reference
 
-What can be imported from `recourse`; all of it is [stable](stability.md). Made of the docstrings by
-`{COMMAND}`, and a test runs the examples: `flights`, `payments` and the like in
-them are services of this repository, and `call` is what a step is given.
+What can be imported from `recourse`, and the constructs of `recourse.cdk`; all of it is
+[stable](stability.md). Made of the docstrings by `{COMMAND}`, and tests run the
+examples: `flights`, `payments` and the like in them are services of this repository, `call` is what
+a step is given, and a construct's `stack`, `stage`, `services` and so on are what the examples
+before have made.
 """
 SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Usage):")
 GROUPS = {
@@ -36,21 +39,39 @@ GROUPS = {
     "Write its steps": "action undo confirm Call Decision Put Update AtLeast Item Document "
     "ExistingTable Money SagaId",
     "Receive its events": "Consumer Subscriber Message Event Inbox",
+    "Deploy (`recourse.cdk`)": "Stage Services EventBackbone Orchestration Choreography Consumers "
+    "ValetKeys Webhooks LiveChannels Issuer CognitoIssuer SagaApi Erasure HandlerFunction "
+    "PullConsumer",
     "Errors": "RecourseError DeclarationError Refusal CurrencyMismatchError TransientError "
     "ContentionError PoisonError",
 }
 
 
+def public_of(name: str) -> Any:
+    """What a name of the reference names."""
+    return getattr(recourse if name in recourse.__all__ else cdk, name)
+
+
 def members(public: type) -> dict[str, Any]:
-    """What a class defines for its callers, by name: methods and properties of its own."""
+    """What a class defines for its callers, by name: methods and properties of its own.
+
+    Constructs call each other; of theirs it is what has an example.
+    """
     found = {}
     for name, member in vars(public).items():
         plain = getattr(member, "__func__", member)
-        if not name.startswith("_") and (
-            inspect.isfunction(plain) or isinstance(member, property | cached_property)
+        if (
+            not name.startswith("_")
+            and (inspect.isfunction(plain) or isinstance(member, property | cached_property))
+            and (not is_construct(public) or examples(inspect.getdoc(plain) or ""))
         ):
             found[name] = plain
     return found
+
+
+def is_construct(public: type) -> bool:
+    """Whether a class is one of `recourse.cdk`."""
+    return public.__module__.startswith(cdk.__name__)
 
 
 def docstring(name: str) -> str:
@@ -58,7 +79,7 @@ def docstring(name: str) -> str:
 
     An alias such as `Item` is no object of its own: the text that follows it in its module counts.
     """
-    public = getattr(recourse, name)
+    public = public_of(name)
     if isinstance(public, type) or inspect.isfunction(public):
         return inspect.getdoc(public) or ""
     module = sys.modules[f"recourse.{recourse._WHERE[name]}"]
@@ -91,7 +112,7 @@ def page() -> str:
 
 
 def _entry(name: str) -> str:
-    public = getattr(recourse, name)
+    public = public_of(name)
     parts = [f"## {name}\n"]
     if isinstance(public, type) or inspect.isfunction(public):
         parts.append(_code(_signature(name, public)))
@@ -117,8 +138,10 @@ def _signature(name: str, public: Any, *, short: bool = False) -> str:
         return f"class {name}({public.__bases__[0].__name__})"
     shown = []
     keyword_only = False
-    signature = inspect.signature(public)
-    for one in [*signature.parameters.values()][1 if short else 0 :]:  # without self
+    # The metaclass of constructs takes anything.
+    made = vars(public).get("__init__") if isinstance(public, type) else None
+    signature = inspect.signature(made or public)
+    for one in [*signature.parameters.values()][1 if short or made else 0 :]:  # without self
         if one.kind is one.KEYWORD_ONLY and not keyword_only:
             shown.append("*")
             keyword_only = True

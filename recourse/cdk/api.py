@@ -17,6 +17,7 @@ from recourse.cdk.function import HandlerFunction
 from recourse.cdk.http_api import AuthorizedApi
 from recourse.cdk.issuer import Issuer
 from recourse.cdk.live import LiveChannels
+from recourse.cdk.local_cloud import tell
 from recourse.cdk.orchestration import Orchestration
 from recourse.cdk.queues import Deadletters, queue_called
 from recourse.cdk.rights import READ, use_key, use_slots, use_table
@@ -56,7 +57,8 @@ class SagaApi(Construct):
         issuer: The issuer of bearer tokens: any, or `CognitoIssuer(...).issuer`.
         authorizer: An authorizer of the app's own instead. One that is a function answers with a
             context that has the owner as `sub` and its scopes as `scope`, separated by spaces.
-        choreography: The steps' queues, if there are any.
+        choreography: The steps' queues, if there are any; without them a start with the
+            coordination `choreography` is refused.
         valet: Valet keys; without them their routes answer 404, as with the next.
         webhooks: Webhooks.
         live: The live channels, whose URLs it tells.
@@ -65,11 +67,13 @@ class SagaApi(Construct):
 
     Attributes:
         function: The function that answers, for rights and variables that its own routes need.
+        slots: The table of what each owner has under way; that of the live channels, if any.
         api: The API in API Gateway.
         url: Its address.
 
     Raises:
-        DeclarationError: Neither an issuer nor an authorizer was given, or both.
+        DeclarationError: Neither an issuer nor an authorizer was given, or both; or a saga is
+            declared to be choreographed, and there is no choreography.
     """
 
     def __init__(
@@ -93,10 +97,15 @@ class SagaApi(Construct):
         super().__init__(scope, name)
         if (issuer is None) == (authorizer is None):
             raise DeclarationError("SagaApi must have an issuer or an authorizer, and not both")
+        choreographed = [s.name for s in services.sagas if s.coordination == "choreography"]
+        if choreographed and not choreography:
+            names = ", ".join(choreographed)
+            raise DeclarationError(f"SagaApi must have a choreography, for it starts {names} so")
         self._stage = stage
+        issuer = issuer and issuer.on(stage)
         capabilities = (events, choreography, orchestration, valet, webhooks, live, consumers)
         deadletters = [one for some in capabilities if some for one in some.deadletters]
-        slots = live.connections if live else self._slots(events)
+        self.slots = live.connections if live else self._slots(events)
         self.function = HandlerFunction(
             self,
             "Api",
@@ -113,10 +122,11 @@ class SagaApi(Construct):
                 "FEED_TABLE": events.feed_table.table_name,
                 "DEADLETTERS": self._described(deadletters),
                 "CHAOS": "on" if stage.chaos else "",
+                "CHOREOGRAPHY": "on" if choreography else "",
                 "SCOPE_PREFIX": issuer.prefix if issuer else "",
                 "SSE_URL": live.sse_url if live else "",
                 "WEBSOCKET_URL": live.websocket_url if live else "",
-                "CONNECTIONS_TABLE": slots.table_name,
+                "CONNECTIONS_TABLE": self.slots.table_name,
             }
             | stage.owner_limits,
             timeout=Duration.seconds(29),
@@ -130,7 +140,7 @@ class SagaApi(Construct):
             indexes=[index.name for index in INDEXES],
         )
         use_table(events.feed_table, self.function, "dynamodb:GetItem", "dynamodb:Query")
-        use_slots(slots, self.function)
+        use_slots(self.slots, self.function)
         orchestration.let_run(self.function)
         if webhooks:
             webhooks.let_register(self.function)
@@ -153,6 +163,7 @@ class SagaApi(Construct):
             alarm=events.alarm,
         )
         self.api, self.url = http.api, http.url
+        tell(self, "Api", stage=stage, api_id=self.api.api_id)
 
     def _slots(self, events: EventBackbone) -> KeptTable:
         """The table of what each owner has under way, which live channels have already."""

@@ -98,9 +98,9 @@ def vanishing(assembly: Path, cloudformation: Any) -> list[Export]:
     app = templates(assembly)
     found = []
     for stack, template in app.items():
-        outputs = template.body.get("Outputs", {}).values()
-        kept = {output["Export"]["Name"] for output in outputs if "Export" in output}
-        for output in _outputs(cloudformation, stack):
+        own = template.body.get("Outputs", {}).values()
+        kept = {output["Export"]["Name"] for output in own if "Export" in output}
+        for output in outputs(cloudformation, stack):
             name = output.get("ExportName", "")
             if not name or name in kept:
                 continue
@@ -115,7 +115,7 @@ def vanishing(assembly: Path, cloudformation: Any) -> list[Export]:
     return found
 
 
-def _outputs(cloudformation: Any, stack: str) -> list[dict[str, str]]:
+def outputs(cloudformation: Any, stack: str) -> list[dict[str, str]]:
     """The outputs of a deployed stack; empty if it is not deployed."""
     try:
         (found,) = cloudformation.describe_stacks(StackName=stack)["Stacks"]
@@ -123,8 +123,8 @@ def _outputs(cloudformation: Any, stack: str) -> list[dict[str, str]]:
         if "does not exist" in str(problem):
             return []
         raise
-    outputs: list[dict[str, str]] = found.get("Outputs", [])
-    return outputs
+    told: list[dict[str, str]] = found.get("Outputs", [])
+    return told
 
 
 def _importers(cloudformation: Any, export: str) -> set[str]:
@@ -145,10 +145,10 @@ def carry_over(assembly: Path, exports: Iterable[Export], *, into: Path) -> None
         output = {"Value": one.value, "Export": {"Name": one.name}}
         by_stack.setdefault(one.stack, {})[one.key] = output
     found = templates(into)
-    for stack, outputs in by_stack.items():
+    for stack, added in by_stack.items():
         template = found[stack]
         body = template.body
-        body["Outputs"] = body.get("Outputs", {}) | outputs
+        body["Outputs"] = body.get("Outputs", {}) | added
         text = json.dumps(body, indent=1)
         template.path.write_text(text)
         # Under its previous hash, the CDK CLI would deploy the template without the exports.

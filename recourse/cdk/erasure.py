@@ -10,6 +10,7 @@ from aws_cdk.aws_iam import ManagedPolicy, PolicyStatement
 from aws_cdk.aws_s3 import Bucket
 from constructs import Construct
 
+from recourse.cdk.api import SagaApi
 from recourse.cdk.consumers import Consumers
 from recourse.cdk.events import EventBackbone
 from recourse.cdk.live import LiveChannels
@@ -19,6 +20,7 @@ from recourse.cdk.valet import ValetKeys
 from recourse.cdk.webhooks import Webhooks
 
 ROWS = ("dynamodb:Scan", "dynamodb:GetItem", "dynamodb:UpdateItem")
+KEYS = ("dynamodb:Scan", "dynamodb:BatchGetItem", "dynamodb:UpdateItem")
 UPLOADS = ("objects/*", "incoming/*", "quarantine/*")
 
 
@@ -48,10 +50,11 @@ class Erasure(Construct):
     Args:
         services: The services, whose rows name people.
         events: The ledger and the feed.
-        consumers: Those that keep rows of their own.
+        consumers: Those that keep rows of their own, if there are any, as with the next.
         valet: Keys, and what was uploaded by them.
         webhooks: Registrations, and their log.
         live: Connections.
+        api: Without live channels: what an owner has under way is counted in a table of the API.
 
     Attributes:
         policy: The policy.
@@ -65,14 +68,19 @@ class Erasure(Construct):
         *,
         services: Services,
         events: EventBackbone,
-        consumers: Consumers,
-        valet: ValetKeys,
-        webhooks: Webhooks,
-        live: LiveChannels,
+        consumers: Consumers | None = None,
+        valet: ValetKeys | None = None,
+        webhooks: Webhooks | None = None,
+        live: LiveChannels | None = None,
+        api: SagaApi | None = None,
     ) -> None:
         super().__init__(scope, name)
         stack = Stack.of(self)
-        rows = [*services.tables.values(), *consumers.tables.values()]
+        own = consumers.tables if consumers else {}
+        rows = [*services.tables.values(), *own.values()]
+        connections = live.connections if live else api.slots if api else None
+        buckets = [*([valet.bucket] if valet else []), services.documents]
+        keys = [services.key, events.key, *(one.key for one in (valet, webhooks) if one)]
         change = "dynamodb:DeleteItem"
         self.policy = ManagedPolicy(
             self,
@@ -82,21 +90,25 @@ class Erasure(Construct):
                 self._of_tables(rows, *ROWS),
                 self._of_tables([events.ledger], *ROWS, "dynamodb:PutItem", change),
                 self._of_tables([events.feed_table], "dynamodb:GetItem", "dynamodb:Query", change),
-                self._of_tables([webhooks.table], *ROWS, "dynamodb:BatchGetItem", change),
-                self._of_tables(
-                    [valet.table],
-                    "dynamodb:Scan",
-                    "dynamodb:BatchGetItem",
-                    "dynamodb:UpdateItem",
-                    change,
+                *(
+                    [self._of_tables([webhooks.table], *ROWS, "dynamodb:BatchGetItem", change)]
+                    if webhooks
+                    else []
                 ),
-                self._of_tables([live.connections], "dynamodb:Scan", change),
+                *([self._of_tables([valet.table], *KEYS, change)] if valet else []),
+                *([self._of_tables([connections], "dynamodb:Scan", change)] if connections else []),
                 PolicyStatement(
                     actions=["s3:ListBucketVersions"],
-                    resources=[valet.bucket.bucket_arn, services.documents.bucket_arn],
+                    resources=[one.bucket_arn for one in buckets],
                 ),
-                self._of_objects(valet.bucket, "s3:DeleteObjectVersion", UPLOADS),
-                self._of_objects(valet.bucket, "s3:AbortMultipartUpload", ["incoming/*"]),
+                *(
+                    [
+                        self._of_objects(valet.bucket, "s3:DeleteObjectVersion", UPLOADS),
+                        self._of_objects(valet.bucket, "s3:AbortMultipartUpload", ["incoming/*"]),
+                    ]
+                    if valet
+                    else []
+                ),
                 *(
                     [
                         self._of_objects(
@@ -108,9 +120,7 @@ class Erasure(Construct):
                 ),
                 PolicyStatement(
                     actions=["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"],
-                    resources=[
-                        one.key_arn for one in (services.key, events.key, valet.key, webhooks.key)
-                    ],
+                    resources=[one.key_arn for one in keys],
                 ),
                 PolicyStatement(
                     actions=["cloudformation:DescribeStacks"],
@@ -124,7 +134,8 @@ class Erasure(Construct):
                 ),
             ],
         )
-        self._explain(valet.bucket, UPLOADS)
+        if valet:
+            self._explain(valet.bucket, UPLOADS)
         self._explain(services.documents, services.erased)
         explain(
             self.policy,
@@ -136,11 +147,11 @@ class Erasure(Construct):
             "ledger": events.ledger.table_name,
             "feed": events.feed_table.table_name,
             "services": _names(services.tables),
-            "consumers": _names(consumers.tables),
-            "webhooks": webhooks.table.table_name,
-            "connections": live.connections.table_name,
-            "valet": valet.table.table_name,
-            "uploads": valet.bucket.bucket_name,
+            "consumers": _names(own),
+            "webhooks": webhooks.table.table_name if webhooks else "",
+            "connections": connections.table_name if connections else "",
+            "valet": valet.table.table_name if valet else "",
+            "uploads": valet.bucket.bucket_name if valet else "",
             "documents": services.documents.bucket_name,
         }
         self.places = stack.to_json_string(places)

@@ -21,20 +21,16 @@ from constructs import Construct
 
 from recourse.cdk.rights import explain
 from recourse.cdk.stage import Stage
+from recourse.functions.caller import SCOPES
 
-SCOPES = {
-    "sagas:write": "start and cancel sagas",
-    "sagas:read": "see sagas and what services hold",
-    "valet:issue": "issue, see and revoke valet keys",
-    "webhooks:write": "register, change, test and delete webhooks",
-    "operator": "see and resolve everybody's sagas, change what services hold",
-}
 SCOPE_PREFIX = "recourse/"
 
 
 @dataclass(frozen=True)
 class Issuer:
-    """An OpenID Connect issuer of access tokens, whose scopes are those of `SCOPES`.
+    """An OpenID Connect issuer of access tokens, whose scopes are those that routes ask for.
+
+    On the local cloud its own issuer stands in for any: `recourse token` makes the tokens there.
 
     ::
 
@@ -49,6 +45,12 @@ class Issuer:
     url: str
     audiences: tuple[str, ...]
     prefix: str = ""
+
+    def on(self, stage: Stage) -> Issuer:
+        """Who issues the tokens of a stage: on the local cloud its own issuer, else this one."""
+        if stage.local and stage.issuer and stage.audience:
+            return Issuer(stage.issuer, (stage.audience,))
+        return self
 
 
 class CognitoIssuer(Construct):

@@ -8,6 +8,7 @@ from constructs import Construct
 from recourse.cdk.events import EventBackbone
 from recourse.cdk.function import HandlerFunction
 from recourse.cdk.issuer import Issuer
+from recourse.cdk.local_cloud import tell
 from recourse.cdk.queues import AT_ONCE_OF_EVERY_EVENT, PullConsumer, alarm_above
 from recourse.cdk.rights import use_slots, use_table
 from recourse.cdk.stage import Stage
@@ -59,6 +60,7 @@ class LiveChannels(Construct):
         super().__init__(scope, name)
         self._stage = stage
         self._events = events
+        issuer = issuer.on(stage)
         self._bearers = {
             "ISSUER": issuer.url,
             "AUDIENCES": " ".join(issuer.audiences),
@@ -104,6 +106,14 @@ class LiveChannels(Construct):
         self.sse_url = f"{own}/stream" if own else f"{stream.address}events/stream"
         self.websocket_url = f"{own}/ws".replace("http", "ws", 1) if own else sockets.url
         self.connections_url = sockets.connections_url
+        tell(
+            self,
+            "Live",
+            stage=stage,
+            connections_url=self.connections_url,
+            connections_table=self.connections.table_name,
+            feed_table=events.feed_table.table_name,
+        )
 
     def _stream(self) -> StreamFunction:
         function = StreamFunction(

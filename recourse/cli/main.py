@@ -39,6 +39,7 @@ from recourse.cli.tokens import EVERYDAY_SCOPE
 from recourse.cli.worker import worker
 from recourse.errors import UnreadableError
 from recourse.events import Event
+from recourse.functions.caller import SCOPES
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -94,10 +95,7 @@ def token(
     ],
     scope: Annotated[
         str,
-        typer.Option(
-            help="Scopes, space separated: sagas:write, sagas:read, valet:issue, webhooks:write, "
-            "operator."
-        ),
+        typer.Option(help=f"Scopes, space separated: {', '.join(SCOPES)}."),
     ] = EVERYDAY_SCOPE,
     lifetime: Annotated[int, typer.Option(min=1, help="Seconds until the token expires.")] = 3600,
     api: ApiUrl = LOCAL,
@@ -112,6 +110,10 @@ def token(
     must_be_address(api)
     if not subject.strip() or not subject.isprintable():
         raise UsageError(f"--subject must be printable text, got {subject!r}")
+    if not scope.split() or not SCOPES.keys() >= set(scope.split()):
+        raise UsageError(
+            f"--scope must be some of {', '.join(SCOPES)}, separated by spaces, got {scope!r}"
+        )
     issuer = Issuer(issuer_of(api))
     made = issuer.token(subject, scope, lifetime=lifetime)
     about = {"api": api, "issuer": issuer.url, "audience": AUDIENCE, "subject": subject}

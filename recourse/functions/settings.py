@@ -13,15 +13,10 @@ Declared = TypeVar("Declared", Action, Undo)
 
 
 class MissingSettingError(RecourseError, RuntimeError):
-    """An environment variable is not set: the stack and the handler disagree.
-
-    Attributes:
-        name: The variable.
-    """
+    """An environment variable is not set: the stack and the handler disagree."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"the environment variable {name} is not set")
-        self.name = name
 
 
 def required(name: str) -> str:
@@ -44,6 +39,11 @@ def timescale() -> float:
 def chaos() -> bool:
     """Whether faults on demand are switched on."""
     return os.environ.get("CHAOS") == "on"
+
+
+def choreography() -> bool:
+    """Whether steps listen to events, so that sagas may be choreographed."""
+    return os.environ.get("CHOREOGRAPHY") == "on"
 
 
 def loopback() -> bool:

@@ -12,9 +12,11 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from recourse import tools
+from recourse.cdk.local_cloud import CONSTRUCT, Kind, told
 from recourse.feed.feed import Feed
 from recourse.feed.watch import Watch
 from recourse.functions.bearer import Bearers
+from recourse.functions.caller import SCOPES
 from recourse.functions.limits import limit
 from recourse.functions.sse import Stream
 from recourse.local import LocalCloudError, folder, private
@@ -38,7 +40,8 @@ QUICK, SLOW = 0.1, 0.5
 """Seconds between two polls of a feed: after an event, and when idle."""
 LONGEST_STREAM = 870
 """Seconds that a stream lasts, as on AWS."""
-EVERY_SCOPE = "sagas:write sagas:read valet:issue webhooks:write operator"
+EVERY_SCOPE = " ".join(SCOPES)
+CONSTRUCTS: Mapping[Kind, str] = {"Api": "SagaApi", "Live": "LiveChannels"}
 
 
 def say_at_once(line: str) -> None:
@@ -209,30 +212,48 @@ class LocalCloud:
         )
         self._emulator.start()
         self._deploy()
-        api = f"{self.aws_endpoint}/_aws/execute-api/{self.outputs['ApiId']}/$default"
-        self._proxy.origins = self._origins()
-        self._proxy.target = api
-        if connections := self.outputs.get("ConnectionsUrl"):  # there are live channels
-            self._proxy.websocket = connections.replace("http", "ws", 1)
-            self._proxy.stream = self._stream()
+        api, live = self._the_one("Api"), self._the_one("Live")
+        if api is None:
+            raise LocalCloudError(
+                "the app has no SagaApi for the local cloud to serve: it needs one, whose stage is "
+                "made by Stage.from_context"
+            )
+        if live:
+            self._proxy.websocket = live["connections_url"].replace("http", "ws", 1)
+            self._proxy.stream = self._stream(live)
+        self._proxy.origins = self._origins(api["api_id"])
+        self._proxy.target = f"{self.aws_endpoint}/_aws/execute-api/{api['api_id']}/$default"
         file = self._seed_file and self.project.samples / self._seed_file
         if file and file.exists():
             put = seed(self.api_url, self.token("seed", EVERY_SCOPE), file)
             if put:
                 self._say(f"seeded the services with {put} holdings from {file.name}")
 
-    def _origins(self) -> list[str]:
+    def _the_one(self, kind: Kind) -> dict[str, str] | None:
+        """What the app's one construct of a kind tells, if it has one.
+
+        Raises:
+            LocalCloudError: It has more, and there is one port.
+        """
+        found = told(kind, self.outputs)
+        if len(found) > 1:
+            raise LocalCloudError(
+                f"the local cloud serves one {CONSTRUCTS[kind]}, the app has {len(found)}: "
+                f"{', '.join(one[CONSTRUCT] for one in found)}; make one alone where stage.local"
+            )
+        return found[0] if found else None
+
+    def _origins(self, api_id: str) -> list[str]:
         """The origins whose pages may call the API."""
-        api = self.client("apigatewayv2").get_api(ApiId=self.outputs["ApiId"])
+        api = self.client("apigatewayv2").get_api(ApiId=api_id)
         origins: list[str] = api.get("CorsConfiguration", {}).get("AllowOrigins", [])
         return origins
 
-    def _stream(self) -> Stream:
+    def _stream(self, live: Mapping[str, str]) -> Stream:
         """The stream of events on the emulator's feed, by the code of the function on AWS."""
-        feed = Feed(self.client("dynamodb"), self.outputs["FeedTableName"])
+        feed = Feed(self.client("dynamodb"), live["feed_table"])
         bearers = Bearers(self.issuer.url, [AUDIENCE], keys=lambda: self.issuer.jwks)
-        name = self.outputs["ConnectionsTableName"]
-        table = Table(self.client("dynamodb"), name, ("pk", "connection"))
+        table = Table(self.client("dynamodb"), live["connections_table"], ("pk", "connection"))
         most = limit("streams").most
         slots = Slots(table, "streams", most=most, seconds=LONGEST_STREAM, sort="slots")
         watch = Watch(feed, min_interval=QUICK, max_interval=SLOW)

@@ -57,13 +57,16 @@ class Deployment:
         return digest.hexdigest()
 
     def is_current(self, fingerprint: str) -> bool:
-        """Whether this deployment is the emulator's current one, by the emulator's own state."""
+        """Whether this deployment is the emulator's current one, by the emulator's own state.
+
+        The assembly must be of it as well: it says which stacks there are.
+        """
         ssm = client("ssm", self._endpoint)
         try:
             value: str = ssm.get_parameter(Name=FINGERPRINT)["Parameter"]["Value"]
         except ssm.exceptions.ParameterNotFound:
             return False
-        return value == fingerprint
+        return value == fingerprint and self.is_synthesised(fingerprint)
 
     def is_synthesised(self, fingerprint: str) -> bool:
         """Whether the assembly on disk was made of these sources and this context."""
@@ -120,13 +123,15 @@ class Deployment:
         )
 
     def outputs(self) -> dict[str, str]:
-        """The outputs of all of the app's stacks, by name."""
+        """The outputs of all of the app's stacks, by name.
+
+        A stack that is no longer in the app stays deployed, and is none of them.
+        """
         cloudformation = client("cloudformation", self._endpoint)
         return {
             output["OutputKey"]: output["OutputValue"]
-            for stack in cloudformation.describe_stacks()["Stacks"]
-            if stack["StackName"] != "CDKToolkit"
-            for output in stack.get("Outputs", ())
+            for stack in deploy.templates(self._assembly)
+            for output in deploy.outputs(cloudformation, stack)
         }
 
     def _has_toolkit(self) -> bool:

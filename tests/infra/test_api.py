@@ -71,7 +71,7 @@ def test_scopes_are_judged_by_the_function_alone(each: Assembly) -> None:
 
 
 def test_the_user_pool_has_every_scope_that_a_call_asks_for() -> None:
-    from recourse.cdk.issuer import SCOPES
+    from recourse.functions.caller import SCOPES
 
     assert {one.scope for one in OPERATIONS if one.scope} == set(SCOPES)
 
@@ -124,7 +124,7 @@ def test_without_one_they_are_those_of_a_user_pool_of_ours(dev: Assembly) -> Non
 
 def test_a_token_with_scopes_can_be_had_from_the_user_pool(dev: Assembly) -> None:
     """Only a domain has the endpoint for it; a user pool by itself issues none."""
-    from recourse.cdk.issuer import SCOPES
+    from recourse.functions.caller import SCOPES
 
     domain = dev.one("AWS::Cognito::UserPoolDomain", "Users/Pool/Domain")
     assert dev.plain("Issuer", domain.properties) == {
@@ -139,7 +139,7 @@ def test_a_token_with_scopes_can_be_had_from_the_user_pool(dev: Assembly) -> Non
 
 
 def test_only_the_operators_client_may_ask_for_the_operators_scope(dev: Assembly) -> None:
-    from recourse.cdk.issuer import SCOPES
+    from recourse.functions.caller import SCOPES
 
     may = {
         client.name.rpartition("/")[2]: {

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -22,15 +23,15 @@ import pytest
 from recourse import cdk
 from recourse.errors import DeclarationError
 from recourse.project import Project, ProjectError
-from tests.infra.assembly import CLI, ROOT, Assembly
+from tests import own_app
+from tests.infra.assembly import CLI, Assembly
+from tests.infra.conftest import LOCAL
 
 if TYPE_CHECKING:
     from aws_cdk import Stack
 
 pytestmark = pytest.mark.xdist_group("infra")
 
-PAGE = (ROOT / "docs" / "in-your-cdk-app.md").read_text()
-FILES = dict(re.findall(r"^`([\w./-]+)`:\n\n```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE))
 OTHERS = re.compile(r"\b(infra|services|statemachines|lambdas|tests)\b[.:]")
 NEW_APP = {
     "@aws-cdk/aws-sns-subscriptions:restrictSqsDescryption": True,
@@ -56,12 +57,7 @@ IN_EXAMPLES = (
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of the page's files, whose package can be imported."""
     folder = tmp_path_factory.mktemp("shop")
-    for name, text in FILES.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    (folder / "src" / "shop" / "__init__.py").touch()
-    (folder / "src" / "shop" / "mail.html").write_text("<p>Thank you</p>")
-    (folder / "requirements.lock").touch()
+    own_app.write(folder)
     sys.path.insert(0, str(folder / "src"))
     yield folder
     sys.path.remove(str(folder / "src"))
@@ -123,6 +119,47 @@ def test_it_is_synthesised_in_any_layout(
     assert "Recourse-" not in text and "recourse-dev" not in text
     tables = [one.name.rpartition("/")[2] for one in found.every("AWS::DynamoDB::Table")]
     assert "Orders" in tables and "ParcelsTable" in tables and "OrdersTable" not in tables
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_local_cloud_finds_what_it_serves_in_any_layout(
+    layout: str, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, flags = LAYOUTS[layout]
+    assert "LocalCloud" not in "".join(
+        json.dumps(one)
+        for one in synthesised_here(shop, tmp_path / "aws", home, flags, monkeypatch)
+    )
+    here = synthesised_here(shop, tmp_path / "local", home, flags | LOCAL, monkeypatch)
+    outputs = {
+        name: json.dumps(output["Value"])
+        for template in here
+        for name, output in template.get("Outputs", {}).items()
+        if name.startswith("LocalCloud")
+    }
+    assert sorted(name[:-8] for name in outputs) == ["LocalCloudApi", "LocalCloudLive"]
+    told = "".join(outputs.values())
+    for what in ("api_id", "connections_url", "connections_table", "feed_table"):
+        assert what in told
+
+
+def synthesised_here(
+    shop: Path, folder: Path, home: str, flags: dict[str, Any], patch: pytest.MonkeyPatch
+) -> list[dict[str, Any]]:
+    """The templates of the stacks that an operator sees: those that are not nested."""
+    from recourse.cdk.deploy import templates
+
+    with patch.context() as patched:
+        synthesised(shop, folder, home, flags, patched)
+    return [one.body for one in templates(folder).values()]
+
+
+def test_on_the_local_cloud_its_own_issuer_stands_in_for_any() -> None:
+    theirs = cdk.Issuer("https://login.example.com/", ("https://shop.example.com",), "shop/")
+    url = "http://127.0.0.1:8000/_issuer"
+    local = cdk.Stage(local=True, issuer=url, audience="recourse")
+    assert theirs.on(local) == cdk.Issuer(url, ("recourse",))
+    assert theirs.on(replace(local, local=False)) == theirs == theirs.on(cdk.Stage(local=True))
 
 
 def test_what_functions_carry_runs_where_nothing_else_of_the_project_is(
@@ -307,6 +344,54 @@ def test_an_api_may_be_behind_an_authorizer_of_ones_own(stack: Stack, project: P
         f"{verb} /{{proxy+}}" for verb in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH")
     }
     assert not [key for key in kinds if "redeem" in key or "/v/" in key]
+
+
+def parts(stack: Stack, project: Project, **declared: Any) -> dict[str, Any]:
+    """The constructs that every API takes, of sagas declared as the shop's but for this."""
+    stage = cdk.Stage(project=project)
+    services = cdk.Services(stack, "S", stage=stage, sagas=project.declared().values())
+    services.sagas = [replace(saga, **declared) for saga in services.sagas]
+    events = cdk.EventBackbone(stack, "E", stage=stage, services=services)
+    orchestration = cdk.Orchestration(stack, "O", stage=stage, services=services, events=events)
+    made = {"services": services, "events": events, "orchestration": orchestration}
+    return {"stage": stage, **made, "issuer": cdk.Issuer("https://i.example", ("a",))}
+
+
+def test_sagas_that_are_declared_choreographed_need_a_choreography(
+    stack: Stack, project: Project
+) -> None:
+    from aws_cdk.assertions import Template
+
+    given = parts(stack, project, coordination="choreography")
+    with pytest.raises(DeclarationError, match="must have a choreography, for it starts order so"):
+        cdk.SagaApi(stack, "Without", **given)
+    listening = {name: given[name] for name in ("stage", "services", "events")}
+    given["choreography"] = cdk.Choreography(stack, "C", **listening)
+    cdk.SagaApi(stack, "With", **given)
+    (told,) = [
+        one["Properties"]["Environment"]["Variables"]["CHOREOGRAPHY"]
+        for one in Template.from_stack(stack).find_resources("AWS::Lambda::Function").values()
+        if "api" in one["Properties"]["Handler"]
+    ]
+    assert told == "on"
+
+
+def test_an_app_that_has_little_can_erase_what_it_has(stack: Stack, project: Project) -> None:
+    from aws_cdk import CfnOutput
+    from aws_cdk.assertions import Template
+
+    given = parts(stack, project)
+    api = cdk.SagaApi(stack, "Api", **given)
+    having = {name: given[name] for name in ("services", "events")}
+    erasure = cdk.Erasure(stack, "Erasure", api=api, **having)
+    CfnOutput(stack, "Places", value=erasure.places)
+    (output,) = Template.from_stack(stack).find_outputs("Places").values()
+    whole = json.loads(
+        "".join(one if isinstance(one, str) else "there" for one in output["Value"]["Fn::Join"][1])
+    )
+    lacking = {"consumers": {}, "webhooks": "", "valet": "", "uploads": ""}
+    assert {name: whole[name] for name in lacking} == lacking
+    assert all(whole[name] for name in ("ledger", "feed", "connections", "documents"))
 
 
 class Names(dict[str, Any]):

@@ -39,6 +39,7 @@ def lending(ground: Ground) -> Iterator[ValetGround]:
     ground.documents = _Stored(valet.s3)
     with (
         mock.patch.dict("os.environ", {"DOCUMENTS_BUCKET": DOCUMENTS, "PUBLIC_URL": URL}),
+        mock.patch.dict("os.environ", {"VALET_TABLE": "valet"}),
         mock.patch.object(kit, "valet_keys", lambda: valet.keys),
         mock.patch.object(kit, "valet_issuer", lambda: valet.issuer),
         mock.patch.object(kit, "valet_committer", lambda: valet.committer),

@@ -24,7 +24,7 @@ import lambdas.api as api_module
 from recourse import problems
 from recourse.declare import limits
 from recourse.declare.ids import SagaId
-from recourse.functions import kit
+from recourse.functions import kit, settings
 from recourse.functions.api import sagas
 from recourse.functions.limits import LIMITS
 from recourse.ledger.ledger import Ledger
@@ -144,6 +144,8 @@ def standing(made: Ground) -> Iterator[None]:
         feed = Feeding(made).feed
         patch.setattr(kit, "feed", lambda: feed)
         patch.setenv("CHAOS", "on")
+        patch.setenv("CHOREOGRAPHY", "on")
+        patch.setenv("WEBHOOKS_TABLE", "webhooks")
         patch.setenv("SCOPE_PREFIX", PREFIX)
         patch.setenv("SSE_URL", LIVE["sse"])
         patch.setenv("WEBSOCKET_URL", LIVE["ws"])
@@ -366,6 +368,37 @@ def test_a_request_that_has_grown_too_large_by_its_defaults_is_a_413(
 def test_a_coordination_that_there_is_not_is_a_422(shared: Ground, asked: str) -> None:
     answer = asha("POST", f"{PATH}?coordination={asked}", TRIP, Idempotency_Key="k")
     problem(answer, 422, "unknown-coordination")
+
+
+def test_where_no_step_listens_a_choreography_is_a_422_and_a_retry_still_answers_its_saga(
+    shared: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(key: str) -> Answer:
+        return asha("POST", f"{PATH}?coordination=choreography", TRIP, Idempotency_Key=key)
+
+    before = start("listened").json["saga_id"]
+    monkeypatch.setenv("CHOREOGRAPHY", "")
+    said = problem(start("nobody-listens"), 422, "unknown-coordination")["detail"]
+    assert said == (
+        "coordination: must be orchestration, got 'choreography': this API has no choreography"
+    )
+    assert shared.ledger.get(SagaId.of("travel-booking", "asha", "nobody-listens")) is None
+    assert start("listened").json["saga_id"] == before
+
+
+def test_without_valet_keys_a_saga_is_shown_without_links_to_its_documents(
+    shared: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unset() -> None:
+        raise settings.MissingSettingError("VALET_BUCKET")
+
+    saga_id = asha.start().json["saga_id"]
+    shared.settle()
+    assert "invoice" in asha.get(saga_id).json["links"]
+    monkeypatch.setenv("VALET_TABLE", "")
+    monkeypatch.setattr(kit, "valet_issuer", unset)
+    shown = asha.get(saga_id)
+    assert shown.status == 200 and shown.json["links"].keys() == {"self", "cancel"}
 
 
 def test_the_same_key_with_another_coordination_is_a_409(shared: Ground) -> None:

@@ -131,6 +131,18 @@ def test_a_key_with_a_line_break_is_not_taken_for_a_name(answers: Answers) -> No
     assert asked == []
 
 
+@pytest.mark.parametrize(
+    "scope", ["sagas:wirte", "sagas:read operators", "", " ", "sagas:read,operator"]
+)
+def test_a_scope_that_there_is_not_is_refused_with_those_that_there_are(scope: str) -> None:
+    ended = CliRunner().invoke(main.app, ["token", "--subject", "asha", "--scope", scope])
+    assert ended.exit_code == 1 and not ended.stdout
+    assert " ".join(ended.stderr.split()) == (
+        "recourse: --scope must be some of sagas:write, sagas:read, valet:issue, webhooks:write, "
+        f"operator, separated by spaces, got {scope!r}"
+    )
+
+
 @pytest.mark.parametrize("at", ["\n", "\r\nx: y", " ", "é", "\x00"])
 def test_a_token_that_cannot_be_sent_is_refused_and_never_printed(
     answers: Answers, at: str

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,10 +45,19 @@ from recourse.functions.api.default import handler
 def get(path):
     request = {"stage": "$default", "http": {"method": "GET"}}
     return handler({"rawPath": path, "headers": {}, "requestContext": request}, None)
-answers = [get(path) for path in ("/health", "/openapi.json", "/flights/f-1")]
+answers = [get(path) for path in sys.argv[1:] or ("/health", "/openapi.json", "/flights/f-1")]
 print(json.dumps([[one["statusCode"], json.loads(one["body"])] for one in answers]))
 print(*sys.modules)
 """
+
+
+EVERYTHING = {"VALET_TABLE": "keys", "WEBHOOKS_TABLE": "hooks", "CHOREOGRAPHY": "on"}
+"""What the API's function is told by an app that has every capability."""
+TOLD = {
+    "RECOURSE_SAGAS": "shop:SAGAS",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "POWERTOOLS_SERVICE_NAME": "test",
+}
 
 
 @pytest.fixture
@@ -79,6 +90,7 @@ def test_it_is_described_and_answers_without_anything_of_this_deployment(project
         POWERTOOLS_SERVICE_NAME="test",
         SSE_URL="https://sse",
         WEBSOCKET_URL="wss://ws",
+        **EVERYTHING,
     )
     answers, loaded = said.splitlines()
     (well, health), (described, document), (unknown, _) = json.loads(answers)
@@ -88,6 +100,50 @@ def test_it_is_described_and_answers_without_anything_of_this_deployment(project
     rooms = {name.partition(".")[0] for name in loaded.split()}
     assert "recourse" in rooms
     assert not {"lambdas", "services", "statemachines", "pydantic"} & rooms
+
+
+def described(project: Path, **told: str) -> Any:
+    """The description that an API answers, which refers to nothing that it leaves out."""
+    said = run(project, "-c", ANSWERS, "/openapi.json", **TOLD, **told)
+    ((status, document),) = json.loads(said.splitlines()[0])
+    assert status == 200
+    kinds = "schemas", "responses"
+    there = {
+        f"#/components/{kind}/{name}" for kind in kinds for name in document["components"][kind]
+    }
+    asked = set(re.findall(r'"(#/components/[^"]+)"', json.dumps(document)))
+    assert asked <= there and there - asked <= {"#/components/responses/not-allowed"}
+    return document
+
+
+def test_it_is_described_as_what_the_app_has(project: Path) -> None:
+    run(project, "-m", "recourse", "compile", "--folder", "shop")
+    written = json.loads((project / "shop" / "openapi.json").read_text())
+    bare = described(project)
+    lacking = ("/valet-keys", "/v/", "/webhooks", "/.well-known")
+    assert bare["paths"].keys() == {one for one in written["paths"] if not one.startswith(lacking)}
+    tags = {"Valet keys", "Redeeming", "Webhooks"}
+    assert [one for one in written["tags"] if one["name"] not in tags] == bare["tags"]
+    assert written["info"] == bare["info"]
+    left = written["components"]["schemas"].keys() - bare["components"]["schemas"].keys()
+    assert {"ValetKey", "Webhook", "SignedRequest"} <= left and "Problem" not in left
+    (start,) = bare["paths"]["/sagas/sale"].values()
+    (how,) = [one["schema"] for one in start["parameters"] if one["name"] == "coordination"]
+    assert how["enum"] == ["orchestration"]
+    hooks = described(project, WEBHOOKS_TABLE="hooks", CHOREOGRAPHY="on")
+    assert "/webhooks" in hooks["paths"] and "/valet-keys" not in hooks["paths"]
+    (start,) = hooks["paths"]["/sagas/sale"].values()
+    (how,) = [one["schema"] for one in start["parameters"] if one["name"] == "coordination"]
+    assert how["enum"] == ["orchestration", "choreography"]
+
+
+def test_an_app_that_was_never_compiled_says_so(project: Path) -> None:
+    said = run(project, "-c", ANSWERS, "/openapi.json", "/docs", **TOLD)
+    for status, problem in json.loads(said.splitlines()[0]):
+        assert status == 404
+        assert problem["detail"] == (
+            "this API has no description: `recourse compile` writes openapi.json"
+        )
 
 
 def test_it_starts_without_what_runs_steps_signs_urls_or_validates(project: Path) -> None:
@@ -111,10 +167,23 @@ def test_what_is_named_as_an_api_and_is_not_one_is_refused(project: Path) -> Non
         assert said in str(refused.value).replace("\n", " ")
 
 
+MISSING = [
+    ("GET", "/valet-keys/key-1"),
+    ("POST", "/valet-keys"),
+    ("POST", "/valet-keys/redeem"),
+    ("GET", "/v/token"),
+    ("GET", "/.well-known/jwks.json"),
+    ("PATCH", "/webhooks"),
+    ("POST", "/webhooks"),
+    ("DELETE", "/webhooks/hook-1"),
+    ("GET", "/events/ws"),
+]
+"""Calls of what an app may lack, each of which may have something else wrong with it as well."""
 CAPABILITIES = """
-import json
+import json, sys
 from recourse.functions.api.default import handler
 SCOPES = "sagas:read sagas:write valet:issue webhooks:write"
+MISSING = json.loads(sys.argv[1])
 def call(method, path, authorizer={"lambda": {"sub": "asha", "scope": SCOPES}}):
     request = {"stage": "$default", "http": {"method": method}, "authorizer": authorizer}
     sent = {"rawPath": path, "headers": {}, "requestContext": request, "body": "{}"}
@@ -124,6 +193,7 @@ print(json.dumps([
     call("GET", "/health"),
     call("GET", "/valet-keys"),
     call("GET", "/webhooks"),
+    *(call(method, path) for method, path in MISSING),
     call("POST", "/sagas/nothing"),
     call("POST", "/sagas/nothing", {"lambda": {"sub": "asha", "scope": "sagas:read"}}),
     call("POST", "/sagas/nothing", {"lambda": {"sub": 7, "scope": "sagas:write"}}),
@@ -138,12 +208,16 @@ def test_what_an_app_does_not_have_is_not_there_and_the_rest_knows_who_calls(
     """The caller is whom an authorizer of the app's own has named."""
     said = run(
         project,
-        *("-c", CAPABILITIES),
+        *("-c", CAPABILITIES, json.dumps(MISSING)),
         RECOURSE_SAGAS="shop:SAGAS",
         AWS_DEFAULT_REGION="us-east-1",
         POWERTOOLS_SERVICE_NAME="test",
     )
-    health, keys, hooks, *started = json.loads(said)
+    health, keys, hooks, *others = json.loads(said)
+    missing, started = others[: len(MISSING)], others[len(MISSING) :]
+    assert [(*asked, status) for asked, (status, _) in zip(MISSING, missing, strict=True)] == [
+        (*asked, 404) for asked in MISSING
+    ]
     assert (health[0], health[1]["events"]) == (200, {})
     assert (keys[0], keys[1]["detail"]) == (404, "this API has no valet keys")
     assert (hooks[0], hooks[1]["detail"]) == (404, "this API has no webhooks")

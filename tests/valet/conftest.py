@@ -247,6 +247,7 @@ def ground() -> Iterator[Ground]:
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_DEFAULT_REGION": REGION,
+        "VALET_TABLE": "valet",
     }
     with (
         mock.patch.dict(os.environ, environment),

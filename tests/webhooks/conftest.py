@@ -55,6 +55,7 @@ ENVIRONMENT = {
     "AWS_SECRET_ACCESS_KEY": "testing",
     "AWS_DEFAULT_REGION": "us-east-1",
     "RECOURSE_SAGAS": "statemachines:SAGAS",
+    "WEBHOOKS_TABLE": TABLE,
 }
 
 

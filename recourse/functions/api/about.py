@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing_extensions import TypedDict
 
 from recourse.functions import settings
 from recourse.functions.api import http
+from recourse.functions.api.offered import offered
 from recourse.functions.api.routes import Answer, Operation, Routes
 from recourse.problems import ProblemError
 
@@ -60,12 +61,13 @@ def _live() -> _Live:
     return {"sse": os.environ["SSE_URL"], "ws": settings.required("WEBSOCKET_URL")}
 
 
-def routes(version: str, description: Path) -> Routes:
+def routes(version: str, description: Path, lacks: Callable[[], Collection[str]]) -> Routes:
     """The routes about one API.
 
     Args:
         version: Its version.
         description: The file that `recourse compile` has written.
+        lacks: The tags of the groups of routes that the deployment lacks.
     """
     group = Routes("This API", "Health check and documentation; no token needed")
 
@@ -92,13 +94,14 @@ def routes(version: str, description: Path) -> Routes:
                 Answer(200, "this document", dict[str, Any]),
                 Answer(304, "it has not changed"),
             ],
+            problems=["not-found"],
         ),
     )
     def openapi() -> Response[str]:
         """Answer the OpenAPI document."""
         return http.kept(
             group.current_event,
-            _compact(description),
+            _compact(description, frozenset(lacks()), settings.choreography()),
             content_type="application/json",
             cache_control=REVALIDATED,
         )
@@ -112,10 +115,12 @@ def routes(version: str, description: Path) -> Routes:
                 Answer(200, "the page", str, content_type="text/html"),
                 Answer(304, "it has not changed"),
             ],
+            problems=["not-found"],
         ),
     )
     def docs() -> Response[str]:
         """Answer the documentation page."""
+        _must_be_described(description)
         return http.kept(
             group.current_event,
             PAGE.format(version=assets()[0]).encode(),
@@ -151,9 +156,24 @@ def routes(version: str, description: Path) -> Routes:
     return group
 
 
+def _must_be_described(description: Path) -> None:
+    """Check that there is a description.
+
+    Raises:
+        ProblemError: There is none.
+    """
+    if not description.is_file():
+        raise ProblemError(
+            "not-found",
+            f"this API has no description: `recourse compile` writes {description.name}",
+        )
+
+
 @cache
-def _compact(description: Path) -> bytes:
-    found = json.loads(description.read_text("utf-8"))
+def _compact(description: Path, without: frozenset[str], choreography: bool) -> bytes:
+    _must_be_described(description)
+    whole = json.loads(description.read_text("utf-8"))
+    found = offered(whole, without=without, choreography=choreography)
     return json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode()
 
 

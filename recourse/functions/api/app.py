@@ -74,7 +74,7 @@ class Api:
             valet.routes,
             redeem.routes,
             webhooks.routes,
-            about.routes(info["version"], description),
+            about.routes(info["version"], description, self._lacks),
             *own,
         )
         self.app = APIGatewayHttpResolver()
@@ -94,6 +94,9 @@ class Api:
         if event["requestContext"]["http"]["method"] == "HEAD":
             answer |= {"body": "", "isBase64Encoded": False}
         return answer
+
+    def _lacks(self) -> list[str]:
+        return [one.tag for one in self.groups if one.is_missing]
 
     def _not_found(self, error: Exception) -> Response[str]:
         method, path = self.app.current_event.http_method, self.app.current_event.path

@@ -8,7 +8,11 @@ from typing_extensions import TypedDict
 
 from recourse.functions.api.routes import FAILURES, Answer, Operation, Routes
 
-routes = Routes("Redeeming", "Use a valet key; its token is the only credential needed")
+routes = Routes(
+    "Redeeming",
+    "Use a valet key; its token is the only credential needed",
+    needs="VALET_TABLE",
+)
 
 
 class SignedRequestView(TypedDict):

@@ -23,6 +23,7 @@ the project is built. What depends on the sagas is a function of them, which is 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
@@ -35,7 +36,6 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.router import APIGatewayHttpRouter
 from typing_extensions import TypedDict
 
-from recourse.functions.settings import MissingSettingError
 from recourse.problems import ProblemError
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ class Routes:
         tag: What the group is called.
         about: What it is for.
         needs: The environment variable that a deployment sets if it has what the group is about;
-            without it the routes answer 404.
+            without it the routes answer 404, whatever they are asked, and are not described.
 
     Attributes:
         router: What answers them.
@@ -202,6 +202,11 @@ class Routes:
         self.router = APIGatewayHttpRouter()  # type: ignore[no-untyped-call]
         self._described: list[tuple[Method, str, Operation | OfSagas]] = []
         self._heads: set[str] = set()
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the deployment lacks what the group is about."""
+        return self._needs is not None and not os.environ.get(self._needs)
 
     @property
     def current_event(self) -> APIGatewayProxyEventV2:
@@ -231,6 +236,8 @@ class Routes:
     def methods(self, path: str) -> set[str]:
         """The methods that a path answers, percent-encoded as it is called."""
         found: set[str] = set()
+        if self.is_missing:
+            return found
         for method, template, _ in self._described:
             if re.fullmatch(re.sub(r"<\w+>", "[^/]+", template), path):
                 found |= {method, "HEAD"} if template in self._heads else {method}
@@ -256,13 +263,10 @@ class Routes:
         def answer(handler: Handler) -> Handler:
             @wraps(handler)
             def with_text(**parts: str) -> Response[str]:
+                if self.is_missing:
+                    raise ProblemError("not-found", f"this API has no {self.tag.lower()}")
                 _unescaped("the query", self.current_event.raw_event.get("rawQueryString") or "")
-                try:
-                    return handler(**{name: _part(name, part) for name, part in parts.items()})
-                except MissingSettingError as problem:
-                    if problem.name != self._needs:
-                        raise
-                    raise ProblemError("not-found", f"this API has no {self.tag.lower()}") from None
+                return handler(**{name: _part(name, part) for name, part in parts.items()})
 
             # Whatever can be read answers HEAD; `Api` sends its headers alone.
             self.router.route(path, [method, "HEAD"] if method == "GET" else method)(with_text)

@@ -96,6 +96,7 @@ def start(name: str) -> Response[str]:
     coordination = _coordination(asked, saga)
     saga_id, sent = SagaId.of(saga.name, who.subject, key), digest(http.sent(event))
     try:
+        _must_be_possible(coordination)
         body = _request(event, saga)
     except ProblemError:
         # A release may refuse what the one before has taken: a retry still answers its saga.
@@ -316,11 +317,9 @@ def _must_be_there(owner: str, documents: Mapping[str, str]) -> None:
     Raises:
         ProblemError: Some do not exist, or the deployment has no documents.
     """
-    try:
-        keys = kit.valet_keys()
-    except settings.MissingSettingError:
-        raise invalid("documents", "this API has no valet keys, so nobody has documents") from None
-    missing = keys.missing(owner, list(dict.fromkeys(documents.values())))
+    if valet.routes.is_missing:
+        raise invalid("documents", "this API has no valet keys, so nobody has documents")
+    missing = kit.valet_keys().missing(owner, list(dict.fromkeys(documents.values())))
     for name, document in documents.items():
         if document in missing:
             raise invalid(f"documents.{name}", f"you have no document {document!r}")
@@ -401,3 +400,16 @@ def _coordination(asked: str | None, saga: Saga) -> Coordination:
             f"coordination: must be {' or '.join(get_args(Coordination))}, got {asked!r}",
         )
     return cast("Coordination", asked)
+
+
+def _must_be_possible(coordination: Coordination) -> None:
+    """Check that steps listen, if the saga needs that: it would be recorded, and never begin.
+
+    Raises:
+        ProblemError: None of them does.
+    """
+    if coordination == "choreography" and not settings.choreography():
+        raise ProblemError(
+            "unknown-coordination",
+            "coordination: must be orchestration, got 'choreography': this API has no choreography",
+        )

@@ -264,8 +264,9 @@ def links(event: APIGatewayProxyEventV2, who: Caller, record: Record) -> dict[st
     """Links to the documents that a saga's steps have stored, by the steps' names.
 
     Only the owner gets them. Each document has one key, so a link is the same until it is revoked.
+    Without valet keys there are none.
     """
-    if who.subject != record.owner:
+    if who.subject != record.owner or routes.is_missing:
         return {}
     saga = kit.sagas()[record.saga]
     found = {}

@@ -79,13 +79,5 @@ api = SagaApi(
     live=live,
     consumers=listening,
 )
-
-# `recourse up` serves the API and the live channels by these.
-tell(events, FeedTableName=events.feed_table.table_name)
-tell(
-    live,
-    ConnectionsUrl=live.connections_url,
-    ConnectionsTableName=live.connections.table_name,
-)
-tell(api, ApiUrl=api.url, ApiId=api.api.api_id)
+tell(api, ApiUrl=api.url)
 app.synth()

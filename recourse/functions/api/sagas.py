@@ -93,10 +93,9 @@ def start(name: str) -> Response[str]:
         )
     faults = _faults(event.headers.get("recourse-chaos"), saga)
     asked = event.query_string_parameters.get("coordination")
-    coordination = _coordination(asked, saga)
     saga_id, sent = SagaId.of(saga.name, who.subject, key), digest(http.sent(event))
     try:
-        _must_be_possible(coordination)
+        coordination = _coordination(asked, saga)
         body = _request(event, saga)
     except ProblemError:
         # A release may refuse what the one before has taken: a retry still answers its saga.
@@ -392,24 +391,15 @@ def _faults(header: str | None, saga: Saga) -> dict[str, str]:
 
 
 def _coordination(asked: str | None, saga: Saga) -> Coordination:
-    if asked is None:
-        return saga.coordination
-    if asked not in get_args(Coordination):
-        raise ProblemError(
-            "unknown-coordination",
-            f"coordination: must be {' or '.join(get_args(Coordination))}, got {asked!r}",
-        )
-    return cast("Coordination", asked)
-
-
-def _must_be_possible(coordination: Coordination) -> None:
-    """Check that steps listen, if the saga needs that: it would be recorded, and never begin.
+    """How a saga is coordinated: without steps that listen it would be recorded, and never begin.
 
     Raises:
-        ProblemError: None of them does.
+        ProblemError: The API has no such coordination.
     """
-    if coordination == "choreography" and not settings.choreography():
-        raise ProblemError(
-            "unknown-coordination",
-            "coordination: must be orchestration, got 'choreography': this API has no choreography",
-        )
+    wanted = saga.coordination if asked is None else asked
+    has = get_args(Coordination) if settings.choreography() else ("orchestration",)
+    if wanted not in has:
+        why = "" if settings.choreography() else ": this API has no choreography"
+        detail = f"coordination: must be {' or '.join(has)}, got {wanted!r}{why}"
+        raise ProblemError("unknown-coordination", detail)
+    return cast("Coordination", wanted)

@@ -327,7 +327,7 @@ def _group_name(group: tuple[Step, ...]) -> str:
 
 def _together_name(rank: int) -> str:
     """The key of a group's results, and of what is caught of it."""
-    return f"_together_{rank}"
+    return f"Together{rank}"  # no step has this name: theirs are in lower case
 
 
 def _undo_name(step: Step) -> str:

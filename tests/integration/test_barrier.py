@@ -102,13 +102,13 @@ def test_giving_up_a_step_that_has_acted_leaves_its_effect(bench: Bench) -> None
 
 def test_a_failure_in_a_group_is_the_step_s_that_failed(bench: Bench) -> None:
     inner = {"Error": "TransientError", "Cause": json.dumps({"errorMessage": "throttled"})}
-    caught = {"_together_0": {"Error": "hold", "Cause": json.dumps(inner)}}
+    caught = {"Together0": {"Error": "hold", "Cause": json.dumps(inner)}}
     bench.ask("undo", failure=caught)
     assert bench.told()["hold.failed"]["error"] == {
         "type": "TransientError",
         "message": "throttled",
     }
-    bench.ask("undo", saga_id=S2, failure={"_together_0": {"Error": "other", "Cause": "{}"}})
+    bench.ask("undo", saga_id=S2, failure={"Together0": {"Error": "other", "Cause": "{}"}})
     assert bench.row(f"outbox#{S1}.hold.failed") and not bench.row(f"outbox#{S2}.hold.failed")
 
 

@@ -158,7 +158,7 @@ def test_a_groups_results_are_each_its_own_and_beside_those_of_the_steps_before(
         begins = [branch["StartAt"] for branch in state["Branches"]]
         assert begins == [step.name for step in group]
         assert state["ResultSelector"] == {f"{n}.$": f"$[{at}]" for at, n in enumerate(begins)}
-        assert state["ResultPath"] == f"$.results._together_{rank}"
+        assert state["ResultPath"] == f"$.results.Together{rank}"
 
 
 @every_saga

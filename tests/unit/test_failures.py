@@ -55,7 +55,7 @@ def raised(problem: Exception) -> dict[str, str]:
 
 def in_a_group(step: str, caught: dict[str, str]) -> dict[str, Any]:
     """The same as the branch of a group hands it on."""
-    return {"_together_0": {"Error": step, "Cause": json.dumps(caught)[:LONGEST]}}
+    return {"Together0": {"Error": step, "Cause": json.dumps(caught)[:LONGEST]}}
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_cause_that_is_cut_anywhere_is_understood(text: str, end: int, ascii_o
     assert told["type"] == "ValueError"
     assert text.startswith(told["message"].removesuffix(limits.MARK))
     inner = json.dumps({"Error": "ValueError", "Cause": said}, ensure_ascii=ascii_only)
-    failure = {"_together_0": {"Error": "seat", "Cause": inner[:end]}}
+    failure = {"Together0": {"Error": "seat", "Cause": inner[:end]}}
     own = own_failure("seat", failure)
     assert own is not None and own["Error"] == "ValueError"
     told = understand(own, 30)

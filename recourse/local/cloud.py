@@ -17,6 +17,7 @@ from recourse.feed.watch import Watch
 from recourse.functions.bearer import Bearers
 from recourse.functions.limits import limit
 from recourse.functions.sse import Stream
+from recourse.functions.users import SCOPES
 from recourse.local import LocalCloudError, folder, private
 from recourse.local.aws import client, root_secret, write_config
 from recourse.local.boot import GAPS
@@ -38,7 +39,7 @@ QUICK, SLOW = 0.1, 0.5
 """Seconds between two polls of a feed: after an event, and when idle."""
 LONGEST_STREAM = 870
 """Seconds that a stream lasts, as on AWS."""
-EVERY_SCOPE = "sagas:write sagas:read valet:issue webhooks:write operator"
+EVERY_SCOPE = " ".join(SCOPES)
 
 
 def say_at_once(line: str) -> None:

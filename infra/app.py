@@ -99,10 +99,12 @@ def build(app: App, stage: Stage, sagas: Mapping[str, Saga] | None = None) -> No
         ValetBucketName=valet.bucket.bucket_name,
     )
     webhooks = Webhooks(stack("Webhooks"), HERE, stage=stage, events=events)
+    users = None
     if stage.issuer and stage.audience:
         issuer = Issuer(stage.issuer, (stage.audience,))
     else:
-        issuer = _user_pool(stack("Issuer"), stage)
+        users = _user_pool(stack("Issuer"), stage)
+        issuer = users.issuer
     live = LiveChannels(stack("Live"), HERE, stage=stage, events=events, issuer=issuer)
     _tell(
         live,
@@ -128,6 +130,8 @@ def build(app: App, stage: Stage, sagas: Mapping[str, Saga] | None = None) -> No
     )
     _let_change_holdings(api, services)
     _tell(api, ApiUrl=api.url, ApiId=api.api.api_id, Chaos="on" if stage.chaos else "off")
+    if users:
+        _tell(api, LoginCommand=users.login_command(api.url))
     erasing = stack("Erasure")
     erasure = Erasure(
         erasing,
@@ -144,8 +148,8 @@ def build(app: App, stage: Stage, sagas: Mapping[str, Saga] | None = None) -> No
         Probe(stack("Probe"), HERE, stage=stage, services=services, events=events)
     for one in stacks:
         # W3005: the CDK writes dependencies that a GetAtt already implies. W6001: one stack says of
-        # the others' tables and buckets where they are.
-        ignored = ["W3005", *(["W6001"] if one is erasing else [])]
+        # the others' tables and buckets where they are, and the API's where to sign in.
+        ignored = ["W3005", *(["W6001"] if one in (erasing, Stack.of(api)) else [])]
         one.template_options.metadata = {"cfn-lint": {"config": {"ignore_checks": ignored}}}
     Tags.of(app).add("recourse:stage", stage.name)
 
@@ -163,16 +167,16 @@ def _tell(construct: Construct, **outputs: str) -> None:
         CfnOutput(Stack.of(construct), name, value=value)
 
 
-def _user_pool(stack: Stack, stage: Stage) -> Issuer:
+def _user_pool(stack: Stack, stage: Stage) -> CognitoIssuer:
     """A user pool, in a separate stack: every stack that verifies tokens is deployed after it."""
     users = CognitoIssuer(stack, "Users", stage=stage)
     _tell(
         users,
         UserPoolId=users.pool.user_pool_id,
         TokenUrl=users.token_url,
-        **{f"{client}Id": client_id for client, client_id in users.clients.items()},
+        **{f"{machine}Id": client_id for machine, client_id in users.machines.items()},
     )
-    return users.issuer
+    return users
 
 
 def _let_change_holdings(api: SagaApi, services: Services) -> None:

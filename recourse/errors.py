@@ -20,6 +20,7 @@
         ForbiddenError
         ForgedError
         GoneError
+        GrantError
         InvalidEventError
         InvalidItemError
         IssuerError
@@ -27,6 +28,8 @@
         LocalCloudError
             DeployError
             EmulatorError
+        LoginError
+            InvalidGrantError
         LostLaneError
         LostLeaseError
         MalformedError
@@ -34,6 +37,7 @@
         NewError
         NotAtRestError
         NothingToResolveError
+        OAuthError
         PivotSkippedError
         PlacesError
         PoisonError

@@ -1,7 +1,12 @@
-"""A page in a headless Chromium, which tries what a web page can do to other ports of a machine.
+"""A headless Chromium: a page that tries what it can do to other ports, or a tab that is driven.
 
-with page() as visit:
-told = visit([Attempt("fetch", "http://127.0.0.1:8000/health")])
+::
+
+    with page() as visit:
+        told = visit([Attempt("fetch", "http://127.0.0.1:8000/health")])
+    with tab() as browser:
+        browser.open("http://127.0.0.1:8000/docs")
+        browser.run("document.title")
 """
 
 from __future__ import annotations
@@ -17,11 +22,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from websockets.sync.client import ClientConnection, connect
 
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 
 NAMES = ("chromium", "chromium-headless-shell", "google-chrome")
 PAGE = """<!doctype html><title>A page</title><body><script>
@@ -103,15 +111,7 @@ class Visit:
         """
         self._attempts[:] = attempts
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-            command = [
-                self._browser,
-                *("--headless", "--disable-gpu", "--no-first-run", "--no-proxy-server"),
-                *("--disable-background-networking", "--disable-component-update"),
-                "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost",
-                *(["--no-sandbox"] if os.geteuid() == 0 else []),
-                f"--user-data-dir={profile}",
-                self.origin,
-            ]
+            command = [*launched(self._browser, profile), self.origin]
             quiet = subprocess.DEVNULL
             with subprocess.Popen(command, stdout=quiet, stderr=quiet) as process:
                 try:
@@ -120,14 +120,93 @@ class Visit:
                     process.terminate()
 
 
-@contextmanager
-def page() -> Iterator[Visit]:
-    """A page to visit other ports from; the test is skipped where there is no Chromium."""
+def chromium() -> str:
+    """Where Chromium is; the test is skipped where there is none."""
     browser = next((found for name in NAMES if (found := shutil.which(name))), None)
     if browser is None:
         if "NEEDS_CHROMIUM" in os.environ:
             pytest.fail("there is no Chromium")
         pytest.skip("needs Chromium")
+    return browser
+
+
+class Tab:
+    """A tab of a headless Chromium, driven by its DevTools protocol.
+
+    Attributes:
+        problems: What it has said of scripts and styles that it refused, and of errors.
+    """
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+        self._number = 0
+        self.problems: list[str] = []
+        for one in ("Page.enable", "Runtime.enable", "Log.enable"):
+            self._ask(one)
+
+    def open(self, url: str) -> None:
+        """Go to an address."""
+        self._ask("Page.navigate", url=url)
+
+    def run(self, script: str) -> Any:
+        """The value of an expression in the page; None where there is no page now."""
+        answer = self._ask("Runtime.evaluate", expression=script, returnByValue=True)
+        return answer.get("result", {}).get("result", {}).get("value")
+
+    def _ask(self, method: str, **params: Any) -> dict[str, Any]:
+        self._number += 1
+        self._connection.send(json.dumps({"id": self._number, "method": method, "params": params}))
+        while True:
+            said: dict[str, Any] = json.loads(self._connection.recv(timeout=PATIENCE))
+            if said.get("method") == "Log.entryAdded":
+                self.problems.append(said["params"]["entry"]["text"])
+            if said.get("id") == self._number:
+                return said
+
+
+@contextmanager
+def tab() -> Iterator[Tab]:
+    """A tab of a new Chromium; the test is skipped where there is none."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        quiet = subprocess.DEVNULL
+        command = [*launched(chromium(), profile), "--remote-debugging-port=0", "about:blank"]
+        with subprocess.Popen(command, stdout=quiet, stderr=quiet) as process:
+            try:
+                told = Path(profile, "DevToolsActivePort")
+                written = until(lambda: told.exists() and told.read_text(), "Chromium's port")
+                port = str(written).split()[0]
+                with httpx.Client(trust_env=False, timeout=PATIENCE) as http:
+                    pages = until(
+                        lambda: [
+                            one
+                            for one in http.get(f"http://127.0.0.1:{port}/json").json()
+                            if one["type"] == "page"
+                        ],
+                        "a tab",
+                    )
+                where = pages[0]["webSocketDebuggerUrl"]
+                with connect(where, proxy=None, open_timeout=PATIENCE) as connection:
+                    yield Tab(connection)
+            finally:
+                process.terminate()
+
+
+def launched(browser: str, profile: str) -> list[str]:
+    """The command of a Chromium that reaches this machine alone."""
+    return [
+        browser,
+        *("--headless", "--disable-gpu", "--no-first-run", "--no-proxy-server"),
+        *("--disable-background-networking", "--disable-component-update"),
+        "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost",
+        *(["--no-sandbox"] if os.geteuid() == 0 else []),
+        f"--user-data-dir={profile}",
+    ]
+
+
+@contextmanager
+def page() -> Iterator[Visit]:
+    """A page to visit other ports from; the test is skipped where there is no Chromium."""
+    browser = chromium()
     attempts: list[Attempt] = []
     told: queue.Queue[list[str]] = queue.Queue()
 

@@ -32,6 +32,14 @@ def _is_elsewhere(item: pytest.Item) -> bool:
     return bool(sagas & KNOWN or named & STAGES)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def nobody_is_signed_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No command of a test sends the token of whoever runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def everything_can_be_logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What cannot be logged fails the test: else its trace only stands between the dots."""

@@ -27,6 +27,7 @@ READ = (
     "/_ministack/ready",
     "/_ministack/health",
     "/_issuer/jwks.json",
+    "/_issuer/authorize",
     "/_payment_provider/books",
     "/events/stream",
     "/2015-03-31/functions",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aws_cdk import Stack
+from aws_cdk import Duration, Stack
 from aws_cdk.aws_cognito import (
     AccountRecovery,
+    AuthFlow,
     CognitoDomainOptions,
+    FeaturePlan,
+    LambdaVersion,
     Mfa,
     MfaSecondFactor,
     OAuthFlows,
@@ -16,21 +19,24 @@ from aws_cdk.aws_cognito import (
     PasswordPolicy,
     ResourceServerScope,
     UserPool,
+    UserPoolClientIdentityProvider,
+    UserPoolOperation,
 )
 from constructs import Construct
 
+from recourse.cdk.function import HandlerFunction
 from recourse.cdk.rights import explain
-from recourse.cdk.stage import Stage
-from recourse.functions.caller import SCOPES
+from recourse.cdk.stage import ContextError, Stage
+from recourse.functions.users import CALLBACKS, GROUPS, SCOPES, scopes_permitted
 
 SCOPE_PREFIX = "recourse/"
 
 
 @dataclass(frozen=True)
 class Issuer:
-    """An OpenID Connect issuer of access tokens, whose scopes are those that routes ask for.
+    """An OpenID Connect issuer of access tokens, with the scopes of `recourse.functions.users`.
 
-    On the local cloud its own issuer stands in for any: `recourse token` makes the tokens there.
+    On the local cloud its own issuer stands in for any, for `recourse login` and `recourse token`.
 
     ::
 
@@ -54,7 +60,7 @@ class Issuer:
 
 
 class CognitoIssuer(Construct):
-    """A user pool whose access tokens carry the API's scopes.
+    """A user pool whose access tokens carry the API's scopes, those of a user by their groups.
 
     ::
 
@@ -67,6 +73,8 @@ class CognitoIssuer(Construct):
             issuer=cognito.issuer,
         )
 
+    People sign in by `recourse login`. Machines, which the stage names, have a client each.
+
     Args:
         scope: The construct that contains it.
         name: Its construct id.
@@ -75,8 +83,12 @@ class CognitoIssuer(Construct):
     Attributes:
         pool: The user pool.
         issuer: What APIs need to verify its tokens.
-        token_url: The URL at which a client gets a token for its id and secret.
-        clients: The ids of the clients: one for callers, one for operators.
+        token_url: The URL at which a machine gets a token for its client's id and secret.
+        login_client: The id of the client by which people sign in; it has no secret.
+        machines: The ids of the machines' clients, by name.
+
+    Raises:
+        ContextError: A machine has the name of another part of the pool.
     """
 
     def __init__(self, scope: Construct, name: str, *, stage: Stage) -> None:
@@ -95,16 +107,18 @@ class CognitoIssuer(Construct):
                 require_uppercase=True,
                 require_symbols=True,
             ),
+            feature_plan=FeaturePlan.ESSENTIALS,  # Lite cannot change an access token's scopes
             deletion_protection=stage.keeps_data,
             removal_policy=stage.removal_of_protected,
         )
-        scopes = [
-            ResourceServerScope(scope_name=scope, scope_description=text)
+        scopes = {
+            scope: ResourceServerScope(scope_name=scope, scope_description=text)
             for scope, text in SCOPES.items()
-        ]
+        }
         server = self.pool.add_resource_server(
-            "Resources", identifier=SCOPE_PREFIX.rstrip("/"), scopes=scopes
+            "Resources", identifier=SCOPE_PREFIX.rstrip("/"), scopes=list(scopes.values())
         )
+        oauth = {name: OAuthScope.resource_server(server, one) for name, one in scopes.items()}
         # Only a domain has the endpoint that issues tokens with scopes; its name must be unique
         # in the region.
         domain = self.pool.add_domain(
@@ -114,26 +128,22 @@ class CognitoIssuer(Construct):
             ),
         )
         self.token_url = f"{domain.base_url()}/oauth2/token"
-        self.clients = {
-            name: self.pool.add_client(
-                name,
-                generate_secret=True,
-                prevent_user_existence_errors=True,
-                o_auth=OAuthSettings(
-                    flows=OAuthFlows(client_credentials=True),
-                    scopes=[
-                        OAuthScope.resource_server(server, scope)
-                        for scope in scopes
-                        if name == "Operator" or scope.scope_name != "operator"
-                    ],
-                ),
-            ).user_pool_client_id
-            for name in ("Client", "Operator")
+        self._judge_tokens(stage)
+        for group, permitted in GROUPS.items():
+            self.pool.add_group(
+                f"{group.capitalize()}Group", group_name=group, description=", ".join(permitted)
+            )
+        self.login_client = self._login(list(oauth.values()))
+        self.machines = {
+            name: self._machine(
+                name, [oauth[one] for one in oauth if one in scopes_permitted(groups)]
+            )
+            for name, groups in stage.machines.items()
         }
         region, pool = Stack.of(self).region, self.pool.user_pool_id
         self.issuer = Issuer(
             f"https://cognito-idp.{region}.amazonaws.com/{pool}",
-            tuple(self.clients.values()),
+            (self.login_client, *self.machines.values()),
             SCOPE_PREFIX,
         )
         explain(
@@ -142,3 +152,57 @@ class CognitoIssuer(Construct):
             "AwsSolutions-COG8",
             reason="threat protection is a paid plan, which the deployer may choose",
         )
+
+    def login_command(self, api_url: str) -> str:
+        """The command by which people sign in to an API, for an output of its stack."""
+        return (
+            f"recourse login --api {api_url} --issuer {self.issuer.url} "
+            f"--client {self.login_client}"
+        )
+
+    def _judge_tokens(self, stage: Stage) -> None:
+        """Have every token of a user judged by their groups."""
+        function = HandlerFunction(
+            self,
+            "PreToken",
+            stage=stage,
+            handler="recourse.functions.pre_token.handler",
+            environment={"SCOPE_PREFIX": SCOPE_PREFIX},
+            timeout=Duration.seconds(5),  # Cognito waits no longer
+        )
+        self.pool.add_trigger(
+            UserPoolOperation.PRE_TOKEN_GENERATION_CONFIG, function, LambdaVersion.V2_0
+        )
+
+    def _login(self, scopes: list[OAuthScope]) -> str:
+        """The client of `recourse login`: public, by an authorization code with PKCE."""
+        client = self.pool.add_client(
+            "Login",
+            generate_secret=False,
+            prevent_user_existence_errors=True,
+            enable_token_revocation=True,
+            supported_identity_providers=[UserPoolClientIdentityProvider.COGNITO],
+            auth_flows=AuthFlow(user_srp=True),
+            access_token_validity=Duration.hours(1),
+            refresh_token_validity=Duration.days(30),
+            # Each refresh replaces the refresh token: RFC 9700, 4.14.2 for clients without a secret
+            refresh_token_rotation_grace_period=Duration.seconds(60),
+            o_auth=OAuthSettings(
+                flows=OAuthFlows(authorization_code_grant=True),
+                scopes=scopes,
+                callback_urls=list(CALLBACKS),
+            ),
+        )
+        return client.user_pool_client_id
+
+    def _machine(self, name: str, scopes: list[OAuthScope]) -> str:
+        """A client by id and secret."""
+        if self.pool.node.try_find_child(name):
+            raise ContextError(f"context machines: {name!r} must be another name")
+        client = self.pool.add_client(
+            name,
+            generate_secret=True,
+            prevent_user_existence_errors=True,
+            o_auth=OAuthSettings(flows=OAuthFlows(client_credentials=True), scopes=scopes),
+        )
+        return client.user_pool_client_id

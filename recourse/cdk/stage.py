@@ -17,6 +17,7 @@ from aws_cdk.region_info import RegionInfo
 
 from recourse.cdk.code import fingerprint
 from recourse.errors import RecourseError
+from recourse.functions.users import GROUPS
 from recourse.project import Project
 from recourse.store import retention
 
@@ -66,6 +67,8 @@ class Stage:
         timescale: The factor of the timeouts and back-offs of sagas.
         issuer: The issuer of bearer tokens; if None, a Cognito user pool is created.
         audience: The audience of bearer tokens.
+        machines: The machines that get a client of the user pool, by name, each with the groups
+            whose scopes it has.
         cors_origins: The web origins that may call the API.
         public_url: The API's address, if it is not the gateway's own.
         connections_url: The URL to which messages for WebSocket connections are posted, with
@@ -96,6 +99,7 @@ class Stage:
     timescale: float = 1.0
     issuer: str | None = None
     audience: str | None = None
+    machines: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     cors_origins: tuple[str, ...] = ()
     public_url: str = ""
     connections_url: str = ""
@@ -213,6 +217,7 @@ class Stage:
             timescale=timescale,
             issuer=text("issuer") or None,
             audience=text("audience") or None,
+            machines=_machines(text("machines")),
             cors_origins=tuple(o for o in text("cors_origins").replace(",", " ").split() if o),
             public_url=text("public_url"),
             connections_url=text("connections_url"),
@@ -306,3 +311,24 @@ class Stage:
         """
         whole = self.step_timeout(seconds).to_seconds() + 10
         return Duration.seconds(min(LONGEST, whole))
+
+
+def _machines(text: str) -> dict[str, tuple[str, ...]]:
+    """The groups of each machine in `nightly,desk:operator,papers:customer+documents`.
+
+    Raises:
+        ContextError: It is not such a list.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for one in text.replace(",", " ").split():
+        name, colon, named = one.partition(":")
+        groups = tuple(named.split("+")) if colon else ("customer",)
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]{0,39}", name) or not set(groups) <= set(GROUPS):
+            raise ContextError(
+                f"context machines={one!r} must be letters and digits, or these, a colon and "
+                f"groups of {', '.join(GROUPS)}, separated by +"
+            )
+        if name in found:
+            raise ContextError(f"context machines: {name!r} must be given once")
+        found[name] = groups
+    return found

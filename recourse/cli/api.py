@@ -12,14 +12,13 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from recourse.cli.tokens import TokenError, must_be_sendable, redacted, scopes, why_refused
+from recourse.cli.tokens import Bearer, must_be_sendable, redacted, scopes, why_refused
 from recourse.cli.visible import visible
 from recourse.errors import RecourseError
 
 LONG_POLL = 15
 """Seconds that a poll asks the API to wait for something new."""
 POLL_INTERVAL = 1.0
-LONGEST_RETRY_AFTER = 3600
 """Average seconds between two polls at least, for an API that does not wait as asked."""
 POLL_ATTEMPTS, LONGEST_BACKOFF = 10, 60.0
 """How often a poll is tried while its errors are transient, and the longest back-off in seconds."""
@@ -83,29 +82,26 @@ class Api:
 
     Args:
         url: The API's address.
-        token: A bearer token; open paths need none.
+        token: A bearer token, or what gives one for each call; open paths need none.
         transport: Replaces the network in tests.
 
     The token goes to this address only: no redirect is followed.
 
     Raises:
-        ApiError: The address or the token cannot be used; the message does not contain the token.
+        ApiError: The address cannot be used.
+        TokenError: The token cannot be sent.
     """
 
     def __init__(
-        self, url: str, token: str | None, *, transport: httpx.BaseTransport | None = None
+        self, url: str, token: Bearer, *, transport: httpx.BaseTransport | None = None
     ) -> None:
         must_be_address(url)
-        try:
-            if token:
-                must_be_sendable(token, "the bearer token")
-        except TokenError as problem:
-            raise ApiError(str(problem)) from None
+        if token and not callable(token):
+            must_be_sendable(token, "the bearer token")
         self._url = url
-        self._token = token
+        self._bearer = token
         self._http = httpx.Client(
             base_url=url,
-            headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=LONG_POLL + 15,
             transport=transport,
             trust_env=False,
@@ -118,21 +114,28 @@ class Api:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
+    @property
+    def token(self) -> str | None:
+        """The bearer token that a call now sends."""
+        return self._bearer() if callable(self._bearer) else self._bearer
+
     def call(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Make one call; `options` are httpx's.
 
         Raises:
             ApiError: The API answered with an error, or not at all.
         """
+        token = self.token
         try:
             request = self._http.build_request(method, path, **options)
+            request.headers.update({"Authorization": f"Bearer {token}"} if token else {})
         except (httpx.InvalidURL, ValueError) as problem:
-            reason = redacted(str(problem), self._token)
+            reason = redacted(str(problem), token)
             raise ApiError(f"the request cannot be sent: {reason}") from None
         try:
             response = self._http.send(request)
         except (httpx.HTTPError, httpx.StreamError) as problem:
-            said = redacted(visible(str(problem) or type(problem).__name__), self._token)
+            said = redacted(visible(str(problem) or type(problem).__name__), token)
             raise ApiError(
                 f"cannot reach the API at {self._url} ({said}): start it with `make up`, or "
                 "give another address with --api"
@@ -140,7 +143,7 @@ class Api:
         if response.is_success or response.status_code == 304:
             return response
         raise ApiError(
-            redacted(self._explained(response), self._token),
+            redacted(self._explained(response, token), token),
             status=response.status_code,
             kind=_kind(response),
             retry_after=_seconds(response.headers.get("retry-after", "")),
@@ -289,7 +292,7 @@ class Api:
             if time.monotonic() - asked < POLL_INTERVAL:
                 time.sleep(random.uniform(0.5, 1.5) * POLL_INTERVAL)
 
-    def _explained(self, response: httpx.Response) -> str:
+    def _explained(self, response: httpx.Response, token: str | None) -> str:
         """What an answer that is no success means, in a line, and one for each invalid field."""
         status, body = response.status_code, _problem(response)
         if status < 400:
@@ -300,12 +303,12 @@ class Api:
             )
         if status == 401 and _kind(response) in ("", "unauthorized"):
             said = str(body.get("detail", "")) or response.headers.get("www-authenticate", "")
-            return why_refused(self._token, self._url, visible(said))
+            return why_refused(token, self._url, visible(said))
         if "title" not in body:
             said = visible(str(body.get("message") or response.text[:200]))
             message = f"the API answered {status}: {said}"
-            if status == 403 and self._token:
-                message += f" (the token has the scopes {visible(scopes(self._token))!r})"
+            if status == 403 and token:
+                message += f" (the token has the scopes {visible(scopes(token))!r})"
             return message
         lines = [
             f"{visible(str(body['title']))} ({status}): {visible(str(body.get('detail', '')))}"

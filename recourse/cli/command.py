@@ -9,7 +9,8 @@ from typing import Annotated, ParamSpec, TypeVar
 
 import typer
 
-from recourse.cli.api import Api
+from recourse.cli.api import Api, must_be_address
+from recourse.cli.logins import bearer_of
 from recourse.cli.screen import Screen
 from recourse.cli.tokens import redacted
 from recourse.errors import RecourseError
@@ -21,7 +22,12 @@ R = TypeVar("R")
 
 ApiUrl = Annotated[str, typer.Option("--api", envvar="RECOURSE_API", help="Address of the API.")]
 Token = Annotated[
-    str | None, typer.Option("--token", envvar="RECOURSE_TOKEN", help="Bearer token.")
+    str | None,
+    typer.Option(
+        "--token",
+        envvar="RECOURSE_TOKEN",
+        help="Bearer token; that of `recourse login` by default.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 LOCAL = "http://127.0.0.1:8000"
@@ -59,8 +65,16 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
 
 @contextmanager
 def connected(url: str, token: str | None) -> Iterator[Api]:
-    """A client of the API for one command."""
-    with Api(url, token) as api:
+    """A client of the API for one command, by a token or, without one, by the login to this API."""
+    must_be_address(url)
+    with Api(url, bearer_of(url) if token is None else token) as api:
+        yield api
+
+
+@contextmanager
+def unnamed(url: str) -> Iterator[Api]:
+    """A client that sends no bearer token, to an API that may be somebody else's."""
+    with Api(url, None) as api:
         yield api
 
 

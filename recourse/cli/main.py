@@ -33,22 +33,25 @@ from recourse.cli.command import (
 from recourse.cli.compiling import compile_sagas
 from recourse.cli.deploying import PASSES_ON, deploy, destroy
 from recourse.cli.erase import erase
+from recourse.cli.login import login, logout
 from recourse.cli.screen import identity
 from recourse.cli.timeline import print_event, print_timeline
 from recourse.cli.tokens import EVERYDAY_SCOPE
 from recourse.cli.worker import worker
 from recourse.errors import UnreadableError
 from recourse.events import Event
-from recourse.functions.caller import SCOPES
+from recourse.functions.users import SCOPES
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     help="Run and operate sagas: distributed transactions whose every step can be undone.",
-    epilog="Locally: `make up` in one terminal, then "
-    "`export RECOURSE_TOKEN=$(recourse token --subject asha)`.",
+    epilog="Locally: `make up` in one terminal, then `recourse login`, or without a "
+    "browser `export RECOURSE_TOKEN=$(recourse token --subject asha)`.",
 )
 app.add_typer(valet.app, name="valet")
+app.command()(login)
+app.command()(logout)
 app.command()(worker)
 app.command()(erase)
 app.command("compile")(compile_sagas)
@@ -101,7 +104,7 @@ def token(
     api: ApiUrl = LOCAL,
     as_json: AsJson = False,
 ) -> None:
-    """Print a bearer token for the local cloud. On AWS, tokens come from your own issuer.
+    """Print a bearer token for the local cloud. Elsewhere, sign in with `recourse login`.
 
     The token goes to stdout; which API it is for, and what it permits, to stderr.
     """

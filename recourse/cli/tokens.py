@@ -6,16 +6,20 @@ import base64
 import json
 import re
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from recourse.errors import RecourseError
 from recourse.functions.caller import scopes_of
+from recourse.functions.users import GROUPS
 
+Bearer = str | Callable[[], str] | None
+"""A bearer token, what gives one for each call, or none."""
 ISSUER_PATH = "/_issuer"
 """Where the local cloud's issuer is, under the address of its API."""
-EVERYDAY_SCOPE = "sagas:write sagas:read webhooks:write"
+EVERYDAY_SCOPE = " ".join(GROUPS["customer"])
 HIDDEN = "<token>"
 LOOPBACK = ("127.0.0.1", "localhost")
 _SHORTEST = 8
@@ -87,7 +91,7 @@ def why_refused(token: str | None, api: str, said: str = "") -> str:
         if is_local
         else " of its issuer"
     )
-    remedy += " and pass it with --token or RECOURSE_TOKEN"
+    remedy += f" and pass it with --token or RECOURSE_TOKEN, or run `recourse login --api {api}`"
     if not token:
         return f"the API needs a bearer token (401): {remedy}"
     found = claims(token)

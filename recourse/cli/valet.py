@@ -30,6 +30,7 @@ from recourse.cli.command import (
     out,
     reports_errors,
     skipping,
+    unnamed,
 )
 from recourse.cli.download import receive
 from recourse.cli.journal import Journal
@@ -68,11 +69,11 @@ def put(
     Example: recourse valet put passport.pdf --object passports/asha.pdf
     """
     name = object_name or file.name
-    with connected(api, token) as client, connected(api, None) as anyone, upload.client() as s3:
+    with connected(api, token) as client, unnamed(api) as anyone, upload.client() as s3:
         with _progress("reading", _size(file)) as advance:
             source = upload.Source.read(file, advance)
         kind = content_type or _guess(file)
-        about = (api, str(claims(token or "").get("sub", "")), name, kind, source.sha256)
+        about = (api, str(claims(client.token or "").get("sub", "")), name, kind, source.sha256)
         with Journal(*about) as journal:
             key = _key_to_resume(client, journal)
             if key is None:
@@ -134,7 +135,7 @@ def get(
         raise UsageError(f"{target} exists already: give another target with --output")
     if output is None and name and target.name != name.rpartition("/")[2]:
         err.print(f"the document's name is no safe name for a file: it becomes {target}")
-    with connected(api, None) as anyone, upload.client() as s3:
+    with unnamed(api) as anyone, upload.client() as s3:
         if key is None:
             with connected(api, token) as client:
                 issued = _key(client, "download", name, expires_in=3600, max_uses=upload.TRIES)

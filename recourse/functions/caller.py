@@ -9,15 +9,6 @@ from typing import Any
 from recourse.errors import RecourseError
 from recourse.text import flaw_of_subject
 
-SCOPES: Mapping[str, str] = {
-    "sagas:write": "start and cancel sagas",
-    "sagas:read": "see sagas and what services hold",
-    "valet:issue": "issue, see and revoke valet keys",
-    "webhooks:write": "register, change, test and delete webhooks",
-    "operator": "see and resolve everybody's sagas, change what services hold",
-}
-"""What tokens may permit, each with what it is for."""
-
 
 class BadSubjectError(RecourseError, ValueError):
     """The subject of a token cannot be an owner; the text says why."""

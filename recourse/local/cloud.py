@@ -16,9 +16,9 @@ from recourse.cdk.local_cloud import CONSTRUCT, Kind, told
 from recourse.feed.feed import Feed
 from recourse.feed.watch import Watch
 from recourse.functions.bearer import Bearers
-from recourse.functions.caller import SCOPES
 from recourse.functions.limits import limit
 from recourse.functions.sse import Stream
+from recourse.functions.users import SCOPES
 from recourse.local import LocalCloudError, folder, private
 from recourse.local.aws import client, root_secret, write_config
 from recourse.local.boot import GAPS

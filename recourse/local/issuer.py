@@ -1,6 +1,7 @@
 """The local issuer of bearer tokens: what the API's JWT authorizer needs of Cognito."""
 
 import json
+import secrets
 import time
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from recourse.functions.users import SCOPES
 from recourse.local import folder, private
 
 AUDIENCE = "recourse"
+CLIENT = "recourse-cli"
+"""The client of `recourse login`."""
 
 
 def issuer_of(api_url: str) -> str:
@@ -26,12 +30,21 @@ def issuer_of(api_url: str) -> str:
 
 
 class Issuer:
-    """Signs tokens with RS256, as HTTP API authorizers require, by a key kept in `.local`."""
+    """Signs tokens with RS256, as HTTP API authorizers require, by a key kept in `.local`.
+
+    Attributes:
+        url: Its URL.
+        jwks: Its public key.
+        client_secret: The secret of its one client, which whoever may read `.local` has.
+    """
 
     def __init__(self, url: str, key: Path | None = None) -> None:
         """Read the key, or make one that only its owner can read."""
         self.url = url
-        pem = private.made_once(key or folder() / "issuer-key.pem", _new_key)
+        file = key or folder() / "issuer-key.pem"
+        pem = private.made_once(file, _new_key)
+        secret = private.made_once(file.with_name("client-secret"), _new_secret)
+        self.client_secret = secret.decode()
         made = serialization.load_pem_private_key(pem, password=None)
         assert isinstance(made, rsa.RSAPrivateKey)
         self._key = made
@@ -41,10 +54,19 @@ class Issuer:
 
     @property
     def discovery(self) -> dict[str, Any]:
-        """The OpenID Connect discovery document, as far as an authorizer reads it."""
+        """The OpenID Connect discovery document, as far as authorizers and clients read it."""
         return {
             "issuer": self.url,
             "jwks_uri": f"{self.url}/jwks.json",
+            "authorization_endpoint": f"{self.url}/authorize",
+            "token_endpoint": f"{self.url}/token",
+            "revocation_endpoint": f"{self.url}/revoke",
+            "response_types_supported": ["code"],
+            "grant_types_supported": ["authorization_code", "refresh_token"],
+            "code_challenge_methods_supported": ["S256"],
+            "token_endpoint_auth_methods_supported": ["client_secret_post"],
+            "authorization_response_iss_parameter_supported": True,
+            "scopes_supported": list(SCOPES),
             "id_token_signing_alg_values_supported": ["RS256"],
         }
 
@@ -60,6 +82,10 @@ class Issuer:
             "exp": now + lifetime,
         }
         return jwt.encode(claims, self._key, algorithm="RS256", headers={"kid": self._kid})
+
+
+def _new_secret() -> bytes:
+    return secrets.token_urlsafe(32).encode()
 
 
 def _new_key() -> bytes:

@@ -1,10 +1,10 @@
 """Serves the API at a plain address: a thin proxy to the emulator's API.
 
 Method, path, headers, body and status pass unchanged, as do long polls and WebSockets. It also
-serves the issuer's two documents, what stands in for systems elsewhere, each under its name, and
-the stream of server-sent events, since the emulator's functions cannot stream. Every answer has
-the security headers of the API's own (`recourse.problems.HEADERS`), also those that its gateway
-and the server here give before anything of ours is asked.
+serves the issuer's documents and its sign-in, what stands in for systems elsewhere, each under its
+name, and the stream of server-sent events, since the emulator's functions cannot stream. Every
+answer has the security headers of the API's own (`recourse.problems.HEADERS`), also those that its
+gateway and the server here give before anything of ours is asked.
 
 Web pages of other origins reach the API only as the stage's CORS allows, and the issuer and the
 stand-ins never (`recourse.local.callers`); a link can be followed from anywhere.
@@ -37,6 +37,7 @@ from websockets.typing import Subprotocol
 from recourse.local import LocalCloudError
 from recourse.local.callers import PROXY_HEADER, is_named, is_of_another_page, proxy_pass
 from recourse.local.issuer import Issuer
+from recourse.local.sign_in import SignIn
 from recourse.problems import HEADERS, MEDIA_TYPE, untyped
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -92,6 +93,7 @@ class Proxy:
         self._pass = PROXY_HEADER, proxy_pass(secret)
         routes = [
             *(Route(path, self._issue) for path in ISSUER_PATHS),
+            *SignIn(issuer).routes,
             *(Mount(stand_in_path(name), app) for name, app in stand_ins.items()),
             Route("/events/stream", _App(self._stream)),
             WebSocketRoute("/events/ws", self._bridge),

@@ -35,7 +35,7 @@ def live(api: Api) -> dict[str, str]:
 
 @pytest.fixture
 def token(api: Api) -> str:
-    return str(api._http.headers["authorization"]).removeprefix("Bearer ")
+    return str(api.token)
 
 
 @contextmanager

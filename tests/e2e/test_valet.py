@@ -174,7 +174,8 @@ def test_what_is_not_of_its_type_is_quarantined(caller: Caller) -> None:
     body = b"MZ\x90\x00" + bytes(200)
     key = caller.put(body)
     answer = caller.http.post(
-        f"{caller.url}/valet-keys/{key['key_id']}/complete", headers=dict(caller.api._http.headers)
+        f"{caller.url}/valet-keys/{key['key_id']}/complete",
+        headers={"Authorization": f"Bearer {caller.api.token}"},
     )
     problem(answer, 422, "wrong-content")
     down = caller.issue("download")
@@ -266,7 +267,8 @@ def test_a_revoked_upload_never_becomes_visible(caller: Caller) -> None:
     caller.api.call("DELETE", f"/valet-keys/{key['key_id']}")
     caller.use(redeemed, PDF)
     answer = caller.http.post(
-        f"{caller.url}/valet-keys/{key['key_id']}/complete", headers=dict(caller.api._http.headers)
+        f"{caller.url}/valet-keys/{key['key_id']}/complete",
+        headers={"Authorization": f"Bearer {caller.api.token}"},
     )
     problem(answer, 410, "key-revoked")
     problem(caller.redeem(caller.issue("download")["token"]), 404, "object-not-found")

@@ -30,8 +30,11 @@ SECTION = "## Documents by valet key"
 @pytest.fixture
 def environment(api: Api, url: str, tmp_path: Path) -> dict[str, str]:
     """What somebody has exported who follows the README."""
-    token = api._http.headers["authorization"].removeprefix("Bearer ")
-    ours = {"RECOURSE_API": url, "RECOURSE_TOKEN": token, "XDG_STATE_HOME": str(tmp_path / "state")}
+    ours = {
+        "RECOURSE_API": url,
+        "RECOURSE_TOKEN": str(api.token),
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+    }
     return os.environ | ours | {"PYTHONPATH": str(ROOT)}
 
 

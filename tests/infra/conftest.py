@@ -51,9 +51,16 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
 def fargate(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
     """What AWS is asked for, of one saga, where workers are on Fargate and there is the probe.
 
-    Streams have executions of their own, and the account has a role for API Gateway's logs.
+    Streams have executions of their own, the account has a role for API Gateway's logs, and two
+    machines have clients.
     """
-    context = {"workers": "fargate", "probe": "on", "streams": "20", "cloudwatch_role": "off"}
+    context = {
+        "workers": "fargate",
+        "probe": "on",
+        "streams": "20",
+        "cloudwatch_role": "off",
+        "machines": "Client:customer+documents,Operator:operator",
+    }
     return synthesise(tmp_path_factory.mktemp("fargate"), context, {"order": ORDER})
 
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from recourse.cli.main import app
 from recourse.cli.tokens import EVERYDAY_SCOPE
+from recourse.functions.users import CALLBACKS, GROUPS, SCOPES
 from recourse.local.cloud import EVERY_SCOPE
 from tests.description import FILE, OPERATIONS
 from tests.infra.assembly import Assembly, Resource
@@ -71,8 +72,6 @@ def test_scopes_are_judged_by_the_function_alone(each: Assembly) -> None:
 
 
 def test_the_user_pool_has_every_scope_that_a_call_asks_for() -> None:
-    from recourse.functions.caller import SCOPES
-
     assert {one.scope for one in OPERATIONS if one.scope} == set(SCOPES)
 
 
@@ -114,7 +113,7 @@ def test_without_one_they_are_those_of_a_user_pool_of_ours(dev: Assembly) -> Non
     (authorizer,) = http(dev, "Authorizer")
     assert dev.plain("Api", authorizer.properties["JwtConfiguration"]) == {
         "Issuer": "https://cognito-idp.<AWS::Region>.amazonaws.com/<Users/Pool>",
-        "Audience": ["<Users/Pool/Client>", "<Users/Pool/Operator>"],
+        "Audience": ["<Users/Pool/Login>"],
     }
     assert dev.environment(dev.one("AWS::Lambda::Function", "Api"))["SCOPE_PREFIX"] == "recourse/"
     pool = dev.one("AWS::Cognito::UserPool", "Users/Pool").properties
@@ -124,8 +123,6 @@ def test_without_one_they_are_those_of_a_user_pool_of_ours(dev: Assembly) -> Non
 
 def test_a_token_with_scopes_can_be_had_from_the_user_pool(dev: Assembly) -> None:
     """Only a domain has the endpoint for it; a user pool by itself issues none."""
-    from recourse.functions.caller import SCOPES
-
     domain = dev.one("AWS::Cognito::UserPoolDomain", "Users/Pool/Domain")
     assert dev.plain("Issuer", domain.properties) == {
         "Domain": "recourse-dev-<AWS::AccountId>",
@@ -138,19 +135,74 @@ def test_a_token_with_scopes_can_be_had_from_the_user_pool(dev: Assembly) -> Non
     assert {one["ScopeName"] for one in server.properties["Scopes"]} == set(SCOPES)
 
 
-def test_only_the_operators_client_may_ask_for_the_operators_scope(dev: Assembly) -> None:
-    from recourse.functions.caller import SCOPES
+def test_people_sign_in_by_a_public_client_with_a_code_for_a_few_ports_alone(
+    dev: Assembly,
+) -> None:
+    (client,) = dev.every("AWS::Cognito::UserPoolClient")  # idle, a machine's would cost $6 a month
+    assert client.name == "Users/Pool/Login"
+    has = dev.plain("Issuer", client.properties)
+    assert has["AllowedOAuthFlows"] == ["code"]
+    assert has["AllowedOAuthFlowsUserPoolClient"] is True
+    assert not has["GenerateSecret"]
+    assert has["CallbackURLs"] == list(CALLBACKS)
+    assert all(re.fullmatch(r"http://127\.0\.0\.1:\d+/callback", one) for one in CALLBACKS)
+    assert has["AllowedOAuthScopes"] == [f"<Users/Pool/Resources>/{scope}" for scope in SCOPES]
+    assert has["SupportedIdentityProviders"] == ["COGNITO"]
+    assert has["EnableTokenRevocation"] is True
+    assert has["RefreshTokenRotation"] == {"Feature": "ENABLED", "RetryGracePeriodSeconds": 60}
+    # Cognito refuses rotation together with ALLOW_REFRESH_TOKEN_AUTH, which is in its defaults.
+    assert has["ExplicitAuthFlows"] == ["ALLOW_USER_SRP_AUTH"]
+    assert dev.outputs["LoginCommand"] == (
+        f"recourse login --api {dev.outputs['ApiUrl']} --issuer "
+        "https://cognito-idp.<AWS::Region>.amazonaws.com/<Users/Pool> --client <Users/Pool/Login>"
+    )
 
+
+def test_every_token_of_a_user_is_judged_by_their_groups(dev: Assembly) -> None:
+    pool = dev.one("AWS::Cognito::UserPool", "Users/Pool")
+    assert pool.properties["UserPoolTier"] == "ESSENTIALS", "Lite does not change access tokens"
+    assert dev.plain("Issuer", pool.properties["LambdaConfig"]) == {
+        "PreTokenGenerationConfig": {
+            "LambdaArn": "<Users/PreToken.Arn>",
+            "LambdaVersion": "V2_0",  # V3_0 would also judge machines, which have no groups
+        }
+    }
+    function = dev.one("AWS::Lambda::Function", "Users/PreToken")
+    assert function.properties["Timeout"] == 5
+    assert dev.environment(function)["SCOPE_PREFIX"] == "recourse/"
+    (permission,) = [
+        one.properties
+        for one in dev.every("AWS::Lambda::Permission")
+        if one.properties["Principal"] == "cognito-idp.amazonaws.com"
+    ]
+    assert dev.plain("Issuer", permission["SourceArn"]) == "<Users/Pool.Arn>"
+    groups = {one.properties["GroupName"] for one in dev.every("AWS::Cognito::UserPoolGroup")}
+    assert groups == set(GROUPS)
+
+
+def test_a_machine_has_a_client_of_its_own_with_the_scopes_of_its_groups(
+    fargate: Assembly,
+) -> None:
+    """The context names them; the two that every pool had keep their ids under their names."""
     may = {
         client.name.rpartition("/")[2]: {
             scope.rpartition("/")[2]
-            for scope in dev.plain("Issuer", client.properties["AllowedOAuthScopes"])
+            for scope in fargate.plain("Issuer", client.properties["AllowedOAuthScopes"])
         }
-        for client in dev.every("AWS::Cognito::UserPoolClient")
+        for client in fargate.every("AWS::Cognito::UserPoolClient")
+        if client.properties["AllowedOAuthFlows"] == ["client_credentials"]
+        and client.properties["GenerateSecret"]
     }
     assert may == {"Client": set(SCOPES) - {"operator"}, "Operator": set(SCOPES)}
-    for client in dev.every("AWS::Cognito::UserPoolClient"):
-        assert client.properties["AllowedOAuthFlows"] == ["client_credentials"]
+    assert fargate.outputs["ClientId"] == "<Users/Pool/Client>"
+    (authorizer,) = http(fargate, "Authorizer")
+    audience = fargate.plain("Api", authorizer.properties["JwtConfiguration"])["Audience"]
+    assert audience == [f"<Users/Pool/{one}>" for one in ("Login", "Client", "Operator")]
+
+
+def test_every_group_has_scopes_that_there_are_and_one_has_them_all() -> None:
+    assert set().union(*GROUPS.values()) == set(SCOPES) == set(GROUPS["operator"])
+    assert [group for group, scopes in GROUPS.items() if "operator" in scopes] == ["operator"]
 
 
 def test_callers_are_throttled(each: Assembly) -> None:

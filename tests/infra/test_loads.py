@@ -41,6 +41,7 @@ LOADS: Mapping[str, set[str]] = {
     "recourse.functions.feed": {"events", "feed", "queues", POWERTOOLS},
     "recourse.functions.ledger": {"events", "ledger", "queues", POWERTOOLS},
     "recourse.functions.park": {"events", "run", POWERTOOLS},
+    "recourse.functions.pre_token": set(),
     "recourse.functions.push": {"events", "feed", "problems", "queues", POWERTOOLS},
     "recourse.functions.relay": {"events", "queues", POWERTOOLS},
     "recourse.functions.sse": {"events", "feed", "problems", *JWT},

@@ -218,6 +218,7 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
         "Park": {LEDGER: {"dynamodb:PutItem"}},
         "Stream": {FEED: {"dynamodb:GetItem", "dynamodb:Query"}, CONNECTIONS: {SLOTS}},
         "Authorise": {},
+        "Users/PreToken": {},
         "WebSocket": {
             FEED: {"dynamodb:GetItem", "dynamodb:Query"},
             CONNECTIONS: {"dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},

@@ -53,6 +53,15 @@ def test_a_ledger_may_be_on_its_way_to_its_indexes() -> None:
     assert (stage().index_step, stage(index_step="3").index_step) == (None, 3)
 
 
+def test_a_machine_is_a_customer_unless_the_context_says_more() -> None:
+    assert stage().machines == {}
+    assert stage(machines="nightly, desk:operator papers:customer+documents").machines == {
+        "nightly": ("customer",),
+        "desk": ("operator",),
+        "papers": ("customer", "documents"),
+    }
+
+
 def test_so_many_streams_as_the_context_says() -> None:
     assert (stage().streams, stage(streams="200").streams) == (None, 200)
 
@@ -87,6 +96,10 @@ def test_the_account_gets_its_role_for_logs_unless_the_context_says_that_it_has_
         ({"sender": "*@example.com"}, "a mail address"),
         ({"audience": "recourse"}, "issuer and audience"),
         ({"workers": "ec2"}, "workers='ec2'"),
+        ({"machines": "nightly:admin"}, "machines='nightly:admin'"),
+        ({"machines": "nightly:"}, "groups of reader, customer"),
+        ({"machines": "a-b"}, "machines='a-b'"),
+        ({"machines": "one,one:operator"}, "'one' must be given once"),
         ({"workers": "fargate", "runtime": "local"}, "workers='fargate'"),
     ],
 )

@@ -58,11 +58,12 @@ listening = Consumers(
 )
 valet = ValetKeys(stack("Valet"), "Valet", stage=stage, services=services, events=events)
 webhooks = Webhooks(stack("Webhooks"), "Webhooks", stage=stage, events=events)
+users = None
 if stage.issuer and stage.audience:  # the context names one, as the local cloud does
     issuer = Issuer(stage.issuer, (stage.audience,))
 else:
     users = CognitoIssuer(stack("Issuer"), "Users", stage=stage)
-    tell(users, TokenUrl=users.token_url)
+    tell(users, UserPoolId=users.pool.user_pool_id, TokenUrl=users.token_url)
     issuer = users.issuer
 live = LiveChannels(stack("Live"), "Live", stage=stage, events=events, issuer=issuer)
 api = SagaApi(
@@ -80,4 +81,6 @@ api = SagaApi(
     consumers=listening,
 )
 tell(api, ApiUrl=api.url)
+if users:
+    tell(api, LoginCommand=users.login_command(api.url))
 app.synth()

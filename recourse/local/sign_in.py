@@ -1,0 +1,252 @@
+"""The local issuer's sign-in: an authorization code with PKCE, as `recourse login` asks for it.
+
+`/authorize` shows a page on which its reader says who they are and which groups they are in; no
+password is asked for. What keeps it the owner's is the client's secret, in a file that only the
+owner can read: without it a code cannot be exchanged, nor a token refreshed. What a request says
+is never written into the page, which runs no script and may not be framed.
+"""
+
+from __future__ import annotations
+
+import hmac
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from recourse.errors import RecourseError
+from recourse.functions.users import CALLBACKS, GROUPS, SCOPES, scopes_permitted
+from recourse.local.grants import GrantError, Grants
+from recourse.local.issuer import CLIENT, Issuer
+from recourse.problems import HEADERS
+from recourse.text import flaw_of_subject
+
+LARGEST_BODY, LARGEST_QUERY = 8192, 4096
+STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:32rem;margin:4rem auto;padding:0 1rem}"
+    "label,button{display:block;margin:.5rem 0}fieldset{margin:1rem 0}.wrong{color:#b00020}"
+)
+PAGE = f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Sign in to the local cloud</title>
+<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>
+<h1>Sign in to the local cloud</h1>
+<p>The command <code>recourse login</code> asks for a token.
+Continue only if you have started it.</p>
+%s<form method="post" autocomplete="off">
+<label>Subject, the owner of what you start
+<input name="subject" value="asha" required maxlength="256" autofocus></label>
+<fieldset><legend>Groups</legend>
+{
+    "".join(
+        f'<label><input type="checkbox" name="group" value="{group}"'
+        f"{' checked' if group == 'customer' else ''}> {group}: {', '.join(scopes)}</label>"
+        for group, scopes in GROUPS.items()
+    )
+}</fieldset>
+<button name="answer" value="sign-in">Sign in</button>
+<button name="answer" value="cancel" formnovalidate>Cancel</button>
+</form></body></html>"""
+_STYLE_HASH = b64encode(sha256(STYLE.encode()).digest()).decode()
+
+
+class OAuthError(RecourseError):
+    """A request cannot be granted.
+
+    Attributes:
+        code: OAuth's name of the error.
+        status: The HTTP status, where the answer is no redirect.
+    """
+
+    def __init__(self, code: str, message: str, *, status: int = 400) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+
+
+class SignIn:
+    """The routes of the issuer's endpoints.
+
+    Args:
+        issuer: The issuer, whose key signs the tokens.
+
+    Attributes:
+        routes: `authorize`, `token` and `revoke`, under the issuer's path.
+    """
+
+    def __init__(self, issuer: Issuer) -> None:
+        self._issuer = issuer
+        self._grants = Grants(issuer.token)
+        self.routes = [
+            Route("/_issuer/authorize", self._authorize, methods=["GET", "POST"]),
+            Route("/_issuer/token", self._answering(self._token), methods=["POST"]),
+            Route("/_issuer/revoke", self._answering(self._revoke), methods=["POST"]),
+        ]
+
+    async def _authorize(self, request: Request) -> Response:
+        try:
+            asked = _fields(request.scope["query_string"], LARGEST_QUERY)
+            # RFC 6749, 4.1.2.1: where these are wrong nothing is sent back to any address.
+            if asked.get("client_id") != CLIENT or asked.get("redirect_uri") not in CALLBACKS:
+                raise OAuthError("invalid_request", "client_id or redirect_uri is not registered")
+        except OAuthError as problem:
+            return JSONResponse(_error(problem), status_code=400, headers=_headers())
+        back = asked["redirect_uri"]
+        try:
+            _check(asked)
+            if request.method in ("GET", "HEAD"):
+                return HTMLResponse(PAGE % "", headers=_headers(back))
+            subject, groups = await self._said(request)
+        except OAuthError as problem:
+            return self._sent_back(asked, _error(problem))
+        if flaw := flaw_of_subject(subject):
+            said = f'<p class="wrong">The subject {_escaped(flaw)}.</p>'
+            return HTMLResponse(PAGE % said, status_code=422, headers=_headers(back))
+        permitted = scopes_permitted(groups)
+        wanted = asked.get("scope", "").split() or SCOPES
+        scope = " ".join(one for one in SCOPES if one in permitted and one in wanted)
+        code = self._grants.begin(subject, scope, back, asked["code_challenge"])
+        return self._sent_back(asked, {"code": code})
+
+    async def _said(self, request: Request) -> tuple[str, list[str]]:
+        """The subject and the groups that were filled in.
+
+        Raises:
+            OAuthError: It was cancelled, or is not what the page sends.
+        """
+        pairs = _pairs(await _body(request), LARGEST_BODY)
+        groups = [value for name, value in pairs if name == "group"]
+        said = {name: value for name, value in pairs if name != "group"}
+        if said.get("answer") != "sign-in":
+            raise OAuthError("access_denied", "the sign-in was cancelled")
+        return said.get("subject", ""), groups
+
+    def _sent_back(self, asked: Mapping[str, str], answer: Mapping[str, str]) -> Response:
+        query = urlencode({**answer, "state": asked.get("state", ""), "iss": self._issuer.url})
+        return RedirectResponse(
+            f"{asked['redirect_uri']}?{query}", status_code=303, headers=_headers()
+        )
+
+    def _answering(
+        self, answer: Callable[[Mapping[str, str]], Mapping[str, Any]]
+    ) -> Callable[[Request], Any]:
+        async def endpoint(request: Request) -> Response:
+            try:
+                said = _fields(await _body(request), LARGEST_BODY)
+                self._must_be_client(said)
+                return JSONResponse(answer(said), headers=_headers())
+            except GrantError as problem:
+                refused = OAuthError("invalid_grant", str(problem))
+            except OAuthError as problem:
+                refused = problem
+            return JSONResponse(_error(refused), status_code=refused.status, headers=_headers())
+
+        return endpoint
+
+    def _must_be_client(self, said: Mapping[str, str]) -> None:
+        secret = said.get("client_secret", "").encode()
+        right = hmac.compare_digest(secret, self._issuer.client_secret.encode())
+        if said.get("client_id") != CLIENT or not right:
+            raise OAuthError("invalid_client", "the client or its secret is wrong", status=401)
+
+    def _token(self, said: Mapping[str, str]) -> Mapping[str, Any]:
+        def field(name: str) -> str:
+            if not said.get(name):
+                raise OAuthError("invalid_request", f"{name} is missing")
+            return said[name]
+
+        match field("grant_type"):
+            case "authorization_code":
+                return self._grants.exchange(
+                    field("code"), field("redirect_uri"), field("code_verifier")
+                )
+            case "refresh_token":
+                return self._grants.refresh(field("refresh_token"))
+        raise OAuthError(
+            "unsupported_grant_type", "grant_type must be authorization_code or refresh_token"
+        )
+
+    def _revoke(self, said: Mapping[str, str]) -> Mapping[str, Any]:
+        self._grants.revoke(said.get("token", ""))
+        return {}
+
+
+def _check(asked: Mapping[str, str]) -> None:
+    """Refuse a request for what is not issued, and one without PKCE.
+
+    Raises:
+        OAuthError: It is one.
+    """
+    if asked.get("response_type") != "code":
+        raise OAuthError("unsupported_response_type", "response_type must be code")
+    challenge = asked.get("code_challenge", "")
+    if asked.get("code_challenge_method") != "S256" or len(challenge) != 43:
+        raise OAuthError("invalid_request", "a code_challenge with the method S256 is required")
+    if not asked.get("state"):
+        raise OAuthError("invalid_request", "state is required")
+    if unknown := set(asked.get("scope", "").split()) - set(SCOPES):
+        raise OAuthError("invalid_scope", f"there is no scope {sorted(unknown)[0]}")
+
+
+async def _body(request: Request) -> bytes:
+    """The form that was posted.
+
+    Raises:
+        OAuthError: It is something else, or too large.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        raise OAuthError("invalid_request", "the body must be a form")
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LARGEST_BODY:
+            raise OAuthError("invalid_request", "the body is too large", status=413)
+    return body
+
+
+def _pairs(encoded: bytes, most: int) -> list[tuple[str, str]]:
+    if len(encoded) > most:
+        raise OAuthError("invalid_request", "the request is too large")
+    try:
+        return parse_qsl(encoded.decode("ascii"), keep_blank_values=True, errors="strict")
+    except ValueError:
+        raise OAuthError("invalid_request", "the request is not text in UTF-8") from None
+
+
+def _fields(encoded: bytes, most: int) -> dict[str, str]:
+    """Parameters by name, each of which may come once (RFC 6749, 3.1).
+
+    Raises:
+        OAuthError: One comes twice, or they cannot be read.
+    """
+    pairs = _pairs(encoded, most)
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise OAuthError("invalid_request", "a parameter is repeated")
+    return found
+
+
+def _error(problem: OAuthError) -> dict[str, str]:
+    return {"error": problem.code, "error_description": str(problem)}
+
+
+def _headers(back: str | None = None) -> dict[str, str]:
+    """The headers of an answer; a form may be sent back here, and be redirected to one address."""
+    found = {**HEADERS, "cache-control": "no-store", "x-frame-options": "DENY"}
+    if back:
+        found["content-security-policy"] = (
+            f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; "
+            f"form-action 'self' {back}; frame-ancestors 'none'"
+        )
+        # With no-referrer a browser would send the form as of the origin `null`.
+        found["referrer-policy"] = "same-origin"
+    return found
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

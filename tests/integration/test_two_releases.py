@@ -58,9 +58,10 @@ def at_work(name: str, library: Path, app: Path) -> Iterator[Release]:
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        yield Release(name, process)
-        assert process.stdin is not None
-        process.stdin.close()
+        try:
+            yield Release(name, process)
+        finally:
+            process.kill()
 
 
 def git(*command: str) -> subprocess.CompletedProcess[bytes]:
@@ -91,9 +92,8 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Release
     [
         ({}, "SUCCEEDED", "10", "HELD"),
         ({"payment": "reject"}, "COMPENSATED", "12", "RELEASED"),
-        ({"payment": "crash:1", "seats": "late:1"}, "SUCCEEDED", "10", "HELD"),
     ],
-    ids=["done", "undone", "retried"],
+    ids=["done", "undone"],
 )
 def test_a_saga_goes_through_both(
     faults: dict[str, str],
@@ -112,7 +112,10 @@ def test_a_saga_goes_through_both(
     again, left = second.do(left, "start", faults=faults, run=False, **start)
     assert again == saga
     seen: set[str] = set()
-    while waiting := [name for name, messages in left["messages"].items() if messages]:
+    for _ in range(200):
+        waiting = [name for name, messages in left["messages"].items() if messages]
+        if not waiting:
+            break
         queue = turns.choice(waiting)
         messages = left["messages"][queue]
         dead, left = turns.choice(releases).do(left, "deliver", name=queue)
@@ -121,6 +124,7 @@ def test_a_saga_goes_through_both(
         repeated = [one for one in messages if (queue + one) not in seen]
         left["messages"][queue] += repeated
         seen |= {queue + one for one in repeated}
+    assert not waiting
     shown = [release.do(left, "view", saga=saga)[0] for release in releases]
     assert shown[0] == shown[1]
     assert shown[0]["status"] == status

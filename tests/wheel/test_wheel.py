@@ -115,4 +115,4 @@ def test_a_project_may_have_names_that_this_repository_has(place: Place) -> None
     table = files["pyproject.toml"]
     (folder / "pyproject.toml").write_text(table.replace("[tool.recourse]", "[tool.other]"))
     ran = place.run(*tests, at=folder)
-    assert ran.returncode and "no pyproject.toml with a table [tool.recourse]" in ran.stdout
+    assert ran.returncode and "no pyproject.toml with a table [tool.recourse]" in ran.stderr

@@ -41,7 +41,7 @@ test: setup  ## run the whole test suite
 	@python -m pytest --quiet -n 3 --dist loadgroup --ignore tests/wheel
 
 test-wheel: setup  ## build the wheel, and begin an app where there is nothing else of this checkout
-	@python -m pytest --quiet tests/wheel
+	@python -m pytest --quiet -n 2 --dist loadgroup tests/wheel
 
 check: setup  ## check style, types, architecture, generated files and templates
 	@ruff check .

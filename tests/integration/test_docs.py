@@ -91,12 +91,14 @@ def list_saga(copy: Path, imported: str, name: str) -> None:
 
 
 def add_saga(copy: Path, *, sample: bool) -> None:
-    """Do what the page says, with or without the sample."""
+    """Do what the page says, with or without the sample, after it has sent to the steps' page."""
+    lounges = "services/lounges.py"
+    (copy / lounges).write_text(files("add-a-step.md")[lounges])
     written = files("add-a-saga.md")
     assert written.keys() == {
-        "statemachines/seat_on_account.py",
+        "statemachines/lounge_visit.py",
         "statemachines/__init__.py",
-        "samples/seat-on-account.json",
+        "samples/lounge-visit.json",
     }
     list_saga(copy, *written.pop("statemachines/__init__.py").splitlines())
     for path, text in written.items():
@@ -164,22 +166,22 @@ def test_a_saga_without_a_sample_is_told_what_is_missing(copy: Path) -> None:
         copy,
         "pytest",
         "--quiet",
-        *("tests/integration/test_every_saga.py", "-k", "seat-on-account and sample"),
+        *("tests/integration/test_every_saga.py", "-k", "lounge-visit and sample"),
     )
     assert tested.returncode == 1
-    assert "seat-on-account.json is missing" in tested.stdout
+    assert "lounge-visit.json is missing" in tested.stdout
 
 
 def test_what_the_pages_add_passes_every_suite_that_is_about_all(copy: Path, mails: str) -> None:
     add_saga(copy, sample=True)
     missing = run(copy, "recourse", "compile", "--check")
     assert missing.returncode == 1
-    assert "seat-on-account.asl.json" in missing.stderr.replace("\n", "")
+    assert "lounge-visit.asl.json" in missing.stderr.replace("\n", "")
     add_step(copy)
     add_listening(copy)
     compiled = run(copy, "recourse", "compile")
     assert compiled.returncode == 0, compiled.stderr
-    assert (copy / "statemachines/seat-on-account.asl.json").exists()
+    assert (copy / "statemachines/lounge-visit.asl.json").exists()
     tested = run(
         copy,
         "pytest",

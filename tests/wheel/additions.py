@@ -4,22 +4,11 @@ from __future__ import annotations
 
 import json
 
-DOORS = '''
-"""Doors: opened to whoever holds a place."""
-
-from recourse import Call, Decision, Put, action
-
-
-@action()
-def let_in(call: Call) -> Decision:
-    """Let them in."""
-    return Decision(writes=[Put({"pk": f"entry#{call.saga_id}"})])
-'''
 LOUNGE = '''
 """A place in a lounge, and a mail about it."""
 
 from recourse import Saga, Step, request_model
-from services import doors, lounges, mails
+from services import lounges, mails
 
 
 @request_model
@@ -52,7 +41,7 @@ LOUNGE = Saga(
     business_key="visit_id",
     steps=[
         Step("lounge", lounges.hold, undo=lounges.release, confirm=lounges.book, takes=["lounge"]),
-        Step("door", doors.let_in, pivot=True),
+        Step("bill", lounges.bill, after=["lounge"], pivot=True),
         Step("mail", mails.send, takes=["traveller"]),
     ],
 )
@@ -86,20 +75,19 @@ VISIT = {
     "traveller": {"email": "asha@mail.test"},
 }
 FILES = {
-    "services/doors.py": DOORS,
     "statemachines/lounge.py": LOUNGE,
     "tests/mails.py": MAILS,
     "samples/lounge.json": json.dumps(VISIT),
 }
-IMPORTED, LISTED = "from statemachines.lounge import LOUNGE", "    LOUNGE,"
-AFTER = '    ground.add("seats", {"pk": workshop_key("pottery"), "free": SEATS})'
-STOCK = """
+LISTED = ("from statemachines.lounge import LOUNGE", "    LOUNGE,")
+PROVIDED = (
+    '    ground.add("seats", {"pk": workshop_key("pottery"), "free": SEATS})',
+    """
     import os
 
     from tests.mails import PROVIDER
 
-    counts = {"total": 9, "available": 9, "held": 0, "confirmed": 0}
-    price = {"amount": 120000, "currency": "INR"}
-    ground.add("lounges", {"pk": "lounge#del-t3", "id": "del-t3", "price": price} | counts)
     os.environ["MAIL_PROVIDER"] = PROVIDER
-"""
+""",
+)
+"""What the stock gets, and after which line."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import ROOT
+from tests.testing import projects
 from tests.wheel.conftest import Place
 
 pytestmark = pytest.mark.xdist_group("wheel")
@@ -94,3 +95,24 @@ def test_what_is_missing_is_said_with_the_command(place: Place, base: Path) -> N
     for command, extra in (("compile", "api"), ("up", "local")):
         ran = place.run(commands, command, at=place.folder / "tea")
         assert ran.returncode == 1 and f"pip install 'recourse-aws[{extra}]'" in ran.stderr
+
+
+def test_a_project_may_have_names_that_this_repository_has(place: Place) -> None:
+    """And is told what it lacks."""
+    home = place.installed("named", "testing") / "bin"
+    folder = place.folder / "infra-of-mine"
+    names = {"warehouse": "services", "declared": "infra", "checks_of_mine": "tests"}
+    files = {}
+    for name, text in projects.FILES.items():
+        for theirs, ours in names.items():
+            name, text = name.replace(theirs, ours), text.replace(theirs, ours)
+        files[name] = text
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    tests = (home / "python", "-m", "pytest", "-q", "--sagas", "--sagas-examples=0")
+    assert " passed" in place.must(*tests, "-k", "undisturbed", at=folder)
+    table = files["pyproject.toml"]
+    (folder / "pyproject.toml").write_text(table.replace("[tool.recourse]", "[tool.other]"))
+    ran = place.run(*tests, at=folder)
+    assert ran.returncode and "no pyproject.toml with a table [tool.recourse]" in ran.stderr

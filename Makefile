@@ -9,6 +9,8 @@ PORT ?= 8000
 AWS_PORT ?= 4566
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
+# Without compiled files every process compiles all that it loads, and the tests start hundreds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-wheel check up deploy destroy dist bench bench-push-pull clean

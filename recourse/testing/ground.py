@@ -76,6 +76,7 @@ from recourse.testing import (
     backwards,
     clock,
     comparing,
+    drawing,
     handlers,
     keeping,
     measuring,
@@ -723,6 +724,7 @@ def ground(
         stack.enter_context(stopping.quietly())
         stack.enter_context(attributes.plain())
         stack.enter_context(naming.once())
+        stack.enter_context(drawing.at_once())
         stack.enter_context(measuring.once())
         stack.enter_context(backwards.told())
         stack.enter_context(signing.none())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from random import Random
 from types import FrameType
 from typing import Any
 
@@ -43,6 +45,7 @@ from recourse.testing import (
     attributes,
     backwards,
     comparing,
+    drawing,
     handlers,
     keeping,
     measuring,
@@ -481,6 +484,31 @@ def test_a_name_is_worked_out_at_each_call() -> None:
     twice = letters_looked_at()
     with naming.once():
         assert letters_looked_at() == twice / 2
+
+
+def letters_drawn(queue: str) -> int:
+    """How many letters are drawn, each by itself, for a message that is sent and received."""
+    drawn: list[str] = []
+    choice = Random.choice
+
+    def draw(self: Random, letters: str) -> str:
+        drawn.append(choice(self, letters))
+        return drawn[-1]
+
+    sqs = client("sqs")
+    with replaced(Random, "choice", draw):
+        sqs.send_message(QueueUrl=queue, MessageBody="b")
+        (message,) = sqs.receive_message(QueueUrl=queue)["Messages"]
+    assert re.fullmatch("[a-z]{185}", message["ReceiptHandle"])
+    assert sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+    return len(drawn)
+
+
+def test_an_id_is_drawn_letter_by_letter() -> None:
+    queue = client("sqs").create_queue(QueueName="q")["QueueUrl"]
+    assert letters_drawn(queue) > 185
+    with drawing.at_once():
+        assert letters_drawn(queue) == 0
 
 
 def test_a_history_is_told_from_its_beginning_though_its_end_was_asked_for() -> None:

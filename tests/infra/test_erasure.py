@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from recourse import Consumer
 from recourse.erasure.places import Places
 from statemachines import SAGAS
-from statemachines.order import ORDER
-from tests.infra.assembly import Assembly, synthesise
+from tests.infra.assembly import Assembly
 from tests.integration.erasing import ACTIONS
 
 pytestmark = [pytest.mark.xdist_group("infra"), pytest.mark.of_all]
@@ -56,22 +53,6 @@ def test_every_table_and_bucket_with_a_persons_data_is_named(dev: Assembly) -> N
     names = {step.service for saga in SAGAS.values() for step in saga.all}
     assert names <= set(dev.outputs["Places"].split('"'))
     places = Places.parse(dev.outputs["Places"])
-    # No consumer of this deployment keeps text: the next test has one that does.
+    # No consumer of this deployment keeps text: tests/infra/test_consumers.py has one that does.
     there = {name: value for name, value in vars(places).items() if name != "keeps"}
     assert all(there.values()), "each is there"
-
-
-def test_what_a_consumer_keeps_is_said_with_the_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from infra import app
-
-    keeps = {"airline": "complaints are counted by it"}
-    may = {"table": ["dynamodb:PutItem"]}
-    found = {
-        "lambdas.consumers.tally": Consumer("Complaints", may=may, keeps=keeps),
-        "lambdas.consumers.other": Consumer("Other", may=may),
-    }
-    monkeypatch.setattr(app, "consumers", lambda: found)
-    made = synthesise(tmp_path, {}, {"order": ORDER})
-    assert Places.parse(made.outputs["Places"]).keeps == {"Complaints": keeps}

@@ -36,9 +36,9 @@ from lambdas.consumers.tally import OUTCOMES, Tally
 from recourse.declare.declaration import Coordination
 from recourse.events import Event
 from recourse.testing.capacity import Meter, Partition, Use, metered
-from recourse.testing.feeding import Feeding
 from recourse.testing.ground import LEDGER
 from statemachines.travel_booking import TRAVEL_BOOKING
+from tests.feeding import Feeding
 from tests.ground import Ground, ground
 
 RATE = 1000

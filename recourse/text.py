@@ -15,7 +15,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recourse.errors import RecourseError
@@ -184,3 +184,10 @@ def _fraction(text: str) -> float:
 
 def _refuse(text: str) -> float:
     raise MalformedError(f"{text} is not a number of JSON")
+
+
+def are_reasons(value: object) -> bool:
+    """Whether it is a reason for each of some names: text by text, none of it blank."""
+    return isinstance(value, Mapping) and all(
+        isinstance(one, str) and bool(one.strip()) for pair in value.items() for one in pair
+    )

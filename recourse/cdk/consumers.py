@@ -54,6 +54,8 @@ class Consumers(Construct):
 
     Attributes:
         tables: The tables of those that have one of their own, by their names.
+        keeps: The text that stays in these when a person's data are erased, by the same names: the
+            reason, by the field's name.
         deadletters: Keep messages that could not be processed or delivered.
     """
 
@@ -75,6 +77,7 @@ class Consumers(Construct):
         self._key = services.key
         self._image = image
         self.tables: dict[str, ITable] = {}
+        self.keeps: dict[str, dict[str, str]] = {}
         self.deadletters: list[Deadletters] = []
         for module, subscriber in (subscribers or {}).items():
             self._subscriber(module, subscriber)
@@ -144,6 +147,8 @@ class Consumers(Construct):
             name = f"{declared.name}Table"
             found["table"] = KeptTable(self, name, stage=self._stage, key=self._key)
             self.tables[declared.name] = found["table"]
+            if declared.keeps:
+                self.keeps[declared.name] = {**declared.keeps}
         return found
 
     def _environment(self, declared: Declaration, tables: Mapping[str, ITable]) -> dict[str, str]:

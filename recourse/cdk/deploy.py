@@ -225,8 +225,57 @@ def _deployed(cloudformation: Any, stack: str, logical: str) -> str | None:
     return None if detail["ResourceStatus"] == "DELETE_COMPLETE" else detail["PhysicalResourceId"]
 
 
-def main(arguments: Sequence[str]) -> None:
+class App:
+    """The project's CDK app, in one region, as the CDK CLI is asked about it.
+
+    Args:
+        profile: A profile of the AWS configuration, if it is not that of the environment.
+
+    Attributes:
+        root: The folder of the project.
+        region: The region.
+        session: Whose credentials are used.
+
+    Raises:
+        DeployError: There is no region.
+        ProjectError: There is no project here.
+    """
+
+    def __init__(self, profile: str | None = None) -> None:
+        self.session = botocore.session.Session(profile=profile)
+        self.region = os.environ.get("AWS_REGION") or self.session.get_config_variable("region")
+        if not self.region:
+            raise DeployError("no AWS region: set AWS_REGION, or a region in the profile")
+        self.root = Project.find().root
+        self._profile = ("--profile", profile) if profile else ()
+
+    def cdk(self, command: str, *options: str, stdout: Any = None) -> None:
+        """Run a command of the CDK CLI.
+
+        Raises:
+            CalledProcessError: It failed, and has printed why.
+        """
+        path = f"{tools.BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        environment = os.environ | {"AWS_REGION": self.region, "PATH": path}
+        line = (tools.NODE, tools.CDK, command, *options, *self._profile)
+        subprocess.run(line, cwd=self.root, env=environment, check=True, stdout=stdout)
+
+    def synthesise(self, out: Path, context: Iterable[str], stdout: Any = None) -> None:
+        """Write the assembly of a stage; `context` has its pairs, `key=value`."""
+        pairs = [part for pair in context for part in ("--context", pair)]
+        self.cdk("synth", "--quiet", "--output", str(out), *pairs, stdout=stdout)
+
+    def client(self, service: str, **options: Any) -> Any:
+        """A botocore client in the region."""
+        return self.session.create_client(service, region_name=self.region, **options)
+
+
+def main(arguments: Sequence[str], look: Callable[[App, Path], None] | None = None) -> None:
     """Deploy or destroy the stage that the context names; all other options are the CDK CLI's.
+
+    Args:
+        arguments: The command and its options.
+        look: Looks at the assembly before it is deployed, and raises an error to stop that.
 
     Raises:
         DeployError: The stage cannot be deployed or destroyed.
@@ -239,31 +288,17 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--context", "-c", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--profile", help="profile of the AWS configuration")
     asked, others = parser.parse_known_args(arguments)
-    session = botocore.session.Session(profile=asked.profile)
-    region = os.environ.get("AWS_REGION") or session.get_config_variable("region")
-    if not region:
-        raise DeployError("no AWS region: set AWS_REGION, or a region in the profile")
-    root = Project.find().root
-    out = root / "cdk.out"
+    app = App(asked.profile)
+    out = app.root / "cdk.out"
     tools.install(print)
-    profile = ("--profile", asked.profile) if asked.profile else ()
-    path = f"{tools.BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    environment = os.environ | {"AWS_REGION": region, "PATH": path}
-
-    def cdk(command: str, *options: str) -> None:
-        line = (tools.NODE, tools.CDK, command, *options, *profile)
-        subprocess.run(line, cwd=root, env=environment, check=True)
-
-    def client(service: str) -> Any:
-        return session.create_client(service, region_name=region)
-
-    context = [part for pair in asked.context for part in ("--context", pair)]
-    cdk("synth", "--quiet", "--output", str(out), *context)
+    app.synthesise(out, asked.context)
     if asked.command == "deploy":
+        if look:
+            look(app, out)
         lead(
             out,
-            cloudformation=client("cloudformation"),
-            deploy=lambda assembly: cdk("deploy", "--all", "--app", str(assembly), *others),
+            cloudformation=app.client("cloudformation"),
+            deploy=lambda assembly: app.cdk("deploy", "--all", "--app", str(assembly), *others),
             say=print,
         )
         return
@@ -271,5 +306,5 @@ def main(arguments: Sequence[str]) -> None:
         if input(f"Destroy {', '.join(templates(out))} and all their data? (y/n) ") != "y":
             raise DeployError("nothing was destroyed")
         others.append("--force")
-    empty(out, cloudformation=client("cloudformation"), s3=client("s3"), say=print)
-    cdk("destroy", "--all", "--app", str(out), *others)
+    empty(out, cloudformation=app.client("cloudformation"), s3=app.client("s3"), say=print)
+    app.cdk("destroy", "--all", "--app", str(out), *others)

@@ -148,6 +148,7 @@ class Erasure(Construct):
             "feed": events.feed_table.table_name,
             "services": _names(services.tables),
             "consumers": _names(own),
+            "keeps": consumers.keeps if consumers else {},
             "webhooks": webhooks.table.table_name if webhooks else "",
             "connections": connections.table_name if connections else "",
             "valet": valet.table.table_name if valet else "",

@@ -32,6 +32,7 @@ from recourse.cli.command import (
 )
 from recourse.cli.compiling import compile_sagas
 from recourse.cli.deploying import PASSES_ON, deploy, destroy
+from recourse.cli.doctor import doctor
 from recourse.cli.erase import erase
 from recourse.cli.login import login, logout
 from recourse.cli.screen import identity
@@ -54,6 +55,7 @@ app.command()(login)
 app.command()(logout)
 app.command()(worker)
 app.command()(erase)
+app.command()(doctor)
 app.command("compile")(compile_sagas)
 app.command(context_settings=PASSES_ON)(deploy)
 app.command(context_settings=PASSES_ON)(destroy)

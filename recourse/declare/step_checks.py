@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import FunctionType
 
 from recourse.declare import fits
@@ -12,6 +12,7 @@ from recourse.declare.declaration import Retry, Step, Together
 from recourse.declare.step import Action, Confirm, Undo, ref, resolve
 from recourse.declare.tables import ExistingTable
 from recourse.errors import DeclarationError, Refusal
+from recourse.text import are_reasons
 
 LONGEST_NAME = 69
 """Of a step: a state's name has at most 80 characters, and a step's states are named for it, with
@@ -66,9 +67,7 @@ def check_step(step: Step, refuse: Callable[[str], DeclarationError]) -> None:
 
 def _check_keeps(action: Action, refuse: Callable[[str], DeclarationError]) -> None:
     keeps, why = action.keeps, action.keeps_documents
-    if not isinstance(keeps, Mapping) or not all(
-        isinstance(one, str) and one.strip() for pair in keeps.items() for one in pair
-    ):
+    if not are_reasons(keeps):
         raise refuse(
             f"keeps of {action.ref} must be a reason for each field, as in "
             f"{{'flight_id': 'seats are counted by it'}}, got {shown(keeps)}"

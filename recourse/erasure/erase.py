@@ -72,7 +72,7 @@ class Erasure:
         self._places = places
         steps = [(name, step) for name, saga in sagas.items() for step in saga.all]
         self._services = {(name, step.name): step.service for name, step in steps}
-        self._keeps: dict[str, dict[str, str]] = {}
+        self._keeps = {name: {**kept} for name, kept in places.keeps.items()}
         self._storing: dict[str, str] = {}
         for _, step in steps:
             self._keeps.setdefault(step.service, {}).update(step.action.keeps)

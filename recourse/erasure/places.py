@@ -22,6 +22,7 @@ class Places:
         feed: The table of feeds.
         services: The table of each service.
         consumers: The own table of each consumer and subscriber that has one.
+        keeps: The text in these tables that stays: the reason, by consumer and field.
         webhooks: The table of webhooks; empty where a deployment has none, as for those below.
         connections: The table of connections and of limits by owner.
         valet: The valet table.
@@ -33,6 +34,7 @@ class Places:
     feed: str
     services: Mapping[str, str]
     consumers: Mapping[str, str] = field(default_factory=dict)
+    keeps: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     webhooks: str = ""
     connections: str = ""
     valet: str = ""

@@ -17,7 +17,8 @@ STAYS: Mapping[str, str] = {
     "can before",
     "messages in queues": "SQS deletes them after 14 days at the latest; of sagas at rest hardly "
     "any are left",
-    "logs and traces": "they hold ids of sagas and no requests; they expire by their retention",
+    "logs and traces": "they hold ids of sagas and no requests; where something failed the subject "
+    "and what the error says; they expire by their retention",
     "backups": "point-in-time recovery goes back 35 days; erase again what was restored",
     "tables of other applications": "which steps write in their own transaction: erase there too",
     "providers and the issuer of tokens": "what they have been told is theirs to erase",
@@ -67,7 +68,7 @@ class Report:
         not_at_rest: Those that must end first, with their status.
         counts: How many rows and objects, by place, kind, fate and reason.
         fields: The names of the fields whose text goes, by place and kind.
-        keeps: The text that services keep: the reason, by service and field.
+        keeps: The text that services and consumers keep: the reason, by their name and field.
     """
 
     dry_run: bool

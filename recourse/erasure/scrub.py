@@ -4,7 +4,7 @@ A person's rows stay where sums, idempotency or stock depend on them, but not wh
 person. The subject is replaced by a pseudonym, the same one throughout, so that sums by owner still
 add up; all other text by `ERASED`, except
 
-- what a service's action declares in `keeps`, by the field's name, at any depth;
+- what a service's action or a consumer declares in `keeps`, by the field's name, at any depth;
 - `KEPT`: what the library or its conventions put there, never a person;
 - keys of rows, which are made from the ids of sagas;
 - amounts of money: `{"amount": 1200, "currency": "EUR"}`.
@@ -41,7 +41,7 @@ class Scrub:
     Attributes:
         subject: The person.
         pseudonym: What replaces the subject.
-        keeps: The names of the fields that each service keeps.
+        keeps: The names of the fields that each service and each consumer keeps.
         services: The service of each step, by saga and step.
         said: The text in the person's requests.
     """

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TypeVar
 
 from recourse.errors import DeclarationError
+from recourse.text import are_reasons
 
 ATTRIBUTES = ("type", "saga", "kind", "step", "outcome", "owner")
 """The attributes of an event that can be filtered by (`recourse.events.attributes`)."""
@@ -38,6 +39,8 @@ class Declaration:
             - `ledger` and `feed`, the tables in `LEDGER_TABLE` and `FEED_TABLE`;
             - `sender`, the address in `SENDER` from which the stage sends mail; where the stage has
               none, the variable is empty and no right is granted.
+        keeps: Text in its own table's rows that stays when its owner's data are erased: the reason,
+            by the field's name. All other text goes (docs/retention.md).
 
     Raises:
         DeclarationError: It could not be deployed, or would never receive anything.
@@ -46,6 +49,7 @@ class Declaration:
     name: str
     hears: Mapping[str, Sequence[str]] = field(default_factory=dict)
     may: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    keeps: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not re.fullmatch(rf"[A-Z][A-Za-z0-9]{{1,{MAX_NAME_LENGTH - 1}}}", self.name):
@@ -75,6 +79,11 @@ class Declaration:
                         f"{self.name} may do {action!r} on its {what}: must be an action of "
                         f"{service}, such as {service}:{EXAMPLES[service]}, without a wildcard"
                     )
+        if not are_reasons(self.keeps) or (self.keeps and "table" not in self.may):
+            raise DeclarationError(
+                f"{self.name} keeps {self.keeps!r}: must be a reason for each field of its own "
+                "`table`, as in {'flight_id': 'seats are counted by it'}"
+            )
 
     def variable(self, what: str) -> str:
         """The environment variable that names one of its resources to its functions."""

@@ -8,10 +8,13 @@ the inside of the local cloud is then skipped.
 
 from __future__ import annotations
 
+import json
 import os
+import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self, get_args
 
 import pytest
@@ -21,6 +24,7 @@ from recourse.declare.declaration import Coordination
 from recourse.local.cloud import EVERY_SCOPE, LocalCloud
 from tests import LOCAL
 from tests.decisions import Refusal, decisions_of, unexpected
+from tests.patience import PATIENCE
 
 PRICES = {"flights": 4800, "hotels": 9500, "cars": 2200}
 BALANCE = 10_000_000
@@ -88,6 +92,35 @@ class Trip:
         account = shown["accounts"]
         assert account["balance"] == account["available"] + account["held"]
         return shown
+
+
+@dataclass
+class Receiver:
+    """An endpoint on loopback.
+
+    Attributes:
+        url: Where it is.
+        got: The headers and the body of each call.
+        status: What it answers.
+    """
+
+    url: str = ""
+    got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    status: int = 204
+    more: threading.Condition = field(default_factory=threading.Condition)
+
+    def until(self, kind: str) -> list[dict[str, Any]]:
+        """The events that came, once one of a type is there."""
+        with self.more:
+            came = self.more.wait_for(
+                lambda: kind in [one["type"] for one in self.events], PATIENCE
+            )
+            assert came, self.events
+            return self.events
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(body) for _, body in self.got]
 
 
 def machine_of_trips(cloud: LocalCloud) -> str:
@@ -162,3 +195,28 @@ def trip(api: Api, request: pytest.FixtureRequest) -> Trip:
 def orchestrated(api: Api) -> Trip:
     """A trip for things of its own, run by the state machine."""
     return Trip(api).stocked()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    found = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            with found.more:
+                found.got.append(({k.lower(): v for k, v in self.headers.items()}, body))
+                found.more.notify_all()
+            self.send_response(found.status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        found.url = f"http://127.0.0.1:{server.server_port}/hooks"
+        thread = threading.Thread(target=server.serve_forever, args=[0.02])
+        thread.start()
+        yield found
+        server.shutdown()
+        thread.join()

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import create_server
 from typing import Any
 
@@ -16,37 +12,8 @@ from standardwebhooks import Webhook as Verifier
 
 from recourse.cli.api import Api
 from recourse.local.cloud import EVERY_SCOPE, LocalCloud
-from tests.e2e.conftest import Trip
+from tests.e2e.conftest import Receiver, Trip
 from tests.patience import PATIENCE, until
-
-
-@dataclass
-class Receiver:
-    """An endpoint on loopback.
-
-    Attributes:
-        url: Where it is.
-        got: The headers and the body of each call.
-        status: What it answers.
-    """
-
-    url: str = ""
-    got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-    status: int = 204
-    more: threading.Condition = field(default_factory=threading.Condition)
-
-    def until(self, kind: str) -> list[dict[str, Any]]:
-        """The events that came, once one of a type is there."""
-        with self.more:
-            came = self.more.wait_for(
-                lambda: kind in [one["type"] for one in self.events], PATIENCE
-            )
-            assert came, self.events
-            return self.events
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        return [json.loads(body) for _, body in self.got]
 
 
 @pytest.fixture
@@ -54,31 +21,6 @@ def orchestrated(cloud: LocalCloud) -> Iterator[Trip]:
     """A trip of somebody to whom nothing else happens."""
     with Api(cloud.api_url, cloud.token(uuid.uuid4().hex, EVERY_SCOPE)) as api:
         yield Trip(api).stocked()
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    found = Receiver()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            with found.more:
-                found.got.append(({k.lower(): v for k, v in self.headers.items()}, body))
-                found.more.notify_all()
-            self.send_response(found.status)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        found.url = f"http://127.0.0.1:{server.server_port}/hooks"
-        thread = threading.Thread(target=server.serve_forever, args=[0.02])
-        thread.start()
-        yield found
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

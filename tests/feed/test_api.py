@@ -14,11 +14,11 @@ import pytest
 from recourse.feed.feed import UNSETTLED, Feed, cursor_of
 from recourse.functions import kit
 from recourse.functions.limits import LIMITS
-from recourse.testing.feeding import Feeding
-from recourse.testing.slots import count_slots
 from tests.events import event
+from tests.feeding import Feeding
 from tests.ground import ground
 from tests.integration.test_api import PREFIX, Caller, problem
+from tests.slots import count_slots
 
 subjects = (f"caller-{number}" for number in count())
 

@@ -35,8 +35,8 @@ from recourse.store.contention import MAX_TRIES
 from recourse.store.cursors import BadCursorError
 from recourse.store.items import encode_item
 from recourse.testing import calls
-from recourse.testing.feeding import Feeding
 from tests.events import event
+from tests.feeding import Feeding
 from tests.ground import ground
 from tests.integration.trips import TRIP, stock
 from tests.profile import examples

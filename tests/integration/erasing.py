@@ -20,17 +20,17 @@ from recourse.events import Event
 from recourse.feed.connections import Connections
 from recourse.functions import kit
 from recourse.store.items import decode_item
-from recourse.testing.feeding import TABLE as FEED
-from recourse.testing.feeding import Feeding
 from recourse.testing.ground import LEDGER
 from recourse.testing.patching import replaced
-from recourse.testing.slots import TABLE as CONNECTIONS
-from recourse.testing.slots import count_slots
 from recourse.webhooks.attempts import Attempt
 from recourse.webhooks.webhooks import Webhooks
+from tests.feeding import TABLE as FEED
+from tests.feeding import Feeding
 from tests.ground import Ground, ground
 from tests.integration.lending import DOCUMENTS, lending
 from tests.sagas import SEED
+from tests.slots import TABLE as CONNECTIONS
+from tests.slots import count_slots
 from tests.valet.conftest import BUCKET, Answer
 from tests.valet.conftest import TABLE as VALET
 from tests.valet.conftest import Ground as Valet

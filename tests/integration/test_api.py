@@ -31,15 +31,15 @@ from recourse.ledger.ledger import Ledger
 from recourse.ledger.queries import SagaQueries
 from recourse.store.aws import THROTTLE_CODES
 from recourse.testing.calls import Call, around, before
-from recourse.testing.feeding import Feeding
 from recourse.testing.ground import LEDGER
-from recourse.testing.slots import count_slots
 from services.holdings import HOLDINGS, CountedBody
 from statemachines import SAGAS
 from tests.description import OPERATIONS, Described, must_be_described
+from tests.feeding import Feeding
 from tests.ground import Ground, ground
 from tests.integration.lending import URL, lending
 from tests.integration.trips import PRICE, TRIP, must_agree, stock
+from tests.slots import count_slots
 
 SAGA = SAGAS["travel-booking"]
 NAMES = [step.name for step in SAGA.all]

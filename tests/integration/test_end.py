@@ -14,9 +14,9 @@ from recourse.declare.declaration import Coordination
 from recourse.errors import TransientError
 from recourse.events import Event
 from recourse.orchestration.executions import Runs
-from recourse.testing.feeding import Feeding
 from recourse.testing.ground import LEDGER
 from tests.events import event
+from tests.feeding import Feeding
 from tests.ground import Ground, ground
 from tests.integration.trips import TRIP, must_agree, stock
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recourse.erasure.erase import Erasure
 from recourse.erasure.report import Change, NotAtRestError, Report
 from recourse.ledger.record import ERASED, Record
+from recourse.store.table import Table
 from recourse.testing import checks
 from recourse.testing.ground import LEDGER
 from services.holdings import HOLDINGS
@@ -19,6 +22,7 @@ from statemachines import SAGAS
 from tests import sagas as invariants
 from tests.integration.erasing import (
     MARK,
+    NOTIFIER,
     OTHER,
     PERSON,
     WEBHOOKS,
@@ -117,6 +121,19 @@ def test_everything_of_a_person_goes_and_all_of_others_stays(
     assert again.counts == Counter() and made.rows().items() >= after.items(), (
         "once more changes nothing"
     )
+
+
+def test_what_a_consumer_keeps_stays_and_its_other_text_goes(made: Deployment) -> None:
+    saga = made.start(TRIP, 1, PERSON)
+    row = {"pk": f"complaint#{saga}", "airline": f"{MARK}AI", "said": f"{MARK}late", "times": 2}
+    table = Table(made.ground.dynamodb, NOTIFIER)
+    table.put(row)
+    keeps = {"notifier": {"airline": "complaints are counted by it"}}
+    places = replace(made.places, keeps=keeps)
+    erasure = Erasure(made.ground.dynamodb, made.valet.s3, places, made.ground.sagas)
+    report = erasure.run(PERSON, dry_run=False)
+    assert table.get(row["pk"]) == row | {"said": ERASED}
+    assert report.to_json()["keeps"].items() >= keeps.items()
 
 
 def test_the_api_has_nothing_of_the_person_and_the_same_key_starts_nothing(

@@ -21,10 +21,10 @@ from recourse.feed.feed import Feed
 from recourse.functions import kit
 from recourse.queues.consumer import Consumer, Declaration
 from recourse.queues.message import Message
-from recourse.testing import feeding
 from recourse.testing.ground import LEDGER
 from recourse.testing.handlers import ACCOUNT
 from statemachines import SAGAS
+from tests import feeding
 from tests.ground import Ground
 from tests.integration.test_every_saga import start, supply
 

@@ -20,8 +20,8 @@ from recourse.feed.live import frame
 from recourse.functions import feed as feed_function
 from recourse.ledger.record import Record
 from recourse.store.items import encode_item
-from recourse.testing.feeding import TABLE, Feeding
 from recourse.testing.ground import LEDGER
+from tests.feeding import TABLE, Feeding
 from tests.ground import Ground
 from tests.integration.test_every_saga import supply
 from tests.recorded import LOOKUP_FAILED, Recorded, load

@@ -35,11 +35,11 @@ from recourse.store.aws import client
 from recourse.store.expressions import ABSENT
 from recourse.store.table import Table
 from recourse.testing import streams, transactions
-from recourse.testing.feeding import TABLE as FEED
-from recourse.testing.feeding import _make_table as make_feed
 from recourse.testing.ground import ENVIRONMENT
 from recourse.testing.handlers import ACCOUNT, Killed
 from recourse.testing.patching import replaced
+from tests.feeding import TABLE as FEED
+from tests.feeding import _make_table as make_feed
 
 NOW = 1_800_000_000.0
 OWNER = "asha"

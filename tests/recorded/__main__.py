@@ -12,9 +12,9 @@ from recourse.declare.saga import Saga
 from recourse.ledger.history import AT_REST
 from recourse.orchestration import sweeper
 from recourse.store.items import decode_item
-from recourse.testing.feeding import TABLE, Feeding
 from recourse.testing.ground import LEDGER, Mishap
 from statemachines import SAGAS
+from tests.feeding import TABLE, Feeding
 from tests.ground import Ground, ground
 from tests.integration.test_every_saga import (
     PAST_EVERY_DEADLINE,

@@ -10,6 +10,8 @@ import pytest
 from recourse.errors import DeclarationError
 from recourse.queues.consumer import MAX_NAME_LENGTH, Consumer, Subscriber, declared
 
+OWN = {"table": ["dynamodb:PutItem"]}
+
 
 @pytest.mark.parametrize("kind", [Consumer, Subscriber])
 @pytest.mark.parametrize(
@@ -23,6 +25,9 @@ from recourse.queues.consumer import MAX_NAME_LENGTH, Consumer, Subscriber, decl
         ("Late", {"may": {"bucket": ["s3:GetObject"]}}, "may use 'bucket': must be one of table"),
         ("Late", {"may": {"table": ["dynamodb:*"]}}, "such as dynamodb:PutItem, without a wildc"),
         ("Late", {"may": {"sender": ["sns:Publish"]}}, "must be an action of ses, such as"),
+        ("Late", {"may": OWN, "keeps": {"airline": " "}}, "must be a reason for each field"),
+        ("Late", {"may": OWN, "keeps": ["airline"]}, "must be a reason for each field"),
+        ("Late", {"keeps": {"airline": "it is counted"}}, "for each field of its own `table`"),
     ],
 )
 def test_what_could_not_be_deployed_or_would_hear_nothing_is_refused(

@@ -9,10 +9,15 @@ from typing import Any
 
 import botocore.session
 import pytest
+from typer.testing import CliRunner
 
 from recourse import tools
 from recourse.cdk import deploy
-from recourse.cdk.deploy import DeployError, empty, main
+from recourse.cdk.deploy import App, DeployError, empty, main
+from recourse.cli import doctor
+from recourse.cli import main as cli
+from recourse.doctor import machine
+from recourse.doctor.finding import Finding
 from recourse.project import Project
 
 
@@ -87,7 +92,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Asked:
         def get_config_variable(self, name: str) -> str:
             return "ap-south-1" if name == "region" else ""
 
-        def create_client(self, _: str, region_name: str) -> Account:
+        def create_client(self, _: str, region_name: str, **_options: Any) -> Account:
             made.regions.add(region_name)
             return made.account
 
@@ -159,3 +164,30 @@ def test_what_s3_does_not_delete_stops_the_destroy(
     monkeypatch.setattr(account, "delete_objects", lambda **_: refused)
     with pytest.raises(DeployError, match="bucket cannot be emptied: Access Denied"):
         empty(assembly(tmp_path / "out"), cloudformation=account, s3=account, say=print)
+
+
+def test_what_the_doctor_stops_is_not_deployed(asked: Asked) -> None:
+    def stop(app: App, out: Path) -> None:
+        assert (app.region, out) == ("ap-south-1", asked.out)
+        raise DeployError("not bootstrapped")
+
+    with pytest.raises(DeployError, match="not bootstrapped"):
+        main(["deploy"], stop)
+    assert [one[0] for one in asked.lines] == ["synth"], "it was looked at, and no more"
+
+
+@pytest.mark.parametrize("more", [[], ["--skip-doctor"]])
+def test_a_deploy_begins_with_the_doctor_unless_it_is_skipped(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch, more: list[str]
+) -> None:
+    found = Finding("bootstrap", "error", "not bootstrapped", "it fails", "cdk bootstrap")
+    monkeypatch.setattr(doctor, "of_account", lambda app, out: [found])
+    monkeypatch.setattr(machine, "findings", lambda root: [])
+    answer = CliRunner().invoke(cli.app, ["deploy", "-c", "stage=dev", *more])
+    commands = [one[0] for one in asked.lines]
+    if more:
+        assert (answer.exit_code, commands) == (0, ["synth", "deploy"])
+        assert "--skip-doctor" not in asked.lines[-1]
+    else:
+        assert (answer.exit_code, commands) == (1, ["synth"])
+        assert "cdk bootstrap" in answer.output and "--skip-doctor" in answer.output

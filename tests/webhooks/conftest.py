@@ -33,17 +33,17 @@ from recourse.functions import kit, webhook_deliver, webhook_dispatch
 from recourse.queues.sources import SourceQueue
 from recourse.store.aws import client
 from recourse.testing import transactions
-from recourse.testing.feeding import TABLE as FEED
-from recourse.testing.feeding import _make_table as make_feed
 from recourse.testing.handlers import ACCOUNT
 from recourse.testing.patching import replaced
-from recourse.testing.slots import count_slots
 from recourse.webhooks import addresses
 from recourse.webhooks.deliver import Deliverer
 from recourse.webhooks.dispatch import Dispatcher
 from recourse.webhooks.sending import Answer
 from recourse.webhooks.webhooks import Webhooks
 from tests.description import must_be_described
+from tests.feeding import TABLE as FEED
+from tests.feeding import _make_table as make_feed
+from tests.slots import count_slots
 
 TABLE, LANES, OWNERS = "webhooks", "lanes", "owners"
 NOW = 1_800_000_000.0

@@ -1,0 +1,1 @@
+"""The doctor: each fault is planted, alone, and found."""

@@ -58,7 +58,12 @@ def reads(module: str) -> set[str]:
         made = inspect.getsource(getattr(kit, part))
         others = [one for one in re.findall(r"\b(\w+)\(\)", made) if hasattr(kit, one)]
         known += made + "".join(inspect.getsource(getattr(kit, one)) for one in others)
-    also = {"chaos": "CHAOS", "timescale": "TIMESCALE", "loopback": "WEBHOOK_LOOPBACK"}
+    also = {
+        "chaos": "CHAOS",
+        "choreography": "CHOREOGRAPHY",
+        "timescale": "TIMESCALE",
+        "loopback": "WEBHOOK_LOOPBACK",
+    }
     return set(ASKS.findall(known)) | {
         name for part, name in also.items() if f"settings.{part}(" in known
     }

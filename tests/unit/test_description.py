@@ -28,6 +28,14 @@ from tests.description import FILE, OPERATIONS, Described, called
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture(autouse=True)
+def capabilities(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything that a deployment may have: what it lacks answers 404."""
+    monkeypatch.setenv("VALET_TABLE", "keys")
+    monkeypatch.setenv("WEBHOOKS_TABLE", "hooks")
+    monkeypatch.setenv("CHOREOGRAPHY", "on")
+
+
 def compiled(*arguments: str) -> tuple[int, str]:
     ended = CliRunner().invoke(main.app, ["compile", *arguments])
     return ended.exit_code, ended.output

@@ -83,6 +83,7 @@
             ContentionError
             StepCrashedError
             StepTimedOutError
+        UnansweredError
         UnauthorizedError
         UndeclaredTableError
         UnknownFaultError

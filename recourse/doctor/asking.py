@@ -19,6 +19,8 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 
+from recourse.errors import RecourseError
+
 _RIGHTS = {"sesv2": "ses", "service-quotas": "servicequotas"}
 """What IAM calls a service, where that is not its name in botocore."""
 _NO_CREDENTIALS = (
@@ -39,7 +41,7 @@ _REFUSED = frozenset(
 )
 
 
-class UnansweredError(Exception):
+class UnansweredError(RecourseError):
     """A call was refused, or not answered.
 
     Attributes:

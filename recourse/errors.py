@@ -72,6 +72,7 @@
             RejectedError
         RefusedError
         ResultTooLargeError
+        SeedError
         SettingError
         StepCancelledError
         StoppedError

@@ -71,9 +71,13 @@ def doctor(
     if as_json:
         print(json.dumps(summary))
     else:
-        out.print(f"{summary['errors']} errors, {summary['warnings']} warnings")
+        out.print(", ".join(_counted(summary[kind], kind) for kind in ("errors", "warnings")))
     if summary["errors"]:
         raise typer.Exit(1)
+
+
+def _counted(number: int, plural: str) -> str:
+    return f"{number} {plural if number != 1 else plural[:-1]}"
 
 
 def show(found: Finding) -> None:

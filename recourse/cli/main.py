@@ -36,6 +36,7 @@ from recourse.cli.doctor import doctor
 from recourse.cli.erase import erase
 from recourse.cli.login import login, logout
 from recourse.cli.screen import identity
+from recourse.cli.seeding import seed
 from recourse.cli.timeline import print_event, print_timeline
 from recourse.cli.tokens import EVERYDAY_SCOPE
 from recourse.cli.worker import worker
@@ -51,11 +52,8 @@ app = typer.Typer(
     "browser `export RECOURSE_TOKEN=$(recourse token --subject asha)`.",
 )
 app.add_typer(valet.app, name="valet")
-app.command()(login)
-app.command()(logout)
-app.command()(worker)
-app.command()(erase)
-app.command()(doctor)
+for one in (login, logout, worker, erase, seed, doctor):
+    app.command()(one)
 app.command("compile")(compile_sagas)
 app.command(context_settings=PASSES_ON)(deploy)
 app.command(context_settings=PASSES_ON)(destroy)

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+import httpx
+
 from recourse import tools
 from recourse.cdk.local_cloud import CONSTRUCT, Kind, told
 from recourse.feed.feed import Feed
@@ -27,7 +29,7 @@ from recourse.local.emulator import Emulator
 from recourse.local.issuer import AUDIENCE, Issuer, issuer_of
 from recourse.local.ports import free_port, must_be_free
 from recourse.local.proxy import Proxy, stand_in_path
-from recourse.local.seed import seed
+from recourse.local.seed import by_token, seed
 from recourse.local.signals import STOP
 from recourse.project import Project
 from recourse.store.slots import Slots
@@ -225,7 +227,10 @@ class LocalCloud:
         self._proxy.target = f"{self.aws_endpoint}/_aws/execute-api/{api['api_id']}/$default"
         file = self._seed_file and self.project.samples / self._seed_file
         if file and file.exists():
-            put = seed(self.api_url, self.token("seed", EVERY_SCOPE), file)
+            with httpx.Client(base_url=self.api_url, timeout=30, trust_env=False) as http:
+                put = sum(
+                    new for _, new in seed(by_token(http, self.token("seed", EVERY_SCOPE)), file)
+                )
             if put:
                 self._say(f"seeded the services with {put} holdings from {file.name}")
 

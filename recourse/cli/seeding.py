@@ -1,0 +1,52 @@
+"""`recourse seed`: puts first things into the services of any deployment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from recourse.cli.api import Api, ApiError
+from recourse.cli.command import LOCAL, ApiUrl, AsJson, Token, connected, out, reports_errors
+
+
+@reports_errors
+def seed(
+    file: Annotated[
+        Path, typer.Argument(help="JSON: the body of each PUT, by kind and id.", dir_okay=False)
+    ],
+    api: ApiUrl = LOCAL,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put what a file lists into the services, but for what exists already.
+
+    It needs the scope `operator`. What exists stays as it is, so it can be run again.
+
+    Example: recourse seed samples/seed.json
+    """
+    from recourse.local import seed as local
+
+    put: list[str] = []
+    there: list[str] = []
+    with connected(api, token) as client:
+        for path, is_new in local.seed(_asking(client), file):
+            (put if is_new else there).append(path)
+            if not as_json:
+                out.print(f"{path} {'is put' if is_new else 'is there already'}")
+    if as_json:
+        print(json.dumps({"put": put, "there": there}))
+
+
+def _asking(client: Api) -> Any:
+    def ask(method: str, path: str, body: Any) -> int:
+        try:
+            return client.call(method, path, json=body).status_code
+        except ApiError as problem:
+            if method == "GET" and problem.status == 404:
+                return 404
+            raise
+
+    return ask

@@ -13,6 +13,7 @@ from bench.apart import apart
 from bench.cloud import Side, trips
 from bench.figures import Figure, alternated, say
 from bench.samples import sample, things
+from recourse.cdk.prices import cost
 from recourse.choreography.routing import listeners
 from recourse.cli.api import Api
 from recourse.declare.declaration import Coordination
@@ -29,15 +30,15 @@ ROUNDS = 4
 COORDINATIONS: tuple[Coordination, ...] = get_args(Coordination)
 COUNTED = 100
 WINDOW, WINDOWS, PART = 1000, 5, 50
-LIST_PRICES = {
-    "state transitions": 25.00,
-    "SNS publishes": 0.50,
-    "SQS requests": 0.40,
-    "Lambda requests": 0.20,
-    "DynamoDB writes": 0.625,
-}
-"""Dollars a million, us-east-1, without time, transfer and reads. A write in a transaction is two,
-and each is taken for one of at most 1 KB."""
+COUNTED_PRICES = (
+    "state transitions",
+    "SNS publishes",
+    "SQS requests",
+    "Lambda requests",
+    "DynamoDB writes",
+)
+"""What is charged, without time, transfer and reads. A write in a transaction is two, and each is
+taken for one of at most 1 KB."""
 
 
 def measure() -> list[Figure]:
@@ -79,7 +80,7 @@ def _rates(without: Side, beside: Side, at_once: int, count: int) -> Figure:
     )
 
 
-class _Counter:
+class Requests:
     """Counts, at the clients, what AWS would charge for."""
 
     def __init__(self, place: Ground) -> None:
@@ -91,6 +92,7 @@ class _Counter:
         place.dynamodb.meta.events.register("before-parameter-build.dynamodb.*", self._written)
 
     def deliver(self, name: str, *args: Any, **options: Any) -> int:
+        """Deliver as the ground does, and count."""
         taken = self._deliver(name, *args, **options)
         if name in self._place.listeners:
             self.found["messages to steps"] += taken
@@ -113,8 +115,8 @@ def _counted() -> list[Figure]:
     """What a saga costs in messages, one saga at a time: nothing shares a batch with another."""
     figures = []
     with ground() as place:
-        _stock(place)
-        counter = _Counter(place)
+        stock(place)
+        counter = Requests(place)
         for saga in SAGAS.values():
             each = {}
             for coordination in COORDINATIONS:
@@ -141,12 +143,14 @@ def _figures(saga: Saga, ours: dict[str, float], theirs: dict[str, float]) -> li
         "Lambda requests": theirs["Lambda requests"] + len(saga.all),
     }
     prices = [
-        sum(price * charged.get(what, 0) for what, price in LIST_PRICES.items())
+        cost({what: charged.get(what, 0) * 1e6 for what in COUNTED_PRICES})
         for charged in (ours, theirs)
     ]
 
     def said(charged: dict[str, float]) -> str:
-        return ", ".join(f"{charged[what]:.1f} {what}" for what in LIST_PRICES if what in charged)
+        return ", ".join(
+            f"{charged[what]:.1f} {what}" for what in COUNTED_PRICES if what in charged
+        )
 
     return [
         Figure(
@@ -185,7 +189,7 @@ def _figures(saga: Saga, ours: dict[str, float], theirs: dict[str, float]) -> li
 def _thousands() -> list[Figure]:
     rates, sizes = [], []
     with ground() as place:
-        _stock(place)
+        stock(place)
         for window in range(WINDOWS):
             parts, held = [], []
             for part in range(WINDOW // PART):
@@ -228,7 +232,8 @@ def _many(place: Ground, window: int, part: int) -> None:
         assert place.view(saga_id)["status"] == "SUCCEEDED"
 
 
-def _stock(place: Ground) -> None:
+def stock(place: Ground) -> None:
+    """Put everything into a ground that sagas of the samples need."""
     assert set(listeners(SAGAS.values())) | {LEDGER} <= set(place.queues)
     for (kind, thing), body in things().items():
         place.put(kind, thing, body)

@@ -15,17 +15,18 @@ from typing import Any
 from bench.push_pull import consumer, plots
 from bench.push_pull.measure import BACKLOG_PATIENCE, DOWN, FAULTS, IDLE_EVERY, SLO, Results, Sizes
 from bench.push_pull.paths import NOTHING, PATHS, Path
-from bench.push_pull.prices import DATE, MONTH_HOURS, cost
 from bench.push_pull.report import table
 from bench.push_pull.stats import Latencies, milliseconds, percentile
 from bench.push_pull.template import complexity
 from lambdas import probe
+from recourse.cdk.idle import POLLERS, POLLS
+from recourse.cdk.prices import DATE, MONTH_HOURS, cost
 
 LOADS = ("idle", "50 %", "90 %", "burst")
 CALL_SECONDS = 0.025
 """What a call of a function is taken to last where it waits for nothing: an assumption."""
-POLLERS = 5
-"""Receives that Lambda keeps open on an idle queue, 20 s each, as AWS documents it."""
+WORKER = {"Fargate vCPU-hours": 0.25, "Fargate GB-hours": 0.5, "public IPv4 hours": 1}
+"""What a worker takes in an hour."""
 LOOKS = 1.0
 """Seconds between two looks of an idle stream at its feed."""
 
@@ -59,7 +60,7 @@ CHARGED = {
             "DynamoDB writes": 16,
             "DynamoDB reads": 10,
         },
-        hour={"SQS requests": 2 * POLLERS * 180},
+        hour={"SQS requests": 2 * POLLERS * POLLS * 60},
     ),
     "websocket": Charged(
         event={
@@ -70,7 +71,7 @@ CHARGED = {
             "DynamoDB writes": 2,
             "DynamoDB reads": 2,
         },
-        hour={"WebSocket connection minutes": 60, "SQS requests": POLLERS * 180},
+        hour={"WebSocket connection minutes": 60, "SQS requests": POLLERS * POLLS * 60},
     ),
     "sse": Charged(
         event={"DynamoDB reads": 1},
@@ -79,7 +80,7 @@ CHARGED = {
     ),
     "sqs-lambda": Charged(
         event={"SNS publishes": 1, "SQS requests": 2, "Lambda requests": 1},
-        hour={"SQS requests": POLLERS * 180},
+        hour={"SQS requests": POLLERS * POLLS * 60},
     ),
     "worker": Charged(
         event={"SNS publishes": 1, "SQS requests": 2}, hour={"SQS requests": 180}, worker=True
@@ -446,7 +447,7 @@ def _million(path: Path) -> float:
     charged = CHARGED[path.key].event
     calls = charged.get("Lambda requests", 0)
     million = {what: count * 1e6 for what, count in charged.items()}
-    return cost(million, gb_seconds=calls * 1e6 * CALL_SECONDS * 0.5)
+    return cost(million | {"Lambda GB-seconds": calls * 1e6 * CALL_SECONDS * 0.5})
 
 
 def _month(path: Path) -> float:
@@ -454,11 +455,8 @@ def _month(path: Path) -> float:
     found = CHARGED[path.key]
     calls = found.hour.get("Lambda requests", 0) if not found.gb_seconds else 0
     hourly = found.gb_seconds + calls * CALL_SECONDS
-    return cost(
-        {what: count * MONTH_HOURS for what, count in found.hour.items()},
-        gb_seconds=hourly * MONTH_HOURS,
-        hours=MONTH_HOURS if found.worker else 0,
-    )
+    month = {**found.hour, "Lambda GB-seconds": hourly, **(WORKER if found.worker else {})}
+    return cost({what: count * MONTH_HOURS for what, count in month.items()})
 
 
 def _joined(found: Mapping[str, float]) -> str:

@@ -148,6 +148,8 @@ class SagaApi(Construct):
             valet.let_issue(self.function)
             valet.let_commit(self.function)
         self._let_redrive(deadletters)
+        if not stage.has_every_alarm:
+            orchestration.watch(deadletters)
         use_key(events.key, self.function)
         if issuer:
             audiences = list(issuer.audiences)

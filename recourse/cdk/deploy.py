@@ -7,7 +7,8 @@ Stacks are deployed in the order of their references, so a stack that no longer 
 deployed before those that no longer import it, and CloudFormation refuses: it does not delete an
 export in use. This happens whenever a saga, a step or a service is removed from the app. A copy of
 the assembly is therefore deployed first, in which such exports remain, as outputs with their
-current values; when no stack imports them any more, the assembly itself is deployed.
+current values; when no stack imports them any more, the assembly itself is deployed. The KMS
+keys of these stacks remain as well: until then other stacks' queues are encrypted with them.
 
 This module uses AWS and the assembly that the CDK wrote, and does not import the CDK.
 """
@@ -20,7 +21,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,6 +31,7 @@ import botocore.session
 from botocore.exceptions import ClientError
 
 from recourse import tools
+from recourse.cdk.idle import idle_month
 from recourse.errors import RecourseError
 from recourse.project import Project
 
@@ -137,8 +139,38 @@ def _importers(cloudformation: Any, export: str) -> set[str]:
         raise
 
 
-def carry_over(assembly: Path, exports: Iterable[Export], *, into: Path) -> None:
-    """Copy an assembly, and add exports to the copy as outputs with their current values."""
+def vanishing_keys(
+    assembly: Path, exports: Iterable[Export], cloudformation: Any
+) -> dict[str, dict[str, Any]]:
+    """The KMS keys that the assembly no longer has, of the stacks with such exports, by stack."""
+    app = templates(assembly)
+    found = {}
+    for stack in {one.stack for one in exports}:
+        deployed = cloudformation.get_template(StackName=stack)["TemplateBody"]["Resources"]
+        kept = app[stack].body["Resources"]
+        found[stack] = {
+            logical: body
+            for logical, body in deployed.items()
+            if body["Type"] == "AWS::KMS::Key" and logical not in kept
+        }
+    return found
+
+
+def carry_over(
+    assembly: Path,
+    exports: Iterable[Export],
+    *,
+    keys: Mapping[str, Mapping[str, Any]],
+    into: Path,
+) -> None:
+    """Copy an assembly, and add exports to the copy as outputs with their current values.
+
+    Args:
+        assembly: The assembly.
+        exports: What `vanishing` found.
+        keys: What `vanishing_keys` found, which the copy keeps.
+        into: Where the copy is made.
+    """
     shutil.copytree(assembly, into)
     by_stack: dict[str, dict[str, Any]] = {}
     for one in exports:
@@ -149,6 +181,7 @@ def carry_over(assembly: Path, exports: Iterable[Export], *, into: Path) -> None
         template = found[stack]
         body = template.body
         body["Outputs"] = body.get("Outputs", {}) | added
+        body["Resources"] |= keys.get(stack, {})
         text = json.dumps(body, indent=1)
         template.path.write_text(text)
         # Under its previous hash, the CDK CLI would deploy the template without the exports.
@@ -176,7 +209,8 @@ def lead(assembly: Path, *, cloudformation: Any, deploy: Callable[[Path], None],
         say(f"deploying, step 1 of 2: {stacks} keep {len(exports)} exports that are still in use")
         with TemporaryDirectory() as folder:
             carried = Path(folder) / "cdk.out"
-            carry_over(assembly, exports, into=carried)
+            keys = vanishing_keys(assembly, exports, cloudformation)
+            carry_over(assembly, exports, keys=keys, into=carried)
             deploy(carried)
         say("deploying, step 2 of 2: removing these exports, which are no longer in use")
     deploy(assembly)
@@ -293,6 +327,7 @@ def main(arguments: Sequence[str], look: Callable[[App, Path], None] | None = No
     tools.install(print)
     app.synthesise(out, asked.context)
     if asked.command == "deploy":
+        print(idle_month(one.body for one in templates(out).values()).said)
         if look:
             look(app, out)
         lead(

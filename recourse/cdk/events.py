@@ -120,7 +120,9 @@ class EventBackbone(Construct):
         self.parked = self._parked()
 
     def _key(self) -> Key:
-        key = Key(self, "Key", enable_key_rotation=True, removal_policy=self._stage.removal)
+        key = self._services.key
+        if self._stage.has_every_key:
+            key = Key(self, "Key", enable_key_rotation=True, removal_policy=self._stage.removal)
         # EventBridge sends no source account when it uses the key: under such a condition nothing
         # that it dead-letters would arrive. The queues' policies admit this account's rules only.
         for service, conditions in (
@@ -195,6 +197,7 @@ class EventBackbone(Construct):
             self,
             f"{name}Late",
             function.metric("IteratorAge", statistic="Maximum"),
+            stage=self._stage,
             threshold=Duration.minutes(5).to_milliseconds(),
             action=self.alarm,
         )
@@ -315,8 +318,10 @@ class EventBackbone(Construct):
             self,
             "ParkedAlarm",
             parked.metric_approximate_number_of_messages_visible(statistic="Maximum"),
+            stage=self._stage,
             threshold=0,
             action=self.alarm,
+            vital=True,
         )
         return parked
 

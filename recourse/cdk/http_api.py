@@ -148,8 +148,10 @@ class AuthorizedApi(Construct):
             self,
             "Failing",
             self.api.metric_server_error(statistic="Sum", period=Duration.minutes(5)),
+            stage=stage,
             threshold=0,
             action=alarm,
+            vital=True,
         )
         self.url = default.url
 

@@ -131,6 +131,7 @@ class LiveChannels(Construct):
             self,
             "StreamsRefused",
             function.metric_throttles(statistic="Sum"),
+            stage=self._stage,
             threshold=0,
             action=self._events.alarm,
         )

@@ -111,7 +111,7 @@ class SagaMachine(Construct):
             metric = self.machine.metric(
                 f"Executions{end}", statistic="Sum", period=Duration.minutes(5)
             )
-            alarm_above(self, end, metric, threshold=0, action=alarm)
+            alarm_above(self, end, metric, stage=stage, threshold=0, action=alarm)
         explain(
             role,
             "AwsSolutions-IAM5[Resource::*]",

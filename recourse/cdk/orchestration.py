@@ -22,6 +22,14 @@ from recourse.cdk.stage import Stage
 from recourse.ledger.listing import BY_STATUS
 from recourse.queues.deadletters import deadletters_of
 
+CLEARS = (
+    "sqs:GetQueueUrl",
+    "sqs:ReceiveMessage",
+    "sqs:DeleteMessage",
+    "sqs:ChangeMessageVisibility",
+)
+"""What removing messages about sagas at rest from operators' queues needs."""
+
 
 class Orchestration(Construct):
     """Every saga's state machine, and the sweeper that resumes lost runs.
@@ -79,7 +87,10 @@ class Orchestration(Construct):
             for saga in sagas
         }
         self.pivots = {saga.name: functions[saga.pivot.function] for saga in sagas}
-        self.deadletters = [self._sweeper(_operators_queues(heard))]
+        operators = _operators_queues(heard)
+        self._sweeps = self._sweeper(operators)
+        self._let_use_queues("Clear", CLEARS, operators)
+        self.deadletters = [self._called(self._sweeps)]
 
     @property
     def environment_of_runs(self) -> dict[str, str]:
@@ -121,7 +132,18 @@ class Orchestration(Construct):
         use_table(self._events.ledger, function, "dynamodb:PutItem")
         return function
 
-    def _sweeper(self, queues: Sequence[str]) -> Deadletters:
+    def watch(self, deadletters: Sequence[Deadletters]) -> None:
+        """Have the sweeper look into dead-letter queues, and fail where there are messages.
+
+        So the alarm on its errors is one for all of them, in a stage with few alarms.
+        """
+        names = [one.called for one in deadletters]
+        told = {"prefix": queue_called(self._stage, ""), "names": names}
+        self._sweeps.add_environment("WATCHED_QUEUES", Stack.of(self).to_json_string(told))
+        counts = ("sqs:GetQueueUrl", "sqs:GetQueueAttributes")
+        self._let_use_queues("Watch", counts, [deadletters_of(name) for name in names])
+
+    def _sweeper(self, queues: Sequence[str]) -> HandlerFunction:
         stack = Stack.of(self)
         tables = {name: table.table_name for name, table in self._tables.items()}
         function = HandlerFunction(
@@ -136,6 +158,7 @@ class Orchestration(Construct):
                 "OPERATORS_QUEUES": stack.to_json_string(
                     {"prefix": queue_called(self._stage, ""), "names": queues}
                 ),
+                "WATCHED_QUEUES": "",
                 "ALARMS_TOPIC_ARN": self._events.alarms.topic_arn,
                 "TIMESCALE": str(self._stage.timescale),
             },
@@ -153,7 +176,6 @@ class Orchestration(Construct):
             use_table(table, function, "dynamodb:BatchGetItem")
         allow(function, "sns:Publish", self._events.alarms.topic_arn)
         use_key(self._events.key, function)
-        self._let_clear(function, queues)
         self.let_run(function)
         for machine in self.machines.values():
             for action in ("states:DescribeExecution", "states:GetExecutionHistory"):
@@ -172,9 +194,15 @@ class Orchestration(Construct):
             self,
             "SweeperErrors",
             function.metric_errors(),
+            stage=self._stage,
             threshold=0,
             action=self._events.alarm,
+            vital=True,
         )
+        return function
+
+    def _called(self, function: HandlerFunction) -> Deadletters:
+        """Have the sweeper called each minute, and when a run ends badly."""
         lost = Deadletters(
             self,
             "SweeperDeadletters",
@@ -204,30 +232,25 @@ class Orchestration(Construct):
         )
         return lost
 
-    def _let_clear(self, function: HandlerFunction, queues: Sequence[str]) -> None:
-        """Let a function receive and delete the messages of operators' queues.
+    def _let_use_queues(self, name: str, actions: Sequence[str], queues: Sequence[str]) -> None:
+        """Let the sweeper use queues.
 
         The rights name the queues, in a managed policy, for the same reasons as the API's.
         """
         ManagedPolicy(
             self,
-            "Clear",
-            roles=[function.own_role],
+            name,
+            roles=[self._sweeps.own_role],
             statements=[
                 PolicyStatement(
-                    actions=[
-                        "sqs:GetQueueUrl",
-                        "sqs:ReceiveMessage",
-                        "sqs:DeleteMessage",
-                        "sqs:ChangeMessageVisibility",
-                    ],
+                    actions=list(actions),
                     resources=[
                         Stack.of(self).format_arn(
                             service="sqs",
-                            resource=queue_called(self._stage, name),
+                            resource=queue_called(self._stage, queue),
                             arn_format=ArnFormat.NO_RESOURCE_NAME,
                         )
-                        for name in queues
+                        for queue in queues
                     ],
                 )
             ],

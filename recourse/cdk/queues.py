@@ -47,6 +47,8 @@ class UnsafeQueueError(RecourseError, ValueError):
 class Deadletters(Queue):
     """Keeps messages that could not be processed, for two weeks, with an alarm on the first.
 
+    A stage with few alarms has one for all of these queues (`Orchestration.watch`).
+
     Args:
         scope: The construct that contains it.
         name: Its construct id.
@@ -92,6 +94,7 @@ class Deadletters(Queue):
             self,
             "Waiting",
             self.metric_approximate_number_of_messages_visible(statistic="Maximum"),
+            stage=stage,
             threshold=0,
             action=alarm,
         )
@@ -223,6 +226,7 @@ class PullConsumer(Construct):
             self.queue.metric_approximate_number_of_messages_visible(statistic="Minimum")
             if puts_off
             else self.queue.metric_approximate_age_of_oldest_message(statistic="Maximum"),
+            stage=stage,
             threshold=BACKLOG if puts_off else 300,
             action=alarm,
         )
@@ -301,9 +305,28 @@ def subscribe(
 
 
 def alarm_above(
-    scope: Construct, name: str, metric: IMetric, *, threshold: float, action: IAlarmAction
+    scope: Construct,
+    name: str,
+    metric: IMetric,
+    *,
+    stage: Stage,
+    threshold: float,
+    action: IAlarmAction,
+    vital: bool = False,
 ) -> None:
-    """An alarm on a metric above a threshold; missing data does not raise it."""
+    """An alarm on a metric above a threshold; missing data does not raise it.
+
+    Args:
+        scope: The construct that contains it.
+        name: Its construct id.
+        metric: The metric.
+        stage: The deployment, which may have few alarms.
+        threshold: The highest value that is no reason for alarm.
+        action: Notified of the alarm.
+        vital: Whether it is one of those few: it tells of something that only a person can mend.
+    """
+    if not (vital or stage.has_every_alarm):
+        return
     alarm = metric.create_alarm(  # type: ignore[attr-defined]
         scope,
         name,

@@ -68,7 +68,8 @@ class Services(Construct):
         documents: The bucket of the documents that steps store.
         lent: The prefixes in it that valet keys can give access to, such as `invoices/*`.
         erased: Those of documents that are not kept when their owner's data are erased.
-        key: The key that encrypts what is made here.
+        key: The key that encrypts what is made here; and everything else, where the stage has one
+            key for all.
 
     Raises:
         DeclarationError: The functions would find other sagas, or a table cannot be a service's.

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, cast
 
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk.aws_lambda import Code
@@ -88,6 +88,12 @@ class Stage:
         retained: How many days what is kept for a time is kept, where that is not the default:
             `recourse.store.retention`.
         logs_days: How many days logs are kept; None for a year where data are kept, else two weeks.
+        alarms: `all`, or `few`: sagas that are parked, messages in dead-letter queues, errors of
+            the API. By default `few` where data are not kept, and all under the local cloud.
+        keys: `each`, where services, events, valet keys and webhooks have a KMS key each, or `one`
+            for them all. By default `one` where data are not kept, and `each` under the local
+            cloud. A stage that changes to `one` can no longer read what it had encrypted with the
+            others: messages that wait, and uploads.
         local: Whether functions run on the checkout's own interpreter, under the local cloud.
     """
 
@@ -112,6 +118,8 @@ class Stage:
     index_step: int | None = None
     retained: Mapping[str, int] = field(default_factory=dict)
     logs_days: int | None = None
+    alarms: Literal["all", "few"] | None = None
+    keys: Literal["each", "one"] | None = None
     local: bool = False
 
     def __post_init__(self) -> None:
@@ -203,6 +211,11 @@ class Stage:
                     retained[kind] = retention.parse(kind, days)
             except ValueError as problem:
                 raise ContextError(f"context retain_{kind} {problem}") from problem
+        for choice, values in (("alarms", ("all", "few")), ("keys", ("each", "one"))):
+            if text(choice) not in ("", *values):
+                raise ContextError(
+                    f"context {choice}={text(choice)!r} must be {' or '.join(values)}"
+                )
         logs = text("retain_logs")
         if logs and logs not in LOGS:
             raise ContextError(
@@ -230,6 +243,8 @@ class Stage:
             index_step=int(text("index_step")) if text("index_step") else None,
             retained=retained,
             logs_days=int(logs) if logs else None,
+            alarms=cast("Literal['all', 'few']", text("alarms")) or None,
+            keys=cast("Literal['each', 'one']", text("keys")) or None,
             local=text("runtime") == "local",
         )
 
@@ -266,6 +281,16 @@ class Stage:
     def keeps_data(self) -> bool:
         """Whether stored data outlives its stack."""
         return self.base == "prod"
+
+    @property
+    def has_every_alarm(self) -> bool:
+        """Whether there is an alarm on everything, rather than on what a person must see."""
+        return self.alarms == "all" if self.alarms else self.keeps_data or self.local
+
+    @property
+    def has_every_key(self) -> bool:
+        """Whether each capability has a KMS key of its own."""
+        return self.keys == "each" if self.keys else self.keeps_data or self.local
 
     @property
     def retention(self) -> dict[str, str]:

@@ -70,7 +70,9 @@ class ValetKeys(Construct):
         self._stage = stage
         self._services = services
         self._events = events
-        self.key = Key(self, "Key", enable_key_rotation=True, removal_policy=stage.removal)
+        self.key = services.key
+        if stage.has_every_key:
+            self.key = Key(self, "Key", enable_key_rotation=True, removal_policy=stage.removal)
         self.signing_key = Key(
             self,
             "SigningKey",
@@ -138,6 +140,7 @@ class ValetKeys(Construct):
             self,
             "RedeemErrors",
             function.metric_errors(),
+            stage=self._stage,
             threshold=0,
             action=self._events.alarm,
         )
@@ -164,6 +167,7 @@ class ValetKeys(Construct):
             self,
             "ValetCommitErrors",
             function.metric_errors(),
+            stage=self._stage,
             threshold=0,
             action=self._events.alarm,
         )

@@ -40,7 +40,9 @@ class Webhooks(Construct):
         super().__init__(scope, name)
         self._stage = stage
         self._events = events
-        self.key = Key(self, "Key", enable_key_rotation=True, removal_policy=stage.removal)
+        self.key = events.key
+        if stage.has_every_key:
+            self.key = Key(self, "Key", enable_key_rotation=True, removal_policy=stage.removal)
         self.table = ListedTable(
             self, "WebhooksTable", stage=stage, key=self.key, indexes=WEBHOOK_INDEXES
         )

@@ -122,6 +122,7 @@ class WebSockets(Construct):
                 statistic="Sum",
                 period=Duration.minutes(5),
             ),
+            stage=stage,
             threshold=0,
             action=alarm,
         )

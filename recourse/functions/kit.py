@@ -29,13 +29,16 @@ if TYPE_CHECKING:
     from recourse.ledger.ledger import Ledger
     from recourse.orchestration.executions import Runs
     from recourse.orchestration.sweeper import Sweeper
-    from recourse.queues.deadletters import DeadletterQueue
+    from recourse.queues.deadletters import DeadletterQueue, OperatorQueue
     from recourse.queues.sources import SourceQueue
     from recourse.store.slots import Slots
     from recourse.valet.commit import Committer
     from recourse.valet.issue import Issuer
     from recourse.valet.keys import Keys
     from recourse.webhooks.webhooks import Webhooks
+
+WATCH_INTERVAL = 15
+"""Minutes between two looks into the dead-letter queues that have no alarms of their own."""
 
 
 @cache
@@ -164,6 +167,26 @@ def sweeper(alarm: Callable[[str, str], None]) -> Sweeper:
         queues=[OperatorQueue(client("sqs"), own["prefix"] + name) for name in own["names"]],
         timescale=settings.timescale(),
     )
+
+
+def check_watched() -> None:
+    """Look into the dead-letter queues that have no alarms of their own, if there are any.
+
+    Raises:
+        MessagesWaitError: Messages wait in some.
+    """
+    from recourse.queues.deadletters import check_empty
+
+    check_empty(_watched())
+
+
+@cache
+def _watched() -> list[OperatorQueue]:
+    from recourse.queues.deadletters import OperatorQueue, deadletters_of
+
+    own = json.loads(os.environ.get("WATCHED_QUEUES") or '{"prefix": "", "names": []}')
+    names = [own["prefix"] + deadletters_of(name) for name in own["names"]]
+    return [OperatorQueue(client("sqs"), name) for name in names]
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
@@ -15,7 +16,12 @@ metrics = Metrics()
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, str]:
-    """Heal one saga, or every unfinished one; what was done, by saga id."""
+    """Heal one saga, or every unfinished one; what was done, by saga id.
+
+    Raises:
+        ExceptionGroup: Some sagas could not be checked; all the others were.
+        MessagesWaitError: Messages wait in a dead-letter queue that has no alarm of its own.
+    """
     sweeper, run = kit.sweeper(alarm), event.get("detail", {})
     if "name" in run:
         done = sweeper.handle_run_end(run["name"], run["status"], run.get("error"))
@@ -23,8 +29,11 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
         done = sweeper.sweep()
     for saga_id, what in done.items():
         logger.warning(what, extra={"saga_id": saga_id})
-    metrics.add_metric(name="Swept", unit=MetricUnit.Count, value=len(done))
-    metrics.flush_metrics()
+    if done:  # a metric that says 0 each minute costs as much as one that says something
+        metrics.add_metric(name="Swept", unit=MetricUnit.Count, value=len(done))
+        metrics.flush_metrics()
+    if "time" in event and datetime.fromisoformat(event["time"]).minute % kit.WATCH_INTERVAL == 0:
+        kit.check_watched()
     return done
 
 

@@ -14,11 +14,12 @@ from __future__ import annotations
 import time
 from base64 import b64decode
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
+from recourse.errors import RecourseError
 from recourse.events.event import saga_id_of
 from recourse.text import read_json
 
@@ -102,17 +103,20 @@ class OperatorQueue:
     Args:
         sqs: An SQS client.
         own: Its name in SQS.
+
+    Attributes:
+        own: The same.
     """
 
     def __init__(self, sqs: SQSClient, own: str) -> None:
         self._sqs = sqs
-        self._own = own
+        self.own = own
         self._url = cache(self._find_url)
 
     def waiting(self) -> int:
         """How many messages it holds, in flight or not; approximately, as SQS counts."""
         found = self._sqs.get_queue_attributes(
-            QueueUrl=self._url(self._own),
+            QueueUrl=self._url(self.own),
             AttributeNames=[
                 "ApproximateNumberOfMessages",
                 "ApproximateNumberOfMessagesNotVisible",
@@ -133,7 +137,7 @@ class OperatorQueue:
             for message in messages:
                 if is_over(_unwrapped(message["Body"])):
                     self._sqs.delete_message(
-                        QueueUrl=self._url(self._own), ReceiptHandle=message["ReceiptHandle"]
+                        QueueUrl=self._url(self.own), ReceiptHandle=message["ReceiptHandle"]
                     )
                     gone.add(message["MessageId"])
         finally:
@@ -145,7 +149,7 @@ class OperatorQueue:
         found: dict[str, Mapping[str, Any]] = {}
         while len(found) < most and time.monotonic() < until:
             got = self._sqs.receive_message(
-                QueueUrl=self._url(self._own),
+                QueueUrl=self._url(self.own),
                 MaxNumberOfMessages=min(10, most - len(found)),
                 MessageSystemAttributeNames=["MessageGroupId"],
                 MessageAttributeNames=["All"],
@@ -163,7 +167,7 @@ class OperatorQueue:
         """Make messages visible again; where that fails, they are when their timeout ends."""
         for first in range(0, len(messages), 10):
             self._sqs.change_message_visibility_batch(
-                QueueUrl=self._url(self._own),
+                QueueUrl=self._url(self.own),
                 Entries=[
                     {
                         "Id": str(index),
@@ -176,6 +180,22 @@ class OperatorQueue:
 
     def _find_url(self, name: str) -> str:
         return self._sqs.get_queue_url(QueueName=name)["QueueUrl"]
+
+
+class MessagesWaitError(RecourseError):
+    """Messages wait in dead-letter queues; the message names these, and says how many."""
+
+
+def check_empty(queues: Iterable[OperatorQueue]) -> None:
+    """Fail if messages wait, so that one alarm on whoever calls this is one for all the queues.
+
+    Raises:
+        MessagesWaitError: Some do.
+    """
+    waiting = {queue.own: count for queue in queues if (count := queue.waiting())}
+    if waiting:
+        each = ", ".join(f"{name}: {count}" for name, count in waiting.items())
+        raise MessagesWaitError(f"messages wait for an operator (recourse redrive): {each}")
 
 
 class DeadletterQueue(OperatorQueue):
@@ -250,7 +270,7 @@ class DeadletterQueue(OperatorQueue):
             **fifo_parameters(self.redrives_to, message["MessageId"], group),
         )
         self._sqs.delete_message(
-            QueueUrl=self._url(self._own), ReceiptHandle=message["ReceiptHandle"]
+            QueueUrl=self._url(self.own), ReceiptHandle=message["ReceiptHandle"]
         )
 
 

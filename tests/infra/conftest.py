@@ -21,6 +21,9 @@ LOCAL = {
     "connections_url": "http://127.0.0.1:4566/_aws/execute-api/{api}/{stage}",
 }
 
+WHOLE = {"alarms": "all", "keys": "each"}
+"""What a stage has where data are kept, and under the local cloud."""
+
 
 @pytest.fixture(scope="session")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
@@ -62,6 +65,19 @@ def fargate(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
         "machines": "Client:customer+documents,Operator:operator",
     }
     return synthesise(tmp_path_factory.mktemp("fargate"), context, {"order": ORDER})
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
+    """What `cdk deploy` asks AWS for, with all that production has."""
+    return synthesise(tmp_path_factory.mktemp("whole"), WHOLE)
+
+
+@pytest.fixture(scope="session", params=["prod", "local"])
+def alarmed(request: pytest.FixtureRequest) -> Assembly:
+    """Each of those that have every alarm, in turn; dev has few (`test_cost.py`)."""
+    found: Assembly = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture(scope="session", params=["dev", "prod", "local"])

@@ -109,16 +109,16 @@ def differing(one: Any, other: Any, at: str = "") -> Iterator[str]:
 
 
 def test_the_local_template_is_awss_but_for_what_is_named_here(
-    dev: Assembly, local: Assembly
+    whole: Assembly, local: Assembly
 ) -> None:
-    assert ONLY_ON_AWS in {one.stack for one in dev.resources}
-    aws = [one for one in dev.resources if one.stack != ONLY_ON_AWS]
+    assert ONLY_ON_AWS in {one.stack for one in whole.resources}
+    aws = [one for one in whole.resources if one.stack != ONLY_ON_AWS]
     kinds = [(one.stack, one.type) for one in aws]
     assert kinds == [(one.stack, one.type) for one in local.resources]
     found = set()
     for one, other in zip(aws, local.resources, strict=True):
         for part in COMPARED:
-            aws_has = dev.plain(one.stack, one.body.get(part))
+            aws_has = whole.plain(one.stack, one.body.get(part))
             local_has = local.plain(other.stack, other.body.get(part))
             found |= {(one.type, at) for at in differing(aws_has, local_has)}
     tagged = {(kind, at) for kind, at in found if at in STAGE_TAGS}

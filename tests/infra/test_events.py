@@ -74,6 +74,19 @@ def watched(assembly: Assembly, metric: str, dimension: str) -> set[str]:
     }
 
 
+def operators_see(assembly: Assembly) -> set[str]:
+    """The queues whose messages raise an alarm: their own, or by the sweeper the one for all."""
+    assert "<Sweeper>" in watched(assembly, "Errors", "FunctionName")
+    sweeper = assembly.one("AWS::Lambda::Function", "Sweeper")
+    told = json.loads(assembly.environment(sweeper)["WATCHED_QUEUES"] or '{"names": []}')
+    names = {f"{told['prefix']}{name}-deadletters" for name in told["names"]}
+    return watched(assembly, "ApproximateNumberOfMessagesVisible", "QueueName") | {
+        f"<{queue.name}.QueueName>"
+        for queue in assembly.every("AWS::SQS::Queue")
+        if queue.properties["QueueName"] in names
+    }
+
+
 def test_every_queue_has_deadletters_or_is_where_they_rest(each: Assembly) -> None:
     resting = deadletters(each)
     for queue in each.every("AWS::SQS::Queue"):
@@ -134,7 +147,7 @@ def test_every_subscription_and_every_rule_dead_letters_what_it_cannot_deliver(
 
 
 def test_what_is_dead_lettered_rests_for_two_weeks_and_raises_an_alarm(each: Assembly) -> None:
-    seen = watched(each, "ApproximateNumberOfMessagesVisible", "QueueName")
+    seen = operators_see(each)
     for queue in each.every("AWS::SQS::Queue"):
         assert queue.properties["MessageRetentionPeriod"] == 14 * 24 * 3600, queue.name
         if "RedrivePolicy" not in queue.properties:
@@ -168,12 +181,12 @@ def test_throttling_does_not_dead_letter_messages(each: Assembly) -> None:
         assert mapping.properties["ScalingConfig"]["MaximumConcurrency"] >= 2, queue.name
 
 
-def test_a_queue_that_waits_too_long_raises_an_alarm(each: Assembly) -> None:
-    seen = watched(each, "ApproximateAgeOfOldestMessage", "QueueName")
-    queues = {f"<{queue.name}.QueueName>" for _, queue, _ in consumers(each)}
+def test_a_queue_that_waits_too_long_raises_an_alarm(alarmed: Assembly) -> None:
+    seen = watched(alarmed, "ApproximateAgeOfOldestMessage", "QueueName")
+    queues = {f"<{queue.name}.QueueName>" for _, queue, _ in consumers(alarmed)}
     # Where messages are put off for hours, their age says nothing: it counts those that are not.
     assert queues - seen == {LANES}
-    assert LANES in watched(each, "ApproximateNumberOfMessagesVisible", "QueueName")
+    assert LANES in watched(alarmed, "ApproximateNumberOfMessagesVisible", "QueueName")
 
 
 def calls(assembly: Assembly) -> dict[str, set[str]]:
@@ -276,7 +289,7 @@ def test_every_mapping_has_an_end_of_attempts_and_of_age_and_a_place_for_what_fa
 ) -> None:
     """By which nothing that can never be taken stops what comes behind it."""
     queues = {f"<{one.name}.Arn>": one for one in each.every("AWS::SQS::Queue")}
-    alarmed = watched(each, "ApproximateNumberOfMessagesVisible", "QueueName")
+    alarmed = operators_see(each)
     for mapping in each.every("AWS::Lambda::EventSourceMapping"):
         of = mapping.properties
         source = each.plain(mapping.stack, of["EventSourceArn"])
@@ -320,8 +333,8 @@ def test_what_is_pushed_to_endpoints_is_signed_by_sha_256(each: Assembly) -> Non
     assert each.one("AWS::SNS::Topic", "Feed").properties["SignatureVersion"] == "2"
 
 
-def test_what_falls_behind_a_stream_raises_an_alarm(each: Assembly) -> None:
-    assert watched(each, "IteratorAge", "FunctionName") == {"<Relay>", "<Feeder>", "<FeedRelay>"}
+def test_what_falls_behind_a_stream_raises_an_alarm(alarmed: Assembly) -> None:
+    assert watched(alarmed, "IteratorAge", "FunctionName") == {"<Relay>", "<Feeder>", "<FeedRelay>"}
 
 
 def hears(one: Declaration) -> dict[str, list[str]] | None:

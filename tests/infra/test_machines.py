@@ -89,12 +89,14 @@ def test_machines_are_traced_and_logged_without_what_requests_hold(each: Assembl
 
 
 @every_saga
-def test_a_run_that_ends_in_no_end_of_its_own_raises_an_alarm(each: Assembly, saga: Saga) -> None:
+def test_a_run_that_ends_in_no_end_of_its_own_raises_an_alarm(
+    alarmed: Assembly, saga: Saga
+) -> None:
     metrics = {
         alarm.properties["MetricName"]
-        for alarm in each.every("AWS::CloudWatch::Alarm")
+        for alarm in alarmed.every("AWS::CloudWatch::Alarm")
         for one in alarm.properties["Dimensions"]
-        if each.plain(alarm.stack, one["Value"]) == f"<{named(saga)}/Machine>"
+        if alarmed.plain(alarm.stack, one["Value"]) == f"<{named(saga)}/Machine>"
     }
     assert metrics == {"ExecutionsAborted", "ExecutionsTimedOut"}
 

@@ -182,6 +182,8 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
     redriven = {*STEPS, *confirmers, *(one.name for one in CONSUMERS), "Ledger", "Parked"}
     redriven |= {"Push", "WebhookOwners", "WebhookLanes"}
     operators = {f"{one}-deadletters" for one in (*STEPS, "Ledger", "Parked", "Sweeper")}
+    # Few alarms: it counts what is in every dead-letter queue.
+    counted = {f"{BY_NAME}{one}-deadletters": COUNT for one in {*redriven, *KEPT}}
     expected: dict[str, dict[str, set[str]]] = {
         "Relay": {
             "*": {"dynamodb:ListStreams"},
@@ -242,7 +244,9 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             index["status"]: {"dynamodb:Query"},
             **{f"{table}.Arn>": {"dynamodb:BatchGetItem"} for table in tables.values()},
             "<Alarms>": {"sns:Publish"},
-            **{f"{BY_NAME}{one}": CLEAR for one in ("Parked", *operators)},
+            **counted,
+            **{f"{BY_NAME}{one}": CLEAR | COUNT for one in operators},
+            f"{BY_NAME}Parked": CLEAR,
             **starts,
             **pivots,
             **{
@@ -329,7 +333,8 @@ def test_a_function_stays_within_what_it_can_be_told_and_its_policies_can_hold(
     assert len(json.dumps(each.environment(function))) < 4096 * 0.8
     names = {one.name for one in each.every("AWS::IAM::ManagedPolicy")}
     # `Erase` is attached to no function: an operator takes it (tests/infra/test_erasure.py).
-    assert names == {"Redrive", "Clear", "Erase"}
+    # `Watch` is what one alarm for all dead-letter queues needs (tests/infra/test_cost.py).
+    assert names - {"Watch"} == {"Redrive", "Clear", "Erase"}
     managed = each.one("AWS::IAM::ManagedPolicy", policy)
     assert len(json.dumps(each.plain(managed.stack, managed.properties["PolicyDocument"]))) < 6144
 
@@ -395,7 +400,7 @@ def test_resource_policies_let_in_services_for_this_account_or_a_named_source_al
 
 
 def key_of(assembly: Assembly, queue: Resource) -> Resource:
-    """The key that a queue is encrypted with, whichever stack it is in."""
+    """The key that a queue or a topic is encrypted with, whichever stack it is in."""
     named = queue.properties["KmsMasterKeyId"]
     exporting, _, _ = named.get("Fn::ImportValue", "").partition(":")
     home = exporting.rpartition("-")[2] or queue.stack
@@ -450,5 +455,5 @@ def test_alarms_may_be_published(each: Assembly) -> None:
         if one["Effect"] == "Allow" and one["Action"] == "sns:Publish"
     ]
     assert let_in == ["cloudwatch.amazonaws.com"]
-    (key,) = [k for k in each.every("AWS::KMS::Key") if k.stack == "Events"]
+    key = key_of(each, each.one("AWS::SNS::Topic", "Alarms"))
     assert "cloudwatch.amazonaws.com" in json.dumps(key.properties["KeyPolicy"])

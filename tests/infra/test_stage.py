@@ -41,6 +41,25 @@ def test_only_production_keeps_its_data() -> None:
     assert not stage(stage="staging").keeps_data
 
 
+@pytest.mark.parametrize(
+    ("context", "alarms", "keys"),
+    [
+        ({}, False, False),
+        ({"stage": "staging"}, False, False),
+        ({"stage": "prod"}, True, True),
+        ({"runtime": "local"}, True, True),
+        ({"alarms": "all"}, True, False),
+        ({"keys": "each"}, False, True),
+        ({"stage": "prod", "alarms": "few", "keys": "one"}, False, False),
+    ],
+)
+def test_a_stage_that_keeps_no_data_has_few_alarms_and_one_key_unless_the_context_says_more(
+    context: dict[str, str], alarms: bool, keys: bool
+) -> None:
+    made = stage(**context)
+    assert (made.has_every_alarm, made.has_every_key) == (alarms, keys)
+
+
 def test_origins_are_separated_by_spaces_or_commas() -> None:
     assert stage(cors_origins="https://a, https://b  https://c").cors_origins == (
         "https://a",
@@ -90,6 +109,8 @@ def test_the_account_gets_its_role_for_logs_unless_the_context_says_that_it_has_
         ({"public_url": "api.example"}, "public_url='api.example'"),
         ({"public_url": "https://api.example/v1"}, "public_url="),
         ({"cors_origins": "*"}, "no wildcard"),
+        ({"alarms": "none"}, "alarms='none' must be all or few"),
+        ({"keys": "two"}, "keys='two' must be each or one"),
         ({"streams": "0"}, "streams='0'"),
         ({"streams": "many"}, "streams='many'"),
         ({"sender": "trips"}, "a mail address"),

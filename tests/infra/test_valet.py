@@ -160,10 +160,10 @@ def test_what_lands_is_committed_and_what_is_interrupted_is_swept(each: Assembly
     assert notified == {"EventBridgeConfiguration": {"EventBridgeEnabled": True}}
 
 
-def test_functions_of_valet_keys_raise_an_alarm_when_they_fail(each: Assembly) -> None:
+def test_functions_of_valet_keys_raise_an_alarm_when_they_fail(alarmed: Assembly) -> None:
     watched = {
-        each.plain("Valet", one["Value"])
-        for alarm in each.every("AWS::CloudWatch::Alarm")
+        alarmed.plain("Valet", one["Value"])
+        for alarm in alarmed.every("AWS::CloudWatch::Alarm")
         if alarm.stack == "Valet" and alarm.properties["MetricName"] == "Errors"
         for one in alarm.properties["Dimensions"]
     }

@@ -31,6 +31,7 @@ from recourse.orchestration.sweeper import (
     LONGEST_DELAY,
     MAX_RECOVERIES,
 )
+from recourse.queues.deadletters import MessagesWaitError
 from recourse.store.items import encode
 from recourse.store.lease import Lease
 from recourse.testing.ground import LEDGER
@@ -694,6 +695,43 @@ def test_the_function_tells_the_topic_of_alarms_and_looks_after_what_it_is_told_
             one.cache_clear()
     (message,) = made.sqs.receive_message(QueueUrl=queue)["Messages"]
     assert saga_id in json.loads(message["Body"])["Message"]
+
+
+def test_messages_in_dead_letter_queues_without_alarms_fail_the_sweeper_once_in_a_while(
+    made: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its errors have an alarm, which so is one for all of these queues; every saga comes first."""
+    queues = {
+        name: made.sqs.create_queue(QueueName=f"Shop-dev-{name}-deadletters")["QueueUrl"]
+        for name in ("Ledger", "Mailer", "Relay")
+    }
+    watched = {"prefix": "Shop-dev-", "names": list(queues)}
+    monkeypatch.setenv("WATCHED_QUEUES", json.dumps(watched))
+    monkeypatch.setattr(kit, "sweeper", lambda alarm: made.sweeper)
+    monkeypatch.setattr(sweeper_function, "metrics", Metrics(namespace="Recourse"))
+    kit._watched.cache_clear()
+
+    def sweep(minute: int) -> dict[str, str]:
+        return sweeper_function.handler({"time": f"2026-11-29T13:{minute:02}:00Z"}, None)
+
+    try:
+        assert sweep(0) == {}
+        for name, count in (("Mailer", 2), ("Relay", 1)):
+            for number in range(count):
+                made.sqs.send_message(QueueUrl=queues[name], MessageBody=str(number))
+        assert sweep(1) == {}
+        saga_id = unhealable(made)
+        with pytest.raises(
+            MessagesWaitError,
+            match=r"Shop-dev-Mailer-deadletters: 2, Shop-dev-Relay-deadletters: 1$",
+        ):
+            sweep(15)
+        assert [saga for saga, _ in made.alarms] == [saga_id]
+        for url in queues.values():
+            made.sqs.purge_queue(QueueUrl=url)
+        assert sweep(30) == {}
+    finally:
+        kit._watched.cache_clear()
 
 
 def test_an_alarm_that_could_not_be_raised_is_raised_in_the_next_round(

@@ -59,6 +59,9 @@ class Deployed:
         ]
         return {"Stacks": [{"Outputs": told}]}
 
+    def get_template(self, StackName: str) -> dict[str, Any]:
+        return {"TemplateBody": self._bodies[StackName]}
+
     def get_paginator(self, _: str) -> Deployed:
         return self
 
@@ -100,7 +103,7 @@ def test_a_first_deploy_carries_over_what_goes_and_changes_nothing_else(
 ) -> None:
     before = {stack: one.body for stack, one in templates(fewer).items()}
     found = vanishing(fewer, Deployed(both))
-    carry_over(fewer, found, into=tmp_path / "carried")
+    carry_over(fewer, found, keys={}, into=tmp_path / "carried")
     assert {stack: one.body for stack, one in templates(fewer).items()} == before
     after = {stack: one.body for stack, one in templates(tmp_path / "carried").items()}
     for one in found:
@@ -116,7 +119,7 @@ def test_a_template_that_was_changed_is_uploaded_anew(
 ) -> None:
     """What is in the bucket already, by its hash, is not uploaded again."""
     found = vanishing(fewer, Deployed(both))
-    carry_over(fewer, found, into=tmp_path / "carried")
+    carry_over(fewer, found, keys={}, into=tmp_path / "carried")
     changed = {one.stack for one in found}
     for stack, one in templates(tmp_path / "carried").items():
         was = templates(fewer)[stack].asset
@@ -140,10 +143,40 @@ def test_there_are_two_deploys_where_something_goes_and_else_one(
     ]
 
 
+def test_a_key_stays_until_no_stack_has_anything_that_it_encrypts(both: Path, folder: Path) -> None:
+    """A stage with a key each gets one for all: other stacks' queues would stand without."""
+    sagas = {name: SAGAS[name] for name in ("order", "card-order")}
+    one_key = synthesise(folder / "one-key" / "cdk.out", LOCAL | {"keys": "one"}, sagas).folder
+    made: list[dict[str, Any]] = []
+
+    def deploy(assembly: Path) -> None:
+        made.append({stack: one.body for stack, one in templates(assembly).items()})
+
+    lead(one_key, cloudformation=Deployed(both), deploy=deploy, say=lambda _: None)
+    first, second = made
+
+    def keys(bodies: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        return {
+            stack.rpartition("-")[2]: found
+            for stack, body in bodies.items()
+            if (found := {k: v for k, v in body["Resources"].items() if "KMS" in v["Type"]})
+        }
+
+    before = keys({stack: one.body for stack, one in templates(both).items()})
+    assert keys(first).keys() == before.keys() == {"Services", "Events", "Valet", "Webhooks"}
+    for stack in ("Events", "Valet", "Webhooks"):
+        assert keys(first)[stack] == before[stack]
+    assert keys(second).keys() == {"Services", "Valet"}
+    assert list(keys(second)["Valet"]) == ["SigningKeyEEFC2790"]
+    for stack, body in first.items():
+        kept = keys(first).get(stack.rpartition("-")[2], {})
+        assert body["Resources"] == kept | second[stack]["Resources"]
+
+
 def test_a_stack_that_left_the_app_and_still_imports_is_named(
     both: Path, fewer: Path, tmp_path: Path
 ) -> None:
-    carry_over(fewer, [], into=tmp_path / "left")
+    carry_over(fewer, [], keys={}, into=tmp_path / "left")
     manifest = json.loads((tmp_path / "left" / "manifest.json").read_text())
     del manifest["artifacts"]["Recourse-dev-chaos-Choreography"]
     (tmp_path / "left" / "manifest.json").write_text(json.dumps(manifest))

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from recourse import tools
 from recourse.cdk import deploy
 from recourse.cdk.deploy import App, DeployError, empty, main
+from recourse.cdk.prices import DATE
 from recourse.cli import doctor
 from recourse.cli import main as cli
 from recourse.doctor import machine
@@ -115,6 +116,29 @@ def test_a_deploy_takes_the_context_to_the_synthesis_and_the_rest_to_the_deploy(
     assert [" ".join(one) for one in asked.lines] == [
         f"synth --quiet --output {out} --context stage=dev --context index_step=1 --profile mine",
         f"deploy --all --app {out} --require-approval never --profile mine",
+    ]
+
+
+def test_a_deploy_says_first_what_the_stage_costs_idle(
+    asked: Asked, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = {"Type": "AWS::KMS::Key"}
+    mapping = {"Type": "AWS::Lambda::EventSourceMapping", "Properties": {"EventSourceArn": "q"}}
+    template = {"Resources": {"Key": key, "Tally": mapping, "Notifier": mapping}}
+    (asked.out / "One.template.json").write_text(json.dumps(template))
+    said: list[str] = []
+
+    def run(line: Any, **options: Any) -> None:
+        said.append(capsys.readouterr().out)
+        asked.run(line, **options)
+
+    monkeypatch.setattr(deploy, "subprocess", SimpleNamespace(run=run))
+    main(["deploy"])
+    assert [one[0] for one in asked.lines] == ["synth", "deploy"]
+    assert said == [
+        "",
+        "idle, this stage costs some $1.53 a month: KMS keys (1) $1.00, polled queues (2) $0.53 "
+        f"(list prices of us-east-1, {DATE})\n",
     ]
 
 

@@ -61,6 +61,7 @@ def _confirm(dynamodb: Any, table: str, step: Step, event: Event) -> None:
         "owner": "",
         "business_key": "",
         "started_at": event.time,
+        "traceparent": event.traceparent,
     }
     task = {"step": step.name, "phase": "confirm", "role": "compensable"}
     outcome = runner.run(task | {"saga": saga, "request": {}, "results": {}})

@@ -112,6 +112,12 @@ class Record:
         return self.entered[0].traceparent if self.entered else None
 
     @property
+    def log_fields(self) -> dict[str, str]:
+        """What the log has of it."""
+        trace = {"trace_id": self.trace.trace_id} if self.trace else {}
+        return {"saga_id": self.saga_id, "saga": self.saga} | trace
+
+    @property
     def is_choreographed(self) -> bool:
         """Whether events alone drive it; a recovery is always a run of the state machine."""
         return self.coordination == "choreography" and self.run == 0

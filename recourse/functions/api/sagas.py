@@ -163,7 +163,7 @@ def show(saga_id: str) -> Response[str]:
         view["links"] |= valet.links(event, http.caller(event, "sagas:read"), record)
     except (TransientError, BotoCoreError, ClientError):
         # The saga is what was asked for; a later request gets the links as well.
-        logger.exception("links to documents are missing", extra={"saga_id": record.saga_id})
+        logger.exception("links to documents are missing", extra=record.log_fields)
     return http.answer(200, view, headers=headers)
 
 
@@ -351,7 +351,7 @@ def _run(record: Record) -> None:
     try:
         kit.runs().start(record)
     except TransientError:
-        logger.exception("not started: left to the sweeper", extra={"saga_id": record.saga_id})
+        logger.exception("not started: left to the sweeper", extra=record.log_fields)
 
 
 def _owned(saga_id: str, scope: str, *, or_operator: bool = False) -> Record:

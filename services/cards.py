@@ -188,6 +188,8 @@ def _ask(
     kind = http.client.HTTPSConnection if provider.scheme == "https" else http.client.HTTPConnection
     connection = kind(provider.netloc, timeout=seconds)
     headers = {"Content-Type": "application/json", "Idempotency-Key": f"{reference(call)}{path}"}
+    if call.traceparent:
+        headers["traceparent"] = call.traceparent
     try:
         connection.request(method, provider.path + path, json.dumps(body or {}), headers)
         connection.response_class = FinalResponse

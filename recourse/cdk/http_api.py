@@ -79,6 +79,7 @@ class AuthorizedApi(Construct):
                     "authorization",
                     "content-type",
                     "idempotency-key",
+                    "traceparent",
                     "if-none-match",
                     "prefer",
                     "recourse-chaos",

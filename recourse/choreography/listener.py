@@ -43,8 +43,7 @@ from recourse.errors import (
     UnreadableError,
 )
 from recourse.events import Event, expiry, moment
-from recourse.events.event import saga_id_of
-from recourse.queues.sources import SourceQueue, backoff
+from recourse.queues.sources import SourceQueue, backoff, log_fields
 from recourse.run.failures import may_pass
 from recourse.run.parking import park
 from recourse.run.task import TaskRunner
@@ -67,14 +66,15 @@ class MessageResult:
         message_id: The message.
         outcome: `done`, `again` (it will be redelivered), `given up` or `set aside`
             (dead-lettered); these are names of metrics and in logs.
-        saga_id: The saga, if the message is an event of one.
+        about: What the log has of it: the message, its delivery, the saga, its trace, and the step
+            that was to run.
         error: Why it was not done, by class name and text.
         hangs: Whether its thread is still running, so that the process has to end.
     """
 
     message_id: str
     outcome: str
-    saga_id: str | None = None
+    about: Mapping[str, Any]
     error: str | None = None
     hangs: bool = False
 
@@ -151,7 +151,7 @@ class Listener:
         outcomes = [self._run_step(record, event, *moved) for moved in list(self._triggered(event))]
         given_up = next((why for why in outcomes if why), None)
         outcome = "given up" if given_up else "done"
-        return MessageResult(record["messageId"], outcome, event.saga_id, given_up)
+        return self._result(record, outcome, given_up)
 
     def _event(self, record: Mapping[str, Any]) -> Event:
         """The event in a message.
@@ -334,7 +334,7 @@ class Listener:
             if queue.is_last_receive(record):
                 return self._dead_letter(record, why)
             queue.delay(record, round(seconds * self._timescale))
-        return MessageResult(record["messageId"], "again", saga_id_of(record["body"]), why)
+        return self._result(record, "again", why)
 
     def _dead_letter(self, record: Mapping[str, Any], why: str) -> MessageResult:
         outcome = "set aside"
@@ -342,7 +342,14 @@ class Listener:
             self._queue(record["eventSourceARN"]).dead_letter(record, why)
         except TransientError as another:
             outcome, why = "again", words(another)
-        return MessageResult(record["messageId"], outcome, saga_id_of(record["body"]), why)
+        return self._result(record, outcome, why)
+
+    def _result(self, record: Mapping[str, Any], outcome: str, why: str | None) -> MessageResult:
+        about = log_fields(record)
+        with suppress(UnreadableError):
+            moved = self._triggered(self._event(record))
+            about["step"] = ", ".join(step.name for _, step, _ in moved)
+        return MessageResult(record["messageId"], outcome, about, why)
 
 
 class GiveUpFailedError(RecourseError):

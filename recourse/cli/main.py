@@ -17,7 +17,7 @@ from rich.text import Text
 
 from recourse.cli import redrive as redriving
 from recourse.cli import valet
-from recourse.cli.api import MOST_EMPTY_PAGES, Api, ApiError, must_be_address, segment
+from recourse.cli.api import MOST_EMPTY_PAGES, Api, must_be_address, segment
 from recourse.cli.command import (
     LOCAL,
     ApiUrl,
@@ -37,11 +37,10 @@ from recourse.cli.erase import erase
 from recourse.cli.login import login, logout
 from recourse.cli.screen import identity
 from recourse.cli.seeding import seed
-from recourse.cli.timeline import print_event, print_timeline
+from recourse.cli.timeline import event_of, print_event, print_timeline
 from recourse.cli.tokens import EVERYDAY_SCOPE
+from recourse.cli.trace import trace
 from recourse.cli.worker import worker
-from recourse.errors import UnreadableError
-from recourse.events import Event
 from recourse.functions.users import SCOPES
 
 app = typer.Typer(
@@ -52,7 +51,7 @@ app = typer.Typer(
     "browser `export RECOURSE_TOKEN=$(recourse token --subject asha)`.",
 )
 app.add_typer(valet.app, name="valet")
-for one in (login, logout, worker, erase, seed, doctor):
+for one in (login, logout, worker, erase, seed, doctor, trace):
     app.command()(one)
 app.command("compile")(compile_sagas)
 app.command(context_settings=PASSES_ON)(deploy)
@@ -235,7 +234,7 @@ def events(
                     if as_json:
                         print(json.dumps(event), flush=True)
                     else:
-                        print_event(out, _event(event))
+                        print_event(out, event_of(event))
                 empty = 0 if items or follow else empty + 1
                 skipping(empty)
                 if empty >= MOST_EMPTY_PAGES:
@@ -369,13 +368,6 @@ def _print_status(saga: Mapping[str, Any], as_json: bool) -> None:
         print(json.dumps(saga))
     else:
         out.print(f"{saga['saga_id']} {saga['status']}")
-
-
-def _event(found: Any) -> Event:
-    try:
-        return Event.from_dict(found)
-    except UnreadableError as problem:
-        raise ApiError(f"{problem}: try a newer version, or --json") from problem
 
 
 def _watch(client: Api, saga_id: str, as_json: bool) -> None:

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.text import Text
 
 from recourse import Money
-from recourse.cli.api import is_at_rest
+from recourse.cli.api import ApiError, is_at_rest
+from recourse.errors import UnreadableError
 from recourse.events import Event
 
 MARKS = {
@@ -64,6 +65,18 @@ def print_timeline(console: Console, changes: Iterable[Mapping[str, Any]]) -> di
             when = _since(saga, saga["ended_at"])
             console.print(f"  {when:>7} {saga['status']}: {text}", style=style, highlight=False)
     return dict(saga)
+
+
+def event_of(found: Any) -> Event:
+    """The event that the API shows.
+
+    Raises:
+        ApiError: It is not an event that this version knows.
+    """
+    try:
+        return Event.from_dict(found)
+    except UnreadableError as problem:
+        raise ApiError(f"{problem}: try a newer version, or --json") from problem
 
 
 def print_event(console: Console, event: Event) -> None:

@@ -236,6 +236,8 @@ class Call(Generic[Ask_co, Given_co]):
         items: The current rows named by `reads`, in that order; None where there is no such row.
         deadline: The moment, in UTC, after which this try must not call a provider any more; set
             only where the action or the undo is `external`.
+        traceparent: The step's span in the saga's trace, as the W3C's header of that name: send it
+            to what the step calls. None where the saga was started by a release without traces.
     """
 
     saga_id: SagaId
@@ -249,6 +251,7 @@ class Call(Generic[Ask_co, Given_co]):
     result: Given_co = cast("Any", None)  # noqa: RUF009
     items: Sequence[Item | None] = ()
     deadline: datetime | None = None
+    traceparent: str | None = None
 
     # Where an annotation is evaluated: before Python 3.13 no parameter could be left out of it.
     __class_getitem__: ClassVar[Any] = classmethod(GenericAlias)

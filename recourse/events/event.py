@@ -3,7 +3,8 @@
 Types are `recourse.<saga>.<step>.<done|failed|undone|undo_failed>` and
 `recourse.<saga>.<started|succeeded|compensated|compensation_failed>`; `subject` is the saga id. An
 event's id is made from the marker that it stands for, so the same occurrence has the same id
-however often it is published.
+however often it is published. `traceparent` is the extension of CloudEvents for distributed
+tracing: the span in which it happened, the same on whatever way it is delivered.
 
 An event of a choreography also carries, as `data.carried`, what the steps that receive it need: the
 run (`saga`), the whole `request` and the `results` so far. Only steps receive that: the ledger
@@ -18,6 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from recourse.declare.ids import Traceparent
 from recourse.declare.limits import cut
 from recourse.errors import UnreadableError
 from recourse.events.checks import MALFORMED, check, unreadable
@@ -72,6 +74,7 @@ class Event:
         source: The `source` of the CloudEvent.
         data: The `data` of the CloudEvent; fields that no property below names are kept.
         sequence: Its place among the public events of its saga, once it has one.
+        traceparent: The span in which it happened; None where an earlier release made it.
     """
 
     id: str
@@ -83,6 +86,7 @@ class Event:
     source: str
     data: Mapping[str, Any]
     sequence: int | None = None
+    traceparent: Traceparent | None = None
 
     # Made when it happens.
 
@@ -95,11 +99,13 @@ class Event:
         kind: str,
         data: dict[str, Any],
         *,
+        trace: Traceparent | None = None,
         occasion: str = "",
         time: str | None = None,
     ) -> Event:
         """An event; its occasion distinguishes two of one type: an undo may fail twice."""
         path = f"{step}.{kind}" if step else kind
+        side = None if step is None else "undo" if kind in ("undone", "undo_failed") else "action"
         return cls(
             id=f"{saga_id}.{path}{'.' if occasion else ''}{occasion}",
             saga_id=saga_id,
@@ -109,6 +115,7 @@ class Event:
             time=time or now(),
             source=f"/sagas/{saga}",
             data={"step": step} | data if step else data,
+            traceparent=trace and trace.at(saga_id, step, side),
         )
 
     @classmethod
@@ -119,11 +126,11 @@ class Event:
         *,
         business_key: str,
         coordination: str,
-        carried: Mapping[str, Any] | None = None,
+        trace: Traceparent | None = None,
     ) -> Event:
-        """A saga was started."""
-        data: dict[str, Any] = {"business_key": business_key, "coordination": coordination}
-        return cls._new(saga_id, saga, None, "started", data | _given(carried=carried))
+        """A saga was started, in the span of `trace`: the caller's, or else the saga's own."""
+        data = {"business_key": business_key, "coordination": coordination}
+        return replace(cls._new(saga_id, saga, None, "started", data), traceparent=trace)
 
     @classmethod
     def ended(
@@ -133,9 +140,11 @@ class Event:
         kind: Ending,
         *,
         run: int | None = None,
+        trace: Traceparent | None = None,
     ) -> Event:
         """A saga has ended; where undos failed, `run` is the run in which they did."""
-        return cls._new(saga_id, saga, None, kind, {}, occasion="" if run is None else str(run))
+        occasion = "" if run is None else str(run)
+        return cls._new(saga_id, saga, None, kind, {}, trace=trace, occasion=occasion)
 
     @classmethod
     def of_step(
@@ -155,6 +164,7 @@ class Event:
         carried: Mapping[str, Any] | None = None,
         follows: Sequence[str] | None = None,
         time: str | None = None,
+        trace: Traceparent | None = None,
     ) -> Event:
         """A step has acted, failed or been undone.
 
@@ -174,6 +184,7 @@ class Event:
             carried: What the steps that receive the event need.
             follows: Of an undo: the kinds of the events of the same step that came before it.
             time: When it happened; now by default.
+            trace: A span of the saga's trace, if it has one.
         """
         data = {"attempts": attempts, "entered_at": entered_at, "run": run} | _given(
             outcome=outcome,
@@ -183,7 +194,7 @@ class Event:
             carried=carried,
             follows=follows,
         )
-        return cls._new(saga_id, saga, step, kind, data, time=time)
+        return cls._new(saga_id, saga, step, kind, data, trace=trace, time=time)
 
     @classmethod
     def parked(
@@ -198,11 +209,12 @@ class Event:
         error: Mapping[str, str],
         claimed: bool,
         carried: Mapping[str, Any] | None = None,
+        trace: Traceparent | None = None,
     ) -> Event:
         """An action or an undo is stuck, once a run at the most, and waits for an operator."""
         data = {"outcome": "parked", "error": error, "attempts": attempts, "run": run}
         data |= {"early": claimed} | _given(carried=carried)
-        return cls._new(saga_id, saga, step, kind, data, occasion=f"r{run}")
+        return cls._new(saga_id, saga, step, kind, data, trace=trace, occasion=f"r{run}")
 
     # Read and written.
 
@@ -227,6 +239,7 @@ class Event:
                 source=found.get("source", f"/sagas/{saga}"),
                 data=data,
                 sequence=sequence,
+                traceparent=Traceparent.sent(found.get("traceparent")),
             )
         except MALFORMED as problem:
             raise UnreadableError(f"this is not an event of a saga: {problem!r}") from problem
@@ -273,7 +286,7 @@ class Event:
             "datacontenttype": "application/json",
             "data": self.data,
         }
-        return made if self.sequence is None else made | {"sequence": self.sequence}
+        return made | _given(sequence=self.sequence, traceparent=self.traceparent)
 
     def to_json(self) -> str:
         """The event as the text of a CloudEvent: the same each time."""

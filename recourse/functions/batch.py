@@ -14,7 +14,7 @@ from recourse.errors import PoisonError, TransientError, UnreadableError
 from recourse.events import Event
 from recourse.queues.deadletters import FIFO_SUFFIX
 from recourse.queues.message import Handler, Message
-from recourse.queues.sources import SourceQueue, backoff
+from recourse.queues.sources import SourceQueue, backoff, log_fields
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -80,7 +80,7 @@ class Batch:
 
     def dead_letter(self, record: Record, problem: Exception) -> None:
         """Dead-letter a message that no retry can help; if that fails, retry it."""
-        about = {"message_id": record["messageId"]}
+        about = log_fields(record)
         try:
             self._queue(record["eventSourceARN"]).dead_letter(record, words(problem))
             logger.error("dead-lettered: %s", words(problem), extra=about)
@@ -147,7 +147,7 @@ def handle_each(
         except PoisonError as problem:
             batch.dead_letter(record, problem)
         except Exception as problem:
-            logger.exception("failed", extra={"message_id": message.id})
+            logger.exception("failed", extra=log_fields(record))
             batch.failed(record, problem, backoff(message.receives))
     return batch.answer()
 

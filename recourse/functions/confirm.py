@@ -12,7 +12,7 @@ from recourse.declare.saga import Saga
 from recourse.events import Event
 from recourse.functions import kit, settings
 from recourse.functions.batch import Batch
-from recourse.queues.sources import SourceQueue
+from recourse.queues.sources import SourceQueue, log_fields
 from recourse.run.runner import StepRunner
 
 logger = Logger()
@@ -41,17 +41,20 @@ def handle_batch(
     """Confirm the holds of one service for the sagas of a batch of pivot events."""
     batch = Batch(records, sagas, queue)
     for record, event in batch.events():
+        about = log_fields(record)
         try:
             for step in sagas[event.saga].all:
                 if step.confirm and step.service == service:
-                    _confirm(dynamodb, table, step, event)
+                    about["step"] = step.name
+                    outcome = _confirm(dynamodb, table, step, event)
+                    logger.info("confirmed", extra=about | outcome)
         except Exception as problem:
-            logger.exception("not confirmed", extra={"message_id": record["messageId"]})
+            logger.exception("not confirmed", extra=about)
             batch.failed(record, problem)
     return batch.answer()
 
 
-def _confirm(dynamodb: Any, table: str, step: Step, event: Event) -> None:
+def _confirm(dynamodb: Any, table: str, step: Step, event: Event) -> dict[str, Any]:
     runner = StepRunner(
         dynamodb, table, step.action, step.undo, step.confirm, table_name=settings.table_name
     )
@@ -61,7 +64,8 @@ def _confirm(dynamodb: Any, table: str, step: Step, event: Event) -> None:
         "owner": "",
         "business_key": "",
         "started_at": event.time,
+        "traceparent": event.traceparent,
     }
     task = {"step": step.name, "phase": "confirm", "role": "compensable"}
-    outcome = runner.run(task | {"saga": saga, "request": {}, "results": {}})
-    logger.info("confirmed", extra={"saga_id": saga["id"], "step": step.name} | outcome)
+    outcome: dict[str, Any] = runner.run(task | {"saga": saga, "request": {}, "results": {}})
+    return outcome

@@ -99,7 +99,8 @@ def _append(feed: Feed, owner: str, record: Record, dead_letter: DeadLetter) -> 
     try:
         return feed.append(owner, _events(record))
     except (InvalidEventError, UnreadableError, LookupError, TypeError) as problem:
-        logger.error("dead-lettered: %s", words(problem))
+        saga_id = record["dynamodb"]["NewImage"]["pk"]["S"]
+        logger.error("dead-lettered: %s", words(problem), extra={"saga_id": saga_id})
         dead_letter(record, words(problem))
         return 0
 

@@ -12,7 +12,7 @@ from recourse.events import Event
 from recourse.functions import kit
 from recourse.functions.batch import Batch, Record
 from recourse.ledger.ledger import Ledger, UnknownSagaError
-from recourse.queues.sources import SourceQueue
+from recourse.queues.sources import SourceQueue, log_fields
 
 logger = Logger()
 
@@ -37,7 +37,7 @@ def handle_batch(
             for record, _ in messages:
                 batch.dead_letter(record, problem)
         except Exception as problem:
-            logger.exception("events not recorded", extra={"saga_id": saga_id})
             for record, _ in messages:
+                logger.exception("event not recorded", extra=log_fields(record))
                 batch.failed(record, problem)
     return batch.answer()

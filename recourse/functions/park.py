@@ -24,7 +24,14 @@ def handler(event: dict[str, Any], context: object) -> list[str]:
         event,
         settings.timescale(),
     )
-    logger.error("parked", extra={"saga_id": event["saga"]["id"], "events": types})
+    about = {
+        "saga_id": event["saga"]["id"],
+        "saga": event["saga"]["name"],
+        "step": ", ".join(sorted({what.split(".")[2] for what in types})),
+        "attempt": event["saga"]["recover"] + 1,
+        "trace_id": event["saga"].get("traceparent", "")[3:35],
+    }
+    logger.error("parked", extra=about | {"events": types})
     metrics.add_metric(name="Parked", unit=MetricUnit.Count, value=1)
     metrics.flush_metrics()
     return types

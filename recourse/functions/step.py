@@ -68,7 +68,8 @@ def run(step: TaskRunner, task: dict[str, Any]) -> Any:
         "saga": task["saga"]["name"],
         "step": task["step"],
         "phase": task["phase"],
-        "attempt": task.get("attempt", 0),
+        "attempt": task.get("attempt", 0) + 1,
+        "trace_id": task["saga"].get("traceparent", "")[3:35],
     }
     metrics.add_dimension(name="saga", value=about["saga"])
     metrics.add_dimension(name="step", value=about["step"])

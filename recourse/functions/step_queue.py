@@ -55,7 +55,7 @@ def answer(results: list[MessageResult], end: Callable[[], None]) -> dict[str, A
         end: Ends the process, so that the whole batch is retried; called where a thread hangs.
     """
     for one in results:
-        about = {"message_id": one.message_id, "saga_id": one.saga_id, "outcome": one.outcome}
+        about = {**one.about, "outcome": one.outcome}
         if one.error:
             logger.warning(one.error, extra=about)
         else:

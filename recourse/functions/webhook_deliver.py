@@ -59,7 +59,7 @@ def handle_batch(
     batch = Batch(records, {}, queue)
     for record in records:
         receives = int(record["attributes"]["ApproximateReceiveCount"])
-        about = {"message_id": record["messageId"], "receives": receives}
+        about: dict[str, Any] = {"message_id": record["messageId"], "attempt": receives}
         try:
             asked = read_json(record["body"])
             webhook, lane = asked["webhook_id"], asked["lane"]
@@ -78,6 +78,7 @@ def handle_batch(
             batch.dead_letter(record, problem)
             continue
         except Exception:
+            about |= {"webhook_id": webhook, "lane": lane}
             logger.exception("not delivered", extra=about)
             wait = min(LONGEST_BACKOFF, 2 ** min(receives, 10))
         if wait is not None:

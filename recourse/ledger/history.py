@@ -162,7 +162,8 @@ class SagaHistory:
         """Append the terminal event, if the saga has ended."""
         if ending := self._ending():
             kind, run = ending
-            event = Event.ended(saga_id, self._saga.name, kind, run=run)
+            trace = self.entered[0].traceparent
+            event = Event.ended(saga_id, self._saga.name, kind, run=run, trace=trace)
             if event.id not in {old.id for old in self.entered}:
                 self.add(event)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from recourse.declare.ids import Traceparent
 from recourse.declare.saga import Saga
 from recourse.errors import RecourseError
 from recourse.events import Event, now, outbox_row
@@ -73,13 +74,20 @@ class Ledger:
         self.sagas = sagas
         self.queries = SagaQueries(self._table)
 
-    def start(self, record: Record, *, any_coordination: bool = True) -> tuple[Record, bool]:
+    def start(
+        self,
+        record: Record,
+        *,
+        any_coordination: bool = True,
+        trace: Traceparent | None = None,
+    ) -> tuple[Record, bool]:
         """Record a start once, and publish its event, with which a choreography begins.
 
         Args:
             record: The saga; its `entered` is filled here.
             any_coordination: Whether the caller left the coordination to the declaration: then a
                 saga that was recorded with either is the same.
+            trace: The caller's span; by default the saga has a trace of its own.
 
         Returns:
             The saga as it is now, and whether this call recorded it.
@@ -93,9 +101,12 @@ class Ledger:
             record.saga,
             business_key=record.business_key,
             coordination=record.coordination,
-            carried=record.input(self.sagas[record.saga]) if record.is_choreographed else None,
+            trace=trace or Traceparent.new(record.saga_id, record.started_at),
         )
-        record = replace(record, entered=[replace(event.public(), sequence=1)])
+        record = replace(record, entered=[replace(event, sequence=1)])
+        if record.is_choreographed:
+            given = record.input(self.sagas[record.saga])
+            event = replace(event, data={**event.data, "carried": given})
         new = [record.to_row(), outbox_row(event)]
 
         def attempt() -> tuple[Record, bool]:

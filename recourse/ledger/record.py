@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recourse.declare.declaration import Coordination
-from recourse.declare.ids import SagaId
+from recourse.declare.ids import SagaId, Traceparent
 from recourse.declare.saga import Saga
 from recourse.events import Event
 from recourse.ledger.history import SagaHistory, Status
@@ -107,6 +107,17 @@ class Record:
         return f"{self.started_at}#{self.saga_id}"
 
     @property
+    def trace(self) -> Traceparent | None:
+        """The span that it was started in, the caller's or its own; earlier releases kept none."""
+        return self.entered[0].traceparent if self.entered else None
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """What the log has of it."""
+        trace = {"trace_id": self.trace.trace_id} if self.trace else {}
+        return {"saga_id": self.saga_id, "saga": self.saga} | trace
+
+    @property
     def is_choreographed(self) -> bool:
         """Whether events alone drive it; a recovery is always a run of the state machine."""
         return self.coordination == "choreography" and self.run == 0
@@ -149,7 +160,8 @@ class Record:
                 "recover": self.run,
                 "skips": dict(self.skips),
                 "attempts": self.attempts(saga) if self.run else {},
-            },
+            }
+            | self._traced(),
             "request": absent | dict(self.request),
             "results": {},
             "failure": dict(self.failure),
@@ -178,7 +190,10 @@ class Record:
             "started_at": self.started_at,
             "ended_at": self.ended_at,
             "steps": history.steps(self.run),
-        }
+        } | self._traced()
+
+    def _traced(self) -> dict[str, str]:
+        return {"traceparent": self.trace} if self.trace else {}
 
     def attempts(self, saga: Saga) -> dict[str, int]:
         """Attempts so far, by target: faults on demand count them over all runs."""

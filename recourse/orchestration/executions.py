@@ -29,6 +29,15 @@ HISTORY_EVENTS = 100
 """How many of a run's last events are searched for its failure; a group has several a step."""
 
 
+def _xray(record: Record) -> dict[str, Any]:
+    """The saga's trace as X-Ray writes it, so that what it records of the run has the same id."""
+    if record.trace is None:
+        return {}
+    at = record.trace.at(record.saga_id)
+    root = f"Root=1-{at.trace_id[:8]}-{at.trace_id[8:]}"
+    return {"traceHeader": f"{root};Parent={at.span_id}"}
+
+
 def run_name(saga_id: str, run: int) -> str:
     """The name of an execution: the saga id; `<saga id>-r<number>` for a recovery."""
     return f"{saga_id}-r{run}" if run else saga_id
@@ -107,6 +116,7 @@ class Runs:
                 stateMachineArn=self.machines[record.saga],
                 name=run_name(record.saga_id, record.run),
                 input=json.dumps(given, ensure_ascii=False),
+                **_xray(record),
             )
         except self.sfn.exceptions.ExecutionAlreadyExists:
             return

@@ -126,6 +126,7 @@ class Found:
             run=self.record.run,
             attempts=1,
             time=marker["at"],
+            trace=self.record.trace,
             **data,
         )
 

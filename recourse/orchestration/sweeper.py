@@ -309,6 +309,7 @@ class Sweeper:
             attempts=0,
             error=error(RecoveryFailedError.__name__, why),
             claimed=True,
+            trace=record.trace,
         )
 
     # Lost events.

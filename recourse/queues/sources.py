@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from recourse.declare.limits import cut
-from recourse.errors import TransientError
+from recourse.errors import TransientError, UnreadableError
+from recourse.events import Event
 from recourse.queues.deadletters import MAX_ATTRIBUTES, REASON, fifo_parameters
 
 if TYPE_CHECKING:
@@ -185,3 +186,22 @@ def _attribute(given: Mapping[str, Any]) -> MessageAttributeValueTypeDef:
 
 def _text(reason: str) -> MessageAttributeValueTypeDef:
     return {"DataType": "String", "StringValue": cut(reason)}
+
+
+def log_fields(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the log has of a message: which it is, its delivery, and the event that it is, if any.
+
+    Nothing else of its body, which may be anybody's.
+    """
+    attempt = int(record["attributes"]["ApproximateReceiveCount"])
+    about: dict[str, Any] = {"message_id": record["messageId"], "attempt": attempt}
+    try:
+        event = Event.parse(record["body"])
+    except UnreadableError:
+        return about
+    about |= {"saga_id": event.saga_id, "saga": event.saga, "event": event.type}
+    if event.step:
+        about["step"] = event.step
+    if event.traceparent:
+        about["trace_id"] = event.traceparent.trace_id
+    return about

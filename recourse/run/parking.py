@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from recourse.declare.declaration import Step
+from recourse.declare.ids import Traceparent
 from recourse.declare.saga import Saga
 from recourse.events import Event, outbox_row
 from recourse.run.failures import own_failure, passes, understand
@@ -41,6 +42,7 @@ def park(
 
 def _events(saga: Saga, task: Mapping[str, Any], timescale: float) -> Iterator[Event]:
     run = task["saga"]
+    trace = Traceparent.sent(run.get("traceparent"))
     for caught_by, caught in task["parked"].items():
         name = caught_by if caught_by in saga.by_name else caught["Error"]
         failure = own_failure(name, task["parked"]) or caught
@@ -57,6 +59,7 @@ def _events(saga: Saga, task: Mapping[str, Any], timescale: float) -> Iterator[E
                 run=run["recover"],
                 attempts=acted + run["attempts"].get(name, 0),
                 error=understand(why, step.timeout * timescale),
+                trace=trace,
             )
         target = f"{name}.undo" if undone else name
         tries = task.get("attempt", _tries(saga, step, failure) - 1) + 1
@@ -70,6 +73,7 @@ def _events(saga: Saga, task: Mapping[str, Any], timescale: float) -> Iterator[E
             error=understand(failure, step.timeout * timescale),
             claimed=bool(run["recover"]),
             carried=task.get("carried"),
+            trace=trace,
         )
 
 

@@ -19,7 +19,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from recourse.declare import asks, limits
-from recourse.declare.ids import SagaId
+from recourse.declare.ids import SagaId, Traceparent
 from recourse.declare.step import Action, Call, Confirm, Reads, Undo
 from recourse.declare.tables import ExistingTable, Row
 from recourse.errors import RecourseError
@@ -38,7 +38,8 @@ class Task:
         saga: Of the run: `id`, `name`, `owner`, `business_key`, `started_at`, `chaos` (faults by
             target), `recover` (0, or which recovery this is), `forward` (of a
             recovery: whether the pivot had acted), `skips` (reasons by step or
-            `step.undo`), `attempts` (tries in earlier runs, by the same).
+            `step.undo`), `attempts` (tries in earlier runs, by the same), `traceparent` (a span
+            of its trace; sagas that earlier releases began have none).
         step: The step's name.
         phase: What is asked for.
         role: Whether the step comes before the pivot, is it, or comes after it.
@@ -100,6 +101,11 @@ class Task:
         """Whether the request leaves the step out."""
         return bool(self.request) and all(value is None for value in self.request.values())
 
+    @property
+    def trace(self) -> Traceparent | None:
+        """A span of the saga's trace, if it has one."""
+        return Traceparent.sent(self.saga.get("traceparent"))
+
     def call(
         self, part: Action | Undo | Confirm, deadline: datetime | None = None
     ) -> tuple[Call[Any], Reads]:
@@ -119,6 +125,7 @@ class Task:
             ask=asks.make(part.ask, self.request),
             results=self.results,
             deadline=deadline,
+            traceparent=self.trace and self.trace.at(self.saga["id"], self.step, _side(part)),
         )
         reads = part.reads(call)
         check_declared(part, (one.table for one in reads if isinstance(one, Row)))
@@ -166,7 +173,14 @@ class Task:
             claimed=claimed,
             carried=carried,
             follows=follows,
+            trace=self.trace,
         )
+
+
+def _side(part: Action | Undo | Confirm) -> str:
+    return (
+        "undo" if isinstance(part, Undo) else "confirm" if isinstance(part, Confirm) else "action"
+    )
 
 
 class UndeclaredTableError(RecourseError):

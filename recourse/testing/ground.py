@@ -44,7 +44,7 @@ from recourse import events
 from recourse.choreography.listener import MIN_RECEIVES, Listener
 from recourse.choreography.routing import listeners
 from recourse.declare.declaration import Coordination, Step
-from recourse.declare.ids import SagaId
+from recourse.declare.ids import SagaId, Traceparent
 from recourse.declare.saga import Saga
 from recourse.declare.step import Document
 from recourse.declare.tables import ExistingTable
@@ -220,6 +220,7 @@ class Ground:
         coordination: Coordination = "orchestration",
         run: bool = True,
         owner: str = "asha",
+        trace: Traceparent | None = None,
     ) -> str:
         """Start a saga as the API does, and run it to its end; the saga's id."""
         declared = self.sagas[saga]
@@ -234,7 +235,8 @@ class Ground:
                 body=digest(body),
                 started_at=events.now(),
                 faults=faults or {},
-            )
+            ),
+            trace=trace,
         )
         if run:
             self.runs.start(record)

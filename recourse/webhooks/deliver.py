@@ -119,6 +119,8 @@ class Deliverer:
                 continue
             body = event.to_json().encode()
             signed = headers(webhook.signs_with(at), event.id, int(at), body)
+            if event.traceparent:
+                signed["traceparent"] = event.traceparent
             answer = self.sender.post(webhook.url, signed, body)
             if not answer.delivered:
                 return self._not_delivered(lease, at, answer)

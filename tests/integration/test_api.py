@@ -49,7 +49,7 @@ LIVE = {"sse": "https://stream.example/events/stream", "ws": "wss://live.example
 PREFIX = "recourse/"
 VIEW = {
     *("saga_id", "saga", "coordination", "status", "reason", "owner", "business_key"),
-    *("started_at", "ended_at", "steps", "links"),
+    *("started_at", "ended_at", "steps", "links", "traceparent"),
 }
 STEP_VIEW = {
     *("name", "status", "attempts", "undo_attempts", "result", "error", "message"),
@@ -1327,6 +1327,7 @@ def test_the_description_has_every_call_with_its_scope(document: dict[str, Any])
     assert calls.keys() == holdings | starts | {
         "GET /sagas",
         "GET /sagas/{saga_id}",
+        "GET /sagas/{saga_id}/events",
         "POST /sagas/{saga_id}/cancel",
         "POST /sagas/{saga_id}/steps/{step}/resolve",
         "POST /valet-keys",
@@ -1383,3 +1384,27 @@ def test_a_name_in_the_description_means_one_thing_whichever_saga_uses_it() -> N
         whole = TypeAdapter(saga.request).json_schema()
         for name, part in (whole.pop("$defs", {}) | {saga.request.__name__: whole}).items():
             assert meant.setdefault(name, part) == part, f"{saga.name} has another {name}"
+
+
+# The trace.
+
+SENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def test_a_saga_is_in_the_trace_of_its_caller_and_shows_what_happened(shared: Ground) -> None:
+    started = asha.start(key="traced", traceparent=SENT)
+    assert started.json["traceparent"] == SENT
+    again = asha.start(key="traced", traceparent=SENT.replace("4b", "5b"))
+    assert again.json["traceparent"] == SENT, "a retry is the same saga"
+    other = asha.start(key="not traced", traceparent="00-nonsense")
+    assert other.status == 202 and SENT[3:35] not in other.json["traceparent"]
+    shared.settle()
+    path = f"/sagas/{started.json['saga_id']}/events"
+    shown = asha("GET", path).json
+    assert [one["type"].rpartition(".")[2] for one in shown["items"]] == [
+        *("started", *["done"] * 6, "succeeded"),
+    ]
+    assert [one["sequence"] for one in shown["items"]] == [*range(1, 9)]
+    assert {one["traceparent"][3:35] for one in shown["items"]} == {SENT[3:35]}
+    assert operator("GET", path).json == shown
+    problem(ravi("GET", path), 404, "not-found")

@@ -107,7 +107,17 @@ def test_no_command_prints_what_others_wrote_as_it_is(
         "data": {"step": None, "error": error},
         "sequence": None,
     }
-    items = {"/sagas": [saga], "/events": [event], "/valet-keys": [key], "/deadletters": [queue]}
+    attempt = dict.fromkeys(("event_id", "type", "outcome", "at", "error", "response"), text)
+    attempt |= {"status": text, "attempt": 1, "latency_ms": 1, "replay_id": text}  # type: ignore[dict-item]
+    items = {
+        "/sagas": [saga],
+        "/events": [event],
+        "/valet-keys": [key],
+        "/deadletters": [queue],
+        "/sagas/s/events": [event],
+        "/webhooks": [{"webhook_id": "w"}],
+        "/webhooks/w/deliveries": [attempt],
+    }
 
     def answer(request: httpx.Request) -> httpx.Response:
         path = request.url.path
@@ -121,6 +131,7 @@ def test_no_command_prints_what_others_wrote_as_it_is(
         ["list"],
         ["show", "s"],
         ["watch", "s"],
+        ["trace", "s"],
         ["cancel", "s"],
         ["resolve", "s", "hotel", "--action", "retry"],
         ["events"],
@@ -131,7 +142,10 @@ def test_no_command_prints_what_others_wrote_as_it_is(
     ):
         for more in ([], ["--json"]):
             ended = CliRunner().invoke(main.app, [*asked, *more])
-            assert ended.exit_code == 0 or asked[0] in ("events", "redrive"), (asked, ended.output)
+            assert ended.exit_code == 0 or asked[0] in ("events", "redrive", "trace"), (
+                asked,
+                ended.output,
+            )
             assert not isinstance(ended.exception, Exception), (asked, ended.exception)
             assert_harmless(ended.output)
 

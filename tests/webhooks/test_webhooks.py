@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook as Verifier
 
+from recourse.declare.ids import Traceparent
 from recourse.functions.webhook_deliver import MOST_RECEIVES
 from recourse.testing.handlers import Killed
 from recourse.webhooks import lanes, leases
 from recourse.webhooks.registrations import SLOTS, Webhook
 from recourse.webhooks.sending import Answer
+from tests.events import event
 from tests.webhooks.conftest import DOWN, LANES, OK, OWNERS, URL, Ground, Post
 
 HOUR, DAY = 3600.0, 86400.0
@@ -37,6 +40,26 @@ def test_every_event_of_the_owner_arrives_in_the_order_of_its_saga(hooks: Ground
     assert sorted(got) == ["a1", "a2", "a3", "b1"]
     assert in_order(got, "a") == ["a1", "a2", "a3"]
     assert hooks.waiting() == 0
+
+
+def test_an_event_is_delivered_with_its_span_the_same_in_each_attempt(hooks: Ground) -> None:
+    hooks.register()
+    traced = Traceparent.sent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    hooks.feed.append(
+        "asha", [replace(event("a", "order", "started", sequence=1), traceparent=traced)]
+    )
+    hooks.tell("b", 1)
+    hooks.endpoints.say(DOWN)
+    hooks.run()
+    hooks.endpoints.say(OK)
+    hooks.wait(HOUR)
+    hooks.run()
+    posts = [post for post in hooks.endpoints.posts if post.event["subject"] == "a"]
+    assert len(posts) == 2
+    assert {post.headers["traceparent"] for post in posts} == {traced}
+    assert {post.event["traceparent"] for post in posts} == {traced}
+    untraced = [post for post in hooks.endpoints.posts if post.event["subject"] == "b"]
+    assert untraced and not any("traceparent" in post.headers for post in untraced)
 
 
 def test_what_came_before_a_webhook_was_registered_is_not_told(hooks: Ground) -> None:

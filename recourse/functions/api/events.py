@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
 from aws_lambda_powertools.event_handler import Response
 from typing_extensions import TypedDict
@@ -32,7 +32,10 @@ routes = Routes("Events", "Your own events, in order, as pages or as a stream")
 
 
 class EventView(TypedDict):
-    """An event in the form of CloudEvents 1.0; `sequence` grows within its saga."""
+    """An event in the form of CloudEvents 1.0; `sequence` grows within its saga.
+
+    `traceparent` is the span in which it happened, by W3C Trace Context.
+    """
 
     specversion: Literal["1.0"]
     id: str
@@ -42,6 +45,7 @@ class EventView(TypedDict):
     time: str
     datacontenttype: str
     sequence: int
+    traceparent: NotRequired[str]
     data: dict[str, Any]
 
 

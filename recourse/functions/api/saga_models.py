@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, cast, get_args
 
 from annotated_types import Len
 from typing_extensions import TypedDict
 
 from recourse.declare.declaration import Coordination
 from recourse.declare.request import request_model
+from recourse.functions import settings
 from recourse.functions.api import http
 from recourse.functions.api.parameters import Choice
 from recourse.functions.api.routes import Parameter, SagaName
 from recourse.ledger.history import STATUSES, Status
+from recourse.problems import ProblemError
 from recourse.run import faults
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
+
+    from recourse.declare.saga import Saga
 
 LONGEST_KEY = 512
 
@@ -48,7 +55,10 @@ class _Step(TypedDict):
 
 
 class SagaView(TypedDict):
-    """A saga and its steps; `reason` is its first failure."""
+    """A saga and its steps; `reason` is its first failure.
+
+    `traceparent` is the span in which it was started: the caller's, or else its own.
+    """
 
     saga_id: str
     saga: Annotated[str, SagaName()]
@@ -60,6 +70,7 @@ class SagaView(TypedDict):
     started_at: str
     ended_at: str | None
     steps: list[_Step]
+    traceparent: NotRequired[str]
     links: dict[str, str]
 
 
@@ -83,6 +94,12 @@ COORDINATION = Parameter(
     {"type": "string", "enum": list(get_args(Coordination))},
     problem="unknown-coordination",
 )
+TRACEPARENT = Parameter(
+    "traceparent",
+    "the caller's span, by W3C Trace Context: the saga's trace is the same. One that is not valid "
+    "is ignored; without one the saga has a trace of its own",
+    where="header",
+)
 STATUS = Choice("status", "only these", STATUSES)
 BUSINESS_KEY = Parameter(
     "business_key",
@@ -100,3 +117,51 @@ PREFER = Parameter(
 def saga_choice(names: Collection[str]) -> Choice:
     """The parameter that filters a list by declaration."""
     return Choice("saga", "only these", names)
+
+
+def idempotency_key(event: APIGatewayProxyEventV2) -> str:
+    """The Idempotency-Key of a start.
+
+    Raises:
+        ProblemError: There is none, or it has characters that gateways change.
+    """
+    key: str = event.headers.get("idempotency-key", "")
+    # Gateways differ in what they make of other bytes in a header: a retry could be another key.
+    if not 1 <= len(key) <= 255 or not (key.isascii() and key.isprintable()):
+        raise ProblemError(
+            "idempotency-key-missing",
+            "Idempotency-Key: send 1 to 255 printable characters of ASCII, the same for a retry",
+        )
+    return key
+
+
+def faults_asked(event: APIGatewayProxyEventV2, saga: Saga) -> dict[str, str]:
+    """The faults on demand that a start asks for, by target.
+
+    Raises:
+        ProblemError: This deployment has none, or there is no such fault.
+    """
+    header = event.headers.get("recourse-chaos")
+    if header is None:
+        return {}
+    if not settings.chaos():
+        raise ProblemError("chaos-off", "deploy with the context chaos=on to inject faults")
+    try:
+        return faults.parse(header, saga)
+    except faults.UnknownFaultError as error:
+        raise ProblemError("unknown-fault", str(error)) from None
+
+
+def coordination_of(asked: str | None, saga: Saga) -> Coordination:
+    """How a saga is coordinated: without steps that listen it would be recorded, and never begin.
+
+    Raises:
+        ProblemError: The API has no such coordination.
+    """
+    wanted = saga.coordination if asked is None else asked
+    has = get_args(Coordination) if settings.choreography() else ("orchestration",)
+    if wanted not in has:
+        why = "" if settings.choreography() else ": this API has no choreography"
+        detail = f"coordination: must be {' or '.join(has)}, got {wanted!r}{why}"
+        raise ProblemError("unknown-coordination", detail)
+    return cast("Coordination", wanted)

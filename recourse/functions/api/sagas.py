@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import Response
@@ -11,12 +11,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from recourse import events
 from recourse.declare import limits
-from recourse.declare.declaration import Coordination
-from recourse.declare.ids import BadSagaIdError, SagaId
+from recourse.declare.ids import BadSagaIdError, SagaId, Traceparent
 from recourse.declare.saga import Saga
 from recourse.errors import TransientError
-from recourse.functions import kit, settings
+from recourse.functions import kit
 from recourse.functions.api import http, valet
+from recourse.functions.api.events import EventView
 from recourse.functions.api.parameters import CURSOR, IF_NONE_MATCH, LIMIT
 from recourse.functions.api.routes import Answer, Operation, Page, Routes, Sample
 from recourse.functions.api.saga_models import (
@@ -27,8 +27,12 @@ from recourse.functions.api.saga_models import (
     LONGEST_KEY,
     PREFER,
     STATUS,
+    TRACEPARENT,
     Resolution,
     SagaView,
+    coordination_of,
+    faults_asked,
+    idempotency_key,
     saga_choice,
 )
 from recourse.ledger.history import AT_REST, Status
@@ -40,7 +44,6 @@ from recourse.ledger.ledger import (
 )
 from recourse.ledger.record import Record, digest
 from recourse.problems import ProblemError, invalid
-from recourse.run import faults
 from recourse.store.cursors import BadCursorError
 from recourse.text import unseen
 
@@ -63,7 +66,7 @@ def _starts(sagas: Mapping[str, Saga]) -> Iterator[Operation]:
             scope="sagas:write",
             takes=saga.request,
             example=Sample(f"{saga.name}.json"),
-            parameters=[IDEMPOTENCY_KEY, CHAOS, COORDINATION],
+            parameters=[IDEMPOTENCY_KEY, CHAOS, COORDINATION, TRACEPARENT],
             answers=[
                 Answer(
                     202,
@@ -84,18 +87,12 @@ def start(name: str) -> Response[str]:
     saga = kit.sagas().get(name)
     if saga is None:
         raise ProblemError("not-found", f"there is no saga {name!r}")
-    key = event.headers.get("idempotency-key", "")
-    # Gateways differ in what they make of other bytes in a header: a retry could be another key.
-    if not 1 <= len(key) <= 255 or not (key.isascii() and key.isprintable()):
-        raise ProblemError(
-            "idempotency-key-missing",
-            "Idempotency-Key: send 1 to 255 printable characters of ASCII, the same for a retry",
-        )
-    faults = _faults(event.headers.get("recourse-chaos"), saga)
+    key = idempotency_key(event)
+    faults = faults_asked(event, saga)
     asked = event.query_string_parameters.get("coordination")
     saga_id, sent = SagaId.of(saga.name, who.subject, key), digest(http.sent(event))
     try:
-        coordination = _coordination(asked, saga)
+        coordination = coordination_of(asked, saga)
         body = _request(event, saga)
     except ProblemError:
         # A release may refuse what the one before has taken: a retry still answers its saga.
@@ -116,8 +113,9 @@ def start(name: str) -> Response[str]:
     )
     if body.get("documents") and kit.ledger().get(wanted.saga_id) is None:
         _must_be_there(who.subject, body["documents"])
+    trace = Traceparent.sent(event.headers.get("traceparent"))
     try:
-        record, _ = kit.ledger().start(wanted, any_coordination=asked is None)
+        record, _ = kit.ledger().start(wanted, any_coordination=asked is None, trace=trace)
     except KeyReusedError as problem:
         raise ProblemError(
             "idempotency-key-reused",
@@ -165,8 +163,32 @@ def show(saga_id: str) -> Response[str]:
         view["links"] |= valet.links(event, http.caller(event, "sagas:read"), record)
     except (TransientError, BotoCoreError, ClientError):
         # The saga is what was asked for; a later request gets the links as well.
-        logger.exception("links to documents are missing", extra={"saga_id": record.saga_id})
+        logger.exception("links to documents are missing", extra=record.log_fields)
     return http.answer(200, view, headers=headers)
+
+
+@routes.get(
+    "/sagas/<saga_id>/events",
+    Operation(
+        "show-events",
+        "Show the events of a saga, in order",
+        scope="sagas:read",
+        answers=[
+            Answer(
+                200,
+                "all there are so far, for as long as the saga is kept, which is longer than the "
+                "feed, `GET /events`, keeps them; the cursor is null",
+                Page[EventView],
+            )
+        ],
+        problems=["not-found"],
+    ),
+)
+def show_events(saga_id: str) -> Response[str]:
+    """Show the events of a saga."""
+    entered = _owned(saga_id, "sagas:read").entered
+    items = [event.to_dict() for event in entered if not event.is_hidden]
+    return http.answer(200, {"items": items, "cursor": None})
 
 
 def _listing(sagas: Mapping[str, Saga]) -> Iterator[Operation]:
@@ -329,7 +351,7 @@ def _run(record: Record) -> None:
     try:
         kit.runs().start(record)
     except TransientError:
-        logger.exception("not started: left to the sweeper", extra={"saga_id": record.saga_id})
+        logger.exception("not started: left to the sweeper", extra=record.log_fields)
 
 
 def _owned(saga_id: str, scope: str, *, or_operator: bool = False) -> Record:
@@ -377,29 +399,3 @@ def _view(record: Record) -> dict[str, Any]:
 
 def _etag(record: Record) -> str:
     return f'"{record.version}"'
-
-
-def _faults(header: str | None, saga: Saga) -> dict[str, str]:
-    if header is None:
-        return {}
-    if not settings.chaos():
-        raise ProblemError("chaos-off", "deploy with the context chaos=on to inject faults")
-    try:
-        return faults.parse(header, saga)
-    except faults.UnknownFaultError as error:
-        raise ProblemError("unknown-fault", str(error)) from None
-
-
-def _coordination(asked: str | None, saga: Saga) -> Coordination:
-    """How a saga is coordinated: without steps that listen it would be recorded, and never begin.
-
-    Raises:
-        ProblemError: The API has no such coordination.
-    """
-    wanted = saga.coordination if asked is None else asked
-    has = get_args(Coordination) if settings.choreography() else ("orchestration",)
-    if wanted not in has:
-        why = "" if settings.choreography() else ": this API has no choreography"
-        detail = f"coordination: must be {' or '.join(has)}, got {wanted!r}{why}"
-        raise ProblemError("unknown-coordination", detail)
-    return cast("Coordination", wanted)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any, get_args
 
 import pytest
-from recourse.testing.feeding import Feeding
 
 from recourse.declare.declaration import Coordination
 from recourse.declare.ids import Traceparent
@@ -18,6 +17,7 @@ from recourse.orchestration.markers import Markers
 from recourse.run.task import Task
 from recourse.testing.ground import LEDGER
 from recourse.testing.handlers import Killed
+from tests.feeding import Feeding
 from tests.ground import Ground, ground
 from tests.integration.trips import TRIP, stock
 

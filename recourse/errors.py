@@ -33,6 +33,7 @@
         LostLaneError
         LostLeaseError
         MalformedError
+        MessagesWaitError
         MissingSettingError
         NewError
         NotAtRestError

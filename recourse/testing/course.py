@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +17,7 @@ from threading import local
 from typing import Any, Literal, get_args
 from unittest import mock
 
+from recourse.choreography import listener
 from recourse.declare.declaration import Coordination
 from recourse.declare.saga import Saga
 from recourse.ledger.history import AT_REST
@@ -189,9 +191,28 @@ def effect(world: World, saga: str) -> checks.Figures:
 def _grounded(world: World) -> Iterator[Ground]:
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(sweeper, "GRACE_PERIOD", timedelta(0)))
+        stack.enter_context(mock.patch.object(listener, "ThreadPoolExecutor", _InTurn))
         ground = stack.enter_context(world.ground())
         stack.enter_context(ground.clock.standing())
         yield ground
+
+
+class _InTurn(Executor):
+    """Does one thing after the other.
+
+    A course is the same whenever it is played: what overtakes what is in it, and not by chance.
+    """
+
+    def __init__(self, _: int) -> None:
+        pass
+
+    def submit(self, do: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(do(*args, **kwargs))
+        except BaseException as problem:
+            done.set_exception(problem)
+        return done
 
 
 class _Play:

@@ -114,15 +114,22 @@ def test_what_the_published_samples_do_wrong_is_found_and_told(
     assert "What is wrong:" in ran.stdout and "purchase A begins" in ran.stdout
 
 
+def story(ran: subprocess.CompletedProcess[str]) -> list[str]:
+    """The numbered lines of a story."""
+    return re.findall(r"^ *\d+\. .*$", ran.stdout, re.MULTILINE)
+
+
 def test_the_search_finds_it_too_and_makes_it_short(tmp_path: Path) -> None:
     projects.write(tmp_path, CHECK_THEN_ACT)
     ran = projects.pytest_in(tmp_path, "--sagas", "--sagas-examples=60", "-k", "random")
     assert ran.returncode == 1, ran.stdout + ran.stderr
-    told = [line for line in ran.stdout.splitlines() if line.lstrip()[:1].isdigit()]
+    told = story(ran)
     begun = [line for line in told if " begins: " in line]
     assert len(begun) == 2, "two sagas are enough"
     assert any("between its read and its write, another saga begins" in line for line in told)
     assert "Traceback" not in ran.stdout
+    again = projects.pytest_in(tmp_path, "--sagas", "--sagas-examples=60", "-k", "random")
+    assert story(again) == told, "it is the same on every run"
 
 
 def test_a_project_that_is_right_passes_within_a_minute(tmp_path: Path) -> None:

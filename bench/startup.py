@@ -29,9 +29,7 @@ ENVIRONMENT = {
     "TABLE_NAME": "flights",
     "LEDGER_TABLE": "ledger",
     "FEED_TABLE": "feed",
-    "SERVICE_TABLES": '{"flights": "flights"}',
-    "STATE_MACHINES": '{"travel-booking": "arn:aws:states:us-east-1:000000000000:stateMachine:t"}',
-    "PIVOTS": '{"travel-booking": "capture"}',
+    "PARAMETERS": "/recourse/bench",
     "VALET_TABLE": "valet",
     "VALET_BUCKET": "documents",
     "VALET_ISSUER": "urn:recourse:bench",
@@ -42,7 +40,7 @@ REDEEM = "from recourse.functions import valet; valet.redeemer().credentials()"
 API = "import lambdas.api; from recourse.functions import kit; kit.ledger()"
 STARTING = (
     API
-    + """; kit.runs()
+    + """; kit.runs().machines.ssm()
 from recourse.functions.api import http
 from statemachines import SAGAS
 http.adapter_of(SAGAS["travel-booking"].request)

@@ -181,14 +181,12 @@ def _user_pool(stack: Stack, stage: Stage) -> CognitoIssuer:
 
 def _let_change_holdings(api: SagaApi, services: Services) -> None:
     """Let the API show and change what the services hold."""
-    shown = {
-        service: services.tables[service]
+    shown = [
+        services.tables[service]
         for service in sorted({h.service for h in HOLDINGS.values()})
         if service in services.tables
-    }
-    names = {service: table.table_name for service, table in shown.items()}
-    api.function.add_environment("SERVICE_TABLES", Stack.of(api).to_json_string(names))
-    for table in shown.values():
+    ]
+    for table in shown:
         use_table(
             table, api.function, "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"
         )

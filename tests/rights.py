@@ -86,6 +86,7 @@ class Names:
                 StackName=stack["StackName"]
             )
             for one in found["StackResourceSummaries"]
+            if one["ResourceType"] != "AWS::SSM::Parameter"  # its name ends in a saga's own
             for physical in [re.split("[:/]", one["PhysicalResourceId"])[-1]]
             if len(physical) >= SHORTEST
         }

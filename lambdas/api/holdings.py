@@ -30,7 +30,7 @@ def _id(kind: str) -> Parameter:
 
 
 def _table(holding: Holding) -> Table:
-    return Table(kit.dynamodb(), kit.service_tables()[holding.service])
+    return Table(kit.dynamodb(), kit.parameters("tables")[holding.service])
 
 
 def _serve(kind: str, holding: Holding) -> None:

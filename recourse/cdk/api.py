@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aws_cdk import ArnFormat, Duration, Stack
+from aws_cdk import Duration, Stack
 from aws_cdk.aws_apigatewayv2 import IHttpRouteAuthorizer
 from aws_cdk.aws_apigatewayv2_authorizers import HttpJwtAuthorizer
-from aws_cdk.aws_iam import ManagedPolicy, PolicyStatement
 from constructs import Construct
 
 from recourse.cdk.choreography import Choreography
@@ -20,14 +19,16 @@ from recourse.cdk.live import LiveChannels
 from recourse.cdk.local_cloud import tell
 from recourse.cdk.orchestration import Orchestration
 from recourse.cdk.queues import Deadletters, queue_called
-from recourse.cdk.rights import READ, use_key, use_slots, use_table
+from recourse.cdk.rights import READ, use_key, use_queues, use_slots, use_table
 from recourse.cdk.services import Services
 from recourse.cdk.stage import Stage
 from recourse.cdk.tables import KeptTable
 from recourse.cdk.valet import ValetKeys
 from recourse.cdk.webhooks import Webhooks
+from recourse.declare.saga import Saga
 from recourse.errors import DeclarationError
 from recourse.ledger.listing import INDEXES
+from recourse.queues.called import redriven_queues
 from recourse.queues.deadletters import deadletters_of
 
 
@@ -120,7 +121,8 @@ class SagaApi(Construct):
                 "DOCUMENTS_BUCKET": services.documents.bucket_name,
                 "LEDGER_TABLE": events.ledger.table_name,
                 "FEED_TABLE": events.feed_table.table_name,
-                "DEADLETTERS": self._described(deadletters),
+                "QUEUE_PREFIX": queue_called(stage, ""),
+                "DEADLETTERS": self._described(services.sagas, choreography, deadletters),
                 "CHAOS": "on" if stage.chaos else "",
                 "CHOREOGRAPHY": "on" if choreography else "",
                 "SCOPE_PREFIX": issuer.prefix if issuer else "",
@@ -171,22 +173,24 @@ class SagaApi(Construct):
         """The table of what each owner has under way, which live channels have already."""
         return KeptTable(self, "SlotsTable", stage=self._stage, key=events.key, names="connection")
 
-    def _described(self, deadletters: Sequence[Deadletters]) -> str:
-        """The queues as the function reads them, in few bytes: an environment has 4 KB."""
+    def _described(
+        self,
+        sagas: Sequence[Saga],
+        choreography: Choreography | None,
+        deadletters: Sequence[Deadletters],
+    ) -> str:
+        """The queues that do not follow from the sagas: an environment has 4 KB."""
+        known = redriven_queues(sagas, choreography=choreography is not None)
+        others = [one for one in deadletters if one.called not in known]
         return Stack.of(self).to_json_string(
             {
-                "prefix": queue_called(self._stage, ""),
-                "redriven": [one.called for one in deadletters if one.why_not is None],
-                "kept": {one.called: one.why_not for one in deadletters if one.why_not},
+                "redriven": [one.called for one in others if one.why_not is None],
+                "kept": {one.called: one.why_not for one in others if one.why_not},
             }
         )
 
     def _let_redrive(self, deadletters: Sequence[Deadletters]) -> None:
-        """Grant the right to count and redrive the messages of every dead-letter queue.
-
-        The rights name the queues, because an import of their ARNs would prevent a step from ever
-        being removed. They are in a managed policy, because a role's inline policy is too small.
-        """
+        """Grant the right to count and redrive the messages of every dead-letter queue."""
         redriven = [queue_called(self._stage, d.called) for d in deadletters if not d.why_not]
         kept = [queue_called(self._stage, d.called) for d in deadletters if d.why_not]
         count = ["sqs:GetQueueAttributes", "sqs:GetQueueUrl"]
@@ -196,19 +200,4 @@ class SagaApi(Construct):
             (count + receive, [deadletters_of(name) for name in redriven]),
             (["sqs:SendMessage", "sqs:GetQueueUrl"], redriven),
         )
-        ManagedPolicy(
-            self,
-            "Redrive",
-            roles=[self.function.own_role],
-            statements=[
-                PolicyStatement(
-                    actions=actions, resources=[self._queue_arn(name) for name in names]
-                )
-                for actions, names in given
-            ],
-        )
-
-    def _queue_arn(self, name: str) -> str:
-        return Stack.of(self).format_arn(
-            service="sqs", resource=name, arn_format=ArnFormat.NO_RESOURCE_NAME
-        )
+        use_queues(self, "Redrive", self.function.own_role, given)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from constructs import Construct
 
 from recourse.cdk.events import EventBackbone
 from recourse.cdk.queues import Deadletters, PullConsumer
-from recourse.cdk.services import Services
+from recourse.cdk.services import Services, check_homes
 from recourse.cdk.stage import Stage
 from recourse.choreography.listener import GIVE_UP_RETRIES, MIN_RECEIVES
 from recourse.choreography.routing import listeners
+from recourse.errors import DeclarationError
+
+RESOURCES = 12
+"""How many resources the queue and the function of a step have, alarms included."""
+FILTERS = 180
+"""How many steps may listen: a topic has 200 subscriptions with a filter, these and confirmers'."""
 
 
 class Choreography(Construct):
@@ -33,9 +41,16 @@ class Choreography(Construct):
         stage: The deployment.
         services: The services whose steps listen.
         events: What they listen to.
+        homes: Where the queues and the functions of a service's steps are, by service, if not here:
+            in a stack of their own, where this one would have more than CloudFormation takes. What
+            is deployed must stay where it is: a queue of the same name cannot be made elsewhere
+            before it is gone.
 
     Attributes:
         deadletters: Keep the steps' messages that could not be processed.
+
+    Raises:
+        DeclarationError: The steps have more resources than a stack, or more filters than a topic.
     """
 
     def __init__(
@@ -46,15 +61,25 @@ class Choreography(Construct):
         stage: Stage,
         services: Services,
         events: EventBackbone,
+        homes: Mapping[str, Construct] | None = None,
     ) -> None:
         super().__init__(scope, name)
+        homes = homes or {}
         self.deadletters: list[Deadletters] = []
         sagas = services.sagas
+        served_by = {step.function: step for saga in sagas for step in saga.all}
+        check_homes(self, homes, served_by.values(), each=RESOURCES)
+        if len(served_by) > FILTERS:
+            raise DeclarationError(
+                f"the steps of a choreography must be at most {FILTERS}, for each filters the topic"
+                f", got {len(served_by)} (docs/operations.md)"
+            )
         for function, types in listeners(sagas).items():
             served = [(saga, s) for saga in sagas for s in saga.all if s.function == function]
             _, step = served[0]
+            home = homes.get(step.service, self)
             listener = services.step_function(
-                self,
+                home,
                 f"{function}Queue",
                 step=step,
                 handler="recourse.functions.step_queue.handler",
@@ -63,7 +88,7 @@ class Choreography(Construct):
             )
             tries = max(saga.patience(one).attempts for saga, one in served)
             consumer = PullConsumer(
-                self,
+                home,
                 f"{function}Events",
                 stage=stage,
                 called=function,

@@ -38,6 +38,7 @@ from recourse.cdk.services import Services
 from recourse.cdk.stage import Stage
 from recourse.cdk.tables import KeptTable, LedgerTable
 from recourse.declare.saga import Saga
+from recourse.queues.called import confirmer
 
 ATTEMPTS = 100
 """How often a batch of a stream is tried. Each try lasts 20 s (`PATIENCE` in
@@ -256,7 +257,7 @@ class EventBackbone(Construct):
 
     def _confirmer(self, service: str, types: list[str]) -> None:
         table, sagas = self._services.tables[service], self._services.sagas
-        name = f"{service.title()}Confirm"
+        name = confirmer(service)
         function = HandlerFunction(
             self,
             name,

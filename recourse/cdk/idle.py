@@ -12,7 +12,6 @@ functions cost nothing while nothing comes, nor do backups and logs of nothing (
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,6 +31,8 @@ LOG_BYTES = 600
 ROUND = {"DynamoDB writes": 2, "DynamoDB reads": 8}
 """What a round of the sweeper takes that finds nothing, besides its queues: the lease, twice, and
 each shard of the sagas under way; a test counts it."""
+CLEARS, WATCHES = "sqs:ReceiveMessage", "sqs:GetQueueAttributes"
+"""The right by which the sweeper clears a queue, and the one by which it counts what is in one."""
 COSTS_NOTHING = {
     "AWS::ApiGatewayV2::Api": "HTTP and WebSocket APIs",
     "AWS::DynamoDB::Table": "tables, with their backups",
@@ -155,7 +156,7 @@ def _charges(
             for target in has.get("Targets", ()) if "ScheduleExpression" in has else ():
                 logical = target["Arn"].get("Fn::GetAtt", [""])[0]
                 called = resources.get(logical, {}).get("Properties", {})
-                yield "schedules", _scheduled(has["ScheduleExpression"], called)
+                yield "schedules", _scheduled(has["ScheduleExpression"], called, resources)
         case "AWS::Lambda::EventSourceMapping":
             if "StartingPosition" not in has:  # a stream is read free of charge
                 yield "polled queues", {"SQS requests": POLLERS * POLLS * MINUTES}
@@ -173,7 +174,9 @@ def _worker(service: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, fl
     }
 
 
-def _scheduled(schedule: str, function: Mapping[str, Any]) -> dict[str, float]:
+def _scheduled(
+    schedule: str, function: Mapping[str, Any], resources: Mapping[str, Any]
+) -> dict[str, float]:
     """What the calls of a schedule take in which there is nothing to do.
 
     A schedule that is no rate is taken for hourly.
@@ -188,9 +191,20 @@ def _scheduled(schedule: str, function: Mapping[str, Any]) -> dict[str, float]:
     if function.get("TracingConfig", {}).get("Mode") == "Active":
         found["traces"] = calls
     told = function.get("Environment", {}).get("Variables", {})
-    if "OPERATORS_QUEUES" in told:  # it is the sweeper
-        cleared = json.loads(told["OPERATORS_QUEUES"])["names"]
-        watched = json.loads(told["WATCHED_QUEUES"] or '{"names": []}')["names"]
-        found["SQS requests"] = calls * (len(cleared) + len(watched) / WATCH_INTERVAL)
+    if "WATCHED_QUEUES" in told:  # it is the sweeper
+        role = {"Ref": function["Role"]["Fn::GetAtt"][0]}
+        cleared, watched = (_queues(role, action, resources) for action in (CLEARS, WATCHES))
+        found["SQS requests"] = calls * (cleared + watched / WATCH_INTERVAL)
         found |= {what: calls * units for what, units in ROUND.items()}
     return found
+
+
+def _queues(role: Mapping[str, Any], action: str, resources: Mapping[str, Any]) -> int:
+    """On how many queues managed policies allow a role an action."""
+    return sum(
+        len(statement["Resource"]) if isinstance(statement["Resource"], list) else 1
+        for one in resources.values()
+        if one["Type"] == "AWS::IAM::ManagedPolicy" and role in one["Properties"].get("Roles", ())
+        for statement in one["Properties"]["PolicyDocument"]["Statement"]
+        if action in statement["Action"]
+    )

@@ -58,7 +58,7 @@ class SagaMachine(Construct):
         alarm: IAlarmAction,
     ) -> None:
         super().__init__(scope, name)
-        definition = json.dumps(compile_saga(saga, stage.timescale), indent=2)
+        definition = json.dumps(compile_saga(saga, stage.timescale), separators=(",", ":"))
         used = {key: f for key, f in functions.items() if f"${{{key}}}" in definition}
         # The prefix /aws/vendedlogs keeps the account's log delivery policy short. The name ends
         # with the stack's id, because a log group that outlives its stack would keep the name.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 from aws_cdk import ArnFormat, Duration, Stack
 from aws_cdk.aws_events import EventPattern, Rule, Schedule
 from aws_cdk.aws_events_targets import LambdaFunction
-from aws_cdk.aws_iam import ManagedPolicy, PolicyStatement
-from aws_cdk.aws_lambda import Function
+from aws_cdk.aws_lambda import CfnFunction
+from aws_cdk.aws_ssm import StringParameter
 from constructs import Construct
 
 from recourse.cdk.choreography import Choreography
@@ -16,11 +19,23 @@ from recourse.cdk.events import EventBackbone
 from recourse.cdk.function import HandlerFunction
 from recourse.cdk.machine import SagaMachine
 from recourse.cdk.queues import Deadletters, alarm_above, queue_called
-from recourse.cdk.rights import READ, allow, explain, use_key, use_table, wildcard
+from recourse.cdk.rights import (
+    READ,
+    allow,
+    explain,
+    use_key,
+    use_queues,
+    use_table,
+    wildcard,
+)
 from recourse.cdk.services import Services
 from recourse.cdk.stage import Stage
 from recourse.ledger.listing import BY_STATUS
+from recourse.queues.called import operators_queues, redriven_queues
 from recourse.queues.deadletters import deadletters_of
+
+PATTERN = 10
+"""How many machines a rule names: its pattern has 2,048 characters, and an ARN up to 140."""
 
 CLEARS = (
     "sqs:GetQueueUrl",
@@ -73,7 +88,6 @@ class Orchestration(Construct):
         self._events = events
         self._tables = services.tables
         functions, sagas = services.functions, services.sagas
-        heard = choreography.deadletters if choreography else []
         park = self._park()
         self.machines = {
             saga.name: SagaMachine(
@@ -87,24 +101,59 @@ class Orchestration(Construct):
             for saga in sagas
         }
         self.pivots = {saga.name: functions[saga.pivot.function] for saga in sagas}
-        operators = _operators_queues(heard)
-        self._sweeps = self._sweeper(operators)
-        self._let_use_queues("Clear", CLEARS, operators)
+        self._parameters = self._parameters_of(
+            {
+                "machines": {name: one.alias_arn for name, one in self.machines.items()},
+                "pivots": {name: one.function_name for name, one in self.pivots.items()},
+                "tables": {name: one.table_name for name, one in self._tables.items()},
+            }
+        )
+        listening = choreography is not None
+        self._redriven = redriven_queues(sagas, choreography=listening)
+        self._sweeps = self._sweeper("on" if listening else "")
+        self._let_use_queues("Clear", CLEARS, operators_queues(sagas, choreography=listening))
         self.deadletters = [self._called(self._sweeps)]
 
     @property
     def environment_of_runs(self) -> dict[str, str]:
         """The environment of a function that starts, reads or cancels runs."""
-        machines = {name: machine.alias_arn for name, machine in self.machines.items()}
-        pivots = {name: function.function_name for name, function in self.pivots.items()}
-        return {
-            "RECOURSE_SAGAS": self._stage.sagas,
-            "STATE_MACHINES": Stack.of(self).to_json_string(machines),
-            "PIVOTS": Stack.of(self).to_json_string(pivots),
-        }
+        return {"RECOURSE_SAGAS": self._stage.sagas, "PARAMETERS": self._path}
 
-    def let_run(self, function: Function) -> None:
-        """Let a function start runs and claim pivots."""
+    @property
+    def _path(self) -> str:
+        """What the names of parameters begin with. SSM takes no name that begins with `aws`."""
+        return f"/recourse/{self._stage.prefix}"
+
+    def _parameters_of(self, values: Mapping[str, Mapping[str, str]]) -> list[StringParameter]:
+        """A parameter for each saga or service, by kind: no function's environment holds them."""
+        self._version = _digest(json.dumps(Stack.of(self).resolve(values)))
+        return [
+            StringParameter(
+                self,
+                f"{name.title().replace('-', '')}{kind.title()}",
+                parameter_name=f"{self._path}/{kind}/{name}",
+                string_value=value,
+            )
+            for kind, named in values.items()
+            for name, value in named.items()
+        ]
+
+    def let_run(self, function: HandlerFunction) -> None:
+        """Let a function start runs, claim pivots, and read where these and the tables are."""
+        arn = Stack.of(function).format_arn(
+            service="ssm", resource="parameter", resource_name=f"{self._path.lstrip('/')}/*"
+        )
+        allow(function, "ssm:GetParameter", arn)
+        explain(
+            function.own_role,
+            "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:ssm:<AWS::Region>:<AWS::AccountId>:"
+            f"parameter{self._path}/*]",
+            reason="it reads the parameters of this stage",
+        )
+        function.node.add_dependency(*self._parameters)
+        # Another description starts new processes, so that none keeps what it has read before.
+        description = f"parameters {self._version}"
+        cast("CfnFunction", function.node.default_child).description = description
         for machine in self.machines.values():
             machine.let_start(function)
         allow(
@@ -137,15 +186,14 @@ class Orchestration(Construct):
 
         So the alarm on its errors is one for all of them, in a stage with few alarms.
         """
-        names = [one.called for one in deadletters]
-        told = {"prefix": queue_called(self._stage, ""), "names": names}
-        self._sweeps.add_environment("WATCHED_QUEUES", Stack.of(self).to_json_string(told))
+        # Its environment names those only that do not follow from the sagas.
+        others = [one.called for one in deadletters if one.called not in self._redriven]
+        self._sweeps.add_environment("WATCHED_QUEUES", Stack.of(self).to_json_string(others))
         counts = ("sqs:GetQueueUrl", "sqs:GetQueueAttributes")
-        self._let_use_queues("Watch", counts, [deadletters_of(name) for name in names])
+        names = [deadletters_of(name) for name in (*self._redriven, *others)]
+        self._let_use_queues("Watch", counts, names)
 
-    def _sweeper(self, queues: Sequence[str]) -> HandlerFunction:
-        stack = Stack.of(self)
-        tables = {name: table.table_name for name, table in self._tables.items()}
+    def _sweeper(self, choreography: str) -> HandlerFunction:
         function = HandlerFunction(
             self,
             "Sweeper",
@@ -154,10 +202,8 @@ class Orchestration(Construct):
             environment=self.environment_of_runs
             | {
                 "LEDGER_TABLE": self._events.ledger.table_name,
-                "SERVICE_TABLES": stack.to_json_string(tables),
-                "OPERATORS_QUEUES": stack.to_json_string(
-                    {"prefix": queue_called(self._stage, ""), "names": queues}
-                ),
+                "QUEUE_PREFIX": queue_called(self._stage, ""),
+                "CHOREOGRAPHY": choreography,
                 "WATCHED_QUEUES": "",
                 "ALARMS_TOPIC_ARN": self._events.alarms.topic_arn,
                 "TIMESCALE": str(self._stage.timescale),
@@ -215,46 +261,27 @@ class Orchestration(Construct):
         )
         target = LambdaFunction(function, dead_letter_queue=lost, retry_attempts=3)
         Rule(self, "EveryMinute", schedule=Schedule.rate(Duration.minutes(1)), targets=[target])
-        Rule(
-            self,
-            "WentWrong",
-            event_pattern=EventPattern(
-                source=["aws.states"],
-                detail_type=["Step Functions Execution Status Change"],
-                detail={
-                    "status": ["FAILED", "TIMED_OUT", "ABORTED"],
-                    "stateMachineArn": [
-                        m.machine.state_machine_arn for m in self.machines.values()
-                    ],
-                },
-            ),
-            targets=[target],
-        )
+        arns = [one.machine.state_machine_arn for one in self.machines.values()]
+        for first in range(0, len(arns), PATTERN):
+            Rule(
+                self,
+                f"WentWrong{first // PATTERN + 1}" if first else "WentWrong",
+                event_pattern=EventPattern(
+                    source=["aws.states"],
+                    detail_type=["Step Functions Execution Status Change"],
+                    detail={
+                        "status": ["FAILED", "TIMED_OUT", "ABORTED"],
+                        "stateMachineArn": arns[first : first + PATTERN],
+                    },
+                ),
+                targets=[target],
+            )
         return lost
 
     def _let_use_queues(self, name: str, actions: Sequence[str], queues: Sequence[str]) -> None:
-        """Let the sweeper use queues.
-
-        The rights name the queues, in a managed policy, for the same reasons as the API's.
-        """
-        ManagedPolicy(
-            self,
-            name,
-            roles=[self._sweeps.own_role],
-            statements=[
-                PolicyStatement(
-                    actions=list(actions),
-                    resources=[
-                        Stack.of(self).format_arn(
-                            service="sqs",
-                            resource=queue_called(self._stage, queue),
-                            arn_format=ArnFormat.NO_RESOURCE_NAME,
-                        )
-                        for queue in queues
-                    ],
-                )
-            ],
-        )
+        """Let the sweeper use queues."""
+        names = [queue_called(self._stage, queue) for queue in queues]
+        use_queues(self, name, self._sweeps.own_role, [(actions, names)])
 
     def _executions(self, machine: SagaMachine) -> str:
         return Stack.of(self).format_arn(
@@ -265,11 +292,5 @@ class Orchestration(Construct):
         )
 
 
-def _operators_queues(heard: Sequence[Deadletters]) -> list[str]:
-    """The queues whose messages ask an operator to act on a saga that is not at rest.
-
-    Dead-letter queues of consumers that act on a saga's end are not among them: their messages
-    must be processed although the saga is at rest.
-    """
-    lost = [*sorted(one.called for one in heard), "Ledger", "Parked", "Sweeper"]
-    return ["Parked", *(deadletters_of(name) for name in lost)]
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

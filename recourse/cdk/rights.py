@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from aws_cdk import Acknowledgment, CfnElement, CfnResource, Stack, Validations
+from aws_cdk import Acknowledgment, ArnFormat, CfnElement, CfnResource, Stack, Validations
 from aws_cdk.aws_dynamodb import ITable
-from aws_cdk.aws_iam import IGrantable, PolicyStatement, Role
+from aws_cdk.aws_iam import IGrantable, ManagedPolicy, PolicyStatement, Role
 from aws_cdk.aws_kms import IKey
 from constructs import Construct
+
+from recourse.errors import DeclarationError
 
 REFERENCES = "@aws-cdk/core:defaultCrossStackReferences"
 READ = ("dynamodb:GetItem", "dynamodb:BatchGetItem")
 WRITE = ("dynamodb:PutItem", "dynamodb:UpdateItem")
 CHECK = "dynamodb:ConditionCheckItem"
+POLICY, POLICIES = 4_800, 10
+"""Characters that a managed policy is filled with, of 6,144 that it may have; and how many policies
+a role may have attached."""
 
 
 def use_key(key: IKey, grantee: IGrantable) -> None:
@@ -56,6 +61,71 @@ def allow(
     """Allow one action on named resources."""
     statement = PolicyStatement(actions=[action], resources=list(resources), conditions=conditions)
     grantee.grant_principal.add_to_principal_policy(statement)
+
+
+def use_queues(
+    scope: Construct, name: str, role: Role, given: Sequence[tuple[Sequence[str], Sequence[str]]]
+) -> None:
+    """Allow actions on queues by their names, in as many managed policies as that needs.
+
+    Names, because an import of their ARNs would prevent a queue from ever being removed. Managed
+    policies, because the inline ones of a role are too small.
+
+    Args:
+        scope: The construct that contains the policies.
+        name: The construct id of the first; the others have it with a number.
+        role: The role that may.
+        given: Actions, each with the queues' names in SQS.
+
+    Raises:
+        DeclarationError: They are more than a role's policies can name.
+    """
+    policies = list(_filled(given))
+    if len(policies) > POLICIES:
+        queues = len({queue for _, names in given for queue in names})
+        raise DeclarationError(
+            f"{name}: {queues} queues fill {len(policies)} managed policies, and a role may have "
+            f"{POLICIES}: divide the sagas among more than one app (docs/operations.md)"
+        )
+    for number, statements in enumerate(policies, 1):
+        ManagedPolicy(
+            scope,
+            name if number == 1 else f"{name}{number}",
+            roles=[role],
+            statements=[
+                PolicyStatement(
+                    actions=list(actions),
+                    resources=[
+                        Stack.of(scope).format_arn(
+                            service="sqs", resource=queue, arn_format=ArnFormat.NO_RESOURCE_NAME
+                        )
+                        for queue in names
+                    ],
+                )
+                for actions, names in statements.items()
+            ],
+        )
+
+
+def _filled(
+    given: Sequence[tuple[Sequence[str], Sequence[str]]],
+) -> Iterator[Mapping[tuple[str, ...], Sequence[str]]]:
+    """The queues by actions, policy by policy, so that none becomes too long."""
+    policy: dict[tuple[str, ...], list[str]] = {}
+    used = 0
+    for actions, names in given:
+        head = sum(len(one) + 3 for one in actions) + len('{"Action":[],"Effect":"Allow"},')
+        for name in names:
+            # With quotes and a comma, in the region of the longest name.
+            needs = len("arn:aws:sqs:ap-southeast-1:123456789012:") + len(name) + 3
+            starts = tuple(actions) not in policy
+            if policy and used + needs + starts * head > POLICY:
+                yield policy
+                policy, used, starts = {}, 0, True
+            policy.setdefault(tuple(actions), []).append(name)
+            used += needs + starts * head
+    if policy:
+        yield policy
 
 
 def explain(construct: Construct, *findings: str, reason: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from aws_cdk import Duration
+from aws_cdk import Duration, Stack
 from aws_cdk.aws_dynamodb import AttributeType, CfnTable, ITable, Table
 from aws_cdk.aws_kms import Key
 from aws_cdk.aws_s3 import (
@@ -27,6 +28,9 @@ from recourse.declare.saga import Saga, collect
 from recourse.declare.step import Action, Confirm, Undo
 from recourse.errors import DeclarationError
 from recourse.project import declared_at
+
+RESOURCES, MOST = 4, 500
+"""How many resources a step's function has, and how many CloudFormation takes of a stack."""
 
 
 class Services(Construct):
@@ -60,6 +64,8 @@ class Services(Construct):
         existing_tables: The tables of the declarations' `ExistingTable`s, by their name there;
             those that are not named have that very name, or the one in the CDK context
             `table_<name>`.
+        homes: Where the functions of a service's steps are, by service, if not here: in a stack of
+            their own, where this one would have more than CloudFormation takes.
 
     Attributes:
         sagas: The declarations.
@@ -72,7 +78,8 @@ class Services(Construct):
             key for all.
 
     Raises:
-        DeclarationError: The functions would find other sagas, or a table cannot be a service's.
+        DeclarationError: The functions would find other sagas, a table cannot be a service's, or
+            the steps have more resources than a stack.
     """
 
     def __init__(
@@ -84,9 +91,11 @@ class Services(Construct):
         sagas: Iterable[Saga],
         tables: Mapping[str, ITable] | None = None,
         existing_tables: Mapping[str, ITable] | None = None,
+        homes: Mapping[str, Construct] | None = None,
     ) -> None:
         super().__init__(scope, name)
         self._stage = stage
+        homes = homes or {}
         self._existing = dict(existing_tables or {})
         self.sagas = list(collect(*sagas).values())
         _check_found(self.sagas, stage.sagas)
@@ -97,6 +106,7 @@ class Services(Construct):
         parts = [part for step in steps.values() for part in step.parts]
         declared = sorted({table.name for part in parts for table in part.tables})
         _check_named(self._existing, declared, "existing_tables", "existing tables")
+        check_homes(self, homes, steps.values(), each=RESOURCES)
         for service, table in own.items():
             _check_relayed(service, table)
         self.key = Key(self, "Key", enable_key_rotation=True, removal_policy=stage.removal)
@@ -112,7 +122,10 @@ class Services(Construct):
         }
         self.functions: dict[str, HandlerFunction] = {
             name: self.step_function(
-                self, name, step=step, handler="recourse.functions.step.handler"
+                homes.get(step.service, self),
+                name,
+                step=step,
+                handler="recourse.functions.step.handler",
             )
             for name, step in sorted(steps.items())
         }
@@ -180,6 +193,34 @@ class Services(Construct):
         return bucket
 
 
+def check_homes(
+    here: Construct, homes: Mapping[str, Construct], steps: Iterable[Step], *, each: int
+) -> None:
+    """Refuse homes of unknown services, and stacks with more steps than CloudFormation takes.
+
+    Args:
+        here: The home of the services that have no other.
+        homes: The homes of those that have, by service.
+        steps: The steps, one for each function.
+        each: How many resources there are for each.
+
+    Raises:
+        DeclarationError: There is such a home, or such a stack.
+    """
+    services = Counter(step.service for step in steps)
+    _check_named(homes, services, "homes", "services")
+    stacks: Counter[str] = Counter()
+    for service, functions in services.items():
+        stacks[Stack.of(homes.get(service, here)).stack_name] += functions
+    for stack, functions in stacks.items():
+        if functions * each > MOST:
+            raise DeclarationError(
+                f"stack {stack!r}: {functions} steps with {each} resources each must be at most "
+                f"{MOST} resources, got {functions * each}: give some services another home, such "
+                f"as homes={{{max(services)!r}: Stack(app, ...)}} (docs/operations.md)"
+            )
+
+
 def _check_found(sagas: Iterable[Saga], where: str) -> None:
     """Refuse sagas that the functions would not find."""
     given = {saga.name: saga for saga in sagas}
@@ -191,7 +232,7 @@ def _check_found(sagas: Iterable[Saga], where: str) -> None:
         )
 
 
-def _check_named(given: Mapping[str, ITable], names: Iterable[str], what: str, whose: str) -> None:
+def _check_named(given: Iterable[str], names: Iterable[str], what: str, whose: str) -> None:
     unknown = sorted(set(given) - set(names))
     if unknown:
         raise DeclarationError(

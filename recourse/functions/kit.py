@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from recourse.orchestration.sweeper import Sweeper
     from recourse.queues.deadletters import DeadletterQueue, OperatorQueue
     from recourse.queues.sources import SourceQueue
+    from recourse.store.parameters import Parameters
     from recourse.store.slots import Slots
     from recourse.valet.commit import Committer
     from recourse.valet.issue import Issuer
@@ -131,6 +132,15 @@ def wake_ups() -> WakeUpQueue:
 
 
 @cache
+def parameters(kind: str) -> Parameters:
+    """What the deployment says of each saga or service: `machines`, `pivots` and `tables`."""
+    from recourse.store.parameters import Parameters
+
+    path = settings.required("PARAMETERS")
+    return Parameters(lambda: client("ssm"), f"{path}/{kind}")
+
+
+@cache
 def runs() -> Runs:
     """The runs of every saga."""
     from recourse.orchestration.executions import Runs
@@ -139,8 +149,8 @@ def runs() -> Runs:
         client("stepfunctions"),
         client("lambda", read_timeout=20),
         sagas(),
-        json.loads(settings.required("STATE_MACHINES")),
-        json.loads(settings.required("PIVOTS")),
+        parameters("machines"),
+        parameters("pivots"),
     )
 
 
@@ -153,18 +163,20 @@ def sweeper(alarm: Callable[[str, str], None]) -> Sweeper:
     """
     from recourse.orchestration.markers import Markers
     from recourse.orchestration.sweeper import LEASE_DURATION, Sweeper
+    from recourse.queues.called import operators_queues
     from recourse.queues.deadletters import OperatorQueue
     from recourse.store.lease import Lease
 
     table = settings.required("LEDGER_TABLE")
-    own = json.loads(settings.required("OPERATORS_QUEUES"))
+    prefix = settings.required("QUEUE_PREFIX")
+    names = operators_queues(sagas().values(), choreography=settings.choreography())
     return Sweeper(
         ledger=ledger(),
         runs=runs(),
-        markers=Markers(dynamodb(), table, service_tables(), sagas()),
+        markers=Markers(dynamodb(), table, parameters("tables"), sagas()),
         lease=Lease(dynamodb(), table, "lease#sweeper", seconds=LEASE_DURATION, clock=time.time),
         alarm=alarm,
-        queues=[OperatorQueue(client("sqs"), own["prefix"] + name) for name in own["names"]],
+        queues=[OperatorQueue(client("sqs"), prefix + name) for name in names],
         timescale=settings.timescale(),
     )
 
@@ -182,10 +194,15 @@ def check_watched() -> None:
 
 @cache
 def _watched() -> list[OperatorQueue]:
+    from recourse.queues.called import redriven_queues
     from recourse.queues.deadletters import OperatorQueue, deadletters_of
 
-    own = json.loads(os.environ.get("WATCHED_QUEUES") or '{"prefix": "", "names": []}')
-    names = [own["prefix"] + deadletters_of(name) for name in own["names"]]
+    others = os.environ.get("WATCHED_QUEUES")
+    if not others:
+        return []
+    prefix = settings.required("QUEUE_PREFIX")
+    redriven = redriven_queues(sagas().values(), choreography=settings.choreography())
+    names = [prefix + deadletters_of(name) for name in (*redriven, *json.loads(others))]
     return [OperatorQueue(client("sqs"), name) for name in names]
 
 
@@ -200,21 +217,17 @@ def queue(arn: str) -> SourceQueue:
 @cache
 def deadletters() -> dict[str, DeadletterQueue]:
     """Every dead-letter queue of the stage, by the name that operators use."""
+    from recourse.queues.called import redriven_queues
     from recourse.queues.deadletters import DeadletterQueue
 
-    found = json.loads(settings.required("DEADLETTERS"))
-    why_not = dict.fromkeys(found["redriven"]) | found["kept"]
+    prefix = settings.required("QUEUE_PREFIX")
+    others = json.loads(settings.required("DEADLETTERS"))
+    redriven = redriven_queues(sagas().values(), choreography=settings.choreography())
+    why_not = dict.fromkeys([*redriven, *others["redriven"]]) | others["kept"]
     return {
-        name: DeadletterQueue(client("sqs"), name, found["prefix"] + name, why_not=why)
+        name: DeadletterQueue(client("sqs"), name, prefix + name, why_not=why)
         for name, why in sorted(why_not.items())
     }
-
-
-@cache
-def service_tables() -> dict[str, str]:
-    """The name of each service's table."""
-    tables: dict[str, str] = json.loads(settings.required("SERVICE_TABLES"))
-    return tables
 
 
 @cache

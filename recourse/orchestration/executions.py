@@ -16,6 +16,7 @@ from recourse.errors import StepCancelledError, TransientError
 from recourse.ledger.record import Record
 from recourse.orchestration.compiler import ENDS
 from recourse.store.aws import is_transient
+from recourse.store.parameters import Named
 
 if TYPE_CHECKING:
     from types_boto3_lambda import LambdaClient
@@ -93,8 +94,8 @@ class Runs:
     sfn: SFNClient
     functions: LambdaClient
     sagas: Mapping[str, Saga]
-    machines: Mapping[str, str]
-    pivots: Mapping[str, str]
+    machines: Named
+    pivots: Named
 
     def start(self, record: Record) -> None:
         """Start the run that the record is at; if it was started before, nothing happens.

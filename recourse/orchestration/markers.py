@@ -20,6 +20,7 @@ from recourse.events import Event
 from recourse.events.event import StepKind
 from recourse.ledger.record import Record
 from recourse.run.barrier import marker_key
+from recourse.store.parameters import Named
 from recourse.store.table import Table
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Markers:
 
     dynamodb: DynamoDBClient
     ledger: str
-    tables: Mapping[str, str]
+    tables: Named
     sagas: Mapping[str, Saga]
 
     def read(self, record: Record) -> Found:

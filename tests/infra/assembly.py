@@ -123,6 +123,22 @@ class Assembly:
             if "Export" in output
         }
 
+    @cached_property
+    def parameters(self) -> dict[str, Any]:
+        """What functions read from SSM, by kind and by the name of a saga or a service."""
+        return {
+            "/".join(one.properties["Name"].split("/")[3:]): self.plain(
+                one.stack, one.properties["Value"]
+            )
+            for one in self.every("AWS::SSM::Parameter")
+        }
+
+    @cached_property
+    def named_by_arn(self) -> set[str]:
+        """The resources whose `Ref` is their ARN."""
+        kinds = ("AWS::SNS::Topic", "AWS::StepFunctions::StateMachine", "AWS::IAM::ManagedPolicy")
+        return {one.name for one in self.resources if one.type in kinds}
+
     # What functions may do.
 
     def role_of(self, function: Resource) -> str:

@@ -12,6 +12,7 @@ import lambdas.consumers
 import lambdas.subscribers
 from recourse.choreography.listener import GIVE_UP_RETRIES
 from recourse.choreography.routing import listeners
+from recourse.queues.called import redriven_queues
 from recourse.queues.consumer import Declaration
 from recourse.store import retention
 from statemachines import SAGAS
@@ -78,8 +79,11 @@ def operators_see(assembly: Assembly) -> set[str]:
     """The queues whose messages raise an alarm: their own, or by the sweeper the one for all."""
     assert "<Sweeper>" in watched(assembly, "Errors", "FunctionName")
     sweeper = assembly.one("AWS::Lambda::Function", "Sweeper")
-    told = json.loads(assembly.environment(sweeper)["WATCHED_QUEUES"] or '{"names": []}')
-    names = {f"{told['prefix']}{name}-deadletters" for name in told["names"]}
+    told = assembly.environment(sweeper)
+    others = json.loads(told["WATCHED_QUEUES"] or "null")
+    of_sagas = redriven_queues(SAGAS.values(), choreography=told["CHOREOGRAPHY"] == "on")
+    watches = [] if others is None else [*of_sagas, *others]
+    names = {f"{told['QUEUE_PREFIX']}{name}-deadletters" for name in watches}
     return watched(assembly, "ApproximateNumberOfMessagesVisible", "QueueName") | {
         f"<{queue.name}.QueueName>"
         for queue in assembly.every("AWS::SQS::Queue")
@@ -121,12 +125,16 @@ def test_a_queue_and_its_deadletters_are_named_so_that_people_know_them(each: As
 
 
 def test_the_api_knows_every_dead_letter_queue_and_which_can_be_redriven(each: Assembly) -> None:
-    told = json.loads(each.environment(each.one("AWS::Lambda::Function", "Api"))["DEADLETTERS"])
+    environment = each.environment(each.one("AWS::Lambda::Function", "Api"))
+    prefix, told = environment["QUEUE_PREFIX"], json.loads(environment["DEADLETTERS"])
+    # Those that follow from the sagas take no room in the environment.
+    of_sagas = redriven_queues(SAGAS.values(), choreography=environment["CHOREOGRAPHY"] == "on")
+    assert not set(of_sagas) & set(told["redriven"])
     names = {one.properties["QueueName"] for one in each.every("AWS::SQS::Queue")}
-    redriven = {told["prefix"] + name for name in told["redriven"]}
+    redriven = {prefix + name for name in [*of_sagas, *told["redriven"]]}
     assert redriven == {name for name in names if not name.endswith("-deadletters")}
-    kept = {told["prefix"] + name for name in told["kept"]}
-    assert kept == {told["prefix"] + name for name in KEPT}
+    kept = {prefix + name for name in told["kept"]}
+    assert kept == {prefix + name for name in KEPT}
     assert {f"{name}-deadletters" for name in redriven | kept} == names - redriven
 
 

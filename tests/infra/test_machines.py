@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from recourse.declare.saga import Saga
 from recourse.orchestration.compiler import compile_saga
+from recourse.queues.called import operators_queues
 from statemachines import SAGAS
 from tests.infra.assembly import Assembly
 
@@ -70,10 +72,26 @@ def test_runs_are_started_by_an_alias_of_the_newest_version(each: Assembly, saga
     version = each.one("AWS::StepFunctions::StateMachineVersion", f"{named(saga)}/Version")
     revision = each.plain("Sagas", version.properties["StateMachineRevisionId"])
     assert revision == f"<{named(saga)}/Machine.StateMachineRevisionId>"
-    for name in ("Api", "Sweeper"):
-        told = each.environment(each.one("AWS::Lambda::Function", name))
-        assert json.loads(told["STATE_MACHINES"])[saga.name] == f"<{named(saga)}/Alias.Arn>"
-        assert json.loads(told["PIVOTS"])[saga.name] == f"<{saga.pivot.function}>"
+    assert each.parameters[f"machines/{saga.name}"] == f"<{named(saga)}/Alias.Arn>"
+    assert each.parameters[f"pivots/{saga.name}"] == f"<{saga.pivot.function}>"
+
+
+def test_what_starts_runs_is_made_after_what_it_reads_and_anew_when_that_changes(
+    each: Assembly,
+) -> None:
+    """A process keeps what it has read: another description of its function ends it."""
+    sweeper, api = (each.one("AWS::Lambda::Function", name) for name in ("Sweeper", "Api"))
+    (path,) = {each.environment(one)["PARAMETERS"] for one in (sweeper, api)}
+    for one in each.every("AWS::SSM::Parameter"):
+        assert re.fullmatch(rf"{path}/(machines|pivots|tables)/[\w-]+", one.properties["Name"])
+    assert sweeper.properties["Description"] == api.properties["Description"]
+    logical = {
+        name
+        for template in each.templates.values()
+        for name, one in template["Resources"].items()
+        if one["Type"] == "AWS::SSM::Parameter"
+    }
+    assert logical <= set(sweeper.body["DependsOn"])
 
 
 def test_machines_are_traced_and_logged_without_what_requests_hold(each: Assembly) -> None:
@@ -127,22 +145,23 @@ def test_the_sweeper_comes_every_minute_and_when_one_of_our_runs_went_wrong(
 def test_the_sweeper_clears_the_queues_that_ask_for_an_operator_and_no_others(
     each: Assembly,
 ) -> None:
-    told = json.loads(
-        each.environment(each.one("AWS::Lambda::Function", "Sweeper"))["OPERATORS_QUEUES"]
-    )
-    cleared = {told["prefix"] + name for name in told["names"]}
+    told = each.environment(each.one("AWS::Lambda::Function", "Sweeper"))
+    assert told["CHOREOGRAPHY"] == "on"
+    prefix = told["QUEUE_PREFIX"]
+    cleared = {prefix + name for name in operators_queues(SAGAS.values(), choreography=True)}
     there = {one.properties["QueueName"] for one in each.every("AWS::SQS::Queue")}
     assert cleared <= there
     steps = {step.function for saga in SAGAS.values() for step in saga.all}
     lost = {f"{name}-deadletters" for name in {*steps, "Ledger", "Parked", "Sweeper"}}
     # What confirms holds, counts and notifies acts on a saga's end: that is still to be done.
-    assert {name.removeprefix(told["prefix"]) for name in cleared} == {"Parked", *lost}
+    assert {name.removeprefix(prefix) for name in cleared} == {"Parked", *lost}
 
 
 def test_the_sweeper_knows_every_services_table_and_the_topic_of_alarms(each: Assembly) -> None:
     told = each.environment(each.one("AWS::Lambda::Function", "Sweeper"))
     services = {step.service for saga in SAGAS.values() for step in saga.all}
-    assert json.loads(told["SERVICE_TABLES"]).keys() == services
+    tables = {name: where for name, where in each.parameters.items() if name.startswith("tables")}
+    assert tables == {f"tables/{name}": f"<{name.title()}Table>" for name in services}
     assert told["ALARMS_TOPIC_ARN"] == "<Alarms>"
 
 

@@ -35,6 +35,7 @@ BY_NAME = "arn:<AWS::Partition>:sqs:<AWS::Region>:<AWS::AccountId>:Recourse-dev-
 PUT = {"sqs:SendMessage", "sqs:GetQueueUrl"}
 COUNT = {"sqs:GetQueueAttributes", "sqs:GetQueueUrl"}
 EMPTY = COUNT | {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"}
+PARAMETERS = "arn:<AWS::Partition>:ssm:<AWS::Region>:<AWS::AccountId>:parameter/recourse/"
 CLEAR = EMPTY - {"sqs:GetQueueAttributes"}
 LOOK = {"states:DescribeExecution", "states:GetExecutionHistory"}
 START = 'states:StartExecution?{"StringEquals": {"states:StateMachineQualifier": "live"}}'
@@ -245,6 +246,7 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             **{f"{table}.Arn>": {"dynamodb:BatchGetItem"} for table in tables.values()},
             "<Alarms>": {"sns:Publish"},
             **counted,
+            f"{PARAMETERS}Recourse-dev/*": {"ssm:GetParameter"},
             **{f"{BY_NAME}{one}": CLEAR | COUNT for one in operators},
             f"{BY_NAME}Parked": CLEAR,
             **starts,
@@ -259,6 +261,7 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             LEDGER: read | {"dynamodb:PutItem"},
             FEED: {"dynamodb:GetItem", "dynamodb:Query"},
             CONNECTIONS: {SLOTS},
+            f"{PARAMETERS}Recourse-dev/*": {"ssm:GetParameter"},
             HOOKS: ROWS,
             f"{HOOKS}/index/by-webhook": {"dynamodb:Query"},
             "<WebhookLanes/Queue.Arn>": {"sqs:SendMessage"},
@@ -373,7 +376,10 @@ def test_no_action_and_no_resource_is_a_wildcard_that_is_not_named_here(each: As
         for action, *_ in (one.partition("?") for one in actions)  # a condition but narrows
         if "*" in resource or "*" in action
     }
-    assert found == WILD
+    told = each.environment(functions(each)["Api"])
+    parameters = f"{PARAMETERS.removesuffix('/recourse/')}{told['PARAMETERS']}/*"
+    # What the stage says of each saga: one path, of which nobody else reads.
+    assert found == WILD | {(parameters, "ssm:GetParameter")}
 
 
 def test_each_function_has_a_role_of_its_own_that_only_lambda_takes_on(each: Assembly) -> None:

@@ -139,7 +139,8 @@ def standing(made: Ground) -> Iterator[None]:
         patch.setattr(kit, "ledger", lambda: made.ledger)
         patch.setattr(kit, "runs", lambda: made.runs)
         count_slots(patch, made.dynamodb)
-        patch.setattr(kit, "service_tables", lambda: {name: name for name in made.services})
+        tables = {name: name for name in made.services}
+        patch.setattr(kit, "parameters", lambda kind: {"tables": tables}[kind])
         patch.setattr(kit, "deadletters", lambda: made.deadletters)
         feed = Feeding(made).feed
         patch.setattr(kit, "feed", lambda: feed)

@@ -29,7 +29,7 @@ def table() -> Iterator[Bench]:
     with made_bench() as made, pytest.MonkeyPatch.context() as patch:
         services = ("flights", "hotels", "cars", "inventory", "payments")
         patch.setattr(kit, "dynamodb", lambda: made.dynamodb)
-        patch.setattr(kit, "service_tables", lambda: dict.fromkeys(services, TABLE))
+        patch.setattr(kit, "parameters", lambda kind: dict.fromkeys(services, TABLE))
         patch.setenv("SCOPE_PREFIX", PREFIX)
         yield made
 

@@ -31,7 +31,9 @@ from recourse.orchestration.sweeper import (
     LONGEST_DELAY,
     MAX_RECOVERIES,
 )
-from recourse.queues.deadletters import MessagesWaitError
+from recourse.queues.called import operators_queues, redriven_queues
+from recourse.queues.deadletters import MessagesWaitError, deadletters_of
+from recourse.store.aws import client
 from recourse.store.items import encode
 from recourse.store.lease import Lease
 from recourse.testing.ground import LEDGER
@@ -662,15 +664,22 @@ def test_the_function_tells_the_topic_of_alarms_and_looks_after_what_it_is_told_
     made.sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
     told = {
         "LEDGER_TABLE": LEDGER,
-        "SERVICE_TABLES": json.dumps({name: name for name in made.services}),
-        "OPERATORS_QUEUES": json.dumps({"prefix": "", "names": ["parked"]}),
+        "PARAMETERS": "/recourse/Ground",
+        "QUEUE_PREFIX": "Ground-",
+        "CHOREOGRAPHY": "on",
+        "RECOURSE_SAGAS": "statemachines:SAGAS",
         "ALARMS_TOPIC_ARN": topic,
     }
     for name, value in told.items():
         monkeypatch.setenv(name, value)
+    for service in made.services:
+        name = f"/recourse/Ground/tables/{service}"
+        client("ssm").put_parameter(Name=name, Value=service, Type="String")
+    for name in operators_queues(SAGAS.values(), choreography=True):
+        made.sqs.create_queue(QueueName=f"Ground-{name}")
     monkeypatch.setattr(sweeper_function, "metrics", Metrics(namespace="Recourse"))
     monkeypatch.setattr(kit, "runs", lambda: made.runs)
-    made_once = (kit.sweeper, kit.ledger, kit.dynamodb, kit.service_tables)
+    made_once = (kit.sweeper, kit.ledger, kit.dynamodb, kit.parameters)
     for one in made_once:
         one.cache_clear()
     try:
@@ -705,8 +714,13 @@ def test_messages_in_dead_letter_queues_without_alarms_fail_the_sweeper_once_in_
         name: made.sqs.create_queue(QueueName=f"Shop-dev-{name}-deadletters")["QueueUrl"]
         for name in ("Ledger", "Mailer", "Relay")
     }
-    watched = {"prefix": "Shop-dev-", "names": list(queues)}
-    monkeypatch.setenv("WATCHED_QUEUES", json.dumps(watched))
+    monkeypatch.setenv("WATCHED_QUEUES", json.dumps(list(queues)))
+    monkeypatch.setenv("QUEUE_PREFIX", "Shop-dev-")
+    monkeypatch.setenv("RECOURSE_SAGAS", "statemachines:SAGAS")
+    monkeypatch.setenv("CHOREOGRAPHY", "on")
+    for name in redriven_queues(SAGAS.values(), choreography=True):
+        url = made.sqs.create_queue(QueueName=f"Shop-dev-{deadletters_of(name)}")["QueueUrl"]
+        queues.setdefault(name, url)
     monkeypatch.setattr(kit, "sweeper", lambda alarm: made.sweeper)
     monkeypatch.setattr(sweeper_function, "metrics", Metrics(namespace="Recourse"))
     kit._watched.cache_clear()
@@ -716,14 +730,15 @@ def test_messages_in_dead_letter_queues_without_alarms_fail_the_sweeper_once_in_
 
     try:
         assert sweep(0) == {}
-        for name, count in (("Mailer", 2), ("Relay", 1)):
+        for name, count in (("Mailer", 2), ("FlightsHold", 3), ("Relay", 1)):
             for number in range(count):
                 made.sqs.send_message(QueueUrl=queues[name], MessageBody=str(number))
         assert sweep(1) == {}
         saga_id = unhealable(made)
         with pytest.raises(
             MessagesWaitError,
-            match=r"Shop-dev-Mailer-deadletters: 2, Shop-dev-Relay-deadletters: 1$",
+            match=r"Shop-dev-FlightsHold-deadletters: 3, Shop-dev-Mailer-deadletters: 2, "
+            r"Shop-dev-Relay-deadletters: 1$",
         ):
             sweep(15)
         assert [saga for saga, _ in made.alarms] == [saga_id]

@@ -92,6 +92,7 @@
         UnknownSagaError
         UnknownWebhookError
         UnmadeError
+        UnreadableParameterError
         UnresolvedError
         UsageError
 

@@ -330,6 +330,7 @@ def alarm_above(
     alarm = metric.create_alarm(  # type: ignore[attr-defined]
         scope,
         name,
+        alarm_description=f"docs/runbooks.md#{name.lower()}",
         threshold=threshold,
         evaluation_periods=1,
         comparison_operator=ComparisonOperator.GREATER_THAN_THRESHOLD,

@@ -1,0 +1,30 @@
+"""Each alarm leads to its runbook, and each runbook is that of an alarm."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.infra.assembly import ROOT, Assembly
+
+pytestmark = pytest.mark.xdist_group("infra")
+
+PAGE = "docs/runbooks.md"
+
+
+def test_each_alarm_has_a_runbook_and_each_runbook_an_alarm(alarmed: Assembly) -> None:
+    sections = {f"{PAGE}#{one.lower()}" for one in re.findall("^## (.*)$", text(), re.MULTILINE)}
+    told = {one.properties["AlarmDescription"] for one in alarmed.every("AWS::CloudWatch::Alarm")}
+    assert told == sections
+
+
+def test_a_runbook_says_whether_it_was_tried_or_is_another_ones() -> None:
+    _, *sections = re.split("^## ", text(), flags=re.MULTILINE)
+    for one in sections:
+        name = one.partition("\n")[0]
+        assert re.search(r"^Tried on|Not tried: |^.* As \[", one, re.MULTILINE), name
+
+
+def text() -> str:
+    return (ROOT / PAGE).read_text()

@@ -16,6 +16,7 @@ from lambdas.subscribers import subscribers
 from recourse.cdk.api import SagaApi
 from recourse.cdk.choreography import Choreography
 from recourse.cdk.consumers import Consumers
+from recourse.cdk.dashboard import SagaDashboard
 from recourse.cdk.erasure import Erasure
 from recourse.cdk.events import EventBackbone
 from recourse.cdk.issuer import CognitoIssuer, Issuer
@@ -129,6 +130,8 @@ def build(app: App, stage: Stage, sagas: Mapping[str, Saga] | None = None) -> No
         handler="lambdas.api.handler",
     )
     _let_change_holdings(api, services)
+    if stage.has_every_alarm:
+        SagaDashboard(Stack.of(api), "Dashboard", stage=stage, events=events, api=api)
     _tell(api, ApiUrl=api.url, ApiId=api.api.api_id, Chaos="on" if stage.chaos else "off")
     if users:
         _tell(api, LoginCommand=users.login_command(api.url))

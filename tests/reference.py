@@ -40,8 +40,8 @@ GROUPS = {
     "ExistingTable Money SagaId",
     "Receive its events": "Consumer Subscriber Message Event Inbox",
     "Deploy (`recourse.cdk`)": "Stage Services EventBackbone Orchestration Choreography Consumers "
-    "ValetKeys Webhooks LiveChannels Issuer CognitoIssuer SagaApi Erasure HandlerFunction "
-    "PullConsumer",
+    "ValetKeys Webhooks LiveChannels Issuer CognitoIssuer SagaApi SagaDashboard Erasure "
+    "HandlerFunction PullConsumer",
     "Errors": "RecourseError DeclarationError Refusal CurrencyMismatchError TransientError "
     "ContentionError PoisonError",
 }

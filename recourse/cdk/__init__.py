@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from recourse.cdk.api import SagaApi as SagaApi
     from recourse.cdk.choreography import Choreography as Choreography
     from recourse.cdk.consumers import Consumers as Consumers
+    from recourse.cdk.dashboard import SagaDashboard as SagaDashboard
     from recourse.cdk.erasure import Erasure as Erasure
     from recourse.cdk.events import EventBackbone as EventBackbone
     from recourse.cdk.function import HandlerFunction as HandlerFunction
@@ -41,6 +42,7 @@ _ROOMS = {
     "api": ("SagaApi",),
     "choreography": ("Choreography",),
     "consumers": ("Consumers",),
+    "dashboard": ("SagaDashboard",),
     "erasure": ("Erasure",),
     "events": ("EventBackbone",),
     "function": ("HandlerFunction",),

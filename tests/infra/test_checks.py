@@ -86,6 +86,8 @@ DIFFERENCES = {
         ("AWS::Lambda::Function", "Environment.Variables.QUEUE_PREFIX"),
         ("AWS::Lambda::Function", "Environment.Variables.PARAMETERS"),
         ("AWS::SSM::Parameter", "Name"),
+        ("AWS::CloudWatch::Dashboard", "DashboardName"),
+        ("AWS::CloudWatch::Dashboard", "DashboardBody"),
         ("AWS::IAM::Policy", "PolicyDocument.Statement[].Resource"),
         ("AWS::IAM::ManagedPolicy", "PolicyDocument.Statement[].Resource[]"),
         ("AWS::IAM::ManagedPolicy", "PolicyDocument.Statement[].Resource"),

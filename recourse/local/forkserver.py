@@ -36,7 +36,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 LIBRARY = "recourse"
-NOT_SHARED = tuple(f"{LIBRARY}.{one}" for one in ("cdk", "cli", "functions.", "local", "testing"))
+NOT_SHARED = tuple(
+    f"{LIBRARY}.{one}" for one in ("cdk", "cli", "doctor", "functions.", "local", "testing")
+)
 """Parts of it that functions do not load, and handlers, which read their environment on import."""
 MODULES = (
     "aws_lambda_powertools.event_handler.router",

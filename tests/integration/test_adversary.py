@@ -46,6 +46,7 @@ WEBHOOKS = "webhooks"
 SHORT: Mapping[str, str] = {
     "list-webhooks": "an owner has at most 20, which one row names",
     "list-deadletters": "they are those of the stage, which its environment names",
+    "show-events": "they are those of one saga, which are in its one row",
 }
 """The lists that have one page, and why that is short."""
 PLACE = {"cursor", "after", "limit", "wait"}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
 import pytest
+from aws_lambda_powertools import Logger
 
 from recourse.declare.ids import Traceparent
 from recourse.errors import PoisonError
@@ -41,15 +43,23 @@ def shared() -> Iterator[Ground]:
         yield made
 
 
+def loggers() -> list[logging.Logger]:
+    """The logs of all functions: a module's has the service's name that its first import found."""
+    modules = [one for name, one in sys.modules.items() if name.startswith("recourse.functions.")]
+    made = [one.logger for one in modules if isinstance(getattr(one, "logger", None), Logger)]
+    return [logging.getLogger(name) for name in {one.name for one in made}]
+
+
 @pytest.fixture
 def lines() -> Iterator[Lines]:
-    log = logging.getLogger("ground")
-    level, found = log.level, Lines()
-    log.addHandler(found)
-    log.setLevel("DEBUG")
+    found, levels = Lines(), {log: log.level for log in loggers()}
+    for log in levels:
+        log.addHandler(found)
+        log.setLevel("DEBUG")
     yield found
-    log.setLevel(level)
-    log.removeHandler(found)
+    for log, level in levels.items():
+        log.setLevel(level)
+        log.removeHandler(found)
 
 
 def must_name(lines: Lines, saga: str) -> None:

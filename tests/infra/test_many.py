@@ -15,15 +15,15 @@ from tests.infra.many import STEPS, many_sagas, synthesise_many
 
 pytestmark = pytest.mark.xdist_group("infra")
 
-SAGAS = many_sagas(20, 10, shared=2)
-FUNCTIONS = {step.function: step for saga in SAGAS.values() for step in saga.all}
+MANY = many_sagas(20, 10, shared=2)
+FUNCTIONS = {step.function: step for saga in MANY.values() for step in saga.all}
 HALF = [f"department{number:02}" for number in range(5, 10)]
 
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
     """Twenty sagas and fifty steps of ten services, whose steps are in two sets of stacks."""
-    return synthesise_many(tmp_path_factory.mktemp("many"), SAGAS, {"More": HALF})
+    return synthesise_many(tmp_path_factory.mktemp("many"), MANY, {"More": HALF})
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_it_is_within_every_quota(
 def test_no_environment_grows_with_the_sagas(many: Assembly) -> None:
     for function in many.every("AWS::Lambda::Function"):
         told = json.dumps(many.environment(function))
-        assert not [name for name in SAGAS if name in told], function.name
+        assert not [name for name in MANY if name in told], function.name
 
 
 def test_each_policy_names_what_the_one_before_it_had_no_room_for(many: Assembly) -> None:
@@ -65,7 +65,7 @@ def test_each_policy_names_what_the_one_before_it_had_no_room_for(many: Assembly
 
 def test_every_run_that_goes_wrong_is_heard_of(many: Assembly) -> None:
     machines = {f"<{one.name}>" for one in many.every("AWS::StepFunctions::StateMachine")}
-    assert len(machines) == len(SAGAS)
+    assert len(machines) == len(MANY)
     heard = [
         arn
         for rule in many.every("AWS::Events::Rule")

@@ -675,7 +675,7 @@ def test_the_function_tells_the_topic_of_alarms_and_looks_after_what_it_is_told_
     for service in made.services:
         name = f"/recourse/Ground/tables/{service}"
         client("ssm").put_parameter(Name=name, Value=service, Type="String")
-    for name in operators_queues(SAGAS.values(), choreography=True):
+    for name in operators_queues(made.sagas.values(), choreography=True):
         made.sqs.create_queue(QueueName=f"Ground-{name}")
     monkeypatch.setattr(sweeper_function, "metrics", Metrics(namespace="Recourse"))
     monkeypatch.setattr(kit, "runs", lambda: made.runs)
@@ -718,7 +718,7 @@ def test_messages_in_dead_letter_queues_without_alarms_fail_the_sweeper_once_in_
     monkeypatch.setenv("QUEUE_PREFIX", "Shop-dev-")
     monkeypatch.setenv("RECOURSE_SAGAS", "statemachines:SAGAS")
     monkeypatch.setenv("CHOREOGRAPHY", "on")
-    for name in redriven_queues(SAGAS.values(), choreography=True):
+    for name in redriven_queues(made.sagas.values(), choreography=True):
         url = made.sqs.create_queue(QueueName=f"Shop-dev-{deadletters_of(name)}")["QueueUrl"]
         queues.setdefault(name, url)
     monkeypatch.setattr(kit, "sweeper", lambda alarm: made.sweeper)

@@ -13,7 +13,7 @@ import os
 import random
 import subprocess
 import sys
-import tarfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -72,12 +72,12 @@ def git(*command: str) -> subprocess.CompletedProcess[bytes]:
 def releases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Release, Release]]:
     """The release before, and this one."""
     tag = git("describe", "--tags", "--abbrev=0", "HEAD^").stdout.decode().strip() or BEFORE
-    archive = git("archive", tag, "recourse")
+    archive = git("archive", "--format=zip", tag, "recourse")
     if archive.returncode:
         pytest.skip(f"this clone has no {tag}: test_recorded.py reads what earlier commits wrote")
     folder = tmp_path_factory.mktemp("before")
-    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as file:
-        file.extractall(folder, filter="data")
+    with zipfile.ZipFile(io.BytesIO(archive.stdout)) as file:
+        file.extractall(folder)
     app = folder / "recourse" / "new" / "template"
     with ExitStack() as stack:
         before = stack.enter_context(at_work(tag, folder, app))

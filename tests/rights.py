@@ -6,12 +6,15 @@ groups them into statements, each of these pairs is either used or one too many.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from recourse.local.cloud import LocalCloud
 from tests.decisions import Decision
+from tests.infra.assembly import listed
 
 SHORTEST = 6
 """Characters of an id that is nobody else's part."""
@@ -25,16 +28,18 @@ class Right(NamedTuple):
     resource: str
 
 
-def listed(value: str | list[str]) -> list[str]:
-    """A value of a policy, which may stand alone or in a list."""
-    return [value] if isinstance(value, str) else value
-
-
-def policies_of(cloud: LocalCloud, role: str) -> Iterator[Mapping[str, Any]]:
-    """The documents of a role's policies: its own, then the managed ones."""
+def own_policies(cloud: LocalCloud, role: str) -> dict[str, dict[str, Any]]:
+    """The documents of the policies that are a role's own, by name."""
     iam = cloud.client("iam")
-    for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
-        yield iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+    return {
+        name: iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+        for name in iam.list_role_policies(RoleName=role)["PolicyNames"]
+    }
+
+
+def managed_policies(cloud: LocalCloud, role: str) -> Iterator[dict[str, Any]]:
+    """The documents of the managed policies that a role has attached, but for AWS's own."""
+    iam = cloud.client("iam")
     for one in iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]:
         if not one["PolicyArn"].startswith("arn:aws:iam::aws:"):
             (made,) = iam.list_policy_versions(PolicyArn=one["PolicyArn"])["Versions"]
@@ -42,20 +47,59 @@ def policies_of(cloud: LocalCloud, role: str) -> Iterator[Mapping[str, Any]]:
             yield found["PolicyVersion"]["Document"]
 
 
-def granted(cloud: LocalCloud) -> set[Right]:
-    """Every right of every role of the app."""
+def granted(cloud: LocalCloud, *, managed: bool = True) -> set[Right]:
+    """Every right of every role of the app, by its own policies and by the managed ones."""
     pages = cloud.client("iam").get_paginator("list_roles").paginate()
     roles = [one["RoleName"] for page in pages for one in page["Roles"]]
     return {
         Right(role, action, resource)
         for role in roles
         if role.startswith("Recourse-")
-        for policy in policies_of(cloud, role)
+        for policy in (
+            *own_policies(cloud, role).values(),
+            *(managed_policies(cloud, role) if managed else ()),
+        )
         for statement in policy["Statement"]
         if statement["Effect"] == "Allow"
         for action in listed(statement["Action"])
         for resource in listed(statement["Resource"])
     }
+
+
+@contextmanager
+def taken(cloud: LocalCloud, role: str, action: str, resource: str | None = None) -> Iterator[None]:
+    """Take an action, on one resource or on all, from a role's own policies during the block."""
+    iam, policies = cloud.client("iam"), own_policies(cloud, role)
+    has = [
+        (one, on)
+        for policy in policies.values()
+        for statement in policy["Statement"]
+        for one in listed(statement["Action"])
+        for on in listed(statement["Resource"])
+    ]
+    assert any(one == action and resource in (None, on) for one, on in has), f"{role}: {action}"
+
+    def without(statement: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        actions, resources = listed(statement["Action"]), listed(statement["Resource"])
+        if action not in actions or (resource and resource not in resources):
+            yield statement
+            return
+        if others := [one for one in actions if one != action]:
+            yield statement | {"Action": others}
+        if resource and (elsewhere := [one for one in resources if one != resource]):
+            yield statement | {"Action": action, "Resource": elsewhere}
+
+    def put(name: str, statements: list[dict[str, Any]]) -> None:
+        document = json.dumps(policies[name] | {"Statement": statements})
+        iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=document)
+
+    for name, policy in policies.items():
+        put(name, [less for one in policy["Statement"] for less in without(one)])
+    try:
+        yield
+    finally:
+        for name, policy in policies.items():
+            put(name, policy["Statement"])
 
 
 def used(decisions: Iterable[Decision]) -> set[Right]:

@@ -1,8 +1,8 @@
 """List prices of AWS that a stage meets, in us-east-1, in dollars, without any free tier.
 
 Each is what AWS was known to list at `DATE`, on the page that stands beside it: look there before
-a decision depends on one. What depends on what a stage
-does, and not on what it is made of, is left out: transfer, storage beyond a few MB, mails.
+a decision depends on one. What depends on what a stage does, and not on what it is made of, is left
+out: transfer, storage beyond a few MB, mails.
 
     PRICES["SQS requests"].dollars(1_000_000)   # 0.4
     cost({"Lambda requests": 1e6, "Lambda GB-seconds": 12_500})

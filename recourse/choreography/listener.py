@@ -151,7 +151,7 @@ class Listener:
         outcomes = [self._run_step(record, event, *moved) for moved in list(self._triggered(event))]
         given_up = next((why for why in outcomes if why), None)
         outcome = "given up" if given_up else "done"
-        return self._result(record, outcome, given_up)
+        return self._result(record, outcome, given_up, event)
 
     def _event(self, record: Mapping[str, Any]) -> Event:
         """The event in a message.
@@ -344,11 +344,14 @@ class Listener:
             outcome, why = "again", words(another)
         return self._result(record, outcome, why)
 
-    def _result(self, record: Mapping[str, Any], outcome: str, why: str | None) -> MessageResult:
-        about = log_fields(record)
+    def _result(
+        self, record: Mapping[str, Any], outcome: str, why: str | None, event: Event | None = None
+    ) -> MessageResult:
         with suppress(UnreadableError):
-            moved = self._triggered(self._event(record))
-            about["step"] = ", ".join(step.name for _, step, _ in moved)
+            event = event or self._event(record)
+        about = log_fields(record, event)
+        if event:
+            about["step"] = ", ".join(step.name for _, step, _ in self._triggered(event))
         return MessageResult(record["messageId"], outcome, about, why)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from recourse.cli.api import Api, ApiError
 from recourse.cli.command import LOCAL, ApiUrl, AsJson, Token, connected, out, reports_errors
+
+if TYPE_CHECKING:
+    from recourse.local.seed import Ask
 
 
 @reports_errors
@@ -40,7 +43,9 @@ def seed(
         print(json.dumps({"put": put, "there": there}))
 
 
-def _asking(client: Api) -> Any:
+def _asking(client: Api) -> Ask:
+    """Calls of the API, for what a seed asks."""
+
     def ask(method: str, path: str, body: Any) -> int:
         try:
             return client.call(method, path, json=body).status_code

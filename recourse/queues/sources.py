@@ -188,15 +188,19 @@ def _text(reason: str) -> MessageAttributeValueTypeDef:
     return {"DataType": "String", "StringValue": cut(reason)}
 
 
-def log_fields(record: Mapping[str, Any]) -> dict[str, Any]:
+def log_fields(record: Mapping[str, Any], event: Event | None = None) -> dict[str, Any]:
     """What the log has of a message: which it is, its delivery, and the event that it is, if any.
 
     Nothing else of its body, which may be anybody's.
+
+    Args:
+        record: The message.
+        event: Its event, where that has been read already.
     """
     attempt = int(record["attributes"]["ApproximateReceiveCount"])
     about: dict[str, Any] = {"message_id": record["messageId"], "attempt": attempt}
     try:
-        event = Event.parse(record["body"])
+        event = event or Event.parse(record["body"])
     except UnreadableError:
         return about
     about |= {"saga_id": event.saga_id, "saga": event.saga, "event": event.type}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,7 +20,7 @@ from tests.e2e.test_trips import must_be_booked
 from tests.e2e.test_valet import PDF, Caller, problem
 from tests.local.conftest import clients_of_user
 from tests.patience import PATIENCE, until
-from tests.rights import listed
+from tests.rights import taken
 
 
 def role_of(cloud: LocalCloud, function: str) -> str:
@@ -37,40 +35,6 @@ def role_of(cloud: LocalCloud, function: str) -> str:
     ]
     name: str = role.rpartition("/")[2]
     return name
-
-
-@contextmanager
-def taken(cloud: LocalCloud, role: str, action: str) -> Iterator[None]:
-    """Take an action from a role as long as the block lasts."""
-    iam = cloud.client("iam")
-    policies = {
-        name: iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-        for name in iam.list_role_policies(RoleName=role)["PolicyNames"]
-    }
-    actions = [
-        one for p in policies.values() for s in p["Statement"] for one in listed(s["Action"])
-    ]
-    assert action in actions, f"{role} never had {action}"
-
-    def put(changed: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-        for name, policy in policies.items():
-            iam.put_role_policy(
-                RoleName=role, PolicyName=name, PolicyDocument=json.dumps(changed(policy))
-            )
-
-    def without(policy: dict[str, Any]) -> dict[str, Any]:
-        kept = [
-            statement | {"Action": left}
-            for statement in policy["Statement"]
-            if (left := [one for one in listed(statement["Action"]) if one != action])
-        ]
-        return policy | {"Statement": kept}
-
-    put(without)
-    try:
-        yield
-    finally:
-        put(lambda policy: policy)
 
 
 def parked(cloud: LocalCloud, saga_id: str) -> str:

@@ -6,11 +6,9 @@ some of these rights away, one at a time: what it says was allowed by them is th
 
 from __future__ import annotations
 
-import json
 import random
 import tomllib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from recourse.local.aws import REGION
 from recourse.local.cloud import LocalCloud
 from tests.decisions import Refusal, decisions_of
 from tests.patience import until
-from tests.rights import Names, Right, granted, listed, used
+from tests.rights import Names, Right, granted, taken, used
 
 LISTED = tomllib.loads(Path(__file__).with_name("unused_rights.toml").read_text())
 """By what it is: `not_judged` is never used here, `rare` in some runs only."""
@@ -138,60 +136,17 @@ def ask(cloud: LocalCloud, right: Right) -> str:
     return ""
 
 
-@contextmanager
-def taken(cloud: LocalCloud, right: Right) -> Iterator[None]:
-    """Take one action on one resource from a role, as long as the block lasts."""
-    iam = cloud.client("iam")
-    policies = {
-        name: iam.get_role_policy(RoleName=right.role, PolicyName=name)["PolicyDocument"]
-        for name in iam.list_role_policies(RoleName=right.role)["PolicyNames"]
-    }
-
-    def without(statement: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        actions, resources = listed(statement["Action"]), listed(statement["Resource"])
-        if right.action not in actions or right.resource not in resources:
-            yield statement
-            return
-        if others := [one for one in actions if one != right.action]:
-            yield statement | {"Action": others}
-        if elsewhere := [one for one in resources if one != right.resource]:
-            yield statement | {"Action": right.action, "Resource": elsewhere}
-
-    def put(changed: Callable[[dict[str, Any]], list[dict[str, Any]]]) -> None:
-        for name, policy in policies.items():
-            document = policy | {"Statement": changed(policy)}
-            iam.put_role_policy(
-                RoleName=right.role, PolicyName=name, PolicyDocument=json.dumps(document)
-            )
-
-    put(lambda policy: [less for one in policy["Statement"] for less in without(one)])
-    try:
-        yield
-    finally:
-        put(lambda policy: policy["Statement"])
-
-
 @pytest.mark.usefixtures("whole_tier")
 def test_what_the_log_names_is_what_allowed_it(cloud: LocalCloud, expected: list[Refusal]) -> None:
     """Twenty rights, by a seed, are taken away one at a time from a role's own policies."""
     names = Names(cloud)
-    iam = cloud.client("iam")
-    own = {
-        Right(role, action, resource)
-        for role in {one.role for one in granted(cloud)}
-        for name in iam.list_role_policies(RoleName=role)["PolicyNames"]
-        for statement in iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"][
-            "Statement"
-        ]
-        for action in listed(statement["Action"])
-        for resource in listed(statement["Resource"])
-    }
+    own = granted(cloud, managed=False)
     said = sorted(used(decisions_of(cloud.decisions)) & own, key=names.of)
     may_ask = [one for one in said if one.action in ASKED]
     denied = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "403"}
     for right in random.Random(SEED).sample(may_ask, SOME):
         assert ask(cloud, right) not in denied, names.of(right)
-        with taken(cloud, right):
+        with taken(cloud, *right):
             expected.append(Refusal(right.role, right.action))
             assert ask(cloud, right) in denied, names.of(right)
         assert ask(cloud, right) not in denied, names.of(right)

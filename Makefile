@@ -39,11 +39,14 @@ $(TOOLS): recourse/local/ministack.lock recourse/cdk/cli/package-lock.json $(REA
 demo: setup  ## run sagas, valet keys and events on a local cloud, and show what happens
 	@python -m samples.demo
 
+# A worker that dies ends the run: xdist 3.8 hands out a dead one's groups once more, and waits for ever.
+XDIST := --dist loadgroup --max-worker-restart 0
+
 test: setup  ## run the whole test suite
-	@python -m pytest --quiet -n 3 --dist loadgroup --ignore tests/wheel
+	@python -m pytest --quiet -n 3 $(XDIST) --ignore tests/wheel
 
 test-wheel: setup  ## build the wheel, and begin an app where there is nothing else of this checkout
-	@python -m pytest --quiet -n 2 --dist loadgroup tests/wheel
+	@python -m pytest --quiet -n 2 $(XDIST) tests/wheel
 
 check: setup  ## check style, types, architecture, generated files and templates
 	@ruff check .

@@ -6,10 +6,11 @@ That is most of its time.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from functools import cache, lru_cache
+from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
+from jsonpath_ng.ext.parser import parse
 from moto.stepfunctions.parser.asl.component.common.path import result_path
 from moto.stepfunctions.parser.asl.component.eval_component import EvalComponent
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
@@ -31,6 +32,9 @@ def _parsed(definition: str) -> Any:
     return _parse(definition)
 
 
+_parsed_path = lru_cache(maxsize=4096)(parse)
+
+
 @contextmanager
 def once() -> Iterator[None]:
     """Parse each definition and each path once; every execution runs the same program.
@@ -41,11 +45,7 @@ def once() -> Iterator[None]:
     with (
         replaced(AmazonStateLanguageParser, "parse", staticmethod(_parsed)),
         replaced(EvalComponent, "heap_key", property(_key)),
-        _cached(json_path),
-        _cached(result_path),
+        replaced(json_path, "parse", _parsed_path),
+        replaced(result_path, "parse", _parsed_path),
     ):
         yield
-
-
-def _cached(module: Any) -> AbstractContextManager[Any]:
-    return replaced(module, "parse", cache(module.parse))

@@ -28,7 +28,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from recourse.declare.declaration import Retry as Retry
     from recourse.declare.declaration import Step as Step
     from recourse.declare.declaration import Together as Together
     from recourse.declare.ids import SagaId as SagaId
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from recourse.declare.request import request_model as request_model
     from recourse.declare.saga import Saga as Saga
     from recourse.declare.saga import collect as collect
+    from recourse.declare.shape import Retry as Retry
     from recourse.declare.step import AtLeast as AtLeast
     from recourse.declare.step import Call as Call
     from recourse.declare.step import Decision as Decision
@@ -62,7 +62,8 @@ if TYPE_CHECKING:
     from recourse.queues.message import Message as Message
 
 _ROOMS = {
-    "declare.declaration": ("Retry", "Step", "Together"),
+    "declare.declaration": ("Step", "Together"),
+    "declare.shape": ("Retry",),
     "declare.ids": ("SagaId",),
     "declare.money": ("CurrencyMismatchError", "Money"),
     "declare.request": ("Checked", "request_model"),

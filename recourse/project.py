@@ -23,6 +23,7 @@ The library imports nothing of the project: what needs its sagas or its API reso
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,9 +34,12 @@ from recourse.errors import RecourseError
 from recourse.extras import needed
 
 if TYPE_CHECKING:
+    from recourse.declare.declaration import Earlier
     from recourse.declare.saga import Saga
 
 
+SHAPES = ".shape.json"
+"""How the names of the files of recorded shapes end."""
 DEFAULT_API = "recourse.functions.api.default:API"
 DEFAULT_REQUIREMENTS = Path(__file__).parent / "functions" / "requirements.lock"
 
@@ -179,6 +183,61 @@ def declared_at(where: str) -> Mapping[str, Saga]:
     found = _at(where, "no sagas are listed")
     if not isinstance(found, Mapping):
         raise ProjectError(f"{where} must be a mapping of sagas by name, got {found!r:.80}")
+    return found
+
+
+def shapes_beside(where: str) -> Path:
+    """The folder of the recorded shapes, `<saga>.shape.json`: where the module of `where` is.
+
+    Raises:
+        ProjectError: There is no such module.
+    """
+    declared_at(where)
+    file = sys.modules[where.partition(":")[0]].__file__
+    assert file is not None, "it is a module, or a package with an __init__"
+    return Path(file).parent
+
+
+def earlier_at(where: str) -> list[Earlier]:
+    """The shapes that sagas in flight may have, beside the declarations at `module:name`.
+
+    They are recorded in `<saga>.shape.json` beside them, the oldest first.
+
+    Raises:
+        ProjectError: There are no declarations, or a file holds no shapes.
+        ShapeError: The code has a function no longer that a shape has.
+    """
+    from recourse.declare import shape
+    from recourse.declare.declaration import Earlier
+
+    sagas = declared_at(where)
+    found = []
+    for file in sorted(shapes_beside(where).glob("*" + SHAPES)):
+        declared = sagas.get(file.name.removesuffix(SHAPES))
+        now = declared and shape.record(declared)
+        for recorded in read_shapes(file):
+            if recorded != now:
+                found.append(Earlier(recorded=shape.read(recorded)))
+    return found
+
+
+def read_shapes(file: Path) -> list[dict[str, Any]]:
+    """The recorded shapes in a file, the oldest first; none where it is not there.
+
+    Raises:
+        ProjectError: It holds no shapes of the saga that it is named after.
+    """
+    from recourse.declare import shape
+
+    if not file.exists():
+        return []
+    try:
+        found: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))["shapes"]
+        names = {shape.read(one).name for one in found}
+    except (ValueError, LookupError, TypeError) as problem:
+        raise ProjectError(f"{file} is not a file of shapes: {problem!r}") from problem
+    if names - {file.name.removesuffix(SHAPES)}:
+        raise ProjectError(f"{file} has shapes of other sagas: {', '.join(sorted(names))}")
     return found
 
 

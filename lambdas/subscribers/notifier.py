@@ -104,8 +104,8 @@ class Notifier:
         return True
 
     def _message(self, record: Record, ending: str) -> Message | None:
-        saga = self._ledger.sagas[record.saga]
-        person = record.request.get(saga.contact) if saga.contact else None
+        shape = self._ledger.shape(record)
+        person = record.request.get(shape.contact) if shape.contact else None
         if person is None or record.is_erased or ending not in ENDINGS:
             return None
         what = f"{record.saga} {_CONTROL.sub(' ', record.business_key)}"
@@ -116,7 +116,7 @@ class Notifier:
         else:
             subject = f"{what}: undone"
             lines.append(f"your {what} could not be done, and all that had been done is undone.")
-            reason = record.view(saga)["reason"]
+            reason = record.view(shape)["reason"]
             if reason:
                 lines.append(f"The reason: {reason['step']}: {reason['message']}")
         lines += ["", f"Its number is {record.saga_id}."]

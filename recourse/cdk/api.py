@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from aws_cdk import Duration, Stack
 from aws_cdk.aws_apigatewayv2 import IHttpRouteAuthorizer
@@ -25,7 +26,7 @@ from recourse.cdk.stage import Stage
 from recourse.cdk.tables import KeptTable
 from recourse.cdk.valet import ValetKeys
 from recourse.cdk.webhooks import Webhooks
-from recourse.declare.saga import Saga
+from recourse.declare.shape import Shape
 from recourse.errors import DeclarationError
 from recourse.ledger.listing import INDEXES
 from recourse.queues.called import redriven_queues
@@ -122,7 +123,7 @@ class SagaApi(Construct):
                 "LEDGER_TABLE": events.ledger.table_name,
                 "FEED_TABLE": events.feed_table.table_name,
                 "QUEUE_PREFIX": queue_called(stage, ""),
-                "DEADLETTERS": self._described(services.sagas, choreography, deadletters),
+                "DEADLETTERS": self._described(services.shapes, choreography, deadletters),
                 "CHAOS": "on" if stage.chaos else "",
                 "CHOREOGRAPHY": "on" if choreography else "",
                 "SCOPE_PREFIX": issuer.prefix if issuer else "",
@@ -175,12 +176,12 @@ class SagaApi(Construct):
 
     def _described(
         self,
-        sagas: Sequence[Saga],
+        shapes: Sequence[Shape[Any]],
         choreography: Choreography | None,
         deadletters: Sequence[Deadletters],
     ) -> str:
         """The queues that do not follow from the sagas: an environment has 4 KB."""
-        known = redriven_queues(sagas, choreography=choreography is not None)
+        known = redriven_queues(shapes, choreography=choreography is not None)
         others = [one for one in deadletters if one.called not in known]
         return Stack.of(self).to_json_string(
             {

@@ -8,6 +8,7 @@ from constructs import Construct
 
 from recourse.cdk.events import EventBackbone
 from recourse.cdk.queues import Deadletters, PullConsumer
+from recourse.cdk.rights import read_shapes
 from recourse.cdk.services import Services, check_homes
 from recourse.cdk.stage import Stage
 from recourse.choreography.listener import GIVE_UP_RETRIES, MIN_RECEIVES
@@ -66,27 +67,32 @@ class Choreography(Construct):
         super().__init__(scope, name)
         homes = homes or {}
         self.deadletters: list[Deadletters] = []
-        sagas = services.sagas
-        served_by = {step.function: step for saga in sagas for step in saga.all}
+        shapes = services.shapes
+        served_by = {step.function: step for shape in shapes for step in shape.all}
         check_homes(self, homes, served_by.values(), each=RESOURCES)
         if len(served_by) > FILTERS:
             raise DeclarationError(
                 f"the steps of a choreography must be at most {FILTERS}, for each filters the topic"
                 f", got {len(served_by)} (docs/operations.md)"
             )
-        for function, types in listeners(sagas).items():
-            served = [(saga, s) for saga in sagas for s in saga.all if s.function == function]
-            _, step = served[0]
+        for function, types in listeners(shapes).items():
+            served = [(shape, s) for shape in shapes for s in shape.all if s.function == function]
+            step = served_by[function]
             home = homes.get(step.service, self)
             listener = services.step_function(
                 home,
                 f"{function}Queue",
                 step=step,
                 handler="recourse.functions.step_queue.handler",
-                environment={"FUNCTION": function, "RECOURSE_SAGAS": stage.sagas},
+                environment={
+                    "FUNCTION": function,
+                    "RECOURSE_SAGAS": stage.sagas,
+                    "LEDGER_TABLE": events.ledger.table_name,
+                },
                 timeout=stage.batch_timeout(max(one.timeout for _, one in served)),
             )
-            tries = max(saga.patience(one).attempts for saga, one in served)
+            tries = max(shape.patience(one).attempts for shape, one in served)
+            read_shapes(events.ledger, listener)
             consumer = PullConsumer(
                 home,
                 f"{function}Events",

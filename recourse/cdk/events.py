@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from aws_cdk import Duration, Stack
 from aws_cdk.aws_cloudwatch_actions import SnsAction
@@ -31,13 +31,15 @@ from recourse.cdk.rights import (
     allow,
     explain,
     explain_dead_lettering,
+    read_shapes,
     use_key,
     use_table,
 )
 from recourse.cdk.services import Services
 from recourse.cdk.stage import Stage
 from recourse.cdk.tables import KeptTable, LedgerTable
-from recourse.declare.saga import Saga
+from recourse.declare.declaration import Step
+from recourse.declare.shape import Shape
 from recourse.queues.called import confirmer
 
 ATTEMPTS = 100
@@ -116,7 +118,7 @@ class EventBackbone(Construct):
         )
         self._feeder()
         self._relay("FeedRelay", self.feed, [self.feed_table], "feed#")
-        for service, types in sorted(_confirmations(services.sagas).items()):
+        for service, types in sorted(_confirmations(services.shapes).items()):
             self._confirmer(service, types)
         self.parked = self._parked()
 
@@ -256,7 +258,7 @@ class EventBackbone(Construct):
         self.deadletters.append(consumer.deadletters)
 
     def _confirmer(self, service: str, types: list[str]) -> None:
-        table, sagas = self._services.tables[service], self._services.sagas
+        table = self._services.tables[service]
         name = confirmer(service)
         function = HandlerFunction(
             self,
@@ -266,13 +268,20 @@ class EventBackbone(Construct):
             environment={
                 "SERVICE": service,
                 "TABLE_NAME": table.table_name,
+                "LEDGER_TABLE": self.ledger.table_name,
                 "RECOURSE_SAGAS": self._stage.sagas,
             },
             timeout=Duration.seconds(30),
         )
         use_table(table, function, *READ, *WRITE)
-        steps = [step for saga in sagas for step in saga.all if step.service == service]
-        self._services.let_use_existing(function, [s.confirm for s in steps if s.confirm])
+        read_shapes(self.ledger, function)
+        served = {
+            step.confirm.ref: step.confirm
+            for shape in self._services.shapes
+            for step in shape.all
+            if step.confirm and step.service == service
+        }
+        self._services.let_use_existing(function, served.values())
         consumer = PullConsumer(
             self,
             f"{name}Events",
@@ -327,11 +336,11 @@ class EventBackbone(Construct):
         return parked
 
 
-def _confirmations(sagas: list[Saga]) -> dict[str, list[str]]:
+def _confirmations(shapes: Iterable[Shape[Step]]) -> dict[str, list[str]]:
     """The types of the pivot events at which each service confirms its holds."""
     found: dict[str, set[str]] = defaultdict(set)
-    for saga in sagas:
-        for step in saga.all:
+    for shape in shapes:
+        for step in shape.all:
             if step.confirm:
-                found[step.service].add(f"recourse.{saga.name}.{saga.pivot.name}.done")
+                found[step.service].add(f"recourse.{shape.name}.{shape.pivot.name}.done")
     return {service: sorted(types) for service, types in found.items()}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from aws_cdk import Aws, CfnOutput, Duration, Fn
+from aws_cdk import Aws, CfnDeletionPolicy, CfnOutput, Duration, Fn
 from aws_cdk.aws_cloudwatch import IAlarmAction
 from aws_cdk.aws_iam import PolicyStatement, Role, ServicePrincipal
 from aws_cdk.aws_lambda import Function
@@ -22,9 +22,10 @@ from aws_cdk.aws_stepfunctions import (
 from constructs import Construct
 
 from recourse.cdk.queues import alarm_above
-from recourse.cdk.rights import explain
+from recourse.cdk.rights import allow, explain
 from recourse.cdk.stage import Stage
-from recourse.declare.saga import Saga
+from recourse.declare.declaration import Step
+from recourse.declare.shape import Shape, digest, record
 from recourse.orchestration.compiler import compile_saga
 
 ALIAS = "live"
@@ -37,7 +38,8 @@ class SagaMachine(Construct):
         scope: The construct that contains it.
         name: Its construct id.
         stage: The deployment.
-        saga: The declaration.
+        shapes: The shapes that its runs may have, the newest last: the machine is compiled from
+            that one. Its versions are retained, and a recovery starts the one of its saga's shape.
         functions: The functions, by the names that the compiled machine substitutes.
         alarm: Notified when a run is aborted or times out.
 
@@ -53,20 +55,22 @@ class SagaMachine(Construct):
         name: str,
         *,
         stage: Stage,
-        saga: Saga,
+        shapes: Sequence[Shape[Step]],
         functions: Mapping[str, Function],
         alarm: IAlarmAction,
     ) -> None:
         super().__init__(scope, name)
-        definition = json.dumps(compile_saga(saga, stage.timescale), separators=(",", ":"))
+        shape = shapes[-1]
+        definition = json.dumps(compile_saga(shape, stage.timescale), separators=(",", ":"))
         used = {key: f for key, f in functions.items() if f"${{{key}}}" in definition}
+        called = {step.function for one in shapes for step in one.all} | used.keys()
         # The prefix /aws/vendedlogs keeps the account's log delivery policy short. The name ends
         # with the stack's id, because a log group that outlives its stack would keep the name.
-        called = f"{stage.prefix.lower()}-{saga.name}-{Fn.select(2, Fn.split('/', Aws.STACK_ID))}"
+        named = f"{stage.prefix.lower()}-{shape.name}-{Fn.select(2, Fn.split('/', Aws.STACK_ID))}"
         logs = LogGroup(
             self,
             "Logs",
-            log_group_name=f"/aws/vendedlogs/states/{called}",
+            log_group_name=f"/aws/vendedlogs/states/{named}",
             retention=stage.log_retention,
             removal_policy=stage.removal,
         )
@@ -74,7 +78,7 @@ class SagaMachine(Construct):
         role.add_to_policy(
             PolicyStatement(
                 actions=["lambda:InvokeFunction"],
-                resources=[function.function_arn for function in used.values()],
+                resources=[functions[key].function_arn for key in functions if key in called],
             )
         )
         self.machine = StateMachine(
@@ -95,7 +99,9 @@ class SagaMachine(Construct):
             "Version",
             state_machine_arn=self.machine.state_machine_arn,
             state_machine_revision_id=self.machine.state_machine_revision_id,
+            description=digest(record(shape)),
         )
+        version.cfn_options.update_replace_policy = CfnDeletionPolicy.RETAIN
         alias = CfnStateMachineAlias(
             self,
             "Alias",
@@ -120,14 +126,16 @@ class SagaMachine(Construct):
         CfnOutput(self, "Arn", value=self.machine.state_machine_arn)
 
     def let_start(self, function: Function) -> None:
-        """Let a function start runs by the alias only.
+        """Let a function start runs by the alias or by a version, and find the versions.
 
-        AWS authorizes a start by the machine's ARN, and the alias is a condition key.
+        AWS authorizes a start by the machine's ARN, and what follows it is a condition key.
         """
         function.add_to_role_policy(
             PolicyStatement(
                 actions=["states:StartExecution"],
                 resources=[self.machine.state_machine_arn],
-                conditions={"StringEquals": {"states:StateMachineQualifier": ALIAS}},
+                conditions={"StringLike": {"states:StateMachineQualifier": "*"}},
             )
         )
+        for action in ("states:ListStateMachineVersions", "states:DescribeStateMachine"):
+            allow(function, action, self.machine.state_machine_arn)

@@ -23,6 +23,7 @@ from recourse.cdk.rights import (
     READ,
     allow,
     explain,
+    read_shapes,
     use_key,
     use_queues,
     use_table,
@@ -69,7 +70,7 @@ class Orchestration(Construct):
 
     Attributes:
         machines: The state machine of each saga.
-        pivots: The function of each saga's pivot.
+        pivots: The function of each pivot, by the name that `Step.function` has.
         deadletters: Keep calls of the sweeper that failed.
     """
 
@@ -87,20 +88,20 @@ class Orchestration(Construct):
         self._stage = stage
         self._events = events
         self._tables = services.tables
-        functions, sagas = services.functions, services.sagas
+        functions, shapes = services.functions, services.shapes
         park = self._park()
         self.machines = {
-            saga.name: SagaMachine(
+            name: SagaMachine(
                 self,
-                saga.name.title().replace("-", ""),
+                name.title().replace("-", ""),
                 stage=stage,
-                saga=saga,
+                shapes=[shape for shape in shapes if shape.name == name],
                 functions={**functions, "Park": park},
                 alarm=events.alarm,
             )
-            for saga in sagas
+            for name in dict.fromkeys(shape.name for shape in shapes)
         }
-        self.pivots = {saga.name: functions[saga.pivot.function] for saga in sagas}
+        self.pivots = {shape.pivot.function: functions[shape.pivot.function] for shape in shapes}
         self._parameters = self._parameters_of(
             {
                 "machines": {name: one.alias_arn for name, one in self.machines.items()},
@@ -109,9 +110,9 @@ class Orchestration(Construct):
             }
         )
         listening = choreography is not None
-        self._redriven = redriven_queues(sagas, choreography=listening)
+        self._redriven = redriven_queues(shapes, choreography=listening)
         self._sweeps = self._sweeper("on" if listening else "")
-        self._let_use_queues("Clear", CLEARS, operators_queues(sagas, choreography=listening))
+        self._let_use_queues("Clear", CLEARS, operators_queues(shapes, choreography=listening))
         self.deadletters = [self._called(self._sweeps)]
 
     @property
@@ -179,6 +180,7 @@ class Orchestration(Construct):
             timeout=self._stage.step_timeout(20),
         )
         use_table(self._events.ledger, function, "dynamodb:PutItem")
+        read_shapes(self._events.ledger, function)
         return function
 
     def watch(self, deadletters: Sequence[Deadletters]) -> None:

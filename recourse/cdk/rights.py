@@ -12,6 +12,7 @@ from aws_cdk.aws_kms import IKey
 from constructs import Construct
 
 from recourse.errors import DeclarationError
+from recourse.ledger.shapes import PREFIX
 
 REFERENCES = "@aws-cdk/core:defaultCrossStackReferences"
 READ = ("dynamodb:GetItem", "dynamodb:BatchGetItem")
@@ -45,6 +46,14 @@ def use_table(
         allow(grantee, "dynamodb:Query", *(f"{table.table_arn}/index/{name}" for name in indexes))
     if table.encryption_key:
         use_key(table.encryption_key, grantee)
+
+
+def read_shapes(ledger: ITable, grantee: IGrantable) -> None:
+    """Allow to read the shapes of sagas (`recourse.ledger.shapes`), and no other row."""
+    condition = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [f"{PREFIX}*"]}}
+    allow(grantee, "dynamodb:GetItem", ledger.table_arn, conditions=condition)
+    if ledger.encryption_key:
+        use_key(ledger.encryption_key, grantee)
 
 
 def use_slots(table: ITable, grantee: IGrantable) -> None:

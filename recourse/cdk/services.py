@@ -25,9 +25,10 @@ from recourse.cdk.tables import OutboxTable
 from recourse.cdk.valet_bucket import expiring, only_fresh_signatures
 from recourse.declare.declaration import Step
 from recourse.declare.saga import Saga, collect
+from recourse.declare.shape import Shape
 from recourse.declare.step import Action, Confirm, Undo
 from recourse.errors import DeclarationError
-from recourse.project import declared_at
+from recourse.project import declared_at, earlier_at
 
 RESOURCES, MOST = 4, 500
 """How many resources a step's function has, and how many CloudFormation takes of a stack."""
@@ -69,6 +70,7 @@ class Services(Construct):
 
     Attributes:
         sagas: The declarations.
+        shapes: These, and before them the shapes of sagas that may be in flight.
         tables: The table of each service.
         functions: The function of each step, by `Step.function`.
         documents: The bucket of the documents that steps store.
@@ -80,6 +82,7 @@ class Services(Construct):
     Raises:
         DeclarationError: The functions would find other sagas, a table cannot be a service's, or
             the steps have more resources than a stack.
+        ShapeError: A function is gone that a saga in flight may need; the message names its step.
     """
 
     def __init__(
@@ -99,7 +102,8 @@ class Services(Construct):
         self._existing = dict(existing_tables or {})
         self.sagas = list(collect(*sagas).values())
         _check_found(self.sagas, stage.sagas)
-        steps = {step.function: step for saga in self.sagas for step in saga.all}
+        self.shapes: list[Shape[Step]] = [*earlier_at(stage.sagas), *self.sagas]
+        steps = {step.function: step for shape in self.shapes for step in shape.all}
         names = sorted({step.service for step in steps.values()})
         own = dict(tables or {})
         _check_named(own, names, "tables", "services")

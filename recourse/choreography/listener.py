@@ -24,7 +24,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -32,9 +32,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from recourse.choreography.routing import Trigger, trigger
-from recourse.declare.declaration import Step
 from recourse.declare.limits import cut, words
-from recourse.declare.saga import Saga
+from recourse.declare.shape import AnyStep, Shape
 from recourse.errors import (
     RecourseError,
     Refusal,
@@ -43,6 +42,8 @@ from recourse.errors import (
     UnreadableError,
 )
 from recourse.events import Event, expiry, moment
+from recourse.events.checks import unreadable
+from recourse.ledger.shapes import Shapes, UnknownShapeError
 from recourse.queues.sources import SourceQueue, backoff, log_fields
 from recourse.run.failures import may_pass
 from recourse.run.parking import park
@@ -84,16 +85,17 @@ class Listener:
 
     ::
 
-        listener = Listener("FlightsHold", runner, SAGAS, dynamodb, "flights", queue)
+        listener = Listener("FlightsHold", runner, shapes, dynamodb, "flights", queue)
         results = listener.handle_batch(event["Records"])
 
     Args:
         function: The function's name, `Step.function`.
         runner: Runs its steps.
-        sagas: Every declaration, by name.
+        shapes: The shapes that sagas began with.
         dynamodb: A DynamoDB client.
         table: The service's table, where the inbox is.
         queue: Returns the queue of an ARN.
+        budget: Seconds that a batch may take: the longest timeout of these steps.
         timescale: Multiplies time-outs and back-offs.
     """
 
@@ -101,22 +103,22 @@ class Listener:
         self,
         function: str,
         runner: TaskRunner,
-        sagas: Mapping[str, Saga],
+        shapes: Shapes,
         dynamodb: DynamoDBClient,
         table: str,
         queue: Callable[[str], SourceQueue],
         *,
+        budget: float,
         timescale: float = 1,
     ) -> None:
         self._function = function
         self._runner = runner
-        self._sagas = sagas
+        self._shapes = shapes
         self._dynamodb = dynamodb
         self._table = table
         self._queue = queue
         self._timescale = timescale
-        own = [(saga, s) for saga in sagas.values() for s in saga.all if s.function == function]
-        self._budget = max(step.timeout for _, step in own) * timescale
+        self._budget = budget * timescale
 
     def handle_batch(self, records: Sequence[Mapping[str, Any]]) -> list[MessageResult]:
         """Handle the messages of a batch in parallel.
@@ -159,20 +161,35 @@ class Listener:
         Raises:
             UnreadableError: It is not an event of a choreography.
         """
-        event = Event.parse(record["body"], self._sagas)
+        event = Event.parse(record["body"], checked=True)
         if not event.carried:
             raise UnreadableError("not an event of a choreography: data.carried is missing")
+        try:
+            shape = self._shape(event)
+        except UnknownShapeError as problem:
+            raise UnreadableError(f"this is not an event of a saga: {problem}") from problem
+        if event.step is not None and event.step not in shape.by_name:
+            raise unreadable("step", f"one of {event.saga}", event.step)
         return event
 
-    def _triggered(self, event: Event) -> Iterator[tuple[Saga, Step, Trigger]]:
+    def _shape(self, event: Event) -> Shape[Any]:
+        """The shape that the event's saga began with."""
+        return self._shapes.of(event.saga, event.carried["saga"].get("shape"))
+
+    def _triggered(self, event: Event) -> Iterator[tuple[Shape[Any], AnyStep, Trigger]]:
         """The steps that an event triggers here: one, unless a saga uses the function twice."""
-        saga, request = self._sagas[event.saga], event.carried["request"]
-        for step in saga.all:
-            if step.function == self._function and (moved := trigger(saga, step, event, request)):
-                yield saga, step, moved
+        shape, request = self._shape(event), event.carried["request"]
+        for step in shape.all:
+            if step.function == self._function and (moved := trigger(shape, step, event, request)):
+                yield shape, step, moved
 
     def _run_step(
-        self, record: Mapping[str, Any], event: Event, saga: Saga, step: Step, trigger: Trigger
+        self,
+        record: Mapping[str, Any],
+        event: Event,
+        shape: Shape[Any],
+        step: AnyStep,
+        trigger: Trigger,
     ) -> str | None:
         """Run a step that an event triggers; returns why it was given up, if it was.
 
@@ -187,8 +204,8 @@ class Listener:
         # delivery is counted only if it fails, so that a success costs no further write.
         again = _receive_count(record) > 1
         before = self._count(event, step, trigger) - 1 if again else 0
-        most = _max_tries(saga, step, trigger)
-        task = self._task(record, saga, step, event, trigger, results, min(before, most - 1))
+        most = _max_tries(shape, step, trigger)
+        task = self._task(record, shape, step, event, trigger, results, min(before, most - 1))
         try:
             if before < most:
                 self._runner.run(task)
@@ -201,24 +218,24 @@ class Listener:
             problem = caught
             if not again:
                 self._count(event, step, trigger)
-            if before + 1 < _tries_after(saga, step, trigger, problem):
-                raise RetryLaterError(_backoff(saga, step, before), problem) from problem
+            if before + 1 < _tries_after(shape, step, trigger, problem):
+                raise RetryLaterError(_backoff(shape, step, before), problem) from problem
         try:
-            if isinstance(problem, Refusal) and not _must_succeed(saga, step, trigger):
+            if isinstance(problem, Refusal) and not _must_succeed(shape, step, trigger):
                 return self._report_refusal(task, problem)
-            return self._give_up(saga, step, task, _caught(problem))
+            return self._give_up(shape, step, task, _caught(problem))
         except Exception as another:
             if before + 1 >= most + GIVE_UP_RETRIES:
                 raise GiveUpFailedError(words(another)) from another
             raise RetryLaterError(min(2.0**before, 60), another) from another
 
-    def _count(self, event: Event, step: Step, trigger: Trigger) -> int:
+    def _count(self, event: Event, step: AnyStep, trigger: Trigger) -> int:
         """Count an attempt that has begun or failed; returns how many there are now."""
         gone = {"expires_at": expiry()}
         row = self._update_inbox(event, step, trigger, set=gone, add={"tries": 1})
         return int(row["tries"])
 
-    def _join(self, step: Step, event: Event, trigger: Trigger) -> Mapping[str, Any] | None:
+    def _join(self, step: AnyStep, event: Event, trigger: Trigger) -> Mapping[str, Any] | None:
         """The results of all steps that a step waits for; None while an event is missing.
 
         The events received so far are in the step's inbox, one row for the action and one for the
@@ -239,7 +256,7 @@ class Listener:
         return {name: value for (kind, _, name), value in kept if kind == "result"}
 
     def _update_inbox(
-        self, event: Event, step: Step, trigger: Trigger, **change: Any
+        self, event: Event, step: AnyStep, trigger: Trigger, **change: Any
     ) -> Mapping[str, Any]:
         """Change the inbox row of a step and a saga; returns the row as it is then."""
         key = f"inbox#{event.saga_id}#{step.name}#{trigger.side}"
@@ -248,8 +265,8 @@ class Listener:
     def _task(
         self,
         record: Mapping[str, Any],
-        saga: Saga,
-        step: Step,
+        shape: Shape[Any],
+        step: AnyStep,
         event: Event,
         trigger: Trigger,
         results: Mapping[str, Any],
@@ -262,13 +279,13 @@ class Listener:
             "saga": carried["saga"],
             "step": step.name,
             "phase": trigger.side,
-            "role": saga.role(step.name),
+            "role": shape.role(step.name),
             "request": {name: carried["request"].get(name) for name in step.takes},
             "results": {name: results.get(name) for name in step.after},
             "attempt": before,
             "entered_at": moment(datetime.fromtimestamp(first, UTC)),
             "timeout": step.timeout,
-            "result_bytes": saga.shares[step.name],
+            "result_bytes": shape.shares[step.name],
             "carried": {**carried, "results": results},
         }
 
@@ -281,12 +298,12 @@ class Listener:
         return words(refusal)
 
     def _give_up(
-        self, saga: Saga, step: Step, task: Mapping[str, Any], caught: Mapping[str, str]
+        self, shape: Shape[Any], step: AnyStep, task: Mapping[str, Any], caught: Mapping[str, str]
     ) -> str:
         failure = {step.name: caught}
         if task["phase"] == "undo" or task["role"] == "retriable":
             parked = {**task, "parked": failure, "failure": {}}
-            park(self._dynamodb, self._table, saga, parked, self._timescale)
+            park(self._dynamodb, self._table, shape, parked, self._timescale)
         else:
             phase = "settle" if task["role"] == "pivot" else "give_up"
             tries = task["attempt"] + 1
@@ -355,6 +372,12 @@ class Listener:
         return MessageResult(record["messageId"], outcome, about, why)
 
 
+def longest(function: str, shapes: Iterable[Shape[Any]]) -> float:
+    """The longest timeout of the steps that a function serves, in seconds."""
+    served = (step for shape in shapes for step in shape.all if step.function == function)
+    return max(step.timeout for step in served)
+
+
 class GiveUpFailedError(RecourseError):
     """Giving up failed as often as it is tried: the message has to be dead-lettered."""
 
@@ -373,28 +396,28 @@ def _receive_count(record: Mapping[str, Any]) -> int:
     return int(record["attributes"]["ApproximateReceiveCount"])
 
 
-def _must_succeed(saga: Saga, step: Step, trigger: Trigger) -> bool:
+def _must_succeed(shape: Shape[Any], step: AnyStep, trigger: Trigger) -> bool:
     """Whether there is no way back: an undo, or an action after the pivot."""
-    return trigger.side == "undo" or saga.role(step.name) == "retriable"
+    return trigger.side == "undo" or shape.role(step.name) == "retriable"
 
 
-def _max_tries(saga: Saga, step: Step, trigger: Trigger) -> int:
+def _max_tries(shape: Shape[Any], step: AnyStep, trigger: Trigger) -> int:
     """The maximum number of attempts of a step."""
     return (
-        saga.patience(step) if _must_succeed(saga, step, trigger) else saga.retry(step)
+        shape.patience(step) if _must_succeed(shape, step, trigger) else shape.retry(step)
     ).attempts
 
 
-def _tries_after(saga: Saga, step: Step, trigger: Trigger, problem: Exception) -> int:
+def _tries_after(shape: Shape[Any], step: AnyStep, trigger: Trigger, problem: Exception) -> int:
     """The maximum number of attempts of a step that has failed with this error."""
     if may_pass(problem):
-        return _max_tries(saga, step, trigger)
-    return saga.retry(step).attempts if _must_succeed(saga, step, trigger) else 1
+        return _max_tries(shape, step, trigger)
+    return shape.retry(step).attempts if _must_succeed(shape, step, trigger) else 1
 
 
-def _backoff(saga: Saga, step: Step, attempt: int) -> float:
+def _backoff(shape: Shape[Any], step: AnyStep, attempt: int) -> float:
     """Seconds until the next attempt: exponential, capped, with full jitter."""
-    retry = saga.retry(step)
+    retry = shape.retry(step)
     return random.uniform(0, min(retry.cap, retry.interval * 2**attempt))
 
 

@@ -21,8 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from recourse.declare.declaration import Step
-from recourse.declare.saga import Saga
+from recourse.declare.shape import AnyStep, Shape
 from recourse.events import Event
 
 Side = Literal["action", "undo"]
@@ -55,112 +54,114 @@ class Trigger:
     sources: frozenset[str]
 
 
-def triggers(saga: Saga, step: Step) -> Triggers:
+def triggers(shape: Shape[Any], step: AnyStep) -> Triggers:
     """The events that a step has to subscribe to, whatever steps a request leaves out."""
     forward: list[str] = []
-    for group in reversed(saga.groups[: saga.rank(step.name)]):
-        forward += [_type(saga, one, "done") for one in group]
-        if not all(saga.optional(one) for one in group):
+    for group in reversed(shape.groups[: shape.rank(step.name)]):
+        forward += [_type(shape, one, "done") for one in group]
+        if not all(shape.optional(one) for one in group):
             break
     else:
-        forward.append(f"recourse.{saga.name}.{STARTED}")
-    return Triggers(tuple(forward), tuple(_backward(saga, step)))
+        forward.append(f"recourse.{shape.name}.{STARTED}")
+    return Triggers(tuple(forward), tuple(_backward(shape, step)))
 
 
-def _backward(saga: Saga, step: Step) -> Iterator[str]:
-    if saga.role(step.name) != "compensable":
+def _backward(shape: Shape[Any], step: AnyStep) -> Iterator[str]:
+    if shape.role(step.name) != "compensable":
         return
-    rank = saga.rank(step.name)
-    for sibling in saga.groups[rank]:
+    rank = shape.rank(step.name)
+    for sibling in shape.groups[rank]:
         if sibling != step:
-            yield _type(saga, sibling, "failed")
-    for group in saga.groups[rank + 1 :]:
-        if group == (saga.pivot,):
-            yield _type(saga, saga.pivot, "failed")
+            yield _type(shape, sibling, "failed")
+    for group in shape.groups[rank + 1 :]:
+        if group == (shape.pivot,):
+            yield _type(shape, shape.pivot, "failed")
             return
         for one in group:
-            yield _type(saga, one, "undone")
-            yield _type(saga, one, "undo_failed")
-        if not all(saga.optional(one) for one in group):
+            yield _type(shape, one, "undone")
+            yield _type(shape, one, "undo_failed")
+        if not all(shape.optional(one) for one in group):
             return
 
 
-def trigger(saga: Saga, step: Step, event: Event, request: Mapping[str, Any]) -> Trigger | None:
+def trigger(
+    shape: Shape[Any], step: AnyStep, event: Event, request: Mapping[str, Any]
+) -> Trigger | None:
     """What an event triggers in a step, for one request; None if nothing.
 
     Args:
-        saga: The declaration.
+        shape: The shape that the saga began with.
         step: The step that receives it.
         event: The event.
         request: The saga's request.
     """
-    if saga.left_out(step, request):
+    if shape.left_out(step, request):
         return None
     source, kind = event.step, event.kind
-    before = _nearest(saga, request, reversed(saga.groups[: saga.rank(step.name)]))
+    before = _nearest(shape, request, reversed(shape.groups[: shape.rank(step.name)]))
     if source is None:
         return Trigger("action", frozenset()) if kind == STARTED and not before else None
     if kind == "done":
         return Trigger("action", before) if source in before else None
-    if saga.role(step.name) != "compensable":
+    if shape.role(step.name) != "compensable":
         return None
     if kind == "failed":
-        beside = saga.rank(source) == saga.rank(step.name) and source != step.name
+        beside = shape.rank(source) == shape.rank(step.name) and source != step.name
         if beside:
             return Trigger("undo", frozenset({source}))
-    after = _nearest(saga, request, saga.groups[saga.rank(step.name) + 1 :])
-    if source in after and (kind == "failed") == (source == saga.pivot.name):
+    after = _nearest(shape, request, shape.groups[shape.rank(step.name) + 1 :])
+    if source in after and (kind == "failed") == (source == shape.pivot.name):
         return Trigger("undo", after)
     return None
 
 
 def _nearest(
-    saga: Saga, request: Mapping[str, Any], groups: Iterable[tuple[Step, ...]]
+    shape: Shape[Any], request: Mapping[str, Any], groups: Iterable[tuple[AnyStep, ...]]
 ) -> frozenset[str]:
     """The steps, as far as the request has them, of the first group that is not left out whole."""
     for group in groups:
-        plays = frozenset(one.name for one in group if not saga.left_out(one, request))
+        plays = frozenset(one.name for one in group if not shape.left_out(one, request))
         if plays:
             return plays
     return frozenset()
 
 
-def listeners(sagas: Iterable[Saga]) -> dict[str, list[str]]:
+def listeners(shapes: Iterable[Shape[Any]]) -> dict[str, list[str]]:
     """The event types that the queue of each step's function subscribes to, by function.
 
     A function that serves steps of several sagas has one queue for all of them.
     """
     found: dict[str, set[str]] = defaultdict(set)
-    for saga in sagas:
-        for step in saga.all:
-            needed = triggers(saga, step)
+    for shape in shapes:
+        for step in shape.all:
+            needed = triggers(shape, step)
             found[step.function].update(needed.forward, needed.backward)
     return {function: sorted(types) for function, types in sorted(found.items())}
 
 
-def table(saga: Saga) -> list[tuple[str, str, str]]:
+def table(shape: Shape[Any]) -> list[tuple[str, str, str]]:
     """Who listens to whom, as rows of text: a step, what it acts on and what it undoes on."""
-    short = len(f"recourse.{saga.name}.")
+    short = len(f"recourse.{shape.name}.")
 
     def shortened(types: Iterable[str]) -> str:
         return ", ".join(one[short:] for one in types) or "-"
 
     rows = []
-    for step in saga.all:
-        needed = triggers(saga, step)
+    for step in shape.all:
+        needed = triggers(shape, step)
         name = f"{step.name}*" if step.pivot else step.name
         rows.append((name, shortened(needed.forward), shortened(needed.backward)))
     return rows
 
 
-def diagram(saga: Saga) -> str:
+def diagram(shape: Shape[Any]) -> str:
     """Who listens to whom, as a Mermaid flowchart: solid lines go forward, dotted ones back."""
     lines = ["flowchart LR", f"    {STARTED}(({STARTED}))"]
-    for step in saga.all:
-        shape = ("{{", "}}") if step.pivot else ("[", "]")
-        lines.append(f"    {step.name}{shape[0]}{step.name}{shape[1]}")
-    for step in saga.all:
-        needed = triggers(saga, step)
+    for step in shape.all:
+        opened, closed = ("{{", "}}") if step.pivot else ("[", "]")
+        lines.append(f"    {step.name}{opened}{step.name}{closed}")
+    for step in shape.all:
+        needed = triggers(shape, step)
         for arrow, types in (("-->", needed.forward), ("-.->", needed.backward)):
             kinds: dict[str, list[str]] = defaultdict(list)
             for one in types:
@@ -169,21 +170,21 @@ def diagram(saga: Saga) -> str:
             for name, named in kinds.items():
                 label = f"|{', '.join(named)}|" if named else ""
                 lines.append(f"    {name} {arrow}{label} {step.name}")
-    lines += [f"    {step.name} -->|done| succeeded(((succeeded)))" for step in saga.groups[-1]]
+    lines += [f"    {step.name} -->|done| succeeded(((succeeded)))" for step in shape.groups[-1]]
     return "\n".join(lines) + "\n"
 
 
-def describe(saga: Saga) -> str:
+def describe(shape: Shape[Any]) -> str:
     """A page, in Markdown, that says who listens to whom: the table and the diagram."""
-    rows = "".join(f"| {name} | {acts} | {undoes} |\n" for name, acts, undoes in table(saga))
+    rows = "".join(f"| {name} | {acts} | {undoes} |\n" for name, acts, undoes in table(shape))
     return (
-        f"# {saga.name} as a choreography\n\n"
+        f"# {shape.name} as a choreography\n\n"
         "Compiled from its declaration, not edited by hand. Where several steps run together, the "
         "one after them\nwaits for all of them; `*` is the pivot.\n\n"
         f"| step | acts on | undoes on |\n|---|---|---|\n{rows}\n"
-        f"```mermaid\n{diagram(saga)}```\n"
+        f"```mermaid\n{diagram(shape)}```\n"
     )
 
 
-def _type(saga: Saga, step: Step, kind: str) -> str:
-    return f"recourse.{saga.name}.{step.name}.{kind}"
+def _type(shape: Shape[Any], step: AnyStep, kind: str) -> str:
+    return f"recourse.{shape.name}.{step.name}.{kind}"

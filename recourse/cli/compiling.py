@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -25,19 +26,23 @@ def compile_sagas(
 ) -> None:
     """Compile every declared saga, and the description of the API.
 
-    A saga becomes statemachines/<saga>.asl.json (its state machine) and
-    statemachines/<saga>.choreography.md (which step listens to which). The API
-    is described in openapi.json, beside the API.
+    A saga becomes statemachines/<saga>.asl.json (its state machine),
+    statemachines/<saga>.choreography.md (which step listens to which) and the
+    last shape of <saga>.shape.json, beside the declarations: those before it are
+    of sagas that may be in flight. The API is described in openapi.json, beside
+    the API.
     """
     from recourse.choreography.routing import describe, table
+    from recourse.declare import shape
     from recourse.functions.api.app import Api as HttpApi
     from recourse.functions.api.openapi import document
     from recourse.orchestration.compiler import compile_saga
-    from recourse.project import Project, ProjectError
+    from recourse.project import SHAPES, Project, ProjectError, shapes_beside
 
     try:
         project = Project.find()
         sagas = project.declared()
+        shapes = shapes_beside(project.sagas)
         os.environ.setdefault("RECOURSE_SAGAS", project.sagas)  # as the API's function is told
         api = project.own_api()
     except ProjectError as problem:
@@ -50,6 +55,8 @@ def compile_sagas(
         machine = json.dumps(compile_saga(saga), indent=2) + "\n"
         compiled[folder / f"{saga.name}.asl.json"] = machine
         compiled[folder / f"{saga.name}.choreography.md"] = describe(saga)
+        recorded = shapes / f"{saga.name}{SHAPES}"
+        compiled[recorded] = _with_shape(recorded, shape.record(saga))
     changed = []
     for file, text in compiled.items():
         if not file.exists() or file.read_text("utf-8") != text:
@@ -70,3 +77,26 @@ def compile_sagas(
         out.print(f"compiled {len(sagas)} sagas, {len(changed)} files changed")
     if check and changed:
         raise UsageError(f"out of date: {', '.join(changed)}; run `recourse compile`")
+
+
+def _with_shape(file: Path, now: dict[str, Any]) -> str:
+    """The text of a file of shapes, with the shape of now as its last.
+
+    The shape before it stays once it is committed, for then it may be deployed; until then it is
+    one that nobody has but its author, and is replaced.
+    """
+    from recourse.project import read_shapes
+
+    earlier = [one for one in _committed(file) or read_shapes(file) if one != now]
+    return json.dumps({"shapes": [*earlier, now]}, indent=1) + "\n"
+
+
+def _committed(file: Path) -> list[dict[str, Any]]:
+    """The shapes that the file has at the last commit; none where it has none, or git is not."""
+    asked = ["git", "-C", str(file.parent), "show", f"HEAD:./{file.name}"]
+    try:
+        shown = subprocess.run(asked, capture_output=True, check=True, text=True, encoding="utf-8")
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    found: list[dict[str, Any]] = json.loads(shown.stdout)["shapes"]
+    return found

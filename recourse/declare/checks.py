@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, get_args
 
 from recourse.declare import fits, hints, limits, request
-from recourse.declare.declaration import Coordination, Declaration, Role, Step, Together
+from recourse.declare.declaration import Coordination, Declaration, Step, Together
+from recourse.declare.shape import Role
 from recourse.declare.step_checks import (
     check_step,
     is_name,

@@ -5,47 +5,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, Literal
 
-from recourse.declare import limits
-from recourse.declare.hints import types_of
+from recourse.declare.hints import fields_of, is_required, types_of
 from recourse.declare.request import may_be_none
-from recourse.declare.step import Action, Confirm, Result, Undo
+from recourse.declare.shape import (
+    RecordedShape,
+    RecordedStep,
+    Retry,
+    Shape,
+    ShapeError,
+    function_of,
+    service_of,
+)
+from recourse.declare.step import Action, Confirm, Result, Undo, resolve
 
 Coordination = Literal["orchestration", "choreography"]
-Role = Literal["compensable", "pivot", "retriable"]
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """How a task is tried again: exponential back-off with full jitter and a cap.
-
-    ::
-
-        Step("invoice", invoices.issue, after=["flight"], retry=Retry(attempts=12, cap=300))
-
-    Attributes:
-        attempts: Tries in all, the first one included: 4 to 100. Fewer, and a passing fault would
-            decide the outcome; more, and one step could fill the history of its run.
-        interval: Seconds before the second try at the most.
-        cap: Seconds between tries at the most; up to 900.
-    """
-
-    attempts: int = 4
-    interval: float = 1
-    cap: float = 10
-
-
-FORWARD = Retry(attempts=8, interval=1, cap=60)
-"""After the pivot there is no way back, so a step is tried for longer before it is parked."""
-PASSING = Retry(attempts=16, interval=1, cap=60)
-"""An error that may pass is waited out, for minutes, where nothing is left but to ask an operator:
-by an undo, by what settles a pivot, and by a step after it."""
-THROTTLED = Retry(attempts=60, interval=1, cap=60)
-"""A function that could not be called is called again for half an hour; none of that is a try."""
 
 
 @dataclass(frozen=True)
@@ -92,16 +70,45 @@ class Step(Generic[Result]):
         return tuple(one for one in (self.action, self.undo, self.confirm) if one is not None)
 
     @property
+    def refs(self) -> dict[str, str | None]:
+        """Where its functions are, by part: `package.module:function`."""
+        parts = {"action": self.action, "undo": self.undo, "confirm": self.confirm}
+        return {name: part and part.ref for name, part in parts.items()}
+
+    @property
     def service(self) -> str:
         """The service whose table the step writes, by the name of its module."""
-        return self.action.decide.__module__.rpartition(".")[2]
+        return service_of(self.action.ref)
 
     @property
     def function(self) -> str:
         """The function that serves it, named for what it does: `FlightsHold`."""
-        return self.service.title().replace("_", "") + self.action.decide.__name__.title().replace(
-            "_", ""
-        )
+        return function_of(self.action.ref)
+
+    @property
+    def refusals(self) -> frozenset[str]:
+        """The names of the refusals that its action may raise."""
+        return frozenset(kind.__name__ for kind in self.action.refuses)
+
+    @property
+    def confirms(self) -> bool:
+        """Whether its hold becomes a booking once the pivot has acted."""
+        return self.confirm is not None
+
+    @property
+    def external(self) -> bool:
+        """Whether its action acts outside DynamoDB."""
+        return self.action.external
+
+    @property
+    def documents(self) -> bool:
+        """Whether its action stores documents."""
+        return self.action.documents
+
+    @property
+    def asks(self) -> dict[str, bool]:
+        """What its action asks for: each field, and whether it has to be there."""
+        return {name: is_required(one) for name, one in fields_of(self.action.ask).items()}
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,7 @@ class Together:
 
 
 @dataclass(frozen=True)
-class Declaration:
+class Declaration(Shape[Step]):
     """A saga as it is written down; the fields are those of `recourse.declare.saga.Saga`."""
 
     name: str
@@ -135,44 +142,6 @@ class Declaration:
     contact: str | None = None
     groups: tuple[tuple[Step, ...], ...] = field(init=False, repr=False)
 
-    @cached_property
-    def all(self) -> tuple[Step, ...]:
-        """Every step, in the order of the declaration."""
-        return tuple(step for group in self.groups for step in group)
-
-    @cached_property
-    def by_name(self) -> dict[str, Step]:
-        """Every step by its name."""
-        return {step.name: step for step in self.all}
-
-    @cached_property
-    def shares(self) -> dict[str, int]:
-        """The bytes that the result of each step may have."""
-        shares = limits.shares([step.result_bytes for step in self.all])
-        return dict(zip(self.by_name, shares, strict=True))
-
-    @cached_property
-    def pivot(self) -> Step:
-        """The step that decides the saga."""
-        return next(step for step in self.all if step.pivot)
-
-    @cached_property
-    def _rank(self) -> dict[str, int]:
-        return {step.name: rank for rank, group in enumerate(self.groups) for step in group}
-
-    def rank(self, step: str) -> int:
-        """The position of the step's group, from 0."""
-        return self._rank[step]
-
-    def role(self, step: str) -> Role:
-        """What failing means for the step: undone, deciding, or tried until it is done."""
-        distance = self.rank(step) - self.rank(self.pivot.name)
-        return "compensable" if distance < 0 else "pivot" if distance == 0 else "retriable"
-
-    def left_out(self, step: Step, request: Mapping[str, Any]) -> bool:
-        """Whether a request leaves the step out: it has none of the fields that the step takes."""
-        return bool(step.takes) and all(request.get(name) is None for name in step.takes)
-
     def optional(self, step: Step) -> bool:
         """Whether some request leaves the step out: all that it takes may be None, by type."""
         return bool(step.takes) and self._may_be_none.issuperset(step.takes)
@@ -182,10 +151,71 @@ class Declaration:
         types = types_of(self.request)
         return frozenset(name for name in types if may_be_none(types[name]))
 
-    def retry(self, step: Step) -> Retry:
-        """How the step is tried again."""
-        return step.retry or (FORWARD if self.role(step.name) == "retriable" else Retry())
 
-    def patience(self, step: Step) -> Retry:
-        """How it is tried again after an error that may pass, where there is no way back."""
-        return max(PASSING, self.retry(step), key=lambda retry: retry.attempts)
+def with_functions(step: Step[Any] | RecordedStep) -> Step[Any]:
+    """A step with its functions: of a recorded one, as the code has them now.
+
+    Raises:
+        ShapeError: The code has one of them no longer; the message says which.
+    """
+    if isinstance(step, Step):
+        return step
+    kinds = {"action": Action, "undo": Undo, "confirm": Confirm}
+    parts: dict[str, Any] = {}
+    for part, ref in step.refs.items():
+        if ref is None:
+            continue
+        try:
+            parts[part] = resolve(ref)
+        except (ImportError, AttributeError, ValueError) as problem:
+            raise ShapeError(
+                f"step {step.name!r}: its {part} {ref} is gone: {problem}"
+            ) from problem
+        if not isinstance(parts[part], kinds[part]):
+            raise ShapeError(f"step {step.name!r}: {ref} is no {part}, got {parts[part]!r:.80}")
+    return Step(
+        step.name,
+        **parts,
+        takes=step.takes,
+        after=step.after,
+        pivot=step.pivot,
+        timeout=step.timeout,
+        retry=step.retry,
+        result_bytes=step.result_bytes,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Earlier(Shape[Step[Any]]):
+    """A shape that sagas in flight may have, beside the declaration: with the functions of now.
+
+    ::
+
+        Earlier(recorded=shape.read(json.loads(text))).by_name["payment"].action.ref
+
+    Attributes:
+        recorded: The shape.
+
+    Raises:
+        ShapeError: The code has a function of it no longer; the message names saga and step.
+    """
+
+    recorded: RecordedShape
+    groups: tuple[tuple[Step[Any], ...], ...] = field(init=False, repr=False)
+    name: str = field(init=False)
+    deadline: float = field(init=False, repr=False)
+    contact: str | None = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        recorded = self.recorded
+        try:
+            groups = tuple(tuple(map(with_functions, group)) for group in recorded.groups)
+        except ShapeError as problem:
+            raise ShapeError(f"saga {recorded.name!r}, {problem}") from problem
+        same = {name: getattr(recorded, name) for name in ("name", "deadline", "contact")}
+        for name, value in {"groups": groups, **same}.items():
+            object.__setattr__(self, name, value)
+
+    def optional(self, step: Step[Any]) -> bool:
+        """Whether some request left the step out."""
+        return self.recorded.by_name[step.name].optional

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from types import FunctionType
 
 from recourse.declare import fits
-from recourse.declare.declaration import Retry, Step, Together
+from recourse.declare.declaration import Step, Together
+from recourse.declare.shape import Retry
 from recourse.declare.step import Action, Confirm, Undo, ref, resolve
 from recourse.declare.tables import ExistingTable
 from recourse.errors import DeclarationError, Refusal

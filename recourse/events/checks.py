@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recourse.declare.limits import cut
 from recourse.errors import UnreadableError
-
-if TYPE_CHECKING:
-    from recourse.declare.saga import Saga
 
 STEP_KINDS = ("done", "failed", "undone", "undo_failed")
 SAGA_KINDS = ("started", "succeeded", "compensated", "compensation_failed")
@@ -24,6 +21,7 @@ _DATA: dict[str, tuple[Any, str]] = {
     "error": (dict, "an object"),
     "follows": (list, "a list"),
     "carried": (dict, "an object"),
+    "shape": (str, "a text"),
 }
 """The types of the fields of an event's data, where they are there, and these types in words."""
 
@@ -35,14 +33,10 @@ def unreadable(name: str, right: str, found: Any) -> UnreadableError:
     return UnreadableError(f"this is not an event of a saga: {why}")
 
 
-def check(
-    sagas: Mapping[str, Saga], saga: str, step: str | None, kind: str, data: Mapping[str, Any]
-) -> None:
-    """Check that an event is of a declared saga, and that its data has the types of such events.
+def check(step: str | None, kind: str, data: Mapping[str, Any]) -> None:
+    """Check that the data of an event has the types of such events.
 
     Args:
-        sagas: Every declaration, by name.
-        saga: The saga's name, as the event has it.
         step: The step, where it is about one.
         kind: What has happened.
         data: The data of the event.
@@ -50,11 +44,6 @@ def check(
     Raises:
         UnreadableError: It is not such an event; the message says why.
     """
-    declared = sagas.get(saga)
-    if declared is None:
-        raise unreadable("saga", "declared", saga)
-    if step is not None and step not in declared.by_name:
-        raise unreadable("step", f"one of {saga}", step)
     kinds = SAGA_KINDS if step is None else STEP_KINDS
     if kind not in kinds:
         raise unreadable("kind", f"one of {', '.join(kinds)}", kind)

@@ -14,19 +14,16 @@ removes it (`Event.public`).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from recourse.declare.ids import Traceparent
 from recourse.declare.limits import cut
 from recourse.errors import UnreadableError
 from recourse.events.checks import MALFORMED, check, unreadable
 from recourse.text import MalformedError, read_json
-
-if TYPE_CHECKING:
-    from recourse.declare.saga import Saga
 
 StepKind = Literal["done", "failed", "undone"]
 StuckKind = Literal["failed", "undo_failed"]
@@ -126,10 +123,14 @@ class Event:
         *,
         business_key: str,
         coordination: str,
+        shape: str | None = None,
         trace: Traceparent | None = None,
     ) -> Event:
-        """A saga was started, in the span of `trace`: the caller's, or else the saga's own."""
-        data = {"business_key": business_key, "coordination": coordination}
+        """A saga was started, in the span of `trace`: the caller's, or else the saga's own.
+
+        `shape` is the digest of the shape that it began with (`recourse.declare.shape`).
+        """
+        data = {"business_key": business_key, "coordination": coordination} | _given(shape=shape)
         return replace(cls._new(saga_id, saga, None, "started", data), traceparent=trace)
 
     @classmethod
@@ -163,6 +164,7 @@ class Event:
         claimed: bool = False,
         carried: Mapping[str, Any] | None = None,
         follows: Sequence[str] | None = None,
+        shape: str | None = None,
         time: str | None = None,
         trace: Traceparent | None = None,
     ) -> Event:
@@ -183,6 +185,7 @@ class Event:
                 marker of the pivot first.
             carried: What the steps that receive the event need.
             follows: Of an undo: the kinds of the events of the same step that came before it.
+            shape: The digest of the shape that the saga began with, if it names one.
             time: When it happened; now by default.
             trace: A span of the saga's trace, if it has one.
         """
@@ -193,6 +196,7 @@ class Event:
             early=claimed or None,
             carried=carried,
             follows=follows,
+            shape=shape,
         )
         return cls._new(saga_id, saga, step, kind, data, trace=trace, time=time)
 
@@ -254,13 +258,17 @@ class Event:
         return event
 
     @classmethod
-    def parse(cls, text: str, sagas: Mapping[str, Saga] | None = None) -> Event:
+    def parse(
+        cls, text: str, sagas: Collection[str] | None = None, *, checked: bool = False
+    ) -> Event:
         """The event that a text is.
 
         Args:
             text: The text.
             sagas: Every declaration, by name, where the text comes from outside: it must then be
-                an event of one of them, with the data of such events.
+                an event of one of them, with the data of such events. Its step need not be one of
+                the declaration: it may have been, when the saga began.
+            checked: Whether it comes from outside, and any saga will do.
 
         Raises:
             UnreadableError: It is not an event; the message says why.
@@ -270,8 +278,10 @@ class Event:
         except MalformedError as problem:
             raise UnreadableError(f"this is not an event of a saga: {problem}") from problem
         event = cls.from_dict(found)
-        if sagas is not None:
-            check(sagas, event.saga, event.step, event.kind, event.data)
+        if sagas is not None and event.saga not in sagas:
+            raise unreadable("saga", "declared", event.saga)
+        if sagas is not None or checked:
+            check(event.step, event.kind, event.data)
         return event
 
     def to_dict(self) -> dict[str, Any]:
@@ -309,10 +319,14 @@ class Event:
         return found
 
     def public(self) -> Event:
-        """The event without what it carries from step to step, as owners see it."""
-        if "carried" not in self.data:
+        """The event without what it carries from step to step, as owners see it.
+
+        The shape of a saga is in its first event alone.
+        """
+        unseen = _OF_STEPS if self.step else _OF_STARTS
+        if not unseen.intersection(self.data):
             return self
-        data = {name: value for name, value in self.data.items() if name != "carried"}
+        data = {name: value for name, value in self.data.items() if name not in unseen}
         return replace(self, data=data)
 
     # What it says of what happened.
@@ -380,6 +394,12 @@ class Event:
         return carried
 
     @property
+    def shape(self) -> str | None:
+        """The digest of the shape that the saga began with; not of every event."""
+        shape: str | None = self.data.get("shape")
+        return shape
+
+    @property
     def is_hidden(self) -> bool:
         """Whether only the ledger uses it: an undo that had nothing to undo."""
         return self.kind == "undone" and self.outcome is not None
@@ -396,6 +416,10 @@ def saga_id_of(text: str) -> str | None:
         return str(read_json(text)["subject"])
     except MALFORMED:
         return None
+
+
+_OF_STARTS = frozenset({"carried"})
+_OF_STEPS = _OF_STARTS | {"shape"}
 
 
 def _given(**data: Any) -> dict[str, Any]:

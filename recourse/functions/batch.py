@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools import Logger
 
 from recourse.declare.limits import words
-from recourse.declare.saga import Saga
 from recourse.errors import PoisonError, TransientError, UnreadableError
 from recourse.events import Event
 from recourse.queues.deadletters import FIFO_SUFFIX
@@ -34,7 +33,7 @@ class Batch:
 
     ::
 
-        batch = Batch(event["Records"], sagas, kit.queue)
+        batch = Batch(event["Records"], kit.queue)
         for record, event in batch.events():
             try:
                 ...
@@ -44,18 +43,15 @@ class Batch:
 
     Args:
         records: The records.
-        sagas: Every declaration, by name; used where the messages are events.
         queue: Finds the queue that messages come from, by its ARN.
     """
 
     def __init__(
         self,
         records: Sequence[Record],
-        sagas: Mapping[str, Saga],
         queue: Callable[[str], SourceQueue],
     ) -> None:
         self._records = records
-        self._sagas = sagas
         self._queue = queue
         self._retried: list[str] = []
         self._waiting: set[str] = set()
@@ -72,7 +68,7 @@ class Batch:
         """Each record with its event; what is not an event is dead-lettered."""
         for record in self.messages():
             try:
-                event = Event.parse(record["body"], self._sagas)
+                event = Event.parse(record["body"], checked=True)
             except UnreadableError as problem:
                 self.dead_letter(record, problem)
             else:
@@ -136,7 +132,7 @@ def handle_each(
     Returns:
         Which messages are to be retried, as Lambda's partial batch response.
     """
-    batch = Batch(records, {}, queue)
+    batch = Batch(records, queue)
     for record in batch.messages():
         if context.get_remaining_time_in_millis() < LEAST_TIME_LEFT:
             batch.retry(record, 0)

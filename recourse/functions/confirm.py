@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from recourse.declare.declaration import Step
-from recourse.declare.saga import Saga
+from recourse.declare.declaration import Step, with_functions
 from recourse.events import Event
 from recourse.functions import kit, settings
 from recourse.functions.batch import Batch
+from recourse.ledger.shapes import Shapes, UnknownShapeError
 from recourse.queues.sources import SourceQueue, log_fields
 from recourse.run.runner import StepRunner
 
@@ -24,7 +24,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         kit.dynamodb(),
         settings.required("TABLE_NAME"),
         settings.required("SERVICE"),
-        kit.sagas(),
+        kit.shapes(),
         event["Records"],
         kit.queue,
     )
@@ -34,20 +34,22 @@ def handle_batch(
     dynamodb: Any,
     table: str,
     service: str,
-    sagas: Mapping[str, Saga],
+    shapes: Shapes,
     records: list[dict[str, Any]],
     queue: Callable[[str], SourceQueue],
 ) -> dict[str, Any]:
     """Confirm the holds of one service for the sagas of a batch of pivot events."""
-    batch = Batch(records, sagas, queue)
+    batch = Batch(records, queue)
     for record, event in batch.events():
         about = log_fields(record)
         try:
-            for step in sagas[event.saga].all:
-                if step.confirm and step.service == service:
+            for step in shapes.of(event.saga, event.shape).all:
+                if step.confirms and step.service == service:
                     about["step"] = step.name
-                    outcome = _confirm(dynamodb, table, step, event)
+                    outcome = _confirm(dynamodb, table, with_functions(step), event)
                     logger.info("confirmed", extra=about | outcome)
+        except UnknownShapeError as problem:
+            batch.dead_letter(record, problem)
         except Exception as problem:
             logger.exception("not confirmed", extra=about)
             batch.failed(record, problem)

@@ -17,16 +17,19 @@ from recourse.store.aws import client, credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any
 
     from types_boto3_dynamodb import DynamoDBClient
 
     from recourse.declare.saga import Saga
+    from recourse.declare.shape import Shape
     from recourse.feed.connections import Connections
     from recourse.feed.feed import Feed
     from recourse.feed.pusher import Pusher
     from recourse.feed.wake_ups import WakeUpQueue
     from recourse.functions.bearer import Bearers
     from recourse.ledger.ledger import Ledger
+    from recourse.ledger.shapes import Shapes
     from recourse.orchestration.executions import Runs
     from recourse.orchestration.sweeper import Sweeper
     from recourse.queues.deadletters import DeadletterQueue, OperatorQueue
@@ -62,11 +65,27 @@ def sagas() -> Mapping[str, Saga]:
 
 
 @cache
+def deployed() -> list[Shape[Any]]:
+    """Every shape that this deployment serves: the declarations, and those of sagas in flight."""
+    from recourse.project import earlier_at
+
+    return [*sagas().values(), *earlier_at(settings.required("RECOURSE_SAGAS"))]
+
+
+@cache
+def shapes() -> Shapes:
+    """The shapes that sagas began with."""
+    from recourse.ledger.shapes import Shapes
+
+    return Shapes(dynamodb(), settings.required("LEDGER_TABLE"), sagas())
+
+
+@cache
 def ledger() -> Ledger:
     """The ledger."""
     from recourse.ledger.ledger import Ledger
 
-    return Ledger(dynamodb(), settings.required("LEDGER_TABLE"), sagas())
+    return Ledger(dynamodb(), settings.required("LEDGER_TABLE"), sagas(), shapes())
 
 
 @cache
@@ -143,14 +162,15 @@ def parameters(kind: str) -> Parameters:
 @cache
 def runs() -> Runs:
     """The runs of every saga."""
-    from recourse.orchestration.executions import Runs
+    from recourse.orchestration.executions import Runs, Versions
 
     return Runs(
         client("stepfunctions"),
         client("lambda", read_timeout=20),
-        sagas(),
+        shapes(),
         parameters("machines"),
         parameters("pivots"),
+        Versions(client("stepfunctions"), parameters("machines")),
     )
 
 
@@ -169,11 +189,11 @@ def sweeper(alarm: Callable[[str, str], None]) -> Sweeper:
 
     table = settings.required("LEDGER_TABLE")
     prefix = settings.required("QUEUE_PREFIX")
-    names = operators_queues(sagas().values(), choreography=settings.choreography())
+    names = operators_queues(deployed(), choreography=settings.choreography())
     return Sweeper(
         ledger=ledger(),
         runs=runs(),
-        markers=Markers(dynamodb(), table, parameters("tables"), sagas()),
+        markers=Markers(dynamodb(), table, parameters("tables"), shapes()),
         lease=Lease(dynamodb(), table, "lease#sweeper", seconds=LEASE_DURATION, clock=time.time),
         alarm=alarm,
         queues=[OperatorQueue(client("sqs"), prefix + name) for name in names],
@@ -201,7 +221,7 @@ def _watched() -> list[OperatorQueue]:
     if not others:
         return []
     prefix = settings.required("QUEUE_PREFIX")
-    redriven = redriven_queues(sagas().values(), choreography=settings.choreography())
+    redriven = redriven_queues(deployed(), choreography=settings.choreography())
     names = [prefix + deadletters_of(name) for name in (*redriven, *json.loads(others))]
     return [OperatorQueue(client("sqs"), name) for name in names]
 
@@ -222,7 +242,7 @@ def deadletters() -> dict[str, DeadletterQueue]:
 
     prefix = settings.required("QUEUE_PREFIX")
     others = json.loads(settings.required("DEADLETTERS"))
-    redriven = redriven_queues(sagas().values(), choreography=settings.choreography())
+    redriven = redriven_queues(deployed(), choreography=settings.choreography())
     why_not = dict.fromkeys([*redriven, *others["redriven"]]) | others["kept"]
     return {
         name: DeadletterQueue(client("sqs"), name, prefix + name, why_not=why)

@@ -20,7 +20,7 @@ def handler(event: dict[str, Any], context: object) -> list[str]:
     types = park(
         client("dynamodb"),
         settings.required("LEDGER_TABLE"),
-        kit.sagas()[event["saga"]["name"]],
+        kit.shapes().of(event["saga"]["name"], event["saga"].get("shape")),
         event,
         settings.timescale(),
     )

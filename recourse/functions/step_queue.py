@@ -12,7 +12,7 @@ from typing import Any
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from recourse.choreography.listener import Listener, MessageResult
+from recourse.choreography.listener import Listener, MessageResult, longest
 from recourse.functions import kit, settings
 from recourse.functions.step import runner
 from recourse.store.aws import client
@@ -24,13 +24,15 @@ metrics = Metrics()
 @cache
 def listener() -> Listener:
     """The listener of the step that this function serves, by its environment."""
+    function = settings.required("FUNCTION")
     return Listener(
-        settings.required("FUNCTION"),
+        function,
         runner(),
-        kit.sagas(),
+        kit.shapes(),
         client("dynamodb"),
         settings.required("TABLE_NAME"),
         kit.queue,
+        budget=longest(function, kit.deployed()),
         timescale=settings.timescale(),
     )
 

@@ -56,7 +56,7 @@ def handle_batch(
     send: Callable[..., None],
 ) -> dict[str, Any]:
     """Deliver the events of lanes, and say which messages are to be retried."""
-    batch = Batch(records, {}, queue)
+    batch = Batch(records, queue)
     for record in records:
         receives = int(record["attributes"]["ApproximateReceiveCount"])
         about: dict[str, Any] = {"message_id": record["messageId"], "attempt": receives}

@@ -50,7 +50,7 @@ def handle_batch(
     """
     until = time.monotonic() + DISPATCH_SECONDS
     wanted: dict[tuple[tuple[str, str], ...], list[dict[str, Any]]] = {}
-    batch = Batch(records, {}, queue)
+    batch = Batch(records, queue)
     for record in records:
         attributes = record["messageAttributes"]
         names = ("webhook_id", "replay_id") if "replay_id" in attributes else ("owner",)

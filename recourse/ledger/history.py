@@ -1,6 +1,6 @@
 """A saga's history: the order of its events, its status, and the status of every step.
 
-Pure functions of the declaration and the events, so the ledger is right whatever the order of
+Pure functions of the shape and the events, so the ledger is right whatever the order of
 delivery and however often an event is delivered. An event enters only after those that caused it:
 
 - `done` and `failed` after every step of the groups before is done;
@@ -22,8 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
-from recourse.declare.declaration import Step
-from recourse.declare.saga import Saga
+from recourse.declare.shape import AnyStep, Shape
 from recourse.events import Event
 from recourse.events.event import Ending
 
@@ -39,7 +38,7 @@ AT_REST = ("SUCCEEDED", "COMPENSATED")
 
 
 def enter(
-    saga: Saga,
+    shape: Shape[Any],
     saga_id: str,
     request: Mapping[str, Any],
     entered: Sequence[Event],
@@ -48,7 +47,7 @@ def enter(
     """Let events enter as far as their causes allow.
 
     Args:
-        saga: The declaration.
+        shape: The shape that the saga began with.
         saga_id: The saga's id.
         request: Its request, which decides the steps that are left out.
         entered: The events that have entered, in order.
@@ -58,7 +57,7 @@ def enter(
         All events that have entered now, in order, the terminal event included; and those that
         still wait for their causes.
     """
-    history = SagaHistory(saga, request, entered)
+    history = SagaHistory(shape, request, entered)
     known = {event.id for event in entered}
     waiting = {event.id: event for event in arrived if event.id not in known}
     history.end(saga_id)
@@ -82,21 +81,23 @@ class SagaHistory:
 
     ::
 
-        history = SagaHistory(saga, record.request, record.entered)
+        history = SagaHistory(shape, record.request, record.entered)
         history.status(record.run)   # "COMPENSATING"
         history.steps(record.run)    # each step as the API shows it
         history.failure              # the event that says why it is being undone
 
     Args:
-        saga: The declaration.
+        shape: The shape that the saga began with.
         request: The saga's request.
         entered: The events, in the order in which they entered.
     """
 
-    def __init__(self, saga: Saga, request: Mapping[str, Any], entered: Iterable[Event]) -> None:
-        self._saga = saga
-        self._plays = [step for step in saga.all if not saga.left_out(step, request)]
-        self._by_step: dict[str, dict[str, Event]] = {step.name: {} for step in saga.all}
+    def __init__(
+        self, shape: Shape[Any], request: Mapping[str, Any], entered: Iterable[Event]
+    ) -> None:
+        self._shape = shape
+        self._plays = [step for step in shape.all if not shape.left_out(step, request)]
+        self._by_step: dict[str, dict[str, Event]] = {step.name: {} for step in shape.all}
         self._of_saga: dict[str, Event] = {}
         self._sequence = 0
         self._failures: list[Event] = []
@@ -116,7 +117,7 @@ class SagaHistory:
             self._of_saga[kind] = event
             return
         self._by_step[name][kind] = event
-        if kind == "failed" and not event.is_parked and self._saga.role(name) != "retriable":
+        if kind == "failed" and not event.is_parked and self._shape.role(name) != "retriable":
             self._failures.append(event)
 
     @property
@@ -132,7 +133,7 @@ class SagaHistory:
         if not self.entered:
             # Nothing precedes `started`: a step's event may be delivered before it.
             return False
-        rank = self._saga.rank(name)
+        rank = self._shape.rank(name)
         if event.kind in ("done", "failed"):
             before = (step for step in self._plays if self._rank(step) < rank)
             # A claim comes from outside the run (a cancellation, a recovery, the sweeper), so it
@@ -163,7 +164,7 @@ class SagaHistory:
         if ending := self._ending():
             kind, run = ending
             trace = self.entered[0].traceparent
-            event = Event.ended(saga_id, self._saga.name, kind, run=run, trace=trace)
+            event = Event.ended(saga_id, self._shape.name, kind, run=run, trace=trace)
             if event.id not in {old.id for old in self.entered}:
                 self.add(event)
 
@@ -216,9 +217,9 @@ class SagaHistory:
         Args:
             run: The current or last recovery; 0 is the first run.
         """
-        return [self._step(step, run) for step in self._saga.all]
+        return [self._step(step, run) for step in self._shape.all]
 
-    def _step(self, step: Step, run: int) -> dict[str, Any]:
+    def _step(self, step: AnyStep, run: int) -> dict[str, Any]:
         seen = self._by_step[step.name]
         done, failed = seen.get("done"), seen.get("failed")
         undone = seen.get("undone") or seen.get("undo_failed")
@@ -250,7 +251,7 @@ class SagaHistory:
         event = lost or failed
         return event.error if event else None
 
-    def _step_status(self, step: Step, run: int) -> str:
+    def _step_status(self, step: AnyStep, run: int) -> str:
         seen = self._by_step[step.name]
         if step not in self._plays:
             return "SKIPPED"
@@ -277,17 +278,17 @@ class SagaHistory:
         ready = all(self._is_done(s) for s in self._plays if self._rank(s) < self._rank(step))
         return "RUNNING" if ready else "PENDING"
 
-    def _is_running_on(self, step: Step) -> bool:
+    def _is_running_on(self, step: AnyStep) -> bool:
         """Whether a step may still act although the saga has failed: beside or before it."""
-        return self._rank(step) <= self._turn_rank and step.name != self._saga.pivot.name
+        return self._rank(step) <= self._turn_rank and step.name != self._shape.pivot.name
 
-    def _undo_reached(self, step: Step) -> bool:
-        if self._saga.role(step.name) != "compensable" or self._rank(step) > self._turn_rank:
+    def _undo_reached(self, step: AnyStep) -> bool:
+        if self._shape.role(step.name) != "compensable" or self._rank(step) > self._turn_rank:
             return False
         later = (s for s in self._plays if self._rank(step) < self._rank(s) <= self._turn_rank)
         return all(self._is_settled(s) for s in later)
 
-    def _ready_since(self, step: Step) -> str | None:
+    def _ready_since(self, step: AnyStep) -> str | None:
         before = [
             done.time
             for s in self._plays
@@ -300,8 +301,8 @@ class SagaHistory:
         step = failed.step
         return step is not None and failed.is_parked and "done" in self._by_step[step]
 
-    def _rank(self, step: Step) -> int:
-        return self._saga.rank(step.name)
+    def _rank(self, step: AnyStep) -> int:
+        return self._shape.rank(step.name)
 
     @property
     def _turn_rank(self) -> int:
@@ -311,20 +312,22 @@ class SagaHistory:
         not run, so the steps before it may still act: it turns the saga only once they have.
         """
         reached = [event.step for event in self._failures if event.step and not event.claimed]
-        names = reached or [self._saga.pivot.name]
-        return min(self._saga.rank(name) for name in names)
+        names = reached or [self._shape.pivot.name]
+        return min(self._shape.rank(name) for name in names)
 
-    def _is_done(self, step: Step) -> bool:
+    def _is_done(self, step: AnyStep) -> bool:
         return "done" in self._by_step[step.name]
 
-    def _is_settled(self, step: Step) -> bool:
+    def _is_settled(self, step: AnyStep) -> bool:
         """Whether a step's undo has succeeded or failed; the pivot has no undo."""
         seen = self._by_step[step.name]
         return (
-            self._saga.role(step.name) != "compensable" or "undone" in seen or "undo_failed" in seen
+            self._shape.role(step.name) != "compensable"
+            or "undone" in seen
+            or "undo_failed" in seen
         )
 
-    def _failed_undo(self, step: Step) -> Event | None:
+    def _failed_undo(self, step: AnyStep) -> Event | None:
         seen = self._by_step[step.name]
         return seen.get("undo_failed") if "undone" not in seen else None
 

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from recourse.declare.ids import Traceparent
 from recourse.declare.saga import Saga
+from recourse.declare.shape import Shape
 from recourse.errors import RecourseError
 from recourse.events import Event, now, outbox_row
+from recourse.events.checks import unreadable
 from recourse.ledger.history import StuckStep, enter, stuck_step
 from recourse.ledger.queries import SagaQueries
 from recourse.ledger.record import Record
+from recourse.ledger.shapes import Shapes, UnknownShapeError
 from recourse.store.contention import Backoff, ConditionFailedError
 from recourse.store.expressions import ABSENT
 from recourse.store.table import Table
@@ -63,15 +66,24 @@ class Ledger:
         dynamodb: A DynamoDB client.
         table: The table's name.
         sagas: Every declaration, by name.
+        shapes: The shapes that sagas began with; by default it makes its own.
 
     Attributes:
-        sagas: The same.
+        sagas: The declarations.
+        shapes: The shapes that sagas began with.
         queries: Lists of sagas.
     """
 
-    def __init__(self, dynamodb: DynamoDBClient, table: str, sagas: Mapping[str, Saga]) -> None:
+    def __init__(
+        self,
+        dynamodb: DynamoDBClient,
+        table: str,
+        sagas: Mapping[str, Saga],
+        shapes: Shapes | None = None,
+    ) -> None:
         self._table = Table(dynamodb, table, backoff=Backoff(max_pause=LONGEST_PAUSE))
         self.sagas = sagas
+        self.shapes = shapes or Shapes(dynamodb, table, sagas)
         self.queries = SagaQueries(self._table)
 
     def start(
@@ -101,11 +113,12 @@ class Ledger:
             record.saga,
             business_key=record.business_key,
             coordination=record.coordination,
+            shape=self.shapes.keep(record.saga),
             trace=trace or Traceparent.new(record.saga_id, record.started_at),
         )
         record = replace(record, entered=[replace(event, sequence=1)])
         if record.is_choreographed:
-            given = record.input(self.sagas[record.saga])
+            given = record.input(self.shape(record))
             event = replace(event, data={**event.data, "carried": given})
         new = [record.to_row(), outbox_row(event)]
 
@@ -132,6 +145,21 @@ class Ledger:
         row = self._table.get(saga_id)
         return Record.from_row(row) if row and "saga" in row else None
 
+    def shape(self, record: Record) -> Shape[Any]:
+        """The shape that a saga began with.
+
+        Raises:
+            UnknownShapeError: Nothing says what its steps are.
+        """
+        return self.shapes.of(record.saga, record.shape)
+
+    def view(self, record: Record) -> dict[str, Any]:
+        """A saga as the API shows it, without links; without its steps, where none are known."""
+        try:
+            return record.view(self.shape(record))
+        except UnknownShapeError:
+            return record.view_of(None, [])
+
     def record_events(
         self, saga_id: str, events: Iterable[Event], *, retold_at: str | None = None
     ) -> Record:
@@ -144,13 +172,18 @@ class Ledger:
 
         Raises:
             UnknownSagaError: The ledger has no such saga.
+            UnknownShapeError: Nothing says what its steps are.
+            UnreadableError: One is of a step that the saga has not; none has been recorded.
         """
         arrived = [event.public() for event in events]
 
         def change(record: Record) -> dict[str, Any] | None:
-            saga = self.sagas[record.saga]
+            shape = self.shape(record)
+            for event in arrived:
+                if event.step is not None and event.step not in shape.by_name:
+                    raise unreadable("step", f"one of {saga_id}", event.step)
             entered, waiting = enter(
-                saga, saga_id, record.request, record.entered, [*record.waiting, *arrived]
+                shape, saga_id, record.request, record.entered, [*record.waiting, *arrived]
             )
             changes = {
                 "entered": entered,
@@ -182,7 +215,7 @@ class Ledger:
             found = self.stuck_step(record, step)
             if found is None:
                 raise NothingToResolveError(step)
-            if skip and self.sagas[record.saga].role(step) == "pivot":
+            if skip and self.shape(record).role(step) == "pivot":
                 raise PivotSkippedError(step)
             action = "skip" if skip else "retry"
             decided = {"step": step, "action": action, "reason": reason, "by": by}
@@ -241,13 +274,13 @@ class Ledger:
 
     def stuck_step(self, record: Record, step: str) -> StuckStep | None:
         """What an operator has to resolve of a step; None if it is not stuck."""
-        views = record.history(self.sagas[record.saga]).steps(record.run)
+        views = record.history(self.shape(record)).steps(record.run)
         view = next((view for view in views if view["name"] == step), None)
         return stuck_step(view, record.status) if view else None
 
     def is_parked(self, record: Record) -> bool:
         """Whether a step of a saga waits for an operator."""
-        views = record.history(self.sagas[record.saga]).steps(record.run)
+        views = record.history(self.shape(record)).steps(record.run)
         return any(stuck_step(view, record.status) for view in views)
 
     def _change(self, saga_id: str, change: Callable[[Record], Mapping[str, Any] | None]) -> Record:
@@ -267,7 +300,7 @@ class Ledger:
             if changes is None:
                 return record
             changed = replace(record, **changes, version=record.version + 1)
-            history = changed.history(self.sagas[changed.saga])
+            history = changed.history(self.shape(changed))
             status = history.status(changed.run)
             last = history.entered[-1].time if status in ("SUCCEEDED", "COMPENSATED") else None
             changed = replace(changed, status=status, ended_at=last)

@@ -10,7 +10,7 @@ from typing import Any
 
 from recourse.declare.declaration import Coordination
 from recourse.declare.ids import SagaId, Traceparent
-from recourse.declare.saga import Saga
+from recourse.declare.shape import Shape
 from recourse.events import Event
 from recourse.ledger.history import SagaHistory, Status
 from recourse.ledger.listing import attributes
@@ -51,8 +51,8 @@ class Record:
     ::
 
         record = ledger.get(saga_id)
-        record.view(saga)          # as GET /sagas/{id} shows it, without links
-        record.history(saga)       # its status and steps, from its events
+        record.view(shape)         # as GET /sagas/{id} shows it, without links
+        record.history(shape)      # its status and steps, from its events
 
     Attributes:
         saga_id: Its id.
@@ -112,6 +112,12 @@ class Record:
         return self.entered[0].traceparent if self.entered else None
 
     @property
+    def shape(self) -> str | None:
+        """The digest of the shape that it began with; releases before named none."""
+        found: str | None = self.entered[0].data.get("shape") if self.entered else None
+        return found
+
+    @property
     def log_fields(self) -> dict[str, str]:
         """What the log has of it."""
         trace = {"trace_id": self.trace.trace_id} if self.trace else {}
@@ -143,12 +149,12 @@ class Record:
         ways = {body} if request is None else {body, digest(request)}
         return digest(self.request) in ways or self.body == _sha256(request)
 
-    def input(self, saga: Saga) -> dict[str, Any]:
+    def input(self, shape: Shape[Any]) -> dict[str, Any]:
         """The input of its run: what the state machine is given, and what events carry.
 
         A field that a step takes only since a later release is None.
         """
-        absent = dict.fromkeys(name for step in saga.all for name in step.takes)
+        absent = dict.fromkeys(name for step in shape.all for name in step.takes)
         return {
             "saga": {
                 "id": self.saga_id,
@@ -159,26 +165,33 @@ class Record:
                 "chaos": dict(self.faults),
                 "recover": self.run,
                 "skips": dict(self.skips),
-                "attempts": self.attempts(saga) if self.run else {},
+                "attempts": self.attempts(shape) if self.run else {},
             }
+            | ({"shape": self.shape} if self.shape else {})
             | self._traced(),
             "request": absent | dict(self.request),
             "results": {},
             "failure": dict(self.failure),
         }
 
-    def history(self, saga: Saga) -> SagaHistory:
+    def history(self, shape: Shape[Any]) -> SagaHistory:
         """Its history, by the events that have entered."""
-        return SagaHistory(saga, self.request, self.entered)
+        return SagaHistory(shape, self.request, self.entered)
 
-    def view(self, saga: Saga) -> dict[str, Any]:
+    def view(self, shape: Shape[Any]) -> dict[str, Any]:
         """The saga as the API shows it, without its links."""
-        history = self.history(saga)
+        history = self.history(shape)
         failure = history.failure
         reason = None
         if failure and self.status != "SUCCEEDED":
             error = failure.error
             reason = {"step": failure.step, "error": error["type"], "message": error["message"]}
+        return self.view_of(reason, history.steps(self.run))
+
+    def view_of(
+        self, reason: Mapping[str, Any] | None, steps: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """The saga as the API shows it, with such a reason and such steps."""
         return {
             "saga_id": self.saga_id,
             "saga": self.saga,
@@ -189,16 +202,16 @@ class Record:
             "business_key": self.business_key,
             "started_at": self.started_at,
             "ended_at": self.ended_at,
-            "steps": history.steps(self.run),
+            "steps": steps,
         } | self._traced()
 
     def _traced(self) -> dict[str, str]:
         return {"traceparent": self.trace} if self.trace else {}
 
-    def attempts(self, saga: Saga) -> dict[str, int]:
+    def attempts(self, shape: Shape[Any]) -> dict[str, int]:
         """Attempts so far, by target: faults on demand count them over all runs."""
         found: dict[str, int] = {}
-        for step in self.history(saga).steps(self.run):
+        for step in self.history(shape).steps(self.run):
             found[step["name"]] = step["attempts"]
             found[f"{step['name']}.undo"] = step["undo_attempts"]
         return {target: tries for target, tries in found.items() if tries}
@@ -206,7 +219,8 @@ class Record:
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Record:
         """The record of a row of the ledger's table, of this release or one before."""
-        fields = {name: value for name, value in row.items() if name not in _NOT_OF_THE_RECORD}
+        # A later release may keep more: what this one does not know, it leaves out.
+        fields = {name: value for name, value in row.items() if name in cls.__annotations__}
         fields |= {name: [Event.from_dict(said) for said in row[name]] for name in _OF_EVENTS}
         return cls(saga_id=SagaId(row["pk"]), **fields)
 
@@ -219,4 +233,3 @@ class Record:
 
 
 _OF_EVENTS = ("entered", "waiting")
-_NOT_OF_THE_RECORD = {"pk", "started", *attributes("", "", "", "")}

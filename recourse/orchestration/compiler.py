@@ -30,8 +30,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from recourse.declare.declaration import FORWARD, PASSING, THROTTLED, Retry, Step
-from recourse.declare.saga import Saga
+from recourse.declare.shape import (
+    FORWARD,
+    PASSING,
+    THROTTLED,
+    AnyStep,
+    Retry,
+    Shape,
+    digest,
+    record,
+)
 from recourse.run.failures import THROTTLES, TRANSIENT
 
 COMPENSATED = "Compensated"
@@ -43,57 +51,57 @@ ENDS = (COMPENSATED, PARKED)
 _ALL = ["States.ALL"]
 
 
-def compile_saga(saga: Saga, timescale: float = 1.0) -> dict[str, Any]:
+def compile_saga(shape: Shape[Any], timescale: float = 1.0) -> dict[str, Any]:
     """The state machine of a saga.
 
     Args:
-        saga: The declaration.
+        shape: The declaration, or another shape of the saga.
         timescale: Multiplies time-outs and back-offs, which are rounded up to whole seconds.
 
     Returns:
         A state machine definition whose tasks name functions as `${FlightsHold}`, to be substituted
         by their ARNs; `${Park}` is the function that parks a saga.
     """
-    return _Compiler(saga, timescale).machine()
+    return _Compiler(shape, timescale).machine()
 
 
 class _Compiler:
-    def __init__(self, saga: Saga, timescale: float) -> None:
-        self._saga = saga
+    def __init__(self, shape: Shape[Any], timescale: float) -> None:
+        self._shape = shape
         self._timescale = timescale
         self._states: dict[str, Any] = {}
 
     def machine(self) -> dict[str, Any]:
-        saga = self._saga
-        names = [_group_name(group) for group in saga.groups]
-        for rank, group in enumerate(saga.groups):
+        shape = self._shape
+        names = [_group_name(group) for group in shape.groups]
+        for rank, group in enumerate(shape.groups):
             follower = names[rank + 1] if rank + 1 < len(names) else "Succeeded"
             if len(group) == 1:
                 self._states[names[rank]] = self._alone(group[0], follower)
             else:
                 self._states[names[rank]] = self._together(rank, group, follower)
         self._settle(names)
-        compensable = [s for s in saga.all if saga.role(s.name) == "compensable"]
+        compensable = [s for s in shape.all if shape.role(s.name) == "compensable"]
         followers = ["Undone?", *(_undo_name(step) for step in compensable)]
         for step, follower in [*zip(compensable, followers, strict=False)][::-1]:
             self._undo(step, follower)
         self._ends(looks_up=bool(compensable))
         return {
-            "Comment": f"{saga.name}: compiled from its declaration, not edited by hand",
+            "Comment": f"{shape.name} {digest(record(shape))}: compiled, not edited by hand",
             "StartAt": names[0],
             "States": self._states,
         }
 
-    def _alone(self, step: Step, follower: str) -> dict[str, Any]:
-        saved = "parked" if self._saga.role(step.name) == "retriable" else "failure"
+    def _alone(self, step: AnyStep, follower: str) -> dict[str, Any]:
+        saved = "parked" if self._shape.role(step.name) == "retriable" else "failure"
         return self._action(step) | {
             "ResultPath": self._result(step),
             "Catch": [_catch(f"$.{saved}.{step.name}", self._on_failure(step))],
             "Next": follower,
         }
 
-    def _together(self, rank: int, group: tuple[Step, ...], follower: str) -> dict[str, Any]:
-        saved = "parked" if self._saga.role(group[0].name) == "retriable" else "failure"
+    def _together(self, rank: int, group: tuple[AnyStep, ...], follower: str) -> dict[str, Any]:
+        saved = "parked" if self._shape.role(group[0].name) == "retriable" else "failure"
         return {
             "Type": "Parallel",
             "Branches": [self._branch(step) for step in group],
@@ -103,14 +111,14 @@ class _Compiler:
             "Next": follower,
         }
 
-    def _result(self, step: Step) -> str:
+    def _result(self, step: AnyStep) -> str:
         """The path of a step's result; those of a group are under one key."""
-        rank = self._saga.rank(step.name)
-        if len(self._saga.groups[rank]) == 1:
+        rank = self._shape.rank(step.name)
+        if len(self._shape.groups[rank]) == 1:
             return f"$.results.{step.name}"
         return f"$.results.{_together_name(rank)}.{step.name}"
 
-    def _branch(self, step: Step) -> dict[str, Any]:
+    def _branch(self, step: AnyStep) -> dict[str, Any]:
         """A step of a group: the branch's output is the step's own result alone.
 
         Its failure leaves the branch as an error of the step's name, by which `_caught` knows it.
@@ -132,15 +140,15 @@ class _Compiler:
             },
         }
 
-    def _on_failure(self, step: Step) -> str:
-        match self._saga.role(step.name):
+    def _on_failure(self, step: AnyStep) -> str:
+        match self._shape.role(step.name):
             case "compensable":
                 return self._caught(step)
             case "pivot":
                 return _settle_name(step)
         return "Park"
 
-    def _caught(self, step: Step) -> str:
+    def _caught(self, step: AnyStep) -> str:
         """A choice: from a step that failed to its undo; from a failed look-up to the end.
 
         In a group, the step that failed is undone first, then the whole group in reverse order: an
@@ -149,9 +157,9 @@ class _Compiler:
         """
         name = f"{step.name}.caught"
         recovering = {"Variable": "$.saga.recover", "NumericGreaterThan": 0, "Next": LOOKUP_FAILED}
-        rank = self._saga.rank(step.name)
+        rank = self._shape.rank(step.name)
         choices = [recovering]
-        for member in self._saga.groups[rank][:-1]:
+        for member in self._shape.groups[rank][:-1]:
             first = f"{_undo_name(member)}.first"
             choices.append(
                 {
@@ -167,41 +175,41 @@ class _Compiler:
         self._states[name] = {"Type": "Choice", "Choices": choices, "Default": _undo_name(step)}
         return name
 
-    def _action(self, step: Step) -> dict[str, Any]:
-        retry = self._saga.retry(step)
-        forward = self._saga.role(step.name) == "retriable"
+    def _action(self, step: AnyStep) -> dict[str, Any]:
+        retry = self._shape.retry(step)
+        forward = self._shape.role(step.name) == "retriable"
         return self._task(
             step,
             "action",
-            passing=self._saga.patience(step) if forward else retry,
+            passing=self._shape.patience(step) if forward else retry,
             others=retry if forward else None,
-            extra={"results": {f"{n}.$": self._result(self._saga.by_name[n]) for n in step.after}},
+            extra={"results": {f"{n}.$": self._result(self._shape.by_name[n]) for n in step.after}},
         )
 
-    def _undo(self, step: Step, follower: str) -> None:
+    def _undo(self, step: AnyStep, follower: str) -> None:
         self._states[_undo_name(step)] = self._undoing(step) | {
             "Catch": [_catch(f"$.parked.{step.name}", follower)],
             "Next": follower,
         }
 
-    def _undoing(self, step: Step) -> dict[str, Any]:
+    def _undoing(self, step: AnyStep) -> dict[str, Any]:
         task = self._task(
             step,
             "undo",
-            passing=self._saga.patience(step),
-            others=self._saga.retry(step),
+            passing=self._shape.patience(step),
+            others=self._shape.retry(step),
             extra=self._failed(step),
         )
         return task | {"ResultPath": None}
 
     def _settle(self, names: list[str]) -> None:
-        saga, pivot = self._saga, self._saga.pivot
-        rank = saga.rank(pivot.name)
-        back = _undo_name(saga.groups[rank - 1][-1]) if rank else "Undone?"
+        shape, pivot = self._shape, self._shape.pivot
+        rank = shape.rank(pivot.name)
+        back = _undo_name(shape.groups[rank - 1][-1]) if rank else "Undone?"
         state = self._task(
             pivot,
             "settle",
-            passing=self._saga.patience(pivot),
+            passing=self._shape.patience(pivot),
             others=FORWARD,
             extra=self._failed(pivot),
         ) | {
@@ -215,16 +223,16 @@ class _Compiler:
         state["Retry"].insert(0, {"ErrorEquals": ["StepCancelledError"], "MaxAttempts": 0})
         self._states[_settle_name(pivot)] = state
 
-    def _failed(self, step: Step) -> dict[str, Any]:
+    def _failed(self, step: AnyStep) -> dict[str, Any]:
         return {
             "results": {},
             "failure.$": "$.failure",
-            "tries": self._saga.retry(step).attempts,
+            "tries": self._shape.retry(step).attempts,
         }
 
     def _task(
         self,
-        step: Step,
+        step: AnyStep,
         phase: str,
         *,
         passing: Retry,
@@ -247,12 +255,12 @@ class _Compiler:
                 "saga.$": "$.saga",
                 "step": step.name,
                 "phase": phase,
-                "role": self._saga.role(step.name),
+                "role": self._shape.role(step.name),
                 "request": {f"{name}.$": f"$.request.{name}" for name in step.takes},
                 "attempt.$": "$$.State.RetryCount",
                 "entered_at.$": "$$.State.EnteredTime",
                 "timeout": step.timeout,
-                "result_bytes": self._saga.shares[step.name],
+                "result_bytes": self._shape.shares[step.name],
             }
             | extra,
             "TimeoutSeconds": self._seconds(step.timeout),
@@ -321,7 +329,7 @@ def _catch(path: str | None, follower: str) -> dict[str, Any]:
     return {"ErrorEquals": _ALL, "ResultPath": path, "Next": follower}
 
 
-def _group_name(group: tuple[Step, ...]) -> str:
+def _group_name(group: tuple[AnyStep, ...]) -> str:
     return " | ".join(step.name for step in group)
 
 
@@ -330,9 +338,9 @@ def _together_name(rank: int) -> str:
     return f"Together{rank}"  # no step has this name: theirs are in lower case
 
 
-def _undo_name(step: Step) -> str:
+def _undo_name(step: AnyStep) -> str:
     return f"{step.name}.undo"
 
 
-def _settle_name(step: Step) -> str:
+def _settle_name(step: AnyStep) -> str:
     return f"{step.name}.settle"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,8 +12,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from recourse.declare.limits import cut
 from recourse.declare.saga import Saga
+from recourse.declare.shape import AnyStep, Shape, digest
+from recourse.declare.shape import record as recorded
 from recourse.errors import StepCancelledError, TransientError
 from recourse.ledger.record import Record
+from recourse.ledger.shapes import Shapes
 from recourse.orchestration.compiler import ENDS
 from recourse.store.aws import is_transient
 from recourse.store.parameters import Named
@@ -74,6 +77,59 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Versions:
+    """Finds the version of a saga's machine that was compiled from a shape, by its description.
+
+    ::
+
+        Versions(sfn, machines)(shape)   # "arn:aws:states:…:stateMachine:Order…:7"
+
+    Attributes:
+        sfn: A Step Functions client.
+        machines: The ARN of each saga's state machine, or of its alias, by name.
+    """
+
+    sfn: SFNClient
+    machines: Named
+    _found: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+
+    def __call__(self, shape: Shape[Any]) -> str:
+        """The ARN of the version.
+
+        Raises:
+            TransientError: There is none, or Step Functions could not be asked.
+        """
+        wanted = digest(recorded(shape))
+        if wanted not in self._found:
+            try:
+                self._found |= self._described(shape.name, until=wanted)
+            except (ClientError, BotoCoreError) as problem:
+                raise TransientError(f"the versions could not be read: {problem}") from problem
+        try:
+            return self._found[wanted]
+        except KeyError:
+            raise TransientError(
+                f"the machine of {shape.name!r} has no version for the shape {wanted}: it was "
+                "deleted, or never deployed here; deploy the release that began the saga once more"
+            ) from None
+
+    def _described(self, saga: str, *, until: str) -> dict[str, str]:
+        machine = ":".join(self.machines[saga].split(":")[:7])
+        found: dict[str, str] = {}
+        asked: dict[str, Any] = {"stateMachineArn": machine}
+        while until not in found:
+            page = self.sfn.list_state_machine_versions(**asked)
+            for version in page["stateMachineVersions"]:
+                arn = version["stateMachineVersionArn"]
+                about = self.sfn.describe_state_machine(stateMachineArn=arn)
+                found.setdefault(about.get("description", ""), arn)
+            if "nextToken" not in page:
+                break
+            asked["nextToken"] = page["nextToken"]
+        return found
+
+
+@dataclass(frozen=True)
 class Runs:
     """Runs of all sagas.
 
@@ -86,16 +142,18 @@ class Runs:
     Attributes:
         sfn: A Step Functions client.
         functions: A Lambda client.
-        sagas: Every declaration, by name.
+        shapes: The shapes that sagas began with.
         machines: The ARN of each saga's state machine, or of its alias, by name.
-        pivots: The function of each saga's pivot, by name.
+        pivots: The function of each pivot, by the name that `Step.function` has.
+        version: The ARN of a saga's machine at the version that was compiled from a shape.
     """
 
     sfn: SFNClient
     functions: LambdaClient
-    sagas: Mapping[str, Saga]
+    shapes: Shapes
     machines: Named
     pivots: Named
+    version: Callable[[Shape[Any]], str]
 
     def start(self, record: Record) -> None:
         """Start the run that the record is at; if it was started before, nothing happens.
@@ -108,13 +166,14 @@ class Runs:
         """
         if record.is_choreographed:
             return
-        saga = self.sagas[record.saga]
-        given = record.input(saga)
+        shape = self.shapes.of(record.saga, record.shape)
+        given = record.input(shape)
         if record.run:
-            given["saga"]["forward"] = self._settle(saga, given)
+            given["saga"]["forward"] = self._settle(shape, given)
+        is_declared = isinstance(shape, Saga)
         try:
             self.sfn.start_execution(
-                stateMachineArn=self.machines[record.saga],
+                stateMachineArn=self.machines[record.saga] if is_declared else self.version(shape),
                 name=run_name(record.saga_id, record.run),
                 input=json.dumps(given, ensure_ascii=False),
                 **_xray(record),
@@ -183,8 +242,8 @@ class Runs:
         Raises:
             TransientError: The pivot's function could not be called, or failed.
         """
-        saga = self.sagas[record.saga]
-        pivot, given = saga.pivot, record.input(saga)
+        shape = self.shapes.of(record.saga, record.shape)
+        pivot, given = shape.pivot, record.input(shape)
         task: dict[str, Any] = {
             "saga": given["saga"],
             "step": pivot.name,
@@ -196,19 +255,20 @@ class Runs:
         }
         if record.is_choreographed or undo_by_events:
             task["carried"] = given
-        answer, failed = self._invoke_pivot(task)
+        answer, failed = self._invoke_pivot(pivot, task)
         if failed:
             raise TransientError(f"the pivot could not be claimed: {cut(str(answer))}")
         return bool(answer["cancelled"])
 
-    def _settle(self, saga: Saga, given: Mapping[str, Any]) -> bool:
+    def _settle(self, shape: Shape[Any], given: Mapping[str, Any]) -> bool:
         """Whether the pivot had acted; if not, it never will.
 
         Raises:
             TransientError: The pivot's function could not be called, or failed.
         """
-        pivot = saga.pivot
+        pivot = shape.pivot
         answer, failed = self._invoke_pivot(
+            pivot,
             {
                 "saga": given["saga"],
                 "step": pivot.name,
@@ -218,21 +278,21 @@ class Runs:
                 "results": {},
                 "failure": {},
                 "timeout": pivot.timeout,
-            }
+            },
         )
         if failed and answer.get("errorType") != StepCancelledError.__name__:
             raise TransientError(f"the pivot could not be settled: {cut(str(answer))}")
         return not failed
 
-    def _invoke_pivot(self, task: Mapping[str, Any]) -> tuple[Any, bool]:
-        """The answer of the pivot's function to a task, and whether it is an error.
+    def _invoke_pivot(self, pivot: AnyStep, task: Mapping[str, Any]) -> tuple[Any, bool]:
+        """The answer of a pivot's function to a task, and whether it is an error.
 
         Raises:
             TransientError: It could not be called.
         """
         try:
             answer = self.functions.invoke(
-                FunctionName=self.pivots[task["saga"]["name"]], Payload=json.dumps(task)
+                FunctionName=self.pivots[pivot.function], Payload=json.dumps(task)
             )
         except (ClientError, BotoCoreError) as problem:
             raise TransientError(f"the pivot could not be called: {problem}") from problem

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from recourse.declare.declaration import Step
-from recourse.declare.saga import Saga
+from recourse.declare.shape import AnyStep, Shape
 from recourse.declare.step import Item
 from recourse.errors import StepCancelledError
 from recourse.events import Event
 from recourse.events.event import StepKind
 from recourse.ledger.record import Record
+from recourse.ledger.shapes import Shapes
 from recourse.run.barrier import marker_key
 from recourse.store.parameters import Named
 from recourse.store.table import Table
@@ -37,13 +37,13 @@ class Markers:
         dynamodb: A DynamoDB client.
         ledger: The ledger's table, whose outbox has starts and what a run of the machine parks.
         tables: The table of each service, by name.
-        sagas: Every declaration, by name.
+        shapes: The shapes that sagas began with.
     """
 
     dynamodb: DynamoDBClient
     ledger: str
     tables: Named
-    sagas: Mapping[str, Saga]
+    shapes: Shapes
 
     def read(self, record: Record) -> Found:
         """The markers and outbox rows of a saga, read consistently.
@@ -51,8 +51,8 @@ class Markers:
         Raises:
             ContentionError: A table was throttled for too long.
         """
-        saga = self.sagas[record.saga]
-        plays = [step for step in saga.all if not saga.left_out(step, record.request)]
+        shape = self.shapes.of(record.saga, record.shape)
+        plays = [step for step in shape.all if not shape.left_out(step, record.request)]
         keys: dict[str, set[str]] = defaultdict(set)
         keys[self.ledger].add(f"outbox#{record.saga_id}.started")
         for step in plays:
@@ -64,7 +64,7 @@ class Markers:
         for name, wanted in keys.items():
             found = Table(self.dynamodb, name).get_many(sorted(wanted))
             rows |= {row["pk"]: row for row in found if row}
-        return Found(saga, record, plays, rows)
+        return Found(shape, record, plays, rows)
 
 
 @dataclass(frozen=True)
@@ -72,18 +72,18 @@ class Found:
     """The markers and outbox rows of a saga.
 
     Attributes:
-        saga: The declaration.
+        shape: The shape that it began with.
         record: The saga.
         plays: The steps that its request does not leave out.
         rows: Its markers and outbox rows, by key.
     """
 
-    saga: Saga
+    shape: Shape[Any]
     record: Record
-    plays: list[Step]
+    plays: list[AnyStep]
     rows: Mapping[str, Item]
 
-    def outcome(self, step: Step, side: str) -> str | None:
+    def outcome(self, step: AnyStep, side: str) -> str | None:
         """The outcome of a step's action or undo by its marker; None if there is no marker."""
         marker = self._marker(step, side)
         return marker["outcome"] if marker else None
@@ -100,7 +100,7 @@ class Found:
                 found.setdefault(made.id, made)
         return list(found.values())
 
-    def _made(self, step: Step, known: Mapping[str, Event]) -> Iterator[Event]:
+    def _made(self, step: AnyStep, known: Mapping[str, Event]) -> Iterator[Event]:
         """The events of a step, made from its markers."""
         action, undo = self._marker(step, "action"), self._marker(step, "undo")
         follows = []
@@ -118,10 +118,10 @@ class Found:
             outcome = None if undo["outcome"] == "done" else undo["outcome"]
             yield self._event(step, "undone", undo, follows=follows, outcome=outcome)
 
-    def _event(self, step: Step, kind: StepKind, marker: Item, **data: Any) -> Event:
+    def _event(self, step: AnyStep, kind: StepKind, marker: Item, **data: Any) -> Event:
         return Event.of_step(
             self.record.saga_id,
-            self.saga.name,
+            self.shape.name,
             step.name,
             kind,
             run=self.record.run,
@@ -131,11 +131,11 @@ class Found:
             **data,
         )
 
-    def _marker(self, step: Step, side: Any) -> Item | None:
+    def _marker(self, step: AnyStep, side: Any) -> Item | None:
         return self.rows.get(marker_key(self.record.saga_id, step.name, side))
 
 
-def _outbox_keys(record: Record, step: Step) -> Iterator[str]:
+def _outbox_keys(record: Record, step: AnyStep) -> Iterator[str]:
     """The keys of all outbox rows that a step may have."""
     run = f"r{record.run}"
     for what in ("done", "failed", "undone", f"failed.{run}", f"undo_failed.{run}"):

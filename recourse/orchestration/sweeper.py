@@ -22,7 +22,7 @@ if it is done twice.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from recourse.declare.saga import Saga
+from recourse.declare.shape import Shape
 from recourse.errors import RecourseError, TransientError, UnreadableError
 from recourse.events import Event, error, moment
 from recourse.events.event import StuckKind
@@ -232,11 +232,12 @@ class Sweeper:
         return ended
 
     def _past_deadline(self, record: Record, *, undo_by_events: bool = False) -> dict[str, str]:
-        saga = self._saga(record)
+        shape = self._shape(record)
         age = self._now - _moment(record.started_at)
-        pivot = next(step for step in record.view(saga)["steps"] if step["name"] == saga.pivot.name)
+        steps = record.view(shape)["steps"]
+        pivot = next(step for step in steps if step["name"] == shape.pivot.name)
         settled = pivot["status"] in ("DONE", "FAILED")
-        if settled or age < timedelta(seconds=saga.deadline * self.timescale):
+        if settled or age < timedelta(seconds=shape.deadline * self.timescale):
             return {}
         if not self.runs.cancel(record, undo_by_events=undo_by_events):
             return {}
@@ -276,7 +277,7 @@ class Sweeper:
         try:
             cancelled = self.runs.cancel(record)
         except TransientError:
-            stuck: list[StuckSide] = [(self._saga(record).pivot.name, "failed")]
+            stuck: list[StuckSide] = [(self._shape(record).pivot.name, "failed")]
         else:
             stuck = self._not_undone(record) if cancelled else self._next_forward(record)
         parked = [self._parked_event(record, step, kind, why) for step, kind in stuck]
@@ -285,18 +286,18 @@ class Sweeper:
         return {record.saga_id: f"parked: {why}"}
 
     def _not_undone(self, record: Record) -> list[StuckSide]:
-        saga, found = self._saga(record), self.markers.read(record)
+        shape, found = self._shape(record), self.markers.read(record)
         return [
             (step.name, "undo_failed")
             for step in found.plays
-            if saga.role(step.name) == "compensable" and found.outcome(step, "undo") is None
+            if shape.role(step.name) == "compensable" and found.outcome(step, "undo") is None
         ]
 
     def _next_forward(self, record: Record) -> list[StuckSide]:
-        saga, found = self._saga(record), self.markers.read(record)
+        shape, found = self._shape(record), self.markers.read(record)
         left = [step for step in found.plays if found.outcome(step, "action") not in DONE]
-        first = min((saga.rank(step.name) for step in left), default=None)
-        return [(step.name, "failed") for step in left if saga.rank(step.name) == first]
+        first = min((shape.rank(step.name) for step in left), default=None)
+        return [(step.name, "failed") for step in left if shape.rank(step.name) == first]
 
     def _parked_event(self, record: Record, step: str, kind: StuckKind, why: str) -> Event:
         """The event that a step waits for an operator, as the step's own parking would make it."""
@@ -337,7 +338,7 @@ class Sweeper:
         last_event_at = max(event.time for event in [*record.entered, *record.waiting])
         silence = self._now - _moment(last_event_at)
         silent = f"silent since {last_event_at}"
-        if silence >= timedelta(seconds=self._saga(record).deadline * self.timescale):
+        if silence >= timedelta(seconds=self._shape(record).deadline * self.timescale):
             if not self._is_due(healed := self._republish_lost(record, [])):
                 return {record.saga_id: f"{silent}: published again what was lost"}
             return self._recover(healed, f"in silence since {last_event_at}")
@@ -365,7 +366,7 @@ class Sweeper:
             return record is not None and record.status in AT_REST
 
         def is_over(message: str) -> bool:
-            saga_id = _about(message, self.ledger.sagas)
+            saga_id = _about(message)
             return saga_id is not None and is_at_rest(saga_id)
 
         with ThreadPoolExecutor(max(1, len(self.queues))) as pool:
@@ -381,18 +382,18 @@ class Sweeper:
     def _from_now(self, delay: timedelta) -> str:
         return moment(self._now + delay)
 
-    def _saga(self, record: Record) -> Saga:
-        return self.ledger.sagas[record.saga]
+    def _shape(self, record: Record) -> Shape[Any]:
+        return self.ledger.shape(record)
 
 
 def _moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def _about(message: str, sagas: Mapping[str, Saga]) -> str | None:
+def _about(message: str) -> str | None:
     """The saga of a message that is an event, or reports the end of a run; else None."""
     try:
-        return Event.parse(message, sagas).saga_id
+        return Event.parse(message, checked=True).saga_id
     except UnreadableError:
         pass
     try:

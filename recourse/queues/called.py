@@ -7,14 +7,15 @@ would outgrow a function's environment.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from recourse.declare.saga import Saga
+from recourse.declare.shape import Shape
 from recourse.queues.deadletters import deadletters_of
 
 
-def steps_queues(sagas: Iterable[Saga]) -> list[str]:
+def steps_queues(shapes: Iterable[Shape[Any]]) -> list[str]:
     """The queue of each step of a choreography, called as the function that serves it."""
-    return sorted({step.function for saga in sagas for step in saga.all})
+    return sorted({step.function for shape in shapes for step in shape.all})
 
 
 def confirmer(service: str) -> str:
@@ -22,22 +23,23 @@ def confirmer(service: str) -> str:
     return f"{service.title()}Confirm"
 
 
-def confirmers(sagas: Iterable[Saga]) -> list[str]:
+def confirmers(shapes: Iterable[Shape[Any]]) -> list[str]:
     """Those of every service that confirms."""
-    return sorted({confirmer(one.service) for saga in sagas for one in saga.all if one.confirm})
+    steps = (step for shape in shapes for step in shape.all if step.confirms)
+    return sorted({confirmer(step.service) for step in steps})
 
 
-def redriven_queues(sagas: Iterable[Saga], *, choreography: bool) -> list[str]:
+def redriven_queues(shapes: Iterable[Shape[Any]], *, choreography: bool) -> list[str]:
     """The queues that sagas bring, whose dead letters go back to them."""
-    sagas = list(sagas)
-    return [*(steps_queues(sagas) if choreography else ()), *confirmers(sagas)]
+    shapes = list(shapes)
+    return [*(steps_queues(shapes) if choreography else ()), *confirmers(shapes)]
 
 
-def operators_queues(sagas: Iterable[Saga], *, choreography: bool) -> list[str]:
+def operators_queues(shapes: Iterable[Shape[Any]], *, choreography: bool) -> list[str]:
     """The queues whose messages ask an operator to act on a saga that is not at rest.
 
     Dead-letter queues of consumers that act on a saga's end are not among them: their messages
     must be processed although the saga is at rest.
     """
-    lost = [*(steps_queues(sagas) if choreography else ()), "Ledger", "Parked", "Sweeper"]
+    lost = [*(steps_queues(shapes) if choreography else ()), "Ledger", "Parked", "Sweeper"]
     return ["Parked", *(deadletters_of(name) for name in lost)]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from recourse.declare.declaration import Step
 from recourse.declare.ids import Traceparent
-from recourse.declare.saga import Saga
+from recourse.declare.shape import AnyStep, Shape
 from recourse.events import Event, outbox_row
 from recourse.run.failures import own_failure, passes, understand
 from recourse.store.table import Table
@@ -17,14 +16,18 @@ if TYPE_CHECKING:
 
 
 def park(
-    dynamodb: DynamoDBClient, table: str, saga: Saga, task: Mapping[str, Any], timescale: float
+    dynamodb: DynamoDBClient,
+    table: str,
+    shape: Shape[Any],
+    task: Mapping[str, Any],
+    timescale: float,
 ) -> list[str]:
     """Record an event for every step that is stuck.
 
     Args:
         dynamodb: A DynamoDB client.
         table: The table of whose outbox they become rows: the ledger's, or the step's own.
-        saga: The declaration.
+        shape: The shape that the saga began with.
         task: `saga` as in every task, `parked`: what was caught of what is stuck, and `failure`:
             what was caught of the actions before, both by step or group; `carried` in a
             choreography, where the undos before a stuck one go on by this event; and `attempt`
@@ -34,26 +37,26 @@ def park(
     Returns:
         The types of the events.
     """
-    events = list(_events(saga, task, timescale))
+    events = list(_events(shape, task, timescale))
     outbox = Table(dynamodb, table)
     outbox.transact([outbox.put_request(outbox_row(event)) for event in events])
     return [event.type for event in events]
 
 
-def _events(saga: Saga, task: Mapping[str, Any], timescale: float) -> Iterator[Event]:
+def _events(shape: Shape[Any], task: Mapping[str, Any], timescale: float) -> Iterator[Event]:
     run = task["saga"]
     trace = Traceparent.sent(run.get("traceparent"))
     for caught_by, caught in task["parked"].items():
-        name = caught_by if caught_by in saga.by_name else caught["Error"]
+        name = caught_by if caught_by in shape.by_name else caught["Error"]
         failure = own_failure(name, task["parked"]) or caught
-        step = saga.by_name[name]
-        undone = saga.role(name) == "compensable"
+        step = shape.by_name[name]
+        undone = shape.role(name) == "compensable"
         if undone and (why := own_failure(name, task["failure"])) and not _has_refused(step, why):
             # Its undo, which did not come to it, would have recorded this.
-            acted = saga.retry(step).attempts if passes(why) else 1
+            acted = shape.retry(step).attempts if passes(why) else 1
             yield Event.of_step(
                 run["id"],
-                saga.name,
+                shape.name,
                 name,
                 "failed",
                 run=run["recover"],
@@ -62,10 +65,10 @@ def _events(saga: Saga, task: Mapping[str, Any], timescale: float) -> Iterator[E
                 trace=trace,
             )
         target = f"{name}.undo" if undone else name
-        tries = task.get("attempt", _tries(saga, step, failure) - 1) + 1
+        tries = task.get("attempt", _tries(shape, step, failure) - 1) + 1
         yield Event.parked(
             run["id"],
-            saga.name,
+            shape.name,
             name,
             "undo_failed" if undone else "failed",
             run=run["recover"],
@@ -77,11 +80,11 @@ def _events(saga: Saga, task: Mapping[str, Any], timescale: float) -> Iterator[E
         )
 
 
-def _has_refused(step: Step, failure: Mapping[str, str]) -> bool:
+def _has_refused(step: AnyStep, failure: Mapping[str, str]) -> bool:
     """Whether a failure is a refusal, which the step's marker has recorded with its event."""
-    return failure["Error"] in {kind.__name__ for kind in step.action.refuses}
+    return failure["Error"] in step.refusals
 
 
-def _tries(saga: Saga, step: Step, failure: Mapping[str, str]) -> int:
+def _tries(shape: Shape[Any], step: AnyStep, failure: Mapping[str, str]) -> int:
     """How often a state machine has tried what is stuck, in this run."""
-    return (saga.patience(step) if passes(failure) else saga.retry(step)).attempts
+    return (shape.patience(step) if passes(failure) else shape.retry(step)).attempts

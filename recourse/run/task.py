@@ -26,7 +26,7 @@ from recourse.errors import RecourseError
 from recourse.events import Event
 
 if TYPE_CHECKING:
-    from recourse.declare.declaration import Role
+    from recourse.declare.shape import Role
     from recourse.events.event import StepKind
 
 
@@ -39,7 +39,8 @@ class Task:
             target), `recover` (0, or which recovery this is), `forward` (of a
             recovery: whether the pivot had acted), `skips` (reasons by step or
             `step.undo`), `attempts` (tries in earlier runs, by the same), `traceparent` (a span
-            of its trace; sagas that earlier releases began have none).
+            of its trace) and `shape` (the digest of the shape that it began with); sagas that
+            earlier releases began have neither.
         step: The step's name.
         phase: What is asked for.
         role: Whether the step comes before the pivot, is it, or comes after it.
@@ -173,6 +174,7 @@ class Task:
             claimed=claimed,
             carried=carried,
             follows=follows,
+            shape=self.saga.get("shape"),
             trace=self.trace,
         )
 

@@ -19,7 +19,7 @@ import re
 import time
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -41,11 +41,12 @@ os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "ground")
 os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 
 from recourse import events
-from recourse.choreography.listener import MIN_RECEIVES, Listener
+from recourse.choreography.listener import MIN_RECEIVES, Listener, longest
 from recourse.choreography.routing import listeners
-from recourse.declare.declaration import Coordination, Step
+from recourse.declare.declaration import Coordination, Earlier, Step
 from recourse.declare.ids import SagaId, Traceparent
 from recourse.declare.saga import Saga
+from recourse.declare.shape import Shape
 from recourse.declare.step import Document
 from recourse.declare.tables import ExistingTable
 from recourse.errors import TransientError
@@ -124,7 +125,8 @@ class Ground:
     """Sagas on moto.
 
     Attributes:
-        sagas: The declarations.
+        sagas: The declarations that are deployed.
+        earlier: Other shapes that sagas in flight may have.
         stream: What the tables' streams hold.
         naps: What retries would have waited.
         clock: The clock of the queues.
@@ -150,58 +152,86 @@ class Ground:
         self.sfn = client("stepfunctions")
         self.sns = client("sns")
         self.sqs = client("sqs")
+        self.topic = self.sns.create_topic(Name="events")["TopicArn"]
+        self.lost = self._made_queue("streams-deadletters", {})[0]
+        self.services: list[str] = []
+        self.functions: dict[str, handlers.Handler] = {}
+        self.queues: dict[str, str] = {}
+        self.existing: dict[str, ExistingTable] = {}
+        self.alarms: list[tuple[str, str]] = []
+        self._subscriptions: dict[str, str] = {}
+        self._table(LEDGER)
+        self.queues[LEDGER] = self._queue(LEDGER)
+        self._made_queue(deadletters_of(PARKED), {})
+        self._subscribe(self._made_queue(PARKED, {})[1], {"outcome": ["parked"]})
+        self.deploy(self.sagas)
+
+    def deploy(self, sagas: Mapping[str, Saga], earlier: Sequence[Earlier] = ()) -> None:
+        """Deploy declarations, in the place of those that are deployed.
+
+        What is in flight stays so: tables, messages and runs.
+
+        Args:
+            sagas: The declarations, by name.
+            earlier: Other shapes that sagas in flight may have.
+        """
+        self.sagas, self.earlier = sagas, earlier
+        shapes: list[Shape[Step]] = [*earlier, *sagas.values()]
         self.steps: dict[str, Step] = {
-            step.function: step for saga in self.sagas.values() for step in saga.all
+            step.function: step for shape in shapes for step in shape.all
         }
-        self.services = sorted({step.service for step in self.steps.values()})
-        for table in (*self.services, LEDGER):
+        services = {step.service for step in self.steps.values()}
+        for table in sorted(services.difference(self.services)):
             self._table(table)
-        self.existing = {
+        self.services = sorted(services.union(self.services))
+        existing = {
             table.name: table
             for step in self.steps.values()
             for part in (step.action, step.undo, step.confirm)
             for table in (part.tables if part else ())
         }
-        for existing in self.existing.values():
-            self.make_table(existing)
-        self.functions: dict[str, handlers.Handler] = {
+        for name in sorted(existing.keys() - self.existing):
+            self.make_table(existing[name])
+        self.existing |= existing
+        # The very mapping that Lambda tasks look into: those that go stay, as nobody deletes them.
+        self.functions |= {
             name: partial(self._step, name, self._runner(step)) for name, step in self.steps.items()
         }
         self.functions["Park"] = self._park
-        machines = {name: self._machine(saga) for name, saga in self.sagas.items()}
-        self.topic = self.sns.create_topic(Name="events")["TopicArn"]
-        self.lost = self._made_queue("streams-deadletters", {})[0]
-        decided = sorted(
-            f"recourse.{saga.name}.{saga.pivot.name}.done" for saga in self.sagas.values()
-        )
-        self.queues = {LEDGER: self._queue(LEDGER)} | {
-            f"{service}-confirm": self._queue(f"{service}-confirm", {"type": decided})
-            for service in sorted(
-                {s.service for saga in self.sagas.values() for s in saga.all if s.confirm}
-            )
+        machines = {shape.name: self._machine(shape) for shape in shapes}
+        decided = sorted({f"recourse.{shape.name}.{shape.pivot.name}.done" for shape in shapes})
+        heard = {
+            f"{service}-confirm": {"type": decided}
+            for service in sorted({s.service for shape in shapes for s in shape.all if s.confirm})
         }
-        for function, types in listeners(self.sagas.values()).items():
-            only = {"coordination": ["choreography"], "type": types}
-            self.queues[function] = self._queue(function, only)
-        self._made_queue(deadletters_of(PARKED), {})
-        self._subscribe(self._made_queue(PARKED, {})[1], {"outcome": ["parked"]})
+        heard |= {
+            function: {"coordination": ["choreography"], "type": types}
+            for function, types in listeners(shapes).items()
+        }
+        for name, only in heard.items():
+            self._hear(name, only)
         lost = [deadletters_of(name) for name in (PARKED, LEDGER, *self.steps)]
         self._operators = [PARKED, *lost]
         self.operators_queues = [OperatorQueue(self.sqs, name) for name in self._operators]
         self.deadletters = {
             name: DeadletterQueue(self.sqs, name, name) for name in sorted(self.queues)
         }
-        self.listeners = {name: self._listener(name, step) for name, step in self.steps.items()}
         self.ledger = Ledger(self.dynamodb, LEDGER, self.sagas)
-        pivots = {name: saga.pivot.function for name, saga in self.sagas.items()}
-        self.runs = Runs(self.sfn, _Invoker(self.functions), self.sagas, machines, pivots)  # type: ignore[arg-type]
-        self.alarms: list[tuple[str, str]] = []
+        self.listeners = {name: self._listener(name, step) for name, step in self.steps.items()}
+        self.runs = Runs(
+            self.sfn,
+            _Invoker(self.functions),  # type: ignore[arg-type]
+            self.ledger.shapes,
+            machines,
+            {shape.pivot.function: shape.pivot.function for shape in shapes},
+            self._version,
+        )
         now = self.clock.seconds
         tables = {service: service for service in self.services}
         self.sweeper = Sweeper(
             ledger=self.ledger,
             runs=self.runs,
-            markers=Markers(self.dynamodb, LEDGER, tables, self.sagas),
+            markers=Markers(self.dynamodb, LEDGER, tables, self.ledger.shapes),
             lease=Lease(self.dynamodb, LEDGER, "lease#sweeper", seconds=LEASE_DURATION, clock=now),
             alarm=lambda saga, why: self.alarms.append((saga, why)),
             clock=now,
@@ -252,7 +282,7 @@ class Ground:
         """The saga as the API shows it."""
         record = self.ledger.get(saga)
         assert record is not None
-        return record.view(self.sagas[record.saga])
+        return record.view(self.ledger.shape(record))
 
     def statuses(self, saga: str) -> dict[str, str]:
         """The status of each of its steps."""
@@ -461,7 +491,7 @@ class Ground:
 
     def _confirm(self, service: str, records: list[dict[str, Any]]) -> dict[str, Any]:
         return confirm_function.handle_batch(
-            self.dynamodb, service, service, self.sagas, records, self._source
+            self.dynamodb, service, service, self.ledger.shapes, records, self._source
         )
 
     def waiting(self, name: str) -> int:
@@ -511,6 +541,7 @@ class Ground:
             kept.clear()
         self.clock.reset()
         self.mishap = _no_mishap
+        self.ledger.shapes.forget()
 
     # What tests look at.
 
@@ -584,7 +615,15 @@ class Ground:
 
     def _listener(self, name: str, step: Step) -> Listener:
         heard = _Heard(self, name, self._runner(step))
-        return Listener(name, heard, self.sagas, self.dynamodb, step.service, self._source)
+        return Listener(
+            name,
+            heard,
+            self.ledger.shapes,
+            self.dynamodb,
+            step.service,
+            self._source,
+            budget=longest(name, [*self.earlier, *self.sagas.values()]),
+        )
 
     def _source(self, arn: str) -> SourceQueue:
         return SourceQueue(lambda: self.sqs, arn)
@@ -601,15 +640,38 @@ class Ground:
             raise reported(problem) from None
 
     def _park(self, task: dict[str, Any]) -> list[str]:
-        return park(self.dynamodb, LEDGER, self.sagas[task["saga"]["name"]], task, 1)
+        saga = task["saga"]
+        return park(
+            self.dynamodb, LEDGER, self.ledger.shapes.of(saga["name"], saga.get("shape")), task, 1
+        )
 
-    def _machine(self, saga: Saga) -> str:
-        text = json.dumps(compile_saga(saga))
+    def _machine(self, shape: Shape[Any]) -> str:
+        """The machine of a saga, with the definition of a shape."""
+        text = json.dumps(compile_saga(shape))
         for name in self.functions:
             text = text.replace(f"${{{name}}}", handlers.arn(name))
+        arn = f"arn:aws:states:us-east-1:{handlers.ACCOUNT}:stateMachine:{shape.name}"
+        with suppress(self.sfn.exceptions.StateMachineDoesNotExist):
+            self.sfn.update_state_machine(stateMachineArn=arn, definition=text)
+            return arn
         role = f"arn:aws:iam::{handlers.ACCOUNT}:role/machine"
-        made = self.sfn.create_state_machine(name=saga.name, definition=text, roleArn=role)
+        made = self.sfn.create_state_machine(name=shape.name, definition=text, roleArn=role)
         return str(made["stateMachineArn"])
+
+    def _version(self, shape: Shape[Any]) -> str:
+        """The machine of a saga at a version: moto has no versions, so it has that definition."""
+        return self._machine(shape)
+
+    def _hear(self, name: str, only: dict[str, list[str]]) -> None:
+        """Have a queue hear these events, and no others any more."""
+        if name not in self.queues:
+            self.queues[name] = self._queue(name, only)
+            return
+        self.sns.set_subscription_attributes(
+            SubscriptionArn=self._subscriptions[name],
+            AttributeName="FilterPolicy",
+            AttributeValue=json.dumps(only),
+        )
 
     def _table(self, name: str) -> None:
         attributes = ["pk"]
@@ -645,17 +707,18 @@ class Ground:
         lost = self._made_queue(deadletters_of(name), {})
         redrive = {"deadLetterTargetArn": lost[1], "maxReceiveCount": MIN_RECEIVES}
         url, arn = self._made_queue(name, {"RedrivePolicy": json.dumps(redrive)})
-        self._subscribe(arn, only)
+        self._subscriptions[name] = self._subscribe(arn, only)
         return url
 
-    def _subscribe(self, arn: str, only: Mapping[str, list[str]] | None) -> None:
-        self.sns.subscribe(
+    def _subscribe(self, arn: str, only: Mapping[str, list[str]] | None) -> str:
+        made = self.sns.subscribe(
             TopicArn=self.topic,
             Protocol="sqs",
             Endpoint=arn,
             Attributes={"RawMessageDelivery": "true"}
             | ({"FilterPolicy": json.dumps(only)} if only else {}),
         )
+        return str(made["SubscriptionArn"])
 
     def _made_queue(self, name: str, attributes: Mapping[str, str]) -> tuple[str, str]:
         made = self.sqs.create_queue(

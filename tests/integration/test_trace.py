@@ -155,7 +155,7 @@ def test_what_is_delivered_again_and_what_is_made_again_is_in_the_same_span(
     shared.settle()
     assert killed
     markers = Markers(
-        shared.dynamodb, LEDGER, {name: name for name in shared.services}, shared.sagas
+        shared.dynamodb, LEDGER, {name: name for name in shared.services}, shared.ledger.shapes
     )
     made = {one.id: one.traceparent for one in markers.read(record).events()}
     told = {one.id: one.traceparent for one in published}

@@ -11,7 +11,8 @@ from typing import Any, get_args
 import pytest
 from botocore.exceptions import ClientError
 
-from recourse.declare.declaration import PASSING, Coordination
+from recourse.declare.declaration import Coordination
+from recourse.declare.shape import PASSING
 from recourse.errors import TransientError
 from recourse.store.aws import THROTTLE_CODES
 from recourse.testing.handlers import Killed

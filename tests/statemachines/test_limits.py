@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from recourse.declare.checks import MOST_HISTORY
-from recourse.declare.declaration import Retry, Step, Together
+from recourse.declare.declaration import Step, Together
 from recourse.declare.request import request_model
 from recourse.declare.saga import Saga
+from recourse.declare.shape import Retry
 from recourse.declare.step import Call, Decision, action, undo
 from recourse.declare.step_checks import LONGEST_NAME
 from recourse.errors import DeclarationError

@@ -17,9 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recourse.choreography.routing import describe, triggers
-from recourse.declare.declaration import Retry, Step, Together
+from recourse.declare.declaration import Step, Together
 from recourse.declare.request import request_model
 from recourse.declare.saga import Saga, collect
+from recourse.declare.shape import Retry
 from recourse.declare.step import Action, Call, Decision, Nothing, action, confirm, undo
 from recourse.errors import DeclarationError, Refusal
 from recourse.orchestration.compiler import compile_saga

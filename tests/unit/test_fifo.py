@@ -36,7 +36,7 @@ def batch(arn: str, *groups: str) -> Batch:
         }
         for place, group in enumerate(groups)
     ]
-    return Batch(records, {}, lambda arn: cast("SourceQueue", Puts()))
+    return Batch(records, lambda arn: cast("SourceQueue", Puts()))
 
 
 def taken(made: Batch, failing: str) -> list[str]:

@@ -13,6 +13,7 @@ from recourse import events
 from recourse.declare import limits
 from recourse.declare.ids import BadSagaIdError, SagaId, Traceparent
 from recourse.declare.saga import Saga
+from recourse.declare.shape import Shape
 from recourse.errors import TransientError
 from recourse.functions import kit
 from recourse.functions.api import http, valet
@@ -43,6 +44,7 @@ from recourse.ledger.ledger import (
     PivotSkippedError,
 )
 from recourse.ledger.record import Record, digest
+from recourse.ledger.shapes import UnknownShapeError
 from recourse.problems import ProblemError, invalid
 from recourse.store.cursors import BadCursorError
 from recourse.text import unseen
@@ -161,7 +163,7 @@ def show(saga_id: str) -> Response[str]:
     view = _view(record)
     try:
         view["links"] |= valet.links(event, http.caller(event, "sagas:read"), record)
-    except (TransientError, BotoCoreError, ClientError):
+    except (TransientError, UnknownShapeError, BotoCoreError, ClientError):
         # The saga is what was asked for; a later request gets the links as well.
         logger.exception("links to documents are missing", extra=record.log_fields)
     return http.answer(200, view, headers=headers)
@@ -215,7 +217,10 @@ def page() -> Response[str]:
     event = routes.current_event
     who = http.caller(event, "sagas:read")
     query = event.query_string_parameters
-    saga, status = saga_choice(kit.sagas()).of(event), cast("Status | None", STATUS.of(event))
+    saga, status = (
+        saga_choice({one.name for one in kit.deployed()}).of(event),
+        cast("Status | None", STATUS.of(event)),
+    )
     key = query.get("business_key")
     if key is not None and not 1 <= len(key) <= LONGEST_KEY:
         raise invalid("business_key", f"must have 1 to {LONGEST_KEY} characters, got {len(key)}")
@@ -243,16 +248,16 @@ def page() -> Response[str]:
         "Cancel a saga whose pivot has not completed",
         scope="sagas:write",
         answers=[Answer(202, "accepted: it will be compensated", SagaView)],
-        problems=["not-found", "past-the-pivot"],
+        problems=["not-found", "past-the-pivot", "shape-unknown"],
     ),
 )
 def cancel(saga_id: str) -> Response[str]:
     """Cancel a saga, unless its pivot has completed."""
     record = _owned(saga_id, "sagas:write", or_operator=True)
+    pivot = _shape(record).pivot.name
     if record.status == "SUCCEEDED" or (
         record.status == "RUNNING" and not kit.runs().cancel(record)
     ):
-        pivot = kit.sagas()[record.saga].pivot.name
         raise ProblemError("past-the-pivot", f"its pivot {pivot!r} has completed")
     return http.answer(202, _view(kit.ledger().get(record.saga_id) or record))
 
@@ -266,7 +271,7 @@ def cancel(saga_id: str) -> Response[str]:
         takes=Resolution,
         example={"action": "retry"},
         answers=[Answer(202, "accepted", SagaView)],
-        problems=["not-found", "nothing-to-resolve", "pivot-not-skipped"],
+        problems=["not-found", "nothing-to-resolve", "pivot-not-skipped", "shape-unknown"],
     ),
 )
 def resolve(saga_id: str, step: str) -> Response[str]:
@@ -274,7 +279,7 @@ def resolve(saga_id: str, step: str) -> Response[str]:
     event = routes.current_event
     who = http.caller(event, "operator")
     record = _owned(saga_id, "operator")
-    if step not in kit.sagas()[record.saga].by_name:
+    if step not in _shape(record).by_name:
         raise ProblemError("not-found", f"{record.saga} has no step {step!r}")
     asked = http.body(event, Resolution)
     reason = (asked["reason"] or "").strip()
@@ -291,22 +296,22 @@ def resolve(saga_id: str, step: str) -> Response[str]:
     except NothingToResolveError:
         raise ProblemError("nothing-to-resolve", f"the step {step!r} is not stuck") from None
     except PivotSkippedError:
-        raise ProblemError("pivot-not-skipped", _of_the_pivot(kit.sagas()[record.saga])) from None
+        raise ProblemError("pivot-not-skipped", _of_the_pivot(_shape(record))) from None
     _run(record)
     return http.answer(202, _view(record))
 
 
-def _of_the_pivot(saga: Saga) -> str:
+def _of_the_pivot(shape: Shape[Any]) -> str:
     """What a retry of a stuck pivot leads to, for the operator who wanted to skip it."""
-    rank = saga.rank(saga.pivot.name)
+    rank = shape.rank(shape.pivot.name)
     before, after = (
         ", ".join(step.name for group in groups for step in group)
-        for groups in (reversed(saga.groups[:rank]), saga.groups[rank + 1 :])
+        for groups in (reversed(shape.groups[:rank]), shape.groups[rank + 1 :])
     )
     forward = f"goes forward to {after}" if after else "has succeeded"
     back = f"is undone ({before})" if before else "ends with nothing to undo"
     return (
-        f"the step {saga.pivot.name!r} decides the saga's outcome, so it cannot be skipped. Retry "
+        f"the step {shape.pivot.name!r} decides the saga's outcome, so it cannot be skipped. Retry "
         f"it: if it has completed, the saga {forward}; if not, it never will, and the saga {back}"
     )
 
@@ -344,6 +349,18 @@ def _must_be_there(owner: str, documents: Mapping[str, str]) -> None:
     for name, document in documents.items():
         if document in missing:
             raise invalid(f"documents.{name}", f"you have no document {document!r}")
+
+
+def _shape(record: Record) -> Shape[Any]:
+    """The shape that a saga began with.
+
+    Raises:
+        ProblemError: Nothing says what its steps are.
+    """
+    try:
+        return kit.ledger().shape(record)
+    except UnknownShapeError as problem:
+        raise ProblemError("shape-unknown", str(problem)) from None
 
 
 def _run(record: Record) -> None:
@@ -394,7 +411,7 @@ def _changed(record: Record, before: Collection[str], seconds: int, by: str) -> 
 def _view(record: Record) -> dict[str, Any]:
     path = f"/sagas/{record.saga_id}"
     links = {"self": path, "cancel": f"{path}/cancel"}
-    return record.view(kit.sagas()[record.saga]) | {"links": links}
+    return kit.ledger().view(record) | {"links": links}
 
 
 def _etag(record: Record) -> str:

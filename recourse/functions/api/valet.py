@@ -268,10 +268,10 @@ def links(event: APIGatewayProxyEventV2, who: Caller, record: Record) -> dict[st
     """
     if who.subject != record.owner or routes.is_missing:
         return {}
-    saga = kit.sagas()[record.saga]
+    shape = kit.ledger().shape(record)
     found = {}
-    for step in record.view(saga)["steps"]:
-        if saga.by_name[step["name"]].action.documents and step["status"] == "DONE":
+    for step in record.view(shape)["steps"]:
+        if shape.by_name[step["name"]].documents and step["status"] == "DONE":
             key = step["result"]["object"]
 
             def find(key: str = key) -> dict[str, str]:

@@ -1,0 +1,269 @@
+"""A deploy that changes a saga meets sagas in flight: each ends by the shape that it began with."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import pytest
+
+from recourse.declare import shape
+from recourse.declare.declaration import Coordination, Earlier, Step, Together
+from recourse.declare.request import request_model
+from recourse.declare.saga import Saga
+from recourse.ledger.shapes import PREFIX, UnknownShapeError
+from recourse.store.table import Table
+from recourse.testing.ground import LEDGER
+from services import cars, flights, hotels, invoices, payments
+from statemachines.fields import Payer
+from statemachines.travel_booking import CarAsk, FlightAsk, HotelAsk
+from tests.ground import Ground, ground
+from tests.integration.test_every_saga import must_be_as_told
+from tests.integration.trips import TRIP, must_hold, stock
+
+keys = itertools.count()
+
+
+@request_model
+class StayRequest:
+    """A flight and a room, and perhaps a car."""
+
+    stay_id: str
+    flight: FlightAsk
+    hotel: HotelAsk
+    payment: Payer
+    car: CarAsk | None = None
+
+
+FLIGHT = Step("flight", flights.hold, undo=flights.release, confirm=flights.book, takes=["flight"])
+HOTEL = Step("hotel", hotels.hold, undo=hotels.release, confirm=hotels.book, takes=["hotel"])
+CAR = Step("car", cars.hold, undo=cars.release, confirm=cars.book, takes=["car"])
+CAPTURE = Step("capture", payments.capture, pivot=True)
+
+
+def payment(after: list[str]) -> Step[Any]:
+    return Step("payment", payments.authorise, undo=payments.void, takes=["payment"], after=after)
+
+
+def stay(*steps: Step[Any] | Together) -> Saga:
+    return Saga("stay", request=StayRequest, business_key="stay_id", steps=steps)
+
+
+def invoice(after: list[str]) -> Step[Any]:
+    return Step("invoice", invoices.issue, after=after)
+
+
+BOTH = ["flight", "hotel"]
+BEFORE = stay(FLIGHT, HOTEL, payment(BOTH), CAPTURE, invoice(BOTH))
+ALL = [*BOTH, "car"]
+AIR = Step("air", flights.hold, undo=flights.release, confirm=flights.book, takes=["flight"])
+WITH_A_CAR = stay(FLIGHT, HOTEL, CAR, payment(ALL), CAPTURE, invoice(ALL))
+AFTER = {
+    "a step is added": WITH_A_CAR,
+    "a step is removed": stay(HOTEL, payment(["hotel"]), CAPTURE, invoice(["hotel"])),
+    "a step is renamed": stay(AIR, HOTEL, payment(["air", "hotel"]), CAPTURE, invoice(BOTH[1:])),
+    "steps change their order": stay(HOTEL, FLIGHT, payment(BOTH), CAPTURE, invoice(BOTH)),
+    "steps run together": stay(Together(HOTEL, FLIGHT), payment(BOTH), CAPTURE, invoice(BOTH)),
+    "the last step goes": stay(FLIGHT, HOTEL, payment(BOTH), CAPTURE),
+    "the saga is retired": None,
+}
+EARLIER = [Earlier(recorded=shape.read(shape.record(BEFORE)))]
+
+
+def release(ground: Ground, after: Saga | None) -> None:
+    ground.deploy({after.name: after} if after else {}, EARLIER)
+
+
+@dataclass
+class Deploy:
+    """Deploys once a step's function is called for a saga for the first time."""
+
+    ground: Ground
+    step: str
+    after: Saga | None
+    is_done: bool = False
+
+    def __call__(self, function: str, task: dict[str, Any], run: Callable[[], Any]) -> Any:
+        if not self.is_done and task.get("step") == self.step:
+            self.is_done = True
+            release(self.ground, self.after)
+        return run()
+
+
+@pytest.fixture(scope="module")
+def changing() -> Iterator[Ground]:
+    with ground({"stay": WITH_A_CAR}) as made:
+        stock(made)
+        yield made
+
+
+@pytest.fixture
+def before(changing: Ground) -> Ground:
+    changing.deploy({"stay": BEFORE})
+    return changing
+
+
+def begin(ground: Ground, coordination: Coordination, faults: dict[str, str], **how: Any) -> str:
+    body = {name: TRIP[name] for name in ("flight", "hotel", "payment")} | {"stay_id": "s-1"}
+    key = f"{next(keys)}"
+    return ground.start(
+        "stay", body | {"car": None}, key=key, coordination=coordination, faults=faults, **how
+    )
+
+
+def must_show(ground: Ground, saga_id: str) -> None:
+    """Every step of the declaration that it began with, and no other."""
+    assert [step["name"] for step in ground.view(saga_id)["steps"]] == [
+        step.name for step in BEFORE.all
+    ]
+
+
+@pytest.mark.parametrize("coordination", get_args(Coordination))
+@pytest.mark.parametrize("after", AFTER.values(), ids=AFTER)
+@pytest.mark.parametrize("at", [step.name for step in BEFORE.all])
+@pytest.mark.parametrize(
+    ("faults", "status"),
+    [({}, "SUCCEEDED"), ({"payment": "reject"}, "COMPENSATED")],
+    ids=["done", "refused"],
+)
+def test_a_saga_in_flight_ends_by_the_shape_it_began_with(
+    before: Ground,
+    coordination: Coordination,
+    after: Saga | None,
+    at: str,
+    faults: dict[str, str],
+    status: str,
+) -> None:
+    before.mishap = deploy = Deploy(before, at, after)
+    saga_id = begin(before, coordination, faults)
+    before.settle()
+    assert deploy.is_done or status != "SUCCEEDED"
+    assert must_be_as_told(before, BEFORE, saga_id) == status
+    must_show(before, saga_id)
+    must_hold(before)
+
+
+@pytest.mark.parametrize("coordination", get_args(Coordination))
+@pytest.mark.parametrize("after", AFTER.values(), ids=AFTER)
+@pytest.mark.parametrize(
+    ("faults", "stuck", "status"),
+    [
+        ({"payment": "reject", "hotel.undo": "error"}, "hotel", "COMPENSATED"),
+        ({"payment": "reject", "flight.undo": "error"}, "flight", "COMPENSATED"),
+        ({"invoice": "error"}, "invoice", "SUCCEEDED"),
+    ],
+    ids=["an undo", "the last undo", "a step after the pivot"],
+)
+@pytest.mark.parametrize("skip", [False, True], ids=["retried", "skipped"])
+def test_what_was_parked_before_a_deploy_is_resolved_after_it(
+    before: Ground,
+    coordination: Coordination,
+    after: Saga | None,
+    faults: dict[str, str],
+    stuck: str,
+    status: str,
+    skip: bool,
+) -> None:
+    attempts = BEFORE.patience(BEFORE.by_name[stuck]).attempts
+    once = {target: f"{fault}:{attempts}" for target, fault in faults.items() if fault == "error"}
+    saga_id = begin(before, coordination, faults | once)
+    before.settle()
+    record = before.ledger.get(saga_id)
+    assert record is not None
+    assert before.ledger.is_parked(record)
+    release(before, after)
+    before.resolve(saga_id, stuck, skip=skip)
+    before.settle()
+    assert must_be_as_told(before, BEFORE, saga_id) == status
+    must_show(before, saga_id)
+
+
+@pytest.mark.parametrize("coordination", get_args(Coordination))
+@pytest.mark.parametrize("after", AFTER.values(), ids=AFTER)
+def test_what_came_to_a_halt_is_swept_after_a_deploy(
+    before: Ground, coordination: Coordination, after: Saga | None
+) -> None:
+    """Its start was recorded and nothing else: as with a run that Step Functions has lost."""
+    saga_id = begin(before, coordination, {}, run=False)
+    before.clear()
+    release(before, after)
+    before.clock.sleep(BEFORE.deadline + 3600)
+    for _ in range(3):
+        before.sweep()
+        before.settle()
+        before.clock.sleep(3600)
+    # A run that never began is begun; a choreography past its deadline is cancelled.
+    ended = {"orchestration": "SUCCEEDED", "choreography": "COMPENSATED"}
+    assert must_be_as_told(before, BEFORE, saga_id) == ended[coordination]
+    must_show(before, saga_id)
+
+
+@pytest.mark.parametrize("coordination", get_args(Coordination))
+@pytest.mark.parametrize("after", AFTER.values(), ids=AFTER)
+def test_a_saga_in_flight_is_cancelled_after_a_deploy(
+    before: Ground, coordination: Coordination, after: Saga | None
+) -> None:
+    saga_id = begin(before, coordination, {}, run=False)
+    release(before, after)
+    record = before.ledger.get(saga_id)
+    assert record is not None
+    assert before.runs.cancel(record)
+    before.runs.start(record)
+    before.settle()
+    assert must_be_as_told(before, BEFORE, saga_id) == "COMPENSATED"
+
+
+def test_a_new_saga_has_the_new_shape_and_one_at_rest_keeps_its_own(before: Ground) -> None:
+    old = begin(before, "orchestration", {})
+    before.settle()
+    shown = before.view(old)
+    release(before, WITH_A_CAR)
+    new = begin(before, "orchestration", {})
+    before.settle()
+    assert before.statuses(new) == dict.fromkeys(BEFORE.by_name, "DONE") | {"car": "SKIPPED"}
+    assert before.view(old) == shown
+
+
+def test_a_roll_back_knows_the_sagas_of_the_release_that_it_takes_back(before: Ground) -> None:
+    """The release before has not declared that shape: the first start has recorded it."""
+    before.deploy({"stay": WITH_A_CAR})
+    before.mishap = deploy = Deploy(before, "hotel", BEFORE)
+    saga_id = begin(before, "orchestration", {})
+    before.settle()
+    assert deploy.is_done
+    assert must_be_as_told(before, WITH_A_CAR, saga_id) == "SUCCEEDED"
+
+
+def test_a_shape_that_nobody_knows_is_said_and_stops_no_other_saga(before: Ground) -> None:
+    saga_id, other = (begin(before, "orchestration", {}) for _ in range(2))
+    before.settle()
+    known = shape.digest(shape.record(BEFORE))
+    key = {"pk": {"S": f"{PREFIX}{known}"}}
+    before.dynamodb.delete_item(TableName=LEDGER, Key=key)
+    before.deploy({})
+    for one in (saga_id, other):
+        record = before.ledger.get(one)
+        assert record is not None
+        assert before.ledger.view(record)["steps"] == []
+        assert before.ledger.view(record)["status"] == "SUCCEEDED"
+        with pytest.raises(UnknownShapeError, match=known):
+            before.ledger.shape(record)
+
+
+def test_a_shape_that_was_changed_by_hand_is_refused(before: Ground) -> None:
+    saga_id = begin(before, "orchestration", {})
+    before.settle()
+    changed = shape.record(BEFORE) | {"deadline": 1}
+    known = shape.digest(shape.record(BEFORE))
+    Table(before.dynamodb, LEDGER).put({"pk": PREFIX + known, "shape": json.dumps(changed)})
+    before.deploy({})
+    record = before.ledger.get(saga_id)
+    assert record is not None
+    with pytest.raises(UnknownShapeError, match="changed by hand"):
+        before.ledger.shape(record)
+    Table(before.dynamodb, LEDGER).put(
+        {"pk": PREFIX + known, "shape": json.dumps(shape.record(BEFORE))}
+    )

@@ -13,9 +13,16 @@ pytestmark = pytest.mark.xdist_group("infra")
 PAGE = "docs/runbooks.md"
 
 
-def test_each_alarm_has_a_runbook_and_each_runbook_an_alarm(alarmed: Assembly) -> None:
+def test_each_alarm_has_a_runbook_and_each_runbook_an_alarm(
+    prod: Assembly, whole: Assembly
+) -> None:
+    """Among the alarms of a stage with an issuer of its own, and of one with a user pool."""
     sections = {f"{PAGE}#{one.lower()}" for one in re.findall("^## (.*)$", text(), re.MULTILINE)}
-    told = {one.properties["AlarmDescription"] for one in alarmed.every("AWS::CloudWatch::Alarm")}
+    told = {
+        one.properties["AlarmDescription"]
+        for stage in (prod, whole)
+        for one in stage.every("AWS::CloudWatch::Alarm")
+    }
     assert told == sections
 
 

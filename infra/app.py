@@ -104,7 +104,7 @@ def build(app: App, stage: Stage, sagas: Mapping[str, Saga] | None = None) -> No
     if stage.issuer and stage.audience:
         issuer = Issuer(stage.issuer, (stage.audience,))
     else:
-        users = _user_pool(stack("Issuer"), stage)
+        users = _user_pool(stack("Issuer"), stage, events)
         issuer = users.issuer
     live = LiveChannels(stack("Live"), HERE, stage=stage, events=events, issuer=issuer)
     _tell(
@@ -170,9 +170,9 @@ def _tell(construct: Construct, **outputs: str) -> None:
         CfnOutput(Stack.of(construct), name, value=value)
 
 
-def _user_pool(stack: Stack, stage: Stage) -> CognitoIssuer:
+def _user_pool(stack: Stack, stage: Stage, events: EventBackbone) -> CognitoIssuer:
     """A user pool, in a separate stack: every stack that verifies tokens is deployed after it."""
-    users = CognitoIssuer(stack, "Users", stage=stage)
+    users = CognitoIssuer(stack, "Users", stage=stage, alarm=events.alarm)
     _tell(
         users,
         UserPoolId=users.pool.user_pool_id,

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from recourse.events import Event, expiry
 from recourse.functions import settings
 from recourse.queues.consumer import Consumer, Subscriber
+from recourse.queues.sources import log_fields
 from recourse.store.expressions import Append, IfAbsent
 from recourse.store.table import Table
 
@@ -154,6 +155,6 @@ def pulled(event: dict[str, Any], context: Any) -> dict[str, Any]:
         try:
             effects().commit(Event.parse(record["body"]), context.aws_request_id)
         except Exception:
-            logger().exception("not committed", extra={"message_id": record["messageId"]})
+            logger().exception("not committed", extra=log_fields(record))
             again.append(record["messageId"])
     return {"batchItemFailures": [{"itemIdentifier": one} for one in again]}

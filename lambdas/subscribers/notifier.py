@@ -20,6 +20,7 @@ from aws_lambda_powertools import Logger
 from recourse import Subscriber, TransientError
 from recourse.events import Event, expiry
 from recourse.functions import kit, settings
+from recourse.queues.sources import log_fields_of
 from recourse.store.aws import client
 from recourse.store.contention import ConditionFailedError
 from recourse.store.expressions import ABSENT, LessThan
@@ -146,7 +147,7 @@ def handler(event: dict[str, Any], context: object) -> None:
     for record in event["Records"]:
         ending = Event.parse(record["Sns"]["Message"])
         if _notifier().notify(ending):
-            logger.info("notified", extra={"saga_id": ending.saga_id, "event": ending.type})
+            logger.info("notified", extra=log_fields_of(ending))
 
 
 @cache

@@ -46,7 +46,8 @@ class SagaDashboard(Construct):
         api: SagaApi,
     ) -> None:
         super().__init__(scope, name)
-        mine = stage.prefix
+        # With faults on demand it is another stage, whose names begin alike.
+        mine = f'"{stage.prefix}"' + ("" if stage.chaos else f' NOT "{stage.prefix}-chaos"')
         parked = events.parked.metric_approximate_number_of_messages_visible(statistic="Maximum")
         latency = [
             api.api.metric_latency(statistic=one, period=Duration.minutes(MINUTES))
@@ -55,7 +56,7 @@ class SagaDashboard(Construct):
         self.dashboard = Dashboard(
             self,
             "Dashboard",
-            dashboard_name=f"{mine}-sagas",
+            dashboard_name=f"{stage.prefix}-sagas",
             period_override=PeriodOverride.INHERIT,
             default_interval=Duration.hours(3),
             widgets=[
@@ -63,33 +64,32 @@ class SagaDashboard(Construct):
                     GraphWidget(title="Sagas that wait for a decision", left=[parked]),
                     _found(
                         "Messages in dead-letter queues",
-                        f'{{AWS/SQS,QueueName}} "{mine}" deadletters '
+                        f"{{AWS/SQS,QueueName}} {mine} deadletters "
                         'MetricName="ApproximateNumberOfMessagesVisible"',
                         "Maximum",
                     ),
                     _found(
                         "Age of the oldest message, in seconds",
-                        f'{{AWS/SQS,QueueName}} "{mine}" '
-                        'MetricName="ApproximateAgeOfOldestMessage"',
+                        f'{{AWS/SQS,QueueName}} {mine} MetricName="ApproximateAgeOfOldestMessage"',
                         "Maximum",
                     ),
                     _found(
                         "Age of the oldest event that is not on its topic, in milliseconds",
-                        f'{{AWS/Lambda,FunctionName}} "{mine}" MetricName="IteratorAge"',
+                        f'{{AWS/Lambda,FunctionName}} {mine} MetricName="IteratorAge"',
                         "Maximum",
                     ),
                 ],
                 [
-                    _share(),
+                    _share(stage),
                     _found(
                         "Runs, 99 of 100 within, in milliseconds",
-                        f'{{AWS/States,StateMachineArn}} "{mine}" MetricName="ExecutionTime"',
+                        f'{{AWS/States,StateMachineArn}} {mine} MetricName="ExecutionTime"',
                         "p99",
                     ),
                     GraphWidget(title="The API's answers, in milliseconds", left=[*latency]),
                     _found(
                         "Calls of functions that were throttled",
-                        f'{{AWS/Lambda,FunctionName}} "{mine}" MetricName="Throttles"',
+                        f'{{AWS/Lambda,FunctionName}} {mine} MetricName="Throttles"',
                         "Sum",
                     ),
                 ],
@@ -103,14 +103,13 @@ def _found(title: str, query: str, statistic: str) -> GraphWidget:
     return GraphWidget(title=title, left=[_expression(search)])
 
 
-def _share() -> GraphWidget:
-    """Of the actions that were tried, the share that failed; retries count.
-
-    These metrics name no stage: two stages of one account and region are counted together.
-    """
+def _share(stage: Stage) -> GraphWidget:
+    """Of the actions that runs tried, the share that failed; retries count."""
 
     def tried(outcome: str) -> str:
-        query = f'{{Recourse,saga,service,step}} MetricName="action.{outcome}"'
+        # A namespace that has more than letters and digits must be in quotes.
+        schema = f'{{"{stage.metrics_namespace}",saga,service,step}}'
+        query = f'{schema} MetricName="action.{outcome}"'
         return f"SUM(SEARCH('{query}', 'Sum', {MINUTES * 60}))"
 
     failed, done = tried("failed"), tried("done")

@@ -73,7 +73,7 @@ class HandlerFunction(Function):
             handler=handler,
             environment={
                 "POWERTOOLS_SERVICE_NAME": name,
-                "POWERTOOLS_METRICS_NAMESPACE": "Recourse",
+                "POWERTOOLS_METRICS_NAMESPACE": stage.metrics_namespace,
                 **stage.retention,
                 **environment,
             },

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aws_cdk import Duration, Stack
+from aws_cdk.aws_cloudwatch import IAlarmAction
 from aws_cdk.aws_cognito import (
     AccountRecovery,
     AuthFlow,
@@ -25,6 +26,7 @@ from aws_cdk.aws_cognito import (
 from constructs import Construct
 
 from recourse.cdk.function import HandlerFunction
+from recourse.cdk.queues import alarm_above
 from recourse.cdk.rights import explain
 from recourse.cdk.stage import ContextError, Stage
 from recourse.functions.users import CALLBACKS, GROUPS, SCOPES, scopes_permitted
@@ -64,7 +66,7 @@ class CognitoIssuer(Construct):
 
     ::
 
-        cognito = CognitoIssuer(stack, "Users", stage=stage)
+        cognito = CognitoIssuer(stack, "Users", stage=stage, alarm=events.alarm)
         live = LiveChannels(
             stack,
             "Live",
@@ -79,6 +81,7 @@ class CognitoIssuer(Construct):
         scope: The construct that contains it.
         name: Its construct id.
         stage: The deployment.
+        alarm: Notified if the function fails without which no user is issued a token.
 
     Attributes:
         pool: The user pool.
@@ -91,7 +94,9 @@ class CognitoIssuer(Construct):
         ContextError: A machine has the name of another part of the pool.
     """
 
-    def __init__(self, scope: Construct, name: str, *, stage: Stage) -> None:
+    def __init__(
+        self, scope: Construct, name: str, *, stage: Stage, alarm: IAlarmAction | None = None
+    ) -> None:
         super().__init__(scope, name)
         self.pool = UserPool(
             self,
@@ -128,7 +133,7 @@ class CognitoIssuer(Construct):
             ),
         )
         self.token_url = f"{domain.base_url()}/oauth2/token"
-        self._judge_tokens(stage)
+        self._judge_tokens(stage, alarm)
         for group, permitted in GROUPS.items():
             self.pool.add_group(
                 f"{group.capitalize()}Group", group_name=group, description=", ".join(permitted)
@@ -160,7 +165,7 @@ class CognitoIssuer(Construct):
             f"--client {self.login_client}"
         )
 
-    def _judge_tokens(self, stage: Stage) -> None:
+    def _judge_tokens(self, stage: Stage, alarm: IAlarmAction | None) -> None:
         """Have every token of a user judged by their groups."""
         function = HandlerFunction(
             self,
@@ -173,6 +178,15 @@ class CognitoIssuer(Construct):
         self.pool.add_trigger(
             UserPoolOperation.PRE_TOKEN_GENERATION_CONFIG, function, LambdaVersion.V2_0
         )
+        if alarm:
+            alarm_above(
+                self,
+                "PreTokenErrors",
+                function.metric_errors(),
+                stage=stage,
+                threshold=0,
+                action=alarm,
+            )
 
     def _login(self, scopes: list[OAuthScope]) -> str:
         """The client of `recourse login`: public, by an authorization code with PKCE."""

@@ -258,6 +258,11 @@ class Stage:
         """The prefix of the names of its stacks and queues."""
         return f"{self.app}-{self.name}"
 
+    @property
+    def metrics_namespace(self) -> str:
+        """CloudWatch's namespace of what its functions count: no other stage counts there."""
+        return f"Recourse/{self.prefix}"
+
     @cached_property
     def carried(self) -> Project:
         """The project whose packages functions carry.

@@ -116,6 +116,7 @@ class Worker(Construct):
             **stage.retention,
             "AWS_DEFAULT_REGION": Stack.of(self).region,
             "POWERTOOLS_SERVICE_NAME": name,
+            "POWERTOOLS_METRICS_NAMESPACE": stage.metrics_namespace,
             **environment,
         }
         self.own_role = Role(self, "Role", assumed_by=ServicePrincipal("ecs-tasks.amazonaws.com"))

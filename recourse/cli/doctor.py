@@ -55,8 +55,9 @@ def doctor(
     """Find what `recourse up` or `recourse deploy` would stumble over, and what to do.
 
     It looks at this machine and, with credentials, at their AWS account, against what the templates
-    of the stage need. It changes nothing, and every call only reads. The exit status is 1 if there
-    is an error; warnings do not count.
+    of the stage need. It changes nothing there, and every call only reads; to see the templates it
+    installs the CDK CLI and ministack if they are missing. The exit status is 1 if there is an
+    error; warnings do not count.
 
     Example: recourse doctor --aws -c stage=prod
     """
@@ -109,7 +110,7 @@ def of_account(app: App, assembly: Path) -> Iterator[Finding]:
     from recourse.doctor.planned import Planned
 
     planned = Planned.of(assembly)
-    yield from _endpoints()
+    yield from _endpoints(app)
     yield from planned.findings()
     yield from Account(partial(app.client, config=BOUNDED), planned, app.region).findings()
 
@@ -152,13 +153,17 @@ def _everything(
         yield from of_account(app, Path(folder))
 
 
-def _endpoints() -> Iterator[Finding]:
+def _endpoints(app: App) -> Iterator[Finding]:
     """An address that is not AWS's own would be taken for it."""
-    for name in sorted(os.environ):
-        if name.startswith("AWS_ENDPOINT_URL"):
-            yield warning(
-                "endpoint",
-                f"{name} is set",
-                "what answers there is not AWS, and what follows is about that",
-                f"unset {name}",
-            )
+    found = {
+        f"{name} is set": f"unset {name}"
+        for name in sorted(os.environ)
+        if name.startswith("AWS_ENDPOINT_URL")
+    }
+    if "endpoint_url" in app.session.get_scoped_config():
+        found["the profile has an endpoint_url"] = (
+            "take it out of the profile, set AWS_PROFILE to another one, or unset AWS_CONFIG_FILE"
+        )
+    for what, remedy in found.items():
+        why = "what answers there is not AWS, and what follows is about that"
+        yield warning("endpoint", what, why, remedy)

@@ -30,12 +30,13 @@ def erase(
         str, typer.Option(help="Whose data: the subject of their tokens, the owner of their sagas.")
     ],
     stack: Annotated[
-        str,
+        str | None,
         typer.Option(
             envvar="RECOURSE_ERASURE_STACK",
-            help="The deployment's stack that says where the data are.",
+            help="The stack that says where the data are, by its output Places; the only one of "
+            "the account and region by default.",
         ),
-    ] = "Recourse-dev-Erasure",
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Erase; without it, only what would be done is shown.")
     ] = False,
@@ -51,6 +52,7 @@ def erase(
 
     if not subject:
         raise UsageError("--subject must not be empty")
+    stack = stack or _only_stack()
     try:
         erasure = Erasure(
             client("dynamodb"), client("s3"), _places(stack), Project.find().declared()
@@ -68,6 +70,31 @@ def erase(
         _print(report)
     if report.not_at_rest:
         raise UsageError(str(NotAtRestError(report.not_at_rest)))
+
+
+def _only_stack() -> str:
+    """The one stack of the account and region that says where the data are.
+
+    Raises:
+        UsageError: There is none, or more than one, or they cannot be listed.
+    """
+    try:
+        pages = client("cloudformation").get_paginator("describe_stacks").paginate()
+        found: list[str] = sorted(
+            one["StackName"]
+            for page in pages
+            for one in page["Stacks"]
+            if any(output["OutputKey"] == PLACES for output in one.get("Outputs", ()))
+        )
+    except (ClientError, BotoCoreError) as problem:
+        raise UsageError(
+            f"--stack must be given where the stacks cannot be listed: {problem} ({CONFIGURED})"
+        ) from problem
+    if len(found) != 1:
+        there = f": {', '.join(found)}" if found else ", and there is none in this region"
+        raise UsageError(f"--stack must name a stack with an output {PLACES}{there}")
+    err.print(f"the data are those of {found[0]}")
+    return found[0]
 
 
 def _places(stack: str) -> Places:

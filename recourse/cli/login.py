@@ -71,7 +71,15 @@ def login(
         0,
     ).with_tokens(tokens)
     with kept.locked():
+        before = kept.read()  # what was read first may have been refreshed meanwhile
         kept.write(made)
+    try:
+        _revoke(before)
+    except LoginError as problem:
+        err.print(
+            f"the login before this one was not revoked: {problem}: it stays valid there until it "
+            "expires or an operator ends it"
+        )
     subject = str(claims(made.access).get("sub", "somebody"))
     granted = scopes(made.access)
     if as_json:
@@ -96,19 +104,28 @@ def logout(api: ApiUrl = LOCAL) -> None:
     if login is None:
         out.print(f"nobody is signed in to {api}")
         return
-    if login.refresh and login.revocation_endpoint:
-        try:
-            with Client(login.client, login.secret) as calls:
-                calls.revoke(login.revocation_endpoint, login.refresh)
-        except LoginError as problem:
-            raise LoginError(
-                f"signed out here, but the issuer was not told: {problem}: the login stays valid "
-                "there until it expires or an operator ends it"
-            ) from None
+    try:
+        _revoke(login)
+    except LoginError as problem:
+        raise LoginError(
+            f"signed out here, but the issuer was not told: {problem}: the login stays valid "
+            "there until it expires or an operator ends it"
+        ) from None
     left = max(0, round((login.until - time.time()) / 60))
     out.print(f"signed out of {api}")
     if left:
         err.print(f"a copy of its last token would be valid for {left} more minutes")
+
+
+def _revoke(login: Login | None) -> None:
+    """Revoke a login at its issuer, if there is one that can be revoked.
+
+    Raises:
+        LoginError: The issuer refuses, or cannot be reached.
+    """
+    if login and login.refresh and login.revocation_endpoint:
+        with Client(login.client, login.secret) as calls:
+            calls.revoke(login.revocation_endpoint, login.refresh)
 
 
 def _client(

@@ -91,6 +91,7 @@ class Account:
         self._planned = planned
         self._region = region
         self._id = ""
+        self._own_quotas = True
 
     def findings(self) -> Iterator[Finding]:
         """What is found, each as soon as it is; nothing more where the account does not answer."""
@@ -117,24 +118,18 @@ class Account:
             yield self._unanswered(check, problem)
 
     def _unanswered(self, check: str, problem: UnansweredError) -> Finding:
-        what = f"{problem.right} was not answered: {problem.code}"
+        what, remedy = f"{problem.right} was not answered: {problem.code}", _remedy(problem)
         if problem.is_credentials:
             why = "nothing can be deployed without valid credentials"
             return error(
                 check, what, why, "sign in again, as with `aws sso login`, or set AWS_PROFILE"
             )
-        if problem.is_refused:
-            remedy = f"allow {problem.right} to these credentials; it only reads"
-            return warning(check, what, f"so it is not known whether {check} is well", remedy)
         if problem.is_network and check == "credentials":
             why = f"AWS cannot be reached in {self._region}, or there is no such region"
             return error(
                 check, what, why, "check the network, HTTPS_PROXY, AWS_REGION and AWS_ENDPOINT_URL"
             )
-        again = (
-            "run `recourse doctor` again; if it stays, check the network and the service's health"
-        )
-        return warning(check, what, f"so it is not known whether {check} is well", again)
+        return warning(check, what, f"so it is not known whether {check} is well", remedy)
 
     def _call(self, service: str, operation: str, **asked: Any) -> Any:
         """The answer to one call.
@@ -322,12 +317,14 @@ class Account:
             most = int(self._call("service-quotas", "get_service_quota", **asked)["Quota"]["Value"])
         except UnansweredError as problem:
             most = default
-            yield warning(
-                "quotas",
-                f"{problem.right} of {what} was not answered: {problem.code}",
-                f"the account's own quota may be another than the documented {default:,}",
-                f"allow {problem.right} to these credentials; it only reads",
-            )
+            if self._own_quotas:
+                self._own_quotas = False
+                yield warning(
+                    "quotas",
+                    f"{problem.right} was not answered: {problem.code}",
+                    "quotas are taken to be those that AWS documents: this account may have others",
+                    _remedy(problem),
+                )
         yield _against(what, used, new, most, _raise(service, code, 2 * (used + new)))
 
     def _iam(self) -> Iterator[Finding]:
@@ -337,6 +334,13 @@ class Account:
             most, used = found[f"{name}Quota"], found[name]
             remedy = f"delete {name.lower()} that nobody uses, or raise the quota in Service Quotas"
             yield _against(f"IAM {name.lower()}", used, new, most, f"{remedy} (iam, in us-east-1)")
+
+
+def _remedy(problem: UnansweredError) -> str:
+    """What to do about a call that was refused, or not answered."""
+    if problem.is_refused:
+        return f"allow {problem.right} to these credentials; it only reads"
+    return "run `recourse doctor` again; if it stays, check the network and the service's health"
 
 
 def _against(what: str, used: int, new: int, most: int, remedy: str) -> Finding:

@@ -89,7 +89,7 @@ def _disk(root: Path) -> Finding:
     if free >= PLENTY:
         return ok("disk", what)
     why = "functions are bundled and the local cloud keeps its data there"
-    remedy = "free some: `make clean` deletes build results and the data of the local cloud"
+    remedy = "free some: `rm -r cdk.out .local` deletes templates and the data of the local cloud"
     return (error if free < ENOUGH else warning)("disk", what, why, remedy)
 
 

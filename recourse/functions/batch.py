@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger
@@ -74,9 +75,17 @@ class Batch:
             else:
                 yield record, event
 
-    def dead_letter(self, record: Record, problem: Exception) -> None:
-        """Dead-letter a message that no retry can help; if that fails, retry it."""
-        about = log_fields(record)
+    def dead_letter(
+        self, record: Record, problem: Exception, also: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
+        """Dead-letter a message that no retry can help; if that fails, retry it.
+
+        Args:
+            record: The message.
+            problem: Why no retry can help.
+            also: What the log has of it beside the message and its event.
+        """
+        about = {**log_fields(record), **also}
         try:
             self._queue(record["eventSourceARN"]).dead_letter(record, words(problem))
             logger.error("dead-lettered: %s", words(problem), extra=about)

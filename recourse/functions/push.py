@@ -14,7 +14,7 @@ from recourse.errors import TransientError
 from recourse.feed.pusher import Pusher
 from recourse.feed.wake_ups import WakeUpQueue
 from recourse.functions import kit
-from recourse.queues.sources import SourceQueue
+from recourse.queues.sources import SourceQueue, log_fields
 from recourse.store.contention import InvalidItemError
 from recourse.text import whole
 
@@ -64,21 +64,22 @@ def handle_batch(
         except InvalidItemError:
             failed += [one for one in theirs if not _is_dead_lettered(one, queue)]
         except Exception:
-            logger.exception("not sent", extra={"owner": wake[0]})
+            logger.exception("not sent", extra=_about(wake, theirs))
             failed += theirs
 
     def push(work: Work) -> Wake | None:
         """Send to one connection; the wake-up to retry, if it failed."""
         wake, name, wanted = work
+        about = {"connection": name}
         try:
             is_late = pusher.connections.clock() > until
             if is_late or not pusher.push(wake[0], name, wanted, until=until):
                 wakes.send(wake[0], name)
         except TransientError as problem:
-            logger.info("later: %s", problem)
+            logger.info("later: %s", problem, extra=_about(wake, woken[wake]) | about)
             return wake
         except Exception:
-            logger.exception("not sent", extra={"owner": wake[0], "connection": name})
+            logger.exception("not sent", extra=_about(wake, woken[wake]) | about)
             return wake
         return None
 
@@ -103,6 +104,12 @@ def _work(pusher: Pusher, wake: Wake, records: list[Record]) -> list[Work]:
     ]
 
 
+def _about(wake: Wake, records: list[Record]) -> dict[str, Any]:
+    """What the log has of a wake-up: the owner, and the newest of its messages with its event."""
+    newest = max(records, key=lambda record: _position(record) or 0)
+    return log_fields(newest) | {"owner": wake[0]}
+
+
 def _position(record: Record) -> int | None:
     """The position that a wake-up names, 0 where it names none; None where that is no number."""
     try:
@@ -117,13 +124,13 @@ def _attribute(record: Record, name: str) -> str:
 
 
 def _is_dead_lettered(record: Record, queue: Callable[[str], SourceQueue]) -> bool:
+    why = "it does not name an owner and a position"
     try:
-        queue(record["eventSourceARN"]).dead_letter(
-            record, "it does not name an owner and a position"
-        )
+        queue(record["eventSourceARN"]).dead_letter(record, why)
     except TransientError as problem:
-        logger.warning(words(problem))
+        logger.warning(words(problem), extra=log_fields(record))
         return False
+    logger.error("dead-lettered: %s", why, extra=log_fields(record))
     return True
 
 
@@ -132,4 +139,4 @@ def _put_off(record: Record, queue: Callable[[str], SourceQueue]) -> None:
     try:
         queue(record["eventSourceARN"]).delay(record, min(2 ** (times - 1), LONGEST_PAUSE))
     except TransientError as problem:
-        logger.warning(words(problem))
+        logger.warning(words(problem), extra=log_fields(record))

@@ -10,12 +10,15 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from recourse.errors import PoisonError
+from recourse.events import Event
 from recourse.functions import kit, settings
 from recourse.functions.batch import Batch
-from recourse.queues.sources import SourceQueue
+from recourse.queues.sources import SourceQueue, log_fields, log_fields_of
 from recourse.store.contention import InvalidItemError
 from recourse.text import read_json
+from recourse.webhooks.attempts import Attempt
 from recourse.webhooks.deliver import Deliverer
+from recourse.webhooks.lanes import Lane
 from recourse.webhooks.sending import Sender
 
 LONGEST_DELAY = 11 * 3600
@@ -40,7 +43,20 @@ def deliverer() -> Deliverer:
         Sender(loopback=settings.loopback()),
         lambda owner: kit.wake(owners)(owner=owner),
         timescale=settings.timescale(),
+        log=log_attempt,
     )
+
+
+def log_attempt(lane: Lane, event: Event | None, attempt: Attempt) -> None:
+    """Log an attempt to deliver an event, by its number; why it failed is its owner's to read."""
+    about = _about(lane) | {"event": attempt.type, "attempt": attempt.attempt}
+    about |= {"outcome": attempt.outcome, "status": attempt.status}
+    if event:
+        about |= log_fields_of(event)
+    if attempt.outcome == "delivered":
+        logger.info("delivered", extra=about)
+    else:
+        logger.warning(attempt.outcome, extra=about)
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
@@ -59,7 +75,6 @@ def handle_batch(
     batch = Batch(records, queue)
     for record in records:
         receives = int(record["attributes"]["ApproximateReceiveCount"])
-        about: dict[str, Any] = {"message_id": record["messageId"], "attempt": receives}
         try:
             asked = read_json(record["body"])
             webhook, lane = asked["webhook_id"], asked["lane"]
@@ -69,21 +84,27 @@ def handle_batch(
             poison = PoisonError(f"it does not name a lane: {problem!r}")
             batch.dead_letter(record, poison)
             continue
+        about = _about(Lane(webhook_id=webhook, lane=lane))
         try:
             wait = by.deliver(webhook, lane, receives)
             if wait is not None and _is_worn_out(record, receives, by.webhooks.clock(), wait):
                 send(**asked)
                 wait = None
         except InvalidItemError as problem:
-            batch.dead_letter(record, problem)
+            batch.dead_letter(record, problem, about)
             continue
         except Exception:
-            about |= {"webhook_id": webhook, "lane": lane}
-            logger.exception("not delivered", extra=about)
+            logger.exception("not delivered", extra=log_fields(record) | about)
             wait = min(LONGEST_BACKOFF, 2 ** min(receives, 10))
         if wait is not None:
             batch.retry(record, math.ceil(min(wait, LONGEST_DELAY)))
     return batch.answer()
+
+
+def _about(lane: Lane) -> dict[str, Any]:
+    """What the log has of a lane: all that is known where no event was read."""
+    saga = {"saga_id": lane.subject} if lane.subject else {}
+    return {"webhook_id": lane.webhook_id, "lane": lane.lane} | saga
 
 
 def _is_worn_out(record: dict[str, Any], receives: int, now: float, wait: float) -> bool:

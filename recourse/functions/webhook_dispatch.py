@@ -12,7 +12,7 @@ from aws_lambda_powertools import Logger
 from recourse.errors import PoisonError
 from recourse.functions import kit, settings
 from recourse.functions.batch import Batch
-from recourse.queues.sources import SourceQueue
+from recourse.queues.sources import SourceQueue, log_fields
 from recourse.webhooks.dispatch import Dispatcher
 
 DISPATCH_SECONDS = 20
@@ -65,7 +65,7 @@ def handle_batch(
             if not _do(into, dict(work), until):
                 later(**dict(work))
         except Exception as problem:
-            logger.exception("not dispatched", extra=dict(work))
+            logger.exception("not dispatched", extra=log_fields(messages[-1]) | dict(work))
             for message in messages:
                 batch.failed(message, problem)
     return batch.answer()

@@ -11,6 +11,7 @@ import threading
 import time
 
 GAPS = (
+    "alarms",
     "batch_actions",
     "batches_of_streams",
     "bounded_memory",

@@ -272,7 +272,10 @@ class _Handshakes(ServerProtocol):
 
 
 class _WebSocketProtocol(WebSocketsSansIOProtocol):
-    """Sends the refusal of a handshake that is too long (414, 431), which uvicorn does not."""
+    """Sends the refusal of a handshake that is too long (414, 431), which uvicorn does not.
+
+    It also takes a refusal for an answer: uvicorn logs one as a handshake that nobody has answered.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -287,6 +290,11 @@ class _WebSocketProtocol(WebSocketsSansIOProtocol):
         if self.conn.handshake_exc and not self.handshake_initiated:
             self.transport.writelines(self.conn.data_to_send())
             self.transport.close()
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if self.initial_response and self.close_sent:
+            self.handshake_complete = True
 
 
 def _with_headers(send: Send) -> Send:

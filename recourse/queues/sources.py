@@ -200,10 +200,14 @@ def log_fields(record: Mapping[str, Any], event: Event | None = None) -> dict[st
     attempt = int(record["attributes"]["ApproximateReceiveCount"])
     about: dict[str, Any] = {"message_id": record["messageId"], "attempt": attempt}
     try:
-        event = event or Event.parse(record["body"])
+        return about | log_fields_of(event or Event.parse(record["body"]))
     except UnreadableError:
         return about
-    about |= {"saga_id": event.saga_id, "saga": event.saga, "event": event.type}
+
+
+def log_fields_of(event: Event) -> dict[str, str]:
+    """What the log has of an event: its saga, its step and its trace, and none of its data."""
+    about = {"saga_id": event.saga_id, "saga": event.saga, "event": event.type}
     if event.step:
         about["step"] = event.step
     if event.traceparent:

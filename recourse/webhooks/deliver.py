@@ -54,6 +54,7 @@ class Deliverer:
         wake_owner: Has an owner's feed sorted into lanes again, once there is room.
         timescale: A factor for all back-offs.
         noise: The source of jitter.
+        log: Logs an attempt at the first entry of a lane, whose event is None where it is not read.
     """
 
     webhooks: Webhooks
@@ -62,6 +63,7 @@ class Deliverer:
     wake_owner: Callable[[str], None]
     timescale: float = 1
     noise: random.Random = field(default_factory=random.Random)
+    log: Callable[[Lane, Event | None, Attempt], None] = lambda *_: None
 
     def deliver(self, webhook_id: str, lane_name: str, receives: int = 1) -> float | None:
         """Deliver what is in a lane and due.
@@ -115,7 +117,9 @@ class Deliverer:
             at = self.webhooks.clock()
             if event is None:
                 why = "the event is not kept any more"
-                lease.remove_first(_attempt(lease.lane, at, "given-up", error=why), keep=True)
+                lost = _attempt(lease.lane, at, "given-up", error=why)
+                self.log(lease.lane, None, lost)
+                lease.remove_first(lost, keep=True)
                 continue
             body = event.to_json().encode()
             signed = headers(webhook.signs_with(at), event.id, int(at), body)
@@ -123,11 +127,13 @@ class Deliverer:
                 signed["traceparent"] = event.traceparent
             answer = self.sender.post(webhook.url, signed, body)
             if not answer.delivered:
-                return self._not_delivered(lease, at, answer)
-            lease.remove_first(_attempt(lease.lane, at, "delivered", answer), keep=True)
+                return self._not_delivered(lease, event, at, answer)
+            made = _attempt(lease.lane, at, "delivered", answer)
+            self.log(lease.lane, event, made)
+            lease.remove_first(made, keep=True)
         return None
 
-    def _not_delivered(self, lease: Lease, at: float, answer: Answer) -> float | None:
+    def _not_delivered(self, lease: Lease, event: Event, at: float, answer: Answer) -> float | None:
         """Schedule the next attempt, or give up."""
         webhook, lane = lease.webhook, lease.lane
         retry_after = None
@@ -147,9 +153,13 @@ class Deliverer:
             outcome: Outcome = "failed" if lane.is_test else "given-up"
             if is_gone:
                 self._disable(webhook, "the endpoint answered 410 Gone")
-            lease.remove_first(_attempt(lane, at, outcome, answer), keep=False)
+            made = _attempt(lane, at, outcome, answer)
+            self.log(lane, event, made)
+            lease.remove_first(made, keep=False)
             return 0 if lease.lane.entries else None
-        lease.retry_at(again, _attempt(lane, at, "failed", answer, again=again), at=at)
+        made = _attempt(lane, at, "failed", answer, again=again)
+        self.log(lane, event, made)
+        lease.retry_at(again, made, at=at)
         since = webhook.failing_since
         if since and at - since / 1000 >= schedule.DISABLED_AFTER * self.timescale:
             self._disable(webhook, "every attempt has failed for five days")
@@ -160,6 +170,7 @@ class Deliverer:
         while lease.lane.entries:
             at = self.webhooks.clock()
             lost = _attempt(lease.lane, at, "given-up", error="the webhook is disabled")
+            self.log(lease.lane, None, lost)
             lease.remove_first(lost, keep=True)
 
     def _event(self, webhook: Webhook, entry: Mapping[str, Any]) -> Event | None:

@@ -62,6 +62,11 @@ class Lane:
         return self.lane.startswith(TEST)
 
     @property
+    def subject(self) -> str | None:
+        """The saga whose events it has, or the webhook itself; None for a test event."""
+        return None if self.is_test else self.lane.partition("#")[0]
+
+    @property
     def replay_id(self) -> str | None:
         """The replay that it belongs to, if any."""
         return None if self.is_test else self.lane.partition("#")[2] or None

@@ -212,7 +212,16 @@ def test_a_quota_that_cannot_be_read_is_the_documented_one() -> None:
     found = bad(stubs.findings())
     (full,) = [one for one in found if one.level == "error"]
     assert "of 2,500" in full.what
-    assert {one.level for one in found if one is not full} == {"warning"}
+    (unread,) = (one for one in found if one is not full)
+    assert unread.level == "warning" and "allow servicequotas:GetServiceQuota" in unread.remedy
+
+
+def test_a_quota_that_was_not_answered_is_told_once_and_is_no_matter_of_rights() -> None:
+    """As the emulator does, which has no quotas."""
+    stubs = Stubs(**{"service-quotas__get_service_quota": "400"})
+    (unread,) = bad(stubs.findings())
+    assert unread.what == "servicequotas:GetServiceQuota was not answered: 400"
+    assert "allow" not in unread.remedy and "run `recourse doctor` again" in unread.remedy
 
 
 @given(whole=st.integers(0, 3000), reserved=st.integers(0, 2000), already=st.integers(0, 500))

@@ -13,12 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
+from botocore.session import Session
 from typer.testing import CliRunner
 
 from recourse import tools
-from recourse.cli import main
+from recourse.cli import doctor, main
 from recourse.doctor import machine
 from recourse.doctor.finding import Finding
 from recourse.project import Project
@@ -72,7 +75,9 @@ def test_a_disk_that_is_nearly_full(
 ) -> None:
     usage = SimpleNamespace(free=free * machine.GB)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    assert machine._disk(tmp_path).level == level
+    found = machine._disk(tmp_path)
+    assert found.level == level
+    assert "make" not in found.remedy, "an app's Makefile has other targets"
 
 
 def test_a_port_that_is_taken_and_one_that_is_no_port(tmp_path: Path, taken: int) -> None:
@@ -170,6 +175,32 @@ def test_without_credentials_only_the_machine_is_looked_at_unless_aws_is_asked_f
     assert code == 1 and "there are no AWS credentials" in said and "AWS_PROFILE" in said
     code, said = without_credentials(monkeypatch, "--aws", "--profile", "nobody")
     assert code == 1 and "nobody" in said
+
+
+def test_an_address_that_is_not_awss_is_said_wherever_it_comes_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`recourse up` offers both ways: variables, and a configuration file."""
+
+    def deaf(service: str, **_: Any) -> Any:
+        problem = EndpointConnectionError(endpoint_url="http://127.0.0.1:1")
+        return SimpleNamespace(get_caller_identity=Mock(side_effect=problem))
+
+    def endpoints() -> list[tuple[str, str]]:
+        app = SimpleNamespace(session=Session(), client=deaf, region="us-east-1")
+        found = doctor.of_account(app, tmp_path)  # type: ignore[arg-type]
+        return [(one.what, one.remedy) for one in found if one.check == "endpoint"]
+
+    (tmp_path / "manifest.json").write_text('{"artifacts": {}}')
+    config = tmp_path / "aws.config"
+    config.write_text("[default]\nregion = us-east-1\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    assert endpoints() == []
+    config.write_text("[default]\nendpoint_url = http://127.0.0.1:1\n")
+    ((what, remedy),) = endpoints()
+    assert what == "the profile has an endpoint_url" and "AWS_CONFIG_FILE" in remedy
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    assert endpoints()[0] == ("AWS_ENDPOINT_URL is set", "unset AWS_ENDPOINT_URL")
 
 
 def test_an_app_that_cannot_be_synthesised_is_a_finding(

@@ -15,67 +15,24 @@ from botocore.exceptions import ClientError
 from recourse.cli.api import Api
 from recourse.local.cloud import LocalCloud
 from tests.decisions import Refusal
-from tests.e2e.conftest import Trip
-from tests.e2e.test_trips import must_be_booked
 from tests.e2e.test_valet import PDF, Caller, problem
 from tests.local.conftest import clients_of_user
-from tests.patience import PATIENCE, until
+from tests.patience import PATIENCE
 from tests.rights import taken
+
+
+def function_of(cloud: LocalCloud, name: str) -> dict[str, str]:
+    """A deployed function, by the name of its construct."""
+    named = re.compile(rf"-{name}[0-9A-F]{{8}}")
+    pages = cloud.client("lambda").get_paginator("list_functions").paginate()
+    every = [one for page in pages for one in page["Functions"]]
+    (found,) = [one for one in every if named.search(one["FunctionName"])]
+    return dict(found)
 
 
 def role_of(cloud: LocalCloud, function: str) -> str:
     """The name of a function's role."""
-    named = re.compile(rf"-{function}[0-9A-F]{{8}}")
-    pages = cloud.client("lambda").get_paginator("list_functions").paginate()
-    (role,) = [
-        one["Role"]
-        for page in pages
-        for one in page["Functions"]
-        if named.search(one["FunctionName"])
-    ]
-    name: str = role.rpartition("/")[2]
-    return name
-
-
-def parked(cloud: LocalCloud, saga_id: str) -> str:
-    """What operators are told of a saga, by the queue that the alarm looks at."""
-    sqs = cloud.client("sqs")
-    url = cloud.outputs["ParkedQueueUrl"]
-    found = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=0)
-    bodies = [one["Body"] for one in found.get("Messages", ()) if saga_id in one["Body"]]
-    return "".join(bodies)
-
-
-def test_a_step_that_is_refused_a_write_is_parked_and_goes_on_once_it_may(
-    orchestrated: Trip, cloud: LocalCloud, expected: list[Refusal]
-) -> None:
-    trip, role = orchestrated, role_of(cloud, "InvoicesIssue")
-    expected.append(Refusal(role, "dynamodb:PutItem"))
-
-    def invoice(saga_id: str) -> dict[str, Any]:
-        steps = trip.api.get(f"/sagas/{saga_id}")["steps"]
-        return next(one for one in steps if one["name"] == "invoice")
-
-    with taken(cloud, role, "dynamodb:PutItem"):
-        saga_id = trip.start()
-        step = until(lambda: invoice(saga_id), "a step that is parked", lambda s: s["error"])
-        assert (step["status"], step["error"]) == ("FAILED", "ClientError")
-        notice = until(lambda: parked(cloud, saga_id), "a notice to operators")
-        assert "AccessDenied" in notice and "not authorized to perform: dynamodb:PutItem" in notice
-    queue = cloud.outputs["ParkedQueueUrl"].rpartition("/")[2]
-    pages = cloud.client("cloudwatch").get_paginator("describe_alarms").paginate()
-    alarms = [one for page in pages for one in page["MetricAlarms"]]
-    watched = [{"Name": "QueueName", "Value": queue}]
-    (alarm,) = [one for one in alarms if one["Dimensions"] == watched]
-    assert alarm["MetricName"] == "ApproximateNumberOfMessagesVisible"
-    assert (alarm["Threshold"], alarm["AlarmActions"]) == (0, [cloud.outputs["AlarmsTopicArn"]])
-
-    assert trip.api.get(f"/sagas/{saga_id}")["status"] == "RUNNING", (
-        "past the pivot it goes forward"
-    )
-    trip.api.call("POST", f"/sagas/{saga_id}/steps/invoice/resolve", json={"action": "retry"})
-    trip.ended(saga_id, "SUCCEEDED")
-    must_be_booked(trip)
+    return function_of(cloud, function)["Role"].rpartition("/")[2]
 
 
 @pytest.fixture

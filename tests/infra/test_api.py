@@ -135,6 +135,18 @@ def test_a_token_with_scopes_can_be_had_from_the_user_pool(dev: Assembly) -> Non
     assert {one["ScopeName"] for one in server.properties["Scopes"]} == set(SCOPES)
 
 
+def test_a_trigger_that_fails_raises_an_alarm_where_there_are_all(
+    whole: Assembly, dev: Assembly
+) -> None:
+    """If it fails no user is issued a token, and nothing but its own metric shows it."""
+    (alarm,) = (a for a in whole.every("AWS::CloudWatch::Alarm") if a.stack == "Issuer")
+    assert alarm.properties["MetricName"] == "Errors"
+    assert whole.plain("Issuer", alarm.properties["Dimensions"]) == [
+        {"Name": "FunctionName", "Value": "<Users/PreToken>"}
+    ]
+    assert not [a for a in dev.every("AWS::CloudWatch::Alarm") if a.stack == "Issuer"]
+
+
 def test_people_sign_in_by_a_public_client_with_a_code_for_a_few_ports_alone(
     dev: Assembly,
 ) -> None:

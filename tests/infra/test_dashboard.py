@@ -43,7 +43,7 @@ def test_its_searches_find_queues_functions_and_machines_by_their_names(prod: As
     assert found.properties["DashboardName"] == "Recourse-prod-sagas"
     searches = set(re.findall(r"SEARCH\('(.*?)', '\w+', 300\)", json.dumps(body(prod))))
     assert len(searches) == 7  # two of them for the share that failed
-    named = [one for one in searches if "Recourse-prod" in one]
+    named = [one for one in searches if "{AWS/" in one and '"Recourse-prod\\"' in one]
     assert len(named) == 5
     names = [str(one.properties["QueueName"]) for one in prod.every("AWS::SQS::Queue")]
     assert names and all(name.startswith("Recourse-prod-") for name in names)

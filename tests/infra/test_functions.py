@@ -84,6 +84,21 @@ def test_every_handler_is_there(each: Assembly) -> None:
         assert callable(getattr(import_module(module), attribute)), function.name
 
 
+def test_every_handler_has_its_log_tested(
+    dev: Assembly, prod: Assembly, local: Assembly, fargate: Assembly
+) -> None:
+    from tests.integration.test_every_log import DRIVES, SILENT
+
+    deployed = {
+        ".".join(handled_by(function))
+        for assembly in (dev, prod, local, fargate)
+        for function in assembly.every("AWS::Lambda::Function")
+    }
+    driven = {one.handler for one in DRIVES}
+    assert driven | SILENT.keys() == deployed
+    assert not driven & SILENT.keys()
+
+
 def test_every_handler_is_told_what_it_reads_and_nothing_that_nobody_reads(
     each: Assembly,
 ) -> None:

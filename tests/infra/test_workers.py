@@ -64,6 +64,7 @@ def test_a_worker_is_told_what_its_handler_reads(fargate: Assembly, name: str) -
     told = {one["Name"]: one["Value"] for one in made["Environment"]}
     assert told.pop("AWS_DEFAULT_REGION") == "<AWS::Region>"
     assert told.pop("POWERTOOLS_SERVICE_NAME") == name
+    assert told.pop("POWERTOOLS_METRICS_NAMESPACE") == "Recourse/Recourse-dev"
     assert set(told) == reads(CONSUMERS[name]) | {"RECOURSE_SAGAS"} and ASKS
 
 

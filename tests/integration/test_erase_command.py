@@ -30,6 +30,20 @@ class Stacks:
 
     def __init__(self, places: Places) -> None:
         self._outputs = [{"OutputKey": "Places", "OutputValue": json.dumps(vars(places))}]
+        self.names = [STACK]
+        self.may_list = True
+
+    def get_paginator(self, operation: str) -> Stacks:
+        assert operation == "describe_stacks"
+        return self
+
+    def paginate(self) -> Iterator[dict[str, Any]]:
+        if not self.may_list:
+            error = {"Code": "AccessDenied", "Message": "not allowed"}
+            raise ClientError({"Error": error}, "DescribeStacks")  # type: ignore[typeddict-item]
+        yield {"Stacks": [{"StackName": "Recourse-dev-Api"}]}
+        for name in self.names:
+            yield {"Stacks": [{"StackName": name, "Outputs": self._outputs}]}
 
     def describe_stacks(self, *, StackName: str) -> dict[str, Any]:
         if StackName != STACK:
@@ -42,13 +56,18 @@ class Stacks:
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
+def made() -> Iterator[Deployment]:
     with deployed() as found:
-        stacks = Stacks(found.places)
-        monkeypatch.setattr(
-            erase, "client", lambda name: stacks if name == "cloudformation" else client(name)
-        )
         yield found
+
+
+@pytest.fixture(autouse=True)
+def stacks(made: Deployment, monkeypatch: pytest.MonkeyPatch) -> Stacks:
+    stacks = Stacks(made.places)
+    monkeypatch.setattr(
+        erase, "client", lambda name: stacks if name == "cloudformation" else client(name)
+    )
+    return stacks
 
 
 def run(*args: str) -> Result:
@@ -98,6 +117,33 @@ def test_a_stack_that_is_not_there_is_a_message(made: Deployment) -> None:
     answer = run("--stack", "Elsewhere")
     assert answer.exit_code == 1 and "Elsewhere" in answer.output
     assert "credentials in the environment" in answer.output.replace("\n", " ")
+
+
+def test_the_one_stack_that_says_where_data_are_is_found_whatever_the_stage(
+    stacks: Stacks,
+) -> None:
+    answer = run()
+    assert answer.exit_code == 0 and f"the data are those of {STACK}" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("names", "may_list", "said"),
+    [
+        ([], True, "an output Places, and there is none"),
+        (["B-Erasure", "A-Erasure"], True, "an output Places: A-Erasure, B-Erasure"),
+        ([STACK], False, "the stacks cannot be listed"),
+    ],
+)
+def test_where_there_is_no_one_stack_a_message_names_those_that_there_are(
+    made: Deployment, stacks: Stacks, names: list[str], may_list: bool, said: str
+) -> None:
+    stacks.names, stacks.may_list = names, may_list
+    before = made.rows()
+    answer = run("--yes")
+    assert answer.exit_code == 1 and "--stack" in answer.stderr
+    assert said in answer.stderr.replace("\n", " "), answer.stderr
+    assert made.rows() == before
+    assert run("--stack", STACK).exit_code == 0
 
 
 def test_a_person_whom_nobody_knows_has_nothing(made: Deployment) -> None:

@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 import json
-import logging
-import sys
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
 import pytest
-from aws_lambda_powertools import Logger
 
-from recourse.declare.ids import Traceparent
 from recourse.errors import PoisonError
 from recourse.functions import batch, park, step
 from recourse.queues.sources import SourceQueue
 from recourse.testing.ground import LEDGER
+from tests import logs
 from tests.ground import Ground, ground
 from tests.integration.trips import TRIP, stock
-
-SENT = Traceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
-STANDARD = {*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"}
-
-
-class Lines(logging.Handler):
-    """The lines of a log, as what they say beside their text."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.said: list[dict[str, Any]] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        extra = {name: one for name, one in record.__dict__.items() if name not in STANDARD}
-        self.said.append(extra | {"text": record.getMessage()})
+from tests.logs import SENT, Lines
 
 
 @pytest.fixture(scope="module")
@@ -43,23 +26,10 @@ def shared() -> Iterator[Ground]:
         yield made
 
 
-def loggers() -> list[logging.Logger]:
-    """The logs of all functions: a module's has the service's name that its first import found."""
-    modules = [one for name, one in sys.modules.items() if name.startswith("recourse.functions.")]
-    made = [one.logger for one in modules if isinstance(getattr(one, "logger", None), Logger)]
-    return [logging.getLogger(name) for name in {one.name for one in made}]
-
-
 @pytest.fixture
 def lines() -> Iterator[Lines]:
-    found, levels = Lines(), {log: log.level for log in loggers()}
-    for log in levels:
-        log.addHandler(found)
-        log.setLevel("DEBUG")
-    yield found
-    for log, level in levels.items():
-        log.setLevel(level)
-        log.removeHandler(found)
+    with logs.lines() as found:
+        yield found
 
 
 def must_name(lines: Lines, saga: str) -> None:

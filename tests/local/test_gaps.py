@@ -333,6 +333,52 @@ def log_streams(emulator: Emulator, invocations: int) -> int:
     return sum(len(page["logStreams"]) for page in pages.paginate(logGroupName="/aws/lambda/pid"))
 
 
+def alarms_of_queues(emulator: Emulator) -> Callable[[], dict[str, str]]:
+    """The states of the alarms on messages in two queues, one of which has one."""
+    sqs, watch = client("sqs", emulator.url), client("cloudwatch", emulator.url)
+    for name in ("crowded", "empty"):
+        sqs.create_queue(QueueName=name)
+        watch.put_metric_alarm(
+            AlarmName=name,
+            Namespace="AWS/SQS",
+            MetricName="ApproximateNumberOfMessagesVisible",
+            Dimensions=[{"Name": "QueueName", "Value": name}],
+            Statistic="Maximum",
+            Period=300,
+            EvaluationPeriods=1,
+            Threshold=0,
+            ComparisonOperator="GreaterThanThreshold",
+            TreatMissingData="notBreaching",
+        )
+    crowded = sqs.get_queue_url(QueueName="crowded")["QueueUrl"]
+    sqs.send_message(QueueUrl=crowded, MessageBody="one")
+
+    def states() -> dict[str, str]:
+        found = watch.describe_alarms()["MetricAlarms"]
+        return {one["AlarmName"]: one["StateValue"] for one in found}
+
+    return states
+
+
+def test_an_alarm_is_judged_by_what_its_own_metric_counts(
+    shipped: Emulator, closed: Emulator
+) -> None:
+    right = {"crowded": "ALARM", "empty": "OK"}
+    states = alarms_of_queues(closed)
+    until(states, "an alarm on a queue with a message in it", lambda seen: seen == right)
+    client("sqs", closed.url).purge_queue(
+        QueueUrl=client("sqs", closed.url).get_queue_url(QueueName="crowded")["QueueUrl"]
+    )
+    until(states, "the end of the alarm", lambda seen: seen == dict.fromkeys(right, "OK"))
+
+    states = alarms_of_queues(shipped)
+    assert states() == dict.fromkeys(right, "INSUFFICIENT_DATA")
+    of = [{"Name": "QueueName", "Value": "crowded"}]
+    data = {"MetricName": "ApproximateNumberOfMessagesVisible", "Dimensions": of, "Value": 1}
+    client("cloudwatch", shipped.url).put_metric_data(Namespace="AWS/SQS", MetricData=[data])
+    assert states() == dict.fromkeys(right, "ALARM"), "whatever the metric's dimensions"
+
+
 def test_the_latest_log_streams_are_kept(shipped: Emulator, closed: Emulator) -> None:
     assert log_streams(shipped, 105) == 105
     assert log_streams(closed, 105) == 100

@@ -1,4 +1,5 @@
 import json
+import logging
 import socket
 import threading
 import time
@@ -208,7 +209,14 @@ def test_a_websocket_is_closed_as_the_api_closes_it(echo: str) -> None:
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4001, "as you say")
 
 
-def test_a_refused_handshake_is_refused_as_the_api_does_it(echo: str, proxy: Proxy) -> None:
+def test_a_refused_handshake_is_refused_as_the_api_does_it(
+    echo: str,
+    proxy: Proxy,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)
+
     def refusal() -> int:
         headers = {"Authorization": "wrong"}
         with (
@@ -222,6 +230,8 @@ def test_a_refused_handshake_is_refused_as_the_api_does_it(echo: str, proxy: Pro
     assert refusal() == 401
     proxy.websocket = None
     assert refusal() == 503
+    proxy.stop()
+    assert caplog.messages == [], "a refusal is no failure of the proxy"
 
 
 def test_before_there_is_a_stream_it_says_so(proxy: Proxy) -> None:

@@ -363,7 +363,7 @@ def test_a_login_is_for_one_api_by_any_way_to_write_its_address() -> None:
 
 
 class Issuer:
-    """An issuer that refreshes each token once, and counts."""
+    """An issuer that refreshes each token once, and counts; each code is exchanged."""
 
     def __init__(self) -> None:
         self.number, self.fails = 1, 0
@@ -371,6 +371,11 @@ class Issuer:
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         said = {name: value for name, (value,) in parse_qs(request.content.decode()).items()}
+        if request.method == "GET":
+            return httpx.Response(200, json=METADATA)
+        if said.get("code"):
+            made = {"access_token": "access-new", "refresh_token": "refresh-new"}
+            return httpx.Response(200, json=made | {"token_type": "Bearer", "expires_in": 3600})
         if self.fails:
             return httpx.Response(self.fails, json={"error": "server_error"})
         if request.url.path == "/revoke":
@@ -498,6 +503,40 @@ def test_a_command_refreshes_what_has_expired(asked: list[httpx.Request], issuer
     keep(login(lasts=-5))
     assert run("list", "--api", API).exit_code == 0
     assert asked[0].headers["authorization"] == "Bearer access-2"
+
+
+def login_again(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object]) -> Result:
+    """`recourse login`, in whose browser somebody signs in."""
+
+    def sign_in(page: str) -> bool:
+        meanwhile()
+        asked = parse_qs(urlsplit(page).query)
+        sent = urlencode({"code": "c1", "state": asked["state"][0]})
+        return httpx.get(f"{asked['redirect_uri'][0]}?{sent}", trust_env=False).is_success
+
+    monkeypatch.setattr("webbrowser.open", sign_in)
+    return run("login", "--api", API, "--timeout", str(PATIENCE))
+
+
+def test_a_login_revokes_the_one_that_it_replaces_as_it_is_by_then(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = keep(login(refresh="refresh-0"))
+    ended = login_again(monkeypatch, lambda: keep(login(refresh="refresh-1")))
+    assert ended.exit_code == 0 and "revoked" not in ended.stderr
+    assert issuer.revoked == ["refresh-1"]
+    assert json.loads(file.read_text())["refresh"] == "refresh-new"
+
+
+def test_a_login_stands_where_the_one_before_cannot_be_revoked_and_says_so(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issuer.fails = 503
+    file = keep(login())
+    ended = login_again(monkeypatch, lambda: None)
+    assert ended.exit_code == 0 and "signed in to https://api.test" in ended.stdout
+    assert "the login before this one was not revoked: the issuer at" in ended.stderr
+    assert json.loads(file.read_text())["refresh"] == "refresh-new"
 
 
 def test_logout_revokes_and_deletes(issuer: Issuer) -> None:

@@ -75,6 +75,13 @@ def test_its_stacks_carry_the_library_and_its_own_code_alone(place: Place, app: 
     assert (code / "functions" / "sse.sh").stat().st_mode & 0o111
 
 
+@on_the_oldest
+def test_the_doctor_finds_nothing_wrong_with_it(place: Place, app: Path) -> None:
+    doctor = (app / ".venv" / "bin" / "recourse", "doctor", "--no-aws", "--json")
+    found = json.loads(place.must(*doctor, at=app, PORT="0", AWS_PORT="0"))["findings"]
+    assert {one["check"] for one in found if one["level"] != "ok"} <= {"tools", "disk"}
+
+
 @pytest.fixture(scope="module")
 def api(place: Place, app: Path) -> Iterator[str]:
     """The address of the app's API on its local cloud."""

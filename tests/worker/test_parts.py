@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import defaultdict
-from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -44,8 +43,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def delivery(name: str = "m", lane: str | None = None) -> Delivery:
-    return Delivery({"receiptHandle": name}, Message(name, "", {}, lane, 1), lane, VISIBILITY)
+def delivery(name: str = "m", lane: str | None = None, receives: int = 1) -> Delivery:
+    attributes: Any = {"ApproximateReceiveCount": str(receives)}
+    if lane:
+        attributes["MessageGroupId"] = lane
+    received: Any = {"MessageId": name, "ReceiptHandle": name, "Body": "", "Attributes": attributes}
+    return Delivery.of(received, fifo=lane is not None, hidden_until=VISIBILITY)
 
 
 def leases(stopping: threading.Event | None = None) -> Leases:
@@ -267,9 +270,7 @@ def test_what_a_failure_means(
             raise problem
 
     lanes, outcomes, noted = Lanes(threading.Event()), list[str](), cast(Any, Noted())
-    one = delivery()
-    one.message = replace(one.message, receives=receives)
-    lanes.enter([one])
+    lanes.enter([delivery(receives=receives)])
     lanes.end(1)
     backoff = {"retry_backoff_initial": 1, "retry_backoff_cap": 1}
     Runner(handle, lanes, noted, noted, max_receives=3, **backoff).run()

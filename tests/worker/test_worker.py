@@ -7,16 +7,19 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
+from recourse.declare.ids import Traceparent
 from recourse.errors import PoisonError
 from recourse.queues.deadletters import REASON
 from recourse.queues.message import Message
 from recourse.queues.sources import backoff
 from recourse.queues.worker.worker import QueueUnavailableError, SettingError, StuckError, Worker
+from tests.events import event
 from tests.patience import PATIENCE
 from tests.worker.conftest import Gate, Running
 from tests.worker.queue import Queue
@@ -484,6 +487,34 @@ def test_what_has_waited_beyond_its_visibility_is_not_begun(
     running.end()
     assert gate.begun == ["a1"]
     assert said(caplog, "waited too long, will be redelivered")
+
+
+def test_each_line_about_a_message_says_its_saga_step_attempt_and_trace(
+    work: Work, whole_backoff: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    trace = Traceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    done = event("saga-1", "order", "done", step="payment", result={"secret": 1})
+    body = replace(done, traceparent=trace).to_json()
+    queue = Queue(fifo=True, receives=2)
+    queue.put(body, "no event", group="a")
+
+    def handle(message: Message) -> None:
+        raise ValueError("oops")
+
+    sent = queue.find(body)
+    running = work(queue, handle, retry_backoff_initial=1)
+    queue.put_off(sent, times=1)
+    queue.until(lambda: queue.dead_lettered)
+    running.end()
+    lines = [vars(one) for one in (*said(caplog, "failed: "), *said(caplog, "dead-lettered: "))]
+    about = [one for one in lines if one["message_id"] == f"id-{body}"]
+    assert [one["attempt"] for one in about] == [1, 2]
+    for line in about:
+        assert (line["saga_id"], line["saga"], line["step"]) == ("saga-1", "order", "payment")
+        assert (line["event"], line["group"]) == ("recourse.order.payment.done", "a")
+        assert line["trace_id"] == trace.trace_id
+    for line in lines:
+        assert line["attempt"] >= 1 and "secret" not in str(line.get("event"))
 
 
 # Ending.

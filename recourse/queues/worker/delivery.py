@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from recourse.queues.message import Message
+from recourse.queues.sources import log_fields
 
 if TYPE_CHECKING:
     from types_boto3_sqs.type_defs import MessageAttributeValueOutputTypeDef, MessageTypeDef
@@ -65,9 +66,9 @@ class Delivery:
 
     @property
     def log_fields(self) -> dict[str, Any]:
-        """What identifies it in the log."""
+        """What the log has of it: as of a function's message, and its group."""
         group = {"group": self.message.group} if self.message.group else {}
-        return {"message_id": self.message.id, "receives": self.message.receives} | group
+        return log_fields(self.record) | group
 
 
 def _attribute(given: MessageAttributeValueOutputTypeDef) -> dict[str, str]:

@@ -75,6 +75,7 @@
         ResultTooLargeError
         SeedError
         SettingError
+        ShapeError
         StepCancelledError
         StoppedError
         StuckError
@@ -90,6 +91,7 @@
         UndeclaredTableError
         UnknownFaultError
         UnknownSagaError
+        UnknownShapeError
         UnknownWebhookError
         UnmadeError
         UnreadableParameterError

@@ -22,15 +22,15 @@ or that never reached the function, does not count.
 from __future__ import annotations
 
 import json
-import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from recourse.choreography import tries
 from recourse.choreography.routing import Trigger, trigger
 from recourse.declare.limits import cut, words
 from recourse.declare.shape import AnyStep, Shape
@@ -45,7 +45,6 @@ from recourse.events import Event, expiry, moment
 from recourse.events.checks import unreadable
 from recourse.ledger.shapes import Shapes, UnknownShapeError
 from recourse.queues.sources import SourceQueue, backoff, log_fields
-from recourse.run.failures import may_pass
 from recourse.run.parking import park
 from recourse.run.task import TaskRunner
 from recourse.store.table import Table
@@ -133,10 +132,10 @@ class Listener:
         """
         pool = ThreadPoolExecutor(len(records))
         begun = time.monotonic()
-        tries = [(record, pool.submit(self._handle, record)) for record in records]
-        results = [self._wait_for(record, result, begun) for record, result in tries]
+        begun_all = [(record, pool.submit(self._handle, record)) for record in records]
+        results = [self._wait_for(record, result, begun) for record, result in begun_all]
         pool.shutdown(wait=False)
-        hanging = {record["messageId"] for record, result in tries if not result.done()}
+        hanging = {record["messageId"] for record, result in begun_all if not result.done()}
         if not hanging:
             return results
         for record, one in zip(records, results, strict=True):
@@ -204,7 +203,7 @@ class Listener:
         # delivery is counted only if it fails, so that a success costs no further write.
         again = _receive_count(record) > 1
         before = self._count(event, step, trigger) - 1 if again else 0
-        most = _max_tries(shape, step, trigger)
+        most = tries.most(shape, step, trigger)
         task = self._task(record, shape, step, event, trigger, results, min(before, most - 1))
         try:
             if before < most:
@@ -218,10 +217,10 @@ class Listener:
             problem = caught
             if not again:
                 self._count(event, step, trigger)
-            if before + 1 < _tries_after(shape, step, trigger, problem):
-                raise RetryLaterError(_backoff(shape, step, before), problem) from problem
+            if before + 1 < tries.most_after(shape, step, trigger, problem):
+                raise RetryLaterError(tries.pause(shape, step, before), problem) from problem
         try:
-            if isinstance(problem, Refusal) and not _must_succeed(shape, step, trigger):
+            if isinstance(problem, Refusal) and not tries.must_succeed(shape, step, trigger):
                 return self._report_refusal(task, problem)
             return self._give_up(shape, step, task, _caught(problem))
         except Exception as another:
@@ -306,9 +305,9 @@ class Listener:
             park(self._dynamodb, self._table, shape, parked, self._timescale)
         else:
             phase = "settle" if task["role"] == "pivot" else "give_up"
-            tries = task["attempt"] + 1
+            tried = task["attempt"] + 1
             with suppress(StepCancelledError):
-                self._runner.run({**task, "phase": phase, "failure": failure, "tries": tries})
+                self._runner.run({**task, "phase": phase, "failure": failure, "tries": tried})
         return cut(f"{caught['Error']}: {caught['Cause']}")
 
     def _wait_for(
@@ -372,12 +371,6 @@ class Listener:
         return MessageResult(record["messageId"], outcome, about, why)
 
 
-def longest(function: str, shapes: Iterable[Shape[Any]]) -> float:
-    """The longest timeout of the steps that a function serves, in seconds."""
-    served = (step for shape in shapes for step in shape.all if step.function == function)
-    return max(step.timeout for step in served)
-
-
 class GiveUpFailedError(RecourseError):
     """Giving up failed as often as it is tried: the message has to be dead-lettered."""
 
@@ -394,31 +387,6 @@ class RetryLaterError(RecourseError):
 def _receive_count(record: Mapping[str, Any]) -> int:
     """How often a message has been delivered, whether or not it reached the function."""
     return int(record["attributes"]["ApproximateReceiveCount"])
-
-
-def _must_succeed(shape: Shape[Any], step: AnyStep, trigger: Trigger) -> bool:
-    """Whether there is no way back: an undo, or an action after the pivot."""
-    return trigger.side == "undo" or shape.role(step.name) == "retriable"
-
-
-def _max_tries(shape: Shape[Any], step: AnyStep, trigger: Trigger) -> int:
-    """The maximum number of attempts of a step."""
-    return (
-        shape.patience(step) if _must_succeed(shape, step, trigger) else shape.retry(step)
-    ).attempts
-
-
-def _tries_after(shape: Shape[Any], step: AnyStep, trigger: Trigger, problem: Exception) -> int:
-    """The maximum number of attempts of a step that has failed with this error."""
-    if may_pass(problem):
-        return _max_tries(shape, step, trigger)
-    return shape.retry(step).attempts if _must_succeed(shape, step, trigger) else 1
-
-
-def _backoff(shape: Shape[Any], step: AnyStep, attempt: int) -> float:
-    """Seconds until the next attempt: exponential, capped, with full jitter."""
-    retry = shape.retry(step)
-    return random.uniform(0, min(retry.cap, retry.interval * 2**attempt))
 
 
 def _caught(problem: BaseException) -> dict[str, str]:

@@ -9,6 +9,8 @@ tracing: the span in which it happened, the same on whatever way it is delivered
 An event of a choreography also carries, as `data.carried`, what the steps that receive it need: the
 run (`saga`), the whole `request` and the `results` so far. Only steps receive that: the ledger
 removes it (`Event.public`).
+
+It is longer than other modules: how an event is made, read and written is one matter.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ from typing import Any
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from recourse.choreography.listener import Listener, MessageResult, longest
+from recourse.choreography.listener import Listener, MessageResult
+from recourse.choreography.tries import longest
 from recourse.functions import kit, settings
 from recourse.functions.step import runner
 from recourse.store.aws import client

@@ -41,8 +41,9 @@ os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "ground")
 os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 
 from recourse import events
-from recourse.choreography.listener import MIN_RECEIVES, Listener, longest
+from recourse.choreography.listener import MIN_RECEIVES, Listener
 from recourse.choreography.routing import listeners
+from recourse.choreography.tries import longest
 from recourse.declare.declaration import Coordination, Earlier, Step
 from recourse.declare.ids import SagaId, Traceparent
 from recourse.declare.saga import Saga

@@ -1,4 +1,7 @@
-"""Sagas through the API: start, show, list, cancel, and resolve stuck steps."""
+"""Sagas through the API: start, show, list, cancel, and resolve stuck steps.
+
+It is longer than other modules, for the routes of one thing stand together.
+"""
 
 from __future__ import annotations
 

@@ -101,6 +101,8 @@ class SagaMachine(Construct):
             state_machine_revision_id=self.machine.state_machine_revision_id,
             description=digest(record(shape)),
         )
+        # One that another replaces stays, for a recovery; with the machine all of them go.
+        version.cfn_options.deletion_policy = CfnDeletionPolicy.DELETE
         version.cfn_options.update_replace_policy = CfnDeletionPolicy.RETAIN
         alias = CfnStateMachineAlias(
             self,

@@ -48,6 +48,7 @@ def park(module: Any, case: Case) -> None:
     with (
         mock.patch.object(module, "park", lambda *_: [f"recourse.{case['saga']}.a.failed"]),
         mock.patch.object(module, "client", mock.Mock()),
+        mock.patch.object(module.kit, "shapes", mock.Mock()),
     ):
         module.handler({"saga": saga}, None)
 

@@ -85,6 +85,7 @@ DIFFERENCES = {
         ("AWS::SQS::Queue", "QueueName"),
         ("AWS::Lambda::Function", "Environment.Variables.QUEUE_PREFIX"),
         ("AWS::Lambda::Function", "Environment.Variables.PARAMETERS"),
+        ("AWS::Lambda::Function", "Environment.Variables.POWERTOOLS_METRICS_NAMESPACE"),
         ("AWS::SSM::Parameter", "Name"),
         ("AWS::CloudWatch::Dashboard", "DashboardName"),
         ("AWS::CloudWatch::Dashboard", "DashboardBody"),

@@ -37,7 +37,7 @@ LOADS: Mapping[str, set[str]] = {
     },
     "lambdas.probe": {"events", "queues", "lambdas"},
     "recourse.functions.authorise": {POWERTOOLS, *JWT},
-    "recourse.functions.confirm": {"events", "queues", "run", POWERTOOLS},
+    "recourse.functions.confirm": {"events", "ledger", "queues", "run", POWERTOOLS},
     "recourse.functions.feed": {"events", "feed", "queues", POWERTOOLS},
     "recourse.functions.ledger": {"events", "ledger", "queues", POWERTOOLS},
     "recourse.functions.park": {"events", "run", POWERTOOLS},
@@ -46,7 +46,7 @@ LOADS: Mapping[str, set[str]] = {
     "recourse.functions.relay": {"events", "queues", POWERTOOLS},
     "recourse.functions.sse": {"events", "feed", "problems", *JWT},
     "recourse.functions.step": STEP,
-    "recourse.functions.step_queue": STEP | {"choreography", "queues"},
+    "recourse.functions.step_queue": STEP | {"choreography", "ledger", "queues"},
     "recourse.functions.sweeper": {POWERTOOLS},
     "recourse.functions.valet": {"events", "problems", "valet", "cryptography"},
     "recourse.functions.valet_commit": {

@@ -73,7 +73,7 @@ def test_runs_are_started_by_an_alias_of_the_newest_version(each: Assembly, saga
     revision = each.plain("Sagas", version.properties["StateMachineRevisionId"])
     assert revision == f"<{named(saga)}/Machine.StateMachineRevisionId>"
     assert each.parameters[f"machines/{saga.name}"] == f"<{named(saga)}/Alias.Arn>"
-    assert each.parameters[f"pivots/{saga.name}"] == f"<{saga.pivot.function}>"
+    assert each.parameters[f"pivots/{saga.pivot.function}"] == f"<{saga.pivot.function}>"
 
 
 def test_what_starts_runs_is_made_after_what_it_reads_and_anew_when_that_changes(

@@ -33,27 +33,22 @@ def handle_batch(
     for record, event in batch.events():
         sagas[event.saga_id].append((record, event))
     for saga_id, messages in sagas.items():
-        try:
-            into.record_events(saga_id, [event for _, event in messages])
-        except UnreadableError:
-            _record_each(into, messages, batch)
-        except (UnknownSagaError, UnknownShapeError) as problem:
-            for record, _ in messages:
-                batch.dead_letter(record, problem)
-        except Exception as problem:
-            for record, _ in messages:
-                logger.exception("event not recorded", extra=log_fields(record))
-                batch.failed(record, problem)
+        _record(into, saga_id, messages, batch)
     return batch.answer()
 
 
-def _record_each(into: Ledger, messages: list[tuple[Record, Event]], batch: Batch) -> None:
-    """Record what can be recorded: one of the messages is of a step that the saga has not."""
-    for record, event in messages:
-        try:
-            into.record_events(event.saga_id, [event])
-        except UnreadableError as problem:
+def _record(into: Ledger, saga_id: str, messages: list[tuple[Record, Event]], batch: Batch) -> None:
+    """Record the events of a saga; one that is of no step of it holds up none of the others."""
+    try:
+        into.record_events(saga_id, [event for _, event in messages])
+    except (UnknownSagaError, UnknownShapeError, UnreadableError) as problem:
+        if isinstance(problem, UnreadableError) and len(messages) > 1:
+            for one in messages:
+                _record(into, saga_id, [one], batch)
+            return
+        for record, _ in messages:
             batch.dead_letter(record, problem)
-        except Exception as problem:
+    except Exception as problem:
+        for record, _ in messages:
             logger.exception("event not recorded", extra=log_fields(record))
             batch.failed(record, problem)

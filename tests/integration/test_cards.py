@@ -7,6 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import wraps
 from pathlib import Path
 from typing import Any, get_args
 
@@ -173,6 +174,7 @@ def test_a_deadline_that_meets_a_capture_under_way_cancels_nothing(
             assert record is not None
             before = cards.capture.decide
 
+            @wraps(before)
             def meanwhile(call: Any) -> Any:
                 swept.append(stocked.runs.cancel(record))
                 return before(call)

@@ -47,6 +47,7 @@ from recourse.functions.api import sagas as api_sagas
 from recourse.functions.bearer import UnauthorizedError
 from recourse.ledger.ledger import UnknownSagaError
 from recourse.ledger.record import Record
+from recourse.ledger.shapes import Shapes
 from recourse.queues.sources import SourceQueue
 from recourse.store.contention import InvalidItemError
 from recourse.store.items import encode_item
@@ -165,6 +166,9 @@ def task(**about: Any) -> dict[str, Any]:
     return {"saga": saga, "step": "payment", "phase": "action", "attempt": 1} | about
 
 
+SHAPES = Shapes(mock.Mock(), "ledger", SAGAS)
+
+
 @drives("recourse.functions.step.handler", *SAGA, "step", "phase", "attempt", "outcome")
 def a_step_is_done_and_fails() -> None:
     for outcome in (None, ValueError("oops")):
@@ -182,10 +186,11 @@ def a_step_hears_an_event_and_what_is_none_of_a_choreography() -> None:
     listener = Listener(
         "FlightsHold",
         mock.Mock(),
-        SAGAS,
+        SHAPES,
         mock.Mock(),
         "flights",
         kit.queue,
+        budget=30,
     )
     with (
         queue(),
@@ -201,6 +206,7 @@ def a_step_is_parked() -> None:
     parked = [f"recourse.travel-booking.payment.{kind}" for kind in ("failed",)]
     with (
         environ(LEDGER_TABLE="ledger"),
+        mock.patch.object(kit, "shapes", lambda: SHAPES),
         mock.patch.multiple(park, park=lambda *_: parked, client=mock.Mock(), metrics=mock.Mock()),
     ):
         park.handler(task(), None)
@@ -212,6 +218,7 @@ def holds_are_confirmed_and_not() -> None:
         queue(last=True),
         made("dynamodb"),
         environ(TABLE_NAME="flights", SERVICE="flights"),
+        mock.patch.object(kit, "shapes", lambda: SHAPES),
         mock.patch.object(confirm, "_confirm", side_effect=[{"outcome": "x"}, ValueError("oops")]),
     ):
         confirm.handler(batch(record(DONE.to_json()), record(DONE.to_json())), None)

@@ -42,8 +42,7 @@ from recourse.errors import (
     UnreadableError,
 )
 from recourse.events import Event, expiry, moment
-from recourse.events.checks import unreadable
-from recourse.ledger.shapes import Shapes, UnknownShapeError
+from recourse.ledger.shapes import Shapes
 from recourse.queues.sources import SourceQueue, backoff, log_fields
 from recourse.run.parking import park
 from recourse.run.task import TaskRunner
@@ -163,21 +162,12 @@ class Listener:
         event = Event.parse(record["body"], checked=True)
         if not event.carried:
             raise UnreadableError("not an event of a choreography: data.carried is missing")
-        try:
-            shape = self._shape(event)
-        except UnknownShapeError as problem:
-            raise UnreadableError(f"this is not an event of a saga: {problem}") from problem
-        if event.step is not None and event.step not in shape.by_name:
-            raise unreadable("step", f"one of {event.saga}", event.step)
+        self._shapes.of_event(event)
         return event
-
-    def _shape(self, event: Event) -> Shape[Any]:
-        """The shape that the event's saga began with."""
-        return self._shapes.of(event.saga, event.carried["saga"].get("shape"))
 
     def _triggered(self, event: Event) -> Iterator[tuple[Shape[Any], AnyStep, Trigger]]:
         """The steps that an event triggers here: one, unless a saga uses the function twice."""
-        shape, request = self._shape(event), event.carried["request"]
+        shape, request = self._shapes.of_event(event), event.carried["request"]
         for step in shape.all:
             if step.function == self._function and (moved := trigger(shape, step, event, request)):
                 yield shape, step, moved

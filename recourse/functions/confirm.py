@@ -8,10 +8,11 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from recourse.declare.declaration import Step, with_functions
+from recourse.errors import UnreadableError
 from recourse.events import Event
 from recourse.functions import kit, settings
 from recourse.functions.batch import Batch
-from recourse.ledger.shapes import Shapes, UnknownShapeError
+from recourse.ledger.shapes import Shapes
 from recourse.queues.sources import SourceQueue, log_fields
 from recourse.run.runner import StepRunner
 
@@ -43,12 +44,12 @@ def handle_batch(
     for record, event in batch.events():
         about = log_fields(record)
         try:
-            for step in shapes.of(event.saga, event.shape).all:
+            for step in shapes.of_event(event).all:
                 if step.confirms and step.service == service:
                     about["step"] = step.name
                     outcome = _confirm(dynamodb, table, with_functions(step), event)
                     logger.info("confirmed", extra=about | outcome)
-        except UnknownShapeError as problem:
+        except UnreadableError as problem:
             batch.dead_letter(record, problem)
         except Exception as problem:
             logger.exception("not confirmed", extra=about)

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from recourse.declare import shape
 from recourse.declare.saga import Saga
 from recourse.declare.shape import Shape, ShapeError
-from recourse.errors import RecourseError
+from recourse.errors import RecourseError, UnreadableError
+from recourse.events import Event
+from recourse.events.checks import unreadable
 from recourse.store.table import Table
 
 if TYPE_CHECKING:
@@ -68,6 +70,21 @@ class Shapes:
         if digest not in self._read:
             self._read[digest] = self._recorded(saga, digest)
         return self._read[digest]
+
+    def of_event(self, event: Event) -> Shape[Any]:
+        """The shape of the saga of an event, which a step of it must be about.
+
+        Raises:
+            UnreadableError: Nothing says what the steps of such a saga are, or it is of none.
+        """
+        digest = event.shape or event.carried.get("saga", {}).get("shape")
+        try:
+            found = self.of(event.saga, digest)
+        except UnknownShapeError as problem:
+            raise UnreadableError(f"this is not an event of a saga: {problem}") from problem
+        if event.step is not None and event.step not in found.by_name:
+            raise unreadable("step", f"one of {event.saga}", event.step)
+        return found
 
     def keep(self, saga: str) -> str:
         """Have the shape of a declaration recorded, before a saga begins by it; its digest."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 ITEMS = '''
@@ -123,12 +127,51 @@ def _install_plugin(folder: Path) -> None:
 
 def pytest_in(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
     """Run pytest in a project, as its author does: at a desk, where pytest tells a failure once."""
-    ours = {name: value for name, value in os.environ.items() if name not in {"CI", "BUILD_NUMBER"}}
-    path = os.pathsep.join([str(folder), str(ROOT)])
+    arguments = ["-q", "-p", "no:cacheprovider", "-p", "no:schemathesis", *args]
+    with tempfile.TemporaryDirectory() as kept:
+        asked: dict[str, Any] = {
+            "folder": str(folder),
+            "environment": _environment(folder),
+            "arguments": arguments,
+            "stdout": f"{kept}/stdout",
+            "stderr": f"{kept}/stderr",
+        }
+        ready = _ready()
+        assert ready.stdin and ready.stdout
+        ready.stdin.write(json.dumps(asked) + "\n")
+        ready.stdin.flush()
+        code = int(ready.stdout.readline())
+        said = [Path(asked[name]).read_text() for name in ("stdout", "stderr")]
+    return subprocess.CompletedProcess(arguments, code, *said)
+
+
+def pytest_alone_in(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    """The same in a process that has loaded nothing before, and hashes texts otherwise."""
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *args],
         cwd=folder,
-        env={**ours, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+        env=_environment(folder),
         capture_output=True,
         text=True,
     )
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    ours = {name: value for name, value in os.environ.items() if name not in {"CI", "BUILD_NUMBER"}}
+    path = os.pathsep.join([str(folder), str(ROOT)])
+    return {**ours, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+@cache
+def _ready() -> subprocess.Popen[str]:
+    """The process that runs them, which ends with this one."""
+    process = subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("ready.py")],
+        cwd=Path(__file__).parent,
+        env=_environment(ROOT),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    atexit.register(process.communicate)  # the end of its input is its end
+    return process

@@ -668,6 +668,28 @@ def test_a_text_is_worked_out_whenever_it_is_compared() -> None:
         assert worked_out == ["10", "10.0"]
 
 
+def test_a_row_is_read_whole_for_each_attribute_that_is_shown() -> None:
+    attrs: dict[str, Any] = {name: {"S": name} for name in "abcdef"}
+    attrs["list"] = {"L": [{"N": "1"}, {"B": b"2"}]}
+    attrs["of[map"] = {"M": {"one": {"SS": ["x", "y"]}, "other": {"NULL": True}}}
+    row = Item(DynamoType({"S": "a"}), None, attrs)
+    paths = [["a"], ["b"], ["none"], ["list[1]"], ["of[map", "one"], ["of[map", "other"]]
+    read: list[DynamoType] = []
+    shipped = DynamoType.to_regular_json
+
+    def noted(one: DynamoType) -> Any:
+        read.append(one)
+        return shipped(one)
+
+    with replaced(DynamoType, "to_regular_json", noted):
+        shown = row.project(paths)
+        assert sum(one is row.attrs["c"] for one in read) == len(paths)
+        read.clear()
+        with measuring.once():
+            assert row.project(paths) == shown
+        assert not any(one is row.attrs["c"] for one in read)
+
+
 def test_a_row_has_a_largest_size_and_what_is_replaced_or_removed_does_not_count() -> None:
     with measuring.once():
         row = Item(DynamoType({"S": "a"}), None, {"a": {"S": "x" * 300_000}, "b": {"S": "b"}}).attrs

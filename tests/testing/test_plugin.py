@@ -128,7 +128,7 @@ def test_the_search_finds_it_too_and_makes_it_short(tmp_path: Path) -> None:
     assert len(begun) == 2, "two sagas are enough"
     assert any("between its read and its write, another saga begins" in line for line in told)
     assert "Traceback" not in ran.stdout
-    again = projects.pytest_in(tmp_path, "--sagas", "--sagas-examples=60", "-k", "random")
+    again = projects.pytest_alone_in(tmp_path, "--sagas", "--sagas-examples=60", "-k", "random")
     assert story(again) == told, "it is the same on every run"
 
 
@@ -221,7 +221,7 @@ def test_nothing_is_loaded_until_it_is_asked_for(tmp_path: Path) -> None:
         "    assert ours == {'recourse.testing', 'recourse.testing.plugin'}, ours\n"
         "    assert not {'moto', 'boto3', 'botocore'} & sys.modules.keys()\n"
     )
-    ran = projects.pytest_in(tmp_path, "-p", "no:hypothesispytest")
+    ran = projects.pytest_alone_in(tmp_path, "-p", "no:hypothesispytest")
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 

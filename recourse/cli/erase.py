@@ -15,7 +15,7 @@ from recourse.cli.screen import identity
 from recourse.cli.worker import CONFIGURED
 from recourse.erasure.places import Places, PlacesError
 from recourse.erasure.report import Change, NotAtRestError, Report
-from recourse.project import Project, ProjectError
+from recourse.project import Project, ProjectError, earlier_at
 from recourse.store.aws import client
 
 PLACES = "Places"
@@ -54,9 +54,9 @@ def erase(
         raise UsageError("--subject must not be empty")
     stack = stack or _only_stack()
     try:
-        erasure = Erasure(
-            client("dynamodb"), client("s3"), _places(stack), Project.find().declared()
-        )
+        project = Project.find()
+        shapes = [*project.declared().values(), *earlier_at(project.sagas)]
+        erasure = Erasure(client("dynamodb"), client("s3"), _places(stack), shapes)
         report = erasure.run(subject, dry_run=not yes, progress=_Progress())
     except NotAtRestError as problem:
         raise UsageError(str(problem)) from problem

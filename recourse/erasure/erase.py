@@ -2,7 +2,7 @@
 
 ::
 
-    erasure = Erasure(dynamodb, s3, places, sagas)
+    erasure = Erasure(dynamodb, s3, places, SAGAS.values())
     erasure.run("asha")                        # what would be done; changes nothing
     erasure.run("asha", dry_run=False)         # does it
 
@@ -28,7 +28,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from recourse import events
-from recourse.declare.saga import Saga
+from recourse.declare.declaration import Step
+from recourse.declare.shape import Shape
 from recourse.declare.step import Item
 from recourse.erasure.places import Places
 from recourse.erasure.report import Change, NotAtRestError, Report
@@ -57,7 +58,7 @@ class Erasure:
         dynamodb: A DynamoDB client.
         s3: An S3 client.
         places: Where the data are.
-        sagas: Every declaration, by name.
+        shapes: The declarations, and other shapes that are still served.
     """
 
     def __init__(
@@ -65,12 +66,12 @@ class Erasure:
         dynamodb: DynamoDBClient,
         s3: S3Client,
         places: Places,
-        sagas: Mapping[str, Saga],
+        shapes: Iterable[Shape[Step]],
     ) -> None:
         self._dynamodb = dynamodb
         self._s3 = s3
         self._places = places
-        steps = [(name, step) for name, saga in sagas.items() for step in saga.all]
+        steps = [(shape.name, step) for shape in shapes for step in shape.all]
         self._services = {(name, step.name): step.service for name, step in steps}
         self._keeps = {name: {**kept} for name, kept in places.keeps.items()}
         self._storing: dict[str, str] = {}

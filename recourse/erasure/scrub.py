@@ -28,6 +28,7 @@ KEPT = frozenset({"pk", "saga_id", "step", "status"})
 """The fields of rows and results whose text always stays."""
 _OF_EVENTS = {
     *("step", "attempts", "entered_at", "run", "outcome", "early", "follows", "coordination"),
+    "shape",
 }
 """The data of events that say nothing of a person."""
 SHORT = 4

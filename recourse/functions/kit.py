@@ -73,6 +73,12 @@ def deployed() -> list[Shape[Any]]:
 
 
 @cache
+def known() -> tuple[str, ...]:
+    """The names of all sagas that this deployment serves: those declared, then retired ones."""
+    return tuple(dict.fromkeys(shape.name for shape in deployed()))
+
+
+@cache
 def shapes() -> Shapes:
     """The shapes that sagas began with."""
     from recourse.ledger.shapes import Shapes

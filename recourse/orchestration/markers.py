@@ -126,6 +126,7 @@ class Found:
             kind,
             run=self.record.run,
             attempts=1,
+            shape=self.record.shape,
             time=marker["at"],
             trace=self.record.trace,
             **data,

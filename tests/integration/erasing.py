@@ -81,7 +81,7 @@ class Deployment:
     @property
     def erasure(self) -> Erasure:
         """An erasure here."""
-        return Erasure(self.ground.dynamodb, self.valet.s3, self.places, self.ground.sagas)
+        return Erasure(self.ground.dynamodb, self.valet.s3, self.places, self.ground.sagas.values())
 
     @property
     def places(self) -> Places:

@@ -130,7 +130,7 @@ def test_what_a_consumer_keeps_stays_and_its_other_text_goes(made: Deployment) -
     table.put(row)
     keeps = {"notifier": {"airline": "complaints are counted by it"}}
     places = replace(made.places, keeps=keeps)
-    erasure = Erasure(made.ground.dynamodb, made.valet.s3, places, made.ground.sagas)
+    erasure = Erasure(made.ground.dynamodb, made.valet.s3, places, made.ground.sagas.values())
     report = erasure.run(PERSON, dry_run=False)
     assert table.get(row["pk"]) == row | {"said": ERASED}
     assert report.to_json()["keeps"].items() >= keeps.items()

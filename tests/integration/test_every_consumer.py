@@ -87,7 +87,7 @@ def listening(
         bare._table(declared.name)
     for what in declared.may:
         monkeypatch.setenv(declared.variable(what), tables.get(what, ""))
-    monkeypatch.setattr(kit, "sagas", lambda: SAGAS)
+    monkeypatch.setattr(kit, "known", lambda: SAGAS)
     monkeypatch.setattr(kit, "dynamodb", lambda: bare.dynamodb)
     monkeypatch.setattr(kit, "ledger", lambda: bare.ledger)
     monkeypatch.setattr(kit, "feed", lambda: Feed(bare.dynamodb, feeding.TABLE))

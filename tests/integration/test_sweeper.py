@@ -397,7 +397,7 @@ def test_where_the_pivot_cannot_even_be_claimed_it_is_the_pivot_that_is_parked(
     saga_id = start(made)
     made.settle()
 
-    def refuse(runs: Runs, task: Any) -> Any:
+    def refuse(runs: Runs, *_: Any) -> Any:
         raise TransientError("the function is gone")
 
     with monkeypatch.context() as patch:

@@ -220,10 +220,7 @@ def page() -> Response[str]:
     event = routes.current_event
     who = http.caller(event, "sagas:read")
     query = event.query_string_parameters
-    saga, status = (
-        saga_choice({one.name for one in kit.deployed()}).of(event),
-        cast("Status | None", STATUS.of(event)),
-    )
+    saga, status = saga_choice(kit.known()).of(event), cast("Status | None", STATUS.of(event))
     key = query.get("business_key")
     if key is not None and not 1 <= len(key) <= LONGEST_KEY:
         raise invalid("business_key", f"must have 1 to {LONGEST_KEY} characters, got {len(key)}")

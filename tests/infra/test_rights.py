@@ -337,7 +337,9 @@ def test_a_function_stays_within_what_it_can_be_told_and_its_policies_can_hold(
     names = {one.name for one in each.every("AWS::IAM::ManagedPolicy")}
     # `Erase` is attached to no function: an operator takes it (tests/infra/test_erasure.py).
     # `Watch` is what one alarm for all dead-letter queues needs (tests/infra/test_cost.py).
-    assert names - {"Watch"} == {"Redrive", "Clear", "Erase"}
+    # What a role's own policy has no room for, with many sagas, the CDK puts into `Overflow…`.
+    own = {one for one in names if "/OverflowPolicy" not in one}
+    assert own - {"Watch"} == {"Redrive", "Clear", "Erase"}
     managed = each.one("AWS::IAM::ManagedPolicy", policy)
     assert len(json.dumps(each.plain(managed.stack, managed.properties["PolicyDocument"]))) < 6144
 

@@ -102,6 +102,7 @@ class SagaMachine(Construct):
             description=digest(record(shape)),
         )
         version.cfn_options.update_replace_policy = CfnDeletionPolicy.RETAIN
+        version.cfn_options.deletion_policy = CfnDeletionPolicy.DELETE
         alias = CfnStateMachineAlias(
             self,
             "Alias",

@@ -31,6 +31,7 @@ GAPS = (
     "start_by_alias",
     "state_machine_versions",
     "stream_records",
+    "version_definitions",
     "versioned_reads",
     "warm_workers",
     "websocket_subprotocol",

@@ -194,9 +194,20 @@ def listed(value: Any) -> list[Any]:
 
 
 def synthesise(
-    folder: Path, context: Mapping[str, str], sagas: dict[str, Saga] | None = None
+    folder: Path,
+    context: Mapping[str, str],
+    sagas: dict[str, Saga] | None = None,
+    *,
+    listed: str = f"{__name__}:LISTED",
 ) -> Assembly:
-    """Synthesise the app as the CLI would, with cdk.json's context and more."""
+    """Synthesise the app as the CLI would, with cdk.json's context and more.
+
+    Args:
+        folder: Where it is written.
+        context: More context.
+        sagas: The declarations; the deployment's own by default.
+        listed: Where they are listed: the shapes of sagas in flight are beside that module.
+    """
     from aws_cdk import App, Validations
     from cdk_nag import AwsSolutionsChecks
 
@@ -210,7 +221,7 @@ def synthesise(
     if sagas is not None:
         LISTED.clear()
         LISTED.update(sagas)
-        project = project._replace(sagas=f"{__name__}:LISTED")
+        project = project._replace(sagas=listed)
     build(app, Stage.from_context(app.node, project=project), sagas)
     Validations.of(app).add_plugins(AwsSolutionsChecks())
     app.synth()

@@ -38,7 +38,16 @@ EMPTY = COUNT | {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVi
 PARAMETERS = "arn:<AWS::Partition>:ssm:<AWS::Region>:<AWS::AccountId>:parameter/recourse/"
 CLEAR = EMPTY - {"sqs:GetQueueAttributes"}
 LOOK = {"states:DescribeExecution", "states:GetExecutionHistory"}
-START = 'states:StartExecution?{"StringEquals": {"states:StateMachineQualifier": "live"}}'
+START = {
+    'states:StartExecution?{"StringLike": {"states:StateMachineQualifier": "*"}}',
+    # A recovery finds the version of its saga's shape.
+    "states:ListStateMachineVersions",
+    "states:DescribeStateMachine",
+}
+SHAPES = {
+    'dynamodb:GetItem?{"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["shape#*"]}}',
+}
+"""What each saga began with is in the ledger's table, in rows of their own beside the sagas."""
 TAKE = {
     "sqs:ReceiveMessage",
     "sqs:ChangeMessageVisibility",
@@ -166,6 +175,7 @@ def test_a_step_that_listens_may_besides_take_from_its_queue_and_dead_letter(
     assert business(dev, f"{name}Queue") == business(dev, name) | {
         f"<{name}Events/Queue.Arn>": TAKE,
         f"<{name}Events/Deadletters.Arn>": PUT,
+        LEDGER: SHAPES,
     }
 
 
@@ -175,7 +185,7 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
     }
     read = {"dynamodb:GetItem", "dynamodb:BatchGetItem"}
     pivots = {f"<{saga.pivot.function}.Arn>": {"lambda:InvokeFunction"} for saga in SAGAS.values()}
-    starts = {machine(saga): {START} for saga in SAGAS}
+    starts = {machine(saga): START for saga in SAGAS}
     tables = {step.service: f"<{step.service.title()}Table" for step in STEPS.values()}
     shown = {f"{tables[holding.service]}.Arn>" for holding in HOLDINGS.values()}
     confirming = {s.service for saga in SAGAS.values() for s in saga.all if s.confirm}
@@ -218,7 +228,7 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             "<LedgerEvents/Queue.Arn>": TAKE,
             "<LedgerEvents/Deadletters.Arn>": PUT,
         },
-        "Park": {LEDGER: {"dynamodb:PutItem"}},
+        "Park": {LEDGER: {"dynamodb:PutItem"} | SHAPES},
         "Stream": {FEED: {"dynamodb:GetItem", "dynamodb:Query"}, CONNECTIONS: {SLOTS}},
         "Authorise": {},
         "Users/PreToken": {},
@@ -314,6 +324,7 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
         **{
             f"{service.title()}Confirm": {
                 f"{tables[service]}.Arn>": ROWS,
+                LEDGER: SHAPES,
                 f"<{service.title()}ConfirmEvents/Queue.Arn>": TAKE,
                 f"<{service.title()}ConfirmEvents/Deadletters.Arn>": PUT,
                 **lent(*(s.confirm for s in STEPS.values() if s.service == service)),

@@ -172,6 +172,58 @@ def test_templates_hold_state_machine_versions_and_aliases(
     assert states.list_state_machines()["stateMachines"] == []
 
 
+def test_a_version_is_retained_where_the_template_says_so(closed: Emulator) -> None:
+    cloudformation = client("cloudformation", closed.url)
+    states = client("stepfunctions", closed.url)
+    template = json.loads(json.dumps(TEMPLATE))
+    template["Resources"]["Version"] |= {"UpdateReplacePolicy": "Retain", "DeletionPolicy": "Delete"}
+    template["Resources"]["Version"]["Properties"]["Description"] = "the first"
+    cloudformation.create_stack(StackName="kept", TemplateBody=json.dumps(template))
+    cloudformation.get_waiter("stack_create_complete").wait(StackName="kept")
+    changed = json.dumps(template).replace('"Succeed\\"', '"Fail\\"').replace("first", "second")
+    cloudformation.update_stack(StackName="kept", TemplateBody=changed)
+    cloudformation.get_waiter("stack_update_complete").wait(StackName="kept")
+    (machine,) = states.list_state_machines()["stateMachines"]
+    listed = states.list_state_machine_versions(stateMachineArn=machine["stateMachineArn"])
+    described = [
+        states.describe_state_machine(stateMachineArn=one["stateMachineVersionArn"])["description"]
+        for one in listed["stateMachineVersions"]
+    ]
+    assert described == ["the second", "the first"]
+
+
+def ends_by_version(emulator: Emulator) -> list[str]:
+    """How runs end of a machine that succeeds in its first version, and since then fails."""
+    states = client("stepfunctions", emulator.url)
+
+    def definition(end: str) -> str:
+        return json.dumps({"StartAt": "end", "States": {"end": {"Type": end}}})
+
+    arn = states.create_state_machine(name="ends", definition=definition("Succeed"), roleArn=ROLE)[
+        "stateMachineArn"
+    ]
+    first = states.publish_state_machine_version(stateMachineArn=arn)["stateMachineVersionArn"]
+    routes = [{"stateMachineVersionArn": first, "weight": 100}]
+    alias = states.create_state_machine_alias(name="old", routingConfiguration=routes)
+    states.update_state_machine(stateMachineArn=arn, definition=definition("Fail"))
+
+    def ends(by: str) -> str:
+        execution = states.start_execution(stateMachineArn=by)["executionArn"]
+
+        def ended() -> str:
+            status: str = states.describe_execution(executionArn=execution)["status"]
+            return status if status != "RUNNING" else ""
+
+        return until(ended, "the run has ended")
+
+    return [ends(by) for by in (first, alias["stateMachineAliasArn"], arn)]
+
+
+def test_a_run_is_of_the_version_that_was_started(shipped: Emulator, closed: Emulator) -> None:
+    assert ends_by_version(shipped) == ["FAILED", "FAILED", "FAILED"]
+    assert ends_by_version(closed) == ["SUCCEEDED", "SUCCEEDED", "FAILED"]
+
+
 def records_after_a_restart(emulator: Emulator) -> int:
     dynamodb = client("dynamodb", emulator.url)
     arn = dynamodb.create_table(
@@ -782,13 +834,31 @@ def starts_by(emulator: Emulator) -> dict[str, bool]:
     }
 
 
+def describes_versions(emulator: Emulator) -> bool:
+    """Whether a user may describe a version who may describe its machine."""
+    states = client("stepfunctions", emulator.url)
+    (machine,) = states.list_state_machines()["stateMachines"]
+    arn = machine["stateMachineArn"]
+    may = {"Action": "states:DescribeStateMachine", "Resource": arn}
+    user = clients_of_user(emulator.url, "reader", may)("stepfunctions")
+    try:
+        user.describe_state_machine(stateMachineArn=f"{arn}:1")
+    except ClientError as error:
+        assert error.response["Error"]["Code"] == "AccessDeniedException"
+        return False
+    return True
+
+
 def test_a_start_by_an_alias_is_judged_by_its_machine(
     shipped: Emulator, closed: Emulator, expected: list[Refusal]
 ) -> None:
     expected.append(Refusal("user/user", "states:StartExecution"))
+    expected.append(Refusal("user/reader", "states:DescribeStateMachine"))
     assert not any(starts_by(shipped).values())
+    assert not describes_versions(shipped)
     by_alias = {"": False, ":1": False, ":live": True, ":other": False}
     assert starts_by(closed) == by_alias
+    assert describes_versions(closed)
 
 
 FRESH = (

@@ -104,7 +104,6 @@ class SagaMachine(Construct):
         # One that another replaces stays, for a recovery; with the machine all of them go.
         version.cfn_options.deletion_policy = CfnDeletionPolicy.DELETE
         version.cfn_options.update_replace_policy = CfnDeletionPolicy.RETAIN
-        version.cfn_options.deletion_policy = CfnDeletionPolicy.DELETE
         alias = CfnStateMachineAlias(
             self,
             "Alias",

@@ -7,13 +7,16 @@ being three seconds then, and makes its period a few seconds.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,6 +25,7 @@ from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 from websockets.exceptions import InvalidStatus
 
+from recourse.cdk.code import RUNTIME
 from recourse.cli import main
 from recourse.cli.api import Api, ApiError
 from recourse.local.cloud import LocalCloud
@@ -448,6 +452,58 @@ def test_an_alarm_is_raised_by_its_cause_and_ends_by_its_runbook(
         alarms.put(alarm, **settings | {"Period": 1})
         alarms.until_ended(alarm)
         alarms.put(alarm)
+
+
+def test_the_alarm_of_what_only_a_user_pool_calls(alarms: Alarms, request: Any) -> None:
+    """The local cloud has no user pool: the function is made here, and called as Cognito does."""
+    aws_lambda = alarms.cloud.client("lambda")
+    like = function_of(alarms.cloud, "ValetCommit")
+    told = {"Variables": {"SCOPE_PREFIX": "recourse/"}}
+    name = aws_lambda.create_function(
+        FunctionName="PreToken",
+        Runtime=like["Runtime"],
+        Role=like["Role"],
+        Handler="recourse.functions.pre_token.handler",
+        Code={"ZipFile": zipped(RUNTIME)},
+        Environment=told,
+    )["FunctionName"]
+    request.addfinalizer(lambda: aws_lambda.delete_function(FunctionName=name))
+    asked = {"scopes": ["recourse/operator"], "groupConfiguration": {"groupsToOverride": []}}
+
+    def sign_in() -> dict[str, Any]:
+        payload = json.dumps({"version": "2", "request": asked, "response": {}})
+        answer = aws_lambda.invoke(FunctionName=name, Payload=payload)
+        return {"failed": "FunctionError" in answer, "said": json.loads(answer["Payload"].read())}
+
+    alarm = alarms.of(("valetcommiterrors", "Errors")) | {
+        "AlarmName": "PreTokenErrors",
+        "AlarmDescription": "docs/runbooks.md#pretokenerrors",
+        "Dimensions": [{"Name": "FunctionName", "Value": name}],
+        "Period": PERIOD,
+        "Threshold": 0,
+    }
+    assert "--environment 'Variables={}'" in runbook("pretokenerrors")
+    aws_lambda.update_function_configuration(FunctionName=name, Environment={"Variables": {}})
+    alarms.put(alarm)
+    assert sign_in()["failed"]
+    alarms.until_paged(alarm)
+    # "Deploy the release before": what was told to the function is told to it again.
+    aws_lambda.update_function_configuration(FunctionName=name, Environment=told)
+    said = sign_in()
+    assert not said["failed"], said
+    assert "recourse/operator" in json.dumps(said["said"]["response"])
+    alarms.put(alarm, Period=1)
+    alarms.until_ended(alarm)
+    alarms.cloud.client("cloudwatch").delete_alarms(AlarmNames=[alarm["AlarmName"]])
+
+
+def zipped(folder: Path) -> bytes:
+    """The files of a folder, with their modes."""
+    found = io.BytesIO()
+    with zipfile.ZipFile(found, "w") as archive:
+        for path in sorted(folder.iterdir()):
+            archive.write(path, path.name)
+    return found.getvalue()
 
 
 def runbook(section: str) -> str:

@@ -45,8 +45,10 @@ class SagaMachine(Construct):
 
     Attributes:
         machine: The state machine.
-        alias_arn: The alias by which runs are started. It points to the newest version; running
-            executions keep the version that they started with.
+        newest: What functions know of it (`recourse.orchestration.executions.Versions`): the ARN of
+            its newest version, and the digest of the shape that this was compiled from.
+        alias_arn: An alias of the newest version, for operators. Running executions keep the
+            version that they started with.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class SagaMachine(Construct):
             state_machine_revision_id=self.machine.state_machine_revision_id,
             description=digest(record(shape)),
         )
+        self.newest = f"{version.attr_arn} {version.description}"
         # One that another replaces stays, for a recovery; with the machine all of them go.
         version.cfn_options.deletion_policy = CfnDeletionPolicy.DELETE
         version.cfn_options.update_replace_policy = CfnDeletionPolicy.RETAIN

@@ -104,7 +104,7 @@ class Orchestration(Construct):
         self.pivots = {shape.pivot.function: functions[shape.pivot.function] for shape in shapes}
         self._parameters = self._parameters_of(
             {
-                "machines": {name: one.alias_arn for name, one in self.machines.items()},
+                "machines": {name: one.newest for name, one in self.machines.items()},
                 "pivots": {name: one.function_name for name, one in self.pivots.items()},
                 "tables": {name: one.table_name for name, one in self._tables.items()},
             }

@@ -77,16 +77,26 @@ def up(
     aws_port: Annotated[
         int, typer.Option(envvar="AWS_PORT", help="Port of the AWS endpoint.")
     ] = 4566,
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="Deploy the app as it is now to the one that runs already."),
+    ] = False,
 ) -> None:
     """Run the local cloud in the foreground; Ctrl-C stops it.
 
     It deploys the project's CDK app to an AWS emulator on this machine and serves its API. Its
     data stays in .local/cloud. The environment variable RECOURSE_WORKERS bounds its function
     workers, by default by the machine's memory.
-    """
-    from recourse.local.cloud import run
 
-    run(port=port, aws_port=aws_port)
+    With --again, in another terminal, it deploys the app anew while the local cloud runs on, as a
+    deploy to AWS does: sagas in flight are not interrupted.
+    """
+    from recourse.local.cloud import LocalCloud, run
+
+    if again:
+        LocalCloud().deploy_again()
+    else:
+        run(port=port, aws_port=aws_port)
 
 
 @app.command()

@@ -131,6 +131,23 @@ class LocalCloud:
             self._lock.close()
         self._proxy = self._emulator = self._lock = None
 
+    def deploy_again(self) -> None:
+        """Deploy the app as it is now into the cloud of this folder, which runs on meanwhile.
+
+        It may run in another process: sagas in flight are not interrupted, as by a deploy to AWS.
+
+        Raises:
+            LocalCloudError: None runs there, or the app could not be deployed.
+        """
+        if not self._is_held():
+            raise LocalCloudError(
+                f"no local cloud runs in {self._folder}: `recourse up` starts one, with the app as "
+                "it is now"
+            )
+        ports = json.loads((self._folder / "ports.json").read_text())
+        self._know(ports)
+        self._deploy()
+
     def wait(self) -> None:
         """Wait until the emulator stops or the process is interrupted.
 
@@ -188,9 +205,7 @@ class LocalCloud:
     def _start(self) -> None:
         self._lock_folder()
         ports = self._choose_ports()
-        self.api_url = f"http://127.0.0.1:{ports['port']}"
-        self.aws_endpoint = f"http://127.0.0.1:{ports['aws_port']}"
-        self.issuer = Issuer(issuer_of(self.api_url))
+        self._know(ports)
         self._hold(f"{os.getpid()} on {self.api_url}")
 
         tools.install(self._say)
@@ -233,6 +248,12 @@ class LocalCloud:
                 )
             if put:
                 self._say(f"seeded the services with {put} holdings from {file.name}")
+
+    def _know(self, ports: Mapping[str, int]) -> None:
+        """Know the addresses that follow from the ports."""
+        self.api_url = f"http://127.0.0.1:{ports['port']}"
+        self.aws_endpoint = f"http://127.0.0.1:{ports['aws_port']}"
+        self.issuer = Issuer(issuer_of(self.api_url))
 
     def _the_one(self, kind: Kind) -> dict[str, str] | None:
         """What the app's one construct of a kind tells, if it has one.
@@ -300,6 +321,17 @@ class LocalCloud:
                 + f": use that one, or stop it with {stop}"
             ) from None
         self._hold(str(os.getpid()))
+
+    def _is_held(self) -> bool:
+        """Whether a local cloud runs in the folder."""
+        try:
+            with (self._folder / "lock").open("a+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:
+            pass
+        return False
 
     def _hold(self, holder: str) -> None:
         """Write into the lock who holds it, for those who find it locked."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from botocore.exceptions import BotoCoreError, ClientError
 
 from recourse.declare.limits import cut
-from recourse.declare.saga import Saga
 from recourse.declare.shape import AnyStep, Shape, digest
 from recourse.declare.shape import record as recorded
 from recourse.errors import StepCancelledError, TransientError
@@ -80,13 +79,16 @@ class Run:
 class Versions:
     """Finds the version of a saga's machine that was compiled from a shape, by its description.
 
+    The newest one is known without a look: it is what the deployment says of the saga.
+
     ::
 
         Versions(sfn, machines)(shape)   # "arn:aws:states:…:stateMachine:Order…:7"
 
     Attributes:
         sfn: A Step Functions client.
-        machines: The ARN of each saga's state machine, or of its alias, by name.
+        machines: The newest version of each saga's state machine, by name: its ARN, a space, and
+            the digest of its shape.
     """
 
     sfn: SFNClient
@@ -100,9 +102,12 @@ class Versions:
             TransientError: There is none, or Step Functions could not be asked.
         """
         wanted = digest(recorded(shape))
+        newest, _, known = self.machines[shape.name].partition(" ")
+        if known == wanted:
+            return newest
         if wanted not in self._found:
             try:
-                self._found |= self._described(shape.name, until=wanted)
+                self._found.update(self._described(shape.name, until=wanted))
             except (ClientError, BotoCoreError) as problem:
                 raise TransientError(f"the versions could not be read: {problem}") from problem
         try:
@@ -143,7 +148,7 @@ class Runs:
         sfn: A Step Functions client.
         functions: A Lambda client.
         shapes: The shapes that sagas began with.
-        machines: The ARN of each saga's state machine, or of its alias, by name.
+        machines: The ARN of each saga's state machine, or of a version of it, by name.
         pivots: The function of each pivot, by the name that `Step.function` has.
         version: The ARN of a saga's machine at the version that was compiled from a shape.
     """
@@ -160,6 +165,8 @@ class Runs:
 
         The first run of a choreography has no execution: its `started` event begins it. Before a
         recovery the pivot is settled: only if it had acted do the steps look up and carry results.
+        Each run is of the version that was compiled from the shape of its saga: during a deploy the
+        newest may be another one.
 
         Raises:
             TransientError: Step Functions did not accept it, or the pivot could not be settled.
@@ -170,10 +177,9 @@ class Runs:
         given = record.input(shape)
         if record.run:
             given["saga"]["forward"] = self._settle(shape, given)
-        is_declared = isinstance(shape, Saga)
         try:
             self.sfn.start_execution(
-                stateMachineArn=self.machines[record.saga] if is_declared else self.version(shape),
+                stateMachineArn=self.version(shape),
                 name=run_name(record.saga_id, record.run),
                 input=json.dumps(given, ensure_ascii=False),
                 **_xray(record),

@@ -161,6 +161,7 @@ class Ground:
         self.existing: dict[str, ExistingTable] = {}
         self.alarms: list[tuple[str, str]] = []
         self._subscriptions: dict[str, str] = {}
+        self._defined: dict[str, tuple[Shape[Any], str]] = {}
         self._table(LEDGER)
         self.queues[LEDGER] = self._queue(LEDGER)
         self._made_queue(deadletters_of(PARKED), {})
@@ -652,6 +653,7 @@ class Ground:
         for name in self.functions:
             text = text.replace(f"${{{name}}}", handlers.arn(name))
         arn = f"arn:aws:states:us-east-1:{handlers.ACCOUNT}:stateMachine:{shape.name}"
+        self._defined[shape.name] = shape, arn
         with suppress(self.sfn.exceptions.StateMachineDoesNotExist):
             self.sfn.update_state_machine(stateMachineArn=arn, definition=text)
             return arn
@@ -661,7 +663,8 @@ class Ground:
 
     def _version(self, shape: Shape[Any]) -> str:
         """The machine of a saga at a version: moto has no versions, so it has that definition."""
-        return self._machine(shape)
+        defined, arn = self._defined[shape.name]
+        return arn if defined is shape else self._machine(shape)
 
     def _hear(self, name: str, only: dict[str, list[str]]) -> None:
         """Have a queue hear these events, and no others any more."""

@@ -102,7 +102,8 @@ def test_the_newest_shape_is_compiled_and_its_version_names_it_and_outlives_the_
     assert version.properties["Description"] == shape.digest(shape.record(last))
     assert version.body["UpdateReplacePolicy"] == "Retain"
     assert version.body["DeletionPolicy"] == "Delete"
-    assert changed.parameters[f"machines/{last.name}"] == f"<{machine}/Alias.Arn>"
+    newest = f"<{machine}/Version.Arn> {shape.digest(shape.record(last))}"
+    assert changed.parameters[f"machines/{last.name}"] == newest
     rule = changed.one("AWS::Events::Rule", "WentWrong").properties["EventPattern"]
     watched = changed.plain("Sagas", rule["detail"]["stateMachineArn"])
     assert f"<{machine}/Machine>" in watched

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from recourse.declare.saga import Saga
+from recourse.declare.shape import digest, record
 from recourse.orchestration.compiler import compile_saga
 from recourse.queues.called import operators_queues
 from statemachines import SAGAS
@@ -61,7 +62,9 @@ def test_every_task_calls_a_function_that_is_there_and_does_not_outlive_it(
 
 
 @every_saga
-def test_runs_are_started_by_an_alias_of_the_newest_version(each: Assembly, saga: Saga) -> None:
+def test_runs_are_started_by_the_newest_version_which_has_an_alias(
+    each: Assembly, saga: Saga
+) -> None:
     alias = each.one("AWS::StepFunctions::StateMachineAlias", f"{named(saga)}/Alias")
     assert each.plain("Sagas", alias.properties) == {
         "Name": "live",
@@ -72,7 +75,9 @@ def test_runs_are_started_by_an_alias_of_the_newest_version(each: Assembly, saga
     version = each.one("AWS::StepFunctions::StateMachineVersion", f"{named(saga)}/Version")
     revision = each.plain("Sagas", version.properties["StateMachineRevisionId"])
     assert revision == f"<{named(saga)}/Machine.StateMachineRevisionId>"
-    assert each.parameters[f"machines/{saga.name}"] == f"<{named(saga)}/Alias.Arn>"
+    newest = f"<{named(saga)}/Version.Arn> {digest(record(saga))}"
+    assert version.properties["Description"] == digest(record(saga))
+    assert each.parameters[f"machines/{saga.name}"] == newest
     assert each.parameters[f"pivots/{saga.pivot.function}"] == f"<{saga.pivot.function}>"
 
 

@@ -176,7 +176,10 @@ def test_a_version_is_retained_where_the_template_says_so(closed: Emulator) -> N
     cloudformation = client("cloudformation", closed.url)
     states = client("stepfunctions", closed.url)
     template = json.loads(json.dumps(TEMPLATE))
-    template["Resources"]["Version"] |= {"UpdateReplacePolicy": "Retain", "DeletionPolicy": "Delete"}
+    template["Resources"]["Version"] |= {
+        "UpdateReplacePolicy": "Retain",
+        "DeletionPolicy": "Delete",
+    }
     template["Resources"]["Version"]["Properties"]["Description"] = "the first"
     cloudformation.create_stack(StackName="kept", TemplateBody=json.dumps(template))
     cloudformation.get_waiter("stack_create_complete").wait(StackName="kept")

@@ -296,6 +296,30 @@ def test_a_worker_that_is_killed_as_it_starts_is_started_again(
         assert answer.result() != killed
 
 
+def test_a_call_goes_on_while_its_function_is_updated(functions: Functions, checkout: Path) -> None:
+    """As on AWS: what is deployed is for the calls to come."""
+    (checkout / "held.py").write_text(
+        "import os, pathlib, time\n"
+        "def handler(event, context):\n"
+        "    here = pathlib.Path(__file__)\n"
+        "    here.with_name('began').write_text(f'{os.getpid()} 0 0')\n"
+        "    while event and not here.with_name('go').exists():\n"
+        "        time.sleep(0.05)\n"
+        "    return [os.getpid(), os.environ.get('RELEASE')]\n"
+    )
+    name = functions.add("held.handler", RELEASE="1")
+    with ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(functions.call, name, {"wait": True})
+        (worker, *_) = pids(checkout / "began")
+        variables = {"RECOURSE_CHECKOUT": str(checkout), "RELEASE": "2"}
+        functions.aws.update_function_configuration(
+            FunctionName=name, Environment={"Variables": variables}
+        )
+        (checkout / "go").touch()
+        assert under_way.result() == [worker, "1"]
+    assert functions.call(name)[1] == "2"
+
+
 def test_who_has_forked_may_be_killed(functions: Functions, tmp_path: Path) -> None:
     about, wait = functions.add("handlers.about"), functions.add("handlers.wait")
     leave = functions.add("handlers.leave", timeout=1)

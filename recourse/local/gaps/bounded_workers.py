@@ -7,6 +7,9 @@ gets the first worker of its function that becomes idle. Idle workers end after 
 A function may wait for another, which then needs a worker too: a caller that holds the last one
 would deadlock. So a function's first worker may always start, and when no worker has started or
 become idle for a while, one more than the bound may start.
+
+It also kills a worker in the middle of a call when its function is deployed anew. On AWS the call
+goes on, and only later ones get the new code: here the worker ends when its call is done.
 """
 
 import os
@@ -116,11 +119,14 @@ class Pool:
         with self._changed:
             self._drop([one for one in self._idle() if one.last_used <= since])
 
-    def outdate(self) -> None:
-        """End every worker: those in use when their calls are done."""
+    def outdate(self, function: str | None = None) -> None:
+        """End every worker, or those of a function: those in use when their calls are done."""
         with self._changed:
-            self._drop(list(self._idle()))
-            self._outdated = {one for some in self._workers.values() for one in some}
+            # A key is account, region, function and qualifier.
+            keys = [k for k in self._workers if function in (None, k.split(":")[-2])]
+            outdated = {one for key in keys for one in self._workers[key]}
+            self._drop([one for one in outdated if not one.in_use])
+            self._outdated |= {one for one in outdated if one.in_use}
 
     def _grant(self) -> None:
         """Release the calls for which there is a worker, or room for one; oldest first."""
@@ -177,6 +183,32 @@ def on_change(callback: Callable[[], object]) -> None:
     _on_change.append(callback)
 
 
+def _spare_calls(pool: Pool) -> None:
+    """Let the calls of a function go on while it is updated."""
+    kill = lambda_svc.invalidate_worker
+    here = threading.local()
+
+    def invalidate(name: str, *given: Any, **options: Any) -> None:
+        if getattr(here, "updates", False):
+            pool.outdate(name)
+        else:
+            kill(name, *given, **options)
+
+    def sparing(update: Callable[..., Any]) -> Callable[..., Any]:
+        def updated(*given: Any) -> Any:
+            here.updates = True
+            try:
+                return update(*given)
+            finally:
+                here.updates = False
+
+        return updated
+
+    lambda_svc.invalidate_worker = invalidate
+    for name in ("_update_code", "_update_config"):
+        setattr(lambda_svc, name, sparing(getattr(lambda_svc, name)))
+
+
 def _code() -> Files:
     """The state of the files that functions run."""
     found = {}
@@ -207,5 +239,6 @@ def close() -> None:
     pool = Pool(int(os.environ.get("RECOURSE_WORKERS") or max(FEWEST, min(MOST, fit))))
     for module in (lambda_runtime, lambda_svc):
         module.acquire_worker, module.release_worker = pool.acquire, pool.release
+    _spare_calls(pool)
     # The state of the code now, before any of it is loaded.
     threading.Thread(target=_watch, args=[pool, _code()], daemon=True, name="workers").start()

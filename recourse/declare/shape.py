@@ -106,6 +106,10 @@ class AnyStep(Protocol):
         """Whether its hold becomes a booking once the pivot has acted."""
 
     @property
+    def external(self) -> bool:
+        """Whether its action acts outside DynamoDB."""
+
+    @property
     def documents(self) -> bool:
         """Whether its action stores documents."""
 
@@ -226,6 +230,11 @@ class RecordedStep:
     def function(self) -> str:
         """The function that serves it, named for what it does."""
         return function_of(self.action)
+
+    @property
+    def confirms(self) -> bool:
+        """Whether its hold becomes a booking once the pivot has acted."""
+        return self.confirm is not None
 
     @property
     def refs(self) -> dict[str, str | None]:

@@ -21,7 +21,7 @@ from services import cars, flights, hotels, invoices, payments
 from statemachines.fields import Payer
 from statemachines.travel_booking import CarAsk, FlightAsk, HotelAsk
 from tests.ground import Ground, ground
-from tests.integration.test_every_saga import must_be_as_told
+from tests.integration.test_every_saga import dead_lettered, must_be_as_told, outcome
 from tests.integration.trips import TRIP, must_hold, stock
 
 keys = itertools.count()
@@ -144,6 +144,10 @@ def test_a_saga_in_flight_ends_by_the_shape_it_began_with(
     assert must_be_as_told(before, BEFORE, saga_id) == status
     must_show(before, saga_id)
     must_hold(before)
+    held = [step for step in BEFORE.all if step.confirm and status == "SUCCEEDED"]
+    for step in held:
+        assert outcome(before, saga_id, step.name, step.service, "confirm") == "done"
+    assert dead_lettered(before) == {}
 
 
 @pytest.mark.parametrize("coordination", get_args(Coordination))

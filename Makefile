@@ -54,6 +54,7 @@ check: setup  ## check style, types, architecture, generated files and templates
 	@mypy
 	@lint-imports --no-logo 2>/dev/null || lint-imports
 	@recourse compile --check
+	@recourse upgrade --against HEAD
 	@statelint --ignore=FLOAT,URI statemachines/*.asl.json
 	@python -m tests.reference --check
 	@rm -rf .local/check && CI=1 node $(VENV)/share/recourse/cdk/node_modules/aws-cdk/bin/cdk synth --quiet --no-notices --output .local/check

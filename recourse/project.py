@@ -241,6 +241,34 @@ def read_shapes(file: Path) -> list[dict[str, Any]]:
     return found
 
 
+def read_retired(file: Path) -> list[str]:
+    """The digests of shapes that `recourse upgrade --retire` has taken out of a file.
+
+    Raises:
+        ProjectError: It is not a file of shapes.
+    """
+    if not file.exists():
+        return []
+    try:
+        return [str(one) for one in json.loads(file.read_text("utf-8")).get("retired", [])]
+    except (ValueError, AttributeError, TypeError) as problem:
+        raise ProjectError(f"{file} is not a file of shapes: {problem!r}") from problem
+
+
+def text_of_shapes(shapes: Sequence[Mapping[str, Any]], retired: Sequence[str]) -> str:
+    """The text of a file of shapes.
+
+    Args:
+        shapes: The recorded shapes, the oldest first.
+        retired: The digests of those that were taken out, which are none of these.
+    """
+    from recourse.declare.shape import digest
+
+    left = [one for one in retired if one not in {digest(known) for known in shapes}]
+    said: dict[str, Any] = {"shapes": list(shapes)} | ({"retired": left} if left else {})
+    return json.dumps(said, indent=1) + "\n"
+
+
 def _at(where: str, missing: str) -> Any:
     try:
         return resolve(where)

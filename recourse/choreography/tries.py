@@ -13,8 +13,8 @@ from recourse.run.failures import may_pass
 
 def longest(function: str, shapes: Iterable[Shape[Any]]) -> float:
     """The longest timeout of the steps that a function serves, in seconds."""
-    served = (step for shape in shapes for step in shape.all if step.function == function)
-    return max(step.timeout for step in served)
+    steps: Iterable[AnyStep] = (step for shape in shapes for step in shape.all)
+    return max(step.timeout for step in steps if step.function == function)
 
 
 def must_succeed(shape: Shape[Any], step: AnyStep, trigger: Trigger) -> bool:

@@ -56,7 +56,7 @@ def compile_sagas(
         compiled[folder / f"{saga.name}.asl.json"] = machine
         compiled[folder / f"{saga.name}.choreography.md"] = describe(saga)
         recorded = shapes / f"{saga.name}{SHAPES}"
-        compiled[recorded] = _with_shape(recorded, shape.record(saga))
+        compiled[recorded] = with_shape(recorded, shape.record(saga))
     changed = []
     for file, text in compiled.items():
         if not file.exists() or file.read_text("utf-8") != text:
@@ -79,21 +79,25 @@ def compile_sagas(
         raise UsageError(f"out of date: {', '.join(changed)}; run `recourse compile`")
 
 
-def _with_shape(file: Path, now: dict[str, Any]) -> str:
+def with_shape(file: Path, now: dict[str, Any]) -> str:
     """The text of a file of shapes, with the shape of now as its last.
 
-    The shape before it stays once it is committed, for then it may be deployed; until then it is
-    one that nobody has but its author, and is replaced.
+    The shape before it stays once it is committed, for then it may be deployed, until `recourse
+    upgrade --retire` takes it out; before that it is one that nobody has but its author, and is
+    replaced.
     """
-    from recourse.project import read_shapes
+    from recourse.declare.shape import digest
+    from recourse.project import read_retired, read_shapes, text_of_shapes
 
-    earlier = [one for one in _committed(file) or read_shapes(file) if one != now]
-    return json.dumps({"shapes": [*earlier, now]}, indent=1) + "\n"
+    retired = read_retired(file)
+    known = committed_shapes(file) or read_shapes(file)
+    earlier = [one for one in known if one != now and digest(one) not in retired]
+    return text_of_shapes([*earlier, now], retired)
 
 
-def _committed(file: Path) -> list[dict[str, Any]]:
-    """The shapes that the file has at the last commit; none where it has none, or git is not."""
-    asked = ["git", "-C", str(file.parent), "show", f"HEAD:./{file.name}"]
+def committed_shapes(file: Path, at: str = "HEAD") -> list[dict[str, Any]]:
+    """The shapes that a file has at a commit; none where it has none, or git is not there."""
+    asked = ["git", "-C", str(file.parent), "show", f"{at}:./{file.name}"]
     try:
         shown = subprocess.run(asked, capture_output=True, check=True, text=True, encoding="utf-8")
     except (OSError, subprocess.CalledProcessError):

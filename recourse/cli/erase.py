@@ -52,11 +52,11 @@ def erase(
 
     if not subject:
         raise UsageError("--subject must not be empty")
-    stack = stack or _only_stack()
+    stack = stack or only_stack()
     try:
         project = Project.find()
         shapes = [*project.declared().values(), *earlier_at(project.sagas)]
-        erasure = Erasure(client("dynamodb"), client("s3"), _places(stack), shapes)
+        erasure = Erasure(client("dynamodb"), client("s3"), places_of(stack), shapes)
         report = erasure.run(subject, dry_run=not yes, progress=_Progress())
     except NotAtRestError as problem:
         raise UsageError(str(problem)) from problem
@@ -72,7 +72,7 @@ def erase(
         raise UsageError(str(NotAtRestError(report.not_at_rest)))
 
 
-def _only_stack() -> str:
+def only_stack() -> str:
     """The one stack of the account and region that says where the data are.
 
     Raises:
@@ -97,7 +97,12 @@ def _only_stack() -> str:
     return found[0]
 
 
-def _places(stack: str) -> Places:
+def places_of(stack: str) -> Places:
+    """Where the data of a deployment are, as its stack says.
+
+    Raises:
+        PlacesError: It has no such output.
+    """
     found: Any = client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
     outputs = {one["OutputKey"]: one["OutputValue"] for one in found.get("Outputs", ())}
     if PLACES not in outputs:

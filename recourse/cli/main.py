@@ -40,6 +40,7 @@ from recourse.cli.seeding import seed
 from recourse.cli.timeline import event_of, print_event, print_timeline
 from recourse.cli.tokens import EVERYDAY_SCOPE
 from recourse.cli.trace import trace
+from recourse.cli.upgrade import upgrade
 from recourse.cli.worker import worker
 from recourse.functions.users import SCOPES
 
@@ -51,7 +52,7 @@ app = typer.Typer(
     "browser `export RECOURSE_TOKEN=$(recourse token --subject asha)`.",
 )
 app.add_typer(valet.app, name="valet")
-for one in (login, logout, worker, erase, seed, doctor, trace):
+for one in (login, logout, worker, erase, seed, doctor, trace, upgrade):
     app.command()(one)
 app.command("compile")(compile_sagas)
 app.command(context_settings=PASSES_ON)(deploy)

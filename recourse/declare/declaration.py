@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Generic, Literal
+from typing import Any, Generic, Literal, cast
 
 from recourse.declare.hints import fields_of, is_required, types_of
 from recourse.declare.request import may_be_none
@@ -72,8 +72,11 @@ class Step(Generic[Result]):
     @property
     def refs(self) -> dict[str, str | None]:
         """Where its functions are, by part: `package.module:function`."""
-        parts = {"action": self.action, "undo": self.undo, "confirm": self.confirm}
-        return {name: part and part.ref for name, part in parts.items()}
+        return {
+            "action": self.action.ref,
+            "undo": self.undo.ref if self.undo else None,
+            "confirm": self.confirm.ref if self.confirm else None,
+        }
 
     @property
     def service(self) -> str:
@@ -152,6 +155,29 @@ class Declaration(Shape[Step]):
         return frozenset(name for name in types if may_be_none(types[name]))
 
 
+def part_of(step: RecordedStep, part: str) -> Action[Any, Any] | Undo[Any, Any] | Confirm | None:
+    """A part of a recorded step, as the code has it now; None where the step has none.
+
+    Args:
+        step: The step.
+        part: `action`, `undo` or `confirm`.
+
+    Raises:
+        ShapeError: The code has it no longer.
+    """
+    ref = step.refs[part]
+    if ref is None:
+        return None
+    try:
+        found = resolve(ref)
+    except (ImportError, AttributeError, ValueError) as problem:
+        raise ShapeError(f"step {step.name!r}: its {part} {ref} is gone: {problem}") from problem
+    kind = {"action": Action, "undo": Undo, "confirm": Confirm}[part]
+    if not isinstance(found, kind):
+        raise ShapeError(f"step {step.name!r}: {ref} is no {part}, got {found!r:.80}")
+    return cast("Action[Any, Any] | Undo[Any, Any] | Confirm", found)
+
+
 def with_functions(step: Step[Any] | RecordedStep) -> Step[Any]:
     """A step with its functions: of a recorded one, as the code has them now.
 
@@ -160,19 +186,8 @@ def with_functions(step: Step[Any] | RecordedStep) -> Step[Any]:
     """
     if isinstance(step, Step):
         return step
-    kinds = {"action": Action, "undo": Undo, "confirm": Confirm}
-    parts: dict[str, Any] = {}
-    for part, ref in step.refs.items():
-        if ref is None:
-            continue
-        try:
-            parts[part] = resolve(ref)
-        except (ImportError, AttributeError, ValueError) as problem:
-            raise ShapeError(
-                f"step {step.name!r}: its {part} {ref} is gone: {problem}"
-            ) from problem
-        if not isinstance(parts[part], kinds[part]):
-            raise ShapeError(f"step {step.name!r}: {ref} is no {part}, got {parts[part]!r:.80}")
+    named = [name for name, ref in step.refs.items() if ref is not None]
+    parts: dict[str, Any] = {name: part_of(step, name) for name in named}
     return Step(
         step.name,
         **parts,
@@ -215,6 +230,11 @@ class Earlier(Shape[Step[Any]]):
         same = {name: getattr(recorded, name) for name in ("name", "deadline", "contact")}
         for name, value in {"groups": groups, **same}.items():
             object.__setattr__(self, name, value)
+
+    @property
+    def written(self) -> Shape[Any]:
+        """As it was recorded, whatever its functions have become."""
+        return self.recorded
 
     def optional(self, step: Step[Any]) -> bool:
         """Whether some request left the step out."""

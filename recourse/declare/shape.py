@@ -132,6 +132,11 @@ class Shape(ABC, Generic[S]):
     deadline: float
     contact: str | None
 
+    @property
+    def written(self) -> Shape[Any]:
+        """What of it is recorded."""
+        return self
+
     @abstractmethod
     def optional(self, step: S) -> bool:
         """Whether some request leaves the step out: all that it takes may be None, by type."""
@@ -269,6 +274,7 @@ def function_of(ref: str) -> str:
 
 def record(shape: Shape[Any]) -> dict[str, Any]:
     """A shape as JSON: the same for the same shape, and for what was read from that."""
+    shape = shape.written
     about = {"saga": shape.name, "deadline": shape.deadline}
     if shape.contact is not None:
         about["contact"] = shape.contact

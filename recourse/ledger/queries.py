@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from recourse.ledger.history import STATUSES, Status
+from recourse.ledger.history import AT_REST, STATUSES, Status
 from recourse.ledger.listing import (
     BY_KEY,
     BY_OWNER,
@@ -129,6 +129,14 @@ class SagaQueries:
         )
         while ids := [entry["pk"] for entry in islice(walk, UNFINISHED_AT_ONCE)]:
             yield from (one for one in self._rows(ids) if one.status in UNDER_WAY)
+
+    def not_at_rest(self) -> Iterator[Record]:
+        """Every saga that may still move: under way, or waiting for an operator."""
+        statuses = [one for one in STATUSES if one not in AT_REST]
+        partitions = in_statuses(statuses)
+        walk = entries(self._table, BY_STATUS, partitions, newest_first=False, size=MOST_EXAMINED)
+        while ids := [entry["pk"] for entry in islice(walk, UNFINISHED_AT_ONCE)]:
+            yield from (one for one in self._rows(ids) if one.status not in AT_REST)
 
     def _rows(self, ids: Sequence[str]) -> list[Record]:
         """The rows of these ids that exist, read consistently and in this order."""

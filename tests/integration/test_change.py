@@ -271,3 +271,11 @@ def test_a_shape_that_was_changed_by_hand_is_refused(before: Ground) -> None:
     Table(before.dynamodb, LEDGER).put(
         {"pk": PREFIX + known, "shape": json.dumps(shape.record(BEFORE))}
     )
+
+
+def test_a_shape_keeps_its_digest_whatever_its_functions_have_become() -> None:
+    """An action that by now may refuse otherwise, or asks for more, is no other shape."""
+    recorded = shape.record(BEFORE)
+    recorded["groups"][0][0] |= {"refusals": ["GoneError"], "asks": {"else": True}}
+    earlier = Earlier(recorded=shape.read(recorded))
+    assert shape.digest(shape.record(earlier)) == shape.digest(recorded)

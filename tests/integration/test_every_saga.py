@@ -20,6 +20,7 @@ import pytest
 
 from recourse.declare.declaration import Coordination
 from recourse.declare.saga import Saga
+from recourse.declare.shape import Shape
 from recourse.ledger.history import AT_REST
 from recourse.orchestration import sweeper as sweeper_module
 from recourse.orchestration.executions import run_name
@@ -170,7 +171,7 @@ def must_have_ended(ground: Ground, saga_id: str, status: str) -> None:
     assert told[-1] == status.lower() and told.count(told[-1]) == 1, told
 
 
-def stuck(ground: Ground, saga: Saga, saga_id: str) -> list[str]:
+def stuck(ground: Ground, saga: Shape[Any], saga_id: str) -> list[str]:
     """The steps that wait for an operator."""
     record = ground.ledger.get(saga_id)
     assert record is not None

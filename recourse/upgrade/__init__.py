@@ -1,0 +1,1 @@
+"""Whether a release can take over the sagas that earlier shapes began."""

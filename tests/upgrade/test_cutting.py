@@ -1,0 +1,187 @@
+"""What the explorer calls safe is safe on the ground; what it refuses is seen to strand there.
+
+`HYPOTHESIS_TIMES=50 pytest tests/upgrade/test_cutting.py --junitxml FILE` takes 500 pairs, and
+leaves the figures in the file.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.ground import Ground, ground
+from tests.profile import TIMES
+from tests.upgrade.cutting import Cut, Cutting, cuts
+from tests.upgrade.generic import SERVICES, Deed, Undoing
+from tests.upgrade.pairs import Pair, Plan, Planned, draw
+
+BATCH = 5
+BATCHES = 2 * TIMES
+EACH = 4
+"""How many sagas of each pair."""
+
+
+@pytest.fixture(scope="module")
+def cut_over() -> Iterator[Ground]:
+    with ground({}) as made:
+        for service in SERVICES:
+            made._table(service)
+            made.services.append(service)
+        yield made
+
+
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_no_pair_that_is_called_safe_strands_on_the_ground(
+    cut_over: Ground, batch: int, record_property: Callable[[str, object], None]
+) -> None:
+    figures: Counter[str] = Counter()
+    for seed in range(batch * BATCH, (batch + 1) * BATCH):
+        pair = draw(seed)
+        findings = pair.findings()
+        certain = [one for one in findings if one.is_certain]
+        answer = "strands" if certain else "look" if findings else "safe"
+        dice = random.Random(seed)
+        wrong = []
+        for _ in range(EACH):
+            cut = cuts(pair, dice)
+            why = Cutting(cut_over, pair, cut).wrong()
+            figures["sagas"] += 1
+            if why:
+                wrong.append((cut, why))
+        assert not wrong or findings, (seed, wrong[:3])
+        figures[f"{answer}, {'stranded' if wrong else 'ended'}"] += 1
+    for name, number in figures.items():
+        record_property(name, number)
+
+
+HOLD = Planned(
+    "hold",
+    "alpha:do1",
+    Deed(asks={"color": True}, undoing=Undoing("undo1"), confirms=True),
+    ("color",),
+)
+CHARGE = Planned("charge", "beta:do1", Deed(external=True, undoing=Undoing("undo1")))
+DECIDE = Planned("decide", "alpha:do2", Deed(external=True, finds=True, refuses=True))
+TELL = Planned("tell", "beta:do2", Deed(asks={"size": True}), ("size",))
+OLD = Plan(((HOLD,), (CHARGE,), (DECIDE,), (TELL,)), "decide")
+
+
+def made_of(*steps: Planned, pivot: str = "decide", others: tuple[Any, ...] = ()) -> Plan:
+    return Plan(tuple((step,) for step in steps), pivot, others=others)
+
+
+def but(step: Planned, takes: tuple[str, ...] | None = None, **deed: Any) -> Planned:
+    made = replace(step, deed=replace(step.deed, **deed))
+    return made if takes is None else replace(made, takes=takes)
+
+
+COLOR_AND_SIZE = {"color": True, "size": True}
+STRANDS: dict[str, tuple[Pair, Cut, str]] = {
+    "an action is gone": (
+        Pair(OLD, made_of(HOLD, CHARGE, DECIDE)),
+        Cut("orchestration", 2),
+        "its action beta:do2 is gone",
+    ),
+    "an undo is gone": (
+        Pair(
+            OLD, made_of(CHARGE, DECIDE, TELL, others=((HOLD.ref, but(HOLD, undoing=None).deed),))
+        ),
+        Cut("orchestration", 1, (("decide", "error"),)),
+        "its undo alpha:undo1 is gone",
+    ),
+    "a confirmation is gone": (
+        Pair(OLD, made_of(but(HOLD, confirms=False), CHARGE, DECIDE, TELL)),
+        Cut("orchestration", 2),
+        "its confirm alpha:book_do1 is gone",
+    ),
+    "the shape is taken out": (
+        Pair(OLD, made_of(HOLD, DECIDE), is_kept=False),
+        Cut("orchestration", 0),
+        "its shape is not among those",
+    ),
+    "an action before the pivot asks for more": (
+        Pair(OLD, made_of(HOLD, but(CHARGE, ("size",), asks={"size": True}), DECIDE, TELL)),
+        Cut("orchestration", 0),
+        "asks for 'size' by now",
+    ),
+    "an action after the pivot asks for more": (
+        Pair(OLD, made_of(HOLD, CHARGE, DECIDE, but(TELL, ("color", "size"), asks=COLOR_AND_SIZE))),
+        Cut("choreography", 2),
+        "asks for 'color' by now",
+    ),
+    "an undo asks for more": (
+        Pair(
+            OLD,
+            made_of(
+                but(
+                    HOLD,
+                    ("color", "size"),
+                    asks={"color": True, "size": False},
+                    undoing=Undoing("undo1", {"size": True}),
+                ),
+                CHARGE,
+                DECIDE,
+                TELL,
+            ),
+        ),
+        Cut("orchestration", 1, (("decide", "error"),)),
+        "alpha:undo1 asks for 'size' by now",
+    ),
+    "the pivot is elsewhere, and an undo is not served": (
+        Pair(
+            OLD,
+            Plan(
+                ((HOLD,), (but(CHARGE, finds=True),), (TELL,)),
+                "charge",
+                others=((DECIDE.ref, DECIDE.deed),),
+            ),
+        ),
+        Cut("orchestration", 1, (("decide", "error"),)),
+        "BetaDo1 has no undo any more",
+    ),
+    "it acted outside, and is undone inside": (
+        Pair(OLD, made_of(HOLD, but(CHARGE, external=False), DECIDE, TELL)),
+        Cut("orchestration", 1000, (("decide", "error"), ("charge.undo", "error:16"))),
+        "it acted outside DynamoDB",
+    ),
+    "it acted inside, and is undone outside": (
+        Pair(OLD, made_of(but(HOLD, external=True), CHARGE, DECIDE, TELL)),
+        Cut("choreography", 1, (("decide", "error"),)),
+        "it acted in DynamoDB",
+    ),
+    "what a pivot did elsewhere cannot be found": (
+        Pair(OLD, made_of(HOLD, CHARGE, but(DECIDE, external=False, finds=False), TELL)),
+        Cut("orchestration", 5, (), "decide"),
+        "has no find",
+    ),
+    "a step after the pivot may refuse": (
+        Pair(
+            OLD,
+            made_of(HOLD, CHARGE, but(TELL, refuses=True, undoing=Undoing("undo2")), DECIDE),
+        ),
+        Cut("orchestration", 2, sold_out="tell"),
+        "may refuse by now",
+    ),
+}
+
+
+@pytest.mark.parametrize("pair, cut, why", STRANDS.values(), ids=STRANDS)
+def test_what_is_refused_is_seen_to_strand(
+    cut_over: Ground, pair: Pair, cut: Cut, why: str
+) -> None:
+    findings = [one for one in pair.findings() if one.is_certain]
+    assert any(why in one.why for one in findings), findings
+    assert Cutting(cut_over, pair, cut).wrong()
+
+
+@pytest.mark.parametrize("pair, cut, why", STRANDS.values(), ids=STRANDS)
+def test_the_same_sagas_end_where_the_release_changes_nothing(
+    cut_over: Ground, pair: Pair, cut: Cut, why: str
+) -> None:
+    assert Pair(pair.old, pair.old).findings() == []
+    assert Cutting(cut_over, Pair(pair.old, pair.old), cut).wrong() is None

@@ -131,10 +131,10 @@ class Listener:
         """
         pool = ThreadPoolExecutor(len(records))
         begun = time.monotonic()
-        begun_all = [(record, pool.submit(self._handle, record)) for record in records]
-        results = [self._wait_for(record, result, begun) for record, result in begun_all]
+        running = [(record, pool.submit(self._handle, record)) for record in records]
+        results = [self._wait_for(record, result, begun) for record, result in running]
         pool.shutdown(wait=False)
-        hanging = {record["messageId"] for record, result in begun_all if not result.done()}
+        hanging = {record["messageId"] for record, result in running if not result.done()}
         if not hanging:
             return results
         for record, one in zip(records, results, strict=True):

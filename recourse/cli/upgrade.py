@@ -33,7 +33,7 @@ from recourse.project import (
 )
 from recourse.store.aws import client
 from recourse.store.table import Table
-from recourse.upgrade.takeover import Release
+from recourse.upgrade.takeover import Release, answer
 
 DEPLOYED = "DEPLOYED"
 SOME = 5
@@ -106,9 +106,8 @@ def upgrade(
     findings = [finding for one in asked for finding in release.findings(one)]
     certain = [finding for finding in findings if finding.is_certain]
     if as_json:
-        answer = "strands" if certain else "look" if findings else "safe"
         found = [one.to_json() for one in findings]
-        print(json.dumps({"answer": answer, "shapes": len(asked), "findings": found}))
+        print(json.dumps({"answer": answer(findings), "shapes": len(asked), "findings": found}))
     else:
         for one in findings:
             out.print(f"{'strands' if one.is_certain else 'look at'}: {one}", soft_wrap=True)

@@ -10,14 +10,13 @@ import json
 import os
 import time
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recourse.functions import settings
 from recourse.store.aws import client, credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any
 
     from types_boto3_dynamodb import DynamoDBClient
 

@@ -37,6 +37,10 @@ _MEANS: dict[Consequence, str] = {
 }
 
 
+Answer = Literal["safe", "look", "strands"]
+"""Of a shape as a whole; `look`: somebody should look at functions, which no declaration shows."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """A step that the release cannot carry on with.
@@ -73,6 +77,13 @@ class Finding:
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
         return asdict(self)
+
+
+def answer(findings: Sequence[Finding]) -> Answer:
+    """What findings come to, all together."""
+    if any(one.is_certain for one in findings):
+        return "strands"
+    return "look" if findings else "safe"
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,14 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, redirect_stdout, suppress
+from functools import partial
 from importlib import import_module
 from typing import Any
 from unittest import mock
 
 import aws_lambda_powertools.metrics  # noqa: F401
+
+from tests.infra.apart import apart
 
 Case = Mapping[str, Any]
 
@@ -79,20 +82,5 @@ def printed(module: str, environment: dict[str, str], cases: list[Case]) -> list
     return [json.loads(line) for line in out.getvalue().splitlines()]
 
 
-def apart(call: dict[str, Any]) -> list[Any]:
-    """What `printed` says in a process of its own."""
-    reads, writes = os.pipe()
-    if child := os.fork():
-        os.close(writes)
-        with os.fdopen(reads) as answer:
-            text = answer.read()
-        assert os.waitpid(child, 0)[1] == 0, call
-        found: list[Any] = json.loads(text)
-        return found
-    with os.fdopen(writes, "w") as answer:
-        json.dump(printed(**call), answer)
-    os._exit(0)
-
-
 if __name__ == "__main__":
-    json.dump([apart(one) for one in json.load(sys.stdin)], sys.stdout)
+    json.dump([apart(partial(printed, **one)) for one in json.load(sys.stdin)], sys.stdout)

@@ -10,9 +10,12 @@ from __future__ import annotations
 import json
 import os
 import sys
+from functools import partial
 from importlib import import_module
 
 import botocore.session  # noqa: F401
+
+from tests.infra.apart import apart
 
 
 def loaded(module: str, attribute: str, environment: dict[str, str]) -> list[str]:
@@ -24,20 +27,5 @@ def loaded(module: str, attribute: str, environment: dict[str, str]) -> list[str
     return sorted(sys.modules)
 
 
-def apart(handler: dict[str, object]) -> list[str]:
-    """What `loaded` says in a process of its own."""
-    reads, writes = os.pipe()
-    if child := os.fork():
-        os.close(writes)
-        with os.fdopen(reads) as answer:
-            text = answer.read()
-        assert os.waitpid(child, 0)[1] == 0, handler
-        found: list[str] = json.loads(text)
-        return found
-    with os.fdopen(writes, "w") as answer:
-        json.dump(loaded(**handler), answer)  # type: ignore[arg-type]
-    os._exit(0)
-
-
 if __name__ == "__main__":
-    json.dump([apart(one) for one in json.load(sys.stdin)], sys.stdout)
+    json.dump([apart(partial(loaded, **one)) for one in json.load(sys.stdin)], sys.stdout)

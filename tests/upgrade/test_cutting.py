@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from recourse.upgrade.takeover import answer
 from tests.ground import Ground, ground
 from tests.profile import TIMES
 from tests.upgrade.cutting import Cut, Cutting, cuts
@@ -43,8 +44,6 @@ def test_no_pair_that_is_called_safe_strands_on_the_ground(
     for seed in range(batch * BATCH, (batch + 1) * BATCH):
         pair = draw(seed)
         findings = pair.findings()
-        certain = [one for one in findings if one.is_certain]
-        answer = "strands" if certain else "look" if findings else "safe"
         dice = random.Random(seed)
         wrong = []
         for _ in range(EACH):
@@ -54,7 +53,7 @@ def test_no_pair_that_is_called_safe_strands_on_the_ground(
             if why:
                 wrong.append((cut, why))
         assert not wrong or findings, (seed, wrong[:3])
-        figures[f"{answer}, {'stranded' if wrong else 'ended'}"] += 1
+        figures[f"{answer(findings)}, {'stranded' if wrong else 'ended'}"] += 1
     for name, number in figures.items():
         record_property(name, number)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from recourse.declare import asks, hints
+from recourse.upgrade.takeover import answer
 from tests.profile import TIMES
 from tests.upgrade.pairs import draw
 from tests.upgrade.walks import Releases, StrandedError, Walk, scenes
@@ -30,8 +31,6 @@ def test_no_pair_that_is_called_safe_strands(
     for seed in range(batch * BATCH, (batch + 1) * BATCH):
         pair = draw(seed)
         findings = pair.findings()
-        certain = [one for one in findings if one.is_certain]
-        answer = "strands" if certain else "look" if findings else "safe"
         releases = Releases.of(pair)
         dice = random.Random(seed)
         all_scenes = list(scenes(releases, pair.old.nullable))
@@ -44,7 +43,7 @@ def test_no_pair_that_is_called_safe_strands(
             except StrandedError as problem:
                 wrong.append((scene, walk.cut, str(problem)))
         assert not wrong or findings, (seed, wrong[:3])
-        figures[f"{answer}, {'stranded' if wrong else 'ended'}"] += 1
+        figures[f"{answer(findings)}, {'stranded' if wrong else 'ended'}"] += 1
         figures["walks"] += WALKS
         asks.fields_made.cache_clear()
         hints.types_of.cache_clear()

@@ -78,18 +78,14 @@ from recourse.testing import (
     backwards,
     clock,
     comparing,
-    drawing,
     handlers,
     keeping,
-    measuring,
-    naming,
     parsing,
-    signing,
+    speed,
     stopping,
     streams,
     transactions,
     waiting,
-    wording,
 )
 
 LEDGER = "ledger"
@@ -792,12 +788,8 @@ def ground(
         stack.enter_context(parsing.once())
         stack.enter_context(stopping.quietly())
         stack.enter_context(attributes.plain())
-        stack.enter_context(naming.once())
-        stack.enter_context(drawing.at_once())
-        stack.enter_context(measuring.once())
         stack.enter_context(backwards.told())
-        stack.enter_context(signing.none())
-        stack.enter_context(wording.once())
+        stack.enter_context(speed.up())
         alone = stack.enter_context(transactions.true())
         stack.enter_context(comparing.by_type())
         stream = stack.enter_context(streams.collected())

@@ -20,7 +20,7 @@ from recourse.run.fault_injector import FaultInjector
 from recourse.run.runner import StepRunner
 from recourse.run.task import TaskRunner
 from recourse.store.items import decode_item, encode_item
-from recourse.testing import transactions
+from recourse.testing import speed, transactions
 
 TABLE = "things"
 S1, S2 = (SagaId.of("shop", "o", name) for name in ("one", "two"))
@@ -142,7 +142,7 @@ def bench() -> Iterator[Bench]:
     """A bench with five things on it, for the length of a block."""
     keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
     environment = mock.patch.dict("os.environ", keys | {"AWS_DEFAULT_REGION": "us-east-1"})
-    with environment, mock_aws(), transactions.true():
+    with environment, mock_aws(), speed.up(), transactions.true():
         dynamodb: Any = botocore.session.get_session().create_client("dynamodb")
         dynamodb.create_table(
             TableName=TABLE,

@@ -24,7 +24,7 @@ from recourse.feed.connections import Connections
 from recourse.feed.feed import Feed
 from recourse.feed.pusher import Pusher
 from recourse.store.aws import client
-from recourse.testing import transactions
+from recourse.testing import speed, transactions
 from recourse.testing.ground import ENVIRONMENT
 
 owners = (f"owner-{number}" for number in count())
@@ -89,6 +89,7 @@ def dynamodb() -> Iterator[Any]:
     with ExitStack() as stack:
         stack.enter_context(mock.patch.dict(os.environ, ENVIRONMENT))
         stack.enter_context(mock_aws())
+        stack.enter_context(speed.up())
         stack.callback(client.cache_clear)
         client.cache_clear()
         stack.enter_context(transactions.true())

@@ -34,7 +34,7 @@ from recourse.queues.sources import SourceQueue
 from recourse.store.aws import client
 from recourse.store.expressions import ABSENT
 from recourse.store.table import Table
-from recourse.testing import streams, transactions
+from recourse.testing import speed, streams, transactions
 from recourse.testing.ground import ENVIRONMENT
 from recourse.testing.handlers import ACCOUNT, Killed
 from recourse.testing.patching import replaced
@@ -306,6 +306,7 @@ def bed() -> Iterator[Bed]:
     with ExitStack() as stack:
         stack.enter_context(mock.patch.dict(os.environ, ENVIRONMENT))
         stack.enter_context(mock_aws())
+        stack.enter_context(speed.up())
         stack.enter_context(transactions.true())
         stack.callback(client.cache_clear)
         client.cache_clear()

@@ -14,7 +14,7 @@ from recourse.store.aws import client
 from recourse.store.contention import Backoff
 from recourse.store.expressions import PRESENT
 from recourse.store.table import Table
-from recourse.testing import comparing, transactions
+from recourse.testing import comparing, speed, transactions
 from recourse.testing.ground import ENVIRONMENT
 
 NAME, SORTED = "things", "sorted"
@@ -26,6 +26,7 @@ def dynamodb() -> Iterator[Any]:
     with ExitStack() as stack:
         stack.enter_context(mock.patch.dict("os.environ", ENVIRONMENT))
         stack.enter_context(mock_aws())
+        stack.enter_context(speed.up())
         stack.enter_context(transactions.true())
         stack.enter_context(comparing.by_type())
         made = client("dynamodb")

@@ -15,7 +15,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from random import Random
 from types import CodeType, FrameType
@@ -27,6 +27,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 from moto.awslambda.models import LambdaBackend
 from moto.core import utils as moto_utils
+from moto.core.request import Request
 from moto.dynamodb.exceptions import ItemSizeTooLarge
 from moto.dynamodb.models import DynamoDBBackend, dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
@@ -46,6 +47,7 @@ from recourse.testing import (
     attributes,
     backwards,
     comparing,
+    directly,
     drawing,
     handlers,
     keeping,
@@ -53,7 +55,6 @@ from recourse.testing import (
     naming,
     objects,
     parsing,
-    signing,
     stopping,
     streams,
     transactions,
@@ -541,17 +542,68 @@ def test_a_history_is_told_from_its_beginning_though_its_end_was_asked_for() -> 
         assert ids() == forwards[::-1]
 
 
-def signatures_of_a_call() -> int:
-    signed: list[Any] = []
-    with replaced(SigV4Auth, "add_auth", lambda _, request: signed.append(request)):
-        assert client("dynamodb").list_tables()["TableNames"] == []
-    return len(signed)
+def requests_of(call: Callable[[], Any]) -> list[str]:
+    """What is made of HTTP for a call: what botocore signs, and what moto reads."""
+    made: list[str] = []
+    shipped = Request.from_primitives
+
+    def read(*given: Any, **more: Any) -> Any:
+        made.append("read")
+        return shipped(*given, **more)
+
+    with (
+        replaced(SigV4Auth, "add_auth", lambda _, request: made.append("signed")),
+        replaced(Request, "from_primitives", read),
+    ):
+        call()
+    return made
 
 
-def test_a_call_is_signed_though_nobody_looks() -> None:
-    assert signatures_of_a_call() == 1
-    with signing.none():
-        assert signatures_of_a_call() == 0
+def answers() -> list[Any]:
+    """What each service answers, and what it refuses, but for what is drawn by lot."""
+    dynamodb, sqs, sns, sfn = map(client, ("dynamodb", "sqs", "sns", "stepfunctions"))
+    told: Any = {"kind": {"DataType": "String", "StringValue": "ä & b=c%"}}
+    found: list[Any] = []
+
+    def ask(call: Callable[..., Any], **asked: Any) -> Any:
+        try:
+            answer = call(**asked)
+        except ClientError as error:
+            answer = error.response
+        about = answer.pop("ResponseMetadata")
+        found.append((about["HTTPStatusCode"], sorted(about["HTTPHeaders"]), answer))
+        return answer
+
+    with suppress(dynamodb.exceptions.ResourceInUseException):
+        create_table()
+    ask(dynamodb.put_item, TableName="things", Item={"pk": {"S": "ä"}, "n": {"N": "1"}})
+    ask(dynamodb.get_item, TableName="things", Key={"pk": {"S": "ä"}}, ConsistentRead=True)
+    ask(dynamodb.transact_write_items, TransactItems=[take_one()])
+    ask(dynamodb.scan, TableName="none")
+    ask(sqs.create_queue, QueueName="queue", Attributes={"DelaySeconds": "3"})
+    url = ask(sqs.get_queue_url, QueueName="queue")["QueueUrl"]
+    sent = ask(sqs.send_message, QueueUrl=url, MessageBody="ä", MessageAttributes=told)
+    sent.pop("MessageId", None)
+    ask(sqs.get_queue_attributes, QueueUrl=url, AttributeNames=["DelaySeconds"])
+    ask(sqs.get_queue_url, QueueName="none")
+    topic = ask(sns.create_topic, Name="topic")["TopicArn"]
+    entries: Any = [{"Id": "1", "Message": "ä & b=c%", "MessageAttributes": told}]
+    published = ask(sns.publish_batch, TopicArn=topic, PublishBatchRequestEntries=entries)
+    assert published["Successful"].pop().pop("Id") == "1"
+    ask(sns.publish, TopicArn=f"{topic}-none", Message="none")
+    ask(sfn.describe_execution, executionArn=f"{topic}:none")
+    return found
+
+
+def test_a_call_is_written_as_http_and_signed_and_read_from_it_again() -> None:
+    dynamodb = client("dynamodb")
+    assert requests_of(dynamodb.list_tables) == ["signed", "read"]
+    by_http = answers()
+    with directly.passed():
+        assert requests_of(dynamodb.list_tables) == []
+        assert answers() == by_http
+        assert requests_of(client("s3").list_buckets) == ["signed", "read"]
+    assert requests_of(dynamodb.list_tables) == ["signed", "read"]
 
 
 def test_where_a_call_goes_is_found_out_once() -> None:

@@ -31,7 +31,7 @@ from recourse.cdk.indexes import VALET_INDEXES
 from recourse.functions import kit
 from recourse.store.aws import client
 from recourse.store.credentials import Credentials
-from recourse.testing import objects, transactions
+from recourse.testing import objects, speed, transactions
 from recourse.valet.commit import Committer
 from recourse.valet.issue import Issuer
 from recourse.valet.keys import Keys
@@ -252,6 +252,7 @@ def ground() -> Iterator[Ground]:
     with (
         mock.patch.dict(os.environ, environment),
         mock_aws(),
+        speed.up(),
         transactions.true(),
         objects.whole(),
     ):

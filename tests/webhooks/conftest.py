@@ -32,7 +32,7 @@ from recourse.feed.feed import Feed
 from recourse.functions import kit, webhook_deliver, webhook_dispatch
 from recourse.queues.sources import SourceQueue
 from recourse.store.aws import client
-from recourse.testing import transactions
+from recourse.testing import speed, transactions
 from recourse.testing.handlers import ACCOUNT
 from recourse.testing.patching import replaced
 from recourse.webhooks import addresses
@@ -326,6 +326,7 @@ def ground() -> Iterator[Ground]:
     with ExitStack() as stack:
         stack.enter_context(mock.patch.dict(os.environ, ENVIRONMENT))
         stack.enter_context(mock_aws())
+        stack.enter_context(speed.up())
         stack.enter_context(transactions.true())
         stack.callback(client.cache_clear)
         client.cache_clear()

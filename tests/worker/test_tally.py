@@ -21,7 +21,7 @@ from recourse.queues.message import Message
 from recourse.queues.sources import SourceQueue
 from recourse.store.aws import client
 from recourse.store.items import decode_item
-from recourse.testing import transactions
+from recourse.testing import speed, transactions
 from tests.events import event
 
 TABLE = "tally"
@@ -35,7 +35,7 @@ def tally(monkeypatch: pytest.MonkeyPatch) -> Iterator[Tally]:
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("RECOURSE_SAGAS", "statemachines:SAGAS")
-    with mock_aws(), transactions.true():
+    with mock_aws(), speed.up(), transactions.true():
         client.cache_clear()
         client("dynamodb").create_table(
             TableName=TABLE,

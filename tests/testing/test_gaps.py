@@ -5,6 +5,7 @@ Where the first half of a test fails, moto has closed the gap: delete our file a
 
 from __future__ import annotations
 
+import copy
 import gc
 import io
 import json
@@ -740,6 +741,58 @@ def test_a_row_is_read_whole_for_each_attribute_that_is_shown() -> None:
         with measuring.once():
             assert row.project(paths) == shown
         assert not any(one is row.attrs["c"] for one in read)
+
+
+def test_what_is_read_of_a_row_is_copied_once_for_each_map_and_list_that_it_is_in() -> None:
+    deep: dict[str, Any] = {"L": [{"M": {"a": {"L": [{"N": "1"}, {"SS": ["x", "y"]}]}}}]}
+    attrs: dict[str, Any] = {"deep": deep, "b": {"B": "YQ=="}, "null": {"NULL": True}}
+    row = Item(DynamoType({"S": "ä"}), DynamoType({"N": "1"}), attrs)
+
+    def read_and_copied() -> Any:
+        other = copy.deepcopy(row)
+        assert other == row and other.range_key == row.range_key
+        read = row.attrs["deep"].to_regular_json(), row.attrs["b"].to_regular_json()
+        other.attrs["deep"].value[0].value["a"].value[1].value.append("z")
+        read[0]["L"][0]["M"]["a"]["L"][1]["SS"].append("z")
+        assert row.to_json() == {"Attributes": attrs}
+        return read
+
+    with calls_counted(lambda code: code is copy.deepcopy.__code__) as copies:
+        shipped = read_and_copied()
+    assert copies() > 20
+    with measuring.once(), calls_counted(lambda code: code is copy.deepcopy.__code__) as copies:
+        assert read_and_copied() == shipped
+    assert copies() == 1
+
+
+@pytest.mark.parametrize("kind", ["S", "N"])
+def test_each_key_of_a_table_is_looked_at_for_every_other_one(kind: str) -> None:
+    client("dynamodb").create_table(
+        TableName="sorted",
+        KeySchema=[
+            {"AttributeName": "pk", "KeyType": "HASH"},
+            {"AttributeName": "sk", "KeyType": "RANGE"},
+        ],
+        AttributeDefinitions=[
+            {"AttributeName": "pk", "AttributeType": "S"},
+            {"AttributeName": "sk", "AttributeType": kind},  # type: ignore[typeddict-item]
+        ],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    create_table()
+    for number in Random(1).sample(range(100), 40):
+        key: dict[str, Any] = {"pk": {"S": str(number % 7)}}
+        row = key | {"sk": {kind: str(number)}}
+        client("dynamodb").put_item(TableName="sorted", Item=row)
+        client("dynamodb").put_item(TableName="things", Item={"pk": {"S": str(number)}})
+    for name in ("sorted", "things"):
+        table = dynamodb_backends[handlers.ACCOUNT]["us-east-1"].get_table(name)
+        with calls_counted(lambda code: code.co_name == "cast_value") as looks:
+            shipped = table.all_items()
+        assert looks() > 4 * len(shipped)
+        with measuring.once(), calls_counted(lambda code: code.co_name == "cast_value") as looks:
+            assert table.all_items() == shipped
+        assert looks() <= 2 * len(shipped)
 
 
 def test_a_row_has_a_largest_size_and_what_is_replaced_or_removed_does_not_count() -> None:

@@ -25,6 +25,7 @@ from recourse.local.cloud import EVERY_SCOPE, LocalCloud
 from tests import LOCAL
 from tests.decisions import Refusal, decisions_of, unexpected
 from tests.patience import PATIENCE
+from tests.starting import local_cloud
 
 PRICES = {"flights": 4800, "hotels": 9500, "cars": 2200}
 BALANCE = 10_000_000
@@ -150,7 +151,7 @@ def inside(expected: list[Refusal]) -> Iterator[LocalCloud | None]:
     if "RECOURSE_API" in os.environ:
         yield None
         return
-    with LocalCloud(
+    with local_cloud(
         port=0, aws_port=0, state_dir=LOCAL / "tests", fresh=True, seed_file=None
     ) as cloud:
         yield cloud

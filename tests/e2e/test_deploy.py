@@ -10,6 +10,7 @@ from recourse.cli.api import Api
 from recourse.local.cloud import EVERY_SCOPE, LocalCloud
 from tests.e2e.conftest import Trip, machine_of_trips, must_be_judged
 from tests.e2e.test_trips import must_be_booked
+from tests.starting import local_cloud
 
 
 def timeouts(cloud: LocalCloud) -> set[int]:
@@ -40,7 +41,7 @@ def documents(cloud: LocalCloud) -> list[str]:
 
 def test_the_app_is_created_updated_and_destroyed(tmp_path: Path) -> None:
     said: list[str] = []
-    with LocalCloud(
+    with local_cloud(
         port=0, aws_port=0, state_dir=tmp_path, timescale=1, seed_file=None, say=said.append
     ) as cloud:
         synthesised = list((tmp_path / "cdk.out").glob("*.template.json"))
@@ -54,7 +55,7 @@ def test_the_app_is_created_updated_and_destroyed(tmp_path: Path) -> None:
 
     # Started again with a longer timescale it is updated, and knows what it knew.
     said.clear()
-    with LocalCloud(
+    with local_cloud(
         port=0, aws_port=0, state_dir=tmp_path, timescale=2, seed_file=None, say=said.append
     ) as cloud:
         assert max(timeouts(cloud)) == 60
@@ -68,7 +69,7 @@ def test_the_app_is_created_updated_and_destroyed(tmp_path: Path) -> None:
 
     # A third time there is nothing to do.
     said.clear()
-    with LocalCloud(
+    with local_cloud(
         port=0, aws_port=0, state_dir=tmp_path, timescale=2, seed_file=None, say=said.append
     ) as cloud:
         assert "nothing changed" in "".join(said)

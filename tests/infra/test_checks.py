@@ -34,12 +34,15 @@ def test_cdk_nag_is_there_to_find_something(tmp_path: Path) -> None:
     assert "AwsSolutions-S10 at Careless/Open/Resource" in Assembly(tmp_path).findings()
 
 
-def test_cfn_lint_finds_nothing(dev: Assembly, prod: Assembly, fargate: Assembly) -> None:
-    """In what AWS gets; the local templates differ from it in nothing but `DIFFERENCES`."""
+def test_cfn_lint_finds_nothing(prod: Assembly, fargate: Assembly) -> None:
+    """In what AWS gets; the local templates differ from it in nothing but `DIFFERENCES`.
+
+    `make check` asks it about those of dev.
+    """
     workers = [
         path for path in fargate.files if path.name.split(".")[0].endswith(("Subscribers", "Probe"))
     ]
-    files = [*dev.files, *prod.files, *workers]
+    files = [*prod.files, *workers]
     lint = Path(sys.executable).with_name("cfn-lint")
     done = subprocess.run(
         [lint, "--non-zero-exit-code", "warning", "--", *files], capture_output=True, text=True
@@ -144,4 +147,4 @@ def test_aws_functions_run_on_its_own_python(dev: Assembly) -> None:
 
 
 def test_the_same_sources_give_the_same_templates(local: Assembly, tmp_path: Path) -> None:
-    assert synthesise(tmp_path, LOCAL).templates == local.templates
+    assert synthesise(tmp_path, LOCAL, judged=False).templates == local.templates

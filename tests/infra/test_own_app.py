@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from types import CodeType
@@ -33,10 +33,11 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.xdist_group("infra")
 
 OTHERS = re.compile(r"\b(infra|services|statemachines|lambdas|tests)\b[.:]")
+RULES = "@aws-cdk/core:validateAgainstDefaultRules"
 NEW_APP = {
     "@aws-cdk/aws-sns-subscriptions:restrictSqsDescryption": True,
     "@aws-cdk/core:defaultCrossStackReferences": "weak",
-    "@aws-cdk/core:validateAgainstDefaultRules": True,
+    RULES: True,
 }
 """Flags that `cdk init` sets; with the last, nothing that CloudFormation would refuse is made."""
 LAYOUTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -75,7 +76,8 @@ def stack() -> Stack:
     """A stack of an app without any context of ours."""
     from aws_cdk import App, Stack
 
-    return Stack(App(context=CLI, analytics_reporting=False), "Theirs")
+    app = App(context=CLI, analytics_reporting=False, builtin_cloud_formation_validation=False)
+    return Stack(app, "Theirs")
 
 
 def synthesised(
@@ -84,7 +86,14 @@ def synthesised(
     """Run the page's app as the CLI would, with the capabilities where they are wanted."""
     import aws_cdk
 
-    made = partial(aws_cdk.App, context=CLI | flags, outdir=str(folder), analytics_reporting=False)
+    made = partial(
+        aws_cdk.App,
+        context=CLI | flags,
+        outdir=str(folder),
+        analytics_reporting=False,
+        # Without the flag it would only warn.
+        builtin_cloud_formation_validation=RULES in flags,
+    )
     source = (shop / "app.py").read_text()
     assert source.count("    return shop\n") == 1
     source = source.replace("    return shop\n", f"    return {home}\n")
@@ -96,11 +105,21 @@ def synthesised(
     return Assembly(folder)
 
 
+@pytest.fixture(scope="module")
+def on_aws(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Assembly]:
+    """What AWS gets of the page's app, by the layout."""
+
+    @cache
+    def made(layout: str) -> Assembly:
+        with pytest.MonkeyPatch.context() as patch:
+            return synthesised(shop, tmp_path_factory.mktemp("aws"), *LAYOUTS[layout], patch)
+
+    return made
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_it_is_synthesised_in_any_layout(
-    layout: str, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = synthesised(shop, tmp_path, *LAYOUTS[layout], monkeypatch)
+def test_it_is_synthesised_in_any_layout(layout: str, on_aws: Callable[[str], Assembly]) -> None:
+    found = on_aws(layout)
     text = "".join(path.read_text() for path in found.files)
     functions = found.every("AWS::Lambda::Function")
     for function in functions:
@@ -123,14 +142,15 @@ def test_it_is_synthesised_in_any_layout(
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_local_cloud_finds_what_it_serves_in_any_layout(
-    layout: str, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    layout: str,
+    on_aws: Callable[[str], Assembly],
+    shop: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     home, flags = LAYOUTS[layout]
-    assert "LocalCloud" not in "".join(
-        json.dumps(one)
-        for one in synthesised_here(shop, tmp_path / "aws", home, flags, monkeypatch)
-    )
-    here = synthesised_here(shop, tmp_path / "local", home, flags | LOCAL, monkeypatch)
+    assert "LocalCloud" not in json.dumps(not_nested(on_aws(layout)))
+    here = not_nested(synthesised(shop, tmp_path, home, flags | LOCAL, monkeypatch))
     outputs = {
         name: json.dumps(output["Value"])
         for template in here
@@ -143,15 +163,11 @@ def test_the_local_cloud_finds_what_it_serves_in_any_layout(
         assert what in told
 
 
-def synthesised_here(
-    shop: Path, folder: Path, home: str, flags: dict[str, Any], patch: pytest.MonkeyPatch
-) -> list[dict[str, Any]]:
-    """The templates of the stacks that an operator sees: those that are not nested."""
+def not_nested(assembly: Assembly) -> list[dict[str, Any]]:
+    """The templates of the stacks that an operator sees."""
     from recourse.cdk.deploy import templates
 
-    with patch.context() as patched:
-        synthesised(shop, folder, home, flags, patched)
-    return [one.body for one in templates(folder).values()]
+    return [one.body for one in templates(assembly.folder).values()]
 
 
 def test_on_the_local_cloud_its_own_issuer_stands_in_for_any() -> None:

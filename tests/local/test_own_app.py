@@ -15,6 +15,7 @@ from recourse.local.cloud import EVERY_SCOPE, LocalCloud
 from recourse.project import Project
 from tests import own_app
 from tests.patience import PATIENCE
+from tests.starting import local_cloud
 
 pytestmark = pytest.mark.xdist_group("own app")
 
@@ -23,10 +24,10 @@ def test_a_saga_of_its_own_is_booked_and_undone_in_either_coordination(tmp_path:
     own_app.write(tmp_path)
     compiling = [sys.executable, "-m", "recourse", "compile", "--folder", "src/shop"]
     subprocess.run(compiling, cwd=tmp_path, check=True)
-    cloud = LocalCloud(
+    cloud_of_it = local_cloud(
         port=0, aws_port=0, state_dir=tmp_path / "cloud", project=Project.find(tmp_path)
     )
-    with cloud, Api(cloud.api_url, token := cloud.token("asha", EVERY_SCOPE)) as api:
+    with cloud_of_it as cloud, Api(cloud.api_url, token := cloud.token("asha", EVERY_SCOPE)) as api:
         ended = {}
         for coordination in ("orchestration", "choreography"):
             for chaos in (None, "send=reject"):

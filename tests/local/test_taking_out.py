@@ -32,14 +32,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def both(folder: Path) -> Path:
     """The app with orders by account and by card."""
     sagas = {name: SAGAS[name] for name in ("order", "card-order")}
-    return synthesise(folder / "both" / "cdk.out", LOCAL, sagas).folder
+    return synthesise(folder / "both" / "cdk.out", LOCAL, sagas, judged=False).folder
 
 
 @pytest.fixture(scope="module")
 def fewer(folder: Path) -> Path:
     """The same without `order`, and so without payments."""
     sagas = {"card-order": SAGAS["card-order"]}
-    return synthesise(folder / "fewer" / "cdk.out", LOCAL, sagas).folder
+    return synthesise(folder / "fewer" / "cdk.out", LOCAL, sagas, judged=False).folder
 
 
 class Deployed:
@@ -146,7 +146,9 @@ def test_there_are_two_deploys_where_something_goes_and_else_one(
 def test_a_key_stays_until_no_stack_has_anything_that_it_encrypts(both: Path, folder: Path) -> None:
     """A stage with a key each gets one for all: other stacks' queues would stand without."""
     sagas = {name: SAGAS[name] for name in ("order", "card-order")}
-    one_key = synthesise(folder / "one-key" / "cdk.out", LOCAL | {"keys": "one"}, sagas).folder
+    one_key = synthesise(
+        folder / "one-key" / "cdk.out", LOCAL | {"keys": "one"}, sagas, judged=False
+    ).folder
     made: list[dict[str, Any]] = []
 
     def deploy(assembly: Path) -> None:

@@ -157,6 +157,7 @@ class Ground:
         self.existing: dict[str, ExistingTable] = {}
         self.alarms: list[tuple[str, str]] = []
         self._subscriptions: dict[str, str] = {}
+        self._heard: dict[str, dict[str, list[str]]] = {}
         self._defined: dict[str, tuple[Shape[Any], str]] = {}
         self._table(LEDGER)
         self.queues[LEDGER] = self._queue(LEDGER)
@@ -644,7 +645,10 @@ class Ground:
         )
 
     def _machine(self, shape: Shape[Any]) -> str:
-        """The machine of a saga, with the definition of a shape."""
+        """The machine of a saga, with the definition of a shape, if it has not got it."""
+        defined, arn = self._defined.get(shape.name, (None, ""))
+        if defined is shape:
+            return arn
         text = json.dumps(compile_saga(shape))
         for name in self.functions:
             text = text.replace(f"${{{name}}}", handlers.arn(name))
@@ -664,8 +668,11 @@ class Ground:
 
     def _hear(self, name: str, only: dict[str, list[str]]) -> None:
         """Have a queue hear these events, and no others any more."""
+        heard, self._heard[name] = self._heard.get(name), only
         if name not in self.queues:
             self.queues[name] = self._queue(name, only)
+            return
+        if heard == only:
             return
         self.sns.set_subscription_attributes(
             SubscriptionArn=self._subscriptions[name],

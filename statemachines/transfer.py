@@ -10,6 +10,11 @@ from services import notices, payments
 from statemachines.fields import Id, Key
 
 
+def flaw_of_payee(account: str, payer: str) -> str | None:
+    """Why it cannot be paid by that account."""
+    return "must be another account than from_account" if account == payer else None
+
+
 @request_model
 class TransferAmount:
     """How much, in whole minor units of one currency."""
@@ -24,7 +29,7 @@ class TransferRequest:
 
     transfer_id: Key
     from_account: Id
-    to_account: Id
+    to_account: Annotated[Id, Checked(flaw_of_payee, beside=("from_account",))]
     amount: TransferAmount
 
 

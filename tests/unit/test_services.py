@@ -207,6 +207,18 @@ def test_nothing_is_captured_that_was_not_authorised() -> None:
             payments.capture(replace(PAY, items=[payment]))
 
 
+def test_a_transfer_is_settled_or_released_while_both_its_sides_are_held() -> None:
+    held: Item = {"pk": "x", "account_id": "a", "amount": money(5, "INR"), "status": "HELD"}
+    assert payments.settle(replace(PAY, items=[held, held | {"account_id": "b"}])).writes
+    for other in (None, held | {"status": "SETTLED"}, held | {"status": "RELEASED"}):
+        for sides in ([held, other], [other, held]):
+            with pytest.raises(payments.TransferNotHeldError):
+                payments.settle(replace(PAY, items=sides))
+        for undo in (payments.release_debit, payments.release_credit):
+            with pytest.raises(payments.TransferNotHeldError):
+                undo(replace(PAY, items=[other]))
+
+
 def test_a_balance_cannot_fall_below_what_is_held() -> None:
     row = ACCOUNT | {"available": 3000, "held": 6000}
     assert accounts.change("acct-asha", row, {"currency": "INR", "balance": 5999}) is None

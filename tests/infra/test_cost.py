@@ -8,21 +8,15 @@ from typing import Any
 
 import pytest
 
+from bench.cost import AT_MOST
 from recourse.cdk.idle import ROUND, Month, idle_month
 from recourse.cdk.prices import PRICES, cost
 from recourse.testing.capacity import metered
-from statemachines import SAGAS
 from tests.ground import ground
 from tests.infra.assembly import Assembly
 from tests.infra.test_events import consumers
 
 pytestmark = pytest.mark.xdist_group("infra")
-
-HOUSE, EACH_STEP = 5.43, 0.283
-"""Dollars a month of an idle development stage, as it is deployed when nothing else is said, and of
-each step that listens there: $8 with nine of them."""
-STEPS = {step.function for saga in SAGAS.values() for step in saga.all}
-AT_MOST = HOUSE + EACH_STEP * len(STEPS)
 
 
 def month(assembly: Assembly) -> Month:

@@ -12,7 +12,6 @@ import pytest
 
 from recourse.cli.api import Api
 from recourse.declare.declaration import Coordination
-from recourse.declare.saga import Saga
 from recourse.local.seed import holdings
 from statemachines import SAGAS
 

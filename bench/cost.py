@@ -27,8 +27,9 @@ from tests.feeding import Feeding
 from tests.ground import Ground, ground
 from tests.infra.assembly import synthesise
 
-AT_MOST = 8.0
-"""Dollars a month for an idle development stage."""
+HOUSE, EACH_STEP = 5.43, 0.283
+"""Dollars a month for an idle development stage without steps, and for each that listens there."""
+AT_MOST = HOUSE + EACH_STEP * len({step.function for saga in SAGAS.values() for step in saga.all})
 STAGES: Mapping[str, Mapping[str, str]] = {"dev": {}, "prod": {"stage": "prod"}}
 COUNTED = 20
 """How many of each saga are counted, in each coordination."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -30,13 +31,14 @@ SAMPLES = ROOT / "samples"
 THINGS = ("/flights/AI-202", "/hotels/taj-delhi", "/cars/del-compact")
 PASSPORT = "passports/asha.pdf"
 REVOKED = "redeem key-revoked"
-ACCOUNTS = ("/accounts/acct-asha", "/accounts/acct-ravi")
+ACCOUNTS = ("/accounts/acct-asha", "/accounts/acct-ravi", "/accounts/acct-meera")
 PASSED = """\
 its holds became bookings, and the account was charged once. The payment of
-another was declined, and all its effects were undone. A passport was uploaded
-and an invoice downloaded by valet keys, and a revoked key was refused. The
-events of a trip arrived by stream, WebSocket and webhook, and were read from
-the feed: the same events, in the same order.
+another was declined, and all its effects were undone. Money went from one
+account to another, and none was made or lost. A passport was uploaded and an
+invoice downloaded by valet keys, and a revoked key was refused. The events of a
+trip arrived by stream, WebSocket and webhook, and were read from the feed: the
+same events, in the same order.
 
 Next: `make up`, then follow README.md.
 """
@@ -64,6 +66,8 @@ def main() -> int:
             heading("Choreography", ": each step listens to the others' events")
             book(api, "choreography")
             undo(api, "choreography")
+            heading("Banking", ": money from one account to another, whole or not at all")
+            transfer(api)
             heading("Valet keys", ": scoped, short-lived, revocable access to documents")
             use_valet_keys(api, cloud.api_url)
             heading("Events", ": by push over three channels, and by pull from the feed")
@@ -118,6 +122,23 @@ def undo(api: Api, coordination: Coordination) -> None:
     expect(saga["reason"]["error"] == "PaymentDeclinedError", f"the reason is {saga['reason']}")
     expect(counts(api) == before, "not every effect was undone")
     out.print("          every seat, room, car and balance is as it was before")
+
+
+def transfer(api: Api) -> None:
+    """A transfer from one account to another."""
+    out.print()
+    out.print("  A transfer (samples/transfer.json)")
+    before = counts(api)
+    saga = run(api, SAMPLES / "transfer.json", "orchestration")
+    expect(saga["status"] == "SUCCEEDED", f"the transfer ended {saga['status']}")
+    now, settled = counts(api), next(s for s in saga["steps"] if s["name"] == "settle")["result"]
+    moved = {path: now[path]["balance"] - before[path]["balance"] for path in ACCOUNTS}
+    expect(
+        moved[f"/accounts/{settled['to_account']}"] == settled["amount"]["amount"],
+        "the account that is paid has not got the amount",
+    )
+    expect(sum(moved.values()) == 0, f"money was made or lost: {moved}")
+    out.print("          one account has less, the other has more, by the same amount")
 
 
 def use_valet_keys(api: Api, url: str) -> None:
@@ -226,8 +247,8 @@ def run(
 ) -> dict[str, Any]:
     """Start a sample, with fields changed or added, and print its timeline."""
     request = json.loads(file.read_text()) | dict(more or {})
-    key = f"demo-{coordination}-{request['trip_id']}"
-    started = api.start("travel-booking", request, key=key, coordination=coordination)
+    saga, key = file.stem.removesuffix("-declined"), str(uuid.uuid4())
+    started = api.start(saga, request, key=key, coordination=coordination)
     expect(
         started["coordination"] == coordination,
         f"expected {coordination}, got {started['coordination']}",

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 from recourse import Checked, Item, Put, Update, request_model
 from recourse.declare.money import flaw_of_currency
 from recourse.text import LONGEST_SUBJECT, flaw_of_subject
-from services import counted, payments
+from services import accounts, counted
 
 Currency = Annotated[str, Checked(flaw_of_currency)]
 Count = Annotated[int, Ge(0), Le(10**9)]
@@ -114,6 +114,6 @@ HOLDINGS = {
     "cars": _counted("cars", "car"),
     "stock": _counted("inventory", "item"),
     "accounts": Holding(
-        "payments", "account", AccountBody, AccountView, payments.show, payments.change
+        "payments", "account", AccountBody, AccountView, accounts.show, accounts.change
     ),
 }

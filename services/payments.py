@@ -1,22 +1,19 @@
-"""Payments: authorise, void, capture, refund, on a double-entry ledger.
+"""Payments: authorise, void, capture, refund; and transfers from one account to another.
 
-A `Gateway` moves the money. The one used here is a ledger in this service's own table: every
-movement is a row of postings that sum to zero, and an account's row holds the sum of its postings.
 A payment is a row that changes status (AUTHORISED, then VOIDED or CAPTURED, then REFUNDED), keyed
 by the saga, so each saga has one payment.
 
-Another `Gateway` can replace the ledger by an external provider, which it calls with
-`payment_key(call)` as the idempotency key; it returns the row to write. See docs/add-a-step.md.
+A transfer is a debit and a credit, each a row that is HELD, then SETTLED or RELEASED. The debit
+holds the amount on the account that pays. The credit changes nothing of the account that is paid
+until both are settled, in one transaction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from recourse import (
-    AtLeast,
     Call,
     CurrencyMismatchError,
     Decision,
@@ -29,167 +26,39 @@ from recourse import (
     undo,
 )
 from recourse.declare.step import plain
+from services import accounts
+from services.accounts import (
+    PaymentDeclinedError,
+    UnknownAccountError,
+    account_key,
+    available,
+    held,
+    move,
+)
 
 INCOME = "income"
 """The merchant's account. It has no row: its balance is the sum of its postings, because every
 capture would have to wait for that one row."""
-
-OUTSIDE = "outside"
-"""The account that opening balances are posted from."""
-
-
-ADDS_UP = "an account's balance is the sum of its postings, which name it"
-
-
-class UnknownAccountError(Refusal):
-    """There is no such account, or another owner has it: a saga is not told which."""
-
-
-class PaymentDeclinedError(Refusal):
-    """The account has too little available."""
 
 
 class PaymentNotAuthorisedError(Refusal):
     """There is no authorised payment to capture, or no captured one to refund."""
 
 
-class Gateway(Protocol):
-    """Moves the money. Each method decides; the runtime commits the decision that it returns."""
-
-    def authorise(self, call: Call, account: Item, amount: Money) -> Decision:
-        """Authorise the amount."""
-
-    def void(self, call: Call, payment: Item) -> Decision:
-        """Release what was authorised."""
-
-    def capture(self, call: Call, payment: Item) -> Decision:
-        """Capture what was authorised."""
-
-    def refund(self, call: Call, payment: Item) -> Decision:
-        """Refund what was captured."""
+class SameAccountError(Refusal):
+    """A transfer must be to another account than the one that pays."""
 
 
-def account_key(account: str) -> str:
-    """The key of an account's row."""
-    return f"account#{account}"
+class TransferNotHeldError(Refusal):
+    """A transfer's debit and credit are not both held."""
+
+
+RELEASED, SETTLED = {"status": "RELEASED"}, {"status": "SETTLED"}
 
 
 def payment_key(call: Call) -> str:
     """The key of the saga's payment."""
     return f"payment#{call.saga_id}"
-
-
-def movement(key: str, currency: str, postings: Mapping[str, int]) -> Put:
-    """A movement of money: its row, with postings by account.
-
-    Raises:
-        ValueError: The postings do not sum to zero.
-    """
-    if sum(postings.values()):
-        raise ValueError(f"movement {key} does not sum to zero: {dict(postings)}")
-    return Put({"pk": f"movement#{key}", "currency": currency, "postings": dict(postings)})
-
-
-class LedgerGateway:
-    """Money within this service's table."""
-
-    def authorise(self, call: Call, account: Item, amount: Money) -> Decision:
-        """Move the amount from the account's available to its held."""
-        name, value = account["id"], amount.amount
-        payment = {
-            "pk": payment_key(call),
-            "saga_id": call.saga_id,
-            "account_id": name,
-            "amount": plain(amount),
-            "status": "AUTHORISED",
-            "owner": call.owner,
-        }
-        return self._move(
-            call,
-            "authorise",
-            payment,
-            {f"{name}:available": -value, f"{name}:held": value},
-            Put(payment),
-            Update(
-                account["pk"],
-                add={"available": -value, "held": value},
-                # A PUT changes `changes`, and may have given the account to another owner.
-                when={
-                    "available": AtLeast(value),
-                    "currency": amount.currency,
-                    "changes": account["changes"],
-                },
-            ),
-        )
-
-    def void(self, call: Call, payment: Item) -> Decision:
-        """Move the amount back from held to available."""
-        name, value = payment["account_id"], payment["amount"]["amount"]
-        return self._turn(
-            call,
-            "void",
-            payment,
-            "VOIDED",
-            {f"{name}:held": -value, f"{name}:available": value},
-            {"held": -value, "available": value},
-        )
-
-    def capture(self, call: Call, payment: Item) -> Decision:
-        """Move the amount from the account's held to the merchant's income."""
-        name, value = payment["account_id"], payment["amount"]["amount"]
-        return self._turn(
-            call,
-            "capture",
-            payment,
-            "CAPTURED",
-            {f"{name}:held": -value, INCOME: value},
-            {"held": -value, "balance": -value},
-        )
-
-    def refund(self, call: Call, payment: Item) -> Decision:
-        """Move the amount from the merchant's income to the account's available."""
-        name, value = payment["account_id"], payment["amount"]["amount"]
-        return self._turn(
-            call,
-            "refund",
-            payment,
-            "REFUNDED",
-            {INCOME: -value, f"{name}:available": value},
-            {"available": value, "balance": value},
-        )
-
-    def _turn(
-        self,
-        call: Call,
-        what: str,
-        payment: Item,
-        status: str,
-        postings: Mapping[str, int],
-        changes: Mapping[str, int],
-    ) -> Decision:
-        turn = Update(payment["pk"], put={"status": status}, when={"status": payment["status"]})
-        account = Update(account_key(payment["account_id"]), add=changes)
-        return self._move(call, what, payment | {"status": status}, postings, turn, account)
-
-    def _move(
-        self,
-        call: Call,
-        what: str,
-        payment: Item,
-        postings: Mapping[str, int],
-        *writes: Put | Update,
-    ) -> Decision:
-        posted = movement(f"{call.saga_id}#{what}", payment["amount"]["currency"], postings)
-        result = {
-            "payment_id": payment["pk"],
-            "account_id": payment["account_id"],
-            "amount": payment["amount"],
-            "status": payment["status"],
-        }
-        return Decision(result=result, writes=[*writes, posted])
-
-
-GATEWAY: Gateway = LedgerGateway()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,45 +79,48 @@ class AuthoriseAsk:
     AuthoriseAsk,
     reads=lambda call: [account_key(call.ask.payment.account_id)],
     refuses=[PaymentDeclinedError, UnknownAccountError, CurrencyMismatchError],
-    keeps={
-        "payment_id": "it is made from the id of the saga",
-        "account_id": ADDS_UP,
-        "id": ADDS_UP,
-        "postings": ADDS_UP,
-    },
+    keeps=accounts.KEEPS | {"payment_id": "it is made from the id of the saga"},
 )
 def authorise(call: Call[AuthoriseAsk]) -> Decision:
-    """Authorise the sum of the earlier results' prices."""
+    """Hold the sum of the earlier results' prices."""
     amount = Money.total(Money.of(one["price"]) for one in call.results.values() if one)
-    name, account = call.ask.payment.account_id, call.item
-    if account is None or account.get("owner", call.owner) != call.owner:
-        raise UnknownAccountError(f"there is no account {name}")
-    if account["currency"] != amount.currency:
-        raise CurrencyMismatchError(f"account {name} is in {account['currency']}")
-    if account["available"] < amount.amount:
-        raise PaymentDeclinedError(f"account {name} has less than {amount} available")
-    return GATEWAY.authorise(call, account, amount)
+    name = call.ask.payment.account_id
+    payment = {
+        "pk": payment_key(call),
+        "saga_id": call.saga_id,
+        "account_id": name,
+        "amount": plain(amount),
+        "status": "AUTHORISED",
+        "owner": call.owner,
+    }
+    moved = accounts.hold(call, "authorise", name, amount)
+    return Decision(result=_shown(payment), writes=[Put(payment), *moved])
 
 
 @undo(reads=lambda call: [payment_key(call)])
 def void(call: Call) -> Decision:
     """Release what was authorised; after a refund there is nothing left to release."""
-    payment = call.item
-    if payment is not None and payment["status"] == "REFUNDED":
-        return Decision(result={"payment_id": payment["pk"], "status": "REFUNDED"})
-    return GATEWAY.void(call, _payment(call, "AUTHORISED"))
+    if call.item is not None and call.item["status"] == "REFUNDED":
+        return Decision(result={"payment_id": call.item["pk"], "status": "REFUNDED"})
+    payment = _payment(call, "AUTHORISED")
+    name, value = payment["account_id"], payment["amount"]["amount"]
+    return _turned(call, "void", payment, "VOIDED", {held(name): -value, available(name): value})
 
 
 @action(reads=lambda call: [payment_key(call)], refuses=[PaymentNotAuthorisedError])
 def capture(call: Call) -> Decision:
-    """Capture what was authorised: the money moves."""
-    return GATEWAY.capture(call, _payment(call, "AUTHORISED"))
+    """Move what was authorised from the account to the merchant's income."""
+    payment = _payment(call, "AUTHORISED")
+    name, value = payment["account_id"], payment["amount"]["amount"]
+    return _turned(call, "capture", payment, "CAPTURED", {held(name): -value, INCOME: value})
 
 
 @undo(reads=lambda call: [payment_key(call)])
 def refund(call: Call) -> Decision:
     """Refund what was captured; for a saga that captures before its pivot."""
-    return GATEWAY.refund(call, _payment(call, "CAPTURED"))
+    payment = _payment(call, "CAPTURED")
+    name, value = payment["account_id"], payment["amount"]["amount"]
+    return _turned(call, "refund", payment, "REFUNDED", {INCOME: -value, available(name): value})
 
 
 def _payment(call: Call, status: str) -> Item:
@@ -259,42 +131,142 @@ def _payment(call: Call, status: str) -> Item:
     return payment
 
 
-def show(row: Item) -> dict[str, Any]:
-    """An account as the API shows it; one without an `owner` may be used by anybody."""
-    shown = ("id", "currency", "balance", "available", "held", "owner")
-    return {name: row[name] for name in shown if name in row}
+def _turned(
+    call: Call, what: str, payment: Item, status: str, postings: Mapping[str, int]
+) -> Decision:
+    """The payment in another status, and the money moved."""
+    turn = Update(payment["pk"], put={"status": status}, when={"status": payment["status"]})
+    moved = move(call, what, payment["amount"]["currency"], postings)
+    return Decision(result=_shown(payment | {"status": status}), writes=[turn, *moved])
 
 
-def change(account: str, row: Item | None, body: Mapping[str, Any]) -> list[Put | Update] | None:
-    """The writes that give an account another balance, and an owner.
+def _shown(payment: Item) -> Item:
+    shown = {name: payment[name] for name in ("account_id", "amount", "status")}
+    return {"payment_id": payment["pk"], **shown}
 
-    Args:
-        account: Its id.
-        row: Its current row, if it has one.
-        body: `currency` and `balance`; and `owner`, without which it keeps the one that it has:
-            what is somebody's never becomes everybody's by a body that is silent about it.
 
-    Returns:
-        The writes, or None where the balance is below what is held, or the currency another.
-    """
-    balance, currency = body["balance"], body["currency"]
-    owner = {"owner": body["owner"]} if body.get("owner") else {}
-    if row is None:
-        fresh: Item = {"pk": account_key(account), "id": account, "currency": currency, "held": 0}
-        fresh |= {"balance": balance, "available": balance, "changes": 0, **owner}
-        return [Put(fresh), _funded(account, 0, currency, balance)]
-    if balance < row["held"] or currency != row["currency"]:
-        return None
-    delta, changes = balance - row["balance"], row["changes"]
-    update = Update(
-        row["pk"],
-        add={"balance": delta, "available": delta, "changes": 1},
-        put=owner,
-        when={"balance": row["balance"], "held": row["held"], "changes": changes},
+@dataclass(frozen=True, kw_only=True)
+class DebitAsk:
+    """Which account pays how much, and to which."""
+
+    from_account: str
+    to_account: str
+    amount: Money
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreditAsk:
+    """Which account is paid, and how much."""
+
+    to_account: str
+    amount: Money
+
+
+def debit_key(call: Call) -> str:
+    """The key of the saga's debit."""
+    return f"debit#{call.saga_id}"
+
+
+def credit_key(call: Call) -> str:
+    """The key of the saga's credit."""
+    return f"credit#{call.saga_id}"
+
+
+@action(
+    DebitAsk,
+    reads=lambda call: [account_key(call.ask.from_account)],
+    refuses=[PaymentDeclinedError, UnknownAccountError, CurrencyMismatchError, SameAccountError],
+    keeps=accounts.KEEPS,
+)
+def debit(call: Call[DebitAsk]) -> Decision:
+    """Hold the amount on the account that pays."""
+    name, amount = call.ask.from_account, call.ask.amount
+    if name == call.ask.to_account:
+        raise SameAccountError(f"account {name} cannot be paid from itself")
+    side = _side(call, debit_key(call), name, amount)
+    moved = accounts.hold(call, "debit", name, amount)
+    return Decision(result=_side_shown(side), writes=[Put(side), *moved])
+
+
+@undo(reads=lambda call: [debit_key(call)])
+def release_debit(call: Call) -> Decision:
+    """Release the amount."""
+    (side,) = _held(call)
+    name, value = side["account_id"], side["amount"]["amount"]
+    postings = {held(name): -value, available(name): value}
+    moved = move(call, "release", side["amount"]["currency"], postings)
+    return Decision(result=_side_shown(side | RELEASED), writes=[_turn(side, RELEASED), *moved])
+
+
+@action(
+    CreditAsk,
+    reads=lambda call: [account_key(call.ask.to_account)],
+    refuses=[UnknownAccountError, CurrencyMismatchError],
+)
+def credit(call: Call[CreditAsk]) -> Decision:
+    """Note the amount for the account that is paid, whoever owns it."""
+    name, amount = call.ask.to_account, call.ask.amount
+    if call.item is None:
+        raise UnknownAccountError(f"there is no account {name}")
+    accounts.must_be_in(call.item, amount)
+    side = _side(call, credit_key(call), name, amount)
+    return Decision(result=_side_shown(side), writes=[Put(side)])
+
+
+@undo(reads=lambda call: [credit_key(call)])
+def release_credit(call: Call) -> Decision:
+    """Withdraw the note."""
+    (side,) = _held(call)
+    return Decision(result=_side_shown(side | RELEASED), writes=[_turn(side, RELEASED)])
+
+
+@action(
+    reads=lambda call: [debit_key(call), credit_key(call)],
+    refuses=[TransferNotHeldError],
+)
+def settle(call: Call) -> Decision:
+    """Move the amount from what one account holds to what the other can spend."""
+    paid, got = _held(call)
+    amount = Money.of(paid["amount"])
+    moved = move(
+        call,
+        "settle",
+        amount.currency,
+        {held(paid["account_id"]): -amount.amount, available(got["account_id"]): amount.amount},
     )
-    return [update, _funded(account, changes + 1, currency, delta)]
+    return Decision(
+        result={
+            "from_account": paid["account_id"],
+            "to_account": got["account_id"],
+            "amount": amount,
+            **SETTLED,
+        },
+        writes=[_turn(paid, SETTLED), _turn(got, SETTLED), *moved],
+    )
 
 
-def _funded(account: str, occasion: int, currency: str, amount: int) -> Put:
-    postings = {f"{account}:available": amount, OUTSIDE: -amount}
-    return movement(f"funding#{account}#{occasion}", currency, postings)
+def _side(call: Call, key: str, account: str, amount: Money) -> Item:
+    return {
+        "pk": key,
+        "saga_id": call.saga_id,
+        "account_id": account,
+        "amount": plain(amount),
+        "status": "HELD",
+        "owner": call.owner,
+    }
+
+
+def _side_shown(side: Item) -> Item:
+    return {name: side[name] for name in ("account_id", "amount", "status")}
+
+
+def _held(call: Call) -> list[Item]:
+    """The call's debit and credit, which are held."""
+    sides = [side for side in call.items if side is not None and side["status"] == "HELD"]
+    if len(sides) != len(call.items):
+        raise TransferNotHeldError("the transfer's debit and credit must be HELD")
+    return sides
+
+
+def _turn(side: Item, status: Mapping[str, str]) -> Update:
+    return Update(side["pk"], put=status, when={"status": "HELD"})

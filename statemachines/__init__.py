@@ -3,10 +3,12 @@
 from recourse import collect
 from statemachines.card_order import CARD_ORDER
 from statemachines.order import ORDER
+from statemachines.transfer import TRANSFER
 from statemachines.travel_booking import TRAVEL_BOOKING
 
 SAGAS = collect(
     TRAVEL_BOOKING,
     ORDER,
     CARD_ORDER,
+    TRANSFER,
 )

@@ -38,9 +38,15 @@ def invariant_counts_are_never_negative(ground: Ground) -> None:
             assert row["available"] >= 0, row
 
 
-def invariant_every_movement_sums_to_zero(ground: Ground) -> None:
+def invariant_money_is_conserved(ground: Ground) -> None:
+    posted: Counter[str] = Counter()
     for movement in ground.rows("payments", "movement#"):
         assert sum(movement["postings"].values()) == 0, movement
+        posted.update(movement["postings"])
+    for row in ground.rows("payments", "account#"):
+        for part in ("available", "held"):
+            assert row[part] == posted[f"{row['id']}:{part}"] >= 0, row
+        assert row["balance"] == row["available"] + row["held"], row
 
 
 def at_rest_the_provider_has_taken_what_our_rows_say(ground: Ground) -> None:

@@ -123,6 +123,8 @@ def _check_request(saga: Declaration) -> None:
             f"the types of {model} cannot be resolved ({problem}): "
             "what its fields name must be defined in its module, at the top"
         ) from problem
+    if lost := request.unknown_beside(saga.request):
+        raise refuse(f"{lost} must be checked beside fields that are before it in its class")
     known = hints.fields_of(saga.request)
     key = saga.business_key
     if not isinstance(key, str) or key not in known or not hints.is_required(known[key]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import Field, dataclass
 from types import NoneType
 from typing import (
@@ -13,6 +13,7 @@ from typing import (
     dataclass_transform,
     get_args,
     get_origin,
+    get_type_hints,
 )
 
 from recourse.declare.hints import UNIONS, bare
@@ -53,20 +54,51 @@ class Checked(NamedTuple):
 
     Attributes:
         flaw: What is wrong with a value that has the field's type; None where nothing is.
+        beside: Earlier fields of the same class, whose values `flaw` is called with as well.
     """
 
-    flaw: Callable[[Any], str | None]
+    flaw: Callable[..., str | None]
+    beside: tuple[str, ...] = ()
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
         """The check as pydantic makes it, which alone calls this: nothing else loads pydantic."""
         from pydantic_core import PydanticCustomError, core_schema
 
-        def checked(value: Any) -> Any:
-            if flaw := self.flaw(value):
+        def checked(value: Any, info: Any) -> Any:
+            others = [info.data[name] for name in self.beside if name in info.data]
+            if len(others) < len(self.beside):
+                return value  # another is wrong itself, and the answer says so
+            if flaw := self.flaw(value, *others):
                 raise PydanticCustomError("flawed", "{flaw}", {"flaw": flaw})
             return value
 
-        return core_schema.no_info_after_validator_function(checked, handler(source))
+        return core_schema.with_info_after_validator_function(checked, handler(source))
+
+
+def unknown_beside(model: type) -> str | None:
+    """A field, of a class or one within it, that is checked beside another that is not before it.
+
+    Raises:
+        Exception: An annotation names what is not there; whatever evaluating it raises.
+    """
+    classes = [model]
+    for cls in classes:
+        earlier: set[str] = set()
+        for name, hint in get_type_hints(cls, include_extras=True).items():
+            for part in _parts(hint):
+                if isinstance(part, Checked) and not earlier.issuperset(part.beside):
+                    return f"{cls.__name__}.{name}"
+                if is_request_model(part) and part not in classes:
+                    classes.append(part)
+            earlier.add(name)
+    return None
+
+
+def _parts(hint: Any) -> Iterator[Any]:
+    """A type, and all that it is made of, constraints too."""
+    yield hint
+    for part in get_args(hint):
+        yield from _parts(part)
 
 
 def is_request_model(cls: object) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bench.cost import AT_MOST
 from recourse.cdk.idle import ROUND, Month, idle_month
 from recourse.cdk.prices import PRICES, cost
 from recourse.testing.capacity import metered
@@ -16,9 +17,6 @@ from tests.infra.assembly import Assembly
 from tests.infra.test_events import consumers
 
 pytestmark = pytest.mark.xdist_group("infra")
-
-AT_MOST = 8.0
-"""Dollars a month of an idle development stage, as it is deployed when nothing else is said."""
 
 
 def month(assembly: Assembly) -> Month:

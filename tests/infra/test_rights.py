@@ -345,14 +345,18 @@ def test_a_function_stays_within_what_it_can_be_told_and_its_policies_can_hold(
     """4 KB of environment, 6,144 characters of a managed policy; names have 80 at the most."""
     function = functions(each)[name]
     assert len(json.dumps(each.environment(function))) < 4096 * 0.8
-    names = {one.name for one in each.every("AWS::IAM::ManagedPolicy")}
+    # With many sagas one policy is full, and what it has no room for is in `Redrive2`.
+    parts: dict[str, list[Resource]] = {}
+    for one in each.every("AWS::IAM::ManagedPolicy"):
+        parts.setdefault(one.name.rstrip("0123456789"), []).append(one)
     # `Erase` is attached to no function: an operator takes it (tests/infra/test_erasure.py).
     # `Watch` is what one alarm for all dead-letter queues needs (tests/infra/test_cost.py).
     # What a role's own policy has no room for, with many sagas, the CDK puts into `Overflow…`.
-    own = {one for one in names if "/OverflowPolicy" not in one}
+    own = {one for one in parts if "/OverflowPolicy" not in one}
     assert own - {"Watch"} == {"Redrive", "Clear", "Erase"}
-    managed = each.one("AWS::IAM::ManagedPolicy", policy)
-    assert len(json.dumps(each.plain(managed.stack, managed.properties["PolicyDocument"]))) < 6144
+    for managed in parts[policy]:
+        document = each.plain(managed.stack, managed.properties["PolicyDocument"])
+        assert len(json.dumps(document)) < 6144
 
 
 def test_a_machine_may_call_its_own_steps_and_the_parking_function(dev: Assembly) -> None:

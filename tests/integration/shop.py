@@ -33,6 +33,9 @@ STEPS: dict[str, tuple[Any, ...]] = {
     "item": (inventory.reserve, inventory.release, inventory.book),
     "payment": (payments.authorise, payments.void),
     "capture": (payments.capture, payments.refund),
+    "debit": (payments.debit, payments.release_debit),
+    "credit": (payments.credit, payments.release_credit),
+    "settle": (payments.settle,),
     "card": (cards.authorise, cards.void),
     "card capture": (cards.capture,),
 }
@@ -42,16 +45,18 @@ _shops = itertools.count()
 
 
 class Shop:
-    """A thing of each kind, of which there are four, and an account with as much as three cost.
+    """A thing of each kind, of which there are four, and two accounts with as much as three cost.
 
     They are all that is in the table.
 
     Attributes:
-        thing: The id of all of them.
+        thing: The id of all of them, and of one of the accounts.
+        other: The id of the other account.
     """
 
     def __init__(self, bench: Bench) -> None:
         self.thing = f"shop-{next(_shops):05}"
+        self.other = f"{self.thing}-other"
         self._bench = Bench(bench.dynamodb)
         self._runners = {
             name: StepRunner(bench.dynamodb, TABLE, *steps, **self._bench.time)
@@ -61,10 +66,11 @@ class Shop:
         self._table.items.clear()
         for kind in KINDS.values():
             self._put(kind, {"total": THINGS, "price": money(PRICE, "INR")})
-        self._put("accounts", {"currency": "INR", "balance": 3 * PRICE})
+        for account in (self.thing, self.other):
+            self._put("accounts", {"currency": "INR", "balance": 3 * PRICE}, account)
 
-    def _put(self, kind: str, body: Mapping[str, Any]) -> None:
-        for write in HOLDINGS[kind].change(self.thing, None, body) or ():
+    def _put(self, kind: str, body: Mapping[str, Any], thing: str = "") -> None:
+        for write in HOLDINGS[kind].change(thing or self.thing, None, body) or ():
             assert isinstance(write, Put)
             self._table.put_item(encode_item(write.item))
 
@@ -92,7 +98,7 @@ class Shop:
                 self._runners[step],
                 step=step,
                 role=role,
-                request=self._request(step, quantity),
+                request=self._request(step, quantity, price, saga),
                 results={"flight": {"price": money(price, "INR")}},
                 timeout=TIMEOUT,
             )
@@ -100,8 +106,9 @@ class Shop:
             return "raised", type(problem).__name__
         return "answered", answer
 
-    def _request(self, step: str, quantity: int) -> dict[str, Any]:
+    def _request(self, step: str, quantity: int, price: int, saga: str) -> dict[str, Any]:
         thing = {"id": self.thing}
+        ways = [self.thing, self.other]
         match step:
             case "flight":
                 return {"flight": thing | {"seats": quantity}}
@@ -113,6 +120,10 @@ class Shop:
                 return {"lines": [{"sku": self.thing, "quantity": quantity}]}
             case "payment":
                 return {"payment": {"account_id": self.thing}}
+            case "debit" | "credit":
+                payer, payee = reversed(ways) if saga == "back" else ways
+                sides = {"from_account": payer, "to_account": payee}
+                return sides | {"amount": money(price, "INR")}
             case "card":
                 return {"card": {"token": "tok_good"}}
         return {}
@@ -142,7 +153,6 @@ class Shop:
             for status, count in (("HELD", "held"), ("CONFIRMED", "confirmed")):
                 mine = [one["things"] for one in bookings if one["status"] == status]
                 assert sum(one.get(thing["pk"], 0) for one in mine) == thing[count], (status, kind)
-        account = rows[f"account#{self.thing}"]
         posted: Counter[str] = Counter()
         for movement in (row for key, row in rows.items() if key.startswith("movement#")):
             assert not sum(movement["postings"].values()), movement
@@ -150,7 +160,12 @@ class Shop:
         paid: Counter[str] = Counter()
         for payment in (row for key, row in rows.items() if key.startswith("payment#")):
             paid[payment["status"]] += payment["amount"]["amount"]
-        assert account["available"] == posted[f"{self.thing}:available"] >= 0
-        assert account["held"] == posted[f"{self.thing}:held"] == paid["AUTHORISED"]
-        assert account["balance"] == account["available"] + account["held"]
+        for row in (row for key, row in rows.items() if key.startswith("debit#")):
+            paid[f"{row['account_id']} {row['status']}"] += row["amount"]["amount"]
+        paid[f"{self.thing} HELD"] += paid["AUTHORISED"]
+        for name in (self.thing, self.other):
+            account = rows[f"account#{name}"]
+            assert account["available"] == posted[f"{name}:available"] >= 0
+            assert account["held"] == posted[f"{name}:held"] == paid[f"{name} HELD"]
+            assert account["balance"] == account["available"] + account["held"]
         assert posted[payments.INCOME] == paid["CAPTURED"]

@@ -123,6 +123,14 @@ MONEY: dict[str, Deed] = {
     "refund": partial(ask, "capture", "undo"),
     "a rival's capture": partial(ask, "capture", "action", saga="somebody"),
     "a rival's void": partial(ask, "payment", "undo", saga="somebody"),
+    "debit": partial(ask, "debit", "action"),
+    "release": partial(ask, "debit", "undo"),
+    "credit": partial(ask, "credit", "action"),
+    "settle": partial(ask, "settle", "action"),
+    "a rival's debit of all": partial(ask, "debit", "action", saga="three", price=3 * PRICE),
+    "a transfer back": lambda shop: [
+        ask(step, "action", shop, saga="back") for step in ("debit", "credit", "settle")
+    ],
     "a lower balance": partial(put, "accounts", account(2 * PRICE)),
     "a higher balance": partial(put, "accounts", account(9 * PRICE)),
 }
@@ -131,6 +139,10 @@ PASTS: dict[str, list[tuple[str, ...]]] = {
     "void": [("authorise",)],
     "capture": [("authorise",)],
     "refund": [("authorise", "capture")],
+    "debit": [()],
+    "release": [("debit",)],
+    "credit": [("debit",)],
+    "settle": [("debit", "credit")],
     "a lower balance": [("authorise",), ("authorise", "capture")],
     "a higher balance": [()],
 }
@@ -242,7 +254,7 @@ def test_the_services_decide_on_what_is_read_consistently_and_in_any_order(table
     holding = ("hold", "confirm", "another price")
     paying = ("authorise", "capture", "refund", "void", "a lower balance")
     deeds += [counted(kind)[name] for kind in KINDS for name in holding]
-    deeds += [MONEY[name] for name in paying]
+    deeds += [MONEY[name] for name in (*paying, "debit", "credit", "settle")]
     with recorded() as calls, disordered():
         for deed in deeds:
             assert deed(shop)[0] == "answered"

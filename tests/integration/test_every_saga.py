@@ -91,6 +91,7 @@ def outcome(ground: Ground, saga_id: str, step: str, service: str, side: str) ->
 def must_add_up(ground: Ground) -> None:
     """What is true of all services at any time."""
     bookings = {service: ground.rows(service, "booking#") for service in ground.services}
+    posted = postings(ground)
     for (kind, thing), body in ground.stock.items():
         shown = ground.held(kind, thing)
         assert min(figures(shown).values(), default=0) >= 0
@@ -103,9 +104,18 @@ def must_add_up(ground: Ground) -> None:
             assert (booked["HELD"], booked["CONFIRMED"]) == (shown["held"], shown["confirmed"])
         if HOLDINGS[kind].body is AccountBody:
             assert shown["balance"] == shown["available"] + shown["held"]
+            for part in ("available", "held"):
+                assert shown[part] == posted[f"{thing}:{part}"], (thing, part)
+
+
+def postings(ground: Ground) -> Counter[str]:
+    """The sums of all postings, by account; each movement's sum to zero."""
+    posted: Counter[str] = Counter()
     for service in ground.services:
         for movement in ground.rows(service, "movement#"):
             assert sum(movement["postings"].values()) == 0, movement
+            posted.update(movement["postings"])
+    return posted
 
 
 BOOKED = {"VOIDED": "CANCELLED"}

@@ -15,10 +15,11 @@ import pytest
 from annotated_types import Len
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from recourse.choreography.routing import describe, triggers
 from recourse.declare.declaration import Step, Together
-from recourse.declare.request import request_model
+from recourse.declare.request import Checked, request_model
 from recourse.declare.saga import Saga, collect
 from recourse.declare.shape import Retry
 from recourse.declare.step import Action, Call, Decision, Nothing, action, confirm, undo
@@ -712,3 +713,51 @@ def test_whatever_an_action_says_of_itself_is_taken_or_a_declaration_error(
 def test_results_that_would_not_fit_together_are_refused_with_the_steps_name(share: int) -> None:
     with pytest.raises(DeclarationError, match=r"step '\w+' of 'shop': its result would have"):
         declare(replace(HOLD, result_bytes=share), PAY)
+
+
+def _unlike(value: int, other: int) -> str | None:
+    return None if value != other else "must be another"
+
+
+@request_model
+class Range:
+    least: int
+    most: Annotated[int, Checked(_unlike, beside=("least",))] | None = None
+
+
+@request_model
+class Ranges:
+    name: str
+    ranges: list[Range]
+
+
+@request_model
+class Backwards:
+    name: str
+    most: Annotated[int, Checked(_unlike, beside=("least",))]
+    least: int
+
+
+@request_model
+class WithinBackwards:
+    name: str
+    range: Backwards | None = None
+
+
+def test_a_field_is_checked_beside_fields_that_are_before_it() -> None:
+    steps = [Step("pay", pay, pivot=True)]
+    Saga("s", request=Ranges, business_key="name", steps=steps)
+    for model in (Backwards, WithinBackwards):
+        with pytest.raises(DeclarationError, match=r"Backwards\.most must be checked beside"):
+            Saga("s", request=model, business_key="name", steps=steps)
+
+
+def test_a_field_that_is_checked_beside_another_is_told_of_alone() -> None:
+    def told(body: dict[str, Any]) -> list[Any]:
+        with pytest.raises(ValidationError) as refused:
+            TypeAdapter(Range).validate_json(json.dumps(body))
+        return [(one["loc"], one["msg"]) for one in refused.value.errors()]
+
+    assert TypeAdapter(Range).validate_json('{"most": 2, "least": 1}') == Range(least=1, most=2)
+    assert told({"most": 1, "least": 1}) == [(("most",), "must be another")]
+    assert [where for where, _ in told({"most": 1, "least": "x"})] == [("least",)]

@@ -19,6 +19,8 @@ from statemachines import SAGAS
 TESTS = Path(__file__).parents[1]
 STEPS = [step for saga in SAGAS.values() for step in saga.all]
 LISTENING = [*consumers().values(), *subscribers().values()]
+PHASES = {"action", "undo", "give_up", "settle", "cancel", "confirm"}
+"""What a step is asked for: words of the library, which a step may have as its name too."""
 NAMES = {
     *SAGAS,
     *(step.name for step in STEPS),
@@ -26,7 +28,7 @@ NAMES = {
     *(step.service for step in STEPS),
     *HOLDINGS,
     *(one.name for one in LISTENING),
-}
+} - PHASES
 BEGINNINGS = (*{step.service.title() for step in STEPS}, *(one.name for one in LISTENING))
 """What the names of their functions, tables and queues begin with."""
 OF_ONE = re.compile(r"(services|statemachines)\.(?!(holdings|counted|fields|SAGAS)\b)")

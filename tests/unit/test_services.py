@@ -14,7 +14,7 @@ from recourse.declare.ids import SagaId
 from recourse.declare.money import CurrencyMismatchError, Money
 from recourse.declare.step import AtLeast, Call, Decision, Item, Put, Update
 from recourse.store.items import decode_item, encode, encode_item
-from services import cars, counted, flights, hotels, invoices, payments
+from services import accounts, cars, counted, flights, hotels, invoices, payments
 from tests.prices import money
 
 SAGA = SagaId("5a9a1d" + "0" * 26)
@@ -140,9 +140,9 @@ def test_a_payment_of_all_that_there_is_is_taken() -> None:
 
 
 def test_a_payment_is_declined_for_the_business_s_reasons() -> None:
-    with pytest.raises(payments.PaymentDeclinedError):
+    with pytest.raises(accounts.PaymentDeclinedError):
         payments.authorise(replace(PAY, items=[ACCOUNT | {"available": 5999}]))
-    with pytest.raises(payments.UnknownAccountError):
+    with pytest.raises(accounts.UnknownAccountError):
         payments.authorise(replace(PAY, items=[None]))
     with pytest.raises(CurrencyMismatchError):
         payments.authorise(replace(PAY, items=[ACCOUNT | {"currency": "EUR"}]))
@@ -179,7 +179,7 @@ def test_of_a_refunded_payment_nothing_is_left_to_void() -> None:
 
 def test_every_movement_sums_to_zero_and_the_account_is_the_sum_of_its_postings() -> None:
     rows: dict[str, Item] = {}
-    for write in payments.change("acct-asha", None, {"currency": "INR", "balance": 9000}) or []:
+    for write in accounts.change("acct-asha", None, {"currency": "INR", "balance": 9000}) or []:
         assert isinstance(write, Put)
         rows[write.item["pk"]] = dict(write.item)
     apply(rows, payments.authorise(replace(PAY, items=[rows[ACCOUNT["pk"]]])))
@@ -198,7 +198,7 @@ def test_every_movement_sums_to_zero_and_the_account_is_the_sum_of_its_postings(
 
 def test_a_movement_that_does_not_sum_to_zero_cannot_be_made() -> None:
     with pytest.raises(ValueError, match="does not sum to zero"):
-        payments.movement("m", "INR", {"a": 1, "b": -2})
+        accounts.movement("m", "INR", {"a": 1, "b": -2})
 
 
 def test_nothing_is_captured_that_was_not_authorised() -> None:
@@ -207,11 +207,23 @@ def test_nothing_is_captured_that_was_not_authorised() -> None:
             payments.capture(replace(PAY, items=[payment]))
 
 
+def test_a_transfer_is_settled_or_released_while_both_its_sides_are_held() -> None:
+    held: Item = {"pk": "x", "account_id": "a", "amount": money(5, "INR"), "status": "HELD"}
+    assert payments.settle(replace(PAY, items=[held, held | {"account_id": "b"}])).writes
+    for other in (None, held | {"status": "SETTLED"}, held | {"status": "RELEASED"}):
+        for sides in ([held, other], [other, held]):
+            with pytest.raises(payments.TransferNotHeldError):
+                payments.settle(replace(PAY, items=sides))
+        for undo in (payments.release_debit, payments.release_credit):
+            with pytest.raises(payments.TransferNotHeldError):
+                undo(replace(PAY, items=[other]))
+
+
 def test_a_balance_cannot_fall_below_what_is_held() -> None:
     row = ACCOUNT | {"available": 3000, "held": 6000}
-    assert payments.change("acct-asha", row, {"currency": "INR", "balance": 5999}) is None
-    assert payments.change("acct-asha", row, {"currency": "EUR", "balance": 9000}) is None
-    assert payments.change("acct-asha", row, {"currency": "INR", "balance": 6000}) is not None
+    assert accounts.change("acct-asha", row, {"currency": "INR", "balance": 5999}) is None
+    assert accounts.change("acct-asha", row, {"currency": "EUR", "balance": 9000}) is None
+    assert accounts.change("acct-asha", row, {"currency": "INR", "balance": 6000}) is not None
 
 
 def test_an_invoice_is_the_same_pdf_for_the_same_saga() -> None:

@@ -1,0 +1,112 @@
+"""The pages about uses: their files, commands and answers are what happens."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from recourse.cli import command, main
+from recourse.cli.api import Api
+from tests.ground import Ground, ground
+from tests.integration.test_api import Caller, standing
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = ["banking.md"]
+BLOCK = re.compile(
+    r"(?:`([\w.-]+\.json)`:\n\n)?^```(bash|json)\n(.*?)^```$", re.DOTALL | re.MULTILINE
+)
+WHO = Caller("asha", "sagas:write sagas:read operator")
+API = "$RECOURSE_API"
+
+
+@pytest.fixture
+def standing_api() -> Iterator[Ground]:
+    with ground() as made, standing(made):
+        yield made
+
+
+class Shell:
+    """Gives a page's commands, as one who has its token; `said` is what the last one printed."""
+
+    def __init__(self, made: Ground, patch: pytest.MonkeyPatch) -> None:
+        self._ground = made
+        self.said = ""
+        transport = httpx.MockTransport(self._answer)
+        patch.setattr(command, "Api", lambda url, token: Api(url, token, transport=transport))
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        headers = {n: v for n, v in request.headers.items() if n != "authorization"}
+        path = request.url.raw_path.decode()
+        got = WHO(request.method, path, request.content or None, **headers)
+        self._ground.settle()
+        return httpx.Response(got.status, text=got.text, headers=dict(got.headers))
+
+    def run(self, line: str) -> None:
+        """Give a command; each but a `curl` must succeed."""
+        words = shlex.split(line)
+        match words[0]:
+            case "export":
+                pass
+            case "curl":
+                self._curl(words[1:])
+            case "recourse":
+                ended = CliRunner().invoke(main.app, words[1:], catch_exceptions=False)
+                assert ended.exit_code == 0, (line, ended.output)
+                self.said = ended.stdout
+            case _:
+                raise AssertionError(f"no command of a page: {line}")
+
+    def _curl(self, words: list[str]) -> None:
+        options: dict[str, list[str]] = {}
+        while words[0].startswith("-"):
+            option = words.pop(0)
+            options.setdefault(option, []).append("" if option == "-s" else words.pop(0))
+        (url,) = words
+        assert url.startswith(f"{API}/"), url
+        headers = dict(one.split(": ", 1) for one in options["-H"])
+        assert headers.pop("Authorization") == "Bearer $RECOURSE_TOKEN"
+        (method,), (body,) = options.get("-X", ["GET"]), options.get("-d", [""])
+        got = WHO(method, url.removeprefix(API), body.encode() or None, **headers)
+        self._ground.settle()
+        self.said = got.text
+
+
+def must_have(found: Any, said: Any) -> None:
+    """What is found has all that is said; it may have more."""
+    if isinstance(said, Mapping):
+        assert isinstance(found, Mapping), (found, said)
+        for name, one in said.items():
+            must_have(found[name], one)
+    elif isinstance(said, list):
+        assert len(found) == len(said), (found, said)
+        for one, other in zip(found, said, strict=True):
+            must_have(one, other)
+    else:
+        assert found == said
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_does_what_it_says(
+    page: str, standing_api: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shell = Shell(standing_api, monkeypatch)
+    compared = 0
+    for file, language, text in BLOCK.findall((DOCS / page).read_text()):
+        if file:
+            (tmp_path / file).write_text(text)
+        elif language == "json":
+            must_have(json.loads(shell.said), json.loads(text))
+            compared += 1
+        else:
+            for line in text.splitlines():
+                shell.run(line)
+    assert compared

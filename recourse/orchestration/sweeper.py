@@ -9,8 +9,8 @@
 - if a run has ended but the saga has not, by the ledger, an event was lost: it is published again,
   from the services' own markers; if that does not help, an alarm names the saga;
 - the events of a choreography that has been silent are published again, which moves it on if one
-  was lost; after a silence as long as its deadline it is recovered by a run of the state machine,
-  which needs no message;
+  was lost, and again whenever the silence has doubled; after one as long as its deadline it is
+  recovered by a run of the state machine, which needs no message;
 - messages about sagas at rest are removed from the operators' queues.
 
 One sweeper runs at a time, by a lease. A round begins with the oldest saga, passes over those that
@@ -54,7 +54,9 @@ LONGEST_DELAY = timedelta(hours=1)
 MAX_RECOVERIES = 8
 """How many recoveries in a row are tried before the saga is parked: more than two hours."""
 HEALING_DELAY = timedelta(minutes=3)
-"""How long an event may take to reach the ledger; times the timescale."""
+"""How long an event may take to reach the ledger; times the timescale. What is published again for
+the sake of whoever missed it is published once more when the silence has doubled: SNS may take 15
+minutes to regard a new filter, so the first times may be lost as well."""
 ALARM_INTERVAL = timedelta(days=1)
 """The time between two alarms about a saga."""
 ROUND_TIME_LIMIT = 45.0
@@ -342,9 +344,10 @@ class Sweeper:
             if not self._is_due(healed := self._republish_lost(record, [])):
                 return {record.saga_id: f"{silent}: published again what was lost"}
             return self._recover(healed, f"in silence since {last_event_at}")
-        if silence >= HEALING_DELAY * self.timescale and (record.retold_at or "") < last_event_at:
+        told = _moment(max(record.retold_at or last_event_at, last_event_at))
+        if silence >= max(HEALING_DELAY * self.timescale, 2 * (told - _moment(last_event_at))):
             # Also events that the ledger has: it may be a step that missed one.
-            self.ledger.republish(record.saga_id, self.markers.read(record).events())
+            self._republish(record, self.markers.read(record).events())
             return {record.saga_id: f"{silent}: published its events again"}
         return {}
 
@@ -353,7 +356,10 @@ class Sweeper:
         known = {event.id for event in record.entered}
         every = [*self.markers.read(record).events(), *events]
         lost = [event for event in every if event.id not in known]
-        return self.ledger.republish(record.saga_id, lost) if lost else record
+        return self._republish(record, lost) if lost else record
+
+    def _republish(self, record: Record, events: Sequence[Event]) -> Record:
+        return self.ledger.republish(record.saga_id, events, at=moment(self._now))
 
     # Operators' queues.
 

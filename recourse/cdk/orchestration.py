@@ -43,8 +43,9 @@ CLEARS = (
     "sqs:ReceiveMessage",
     "sqs:DeleteMessage",
     "sqs:ChangeMessageVisibility",
+    "sqs:SendMessage",
 )
-"""What removing messages about sagas at rest from operators' queues needs."""
+"""What removing messages about sagas at rest from operators' queues needs, and keeping others."""
 
 
 class Orchestration(Construct):

@@ -2,14 +2,14 @@
 
 A marker and the outbox row of its event are written in one transaction, so for every marker there
 was an event, even if it was lost on its way. The event is read from the outbox as it was published;
-if that row has expired, it is made again from the marker, or is what the ledger has recorded.
+if that row has expired, it is made again from the marker.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from recourse.declare.shape import AnyStep, Shape
@@ -89,7 +89,7 @@ class Found:
         return marker["outcome"] if marker else None
 
     def events(self) -> list[Event]:
-        """Every event so far: as it was published, or else as its marker or the ledger has it."""
+        """Every event of these rows: as it was published, or else made from its marker."""
         found = {
             event.id: event
             for key, row in self.rows.items()
@@ -98,19 +98,7 @@ class Found:
         for step in self.plays:
             for made in self._made(step, found):
                 found.setdefault(made.id, made)
-        if not self.record.is_choreographed:
-            return list(found.values())
-        for event in self.record.entered:
-            if event.step is not None or event.kind == "started":
-                found.setdefault(event.id, replace(event, sequence=None))
-        return [event if event.carried else self._carrying(event) for event in found.values()]
-
-    def _carrying(self, event: Event) -> Event:
-        """An event with what the steps that it moves need; the results are those by now."""
-        done = [step for step in self.plays if self.outcome(step, "action") in DONE]
-        results = {step.name: self.rows[self._key(step, "action")]["result"] for step in done}
-        carried = self.record.input(self.shape) | {"results": results}
-        return replace(event, data={**event.data, "carried": carried})
+        return list(found.values())
 
     def _made(self, step: AnyStep, known: Mapping[str, Event]) -> Iterator[Event]:
         """The events of a step, made from its markers."""
@@ -145,10 +133,7 @@ class Found:
         )
 
     def _marker(self, step: AnyStep, side: Any) -> Item | None:
-        return self.rows.get(self._key(step, side))
-
-    def _key(self, step: AnyStep, side: Any) -> str:
-        return marker_key(self.record.saga_id, step.name, side)
+        return self.rows.get(marker_key(self.record.saga_id, step.name, side))
 
 
 def _outbox_keys(record: Record, step: AnyStep) -> Iterator[str]:

@@ -11,7 +11,8 @@
 - the events of a choreography that has been silent are published again, which moves it on if one
   was lost, and again whenever the silence has doubled; after one as long as its deadline it is
   recovered by a run of the state machine, which needs no message;
-- messages about sagas at rest are removed from the operators' queues.
+- messages about sagas at rest are removed from the operators' queues, and those about others are
+  sent again before SQS would drop them.
 
 One sweeper runs at a time, by a lease. A round begins with the oldest saga, passes over those that
 wait for an operator, and has a time limit; the next round continues where it stopped. The sweeper
@@ -23,17 +24,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from recourse.declare.shape import Shape
-from recourse.errors import RecourseError, TransientError, UnreadableError
+from recourse.errors import RecourseError, TransientError
 from recourse.events import Event, error, moment
 from recourse.events.event import StuckKind
 from recourse.ledger.history import AT_REST
@@ -42,9 +41,10 @@ from recourse.ledger.record import Record
 from recourse.orchestration.compiler import LOOKUP_FAILED, PARKED
 from recourse.orchestration.executions import Run, Runs, parse_name
 from recourse.orchestration.markers import DONE, Markers
+from recourse.orchestration.notices import clear
 from recourse.queues.deadletters import OperatorQueue
+from recourse.store import retention
 from recourse.store.lease import Lease
-from recourse.text import read_json
 
 GRACE_PERIOD = timedelta(seconds=60)
 """The minimum age of a saga that the sweeper looks at, and the time that the first recovery has
@@ -148,7 +148,7 @@ class Sweeper:
         problems: list[Exception] = []
         try:
             until = self.clock() + ROUND_TIME_LIMIT
-            self._clear_queues(problems)
+            problems += clear(self.queues, self.ledger, self.clock())
             before = self._from_now(-GRACE_PERIOD * self.timescale)
             for found in self.ledger.queries.unfinished(before, self.lease.position):
                 # Without the lease another sweeper may be at this very saga.
@@ -345,9 +345,14 @@ class Sweeper:
                 return {record.saga_id: f"{silent}: published again what was lost"}
             return self._recover(healed, f"in silence since {last_event_at}")
         told = _moment(max(record.retold_at or last_event_at, last_event_at))
-        if silence >= max(HEALING_DELAY * self.timescale, 2 * (told - _moment(last_event_at))):
+        due = max(HEALING_DELAY * self.timescale, 2 * (told - _moment(last_event_at)))
+        # Who has an inbox forgets what is older, and would act on it once more.
+        known = timedelta(seconds=retention.for_a_time("events"))
+        if due <= silence < known:
             # Also events that the ledger has: it may be a step that missed one.
-            self._republish(record, self.markers.read(record).events())
+            events = self.markers.read(record).events()
+            fresh = [event for event in events if self._now - _moment(event.time) < known]
+            self._republish(record, fresh)
             return {record.saga_id: f"{silent}: published its events again"}
         return {}
 
@@ -360,24 +365,6 @@ class Sweeper:
 
     def _republish(self, record: Record, events: Sequence[Event]) -> Record:
         return self.ledger.republish(record.saga_id, events, at=moment(self._now))
-
-    # Operators' queues.
-
-    def _clear_queues(self, problems: list[Exception]) -> None:
-        """Remove messages about sagas at rest from the operators' queues."""
-
-        @cache
-        def is_at_rest(saga_id: str) -> bool:
-            record = self.ledger.get(saga_id)
-            return record is not None and record.status in AT_REST
-
-        def is_over(message: str) -> bool:
-            saga_id = _about(message)
-            return saga_id is not None and is_at_rest(saga_id)
-
-        with ThreadPoolExecutor(max(1, len(self.queues))) as pool:
-            cleared = [pool.submit(queue.clear, is_over) for queue in self.queues]
-        problems += [why for one in cleared if isinstance(why := one.exception(), Exception)]
 
     # Time.
 
@@ -394,15 +381,3 @@ class Sweeper:
 
 def _moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
-
-
-def _about(message: str) -> str | None:
-    """The saga of a message that is an event, or reports the end of a run; else None."""
-    try:
-        return Event.parse(message, checked=True).saga_id
-    except UnreadableError:
-        pass
-    try:
-        return parse_name(read_json(message)["detail"]["name"])[0]
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return None

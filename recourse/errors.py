@@ -84,6 +84,7 @@
         ToolError
         TransientError
             ContentionError
+            NoVersionError
             StepCrashedError
             StepTimedOutError
         UnansweredError

@@ -66,9 +66,9 @@ def sagas() -> Mapping[str, Saga]:
 @cache
 def deployed() -> list[Shape[Any]]:
     """Every shape that this deployment serves: the declarations, and those of sagas in flight."""
-    from recourse.project import earlier_at
+    from recourse.project import recorded_at
 
-    return [*sagas().values(), *earlier_at(settings.required("RECOURSE_SAGAS"))]
+    return [*sagas().values(), *recorded_at(settings.required("RECOURSE_SAGAS"))]
 
 
 @cache

@@ -41,6 +41,10 @@ def _xray(record: Record) -> dict[str, Any]:
     return {"traceHeader": f"{root};Parent={at.span_id}"}
 
 
+class NoVersionError(TransientError):
+    """A saga's machine has no version for its shape: it was deleted, or never deployed."""
+
+
 def run_name(saga_id: str, run: int) -> str:
     """The name of an execution: the saga id; `<saga id>-r<number>` for a recovery."""
     return f"{saga_id}-r{run}" if run else saga_id
@@ -99,7 +103,8 @@ class Versions:
         """The ARN of the version.
 
         Raises:
-            TransientError: There is none, or Step Functions could not be asked.
+            NoVersionError: There is none.
+            TransientError: Step Functions could not be asked.
         """
         wanted = digest(recorded(shape))
         newest, _, known = self.machines[shape.name].partition(" ")
@@ -113,7 +118,7 @@ class Versions:
         try:
             return self._found[wanted]
         except KeyError:
-            raise TransientError(
+            raise NoVersionError(
                 f"the machine of {shape.name!r} has no version for the shape {wanted}: it was "
                 "deleted, or never deployed here; deploy the release that began the saga once more"
             ) from None

@@ -252,16 +252,17 @@ class Sweeper:
 
     def _recover(self, record: Record, ended: Run | str) -> dict[str, str]:
         """Open a recovery and start it; or park the saga, after `MAX_RECOVERIES` of them."""
+        failure = {} if record.is_choreographed else self.runs.failure(record)
         if record.recoveries >= MAX_RECOVERIES:
-            return self._park(
-                record, f"{MAX_RECOVERIES} recoveries did not end the saga: the last {ended}"
-            )
+            why = f"{MAX_RECOVERIES} recoveries did not end the saga: the last {ended}"
+            caught = (f"{name}: {one['Error']}: {one['Cause']}" for name, one in failure.items())
+            return self._park(record, "; ".join([why, *caught]))
         delay = min(GRACE_PERIOD * 2**record.recoveries, LONGEST_DELAY) * self.timescale
         opened = self.ledger.recover(
             record.saga_id,
             record.run,
             not_before=self._from_now(delay),
-            failure={} if record.is_choreographed else self.runs.failure(record),
+            failure=failure,
         )
         opening = f"run {record.run} ended {ended}: recovery {opened.run}"
         try:

@@ -28,7 +28,7 @@ from threading import RLock
 from typing import Any, TypeVar
 from unittest import mock
 
-from botocore.exceptions import ReadTimeoutError
+from botocore.exceptions import ClientError, ReadTimeoutError
 from moto import mock_aws
 from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType
@@ -751,6 +751,8 @@ class _Invoker:
         self._functions = functions
 
     def invoke(self, *, FunctionName: str, Payload: str) -> dict[str, Any]:
+        if FunctionName not in self._functions:
+            raise ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "Invoke")
         try:
             answer = handlers.call(self._functions[FunctionName], Payload)
         except TimeoutError as problem:

@@ -133,6 +133,13 @@ def test_without_a_function_of_a_shape_nothing_is_synthesised(
         synthesise(tmp_path / "cdk.out", {}, {"stay": NOW}, listed=where)
 
 
+SERVED: dict[str, list[Any]] = {
+    "changed": [BEFORE, NOW, CARD_ORDER],
+    "dev": list(SAGAS.values()),
+}
+"""The shapes that an app serves, by the fixture of its assembly."""
+
+
 def hearing(shapes: Iterable[Any]) -> set[str]:
     """The consumers that the sagas of these shapes depend on: of steps, and of confirmations."""
     steps = [step for one in shapes for step in one.all]
@@ -141,22 +148,22 @@ def hearing(shapes: Iterable[Any]) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("which", ["changed", "dev"])
+@pytest.mark.parametrize("which", SERVED)
 def test_no_saga_begins_before_its_steps_would_hear_of_it(
     which: str, request: pytest.FixtureRequest
 ) -> None:
     assembly: Assembly = request.getfixturevalue(which)
-    shapes = [BEFORE, NOW, CARD_ORDER] if which == "changed" else SAGAS.values()
+    shapes = SERVED[which]
     names = hearing(shapes)
     must_hear_first(assembly, names)
 
 
-@pytest.mark.parametrize("which", ["changed", "dev"])
+@pytest.mark.parametrize("which", SERVED)
 def test_no_run_begins_before_its_machine_may_call_the_functions_that_are_there(
     which: str, request: pytest.FixtureRequest
 ) -> None:
     assembly: Assembly = request.getfixturevalue(which)
-    shapes = [BEFORE, NOW, CARD_ORDER] if which == "changed" else SAGAS.values()
+    shapes = SERVED[which]
     machines = {one.name.title().replace("-", "") for one in shapes}
     for kind in ("StateMachine", "StateMachineVersion"):
         must_come_first(assembly, (f"AWS::StepFunctions::{kind}",), machines)

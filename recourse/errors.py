@@ -186,6 +186,10 @@ class ContentionError(TransientError):
     """
 
 
+class NoVersionError(TransientError):
+    """A saga's machine has no version for its shape: it was deleted, or never deployed."""
+
+
 class StepCancelledError(RecourseError):
     """The step was undone or cancelled before it acted, and will never act."""
 

@@ -304,7 +304,7 @@ class Listener:
         failure = {step.name: caught}
         if task["phase"] == "undo" or task["role"] == "retriable":
             parked = {**task, "parked": failure, "failure": {}}
-            park(self._dynamodb, self._table, shape, parked, self._timescale)
+            park(self._dynamodb, self._table, shape, parked, self._timescale, {})
         else:
             phase = "settle" if task["role"] == "pivot" else "give_up"
             tried = task["attempt"] + 1

@@ -78,6 +78,12 @@ def known() -> tuple[str, ...]:
 
 
 @cache
+def refusals() -> Mapping[str, frozenset[str]]:
+    """The names of the refusals that actions may raise by now, by the function of their step."""
+    return {step.function: step.refusals for saga in sagas().values() for step in saga.all}
+
+
+@cache
 def shapes() -> Shapes:
     """The shapes that sagas began with."""
     from recourse.ledger.shapes import Shapes

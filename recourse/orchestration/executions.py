@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from recourse.declare.limits import cut
 from recourse.declare.shape import AnyStep, Shape, digest
 from recourse.declare.shape import record as recorded
-from recourse.errors import StepCancelledError, TransientError
+from recourse.errors import NoVersionError, StepCancelledError, TransientError
 from recourse.ledger.record import Record
 from recourse.ledger.shapes import Shapes
 from recourse.orchestration.compiler import ENDS
@@ -39,10 +39,6 @@ def _xray(record: Record) -> dict[str, Any]:
     at = record.trace.at(record.saga_id)
     root = f"Root=1-{at.trace_id[:8]}-{at.trace_id[8:]}"
     return {"traceHeader": f"{root};Parent={at.span_id}"}
-
-
-class NoVersionError(TransientError):
-    """A saga's machine has no version for its shape: it was deleted, or never deployed."""
 
 
 def run_name(saga_id: str, run: int) -> str:

@@ -642,10 +642,9 @@ class Ground:
             raise reported(problem) from None
 
     def _park(self, task: dict[str, Any]) -> list[str]:
-        saga = task["saga"]
-        return park(
-            self.dynamodb, LEDGER, self.ledger.shapes.of(saga["name"], saga.get("shape")), task, 1
-        )
+        shape = self.ledger.shapes.of(task["saga"]["name"], task["saga"].get("shape"))
+        refusals = {step.function: step.refusals for s in self.sagas.values() for step in s.all}
+        return park(self.dynamodb, LEDGER, shape, task, 1, refusals)
 
     def _machine(self, shape: Shape[Any]) -> str:
         """The machine of a saga, with the definition of a shape."""

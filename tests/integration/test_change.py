@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import wraps
 from typing import Any, get_args
 
 import pytest
@@ -15,8 +16,9 @@ from recourse.declare import shape
 from recourse.declare.declaration import Coordination, Earlier, Step, Together
 from recourse.declare.request import request_model
 from recourse.declare.saga import Saga
+from recourse.errors import NoVersionError, Refusal
+from recourse.ledger.record import Record
 from recourse.ledger.shapes import PREFIX, UnknownShapeError
-from recourse.orchestration.executions import NoVersionError
 from recourse.orchestration.sweeper import LONGEST_DELAY, MAX_RECOVERIES
 from recourse.store.table import Table
 from recourse.testing.ground import LEDGER
@@ -392,3 +394,51 @@ def roll_back(ground: Ground, new: str) -> None:
 
     ground.runs = replace(ground.runs, version=known)
     ground.sweeper.runs = ground.runs
+
+
+@pytest.mark.parametrize("coordination", get_args(Coordination))
+@pytest.mark.parametrize("side", ["action", "undo"])
+def test_a_refusal_of_another_name_is_recorded_and_parked_by_that_name(
+    before: Ground, coordination: Coordination, side: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest code refuses by a name that the saga's shape has not, and an undo is stuck."""
+
+    class SoldOutError(Refusal):
+        """Another release calls it so."""
+
+    def refusing(part: Any, **more: Any) -> Any:
+        @wraps(part.decide)
+        def refuses(*_: Any) -> Any:
+            raise SoldOutError("no room")
+
+        return replace(part, decide=refuses, **more)
+
+    if side == "action":
+        refused = [*hotels.hold.refuses, SoldOutError]
+        monkeypatch.setattr(hotels, "hold", refusing(hotels.hold, refuses=refused))
+    else:
+        monkeypatch.setattr(hotels, "release", refusing(hotels.release))
+    hotel = replace(HOTEL, action=hotels.hold, undo=hotels.release)
+    newer = stay(FLIGHT, hotel, payment(BOTH), CAPTURE, invoice(BOTH))
+    stuck = {"payment": "reject"} if side == "undo" else {"hotel.undo": "error"}
+    saga_id = begin(before, coordination, stuck, run=False)
+    before.deploy({"stay": newer}, EARLIER)
+    run_of(before, saga_id)
+    before.settle()
+    (view,) = [one for one in before.view(saga_id)["steps"] if one["name"] == "hotel"]
+    given_up = side == "action" and coordination == "choreography"  # it is not undone there
+    assert view["status"] == ("FAILED" if given_up else "UNDO_FAILED")
+    (said,) = [
+        event
+        for event in record_of(before, saga_id).entered
+        if event.step == "hotel" and event.error.get("type") == "SoldOutError"
+    ]
+    assert said.kind == ("failed" if side == "action" else "undo_failed")
+    # The step's own marker has recorded why it failed, so parking does not say so once more.
+    assert before.row(LEDGER, f"outbox#{saga_id}.hotel.failed") is None
+
+
+def record_of(ground: Ground, saga_id: str) -> Record:
+    record = ground.ledger.get(saga_id)
+    assert record is not None and record.shape == BEFORE_DIGEST
+    return record

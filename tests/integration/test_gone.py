@@ -14,8 +14,8 @@ import pytest
 from recourse.declare import shape
 from recourse.declare.declaration import Coordination
 from recourse.declare.shape import ShapeError
+from recourse.errors import NoVersionError
 from recourse.functions import kit
-from recourse.orchestration.executions import NoVersionError
 from recourse.orchestration.sweeper import LONGEST_DELAY, MAX_RECOVERIES
 from recourse.project import SHAPES, earlier_at, recorded_at, text_of_shapes
 from recourse.testing.handlers import MISSING, arn

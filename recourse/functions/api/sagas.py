@@ -19,7 +19,7 @@ from recourse.declare.saga import Saga
 from recourse.declare.shape import Shape
 from recourse.declare.shape import digest as digest_of
 from recourse.declare.shape import record as recorded
-from recourse.errors import TransientError
+from recourse.errors import NoVersionError, TransientError
 from recourse.functions import kit
 from recourse.functions.api import http, valet
 from recourse.functions.api.events import EventView
@@ -50,7 +50,6 @@ from recourse.ledger.ledger import (
 )
 from recourse.ledger.record import Record, digest
 from recourse.ledger.shapes import UnknownShapeError
-from recourse.orchestration.executions import NoVersionError
 from recourse.problems import ProblemError, invalid
 from recourse.store.cursors import BadCursorError
 from recourse.text import unseen

@@ -84,6 +84,7 @@
         ToolError
         TransientError
             ContentionError
+            NoVersionError
             StepCrashedError
             StepTimedOutError
         UnansweredError
@@ -183,6 +184,10 @@ class ContentionError(TransientError):
             print("the table is busy: nothing was written, the message comes again")
             raise
     """
+
+
+class NoVersionError(TransientError):
+    """A saga's machine has no version for its shape: it was deleted, or never deployed."""
 
 
 class StepCancelledError(RecourseError):

@@ -36,6 +36,7 @@ from recourse.extras import needed
 if TYPE_CHECKING:
     from recourse.declare.declaration import Earlier
     from recourse.declare.saga import Saga
+    from recourse.declare.shape import RecordedShape
 
 
 SHAPES = ".shape.json"
@@ -199,16 +200,26 @@ def shapes_beside(where: str) -> Path:
 
 
 def earlier_at(where: str) -> list[Earlier]:
+    """The same as `recorded_at`, with the functions of their steps.
+
+    Raises:
+        ProjectError: There are no declarations, or a file holds no shapes.
+        ShapeError: The code has a function no longer that a shape has.
+    """
+    from recourse.declare.declaration import Earlier
+
+    return [Earlier(recorded=one) for one in recorded_at(where)]
+
+
+def recorded_at(where: str) -> list[RecordedShape]:
     """The shapes that sagas in flight may have, beside the declarations at `module:name`.
 
     They are recorded in `<saga>.shape.json` beside them, the oldest first.
 
     Raises:
         ProjectError: There are no declarations, or a file holds no shapes.
-        ShapeError: The code has a function no longer that a shape has.
     """
     from recourse.declare import shape
-    from recourse.declare.declaration import Earlier
 
     sagas = declared_at(where)
     found = []
@@ -217,7 +228,7 @@ def earlier_at(where: str) -> list[Earlier]:
         now = declared and shape.record(declared)
         for recorded in read_shapes(file):
             if recorded != now:
-                found.append(Earlier(recorded=shape.read(recorded)))
+                found.append(shape.read(recorded))
     return found
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools import Logger
 
 from recourse import Subscriber, TransientError
-from recourse.events import Event, expiry
+from recourse.events import Event, inbox_expiry
 from recourse.functions import kit, settings
 from recourse.queues.sources import log_fields_of
 from recourse.store.aws import client
@@ -100,7 +100,7 @@ class Notifier:
         if not message or not self._claim(event.id):
             return False
         self._send(message)
-        row = {"pk": event.id, "is_told": True, "until": 0, "expires_at": expiry()}
+        row = {"pk": event.id, "is_told": True, "until": 0, "expires_at": inbox_expiry()}
         self._table.put(row)
         return True
 
@@ -130,7 +130,12 @@ class Notifier:
             TransientError: Another delivery has claimed it and has not recorded yet that it sent.
         """
         now = int(time.time())
-        row = {"pk": event_id, "is_told": False, "until": now + CLAIMED, "expires_at": expiry()}
+        row = {
+            "pk": event_id,
+            "is_told": False,
+            "until": now + CLAIMED,
+            "expires_at": inbox_expiry(),
+        }
         try:
             self._table.put(row, when=[ABSENT, {"is_told": False, "until": LessThan(now)}])
             return True

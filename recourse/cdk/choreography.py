@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from constructs import Construct
 
 from recourse.cdk.events import EventBackbone
-from recourse.cdk.queues import Deadletters, PullConsumer
+from recourse.cdk.queues import PullConsumer
 from recourse.cdk.rights import read_shapes
 from recourse.cdk.services import Services, check_homes
 from recourse.cdk.stage import Stage
@@ -48,6 +48,7 @@ class Choreography(Construct):
             before it is gone.
 
     Attributes:
+        consumers: The queue of each step and what handles it, by `Step.function`.
         deadletters: Keep the steps' messages that could not be processed.
 
     Raises:
@@ -66,7 +67,7 @@ class Choreography(Construct):
     ) -> None:
         super().__init__(scope, name)
         homes = homes or {}
-        self.deadletters: list[Deadletters] = []
+        self.consumers: dict[str, PullConsumer] = {}
         shapes = services.shapes
         served_by = {step.function: step for shape in shapes for step in shape.all}
         check_homes(self, homes, served_by.values(), each=RESOURCES)
@@ -93,7 +94,7 @@ class Choreography(Construct):
             )
             tries = max(shape.patience(one).attempts for shape, one in served)
             read_shapes(events.ledger, listener)
-            consumer = PullConsumer(
+            self.consumers[function] = PullConsumer(
                 home,
                 f"{function}Events",
                 stage=stage,
@@ -106,4 +107,4 @@ class Choreography(Construct):
                 # The listener dead-letters messages itself; the queue only those that kill it.
                 receives=max(MIN_RECEIVES, tries + 2 * GIVE_UP_RETRIES),
             )
-            self.deadletters.append(consumer.deadletters)
+        self.deadletters = [consumer.deadletters for consumer in self.consumers.values()]

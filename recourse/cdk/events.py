@@ -69,6 +69,7 @@ class EventBackbone(Construct):
         feed: The topic `feed`, from which subscribers receive.
         alarms: The topic that every alarm is sent to; subscribe those who are on call.
         alarm: The same, as the action of an alarm.
+        confirmers: What confirms the holds of each service, by its name.
         parked: The queue of sagas that need an operator.
         key: The key that encrypts topics and queues.
         deadletters: Keep messages that could not be processed or delivered.
@@ -118,8 +119,10 @@ class EventBackbone(Construct):
         )
         self._feeder()
         self._relay("FeedRelay", self.feed, [self.feed_table], "feed#")
-        for service, types in sorted(_confirmations(services.shapes).items()):
-            self._confirmer(service, types)
+        self.confirmers = {
+            service: self._confirmer(service, types)
+            for service, types in sorted(_confirmations(services.shapes).items())
+        }
         self.parked = self._parked()
 
     def _key(self) -> Key:
@@ -257,7 +260,7 @@ class EventBackbone(Construct):
         )
         self.deadletters.append(consumer.deadletters)
 
-    def _confirmer(self, service: str, types: list[str]) -> None:
+    def _confirmer(self, service: str, types: list[str]) -> PullConsumer:
         table = self._services.tables[service]
         name = confirmer(service)
         function = HandlerFunction(
@@ -294,6 +297,7 @@ class EventBackbone(Construct):
             alarm=self.alarm,
         )
         self.deadletters.append(consumer.deadletters)
+        return consumer
 
     def _parked(self) -> Queue:
         """A queue of the sagas that need an operator, for a person or a tool to pull from.

@@ -43,8 +43,9 @@ CLEARS = (
     "sqs:ReceiveMessage",
     "sqs:DeleteMessage",
     "sqs:ChangeMessageVisibility",
+    "sqs:SendMessage",
 )
-"""What removing messages about sagas at rest from operators' queues needs."""
+"""What removing messages about sagas at rest from operators' queues needs, and keeping others."""
 
 
 class Orchestration(Construct):
@@ -109,6 +110,12 @@ class Orchestration(Construct):
                 "tables": {name: one.table_name for name, one in self._tables.items()},
             }
         )
+        # Who starts sagas is deployed after the parameters, and these after whoever hears of them.
+        consumers = {} if choreography is None else choreography.consumers
+        for step in (step for shape in shapes for step in shape.all):
+            hearing = [consumers.get(step.function), events.confirmers.get(step.service)]
+            for consumer in filter(None, hearing):
+                consumer.precede(self._parameters[0])
         listening = choreography is not None
         self._redriven = redriven_queues(shapes, choreography=listening)
         self._sweeps = self._sweeper("on" if listening else "")

@@ -231,6 +231,14 @@ class PullConsumer(Construct):
             action=alarm,
         )
 
+    def precede(self, construct: Construct) -> None:
+        """Have a construct deployed only when messages arrive here and are handled.
+
+        By then the subscription is there, and what lets the topic send; so is what handles the
+        messages, though they would wait for it.
+        """
+        construct.node.add_dependency(self, self._function)
+
     def let_send(self, function: HandlerFunction) -> None:
         """Let a function send to the queue.
 

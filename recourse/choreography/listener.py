@@ -41,7 +41,7 @@ from recourse.errors import (
     TransientError,
     UnreadableError,
 )
-from recourse.events import Event, expiry, moment
+from recourse.events import Event, inbox_expiry, moment
 from recourse.ledger.shapes import Shapes
 from recourse.queues.sources import SourceQueue, backoff, log_fields
 from recourse.run.parking import park
@@ -186,13 +186,13 @@ class Listener:
             RetryLaterError: It has to be retried.
             GiveUpFailedError: It cannot be given up either.
         """
-        results = self._join(step, event, trigger)
+        results = self._join(shape, step, event, trigger)
         if results is None:
             return None
         # A redelivered message may have begun before, and its process died: count it now. A first
         # delivery is counted only if it fails, so that a success costs no further write.
         again = _receive_count(record) > 1
-        before = self._count(event, step, trigger) - 1 if again else 0
+        before = self._count(shape, step, event, trigger) - 1 if again else 0
         most = tries.most(shape, step, trigger)
         task = self._task(record, shape, step, event, trigger, results, min(before, most - 1))
         try:
@@ -206,7 +206,7 @@ class Listener:
         except Exception as caught:
             problem = caught
             if not again:
-                self._count(event, step, trigger)
+                self._count(shape, step, event, trigger)
             if before + 1 < tries.most_after(shape, step, trigger, problem):
                 raise RetryLaterError(tries.pause(shape, step, before), problem) from problem
         try:
@@ -218,13 +218,14 @@ class Listener:
                 raise GiveUpFailedError(words(another)) from another
             raise RetryLaterError(min(2.0**before, 60), another) from another
 
-    def _count(self, event: Event, step: AnyStep, trigger: Trigger) -> int:
+    def _count(self, shape: Shape[Any], step: AnyStep, event: Event, trigger: Trigger) -> int:
         """Count an attempt that has begun or failed; returns how many there are now."""
-        gone = {"expires_at": expiry()}
-        row = self._update_inbox(event, step, trigger, set=gone, add={"tries": 1})
+        row = self._update_inbox(shape, step, event, trigger, {}, add={"tries": 1})
         return int(row["tries"])
 
-    def _join(self, step: AnyStep, event: Event, trigger: Trigger) -> Mapping[str, Any] | None:
+    def _join(
+        self, shape: Shape[Any], step: AnyStep, event: Event, trigger: Trigger
+    ) -> Mapping[str, Any] | None:
         """The results of all steps that a step waits for; None while an event is missing.
 
         The events received so far are in the step's inbox, one row for the action and one for the
@@ -237,19 +238,30 @@ class Listener:
             return results
         # Events that carry a result of the same step carry the same result.
         brought = {f"result#{name}": result for name, result in results.items()}
-        received = {f"from#{event.step}": True, "expires_at": expiry()}
-        row = self._update_inbox(event, step, trigger, set=received | brought)
+        received = {f"from#{event.step}": True}
+        row = self._update_inbox(shape, step, event, trigger, received | brought)
         if any(f"from#{source}" not in row for source in trigger.sources):
             return None
         kept = ((name.partition("#"), value) for name, value in sorted(row.items()))
         return {name: value for (kind, _, name), value in kept if kind == "result"}
 
     def _update_inbox(
-        self, event: Event, step: AnyStep, trigger: Trigger, **change: Any
+        self,
+        shape: Shape[Any],
+        step: AnyStep,
+        event: Event,
+        trigger: Trigger,
+        news: Mapping[str, Any],
+        **more: Any,
     ) -> Mapping[str, Any]:
-        """Change the inbox row of a step and a saga; returns the row as it is then."""
+        """Change the inbox row of a step and a saga; returns the row as it is then.
+
+        It outlives the wait for each event that it joins: a saga that is silent for longer than its
+        deadline goes on by a run, which needs no inbox.
+        """
         key = f"inbox#{event.saga_id}#{step.name}#{trigger.side}"
-        return Table(self._dynamodb, self._table).update(key, **change)
+        kept = {"expires_at": inbox_expiry(shape.deadline * len(trigger.sources))}
+        return Table(self._dynamodb, self._table).update(key, set={**news, **kept}, **more)
 
     def _task(
         self,
@@ -292,7 +304,7 @@ class Listener:
         failure = {step.name: caught}
         if task["phase"] == "undo" or task["role"] == "retriable":
             parked = {**task, "parked": failure, "failure": {}}
-            park(self._dynamodb, self._table, shape, parked, self._timescale)
+            park(self._dynamodb, self._table, shape, parked, self._timescale, {})
         else:
             phase = "settle" if task["role"] == "pivot" else "give_up"
             tried = task["attempt"] + 1
@@ -326,8 +338,8 @@ class Listener:
         try:
             if _receive_count(record) == 1:
                 event = self._event(record)
-                for _, step, moved in self._triggered(event):
-                    self._count(event, step, moved)
+                for shape, step, moved in self._triggered(event):
+                    self._count(shape, step, event, moved)
         except Exception as another:
             return self._retry_later(record, 0, words(another))
         return self._retry_later(record, 0, words(problem))

@@ -248,7 +248,9 @@ class Api:
         known: Mapping[str, str] = {}
         while True:
             path = f"/sagas/{segment(saga_id)}"
-            response = self.poll(path, {"Prefer": f"wait={LONG_POLL}", **known})
+            # The first look waits for nothing: what is parked may stay as it is for long.
+            wait = {"Prefer": f"wait={LONG_POLL}", **known} if known else {}
+            response = self.poll(path, wait)
             if response.status_code == 304:
                 continue
             saga = self.read(response)

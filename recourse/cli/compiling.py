@@ -84,15 +84,24 @@ def with_shape(file: Path, now: dict[str, Any]) -> str:
 
     The shape before it stays once it is committed, for then it may be deployed, until `recourse
     upgrade --retire` takes it out; before that it is one that nobody has but its author, and is
-    replaced.
+    replaced. Where git cannot say which are committed, all of them stay.
     """
     from recourse.declare.shape import digest
     from recourse.project import read_retired, read_shapes, text_of_shapes
 
     retired = read_retired(file)
-    known = committed_shapes(file) or read_shapes(file)
+    known = committed_shapes(file) if _is_in_git(file) else read_shapes(file)
     earlier = [one for one in known if one != now and digest(one) not in retired]
     return text_of_shapes([*earlier, now], retired)
+
+
+def _is_in_git(file: Path) -> bool:
+    """Whether a file is in a working tree of git that does not ignore it."""
+    try:
+        asked = ["git", "-C", str(file.parent), "check-ignore", "--quiet", file.name]
+        return subprocess.run(asked, capture_output=True).returncode == 1
+    except OSError:
+        return False
 
 
 def committed_shapes(file: Path, at: str = "HEAD") -> list[dict[str, Any]]:

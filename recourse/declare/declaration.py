@@ -177,7 +177,11 @@ def part_of(step: RecordedStep, part: str) -> Action[Any, Any] | Undo[Any, Any] 
     try:
         found = resolve(ref)
     except (ImportError, AttributeError, ValueError) as problem:
-        raise ShapeError(f"step {step.name!r}: its {part} {ref} is gone: {problem}") from problem
+        raise ShapeError(
+            f"step {step.name!r}: its {part} {ref} is gone: {problem}; a saga in flight may need "
+            "it: put it back, or have `recourse upgrade --retire` take the shape out of its file; "
+            "one by which no saga has begun may be taken out by hand"
+        ) from problem
     kind = {"action": Action, "undo": Undo, "confirm": Confirm}[part]
     if not isinstance(found, kind):
         raise ShapeError(f"step {step.name!r}: {ref} is no {part}, got {found!r:.80}")

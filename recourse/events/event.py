@@ -56,7 +56,7 @@ class Event:
 
     Usage::
 
-        event = Event.parse(message.body, SAGAS)
+        event = message.event()  # or Event.parse(text)
         if event.step == "flight" and event.kind == "failed":
             print(event.saga_id, event.error["message"])
 
@@ -267,9 +267,9 @@ class Event:
 
         Args:
             text: The text.
-            sagas: Every declaration, by name, where the text comes from outside: it must then be
-                an event of one of them, with the data of such events. Its step need not be one of
-                the declaration: it may have been, when the saga began.
+            sagas: The names of sagas, where the text comes from outside and must be about one of
+                them; a saga that is declared no more may still have events. Its step may be any:
+                it may have been one when the saga began.
             checked: Whether it comes from outside, and any saga will do.
 
         Raises:

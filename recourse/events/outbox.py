@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,17 @@ if TYPE_CHECKING:
 
 
 def expiry() -> int:
-    """When an outbox or inbox row that is written now expires, in seconds of the epoch."""
+    """When an outbox row that is written now expires, in seconds of the epoch."""
     return int(datetime.now(UTC).timestamp()) + retention.for_a_time("events")
+
+
+def inbox_expiry(waits: float = 0) -> int:
+    """When an inbox row that is written now expires, in seconds of the epoch.
+
+    Args:
+        waits: For how many seconds it may wait for another event.
+    """
+    return expiry() + retention.INBOX + math.ceil(waits)
 
 
 def outbox_row(event: Event) -> Item:

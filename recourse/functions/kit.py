@@ -66,15 +66,21 @@ def sagas() -> Mapping[str, Saga]:
 @cache
 def deployed() -> list[Shape[Any]]:
     """Every shape that this deployment serves: the declarations, and those of sagas in flight."""
-    from recourse.project import earlier_at
+    from recourse.project import recorded_at
 
-    return [*sagas().values(), *earlier_at(settings.required("RECOURSE_SAGAS"))]
+    return [*sagas().values(), *recorded_at(settings.required("RECOURSE_SAGAS"))]
 
 
 @cache
 def known() -> tuple[str, ...]:
     """The names of all sagas that this deployment serves: those declared, then retired ones."""
     return tuple(dict.fromkeys(shape.name for shape in deployed()))
+
+
+@cache
+def refusals() -> Mapping[str, frozenset[str]]:
+    """The names of the refusals that actions may raise by now, by the function of their step."""
+    return {step.function: step.refusals for saga in sagas().values() for step in saga.all}
 
 
 @cache

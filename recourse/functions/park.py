@@ -23,6 +23,7 @@ def handler(event: dict[str, Any], context: object) -> list[str]:
         kit.shapes().of(event["saga"]["name"], event["saga"].get("shape")),
         event,
         settings.timescale(),
+        kit.refusals(),
     )
     about = {
         "saga_id": event["saga"]["id"],

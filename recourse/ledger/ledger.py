@@ -259,18 +259,22 @@ class Ledger:
         """Have the sweeper leave a saga alone until a time."""
         return self._change(saga_id, lambda record: {"not_before": not_before})
 
-    def republish(self, saga_id: str, events: Sequence[Event]) -> Record:
+    def republish(self, saga_id: str, events: Sequence[Event], *, at: str) -> Record:
         """Publish events again that may have been lost, and record those that the ledger lacks.
 
         They go through the outbox, in rows of their own, to every subscriber, because the ledger
         need not be the only one that missed them; for the others they are duplicates.
+
+        Args:
+            saga_id: The saga.
+            events: The events.
+            at: The time, by which the next time is measured.
         """
-        retold_at = now()
         for event in events:
             row = outbox_row(event)
-            row["pk"] += f"#{retold_at}"
+            row["pk"] += f"#{at}"
             self._table.put(row)
-        return self.record_events(saga_id, events, retold_at=retold_at)
+        return self.record_events(saga_id, events, retold_at=at)
 
     def stuck_step(self, record: Record, step: str) -> StuckStep | None:
         """What an operator has to resolve of a step; None if it is not stuck."""

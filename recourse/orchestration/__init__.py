@@ -3,6 +3,7 @@
 - `compiler`: from a declaration to its state machine;
 - `executions`: starts, describes and cancels runs on Step Functions;
 - `markers`: the events of a saga by the services' own rows;
+- `notices`: keeps in operators' queues what is about sagas that are not at rest;
 - `sweeper`: finds sagas that have stalled, and recovers them.
 
 The names of a machine's errors (`Compensated`, `Parked`, `LookupFailed`) are read by other releases

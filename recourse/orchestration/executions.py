@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from recourse.declare.limits import cut
 from recourse.declare.shape import AnyStep, Shape, digest
 from recourse.declare.shape import record as recorded
-from recourse.errors import StepCancelledError, TransientError
+from recourse.errors import NoVersionError, StepCancelledError, TransientError
 from recourse.ledger.record import Record
 from recourse.ledger.shapes import Shapes
 from recourse.orchestration.compiler import ENDS
@@ -99,7 +99,8 @@ class Versions:
         """The ARN of the version.
 
         Raises:
-            TransientError: There is none, or Step Functions could not be asked.
+            NoVersionError: There is none.
+            TransientError: Step Functions could not be asked.
         """
         wanted = digest(recorded(shape))
         newest, _, known = self.machines[shape.name].partition(" ")
@@ -113,7 +114,7 @@ class Versions:
         try:
             return self._found[wanted]
         except KeyError:
-            raise TransientError(
+            raise NoVersionError(
                 f"the machine of {shape.name!r} has no version for the shape {wanted}: it was "
                 "deleted, or never deployed here; deploy the release that began the saga once more"
             ) from None

@@ -9,9 +9,10 @@
 - if a run has ended but the saga has not, by the ledger, an event was lost: it is published again,
   from the services' own markers; if that does not help, an alarm names the saga;
 - the events of a choreography that has been silent are published again, which moves it on if one
-  was lost; after a silence as long as its deadline it is recovered by a run of the state machine,
-  which needs no message;
-- messages about sagas at rest are removed from the operators' queues.
+  was lost, and again whenever the silence has doubled; after one as long as its deadline it is
+  recovered by a run of the state machine, which needs no message;
+- messages about sagas at rest are removed from the operators' queues, and those about others are
+  sent again before SQS would drop them.
 
 One sweeper runs at a time, by a lease. A round begins with the oldest saga, passes over those that
 wait for an operator, and has a time limit; the next round continues where it stopped. The sweeper
@@ -23,17 +24,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from recourse.declare.shape import Shape
-from recourse.errors import RecourseError, TransientError, UnreadableError
+from recourse.errors import RecourseError, TransientError
 from recourse.events import Event, error, moment
 from recourse.events.event import StuckKind
 from recourse.ledger.history import AT_REST
@@ -42,9 +41,10 @@ from recourse.ledger.record import Record
 from recourse.orchestration.compiler import LOOKUP_FAILED, PARKED
 from recourse.orchestration.executions import Run, Runs, parse_name
 from recourse.orchestration.markers import DONE, Markers
+from recourse.orchestration.notices import clear
 from recourse.queues.deadletters import OperatorQueue
+from recourse.store import retention
 from recourse.store.lease import Lease
-from recourse.text import read_json
 
 GRACE_PERIOD = timedelta(seconds=60)
 """The minimum age of a saga that the sweeper looks at, and the time that the first recovery has
@@ -54,7 +54,9 @@ LONGEST_DELAY = timedelta(hours=1)
 MAX_RECOVERIES = 8
 """How many recoveries in a row are tried before the saga is parked: more than two hours."""
 HEALING_DELAY = timedelta(minutes=3)
-"""How long an event may take to reach the ledger; times the timescale."""
+"""How long an event may take to reach the ledger; times the timescale. What is published again for
+the sake of whoever missed it is published once more when the silence has doubled: SNS may take 15
+minutes to regard a new filter, so the first times may be lost as well."""
 ALARM_INTERVAL = timedelta(days=1)
 """The time between two alarms about a saga."""
 ROUND_TIME_LIMIT = 45.0
@@ -146,7 +148,7 @@ class Sweeper:
         problems: list[Exception] = []
         try:
             until = self.clock() + ROUND_TIME_LIMIT
-            self._clear_queues(problems)
+            problems += clear(self.queues, self.ledger, self.clock())
             before = self._from_now(-GRACE_PERIOD * self.timescale)
             for found in self.ledger.queries.unfinished(before, self.lease.position):
                 # Without the lease another sweeper may be at this very saga.
@@ -250,16 +252,17 @@ class Sweeper:
 
     def _recover(self, record: Record, ended: Run | str) -> dict[str, str]:
         """Open a recovery and start it; or park the saga, after `MAX_RECOVERIES` of them."""
+        failure = {} if record.is_choreographed else self.runs.failure(record)
         if record.recoveries >= MAX_RECOVERIES:
-            return self._park(
-                record, f"{MAX_RECOVERIES} recoveries did not end the saga: the last {ended}"
-            )
+            why = f"{MAX_RECOVERIES} recoveries did not end the saga: the last {ended}"
+            caught = (f"{name}: {one['Error']}: {one['Cause']}" for name, one in failure.items())
+            return self._park(record, "; ".join([why, *caught]))
         delay = min(GRACE_PERIOD * 2**record.recoveries, LONGEST_DELAY) * self.timescale
         opened = self.ledger.recover(
             record.saga_id,
             record.run,
             not_before=self._from_now(delay),
-            failure={} if record.is_choreographed else self.runs.failure(record),
+            failure=failure,
         )
         opening = f"run {record.run} ended {ended}: recovery {opened.run}"
         try:
@@ -342,9 +345,15 @@ class Sweeper:
             if not self._is_due(healed := self._republish_lost(record, [])):
                 return {record.saga_id: f"{silent}: published again what was lost"}
             return self._recover(healed, f"in silence since {last_event_at}")
-        if silence >= HEALING_DELAY * self.timescale and (record.retold_at or "") < last_event_at:
+        told = _moment(max(record.retold_at or last_event_at, last_event_at))
+        due = max(HEALING_DELAY * self.timescale, 2 * (told - _moment(last_event_at)))
+        # Who has an inbox forgets what is older, and would act on it once more.
+        known = timedelta(seconds=retention.for_a_time("events"))
+        if due <= silence < known:
             # Also events that the ledger has: it may be a step that missed one.
-            self.ledger.republish(record.saga_id, self.markers.read(record).events())
+            events = self.markers.read(record).events()
+            fresh = [event for event in events if self._now - _moment(event.time) < known]
+            self._republish(record, fresh)
             return {record.saga_id: f"{silent}: published its events again"}
         return {}
 
@@ -353,25 +362,10 @@ class Sweeper:
         known = {event.id for event in record.entered}
         every = [*self.markers.read(record).events(), *events]
         lost = [event for event in every if event.id not in known]
-        return self.ledger.republish(record.saga_id, lost) if lost else record
+        return self._republish(record, lost) if lost else record
 
-    # Operators' queues.
-
-    def _clear_queues(self, problems: list[Exception]) -> None:
-        """Remove messages about sagas at rest from the operators' queues."""
-
-        @cache
-        def is_at_rest(saga_id: str) -> bool:
-            record = self.ledger.get(saga_id)
-            return record is not None and record.status in AT_REST
-
-        def is_over(message: str) -> bool:
-            saga_id = _about(message)
-            return saga_id is not None and is_at_rest(saga_id)
-
-        with ThreadPoolExecutor(max(1, len(self.queues))) as pool:
-            cleared = [pool.submit(queue.clear, is_over) for queue in self.queues]
-        problems += [why for one in cleared if isinstance(why := one.exception(), Exception)]
+    def _republish(self, record: Record, events: Sequence[Event]) -> Record:
+        return self.ledger.republish(record.saga_id, events, at=moment(self._now))
 
     # Time.
 
@@ -388,15 +382,3 @@ class Sweeper:
 
 def _moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
-
-
-def _about(message: str) -> str | None:
-    """The saga of a message that is an event, or reports the end of a run; else None."""
-    try:
-        return Event.parse(message, checked=True).saga_id
-    except UnreadableError:
-        pass
-    try:
-        return parse_name(read_json(message)["detail"]["name"])[0]
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return None

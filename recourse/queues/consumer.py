@@ -108,7 +108,7 @@ class Consumer(Declaration):
         )
 
         def handle(message: Message) -> None:
-            print(Event.parse(message.body, SAGAS).kind)
+            print(message.event().kind)
     """
 
 

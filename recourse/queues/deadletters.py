@@ -37,6 +37,9 @@ MAX_SECONDS = 15
 """Seconds that one pass takes at the most; API Gateway times out after 29."""
 VISIBILITY_TIMEOUT = 60
 """Seconds after which messages are visible again if a pass dies on the way."""
+RENEWED = 7 * 24 * 3600
+"""Seconds after which a message that an operator still has to act on is sent again: SQS drops it
+after twice as many."""
 REASON = "recourse-reason"
 """The attribute that says why a message was dead-lettered; its sender may have a `reason` too."""
 MAX_ATTRIBUTES = 10
@@ -124,25 +127,53 @@ class OperatorQueue:
         )
         return sum(int(count) for count in found["Attributes"].values())
 
-    def clear(self, is_over: Callable[[str], bool]) -> int:
+    def clear(self, is_over: Callable[[str], bool | None], now: float) -> int:
         """Delete the messages that no operator has to act on any more; returns how many.
 
+        Those that an operator still has to act on stay for longer than SQS keeps a message: they
+        are sent again when half of that time is over.
+
         Args:
-            is_over: Whether a message is one of those, by its body as it was published; called once
-                for each message.
+            is_over: Whether a message is one of those, by its body as it was published; None where
+                nobody knows. Called once for each message.
+            now: Seconds of the epoch.
         """
         messages = self._receive(MAX_CLEAR, time.monotonic() + MAX_SECONDS)
         gone: set[str] = set()
+        cleared = 0
         try:
             for message in messages:
-                if is_over(_unwrapped(message["Body"])):
-                    self._sqs.delete_message(
-                        QueueUrl=self._url(self.own), ReceiptHandle=message["ReceiptHandle"]
+                over = is_over(_unwrapped(message["Body"]))
+                sent_at = int(message["Attributes"]["SentTimestamp"]) / 1000
+                if over is False and now - sent_at > RENEWED:
+                    self._send(
+                        self.own, message, message["Body"], message.get("MessageAttributes", {})
                     )
-                    gone.add(message["MessageId"])
+                elif not over:
+                    continue
+                else:
+                    cleared += 1
+                self._delete(message)
+                gone.add(message["MessageId"])
         finally:
             self._put_back([one for one in messages if one["MessageId"] not in gone])
-        return len(gone)
+        return cleared
+
+    def _send(
+        self, queue: str, message: Mapping[str, Any], body: str, attributes: Mapping[str, Any]
+    ) -> None:
+        group = message.get("Attributes", {}).get("MessageGroupId")
+        self._sqs.send_message(
+            QueueUrl=self._url(queue),
+            MessageBody=body,
+            MessageAttributes=attributes,
+            **fifo_parameters(queue, message["MessageId"], group),
+        )
+
+    def _delete(self, message: Mapping[str, Any]) -> None:
+        self._sqs.delete_message(
+            QueueUrl=self._url(self.own), ReceiptHandle=message["ReceiptHandle"]
+        )
 
     def _receive(self, most: int, until: float) -> list[Mapping[str, Any]]:
         """Receive messages, `most` at the most, each once."""
@@ -151,7 +182,7 @@ class OperatorQueue:
             got = self._sqs.receive_message(
                 QueueUrl=self._url(self.own),
                 MaxNumberOfMessages=min(10, most - len(found)),
-                MessageSystemAttributeNames=["MessageGroupId"],
+                MessageSystemAttributeNames=["MessageGroupId", "SentTimestamp"],
                 MessageAttributeNames=["All"],
                 VisibilityTimeout=VISIBILITY_TIMEOUT,
                 # A short poll queries only some of the servers, and may miss what there is.
@@ -262,16 +293,8 @@ class DeadletterQueue(OperatorQueue):
     def _send_back(self, message: Mapping[str, Any], body: str) -> None:
         assert self.redrives_to is not None
         attributes = {name: value for name, value in _attributes(message).items() if name != REASON}
-        group = message.get("Attributes", {}).get("MessageGroupId")
-        self._sqs.send_message(
-            QueueUrl=self._url(self.redrives_to),
-            MessageBody=body,
-            MessageAttributes=attributes,
-            **fifo_parameters(self.redrives_to, message["MessageId"], group),
-        )
-        self._sqs.delete_message(
-            QueueUrl=self._url(self.own), ReceiptHandle=message["ReceiptHandle"]
-        )
+        self._send(self.redrives_to, message, body, attributes)
+        self._delete(message)
 
 
 def _envelope(body: str) -> Mapping[str, Any] | None:

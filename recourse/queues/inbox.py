@@ -65,7 +65,7 @@ class Inbox:
         """
         backoff = Backoff(tries=None, until=time.time() + BUDGET)
         table = Table(self._dynamodb, self._table, backoff=backoff)
-        row = {"pk": f"inbox#{event_id}", "expires_at": events.expiry()}
+        row = {"pk": f"inbox#{event_id}", "expires_at": events.inbox_expiry()}
         requests = [table.put_request(row, when=ABSENT), *effect]
         try:
             table.retry(lambda: commit(table, requests), what=f"event {event_id}")

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from recourse.events import Event
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -23,7 +25,7 @@ class Message:
     ::
 
         def handle(message: Message) -> None:
-            event = Event.parse(message.body, SAGAS)  # what is no event of these is a PoisonError
+            event = message.event()  # what is none is a PoisonError
             inbox.once(event.id, count)
 
     Attributes:
@@ -39,6 +41,14 @@ class Message:
     attributes: Mapping[str, str]
     group: str | None
     receives: int
+
+    def event(self) -> Event:
+        """The event that its text is: of any saga, those that are declared no more among them.
+
+        Raises:
+            UnreadableError: It is not an event; the message says why.
+        """
+        return Event.parse(self.body, checked=True)
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Message:

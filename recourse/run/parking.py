@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from recourse.declare.ids import Traceparent
@@ -21,6 +21,7 @@ def park(
     shape: Shape[Any],
     task: Mapping[str, Any],
     timescale: float,
+    refusals: Mapping[str, Collection[str]],
 ) -> list[str]:
     """Record an event for every step that is stuck.
 
@@ -33,17 +34,23 @@ def park(
             choreography, where the undos before a stuck one go on by this event; and `attempt`
             there, the tries before the last.
         timescale: What time-outs are multiplied by.
+        refusals: The names of the refusals that actions may raise by now, by `Step.function`.
 
     Returns:
         The types of the events.
     """
-    events = list(_events(shape, task, timescale))
+    events = list(_events(shape, task, timescale, refusals))
     outbox = Table(dynamodb, table)
     outbox.transact([outbox.put_request(outbox_row(event)) for event in events])
     return [event.type for event in events]
 
 
-def _events(shape: Shape[Any], task: Mapping[str, Any], timescale: float) -> Iterator[Event]:
+def _events(
+    shape: Shape[Any],
+    task: Mapping[str, Any],
+    timescale: float,
+    refusals: Mapping[str, Collection[str]],
+) -> Iterator[Event]:
     run = task["saga"]
     trace = Traceparent.sent(run.get("traceparent"))
     for caught_by, caught in task["parked"].items():
@@ -51,8 +58,10 @@ def _events(shape: Shape[Any], task: Mapping[str, Any], timescale: float) -> Ite
         failure = own_failure(name, task["parked"]) or caught
         step = shape.by_name[name]
         undone = shape.role(name) == "compensable"
-        if undone and (why := own_failure(name, task["failure"])) and not _has_refused(step, why):
-            # Its undo, which did not come to it, would have recorded this.
+        why = own_failure(name, task["failure"]) if undone else None
+        # A refusal is recorded by the step's marker, with its event; any other failure would have
+        # been by the undo, which did not come to it. What the newest code refuses has its names.
+        if why and why["Error"] not in step.refusals.union(refusals.get(step.function, ())):
             acted = shape.retry(step).attempts if passes(why) else 1
             yield Event.of_step(
                 run["id"],
@@ -78,11 +87,6 @@ def _events(shape: Shape[Any], task: Mapping[str, Any], timescale: float) -> Ite
             carried=task.get("carried"),
             trace=trace,
         )
-
-
-def _has_refused(step: AnyStep, failure: Mapping[str, str]) -> bool:
-    """Whether a failure is a refusal, which the step's marker has recorded with its event."""
-    return failure["Error"] in step.refusals
 
 
 def _tries(shape: Shape[Any], step: AnyStep, failure: Mapping[str, str]) -> int:

@@ -2,6 +2,12 @@
 
 A function has a number that is not the default in its environment, as `RETAIN_<NAME>`. What has no
 name here is kept for good: see docs/retention.md.
+
+**What something still waits for does not expire.** A saga may be parked, or wait, for a year. So
+its row, its shape and its markers have no date; what may expire is only a copy (an outbox row, of
+which ledger and markers have what a recovery needs), or outlives whoever may still ask for it: an
+inbox row the last delivery of a message (`INBOX`), and where it joins events also the silence after
+which the saga goes on without messages; a lane its deliveries; a slot its holder.
 """
 
 from __future__ import annotations
@@ -13,6 +19,12 @@ from typing import NamedTuple
 DAY = 24 * 3600
 MOST = 3650
 """Days at the most: ten years."""
+
+
+INBOX = 42 * DAY
+"""For how much longer an inbox row is kept than an outbox row, from which its event may be
+published once more: the message may be 14 days in its queue, 14 in the dead-letter queue, and 14 in
+its queue again when it is redriven."""
 
 
 class Kept(NamedTuple):
@@ -30,7 +42,7 @@ class Kept(NamedTuple):
 
 
 KINDS: Mapping[str, Kept] = {
-    "events": Kept(14, 14, "a queue holds a message for 14 days, and it must meet its inbox row"),
+    "events": Kept(14, 14, "an event is published again for as long as a queue holds a message"),
     "feed": Kept(14, 4, "a webhook is tried for three days, and reads its event there"),
     "webhooks": Kept(30, 4, "owners look at the log of attempts; a lane outlives its three days"),
     "refusals": Kept(30, 1, "who was refused with a valet key, counted by day"),

@@ -1,7 +1,8 @@
 """Gap: moto's queues go by the machine's clock, so a message that is put off is waited for.
 
 Here they go by a clock that a test moves on, and a poll of a queue that has nothing waits for
-nothing: nobody sends meanwhile.
+nothing: nobody sends meanwhile. And a message may be hidden for 12 hours from when it is received,
+where moto counts from when it was sent: one that is older could not even be put back.
 """
 
 from __future__ import annotations
@@ -64,8 +65,25 @@ def virtual() -> Iterator[Clock]:
     def at_once(backend: models.SQSBackend, name: str, count: int, _: int, *more: Any) -> Any:
         return receive(backend, name, count, 0, *more)
 
+    hide = models.SQSBackend.change_message_visibility
+
+    def from_now(
+        backend: models.SQSBackend, queue_name: str, receipt_handle: str, visibility_timeout: int
+    ) -> None:
+        messages = backend.get_queue(queue_name)._messages
+        found: list[Any] = [one for one in messages if one.had_receipt_handle(receipt_handle)]
+        sent = [message.sent_timestamp for message in found]
+        for message in found:
+            message.sent_timestamp = clock.millis()
+        try:
+            hide(backend, queue_name, receipt_handle, visibility_timeout)
+        finally:
+            for message, at in zip(found, sent, strict=True):
+                message.sent_timestamp = at
+
     with (
         replaced(models, "unix_time_millis", clock.millis),
         replaced(models.SQSBackend, "receive_message", at_once),
+        replaced(models.SQSBackend, "change_message_visibility", from_now),
     ):
         yield clock

@@ -28,7 +28,7 @@ from threading import RLock
 from typing import Any, TypeVar
 from unittest import mock
 
-from botocore.exceptions import ReadTimeoutError
+from botocore.exceptions import ClientError, ReadTimeoutError
 from moto import mock_aws
 from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType
@@ -639,10 +639,9 @@ class Ground:
             raise reported(problem) from None
 
     def _park(self, task: dict[str, Any]) -> list[str]:
-        saga = task["saga"]
-        return park(
-            self.dynamodb, LEDGER, self.ledger.shapes.of(saga["name"], saga.get("shape")), task, 1
-        )
+        shape = self.ledger.shapes.of(task["saga"]["name"], task["saga"].get("shape"))
+        refusals = {step.function: step.refusals for s in self.sagas.values() for step in s.all}
+        return park(self.dynamodb, LEDGER, shape, task, 1, refusals)
 
     def _machine(self, shape: Shape[Any]) -> str:
         """The machine of a saga, with the definition of a shape, if it has not got it."""
@@ -754,6 +753,8 @@ class _Invoker:
         self._functions = functions
 
     def invoke(self, *, FunctionName: str, Payload: str) -> dict[str, Any]:
+        if FunctionName not in self._functions:
+            raise ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "Invoke")
         try:
             answer = handlers.call(self._functions[FunctionName], Payload)
         except TimeoutError as problem:

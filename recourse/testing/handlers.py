@@ -20,6 +20,9 @@ Handler = Callable[[dict[str, Any]], Any]
 ACCOUNT = "123456789012"
 
 
+MISSING = "Lambda.ResourceNotFoundException"
+
+
 class Killed(BaseException):
     """The process of a function dies at this point."""
 
@@ -68,6 +71,10 @@ def registered(functions: Mapping[str, Handler]) -> Iterator[None]:
 
     def invoke(*, env: Any, parameters: dict[str, Any], **_: Any) -> None:
         name = parameters["FunctionName"].rpartition(":")[2]
+        if name not in functions:
+            # As for a function that has been deleted.
+            error = {"errorType": MISSING, "errorMessage": f"Function not found: {arn(name)}"}
+            raise lambda_eval_utils.LambdaFunctionErrorException("Unhandled", json.dumps(error))
         answer = call(functions[name], parameters["Payload"])
         env.stack.append({"Payload": answer, "StatusCode": 200})
 

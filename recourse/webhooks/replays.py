@@ -48,7 +48,9 @@ class Replays:
 
     def advance(self, webhook_id: str, replay_id: str, after: int) -> None:
         """Record the position up to which a replay has come."""
-        self.rows.update(_pk(webhook_id, replay_id), set={"after": after})
+        self.rows.update(
+            _pk(webhook_id, replay_id), set={"after": after, "expires_at": self.rows.expiry()}
+        )
 
 
 def _pk(webhook_id: str, replay_id: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,8 @@ CLI = {"aws:cdk:enable-path-metadata": True, "aws:cdk:bundling-stacks": []}
 
 LISTED: dict[str, Saga] = {}
 """The sagas of the app that is synthesised, if they are not the deployment's own."""
+STARTERS = ("Api", "Sweeper")
+"""The functions that begin sagas, or move them on."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,38 @@ class Assembly:
         kinds = ("AWS::SNS::Topic", "AWS::StepFunctions::StateMachine", "AWS::IAM::ManagedPolicy")
         return {one.name for one in self.resources if one.type in kinds}
 
+    # The order in which CloudFormation comes to it.
+
+    def before(self, last: Resource) -> set[tuple[str, str]]:
+        """What is deployed, by stack and name, before a resource is, or is updated.
+
+        That is what it refers to or depends on, in its own stack, and all of earlier stacks.
+        """
+        earlier, found = self._stacks_before(last.stack), {last.name}
+        template = next(t for name, t in self.templates.items() if _short(name) == last.stack)
+        more = found
+        while more:
+            bodies = [b for b in template["Resources"].values() if _path(b, "") in more]
+            named = {one for body in bodies for one in _references(body)}
+            more = {self._named(last.stack, one) for one in named} - found
+            found = found | more
+        others = {(one.stack, one.name) for one in self.resources if one.stack in earlier}
+        return others | {(last.stack, name) for name in found - {last.name}}
+
+    def _stacks_before(self, stack: str) -> set[str]:
+        manifest = json.loads((self.folder / "manifest.json").read_text())["artifacts"]
+        direct = {
+            _short(name): {_short(one) for one in about.get("dependencies", ())}
+            for name, about in manifest.items()
+            if about["type"] == "aws:cloudformation:stack"
+        }
+        found: set[str] = set()
+        more = {stack}
+        while more:
+            more = {one for name in more for one in direct.get(name, ())} - found
+            found |= more
+        return found
+
     # What functions may do.
 
     def role_of(self, function: Resource) -> str:
@@ -186,6 +220,47 @@ class Assembly:
             for violation in plugin["violations"]
             for construct in violation["violatingConstructs"]
         ]
+
+
+def must_come_first(assembly: Assembly, kinds: tuple[str, ...], names: Iterable[str]) -> None:
+    """Resources of each kind are deployed before whoever starts sagas: all of these names."""
+    for name in STARTERS:
+        (starter,) = [
+            one
+            for one in assembly.every("AWS::Lambda::Function")
+            if one.name.rpartition("/")[2] == name
+        ]
+        before = assembly.before(starter)
+        for kind in kinds:
+            every = {(one.stack, one.name) for one in assembly.every(kind)}
+            for wanted in names:
+                found = {one for one in every if wanted in one[1].split("/")}
+                assert found, f"{wanted} has no {kind}"
+                assert found <= before, f"{name} may start sagas before {found - before} is there"
+
+
+def must_hear_first(assembly: Assembly, consumers: Iterable[str]) -> None:
+    """Messages arrive at each of these consumers, and are handled, before a saga begins."""
+    for one in consumers:
+        hears = ("AWS::SNS::Subscription", "AWS::SQS::QueuePolicy")
+        must_come_first(assembly, hears, [f"{one}Events"])
+        function = one if one.endswith("Confirm") else f"{one}Queue"
+        must_come_first(assembly, ("AWS::Lambda::EventSourceMapping",), [function])
+
+
+def _references(value: Any) -> Iterator[str]:
+    """The logical ids that a part of a template names."""
+    if isinstance(value, list):
+        for one in value:
+            yield from _references(one)
+    elif isinstance(value, Mapping):
+        for key, one in value.items():
+            if key in ("Ref", "DependsOn"):
+                yield from listed(one)
+            elif key == "Fn::GetAtt":
+                yield one[0]
+            else:
+                yield from _references(one)
 
 
 def listed(value: Any) -> list[Any]:

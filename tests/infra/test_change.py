@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ from recourse.declare.saga import Saga
 from recourse.declare.shape import ShapeError
 from recourse.orchestration.compiler import compile_saga
 from recourse.project import SHAPES
+from recourse.queues.called import confirmer
+from statemachines import SAGAS
 from statemachines.card_order import CARD_ORDER
-from tests.infra.assembly import Assembly, synthesise
+from tests.infra.assembly import Assembly, must_come_first, must_hear_first, synthesise
 from tests.integration.test_change import BEFORE, CAPTURE, HOTEL, payment, stay
 
 pytestmark = pytest.mark.xdist_group("infra")
@@ -129,3 +131,52 @@ def test_without_a_function_of_a_shape_nothing_is_synthesised(
     said = "saga 'stay', step 'flight': its action services.flights:own is gone"
     with listed(tmp_path, "gone_app", gone) as where, pytest.raises(ShapeError, match=said):
         synthesise(tmp_path / "cdk.out", {}, {"stay": NOW}, listed=where)
+
+
+SERVED: dict[str, list[Any]] = {
+    "changed": [BEFORE, NOW, CARD_ORDER],
+    "dev": list(SAGAS.values()),
+}
+"""The shapes that an app serves, by the fixture of its assembly."""
+
+
+def hearing(shapes: Iterable[Any]) -> set[str]:
+    """The consumers that the sagas of these shapes depend on: of steps, and of confirmations."""
+    steps = [step for one in shapes for step in one.all]
+    return {step.function for step in steps} | {
+        confirmer(step.service) for step in steps if step.confirms
+    }
+
+
+@pytest.mark.parametrize("which", SERVED)
+def test_no_saga_begins_before_its_steps_would_hear_of_it(
+    which: str, request: pytest.FixtureRequest
+) -> None:
+    assembly: Assembly = request.getfixturevalue(which)
+    shapes = SERVED[which]
+    names = hearing(shapes)
+    must_hear_first(assembly, names)
+
+
+@pytest.mark.parametrize("which", SERVED)
+def test_no_run_begins_before_its_machine_may_call_the_functions_that_are_there(
+    which: str, request: pytest.FixtureRequest
+) -> None:
+    assembly: Assembly = request.getfixturevalue(which)
+    shapes = SERVED[which]
+    machines = {one.name.title().replace("-", "") for one in shapes}
+    for kind in ("StateMachine", "StateMachineVersion"):
+        must_come_first(assembly, (f"AWS::StepFunctions::{kind}",), machines)
+    functions = {step.function for one in shapes for step in one.all} | {"Park"}
+    must_come_first(assembly, ("AWS::Lambda::Function",), functions)
+    for one in assembly.every("AWS::StepFunctions::StateMachineVersion"):
+        (machine,) = {name for name in machines if one.name.startswith(f"{name}/")}
+        rights = ("Sagas", f"{machine}/Role/DefaultPolicy")
+        assert {rights, *(found(assembly, name) for name in called(assembly, machine))} <= (
+            assembly.before(one)
+        )
+
+
+def found(assembly: Assembly, function: str) -> tuple[str, str]:
+    one = assembly.one("AWS::Lambda::Function", function)
+    return one.stack, one.name

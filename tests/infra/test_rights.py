@@ -36,7 +36,7 @@ PUT = {"sqs:SendMessage", "sqs:GetQueueUrl"}
 COUNT = {"sqs:GetQueueAttributes", "sqs:GetQueueUrl"}
 EMPTY = COUNT | {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"}
 PARAMETERS = "arn:<AWS::Partition>:ssm:<AWS::Region>:<AWS::AccountId>:parameter/recourse/"
-CLEAR = EMPTY - {"sqs:GetQueueAttributes"}
+CLEAR = EMPTY - {"sqs:GetQueueAttributes"} | {"sqs:SendMessage"}
 LOOK = {"states:DescribeExecution", "states:GetExecutionHistory"}
 START = {
     'states:StartExecution?{"StringLike": {"states:StateMachineQualifier": "*"}}',

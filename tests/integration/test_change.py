@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import wraps
 from typing import Any, get_args
 
 import pytest
@@ -14,7 +16,10 @@ from recourse.declare import shape
 from recourse.declare.declaration import Coordination, Earlier, Step, Together
 from recourse.declare.request import request_model
 from recourse.declare.saga import Saga
+from recourse.errors import NoVersionError, Refusal
+from recourse.ledger.record import Record
 from recourse.ledger.shapes import PREFIX, UnknownShapeError
+from recourse.orchestration.sweeper import LONGEST_DELAY, MAX_RECOVERIES
 from recourse.store.table import Table
 from recourse.testing.ground import LEDGER
 from services import cars, flights, hotels, invoices, payments
@@ -71,6 +76,8 @@ AFTER = {
     "the saga is retired": None,
 }
 EARLIER = [Earlier(recorded=shape.read(shape.record(BEFORE)))]
+NEWER = Earlier(recorded=shape.read(shape.record(WITH_A_CAR)))
+BEFORE_DIGEST = shape.digest(shape.record(BEFORE))
 
 
 def release(ground: Ground, after: Saga | None) -> None:
@@ -106,12 +113,18 @@ def before(changing: Ground) -> Ground:
     return changing
 
 
-def begin(ground: Ground, coordination: Coordination, faults: dict[str, str], **how: Any) -> str:
+def begin(
+    ground: Ground,
+    coordination: Coordination,
+    faults: dict[str, str],
+    *,
+    with_a_car: bool = False,
+    **how: Any,
+) -> str:
     body = {name: TRIP[name] for name in ("flight", "hotel", "payment")} | {"stay_id": "s-1"}
+    body["car"] = TRIP["car"] if with_a_car else None
     key = f"{next(keys)}"
-    return ground.start(
-        "stay", body | {"car": None}, key=key, coordination=coordination, faults=faults, **how
-    )
+    return ground.start("stay", body, key=key, coordination=coordination, faults=faults, **how)
 
 
 def must_show(ground: Ground, saga_id: str) -> None:
@@ -280,3 +293,153 @@ def test_a_shape_keeps_its_digest_whatever_its_functions_have_become() -> None:
     recorded["request"] = {"else": "str"}
     earlier = Earlier(recorded=shape.read(recorded))
     assert shape.digest(shape.record(earlier)) == shape.digest(recorded)
+
+
+@pytest.mark.parametrize("coordination", get_args(Coordination))
+@pytest.mark.parametrize("at", list(itertools.pairwise(step.name for step in BEFORE.all)))
+def test_two_deploys_meet_one_saga_and_each_saga_ends_by_its_own(
+    before: Ground, coordination: Coordination, at: tuple[str, str]
+) -> None:
+    """The second one within the minute, while the saga is at its next step."""
+    second = AFTER["steps run together"]
+    assert second is not None
+    between: list[str] = []
+
+    def deploy(function: str, task: dict[str, Any], run: Callable[[], Any]) -> Any:
+        if task.get("step") == at[0] and not between:
+            release(before, WITH_A_CAR)
+            between.append(begin(before, coordination, {}, run=False))
+        elif task.get("step") == at[1] and len(between) == 1 and task["saga"]["id"] == saga_id:
+            before.deploy({"stay": second}, [*EARLIER, NEWER])
+            between.append(begin(before, coordination, {}, run=False))
+        return run()
+
+    saga_id = begin(before, coordination, {}, run=False)
+    before.mishap = deploy
+    run_of(before, saga_id)
+    before.settle()
+    for one in between:
+        run_of(before, one)
+    before.settle()
+    assert len(between) == 2
+    for one, shaped in zip([saga_id, *between], [BEFORE, WITH_A_CAR, second], strict=True):
+        assert must_be_as_told(before, shaped, one) == "SUCCEEDED"
+        shown = [step["name"] for step in before.view(one)["steps"]]
+        assert shown == [step.name for step in shaped.all]
+    must_hold(before)
+
+
+def run_of(ground: Ground, saga_id: str) -> None:
+    record = ground.ledger.get(saga_id)
+    assert record is not None
+    ground.runs.start(record)
+
+
+@pytest.mark.parametrize("coordination", get_args(Coordination))
+@pytest.mark.parametrize("at", [step.name for step in WITH_A_CAR.all])
+def test_a_deploy_that_is_rolled_back_parks_what_began_by_it_until_it_is_deployed_again(
+    before: Ground, coordination: Coordination, at: str
+) -> None:
+    """What it brought is deleted: a function with its queue, and the machine's version.
+
+    Whatever does not need these ends as it would have.
+    """
+    new = WITH_A_CAR.by_name["car"].function
+    before.deploy({"stay": WITH_A_CAR}, EARLIER)
+    kept = before.functions[new]
+    rolled_back: list[str] = []
+
+    def fails(function: str, task: dict[str, Any], run: Callable[[], Any]) -> Any:
+        if task.get("step") == at and not rolled_back:
+            rolled_back.append(at)
+            roll_back(before, new)
+        return run()
+
+    before.mishap = fails
+    saga_id = begin(before, coordination, {}, with_a_car=True)
+    before.settle()
+    assert rolled_back
+    for _ in range(MAX_RECOVERIES + 2):
+        before.clock.sleep(WITH_A_CAR.deadline + LONGEST_DELAY.total_seconds())
+        with suppress(ExceptionGroup):
+            before.sweep()
+        before.settle()
+    status = before.view(saga_id)["status"]
+    assert status in ("SUCCEEDED", "COMPENSATED", "COMPENSATION_FAILED")
+    before.functions[new] = kept
+    before.deploy({"stay": WITH_A_CAR}, EARLIER)
+    if status == "COMPENSATION_FAILED":
+        record = before.ledger.get(saga_id)
+        assert record is not None
+        assert before.ledger.is_parked(record)
+        stuck = [one for one in WITH_A_CAR.by_name if before.ledger.stuck_step(record, one)]
+        before.resolve(saga_id, stuck[0], skip=False)
+        before.settle()
+    assert must_be_as_told(before, WITH_A_CAR, saga_id) in ("SUCCEEDED", "COMPENSATED")
+    must_hold(before)
+
+
+def roll_back(ground: Ground, new: str) -> None:
+    """Back to the release before, as CloudFormation does it: with nothing that the other made."""
+    ground.deploy({"stay": BEFORE})
+    del ground.functions[new]
+    ground.lose(new)
+    ground.listeners.pop(new, None)
+    ground._hear(new, {"type": ["none"]})
+    version = ground.runs.version
+
+    def known(wanted: Any) -> str:
+        if wanted.name == "stay" and shape.digest(shape.record(wanted)) != BEFORE_DIGEST:
+            raise NoVersionError("it was deleted")
+        return version(wanted)
+
+    ground.runs = replace(ground.runs, version=known)
+    ground.sweeper.runs = ground.runs
+
+
+@pytest.mark.parametrize("coordination", get_args(Coordination))
+@pytest.mark.parametrize("side", ["action", "undo"])
+def test_a_refusal_of_another_name_is_recorded_and_parked_by_that_name(
+    before: Ground, coordination: Coordination, side: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest code refuses by a name that the saga's shape has not, and an undo is stuck."""
+
+    class SoldOutError(Refusal):
+        """Another release calls it so."""
+
+    def refusing(part: Any, **more: Any) -> Any:
+        @wraps(part.decide)
+        def refuses(*_: Any) -> Any:
+            raise SoldOutError("no room")
+
+        return replace(part, decide=refuses, **more)
+
+    if side == "action":
+        refused = [*hotels.hold.refuses, SoldOutError]
+        monkeypatch.setattr(hotels, "hold", refusing(hotels.hold, refuses=refused))
+    else:
+        monkeypatch.setattr(hotels, "release", refusing(hotels.release))
+    hotel = replace(HOTEL, action=hotels.hold, undo=hotels.release)
+    newer = stay(FLIGHT, hotel, payment(BOTH), CAPTURE, invoice(BOTH))
+    stuck = {"payment": "reject"} if side == "undo" else {"hotel.undo": "error"}
+    saga_id = begin(before, coordination, stuck, run=False)
+    before.deploy({"stay": newer}, EARLIER)
+    run_of(before, saga_id)
+    before.settle()
+    (view,) = [one for one in before.view(saga_id)["steps"] if one["name"] == "hotel"]
+    given_up = side == "action" and coordination == "choreography"  # it is not undone there
+    assert view["status"] == ("FAILED" if given_up else "UNDO_FAILED")
+    (said,) = [
+        event
+        for event in record_of(before, saga_id).entered
+        if event.step == "hotel" and event.error.get("type") == "SoldOutError"
+    ]
+    assert said.kind == ("failed" if side == "action" else "undo_failed")
+    # The step's own marker has recorded why it failed, so parking does not say so once more.
+    assert before.row(LEDGER, f"outbox#{saga_id}.hotel.failed") is None
+
+
+def record_of(ground: Ground, saga_id: str) -> Record:
+    record = ground.ledger.get(saga_id)
+    assert record is not None and record.shape == BEFORE_DIGEST
+    return record

@@ -147,7 +147,7 @@ LATER = [
     Write("skip another", resolve("hotel", skip=True)),
     Write("recover", lambda ledger: ledger.recover(S1, 0, not_before="t1", failure={"a": OOPS})),
     Write("put off", lambda ledger: ledger.put_off(S1, not_before="t2")),
-    Write("tell again", lambda ledger: ledger.republish(S1, [undone("flight")])),
+    Write("tell again", lambda ledger: ledger.republish(S1, [undone("flight")], at="t3")),
 ]
 BESIDE = {"nothing": AT_FIRST, "stuck": LATER}
 each_write = pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from tests.events import event
 from tests.ground import Ground, ground
 from tests.integration.trips import TRIP, must_agree, stock
 
+DAY = 24 * 3600
 keys = itertools.count()
 each_coordination = pytest.mark.parametrize("coordination", get_args(Coordination))
 
@@ -116,3 +117,41 @@ def test_a_queue_that_cannot_be_cleared_keeps_no_saga_from_being_looked_after(
             own.sweep()
     own.settle()
     assert must_agree(own, saga_id) == "SUCCEEDED"
+
+
+@each_coordination
+def test_a_notice_of_a_saga_that_waits_for_an_operator_outlives_what_sqs_keeps(
+    own: Ground, coordination: Coordination
+) -> None:
+    """SQS drops a message after 14 days; a saga waits for as long as it takes."""
+    saga_id = start(own, coordination, capture="reject", payment__undo="reject")
+    own.settle()
+    put(own, PARKED, "of no saga")
+    before = resting(own, PARKED)
+    sent = sent_at(own, PARKED)
+    for days in (6, 8, 8):
+        own.clock.sleep(days * DAY)
+        own.sweep()
+        assert resting(own, PARKED) == before
+    now = sent_at(own, PARKED)
+    assert now.pop("of no saga") == sent.pop("of no saga"), "nobody knows when to let go of it"
+    assert all(now[body] - sent[body] >= 14 * DAY * 1000 for body in sent) and sent
+    assert notice(own)["MessageAttributes"]["outcome"]["StringValue"] == "parked"
+    own.resolve(saga_id, "payment", skip=True)
+    own.settle()
+    own.sweep()
+    assert resting(own, PARKED) == ["of no saga"]
+
+
+def sent_at(made: Ground, name: str) -> dict[str, int]:
+    """When each message of a queue was sent, in milliseconds, by its body."""
+    return {one.body: int(one.sent_timestamp) for one in made._backend[name]._messages}
+
+
+def notice(made: Ground) -> dict[str, Any]:
+    url = made.sqs.get_queue_url(QueueName=PARKED)["QueueUrl"]
+    asked: Any = {"MessageAttributeNames": ["All"], "VisibilityTimeout": 0}
+    got = made.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, **asked)["Messages"]
+    found: list[dict[str, Any]] = [one for one in got if one["Body"] != "of no saga"]
+    (only,) = found
+    return only

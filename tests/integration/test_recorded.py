@@ -226,7 +226,8 @@ def test_the_sweeper_tells_again_what_was_told(
     place.stream.fetch()
     record = place.ledger.get(one.saga_id)
     assert record is not None
-    again = place.ledger.republish(one.saga_id, place.sweeper.markers.read(record).events())
+    found = place.sweeper.markers.read(record).events()
+    again = place.ledger.republish(one.saga_id, found, at=record.started_at)
     assert again.entered == record.entered
     while place.relay():
         pass

@@ -166,3 +166,23 @@ def test_what_no_earlier_shape_has_cannot_be_retired(app: App, stage: Ground) ->
     done = run("--retire", "stay.boat", "--stack", STACK)
     assert done.exit_code == 1 and "no earlier shape with the step 'boat'" in done.stderr
     assert shape.read(OLD).by_name
+
+
+def test_a_shape_that_was_never_committed_is_replaced_also_before_the_first_commit(
+    tmp_path: Path,
+) -> None:
+    """Who edits and compiles a new app has the last shape alone, and may take functions out."""
+    file = tmp_path / "stay.shape.json"
+    file.write_text(text_of_shapes([OLD], []))
+    kept = text_of_shapes([OLD, NEW], [])
+    assert with_shape(file, NEW) == kept, "without git nobody knows"
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    assert with_shape(file, NEW) == text_of_shapes([NEW], [])
+    made = App(tmp_path)
+    made.commit()
+    assert with_shape(file, NEW) == kept
+    file.write_text(text_of_shapes([NEW], []))
+    assert with_shape(file, NEW) == kept, "one that was committed is taken out by --retire alone"
+    made.write(OLD)
+    (tmp_path / ".gitignore").write_text(file.name)
+    assert with_shape(file, NEW) == kept, "git does not say what it ignores"

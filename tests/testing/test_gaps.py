@@ -33,6 +33,7 @@ from moto.dynamodb.exceptions import ItemSizeTooLarge
 from moto.dynamodb.models import DynamoDBBackend, dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.s3.models import s3_backends
+from moto.sqs import models as sqs_models
 from moto.stepfunctions.parser.asl.component.state.exec.state_parallel.branch_worker import (
     BranchWorker,
 )
@@ -47,6 +48,7 @@ from recourse.store.aws import client
 from recourse.testing import (
     attributes,
     backwards,
+    clock,
     comparing,
     directly,
     drawing,
@@ -519,6 +521,30 @@ def letters_drawn(queue: str) -> int:
     assert re.fullmatch("[a-z]{185}", message["ReceiptHandle"])
     assert sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
     return len(drawn)
+
+
+def put_back_after(hours: float, move: Callable[[float], None]) -> None:
+    """Receive a message so many hours after it was sent, and put it back."""
+    sqs = client("sqs")
+    queue = sqs.create_queue(QueueName="q")["QueueUrl"]
+    sqs.send_message(QueueUrl=queue, MessageBody="b")
+    move(hours * 3600)
+    (message,) = sqs.receive_message(QueueUrl=queue)["Messages"]
+    sqs.change_message_visibility(
+        QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
+    )
+    assert sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+
+
+def test_the_hours_that_a_message_may_be_hidden_are_counted_from_when_it_was_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ahead = [0.0]
+    monkeypatch.setattr(sqs_models, "unix_time_millis", lambda: (time.time() + ahead[0]) * 1000)
+    with pytest.raises(ClientError, match="beyond the limit"):
+        put_back_after(13, lambda seconds: ahead.append(ahead.pop() + seconds))
+    with clock.virtual() as moved:
+        put_back_after(13, moved.sleep)
 
 
 def test_an_id_is_drawn_letter_by_letter() -> None:

@@ -124,3 +124,40 @@ def test_a_timeline_ends_with_the_status_and_what_it_means(status: str, said: st
     out = io.StringIO()
     print_timeline(Console(file=out, width=200), [SAGA | {"status": status}])
     assert said in out.getvalue().splitlines()[-1]
+
+
+def test_a_saga_that_is_parked_is_told_of_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first look asks the API to wait for nothing; each further one waits for a change."""
+    waits: list[str | None] = []
+    states: list[dict[str, Any]] = [{"steps": []}, {"steps": [STEP]}]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        waits.append(request.headers.get("prefer"))
+        saga = SAGA | {"status": "RUNNING"} | states[min(len(waits), len(states)) - 1]
+        return httpx.Response(200, json=saga, headers={"etag": f'"{len(waits)}"'})
+
+    with Api("http://api", "token", transport=httpx.MockTransport(answer)) as client:
+        assert [one["steps"] for one in client.follow("5a9a1d")] == [[], [STEP]]
+    assert waits[0] is None and waits[1] is not None
+    states.pop(0)
+    waits.clear()
+    with Api("http://api", "token", transport=httpx.MockTransport(answer)) as client:
+        assert len(list(client.follow("5a9a1d"))) == len(waits) == 1
+
+
+def test_an_operator_is_told_what_is_gone_and_what_can_be_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    detail = "the step 'flight' needs the function FlightsHold. Put back what was taken out"
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        kind = {"type": "urn:recourse:problem:not-deployed", "title": "Not deployed any more"}
+        return httpx.Response(409, json=kind | {"status": 409, "detail": detail})
+
+    transport = httpx.MockTransport(answer)
+    monkeypatch.setattr(command, "Api", lambda url, token: Api(url, token, transport=transport))
+    monkeypatch.setattr(command.err, "_width", 200)
+    asked = ["resolve", "5a9a1d", "flight", "--action", "retry", "--token", "t"]
+    ended = CliRunner().invoke(main.app, asked)
+    assert ended.exit_code != 0
+    assert detail in ended.output

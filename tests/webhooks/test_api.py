@@ -258,8 +258,12 @@ def test_a_replay_that_is_interrupted_goes_on_and_repeats_nothing(
     hooks.endpoints.posts.clear()
     answer = hooks.do(made, "replay", {"from": "2020-01-01", "to": "2100-01-01T00:00:00+02:00"})
     replay = (made["webhook_id"], answer.json["replay_id"])
+    replays = hooks.dispatcher.webhooks.replays
+    until = replays.get(*replay)["expires_at"]
+    hooks.now += 3600
     turns = iter([True, True, False])
     assert not hooks.dispatcher.replay(*replay, lambda: next(turns))
+    assert replays.get(*replay)["expires_at"] == until + 3600, "it does not expire on the way"
     hooks.take(OWNERS, hooks.records(OWNERS), lost=True)
     hooks.wait(600)
     assert hooks.endpoints.got() == [f"a{number}" for number in range(1, 8)]

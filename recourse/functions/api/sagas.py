@@ -17,7 +17,9 @@ from recourse.declare import limits
 from recourse.declare.ids import BadSagaIdError, SagaId, Traceparent
 from recourse.declare.saga import Saga
 from recourse.declare.shape import Shape
-from recourse.errors import TransientError
+from recourse.declare.shape import digest as digest_of
+from recourse.declare.shape import record as recorded
+from recourse.errors import NoVersionError, TransientError
 from recourse.functions import kit
 from recourse.functions.api import http, valet
 from recourse.functions.api.events import EventView
@@ -248,13 +250,16 @@ def page() -> Response[str]:
         "Cancel a saga whose pivot has not completed",
         scope="sagas:write",
         answers=[Answer(202, "accepted: it will be compensated", SagaView)],
-        problems=["not-found", "past-the-pivot", "shape-unknown"],
+        problems=["not-found", "past-the-pivot", "not-deployed", "shape-unknown"],
     ),
 )
 def cancel(saga_id: str) -> Response[str]:
     """Cancel a saga, unless its pivot has completed."""
     record = _owned(saga_id, "sagas:write", or_operator=True)
-    pivot = _shape(record).pivot.name
+    shape = _shape(record)
+    pivot = shape.pivot.name
+    if record.status == "RUNNING":
+        _must_be_deployed(shape, pivot)
     if record.status == "SUCCEEDED" or (
         record.status == "RUNNING" and not kit.runs().cancel(record)
     ):
@@ -271,7 +276,10 @@ def cancel(saga_id: str) -> Response[str]:
         takes=Resolution,
         example={"action": "retry"},
         answers=[Answer(202, "accepted", SagaView)],
-        problems=["not-found", "nothing-to-resolve", "pivot-not-skipped", "shape-unknown"],
+        problems=[
+            *("not-found", "nothing-to-resolve", "pivot-not-skipped"),
+            *("not-deployed", "shape-unknown"),
+        ],
     ),
 )
 def resolve(saga_id: str, step: str) -> Response[str]:
@@ -279,12 +287,15 @@ def resolve(saga_id: str, step: str) -> Response[str]:
     event = routes.current_event
     who = http.caller(event, "operator")
     record = _owned(saga_id, "operator")
-    if step not in _shape(record).by_name:
+    shape = _shape(record)
+    if step not in shape.by_name:
         raise ProblemError("not-found", f"{record.saga} has no step {step!r}")
     asked = http.body(event, Resolution)
     reason = (asked["reason"] or "").strip()
     if asked["action"] == "skip" and not reason:
         raise invalid("reason", "a skip needs a reason")
+    if kit.ledger().stuck_step(record, step):
+        _must_be_deployed(shape, *shape.by_name, runs=True)  # a run comes to all of them
     try:
         record = kit.ledger().resolve(
             record.saga_id,
@@ -296,7 +307,7 @@ def resolve(saga_id: str, step: str) -> Response[str]:
     except NothingToResolveError:
         raise ProblemError("nothing-to-resolve", f"the step {step!r} is not stuck") from None
     except PivotSkippedError:
-        raise ProblemError("pivot-not-skipped", _of_the_pivot(_shape(record))) from None
+        raise ProblemError("pivot-not-skipped", _of_the_pivot(shape)) from None
     _run(record)
     return http.answer(202, _view(record))
 
@@ -361,6 +372,40 @@ def _shape(record: Record) -> Shape[Any]:
         return kit.ledger().shape(record)
     except UnknownShapeError as problem:
         raise ProblemError("shape-unknown", str(problem)) from None
+
+
+def _must_be_deployed(shape: Shape[Any], *steps: str, runs: bool = False) -> None:
+    """Check that what a saga began with is still there, as far as a call needs it.
+
+    Args:
+        shape: The shape that it began with.
+        steps: The steps whose functions are called.
+        runs: Whether its state machine is.
+
+    Raises:
+        ProblemError: It was taken out by force; the message says what can be done.
+    """
+    there = {step.function for one in kit.deployed() for step in one.all}
+    gone = [name for name in steps if shape.by_name[name].function not in there]
+    why = ", ".join(
+        f"the step {name!r} needs the function {shape.by_name[name].function}" for name in gone
+    )
+    try:
+        if shape.name not in kit.known():
+            why = why or f"{shape.name!r} is neither declared nor recorded here"
+        elif runs and not why:
+            kit.runs().version(shape)
+    except NoVersionError as problem:
+        why = str(problem)
+    except TransientError:
+        return  # what is tried next says so, or leaves it to the sweeper
+    if why:
+        raise ProblemError(
+            "not-deployed",
+            f"{why}. Put back what was taken out, the functions and the shape "
+            f"{digest_of(recorded(shape))} in {shape.name}.shape.json, which git has; deploy, and "
+            "try again",
+        )
 
 
 def _run(record: Record) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import pytest
@@ -271,6 +271,24 @@ def test_a_shape_that_was_changed_by_hand_is_refused(before: Ground) -> None:
     Table(before.dynamodb, LEDGER).put(
         {"pk": PREFIX + known, "shape": json.dumps(shape.record(BEFORE))}
     )
+
+
+def test_a_try_by_an_old_shape_lasts_as_long_as_the_function_that_a_release_gave_more_time(
+    before: Ground,
+) -> None:
+    longer = stay(replace(FLIGHT, timeout=90), HOTEL, payment(BOTH), CAPTURE, invoice(BOTH))
+    saga_id = begin(before, "choreography", {}, run=False)
+    release(before, longer)
+    times: dict[str, tuple[float, float]] = {}
+
+    def look(function: str, task: dict[str, Any], run: Callable[[], Any]) -> Any:
+        times[task["step"]] = task["timeout"], task["lasts"]
+        return run()
+
+    before.mishap = look
+    before.settle()
+    assert must_be_as_told(before, BEFORE, saga_id) == "SUCCEEDED"
+    assert (times["flight"], times["hotel"]) == ((30, 90), (30, 30))
 
 
 def test_a_shape_keeps_its_digest_whatever_its_functions_have_become() -> None:

@@ -13,7 +13,12 @@ PATIENCE = 300
 
 
 def until(
-    look: Callable[[], T], what: str, holds: Callable[[T], object] = bool, *, pause: float = 0.05
+    look: Callable[[], T],
+    what: str,
+    holds: Callable[[T], object] = bool,
+    *,
+    pause: float = 0.05,
+    patience: float = PATIENCE,
 ) -> T:
     """Look again and again until something holds; what is then seen.
 
@@ -22,12 +27,13 @@ def until(
         what: What is waited for, for people to read.
         holds: Whether what is seen is it.
         pause: Seconds between two looks.
+        patience: Seconds after which it never will, where something else has to pass first.
 
     Raises:
         AssertionError: It does not happen.
     """
-    last = time.monotonic() + PATIENCE
+    last = time.monotonic() + patience
     while not holds(seen := look()):
-        assert time.monotonic() < last, f"{what}: not within {PATIENCE} s; last seen: {seen!r}"
+        assert time.monotonic() < last, f"{what}: not within {patience:.0f} s; last seen: {seen!r}"
         time.sleep(pause)
     return seen

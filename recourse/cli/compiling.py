@@ -74,7 +74,7 @@ def compile_sagas(
     if as_json:
         print(json.dumps({"changed": changed}))
     elif not check:
-        out.print(f"compiled {len(sagas)} sagas, {len(changed)} files changed")
+        out.print(f"compiled: sagas {len(sagas)}, files changed {len(changed)}")
     if check and changed:
         raise UsageError(f"out of date: {', '.join(changed)}; run `recourse compile`")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,8 +72,8 @@ def upgrade(
     It goes through every state that a saga of an earlier shape can be in, and asks whether the
     code and the shape files of now can bring it to its end from there. The answer is 'safe'; or
     which step of which saga would strand, in which state, and how to get there in two deploys:
-    then the status is 1. It may name functions to look at, where it cannot see enough: the types
-    of fields, and what is within functions and results, are not in a shape.
+    then the status is 1. It may name functions to look at, where it cannot see enough: what is
+    within functions and results is not in a shape.
 
     It reads shapes only and runs no code of the other release. DEPLOYED and --retire read the
     ledger with your own AWS credentials; nothing is written there. --retire changes the file only;
@@ -113,11 +113,21 @@ def upgrade(
             out.print(f"{'strands' if one.is_certain else 'look at'}: {one}", soft_wrap=True)
         if not certain:
             look = f", if you have looked at these {len(findings)}" if findings else ""
-            out.print(f"safe{look}: sagas of {len(asked)} shapes come to their ends")
+            out.print(f"safe{look}: {_said_of(asked, against or 'HEAD')}")
     if certain:
         raise UsageError(
             f"{len(certain)} steps of sagas in flight would strand: deploy in two steps, as said"
         )
+
+
+def _said_of(asked: Sequence[RecordedShape], against: str) -> str:
+    """What becomes of sagas in flight where nothing strands."""
+    if asked:
+        count = f"{len(asked)} shapes" if asked[1:] else "1 shape"
+        return f"sagas of {count} come to their ends"
+    if against == DEPLOYED:
+        return "no saga of this stage is in flight, and none was begun"
+    return f"{against} has no *{SHAPES}, so none was deployed: compile, and commit what that writes"
 
 
 def _digest(one: shape.Shape[Any]) -> str:

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, Literal, cast
 
-from recourse.declare.hints import fields_of, is_required, types_of
+from recourse.declare.hints import types_of
+from recourse.declare.json_types import UnwritableError, write
 from recourse.declare.request import may_be_none
 from recourse.declare.shape import (
     RecordedShape,
@@ -108,11 +110,6 @@ class Step(Generic[Result]):
         """Whether its action stores documents."""
         return self.action.documents
 
-    @property
-    def asks(self) -> dict[str, bool]:
-        """What its action asks for: each field, and whether it has to be there."""
-        return {name: is_required(one) for name, one in fields_of(self.action.ask).items()}
-
 
 @dataclass(frozen=True)
 class Together:
@@ -148,6 +145,15 @@ class Declaration(Shape[Step]):
     def optional(self, step: Step) -> bool:
         """Whether some request leaves the step out: all that it takes may be None, by type."""
         return bool(step.takes) and self._may_be_none.issuperset(step.takes)
+
+    @cached_property
+    def request_types(self) -> Mapping[str, Any]:
+        """The types of the fields that steps take, as `json_types.write` has them."""
+        types, found = types_of(self.request), {}
+        for name in sorted({name for step in self.all for name in step.takes}):
+            with suppress(UnwritableError):
+                found[name] = write(types[name])
+        return found
 
     @cached_property
     def _may_be_none(self) -> frozenset[str]:
@@ -220,6 +226,7 @@ class Earlier(Shape[Step[Any]]):
     name: str = field(init=False)
     deadline: float = field(init=False, repr=False)
     contact: str | None = field(init=False, repr=False)
+    request_types: Mapping[str, Any] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         recorded = self.recorded
@@ -227,7 +234,8 @@ class Earlier(Shape[Step[Any]]):
             groups = tuple(tuple(map(with_functions, group)) for group in recorded.groups)
         except ShapeError as problem:
             raise ShapeError(f"saga {recorded.name!r}, {problem}") from problem
-        same = {name: getattr(recorded, name) for name in ("name", "deadline", "contact")}
+        kept = ("name", "deadline", "contact", "request_types")
+        same = {name: getattr(recorded, name) for name in kept}
         for name, value in {"groups": groups, **same}.items():
             object.__setattr__(self, name, value)
 

@@ -6,27 +6,18 @@ Types are those of a request model, whose JSON the API has validated, and those 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import is_dataclass
-from datetime import date, time, timedelta
-from decimal import Decimal
-from enum import Enum
+from collections.abc import Mapping
+from dataclasses import Field
 from types import NoneType
-from typing import Any, Literal, cast, get_args, get_origin
-from uuid import UUID
+from typing import Any, Literal, Optional, cast, get_args, get_origin
 
 from recourse.declare.asks import UnmadeError, fields_made
 from recourse.declare.declaration import Step
 from recourse.declare.hints import UNIONS, bare, fields_of, is_required, types_of
+from recourse.declare.json_types import LISTS, OBJECTS, is_class, items, parts
 from recourse.declare.request import without_none
 
 Pairs = frozenset[tuple[Any, Any]]
-AS_TEXT = (date, time, timedelta, UUID, Decimal)
-"""What is text in the JSON of a request."""
-LISTS = (list, tuple, set, frozenset, Sequence, Set)
-"""What is a list there."""
-OBJECTS = (dict, Mapping)
-"""What is an object there, besides dataclasses."""
 
 
 def unsound(ask: Any) -> str | None:
@@ -34,7 +25,7 @@ def unsound(ask: Any) -> str | None:
     seen, left = set(), [ask]
     while left:
         cls = left.pop()
-        if not _is_class(cls) or not cls.__dataclass_params__.frozen:
+        if not is_class(cls) or not cls.__dataclass_params__.frozen:
             got = cls.__name__ if isinstance(cls, type) else f"an instance of {type(cls).__name__}"
             return f"it must be a class made by @dataclass(frozen=True, kw_only=True), got {got}"
         try:
@@ -79,9 +70,14 @@ def unfit(step: Step, types: Mapping[str, Any]) -> str | None:
                 continue
             # A step that takes one field alone is left out where that is None.
             given = types[name] if step.takes[1:] else without_none(types[name])
-            if reason := misfit(given, asked[name], name):
+            if reason := misfit(given, made_of(field, asked[name]), name):
                 return f"what it takes must fit {part.ask.__name__} of {part.ref}: {reason}"
     return None
+
+
+def made_of(field: Field[Any], hint: Any) -> Any:
+    """What a field of an ask is made of: null too, where that stands for its default."""
+    return hint if is_required(field) else Optional[hint]  # noqa: UP045
 
 
 def misfit(given: Any, wanted: Any, where: str, above: Pairs = frozenset()) -> str | None:
@@ -93,8 +89,8 @@ def misfit(given: Any, wanted: Any, where: str, above: Pairs = frozenset()) -> s
         where: The field, for the message.
         above: The pairs of classes within which this is asked: of a tree, what is looked at.
     """
-    for part in _parts(given):
-        reasons = [_misfit_of_one(part, one, where, above) for one in _parts(wanted)]
+    for part in parts(given):
+        reasons = [_misfit_of_one(part, one, where, above) for one in parts(wanted)]
         if None not in reasons:
             # Of `Seats | None` it is the seats that were meant.
             within = (reason for reason in reasons if reason and reason.startswith(f"{where}."))
@@ -112,42 +108,26 @@ def shown(hint: Any) -> str:
     return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
 
 
-def _parts(hint: Any) -> Iterator[Any]:
-    """The types of which a value in JSON has one: those of a union, and each literal."""
-    hint = bare(hint)
-    if get_origin(hint) in UNIONS:
-        for one in get_args(hint):
-            yield from _parts(one)
-    elif get_origin(hint) is Literal:
-        yield from (NoneType if one is None else Literal[one] for one in get_args(hint))
-    elif isinstance(hint, type) and issubclass(hint, Enum):
-        yield from (Literal[one.value] for one in hint)
-    elif isinstance(hint, type) and issubclass(hint, AS_TEXT):
-        yield str
-    else:
-        yield NoneType if hint is None else hint
-
-
 def _misfit_of_one(given: Any, wanted: Any, where: str, above: Pairs) -> str | None:
     """The same of types that are no unions."""
     origin, of = get_origin(wanted), get_args(wanted)
     if wanted in (Any, object):
         return None
-    if _is_class(wanted) and _is_class(given):
+    if is_class(wanted) and is_class(given):
         return _misfit_of_classes(given, wanted, where, above)
-    if origin is Mapping and _is_class(given):
-        parts = types_of(given)
+    if origin is Mapping and is_class(given):
+        within = types_of(given)
     elif origin is Mapping and (get_origin(given) or given) in OBJECTS:
-        parts = {"*": (*get_args(given), Any, Any)[1]}
+        within = {"*": (*get_args(given), Any, Any)[1]}
     elif origin in LISTS and (get_origin(given) or given) in LISTS:
-        items = [one for one in get_args(given) or (Any,) if one is not ...]
-        parts = {str(at): one for at, one in enumerate(items)} if items[1:] else {"*": items[0]}
+        each = items(given)
+        within = {str(at): one for at, one in enumerate(each)} if each[1:] else {"*": each[0]}
     elif given == wanted or (get_origin(given) is Literal and type(get_args(given)[0]) is wanted):
         return None
     else:
         return _no(given, wanted, where)
     inner = of[1] if origin is Mapping else of[0]
-    found = (misfit(one, inner, f"{where}.{name}", above) for name, one in parts.items())
+    found = (misfit(one, inner, f"{where}.{name}", above) for name, one in within.items())
     return next((reason for reason in found if reason), None)
 
 
@@ -162,8 +142,10 @@ def _misfit_of_classes(given: Any, wanted: Any, where: str, above: Pairs) -> str
                 f"{where}.{name} must be there, for {wanted.__name__} has no default for it, and "
                 f"{given.__name__} has no such field"
             )
-        if name in has and (reason := misfit(has[name], asked[name], f"{where}.{name}", above)):
-            return reason
+        if name in has:
+            made = made_of(field, asked[name])
+            if reason := misfit(has[name], made, f"{where}.{name}", above):
+                return reason
     return None
 
 
@@ -171,14 +153,9 @@ def _no(given: Any, wanted: Any, where: str) -> str:
     return f"{where} must be {shown(wanted)}, got {shown(given)}"
 
 
-def _is_class(cls: Any) -> bool:
-    """Whether it is a dataclass, rather than one of its instances."""
-    return isinstance(cls, type) and is_dataclass(cls)
-
-
 def _classes(hint: Any) -> set[Any]:
     """The dataclasses that a type names."""
     hint = bare(hint)
-    if _is_class(hint):
+    if is_class(hint):
         return {hint}
     return set().union(*map(_classes, get_args(hint))) if get_origin(hint) is not Literal else set()

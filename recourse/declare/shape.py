@@ -137,6 +137,14 @@ class Shape(ABC, Generic[S]):
         """What of it is recorded."""
         return self
 
+    @cached_property
+    def request_types(self) -> Mapping[str, Any]:
+        """The types of the fields that steps take, as `recourse.declare.json_types` writes them.
+
+        A field is not there if its type cannot be written, or an earlier release has not done so.
+        """
+        return {}
+
     @abstractmethod
     def optional(self, step: S) -> bool:
         """Whether some request leaves the step out: all that it takes may be None, by type."""
@@ -197,7 +205,6 @@ class RecordedStep:
         action: Where its action is: `package.module:function`, as `undo` and `confirm` are.
         undo: Where its undo is, if it has one.
         confirm: Where its confirmation is, if it has one.
-        asks: What its action asks for: each field, and whether it may be absent.
         takes: The fields of the request that it is given.
         after: The steps whose results it is given.
         optional: Whether some request leaves it out.
@@ -214,7 +221,6 @@ class RecordedStep:
     action: str
     undo: str | None = None
     confirm: str | None = None
-    asks: Mapping[str, bool] = field(default_factory=dict)
     takes: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     optional: bool = False
@@ -255,6 +261,7 @@ class RecordedShape(Shape[RecordedStep]):
     groups: tuple[tuple[RecordedStep, ...], ...]
     deadline: float
     contact: str | None = None
+    request_types: Mapping[str, Any] = field(default_factory=dict)
 
     def optional(self, step: RecordedStep) -> bool:
         """Whether some request left the step out."""
@@ -278,6 +285,8 @@ def record(shape: Shape[Any]) -> dict[str, Any]:
     about = {"saga": shape.name, "deadline": shape.deadline}
     if shape.contact is not None:
         about["contact"] = shape.contact
+    if shape.request_types:
+        about["request"] = dict(shape.request_types)
     return about | {"groups": [[_recorded(shape, step) for step in one] for one in shape.groups]}
 
 
@@ -286,7 +295,6 @@ def _recorded(shape: Shape[Any], step: Any) -> dict[str, Any]:
     said = {
         "name": step.name,
         **step.refs,
-        "asks": dict(step.asks),
         "takes": list(step.takes),
         "after": list(step.after),
         "optional": shape.optional(step),
@@ -320,6 +328,7 @@ def read(recorded: Mapping[str, Any]) -> RecordedShape:
             groups=groups,
             deadline=recorded["deadline"],
             contact=recorded.get("contact"),
+            request_types=recorded.get("request", {}),
         )
         pivots = [step.name for step in found.all if step.pivot]
     except (LookupError, TypeError, ValueError, AttributeError) as problem:

@@ -8,20 +8,24 @@ A step of an old shape is served by the newest code of its function (`recourse.c
 is given what the old shape takes. So what the code asks for by now must be there; and what it may
 do by now, refuse or act elsewhere, must be what the old shape is prepared for.
 
-It sees what declarations say, and nothing within a function: not the types of fields, not what a
-result holds, not which rows are read. Where a function is given more by now than an old saga has,
-it says that somebody should look.
+It sees what declarations say, types among it, and nothing within a function: not what a result
+holds, not which rows are read, not which values of a type it refuses. Where a function is given
+more by now than an old saga has, it says that somebody should look.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from recourse.declare.declaration import Step, part_of
-from recourse.declare.hints import fields_of, is_required
+from recourse.declare.fits import made_of, misfit
+from recourse.declare.hints import fields_of, is_required, types_of
+from recourse.declare.json_types import UnwritableError, read
+from recourse.declare.request import without_none
 from recourse.declare.saga import Saga
 from recourse.declare.shape import RecordedShape, RecordedStep, Shape, ShapeError, digest, record
 from recourse.declare.step import Action, Undo
@@ -77,6 +81,15 @@ class Finding:
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
         return asdict(self)
+
+
+def _types(shape: RecordedShape) -> dict[str, Any]:
+    """The types of the fields that a shape takes, as far as it has them."""
+    found = {}
+    for name, written in shape.request_types.items():
+        with suppress(UnwritableError):  # a later release may write more
+            found[name] = read(written)
+    return found
 
 
 def answer(findings: Sequence[Finding]) -> Answer:
@@ -217,30 +230,37 @@ class Release:
             return  # another part is gone, and is named where it is needed
         instead = self._name_anew(shape, step, named)
         if part == "action":
-            whys = self._unmade(step, served.action)
+            whys = self._unmade(shape, step, served.action)
             whys += self._unforeseen(shape, step, served.action)
         elif part == "action within":
             whys = self._unsure(step, served.action)
         elif part == "undo":
-            whys = self._not_undone(step, served)
+            whys = self._not_undone(shape, step, served)
         elif part == "find":
-            whys = self._not_found(step, served.action)
+            whys = self._not_found(shape, step, served.action)
         elif part == "begun undo":
-            whys = self._unmade(step, served.undo) if served.undo else []
+            whys = self._unmade(shape, step, served.undo) if served.undo else []
         else:
             whys = []
         yield from ((why, instead) for why in whys)
 
-    def _unmade(self, step: RecordedStep, part: Action[Any, Any] | Undo[Any, Any]) -> list[str]:
+    def _unmade(
+        self, shape: RecordedShape, step: RecordedStep, part: Action[Any, Any] | Undo[Any, Any]
+    ) -> list[str]:
         """Why what a part asks for cannot be made of what the old step takes."""
         found = []
+        types, asked = _types(shape), types_of(cast(Any, part.ask))
         for name, field in fields_of(part.ask).items():
-            if not is_required(field):
-                continue
             if name not in step.takes:
-                found.append(f"{part.ref} asks for {name!r} by now, which this shape does not take")
-            elif not step.asks.get(name, True) and step.takes[1:]:
-                found.append(f"{part.ref} needs {name!r} by now, which a request may leave out")
+                if is_required(field):
+                    found.append(
+                        f"{part.ref} asks for {name!r} by now, which this shape does not take"
+                    )
+            elif name in types:
+                # A step that takes one field alone is left out where that is None.
+                given = types[name] if step.takes[1:] else without_none(types[name])
+                if reason := misfit(given, made_of(field, asked[name]), name):
+                    found.append(f"{part.ref} asks for something else by now: {reason}")
         return found
 
     def _unforeseen(
@@ -274,20 +294,22 @@ class Release:
             )
         return found
 
-    def _not_undone(self, step: RecordedStep, served: _Served) -> list[str]:
+    def _not_undone(self, shape: RecordedShape, step: RecordedStep, served: _Served) -> list[str]:
         if served.undo is None:
             return [f"its function {step.function} has no undo any more"]
-        found = self._unmade(step, served.undo)
+        found = self._unmade(shape, step, served.undo)
         if step.external != served.undo.external:
             was, now = ("outside", "in") if step.external else ("in", "outside")
             found.append(f"it acted {was} DynamoDB, and {served.undo.ref} undoes {now} it by now")
         return found
 
-    def _not_found(self, step: RecordedStep, action: Action[Any, Any]) -> list[str]:
+    def _not_found(
+        self, shape: RecordedShape, step: RecordedStep, action: Action[Any, Any]
+    ) -> list[str]:
         """Why a pivot that has begun outside DynamoDB cannot be settled."""
         if action.find is None:
             return [f"{action.ref} has no find, and what it did elsewhere cannot be found out"]
-        return self._unmade(step, action)
+        return self._unmade(shape, step, action)
 
     def _keep_beside(self, shape: RecordedShape, step: RecordedStep, part: str) -> str:
         return (

@@ -292,8 +292,9 @@ def test_a_try_by_an_old_shape_lasts_as_long_as_the_function_that_a_release_gave
 
 
 def test_a_shape_keeps_its_digest_whatever_its_functions_have_become() -> None:
-    """An action that by now may refuse otherwise, or asks for more, is no other shape."""
+    """An action that by now may refuse otherwise, of a request that was another, is no other."""
     recorded = shape.record(BEFORE)
-    recorded["groups"][0][0] |= {"refusals": ["GoneError"], "asks": {"else": True}}
+    recorded["groups"][0][0] |= {"refusals": ["GoneError"]}
+    recorded["request"] = {"else": "str"}
     earlier = Earlier(recorded=shape.read(recorded))
     assert shape.digest(shape.record(earlier)) == shape.digest(recorded)

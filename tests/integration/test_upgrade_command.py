@@ -98,7 +98,7 @@ def test_it_is_safe_to_leave_out_a_step_whose_functions_stay(app: App) -> None:
     app.sagas = {"stay": WITHOUT_INVOICE}
     app.write(OLD, record(WITHOUT_INVOICE))
     done = run()
-    assert (done.exit_code, done.stdout) == (0, "safe: sagas of 1 shapes come to their ends\n")
+    assert (done.exit_code, done.stdout) == (0, "safe: sagas of 1 shape come to their ends\n")
 
 
 def test_a_shape_that_is_taken_out_by_hand_strands(app: App) -> None:
@@ -114,6 +114,14 @@ def test_a_function_that_is_given_more_than_old_sagas_have_is_to_be_looked_at(ap
     assert done.exit_code == 0
     assert "look at: stay" in done.stdout and "the results of car by now" in done.stdout
     assert answer()["answer"] == "look"
+
+
+def test_where_no_shape_is_committed_nothing_is_called_safe_without_saying_so(app: App) -> None:
+    app.file.unlink()
+    app.commit()
+    done = run()
+    assert done.exit_code == 0
+    assert "HEAD has no *.shape.json, so none was deployed" in done.stdout
 
 
 def test_what_is_no_commit_is_said(app: App) -> None:

@@ -111,7 +111,8 @@ class Cutting:
         self.ground.deploy({"drawn": old})
         UNHEARD.update([self.cut.unheard] if self.cut.unheard else [])
         self.ground.mishap = self._call
-        body = {"key": "k", **dict.fromkeys(FIELDS, "some")}
+        numbers = self.pair.old.numbers
+        body = {"key": "k"} | {name: 7 if name in numbers else "some" for name in FIELDS}
         saga_id = self.ground.start(
             "drawn",
             body,

@@ -54,6 +54,8 @@ class Deed:
         external: Whether it charges elsewhere.
         finds: Whether it can find out what it charged.
         refuses: Whether it may refuse.
+        numbers: Those fields of what it and its undo ask for that are whole numbers.
+        either: Those that may be text or a whole number.
     """
 
     asks: Mapping[str, bool] = field(default_factory=dict)
@@ -63,6 +65,14 @@ class Deed:
     external: bool = False
     finds: bool = False
     refuses: bool = False
+    numbers: frozenset[str] = frozenset()
+    either: frozenset[str] = frozenset()
+
+    def type_of(self, name: str) -> Any:
+        """The type of a field that is asked for."""
+        if name in self.either:
+            return str | int
+        return int if name in self.numbers else str
 
 
 Code = Mapping[str, Deed]
@@ -88,7 +98,7 @@ def _write(module: ModuleType, name: str, deed: Deed) -> None:
         return f"thing#{call.saga_id}#{call.step}"
 
     def act(call: Call[Any]) -> Decision[Any]:
-        _use(call, deed.asks)
+        _use(call, deed, deed.asks)
         for step in deed.reads:
             call.results[step]
         if deed.refuses and call.step in SOLD_OUT:
@@ -104,7 +114,7 @@ def _write(module: ModuleType, name: str, deed: Deed) -> None:
         return Decision(result={"by": name}, writes=[Put(row)])
 
     def find(call: Call[Any]) -> Decision[Any] | None:
-        _use(call, deed.asks)
+        _use(call, deed, deed.asks)
         return _held(call) if BOOKS.get(key(call)) == "CHARGED" else None
 
     options: dict[str, Any] = {"refuses": [NoMoreError]} if deed.refuses else {}
@@ -114,12 +124,12 @@ def _write(module: ModuleType, name: str, deed: Deed) -> None:
             keep(f"find_{name}", find)
             setattr(module, f"find_{name}", find)
             options |= {"find": find}
-    asked = _ask(f"{name}Ask", module, deed.asks)
+    asked = _ask(f"{name}Ask", module, deed, deed.asks)
     setattr(module, name, action(asked, **options)(keep(name, act)))
     if undoing := deed.undoing:
 
         def take_back(call: Call[Any]) -> Decision[Any]:
-            _use(call, undoing.asks)
+            _use(call, deed, undoing.asks)
             if deed.external:
                 if call.result is not None and key(call) not in BOOKS:
                     raise LookupError(f"the provider knows of no {key(call)}")
@@ -129,7 +139,7 @@ def _write(module: ModuleType, name: str, deed: Deed) -> None:
             assert call.item is not None and call.item["status"] in ("HELD", "CONFIRMED")
             return Decision(writes=[Update(key(call), put={"status": "RELEASED"})])
 
-        asks = _ask(f"{undoing.name}Ask", module, undoing.asks)
+        asks = _ask(f"{undoing.name}Ask", module, deed, undoing.asks)
         made = undo(asks, reads=lambda call: [key(call)], external=deed.external)
         setattr(module, undoing.name, made(keep(undoing.name, take_back)))
     if deed.confirms:
@@ -140,9 +150,9 @@ def _write(module: ModuleType, name: str, deed: Deed) -> None:
         setattr(module, f"book_{name}", confirm()(keep(f"book_{name}", book)))
 
 
-def _ask(name: str, module: ModuleType, asks: Mapping[str, bool]) -> type[Any]:
+def _ask(name: str, module: ModuleType, deed: Deed, asks: Mapping[str, bool]) -> type[Any]:
     fields: list[Any] = [
-        (one, str) if needed else (one, str | None, field(default=None))
+        (one, deed.type_of(one)) if needed else (one, deed.type_of(one) | None, field(default=None))
         for one, needed in asks.items()
     ]
     made = make_dataclass(name, fields, frozen=True, kw_only=True)
@@ -150,6 +160,7 @@ def _ask(name: str, module: ModuleType, asks: Mapping[str, bool]) -> type[Any]:
     return made
 
 
-def _use(call: Call[Any], asks: Mapping[str, bool]) -> None:
+def _use(call: Call[Any], deed: Deed, asks: Mapping[str, bool]) -> None:
     for name, needed in asks.items():
-        assert not needed or isinstance(getattr(call.ask, name), str)
+        given = getattr(call.ask, name)
+        assert isinstance(given, deed.type_of(name)) or (given is None and not needed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -51,12 +51,14 @@ class Plan:
         pivot: The pivot's name.
         nullable: The fields of the request that may be left out.
         others: The deeds that no step has.
+        numbers: The fields of the request that are whole numbers; the others are text.
     """
 
     groups: tuple[tuple[Planned, ...], ...]
     pivot: str
     nullable: frozenset[str] = frozenset()
     others: tuple[tuple[str, Deed], ...] = ()
+    numbers: frozenset[str] = frozenset()
 
     @property
     def steps(self) -> list[Planned]:
@@ -78,7 +80,8 @@ class Plan:
         Raises:
             DeclarationError: It could not keep its guarantees.
         """
-        types = {name: str | None if name in self.nullable else str for name in FIELDS}
+        types: dict[str, Any] = {name: int if name in self.numbers else str for name in FIELDS}
+        types |= {name: types[name] | None for name in self.nullable}
         body = {"__annotations__": {"key": str, **types}, **dict.fromkeys(self.nullable)}
         request: type[Any] = request_model(type("Request", (), body))
         steps = [
@@ -166,6 +169,26 @@ def draw(seed: int) -> Pair:
         except DeclarationError:
             continue
         return Pair(old, new, is_kept=dice.random() < 0.95, is_retired=is_retired)
+
+
+def retyped(pair: Pair, seed: int) -> Pair:
+    """The same, but the types of what is asked differ between the two, for some fields."""
+    dice = random.Random(seed)
+    was = frozenset(_some(dice, FIELDS))
+    now = was.symmetric_difference(name for name in FIELDS if dice.random() < 0.3)
+    old = _typed(pair.old, was, {})
+    either = {step.ref: frozenset(_some(dice, step.takes)) for step in pair.new.steps}
+    others = tuple((ref, replace(deed, numbers=was)) for ref, deed in pair.new.others)
+    return replace(pair, old=old, new=replace(_typed(pair.new, now, either), others=others))
+
+
+def _typed(plan: Plan, numbers: frozenset[str], either: Mapping[str, frozenset[str]]) -> Plan:
+    each = [
+        replace(one, deed=replace(one.deed, numbers=numbers, either=either.get(one.ref, none)))
+        for none in [frozenset[str]()]
+        for one in plan.steps
+    ]
+    return replace(_with(plan, each), numbers=numbers)
 
 
 def _plan(dice: random.Random) -> Plan:

@@ -156,6 +156,17 @@ STRANDS: dict[str, tuple[Pair, Cut, str]] = {
         Cut("orchestration", 5, (), "decide"),
         "has no find",
     ),
+    "what is asked for is of another type": (
+        Pair(
+            OLD,
+            replace(
+                made_of(HOLD, CHARGE, DECIDE, but(TELL, numbers=frozenset({"size"}))),
+                numbers=frozenset({"size"}),
+            ),
+        ),
+        Cut("choreography", 2),
+        "size must be int, got str",
+    ),
     "a step after the pivot may refuse": (
         Pair(
             OLD,

@@ -15,7 +15,7 @@ import pytest
 from recourse.declare import asks, hints
 from recourse.upgrade.takeover import answer
 from tests.profile import TIMES
-from tests.upgrade.pairs import draw
+from tests.upgrade.pairs import Pair, draw, retyped
 from tests.upgrade.walks import Releases, StrandedError, Walk, scenes
 
 BATCH = 50
@@ -27,13 +27,27 @@ WALKS = 20
 def test_no_pair_that_is_called_safe_strands(
     batch: int, record_property: Callable[[str, object], None]
 ) -> None:
+    take(draw, batch, record_property)
+
+
+@pytest.mark.parametrize("batch", range(TIMES))
+def test_no_pair_whose_types_differ_and_that_is_called_safe_strands(
+    batch: int, record_property: Callable[[str, object], None]
+) -> None:
+    take(lambda seed: retyped(draw(seed), seed), batch, record_property)
+
+
+def take(
+    drawn: Callable[[int], Pair], batch: int, record_property: Callable[[str, object], None]
+) -> None:
+    """Walk through a batch of pairs, and record what came of it."""
     figures: Counter[str] = Counter()
     for seed in range(batch * BATCH, (batch + 1) * BATCH):
-        pair = draw(seed)
+        pair = drawn(seed)
         findings = pair.findings()
         releases = Releases.of(pair)
         dice = random.Random(seed)
-        all_scenes = list(scenes(releases, pair.old.nullable))
+        all_scenes = list(scenes(releases, pair.old))
         wrong = []
         for _ in range(WALKS):
             scene = dice.choice(all_scenes)

@@ -17,7 +17,7 @@ from recourse.declare.shape import RecordedShape, ShapeError
 from recourse.declare.step import Call, Put
 from recourse.errors import RecourseError, Refusal, TransientError
 from tests.upgrade.generic import BOOKS, UNHEARD, install
-from tests.upgrade.pairs import FIELDS, Pair
+from tests.upgrade.pairs import FIELDS, Pair, Plan
 
 SAGA_ID = SagaId.of("drawn", "asha", "walk")
 
@@ -38,7 +38,7 @@ class Scene:
         cancelled: Whether a caller cancels it before its pivot.
     """
 
-    request: Mapping[str, str | None]
+    request: Mapping[str, str | int | None]
     fails: str | None = None
     unheard: str | None = None
     is_heard: bool = False
@@ -80,13 +80,15 @@ class Releases:
         return cls(recorded, before, after, {s.name: with_functions(s) for s in recorded.all})
 
 
-def scenes(releases: Releases, nullable: frozenset[str]) -> Iterator[Scene]:
-    """What may happen to a saga of the old shape."""
+def scenes(releases: Releases, plan: Plan) -> Iterator[Scene]:
+    """What may happen to a saga of the old shape, by its plan."""
     steps, role = releases.recorded.all, releases.recorded.role
-    filled: dict[str, str | None] = {name: "some" for name in FIELDS}
+    filled: dict[str, str | int | None] = {
+        name: 7 if name in plan.numbers else "some" for name in FIELDS
+    }
     requests = [filled]
-    if nullable:
-        requests.append({name: None if name in nullable else "some" for name in FIELDS})
+    if plan.nullable:
+        requests.append(filled | dict.fromkeys(plan.nullable))
     external = {step.name for step in steps if step.external}
     external |= {name for name, step in (releases.after or {}).items() if step.external}
     for request in requests:

@@ -41,6 +41,7 @@ class Cut:
         faults: Faults on demand.
         unheard: The external step whose charge is not heard of until then.
         sold_out: The step that refuses from then on, if it may.
+        left_out: The fields that its request leaves out.
     """
 
     coordination: Coordination
@@ -48,6 +49,7 @@ class Cut:
     faults: tuple[tuple[str, str], ...] = ()
     unheard: str | None = None
     sold_out: str | None = None
+    left_out: tuple[str, ...] = ()
 
 
 def scene(pair: Pair, dice: random.Random) -> Cut:
@@ -112,7 +114,8 @@ class Cutting:
         UNHEARD.update([self.cut.unheard] if self.cut.unheard else [])
         self.ground.mishap = self._call
         numbers = self.pair.old.numbers
-        body = {"key": "k"} | {name: 7 if name in numbers else "some" for name in FIELDS}
+        body: dict[str, Any] = {name: 7 if name in numbers else "some" for name in FIELDS}
+        body |= {"key": "k", **dict.fromkeys(self.cut.left_out)}
         saga_id = self.ground.start(
             "drawn",
             body,
@@ -125,10 +128,13 @@ class Cutting:
             self._deploy(recorded)
             self._come()
         self.ground.mishap = lambda function, task, run: run()
+        missed = None
         try:
             self._bring_to_rest(saga_id)
-        except LookupError as problem:
-            return f"it needs what is not deployed: {problem!r}"
+        except* LookupError as problems:  # the sweeper raises those of all sagas together
+            missed = f"it needs what is not deployed: {problems.exceptions}"
+        if missed:
+            return missed
         record = self.ground.ledger.get(saga_id)
         assert record is not None
         if record.status not in AT_REST:

@@ -288,6 +288,7 @@ class Listener:
             "timeout": step.timeout,
             "result_bytes": shape.shares[step.name],
             "carried": {**carried, "results": results},
+            "lasts": self._budget,
         }
 
     # Failures.

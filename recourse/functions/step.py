@@ -58,7 +58,7 @@ def store(document: Document) -> None:
 
 def handler(event: dict[str, Any], context: LambdaContext) -> Any:
     """Run a task, and log and count its outcome."""
-    return run(runner(), event)
+    return run(runner(), event | {"lasts": context.get_remaining_time_in_millis() / 1000})
 
 
 def run(step: TaskRunner, task: dict[str, Any]) -> Any:

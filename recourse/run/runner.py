@@ -106,9 +106,15 @@ class StepRunner:
             if task.role == "pivot":
                 return self._settle(task)
         deadline = self._deadline(task) if self.action.external else None
-        return _answer(barrier.put_or_find(lambda: self._try_action(task, barrier, deadline)))
+        # An author who calls after the deadline does so in a process that ends by then.
+        until = max(deadline.timestamp(), self.clock() + task.lasts) if deadline else 0
+        return _answer(
+            barrier.put_or_find(lambda: self._try_action(task, barrier, deadline, until))
+        )
 
-    def _try_action(self, task: Task, barrier: Barrier, deadline: datetime | None) -> Item:
+    def _try_action(
+        self, task: Task, barrier: Barrier, deadline: datetime | None, until: float
+    ) -> Item:
         if task.skipped is not None:
             acted = barrier.read([barrier.key("action")])[0]
             begun = {"outcome": "begun"} if acted and acted["outcome"] == "begun" else None
@@ -122,7 +128,7 @@ class StepRunner:
                 raise MarkerFound(acted)
             alone = acted is None
             if deadline:
-                alone = barrier.begin(deadline.timestamp()) and alone
+                alone = barrier.begin(until) and alone
             if deadline or acted:
                 replaces = {"outcome": "begun"}
             given = replace(call, items=items)
@@ -130,7 +136,7 @@ class StepRunner:
             decision = _checked(task, self.action, decided)
         except Refusal as no:
             if deadline and replaces:
-                replaces["until"] = millis(deadline.timestamp())
+                replaces["until"] = millis(until)
             if task.role != "retriable" and alone:
                 with suppress(_BegunError):
                     return self._refuse(task, barrier, no, replaces)

@@ -53,6 +53,8 @@ class Task:
         timeout: Seconds that one attempt may take.
         result_bytes: What the result may have.
         carried: In a choreography, what its events carry on: `saga`, `request`, `results` so far.
+        lasts: Seconds after which the process of this try has ended. They are more than `timeout`
+            where its function serves steps of another shape too that may take longer.
     """
 
     saga: Mapping[str, Any]
@@ -68,6 +70,7 @@ class Task:
     timeout: float = 30
     result_bytes: int = limits.REQUEST
     carried: Mapping[str, Any] | None = None
+    lasts: float = 0
 
     @property
     def target(self) -> str:

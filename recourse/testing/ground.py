@@ -24,7 +24,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from dataclasses import dataclass, field, replace
 from functools import partial
 from io import BytesIO
-from threading import RLock
+from threading import Condition, RLock, get_ident
 from typing import Any, TypeVar
 from unittest import mock
 
@@ -90,6 +90,8 @@ from recourse.testing import (
 
 LEDGER = "ledger"
 PARKED = "parked"
+HANGING = 300
+"""Seconds after which a step that has not answered never will."""
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",
@@ -101,10 +103,6 @@ Mishap = Callable[[str, dict[str, Any], Callable[[], Any]], Any]
 
 def _no_mishap(function: str, task: dict[str, Any], run: Callable[[], Any]) -> Any:
     return run()
-
-
-def _no_end() -> None:
-    return
 
 
 def is_business(row: Mapping[str, Any]) -> bool:
@@ -131,7 +129,8 @@ class Ground:
         documents: What steps have stored.
         operators_queues: Those that the sweeper clears, where a test gives them to it.
         alarms: What the sweeper has told whoever is on call, by saga.
-        end: Ends the process of a step's queue function, where a thread of it hangs.
+        end: Ends the process of a step's queue function, where a thread of it hangs; by default
+            what its threads have begun comes to an end before anything else happens.
         alone: Held by every call of DynamoDB: who holds it sees no half of a transaction.
     """
 
@@ -141,7 +140,7 @@ class Ground:
     clock: clock.Clock
     mishap: Mishap = _no_mishap
     documents: dict[str, Document] = field(default_factory=dict)
-    end: Callable[[], None] = _no_end
+    end: Callable[[], None] | None = None
     alone: AbstractContextManager[Any] = field(default_factory=RLock)
 
     def __post_init__(self) -> None:
@@ -156,6 +155,9 @@ class Ground:
         self.queues: dict[str, str] = {}
         self.existing: dict[str, ExistingTable] = {}
         self.alarms: list[tuple[str, str]] = []
+        self._sources: dict[str, SourceQueue] = {}
+        self._tries: dict[int, tuple[str, str]] = {}
+        self._tries_change = Condition()
         self._subscriptions: dict[str, str] = {}
         self._heard: dict[str, dict[str, list[str]]] = {}
         self._defined: dict[str, tuple[Shape[Any], str]] = {}
@@ -484,7 +486,8 @@ class Ground:
         if name == LEDGER:
             return ledger_function.handle_batch(self.ledger, records, self._source)
         if name in self.listeners:
-            return queue_function.answer(self.listeners[name].handle_batch(records), self.end)
+            results = self.listeners[name].handle_batch(records)
+            return queue_function.answer(results, self.end or self._let_tries_end)
         service = name.removesuffix("-confirm")
         return self._confirm(service, records)
 
@@ -523,7 +526,8 @@ class Ground:
         self.naps.clear()
 
     def wipe(self) -> None:
-        """Be as new: no rows, no messages, no runs."""
+        """Be as new: no rows, no messages, no runs, and nothing at work."""
+        self._let_tries_end()
         for table in self._tables.values():
             table.items.clear()
         for queue in self._backend.values():
@@ -606,11 +610,42 @@ class Ground:
         )
 
     def _nap(self, step: Step, seconds: float) -> None:
-        """Let a step wait; a wait beyond its task's timeout is a step that answers too late."""
+        """Let a step wait; a wait beyond its task's timeout is a step that answers too late.
+
+        It takes no time, unless another try of the same step is at work: on AWS its process would
+        have ended by the time that some wait for, and here its thread goes on. So they wait until
+        it has ended, or as long as they say.
+        """
         if seconds > step.timeout:
             raise TimeoutError
+        with self._tries_change:
+            if waiting := self._tries.pop(get_ident(), None):
+                self._tries_change.notify_all()
+                self._tries_change.wait_for(lambda: waiting not in self._tries.values(), seconds)
+                self._tries[get_ident()] = waiting
         self.clock.sleep(seconds)
         time.sleep(min(seconds, 0.002))
+
+    def _try(self, runner: TaskRunner, task: dict[str, Any]) -> Any:
+        """Run a task, which is at work meanwhile."""
+        thread = get_ident()
+        with self._tries_change:
+            around = self._tries.get(thread)
+            self._tries[thread] = task["saga"]["id"], task["step"]
+        try:
+            return runner.run(task)
+        finally:
+            with self._tries_change:
+                del self._tries[thread]
+                if around:
+                    self._tries[thread] = around
+                self._tries_change.notify_all()
+
+    def _let_tries_end(self) -> None:
+        own = {get_ident()}
+        with self._tries_change:
+            ended = self._tries_change.wait_for(lambda: not self._tries.keys() - own, HANGING)
+        assert ended, f"still at work after {HANGING} s: {self._tries}"
 
     def _listener(self, name: str, step: Step) -> Listener:
         heard = _Heard(self, name, self._runner(step))
@@ -625,14 +660,14 @@ class Ground:
         )
 
     def _source(self, arn: str) -> SourceQueue:
-        return SourceQueue(lambda: self.sqs, arn)
+        return self._sources.setdefault(arn, SourceQueue(lambda: self.sqs, arn))
 
     def _store(self, document: Document) -> None:
         self.documents[document.key] = document
 
     def _step(self, name: str, runner: TaskRunner, task: dict[str, Any]) -> Any:
         try:
-            return self.mishap(name, task, lambda: runner.run(task))
+            return self.mishap(name, task, lambda: self._try(runner, task))
         except TimeoutError:
             raise
         except Exception as problem:
@@ -743,7 +778,7 @@ class _Heard:
 
     def run(self, payload: Mapping[str, Any]) -> Any:
         task = dict(payload)
-        return self._ground.mishap(self._name, task, lambda: self._runner.run(task))
+        return self._ground.mishap(self._name, task, lambda: self._ground._try(self._runner, task))
 
 
 class _Invoker:

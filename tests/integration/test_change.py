@@ -286,6 +286,24 @@ def test_a_shape_that_was_changed_by_hand_is_refused(before: Ground) -> None:
     )
 
 
+def test_a_try_by_an_old_shape_lasts_as_long_as_the_function_that_a_release_gave_more_time(
+    before: Ground,
+) -> None:
+    longer = stay(replace(FLIGHT, timeout=90), HOTEL, payment(BOTH), CAPTURE, invoice(BOTH))
+    saga_id = begin(before, "choreography", {}, run=False)
+    release(before, longer)
+    times: dict[str, tuple[float, float]] = {}
+
+    def look(function: str, task: dict[str, Any], run: Callable[[], Any]) -> Any:
+        times[task["step"]] = task["timeout"], task["lasts"]
+        return run()
+
+    before.mishap = look
+    before.settle()
+    assert must_be_as_told(before, BEFORE, saga_id) == "SUCCEEDED"
+    assert (times["flight"], times["hotel"]) == ((30, 90), (30, 30))
+
+
 def test_a_shape_keeps_its_digest_whatever_its_functions_have_become() -> None:
     """An action that by now may refuse otherwise, of a request that was another, is no other."""
     recorded = shape.record(BEFORE)

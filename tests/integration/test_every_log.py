@@ -171,14 +171,15 @@ SHAPES = Shapes(mock.Mock(), "ledger", SAGAS)
 
 @drives("recourse.functions.step.handler", *SAGA, "step", "phase", "attempt", "outcome")
 def a_step_is_done_and_fails() -> None:
+    context = mock.Mock(get_remaining_time_in_millis=lambda: 30_000)
     for outcome in (None, ValueError("oops")):
         runner = mock.Mock(run=mock.Mock(side_effect=outcome))
         with mock.patch.multiple(step, runner=lambda runner=runner: runner, metrics=mock.Mock()):
             if outcome is None:
-                step.handler(task(), mock.Mock())
+                step.handler(task(), context)
             else:
                 with pytest.raises(Exception, match="oops"):
-                    step.handler(task(), mock.Mock())
+                    step.handler(task(), context)
 
 
 @drives("recourse.functions.step_queue.handler", *EVENT, "outcome")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -100,6 +101,26 @@ def test_a_charge_whose_answer_was_lost_is_given_back_once_no_try_can_call(
     assert provider.books == {S1: "CANCELLED"}
     assert bench.ask(phase) == {"outcome": "done"}
     assert provider.calls["cancel"] == 1
+
+
+def test_a_try_whose_process_outlives_its_task_is_waited_for_until_that_ends(
+    bench: Bench, provider: Provider
+) -> None:
+    """A release has made the step's time-out longer; this saga began before."""
+    provider.charged = no_answer
+    with pytest.raises(TransientError):
+        bench.ask(lasts=4 * TIMEOUT)
+    (deadline,) = provider.deadlines
+    assert deadline is not None and deadline.timestamp() == bench.begun + TIMEOUT
+    begun = marker(bench)
+    assert begun is not None
+    assert begun["until"] == millis(bench.begun + 4 * TIMEOUT)
+    while bench.time["clock"]() * 1000 < begun["until"]:
+        assert provider.calls["cancel"] == 0, "it waits"
+        with suppress(TransientError):
+            bench.ask("undo", failure={"hold": LOST})
+    assert bench.ask("undo", failure={"hold": LOST}) == {"outcome": "done"}
+    assert provider.books == {S1: "CANCELLED"}
 
 
 def test_an_action_that_meets_the_tombstone_takes_its_own_effect_back(

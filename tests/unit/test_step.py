@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -42,6 +43,18 @@ def test_a_function_finds_what_its_environment_names(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("UNDO", flights.hold.ref)
     with pytest.raises(RuntimeError, match=r"UNDO must name an @undo.*services\.flights:hold"):
         settings.declared("UNDO", Undo)
+
+
+def test_a_task_is_told_when_its_process_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    runner = mock.Mock(run=asked.append)
+    monkeypatch.setattr(step, "runner", lambda: runner)
+    monkeypatch.setattr(step, "metrics", mock.Mock())
+    saga = {"id": SAGA, "name": "shop"}
+    event = {"saga": saga, "step": "pay", "phase": "action"}
+    context: Any = mock.Mock(get_remaining_time_in_millis=lambda: 29_500)
+    step.handler(event, context)
+    assert asked == [event | {"lasts": 29.5}]
 
 
 @pytest.mark.parametrize(("chaos", "kind"), [("", StepRunner), ("on", FaultInjector)])

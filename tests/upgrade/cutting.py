@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import RLock
 from typing import Any
 
 from recourse.declare.declaration import Coordination, Earlier
@@ -18,6 +19,8 @@ from tests.integration.test_every_saga import PAST_EVERY_DEADLINE, outcome, stuc
 from tests.upgrade.generic import BOOKS, SOLD_OUT, UNHEARD, install
 from tests.upgrade.pairs import FIELDS, Pair
 
+QUIET = 1000
+"""The call before which nothing happens: the release comes once the saga is parked or at rest."""
 ROUNDS = 4
 """How often operators and the sweeper look at a saga that has not ended."""
 keys = itertools.count()
@@ -38,6 +41,7 @@ class Cut:
         faults: Faults on demand.
         unheard: The external step whose charge is not heard of until then.
         sold_out: The step that refuses from then on, if it may.
+        left_out: The fields that its request leaves out.
     """
 
     coordination: Coordination
@@ -45,10 +49,11 @@ class Cut:
     faults: tuple[tuple[str, str], ...] = ()
     unheard: str | None = None
     sold_out: str | None = None
+    left_out: tuple[str, ...] = ()
 
 
-def cuts(pair: Pair, dice: random.Random) -> Cut:
-    """One cut, drawn."""
+def scene(pair: Pair, dice: random.Random) -> Cut:
+    """What happens to a saga, drawn; the release comes once it is quiet."""
     held = [step for step in pair.old.steps if pair.old.kind(step.name) == "held"]
     later = [step.name for step in pair.old.steps if pair.old.kind(step.name) == "later"]
     fails = [step.name for step in pair.old.steps if step.name not in later]
@@ -64,11 +69,8 @@ def cuts(pair: Pair, dice: random.Random) -> Cut:
             pass
     external = [step.name for step in pair.old.steps if step.deed.external]
     unheard = dice.choice([None, *external]) if not faults else None
-    at = dice.randint(0, 2 * len(pair.old.steps))
-    if faults and dice.random() < 0.4:
-        at = 1000  # once it is parked, or at rest
     coordination: Coordination = dice.choice(["orchestration", "choreography"])
-    return Cut(coordination, at, tuple(faults.items()), unheard)
+    return Cut(coordination, QUIET, tuple(faults.items()), unheard)
 
 
 @dataclass
@@ -79,15 +81,26 @@ class Cutting:
         ground: Where it runs.
         pair: What is deployed, and the release.
         cut: When the release comes.
-        calls: How many calls there were.
+        calls: Those that there were until the saga was quiet: step, phase and number of the try.
         is_deployed: Whether the release has come.
+        deploying: Held while a call decides whether it comes, for steps that run together.
     """
 
     ground: Ground
     pair: Pair
     cut: Cut
-    calls: int = 0
+    calls: list[tuple[str, str, int]] = field(default_factory=list)
     is_deployed: bool = False
+    deploying: RLock = field(default_factory=RLock)
+
+    def states(self) -> Iterator[int]:
+        """Before which calls another one may find it: each, its first retry and its last."""
+        last = {(step, phase): at for at, (step, phase, _) in enumerate(self.calls)}
+        seen: set[tuple[str, str, bool]] = set()
+        for at, (step, phase, attempt) in enumerate(self.calls):
+            if (one := (step, phase, attempt > 0)) not in seen or last[step, phase] == at:
+                seen.add(one)
+                yield at
 
     def wrong(self) -> str | None:
         """Why the saga has not ended, or not as it should; None where it has."""
@@ -101,7 +114,8 @@ class Cutting:
         UNHEARD.update([self.cut.unheard] if self.cut.unheard else [])
         self.ground.mishap = self._call
         numbers = self.pair.old.numbers
-        body = {"key": "k"} | {name: 7 if name in numbers else "some" for name in FIELDS}
+        body: dict[str, Any] = {name: 7 if name in numbers else "some" for name in FIELDS}
+        body |= {"key": "k", **dict.fromkeys(self.cut.left_out)}
         saga_id = self.ground.start(
             "drawn",
             body,
@@ -114,10 +128,13 @@ class Cutting:
             self._deploy(recorded)
             self._come()
         self.ground.mishap = lambda function, task, run: run()
+        missed = None
         try:
             self._bring_to_rest(saga_id)
-        except LookupError as problem:
-            return f"it needs what is not deployed: {problem!r}"
+        except* LookupError as problems:  # the sweeper raises those of all sagas together
+            missed = f"it needs what is not deployed: {problems.exceptions}"
+        if missed:
+            return missed
         record = self.ground.ledger.get(saga_id)
         assert record is not None
         if record.status not in AT_REST:
@@ -129,7 +146,8 @@ class Cutting:
             held = record.status == "SUCCEEDED" and step.confirms
             if held and outcome(self.ground, saga_id, step.name, step.service, "confirm") is None:
                 return f"{step.name} was not confirmed"
-        if record.status == "COMPENSATED" and "CHARGED" in BOOKS.values():
+        books = [BOOKS.get(f"thing#{saga_id}#{step.name}") for step in old.all]
+        if record.status == "COMPENSATED" and "CHARGED" in books:
             return "what was charged is not given back"
         return None
 
@@ -149,16 +167,16 @@ class Cutting:
                 self.ground.sweep(PAST_EVERY_DEADLINE)
 
     def _call(self, function: str, task: dict[str, Any], run: Callable[[], Any]) -> Any:
-        if self.calls == self.cut.at and not self.is_deployed:
-            recorded = self.pair.recorded()
-            self._deploy(recorded)
-            self.calls += 1
-            try:
-                return run()
-            finally:
+        with self.deploying:
+            comes = len(self.calls) == self.cut.at and not self.is_deployed
+            self.calls.append((task["step"], task["phase"], task.get("attempt", 0)))
+            if comes:
+                self._deploy(self.pair.recorded())
+        try:
+            return run()
+        finally:
+            if comes:
                 self._come()
-        self.calls += 1
-        return run()
 
     def _come(self) -> None:
         """From here on it is the release that acts."""

@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from threading import Event
 from typing import Any
 
 import pytest
@@ -17,14 +18,13 @@ import pytest
 from recourse.upgrade.takeover import answer
 from tests.ground import Ground, ground
 from tests.profile import TIMES
-from tests.upgrade.cutting import Cut, Cutting, cuts
+from tests.upgrade import cutting, generic
+from tests.upgrade.cutting import QUIET, Cut, Cutting, scene
 from tests.upgrade.generic import SERVICES, Deed, Undoing
 from tests.upgrade.pairs import Pair, Plan, Planned, draw
 
 BATCH = 5
 BATCHES = 2 * TIMES
-EACH = 4
-"""How many sagas of each pair."""
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +44,12 @@ def test_no_pair_that_is_called_safe_strands_on_the_ground(
     for seed in range(batch * BATCH, (batch + 1) * BATCH):
         pair = draw(seed)
         findings = pair.findings()
-        dice = random.Random(seed)
-        wrong = []
-        for _ in range(EACH):
-            cut = cuts(pair, dice)
-            why = Cutting(cut_over, pair, cut).wrong()
-            figures["sagas"] += 1
-            if why:
-                wrong.append((cut, why))
+        quiet = Cutting(cut_over, pair, scene(pair, random.Random(seed)))
+        wrong = [(quiet.cut, quiet.wrong())]
+        for cut in [replace(quiet.cut, at=at) for at in quiet.states()]:
+            wrong.append((cut, Cutting(cut_over, pair, cut).wrong()))
+        figures["sagas"] += len(wrong)
+        wrong = [(cut, why) for cut, why in wrong if why]
         assert not wrong or findings, (seed, wrong[:3])
         figures[f"{answer(findings)}, {'stranded' if wrong else 'ended'}"] += 1
     for name, number in figures.items():
@@ -80,6 +78,7 @@ def but(step: Planned, takes: tuple[str, ...] | None = None, **deed: Any) -> Pla
 
 
 COLOR_AND_SIZE = {"color": True, "size": True}
+MAY_TELL = but(TELL, ("place", "size"), asks={"place": False, "size": True})
 STRANDS: dict[str, tuple[Pair, Cut, str]] = {
     "an action is gone": (
         Pair(OLD, made_of(HOLD, CHARGE, DECIDE)),
@@ -145,7 +144,7 @@ STRANDS: dict[str, tuple[Pair, Cut, str]] = {
     ),
     "it acted outside, and is undone inside": (
         Pair(OLD, made_of(HOLD, but(CHARGE, external=False), DECIDE, TELL)),
-        Cut("orchestration", 1000, (("decide", "error"), ("charge.undo", "error:16"))),
+        Cut("orchestration", QUIET, (("decide", "error"), ("charge.undo", "error:16"))),
         "it acted outside DynamoDB",
     ),
     "it acted inside, and is undone outside": (
@@ -169,6 +168,22 @@ STRANDS: dict[str, tuple[Pair, Cut, str]] = {
         Cut("choreography", 2),
         "size must be int, got str",
     ),
+    "what a request may leave out is needed": (
+        Pair(
+            replace(made_of(HOLD, CHARGE, DECIDE, MAY_TELL), nullable=frozenset({"place"})),
+            made_of(HOLD, CHARGE, DECIDE, but(MAY_TELL, asks={"place": True, "size": True})),
+        ),
+        Cut("choreography", 2, left_out=("place",)),
+        "place must be str, got None",
+    ),
+    "a result is needed that old sagas do not have": (
+        Pair(
+            OLD,
+            made_of(HOLD, CHARGE, DECIDE, replace(but(TELL, reads=("hold",)), after=("hold",))),
+        ),
+        Cut("orchestration", 2),
+        "is given the results of hold by now",
+    ),
     "a step after the pivot may refuse": (
         Pair(
             OLD,
@@ -180,11 +195,34 @@ STRANDS: dict[str, tuple[Pair, Cut, str]] = {
 }
 
 
+def test_no_time_passes_while_a_charge_is_under_way_that_an_undo_waits_for(
+    cut_over: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step beside it fails meanwhile; on AWS its process ends before the undo goes on."""
+    cancelled = Event()
+
+    class Slow(dict[str, str]):
+        def __setitem__(self, key: str, done: str) -> None:
+            if done == "CHARGED":
+                cancelled.wait(0.5)
+            super().__setitem__(key, done)
+            if done == "CANCELLED":
+                cancelled.set()
+
+    slow = Slow()
+    for module in (generic, cutting):
+        monkeypatch.setattr(module, "BOOKS", slow)
+    old = Plan(((CHARGE, HOLD), (DECIDE,)), "decide")
+    cut = Cut("orchestration", QUIET, (("hold", "error"),), "charge")
+    assert Cutting(cut_over, Pair(old, old), cut).wrong() is None
+    assert list(slow.values()) == ["CANCELLED"]
+
+
 @pytest.mark.parametrize("pair, cut, why", STRANDS.values(), ids=STRANDS)
 def test_what_is_refused_is_seen_to_strand(
     cut_over: Ground, pair: Pair, cut: Cut, why: str
 ) -> None:
-    findings = [one for one in pair.findings() if one.is_certain]
+    findings = pair.findings()
     assert any(why in one.why for one in findings), findings
     assert Cutting(cut_over, pair, cut).wrong()
 

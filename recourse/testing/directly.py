@@ -17,12 +17,12 @@ from typing import Any
 from botocore.awsrequest import HeadersDict
 from botocore.endpoint import Endpoint
 from moto.core.botocore_stubber import BotocoreStubber
-from moto.core.exceptions import HTTPException
 from moto.dynamodb.responses import DynamoHandler
 from moto.sns.responses import SNSResponse
 from moto.sqs.responses import SQSResponse
 from moto.stepfunctions.responses import StepFunctionResponse
 from werkzeug.datastructures import MultiDict
+from werkzeug.exceptions import HTTPException
 
 from recourse.testing.patching import replaced
 

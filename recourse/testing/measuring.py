@@ -96,7 +96,8 @@ def _in_order(table: Table) -> list[Item]:
     if table.range_key_attr:
         rows = [row for of_hash in table.items.values() for row in of_hash.values()]
         return sorted(rows, key=lambda row: (row.hash_key.cast_value, row.range_key.cast_value))
-    return sorted(table.items.values(), key=lambda row: row.hash_key.cast_value)
+    rows = list(table.items.values())
+    return sorted(rows, key=lambda row: row.hash_key.cast_value)
 
 
 @contextmanager

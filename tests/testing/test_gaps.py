@@ -801,7 +801,7 @@ def test_each_key_of_a_table_is_looked_at_for_every_other_one(kind: str) -> None
         ],
         AttributeDefinitions=[
             {"AttributeName": "pk", "AttributeType": "S"},
-            {"AttributeName": "sk", "AttributeType": kind},  # type: ignore[typeddict-item]
+            {"AttributeName": "sk", "AttributeType": kind},
         ],
         BillingMode="PAY_PER_REQUEST",
     )

@@ -13,7 +13,7 @@ export PYTHONPATH := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-wheel check up deploy destroy dist bench bench-push-pull clean
+.PHONY: help setup demo test test-wheel check types rules up deploy destroy dist bench bench-push-pull clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 17
@@ -49,9 +49,16 @@ test-wheel: setup  ## build the wheel, and begin an app where there is nothing e
 	@python -m pytest --quiet -n 2 $(XDIST) tests/wheel
 
 check: setup  ## check style, types, architecture, generated files and templates
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync types rules
+	@echo "check: passed"
+
+# Half of the time of the check, beside the other half.
+types: setup
+	@mypy
+
+rules: setup
 	@ruff check .
 	@ruff format --check --quiet .
-	@mypy
 	@lint-imports --no-logo 2>/dev/null || lint-imports
 	@recourse compile --check
 	@recourse upgrade --against HEAD
@@ -59,7 +66,6 @@ check: setup  ## check style, types, architecture, generated files and templates
 	@python -m tests.reference --check
 	@rm -rf .local/check && CI=1 node $(VENV)/share/recourse/cdk/node_modules/aws-cdk/bin/cdk synth --quiet --no-notices --output .local/check
 	@cfn-lint --non-zero-exit-code warning .local/check/*.template.json
-	@echo "check: passed"
 
 up: setup  ## run the local cloud in the foreground, on PORT= and AWS_PORT=
 	@PORT=$(PORT) AWS_PORT=$(AWS_PORT) exec recourse up

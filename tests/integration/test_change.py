@@ -304,6 +304,16 @@ def test_a_try_by_an_old_shape_lasts_as_long_as_the_function_that_a_release_gave
     assert (times["flight"], times["hotel"]) == ((30, 90), (30, 30))
 
 
+def test_a_shape_of_which_a_later_release_has_recorded_more_is_read(before: Ground) -> None:
+    """As after a roll-back, to a release that does not know what that is."""
+    recorded = shape.record(BEFORE) | {"mood": "blue"}
+    known = shape.digest(recorded)
+    row = {"pk": PREFIX + known, "shape": json.dumps(recorded)}
+    Table(before.dynamodb, LEDGER).put(row)
+    found = before.ledger.shapes.of("stay", known)
+    assert [step.name for step in found.all] == [step.name for step in BEFORE.all]
+
+
 def test_a_shape_keeps_its_digest_whatever_its_functions_have_become() -> None:
     """An action that by now may refuse otherwise, of a request that was another, is no other."""
     recorded = shape.record(BEFORE)

@@ -34,7 +34,7 @@ def step(module: Any, case: Case) -> None:
     # The error is raised again, as a class of its own that has the name alone.
     fails = suppress(Exception) if case["fails"] else nullcontext()
     with mock.patch.object(module, "runner", lambda: runner), fails:
-        module.handler(task, None)
+        module.handler(task, mock.Mock(get_remaining_time_in_millis=lambda: 30_000))
 
 
 def step_queue(module: Any, case: Case) -> None:

@@ -97,6 +97,7 @@
         UnmadeError
         UnreadableParameterError
         UnresolvedError
+        UnwritableError
         UsageError
 
 Catch the class whose branch you take: `Refusal` where the business said no, `TransientError` where

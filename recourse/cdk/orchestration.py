@@ -71,7 +71,8 @@ class Orchestration(Construct):
 
     Attributes:
         machines: The state machine of each saga.
-        pivots: The function of each pivot, by the name that `Step.function` has.
+        called: The function of each pivot, and of each step that waits for somebody's decision, by
+            the name that `Step.function` has: the API and the sweeper call them.
         deadletters: Keep calls of the sweeper that failed.
     """
 
@@ -102,11 +103,12 @@ class Orchestration(Construct):
             )
             for name in dict.fromkeys(shape.name for shape in shapes)
         }
-        self.pivots = {shape.pivot.function: functions[shape.pivot.function] for shape in shapes}
+        called = [step for shape in shapes for step in (shape.pivot, *shape.waiting.values())]
+        self.called = {step.function: functions[step.function] for step in called}
         self._parameters = self._parameters_of(
             {
                 "machines": {name: one.newest for name, one in self.machines.items()},
-                "pivots": {name: one.function_name for name, one in self.pivots.items()},
+                "called": {name: one.function_name for name, one in self.called.items()},
                 "tables": {name: one.table_name for name, one in self._tables.items()},
             }
         )
@@ -147,7 +149,7 @@ class Orchestration(Construct):
         ]
 
     def let_run(self, function: HandlerFunction) -> None:
-        """Let a function start runs, claim pivots, and read where these and the tables are."""
+        """Let a function start runs, call steps, and read where these and the tables are."""
         arn = Stack.of(function).format_arn(
             service="ssm", resource="parameter", resource_name=f"{self._path.lstrip('/')}/*"
         )
@@ -168,8 +170,8 @@ class Orchestration(Construct):
             function,
             "lambda:InvokeFunction",
             *(
-                pivot.function_arn
-                for pivot in {p.node.addr: p for p in self.pivots.values()}.values()
+                step.function_arn
+                for step in {one.node.addr: one for one in self.called.values()}.values()
             ),
         )
 

@@ -291,8 +291,9 @@ class Sweeper:
             self.runs.expire(record, step)
         # Decided or not, what says so has not come.
         healed = self._republish_lost(record, [])
+        then = self._go_on(healed, self.markers.read(healed)).get(record.saga_id)
         why = f"the time of the question of {step.name!r} is up"
-        return {record.saga_id: why} | self._go_on(healed, self.markers.read(healed))
+        return {record.saga_id: f"{why}; {then}" if then else why}
 
     def _reminder(self, record: Record, asked: Event) -> Event:
         return Event.of_step(
@@ -318,7 +319,7 @@ class Sweeper:
         if record.is_choreographed:
             return {}  # the step's own event moves it on
         if found.turned:
-            return self._recover(record, f"run {record.run} ended with a question")
+            return self._recover(record, "with a question, and nobody is asked any more")
         if found.asks:
             healed = self._republish_lost(record, []) if look else record
             return {} if healed is record else {record.saga_id: "published its question again"}

@@ -87,7 +87,7 @@ def _append_all(
     left: list[tuple[Record, Exception]] = []
     for owner, theirs in whose.items():
         try:
-            count += feed.append(owner, [one for r in theirs for one in _events(r, owner)])
+            count += _append_to(feed, owner, theirs)
         except Exception:
             # One of the owner's sagas fails the append of all: append each by itself.
             for record in theirs:
@@ -100,12 +100,21 @@ def _append_all(
 
 def _append(feed: Feed, owner: str, record: Record, dead_letter: DeadLetter) -> int:
     try:
-        return feed.append(owner, _events(record, owner))
+        return _append_to(feed, owner, [record])
     except (InvalidEventError, UnreadableError, LookupError, TypeError) as problem:
         saga_id = record["dynamodb"]["NewImage"]["pk"]["S"]
         logger.error("dead-lettered: %s", words(problem), extra={"saga_id": saga_id})
         dead_letter(record, words(problem))
         return 0
+
+
+def _append_to(feed: Feed, subject: str, records: Sequence[Record]) -> int:
+    """Append to somebody's feed what is in it of these sagas: their own, and others'."""
+    count = 0
+    for guest in (False, True):
+        events = (_events(one, subject) for one in records if (_owner(one) != subject) == guest)
+        count += feed.append(subject, [event for few in events for event in few], guest=guest)
+    return count
 
 
 def _subjects(record: Record) -> set[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Len
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from typing_extensions import TypedDict
 
 from recourse.declare.ids import BadSagaIdError, SagaId
@@ -186,11 +187,12 @@ def _caller(name: str, *, decides: bool = False) -> Caller:
     """Who calls, and may see such questions; an operator may, and decides none without the scope.
 
     Raises:
-        ProblemError: No question is called so, or the caller may not.
+        NotFoundError: No question is called so.
+        ProblemError: The caller may not.
     """
     waits = kit.questions().get(name)
     if waits is None:
-        raise ProblemError("not-found", f"there is no route {routes.current_event.path}")
+        raise NotFoundError  # there is no such route, or not with this method
     return http.caller(routes.current_event, waits.scope, or_operator=not decides)
 
 

@@ -49,6 +49,10 @@ if TYPE_CHECKING:
     from recourse.declare.step import confirm as confirm
     from recourse.declare.step import undo as undo
     from recourse.declare.tables import ExistingTable as ExistingTable
+    from recourse.declare.wait import Answer as Answer
+    from recourse.declare.wait import Question as Question
+    from recourse.declare.wait import Refused as Refused
+    from recourse.declare.wait import Wait as Wait
     from recourse.errors import ContentionError as ContentionError
     from recourse.errors import DeclarationError as DeclarationError
     from recourse.errors import PoisonError as PoisonError
@@ -81,6 +85,7 @@ _ROOMS = {
         "undo",
     ),
     "declare.tables": ("ExistingTable",),
+    "declare.wait": ("Answer", "Question", "Refused", "Wait"),
     "errors": (
         "ContentionError",
         "DeclarationError",

@@ -70,6 +70,7 @@
         RecoveryFailedError
         Refusal
             CurrencyMismatchError
+            NoAnswerError
             RejectedError
         RefusedError
         ResultTooLargeError
@@ -99,6 +100,7 @@
         UnresolvedError
         UnwritableError
         UsageError
+        WaitingError
 
 Catch the class whose branch you take: `Refusal` where the business said no, `TransientError` where
 a retry may succeed, `RecourseError` for all of them::
@@ -193,6 +195,17 @@ class NoVersionError(TransientError):
 
 class StepCancelledError(RecourseError):
     """The step was undone or cancelled before it acted, and will never act."""
+
+
+class NoAnswerError(Refusal):
+    """Nobody has decided the step's question in time: the saga is undone."""
+
+
+class WaitingError(RecourseError):
+    """The step has asked somebody, and its saga rests until that is decided.
+
+    A state machine catches it by this name, and ends its run; the decision starts the next one.
+    """
 
 
 class PoisonError(RecourseError, ValueError):

@@ -41,6 +41,7 @@ TYPES: Mapping[str, tuple[int, str]] = {
     "past-the-pivot": (409, "The saga can no longer be cancelled"),
     "nothing-to-resolve": (409, "There is nothing to resolve"),
     "pivot-not-skipped": (409, "The pivot cannot be skipped"),
+    "not-open": (409, "The question is not open any more"),
     "not-deployed": (409, "What the saga needs is not deployed any more"),
     "shape-unknown": (409, "Nothing says what the steps of the saga are"),
     "not-redrivable": (409, "The dead-letter queue cannot be redriven"),

@@ -145,6 +145,7 @@ class SagaApi(Construct):
         use_table(events.feed_table, self.function, "dynamodb:GetItem", "dynamodb:Query")
         use_slots(self.slots, self.function)
         orchestration.let_run(self.function)
+        orchestration.let_decide(self.function)
         if webhooks:
             webhooks.let_register(self.function)
         if valet:

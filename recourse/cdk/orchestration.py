@@ -31,7 +31,7 @@ from recourse.cdk.rights import (
 )
 from recourse.cdk.services import Services
 from recourse.cdk.stage import Stage
-from recourse.ledger.listing import BY_STATUS
+from recourse.ledger.listing import BY_QUESTION, BY_STATUS
 from recourse.queues.called import operators_queues, redriven_queues
 from recourse.queues.deadletters import deadletters_of
 
@@ -71,7 +71,8 @@ class Orchestration(Construct):
 
     Attributes:
         machines: The state machine of each saga.
-        pivots: The function of each pivot, by the name that `Step.function` has.
+        called: The function of each pivot, and of each step that waits for somebody's decision, by
+            the name that `Step.function` has: the API and the sweeper call them.
         deadletters: Keep calls of the sweeper that failed.
     """
 
@@ -102,11 +103,12 @@ class Orchestration(Construct):
             )
             for name in dict.fromkeys(shape.name for shape in shapes)
         }
-        self.pivots = {shape.pivot.function: functions[shape.pivot.function] for shape in shapes}
+        called = [step for shape in shapes for step in (shape.pivot, *shape.waiting.values())]
+        self.called = {step.function: functions[step.function] for step in called}
         self._parameters = self._parameters_of(
             {
                 "machines": {name: one.newest for name, one in self.machines.items()},
-                "pivots": {name: one.function_name for name, one in self.pivots.items()},
+                "called": {name: one.function_name for name, one in self.called.items()},
                 "tables": {name: one.table_name for name, one in self._tables.items()},
             }
         )
@@ -116,6 +118,7 @@ class Orchestration(Construct):
             hearing = [consumers.get(step.function), events.confirmers.get(step.service)]
             for consumer in filter(None, hearing):
                 consumer.precede(self._parameters[0])
+        self._waiting = list(dict.fromkeys(shape.name for shape in shapes if shape.waiting))
         listening = choreography is not None
         self._redriven = redriven_queues(shapes, choreography=listening)
         self._sweeps = self._sweeper("on" if listening else "")
@@ -147,7 +150,7 @@ class Orchestration(Construct):
         ]
 
     def let_run(self, function: HandlerFunction) -> None:
-        """Let a function start runs, claim pivots, and read where these and the tables are."""
+        """Let a function start runs, call steps, and read where these and the tables are."""
         arn = Stack.of(function).format_arn(
             service="ssm", resource="parameter", resource_name=f"{self._path.lstrip('/')}/*"
         )
@@ -168,9 +171,29 @@ class Orchestration(Construct):
             function,
             "lambda:InvokeFunction",
             *(
-                pivot.function_arn
-                for pivot in {p.node.addr: p for p in self.pivots.values()}.values()
+                step.function_arn
+                for step in {one.node.addr: one for one in self.called.values()}.values()
             ),
+        )
+
+    def let_decide(self, function: HandlerFunction) -> None:
+        """Let a function that starts runs see whether the run has ended that asked somebody."""
+        for saga in self._waiting:
+            self._let_look(function, self.machines[saga], "states:DescribeExecution")
+
+    def _let_look(self, function: HandlerFunction, machine: SagaMachine, *actions: str) -> None:
+        """Let a function look at the executions of a machine."""
+        for action in actions:
+            allow(function, action, self._executions(machine))
+        explain(
+            function.own_role,
+            wildcard(
+                machine.machine,
+                "Name",
+                before="arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:execution:",
+                after=":*",
+            ),
+            reason="it describes the executions of this machine",
         )
 
     def _park(self) -> HandlerFunction:
@@ -225,26 +248,16 @@ class Orchestration(Construct):
             *READ,
             "dynamodb:PutItem",
             "dynamodb:UpdateItem",
-            indexes=[BY_STATUS.name],
+            indexes=[BY_STATUS.name, *([BY_QUESTION.name] if self._waiting else ())],
         )
         for table in self._tables.values():
             use_table(table, function, "dynamodb:BatchGetItem")
         allow(function, "sns:Publish", self._events.alarms.topic_arn)
         use_key(self._events.key, function)
         self.let_run(function)
+        look = ("states:DescribeExecution", "states:GetExecutionHistory")
         for machine in self.machines.values():
-            for action in ("states:DescribeExecution", "states:GetExecutionHistory"):
-                allow(function, action, self._executions(machine))
-            explain(
-                function.own_role,
-                wildcard(
-                    machine.machine,
-                    "Name",
-                    before="arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:execution:",
-                    after=":*",
-                ),
-                reason="it describes the executions of this machine",
-            )
+            self._let_look(function, machine, *look)
         alarm_above(
             self,
             "SweeperErrors",

@@ -117,13 +117,15 @@ class LedgerTable(OutboxTable):
         for index, attribute in list(FORMER_INDEXES.items())[dropped:]:
             self._index(index, attribute)
         for one in INDEXES[:step]:
-            self._index(one.name, one.attribute, one.includes)
+            self._index(one.name, one.attribute, one.includes, one.sort)
 
-    def _index(self, name: str, attribute: str, includes: Sequence[str] = ()) -> None:
+    def _index(
+        self, name: str, attribute: str, includes: Sequence[str] = (), sort: str = "started"
+    ) -> None:
         self.add_global_secondary_index(
             index_name=name,
             partition_key=Attribute(name=attribute, type=AttributeType.STRING),
-            sort_key=Attribute(name="started", type=AttributeType.STRING),
+            sort_key=Attribute(name=sort, type=AttributeType.STRING),
             projection_type=ProjectionType.INCLUDE if includes else ProjectionType.ALL,
             non_key_attributes=list(includes) or None,
         )

@@ -40,6 +40,7 @@ from recourse.errors import (
     StepCancelledError,
     TransientError,
     UnreadableError,
+    WaitingError,
 )
 from recourse.events import Event, inbox_expiry, moment
 from recourse.ledger.shapes import Shapes
@@ -201,7 +202,7 @@ class Listener:
                 return None
             # All attempts are used up, and the last one died without counting its failure.
             problem: Exception = TimeoutError()
-        except StepCancelledError:
+        except (StepCancelledError, WaitingError):
             return None
         except Exception as caught:
             problem = caught

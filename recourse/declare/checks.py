@@ -21,6 +21,7 @@ from recourse.declare.step_checks import (
     shown,
 )
 from recourse.declare.tables import ExistingTable
+from recourse.declare.wait import Waits
 from recourse.errors import DeclarationError
 
 _SAGA_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -275,6 +276,40 @@ def _check_role(
             "write it before the pivot, or let it refuse nothing"
         )
     _check_external(step, role, refuse)
+    if step.waits is not None:
+        _check_wait(saga, step, step.waits, alone=alone, refuse=refuse)
+
+
+def _check_wait(
+    saga: Declaration,
+    step: Step,
+    waits: Waits,
+    *,
+    alone: bool,
+    refuse: Callable[[str], DeclarationError],
+) -> None:
+    """What waits for somebody can be withdrawn, and nothing runs beside it."""
+    if saga.role(step.name) != "compensable":
+        raise refuse(
+            "it waits for somebody's decision, which may be no or never come: write it before the "
+            "pivot"
+        )
+    if not alone:
+        raise refuse(
+            "it waits for somebody's decision, beside which nothing may run: write its Step "
+            "outside of the Together"
+        )
+    if saga.waiting[waits.name] != step:
+        raise refuse(
+            f"its questions are called {waits.name!r}, as those of step "
+            f"{saga.waiting[waits.name].name!r} are: a saga asks one question of a name, so give "
+            "one of them another"
+        )
+    if waits.within >= saga.deadline:
+        raise refuse(
+            f"it waits for up to {waits.within:g} seconds, and the saga's deadline is "
+            f"{saga.deadline:g}: write a later deadline=... of the saga"
+        )
 
 
 def _check_external(step: Step, role: Role, refuse: Callable[[str], DeclarationError]) -> None:

@@ -24,6 +24,7 @@ from recourse.declare.shape import (
     service_of,
 )
 from recourse.declare.step import Action, Confirm, Result, Undo, resolve
+from recourse.declare.wait import Waits
 
 Coordination = Literal["orchestration", "choreography"]
 
@@ -109,6 +110,12 @@ class Step(Generic[Result]):
     def documents(self) -> bool:
         """Whether its action stores documents."""
         return self.action.documents
+
+    @property
+    def waits(self) -> Waits | None:
+        """How it waits for somebody's decision, where it may."""
+        wait = self.action.waits
+        return Waits(wait.name, wait.scope, wait.within, wait.remind) if wait else None
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,12 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from recourse.declare import limits
+from recourse.declare.wait import Waits
 from recourse.errors import RecourseError
 
 Role = Literal["compensable", "pivot", "retriable"]
@@ -113,6 +114,10 @@ class AnyStep(Protocol):
     def documents(self) -> bool:
         """Whether its action stores documents."""
 
+    @property
+    def waits(self) -> Waits | None:
+        """How it waits for somebody's decision, where it may."""
+
 
 S = TypeVar("S", bound=AnyStep)
 
@@ -171,6 +176,11 @@ class Shape(ABC, Generic[S]):
         return next(step for step in self.all if step.pivot)
 
     @cached_property
+    def waiting(self) -> dict[str, S]:
+        """The steps that may wait for somebody's decision, by what their questions are called."""
+        return {step.waits.name: step for step in self.all if step.waits}
+
+    @cached_property
     def _rank(self) -> dict[str, int]:
         return {step.name: rank for rank, group in enumerate(self.groups) for step in group}
 
@@ -215,6 +225,7 @@ class RecordedStep:
         retry: How it is tried again.
         result_bytes: What its result may have, in bytes.
         refusals: The names of the refusals that its action may raise.
+        waits: How it waits for somebody's decision, where it may.
     """
 
     name: str
@@ -231,6 +242,7 @@ class RecordedStep:
     retry: Retry = field(default_factory=Retry)
     result_bytes: int = limits.LEAST
     refusals: frozenset[str] = frozenset()
+    waits: Waits | None = None
 
     @property
     def service(self) -> str:
@@ -305,6 +317,7 @@ def _recorded(shape: Shape[Any], step: Any) -> dict[str, Any]:
         "retry": [retry.attempts, retry.interval, retry.cap],
         "result_bytes": shape.shares[step.name],
         "refusals": sorted(step.refusals),
+        "waits": step.waits and asdict(step.waits),
     }
     return {name: value for name, value in said.items() if value not in (None, False, [], {})}
 
@@ -345,4 +358,5 @@ def _step(said: Mapping[str, Any]) -> RecordedStep:
     known = {name: value for name, value in said.items() if name in RecordedStep.__annotations__}
     known |= {name: tuple(said.get(name, ())) for name in ("takes", "after")}
     known |= {"retry": Retry(*said["retry"]), "refusals": frozenset(said.get("refusals", ()))}
+    known |= {"waits": Waits(**said["waits"])} if "waits" in said else {}
     return RecordedStep(**known)

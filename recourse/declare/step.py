@@ -25,6 +25,8 @@ from recourse.errors import Refusal
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
+
+    from recourse.declare.wait import Question, Wait
 else:
     from typing import TypeVar as _TypeVar
 
@@ -159,7 +161,8 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _plain_write(write: Write) -> Write:
+def plain_write(write: Write) -> Write:
+    """A write whose values are plain."""
     if isinstance(write, Put):
         return replace(write, item=plain(write.item))
     return replace(write, put=plain(write.put), when=plain(write.when))
@@ -186,7 +189,7 @@ class Decision(Generic[Result_co]):
         if len(self.writes) > MOST_WRITES:
             raise ValueError(f"{len(self.writes)} writes: one transaction holds {MOST_WRITES}")
         object.__setattr__(self, "result", plain(self.result))
-        object.__setattr__(self, "writes", tuple(map(_plain_write, self.writes)))
+        object.__setattr__(self, "writes", tuple(map(plain_write, self.writes)))
 
 
 def frozen(value: Any) -> Any:
@@ -341,6 +344,7 @@ class Action(_Decider[Ask_contra, Any, Result_co]):
         settings: The environment variables that its step's functions are given.
         keeps: Text that stays when its owner's data are erased: the reason, by the field's name.
         keeps_documents: Why its documents stay then; empty where they go.
+        waits: How it waits for somebody's decision, where it may ask a question.
     """
 
     refuses: Sequence[type[Refusal]] = ()
@@ -350,6 +354,7 @@ class Action(_Decider[Ask_contra, Any, Result_co]):
     settings: Sequence[str] = ()
     keeps: Mapping[str, str] = field(default_factory=dict)
     keeps_documents: str = ""
+    waits: Wait | None = None
     made_by: ClassVar[str] = "@action"
 
 
@@ -380,7 +385,8 @@ def action(
     settings: Sequence[str] = (),
     keeps: Mapping[str, str] | None = None,
     keeps_documents: str = "",
-) -> Callable[[Callable[[Call[Ask]], Decision[Result]]], Action[Ask, Result]]:
+    waits: Wait | None = None,
+) -> Callable[[Callable[[Call[Ask]], Decision[Result] | Question]], Action[Ask, Result]]:
     """Declare the action of a step: what it writes and answers, or a refusal.
 
     ::
@@ -423,9 +429,12 @@ def action(
             (`recourse.erasure`), and why: `{"flight_id": "seats are counted by it"}`. All other
             text goes; numbers, amounts of money, keys, `saga_id`, `step` and `status` stay.
         keeps_documents: Why the documents of its service stay then, such as a law; else they go.
+        waits: How it waits for somebody's decision; only then may it return a `Question`
+            (`recourse.declare.wait`).
     """
     known = (ask, reads, tables, refuses, documents, external, find, settings)
-    return lambda decide: Action(decide, *known, keeps or {}, keeps_documents)
+    more = (keeps or {}, keeps_documents, waits)
+    return lambda decide: Action(cast("Any", decide), *known, *more)
 
 
 def undo(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FunctionType
 
 from recourse.declare import fits
@@ -12,6 +12,7 @@ from recourse.declare.declaration import Step, Together
 from recourse.declare.shape import Retry
 from recourse.declare.step import Action, Confirm, Undo, ref, resolve
 from recourse.declare.tables import ExistingTable
+from recourse.declare.wait import Wait
 from recourse.errors import DeclarationError, Refusal
 from recourse.text import are_reasons
 
@@ -22,6 +23,9 @@ MOST_ATTEMPTS = 100
 LONGEST_CAP = 900
 LONGEST_TIMEOUT = 900
 """What a Lambda function may take."""
+LONGEST_WAIT = 365 * 24 * 3600
+_QUESTIONS = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_SCOPE = re.compile(r"[a-z][a-z0-9]*([:._-][a-z0-9]+)*")
 _STEP_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
 
@@ -113,7 +117,7 @@ def _check_part(
             f"write {kind.made_by}(...) above the function and give that"
         )
     _check_function(f"its {what}", part.decide, refuse)
-    if not _takes_a_call(part.reads):
+    if not _takes(1, part.reads):
         raise refuse(
             f"reads of {part.ref} must be a function of a Call that names the rows to read, "
             f"got {shown(part.reads)}"
@@ -159,6 +163,8 @@ def _check_action(action: Action, refuse: Callable[[str], DeclarationError]) -> 
             f"settings of {action.ref} must be a list of names of environment variables in "
             f"capitals, such as MAIL_PROVIDER, got {shown(action.settings)}"
         )
+    if action.waits is not None:
+        _check_wait(action, action.waits, refuse)
     if action.find is not None:
         _check_function(f"find of {action.ref}", action.find, refuse)
         if _found(ref(action.find)) is not action.find:
@@ -168,8 +174,40 @@ def _check_action(action: Action, refuse: Callable[[str], DeclarationError]) -> 
             )
 
 
+def _check_wait(action: Action, wait: object, refuse: Callable[[str], DeclarationError]) -> None:
+    whose = f"waits of {action.ref}"
+    if not isinstance(wait, Wait):
+        raise refuse(f"{whose} must be a Wait(...), got {shown(wait)}")
+    if not is_name(wait.name, _QUESTIONS, LONGEST_NAME):
+        raise refuse(
+            f"the name in {whose} must be lower case letters, digits and dashes, as in 'claims', "
+            f"got {shown(wait.name)}"
+        )
+    _check_function(f"decide in {whose}", wait.decide, refuse, takes=("the Call", "the Answer"))
+    if not isinstance(wait.scope, str) or not _SCOPE.fullmatch(wait.scope):
+        raise refuse(f"the scope in {whose} must be one, as in 'insurer', got {shown(wait.scope)}")
+    if not is_within(wait.within, 1, LONGEST_WAIT):
+        raise refuse(
+            f"within in {whose} must be 1 to {LONGEST_WAIT} seconds, got {shown(wait.within)}"
+        )
+    if wait.remind is not None and not is_within(wait.remind, 1, wait.within):
+        raise refuse(
+            f"remind in {whose} must be 1 second at least and within at the most, "
+            f"{wait.within:g} seconds, got {shown(wait.remind)}"
+        )
+    if action.external:
+        raise refuse(
+            f"{action.ref} acts outside DynamoDB and waits for somebody: let one step ask, and "
+            "the next one act"
+        )
+
+
 def _check_function(
-    whose: str, function: object, refuse: Callable[[str], DeclarationError]
+    whose: str,
+    function: object,
+    refuse: Callable[[str], DeclarationError],
+    *,
+    takes: Sequence[str] = ("the Call",),
 ) -> None:
     if not isinstance(function, FunctionType) or function.__module__ == "__main__":
         raise refuse(
@@ -178,8 +216,9 @@ def _check_function(
         )
     if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
         raise refuse(f"{whose} must be a plain function, without async or yield: {ref(function)}")
-    if not _takes_a_call(function):
-        raise refuse(f"{whose} must take one argument, the Call: {ref(function)}")
+    if not _takes(len(takes), function):
+        number = "one argument" if len(takes) == 1 else "two arguments"
+        raise refuse(f"{whose} must take {number}, {' and '.join(takes)}: {ref(function)}")
 
 
 def refusing(whose: str) -> Callable[[str], DeclarationError]:
@@ -207,12 +246,12 @@ def _found(ref: str) -> object:
         return None
 
 
-def _takes_a_call(function: object) -> bool:
-    """Whether it can be called with one argument."""
+def _takes(number: int, function: object) -> bool:
+    """Whether it can be called with so many arguments."""
     if not callable(function):
         return False
     try:
-        inspect.signature(function).bind(None)
+        inspect.signature(function).bind(*[None] * number)
     except TypeError:
         return False
     except ValueError:  # what is written in C does not always say

@@ -8,7 +8,7 @@ from typing import Any
 from recourse.declare.limits import cut
 from recourse.errors import UnreadableError
 
-STEP_KINDS = ("done", "failed", "undone", "undo_failed")
+STEP_KINDS = ("done", "failed", "undone", "undo_failed", "asked", "reminded")
 SAGA_KINDS = ("started", "succeeded", "compensated", "compensation_failed")
 MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 """What reading JSON raises where its shape is not the expected one."""
@@ -19,6 +19,8 @@ _DATA: dict[str, tuple[Any, str]] = {
     "attempts": (int, "a number"),
     "entered_at": ((str, type(None)), "a text or null"),
     "error": (dict, "an object"),
+    "question": (dict, "an object"),
+    "answer": (dict, "an object"),
     "follows": (list, "a list"),
     "carried": (dict, "an object"),
     "shape": (str, "a text"),
@@ -57,6 +59,11 @@ def check(step: str | None, kind: str, data: Mapping[str, Any]) -> None:
         isinstance(error.get("type"), str) and isinstance(error.get("message"), str)
     ):
         raise unreadable("error", "a type and a message", error)
+    question = data.get("question", {})
+    if kind in ("asked", "reminded") and not all(
+        isinstance(question.get(name), str) for name in ("name", "answer_by")
+    ):
+        raise unreadable("question", "a name and an answer_by", question)
     carried = data.get("carried")
     if carried is not None and not all(isinstance(carried.get(n), dict) for n in _CARRIED):
         raise unreadable("carried", f"an object of {', '.join(_CARRIED)}", carried)

@@ -27,7 +27,7 @@ from recourse.errors import UnreadableError
 from recourse.events.checks import MALFORMED, check, unreadable
 from recourse.text import MalformedError, read_json
 
-StepKind = Literal["done", "failed", "undone"]
+StepKind = Literal["done", "failed", "undone", "asked", "reminded"]
 StuckKind = Literal["failed", "undo_failed"]
 Ending = Literal["succeeded", "compensated", "compensation_failed"]
 
@@ -162,6 +162,8 @@ class Event:
         entered_at: str | None = None,
         outcome: str | None = None,
         result: Any = None,
+        question: Mapping[str, Any] | None = None,
+        answer: Mapping[str, Any] | None = None,
         error: Mapping[str, str] | None = None,
         claimed: bool = False,
         carried: Mapping[str, Any] | None = None,
@@ -182,11 +184,14 @@ class Event:
             entered_at: When the run came to the step, where its own task reports that.
             outcome: What came of it, where the kind does not say all (see `attributes`).
             result: The result of the action, or the one that an operator entered.
+            question: What somebody is asked (`question` below).
+            answer: What they have decided (`answer` below).
             error: Why it failed, as made by `error`.
             claimed: Whether it failed before its turn: a caller, a deadline or a recovery wrote the
                 marker of the pivot first.
             carried: What the steps that receive the event need.
-            follows: Of an undo: the kinds of the events of the same step that came before it.
+            follows: Of an undo, or after a question: the kinds of the events of the same step that
+                came before it.
             shape: The digest of the shape that the saga began with, if it names one.
             time: When it happened; now by default.
             trace: A span of the saga's trace, if it has one.
@@ -194,6 +199,8 @@ class Event:
         data = {"attempts": attempts, "entered_at": entered_at, "run": run} | _given(
             outcome=outcome,
             result=result,
+            question=question,
+            answer=answer,
             error=error,
             early=claimed or None,
             carried=carried,
@@ -384,8 +391,25 @@ class Event:
         return bool(self.data.get("early", False))
 
     @property
+    def question(self) -> Mapping[str, Any]:
+        """What somebody is asked; empty where nobody is.
+
+        `name` is what such questions are called, `about` what they show, `to` the one subject who
+        may decide, if it is one, `asked_at` since when and `answer_by` until when; `remind_at` is
+        when it is told again, if it is.
+        """
+        found: Mapping[str, Any] = self.data.get("question", {})
+        return found
+
+    @property
+    def answer(self) -> Mapping[str, Any]:
+        """What somebody has decided: the fields of an `Answer`; empty where nobody has."""
+        found: Mapping[str, Any] = self.data.get("answer", {})
+        return found
+
+    @property
     def follows(self) -> Sequence[str]:
-        """Of an undo: the kinds of the events of the same step that came before it."""
+        """Of an undo, or after a question: the kinds of its step's events that came before it."""
         follows: Sequence[str] = self.data.get("follows", ())
         return follows
 

@@ -172,13 +172,14 @@ class Feed:
                 low = row["position"] + 1
         return low - 1
 
-    def append(self, owner: str, events: Iterable[Event]) -> int:
+    def append(self, owner: str, events: Iterable[Event], *, guest: bool = False) -> int:
         """Append events, each once: those that the feed has already are skipped.
 
         Args:
-            owner: The owner of their sagas.
+            owner: Whose feed it is.
             events: Events with their `sequence`; those of a saga in order, and without a gap from
                 the first one that is not in the feed.
+            guest: Whether their sagas are somebody else's, of which the feed has some events only.
 
         Returns:
             How many were new.
@@ -188,7 +189,7 @@ class Feed:
             ContentionError: Others kept appending to the same feed, or its table is throttled.
         """
         return sum(
-            self._table.retry(partial(self._append, owner, batch), what="the feed")
+            self._table.retry(partial(self._append, owner, batch, guest), what="the feed")
             for batch in _batches(events)
         )
 
@@ -212,10 +213,11 @@ class Feed:
         when = {"pk": _key(owner), "position": AtLeast(1)}
         return [row["position"] for row in self._table.query(when, consistent=True)]
 
-    def _append(self, owner: str, events: Sequence[Event]) -> int:
+    def _append(self, owner: str, events: Sequence[Event], guest: bool) -> int:
+        reader = owner if guest else None
         try:
             head, _ = self._head(owner)
-            known = self._known({event.saga_id for event in events})
+            known = self._known({event.saga_id for event in events}, reader)
         except InvalidItemError as problem:
             raise InvalidEventError(str(problem)) from None
         new = [event for event in events if _sequence(event) > known[event.saga_id]]
@@ -224,7 +226,7 @@ class Feed:
         last = {event.saga_id: _sequence(event) for event in new}
         writes = [
             self._advance(_key(owner), head, head + len(new)),
-            *(self._advance(_saga(saga), known[saga], sequence) for saga, sequence in last.items()),
+            *(self._advance(_saga(one, reader), known[one], seq) for one, seq in last.items()),
             *(self._row(owner, position, one) for position, one in enumerate(new, head + 1)),
         ]
         try:
@@ -259,10 +261,10 @@ class Feed:
         row = self._table.get((_key(owner), 0)) or {}
         return row.get("head", 0), row
 
-    def _known(self, sagas: Iterable[str]) -> dict[str, int]:
+    def _known(self, sagas: Iterable[str], reader: str | None) -> dict[str, int]:
         """The last sequence of each saga that is in the feed; 0 where none is."""
         ordered = sorted(sagas)
-        rows = self._table.get_many([(_saga(saga), 0) for saga in ordered])
+        rows = self._table.get_many([(_saga(saga, reader), 0) for saga in ordered])
         return {saga: row["head"] if row else 0 for saga, row in zip(ordered, rows, strict=True)}
 
     def _rows(self, owner: str, first: int, limit: int) -> list[Item]:
@@ -296,8 +298,9 @@ def _key(owner: str) -> str:
     return f"feed#{owner}"
 
 
-def _saga(saga_id: str) -> str:
-    return f"saga#{saga_id}"
+def _saga(saga_id: str, reader: str | None) -> str:
+    """The key of a saga's last sequence in its owner's feed, or in that of a reader."""
+    return f"saga#{saga_id}" if reader is None else f"saga#{saga_id}#{_tag(reader)}"
 
 
 def _tag(owner: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -42,6 +43,7 @@ def handle_batch(
 ) -> int:
     """Append the events of a batch to their owners' feeds; how many were new.
 
+    Who is asked something by name has the events of the step that asks in a feed of their own too.
     A saga's row holds all of its events, so of several changes only the last one is needed. Events
     that only move the ledger are hidden from feeds. One owner's events never block another's: what
     can never be appended is dead-lettered, with its reason, and what cannot be appended now is
@@ -77,14 +79,15 @@ def _append_all(
     feed: Feed, records: Sequence[Record], dead_letter: DeadLetter
 ) -> tuple[int, list[tuple[Record, Exception]]]:
     """Append once; how many events were new, and what is left to retry."""
-    owners: dict[str, list[Record]] = {}
+    whose: dict[str, list[Record]] = {}
     for record in records:
-        owners.setdefault(record["dynamodb"]["NewImage"]["owner"]["S"], []).append(record)
+        for subject in _subjects(record):
+            whose.setdefault(subject, []).append(record)
     count = 0
     left: list[tuple[Record, Exception]] = []
-    for owner, theirs in owners.items():
+    for owner, theirs in whose.items():
         try:
-            count += feed.append(owner, [one for record in theirs for one in _events(record)])
+            count += _append_to(feed, owner, theirs)
         except Exception:
             # One of the owner's sagas fails the append of all: append each by itself.
             for record in theirs:
@@ -97,7 +100,7 @@ def _append_all(
 
 def _append(feed: Feed, owner: str, record: Record, dead_letter: DeadLetter) -> int:
     try:
-        return feed.append(owner, _events(record))
+        return _append_to(feed, owner, [record])
     except (InvalidEventError, UnreadableError, LookupError, TypeError) as problem:
         saga_id = record["dynamodb"]["NewImage"]["pk"]["S"]
         logger.error("dead-lettered: %s", words(problem), extra={"saga_id": saga_id})
@@ -105,6 +108,46 @@ def _append(feed: Feed, owner: str, record: Record, dead_letter: DeadLetter) -> 
         return 0
 
 
-def _events(record: Record) -> list[Event]:
-    row = decode_item({"entered": record["dynamodb"]["NewImage"]["entered"]})
-    return [event for event in map(Event.from_dict, row["entered"]) if not event.is_hidden]
+def _append_to(feed: Feed, subject: str, records: Sequence[Record]) -> int:
+    """Append to somebody's feed what is in it of these sagas: their own, and others'."""
+    count = 0
+    for guest in (False, True):
+        events = (_events(one, subject) for one in records if (_owner(one) != subject) == guest)
+        count += feed.append(subject, [event for few in events for event in few], guest=guest)
+    return count
+
+
+def _subjects(record: Record) -> set[str]:
+    """In whose feeds a saga's events are: its owner's, and those who are asked something."""
+    return {_owner(record), *_asked(record)}
+
+
+def _events(record: Record, subject: str) -> list[Event]:
+    """Those of a saga's events that are in somebody's feed.
+
+    Its owner has all of them. Who is asked has those of the step that asks.
+    """
+    events = [event for event in map(Event.from_dict, _entered(record)) if not event.is_hidden]
+    if subject == _owner(record):
+        return events
+    steps = _asked(record)[subject]
+    return [event for event in events if event.step in steps]
+
+
+def _asked(record: Record) -> dict[str, set[str]]:
+    """The steps that ask somebody in particular, by whom."""
+    found: dict[str, set[str]] = {}
+    for said in _entered(record):
+        # What is no event at all is dead-lettered with the rest of its saga.
+        with suppress(LookupError, TypeError):
+            found.setdefault(said["data"]["question"]["to"], set()).add(said["data"]["step"])
+    return found
+
+
+def _entered(record: Record) -> Any:
+    return decode_item({"entered": record["dynamodb"]["NewImage"]["entered"]})["entered"]
+
+
+def _owner(record: Record) -> str:
+    owner: str = record["dynamodb"]["NewImage"]["owner"]["S"]
+    return owner

@@ -7,6 +7,7 @@ when it starts.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from functools import cache
@@ -22,13 +23,16 @@ if TYPE_CHECKING:
 
     from recourse.declare.saga import Saga
     from recourse.declare.shape import Shape
+    from recourse.declare.wait import Waits
     from recourse.feed.connections import Connections
     from recourse.feed.feed import Feed
     from recourse.feed.pusher import Pusher
     from recourse.feed.wake_ups import WakeUpQueue
     from recourse.functions.bearer import Bearers
     from recourse.ledger.ledger import Ledger
+    from recourse.ledger.record import Record
     from recourse.ledger.shapes import Shapes
+    from recourse.orchestration.decisions import Decisions
     from recourse.orchestration.executions import Runs
     from recourse.orchestration.sweeper import Sweeper
     from recourse.queues.deadletters import DeadletterQueue, OperatorQueue
@@ -75,6 +79,13 @@ def deployed() -> list[Shape[Any]]:
 def known() -> tuple[str, ...]:
     """The names of all sagas that this deployment serves: those declared, then retired ones."""
     return tuple(dict.fromkeys(shape.name for shape in deployed()))
+
+
+@cache
+def questions() -> Mapping[str, Waits]:
+    """How steps wait for somebody's decision, by what their questions are called."""
+    steps = (step for shape in deployed() for step in shape.waiting.values())
+    return {step.waits.name: step.waits for step in steps}
 
 
 @cache
@@ -163,7 +174,7 @@ def wake_ups() -> WakeUpQueue:
 
 @cache
 def parameters(kind: str) -> Parameters:
-    """What the deployment says of each saga or service: `machines`, `pivots` and `tables`."""
+    """What the deployment says of each saga or service: `machines`, `called` and `tables`."""
     from recourse.store.parameters import Parameters
 
     path = settings.required("PARAMETERS")
@@ -180,9 +191,21 @@ def runs() -> Runs:
         client("lambda", read_timeout=20),
         shapes(),
         parameters("machines"),
-        parameters("pivots"),
+        parameters("called"),
         Versions(client("stepfunctions"), parameters("machines")),
     )
+
+
+@cache
+def decisions() -> Decisions:
+    """What somebody has decided, and what moves its saga on."""
+    from recourse.orchestration.decisions import Decisions
+
+    return Decisions(ledger(), runs(), _left_to_the_sweeper, settings.timescale())
+
+
+def _left_to_the_sweeper(record: Record, problem: Exception) -> None:
+    logging.getLogger(__name__).warning("left to the sweeper: %s: %s", record.saga_id, problem)
 
 
 @cache
@@ -208,6 +231,7 @@ def sweeper(alarm: Callable[[str, str], None]) -> Sweeper:
         lease=Lease(dynamodb(), table, "lease#sweeper", seconds=LEASE_DURATION, clock=time.time),
         alarm=alarm,
         queues=[OperatorQueue(client("sqs"), prefix + name) for name in names],
+        questions=questions(),
         timescale=settings.timescale(),
     )
 
@@ -220,7 +244,7 @@ def check_watched() -> None:
     """
     from recourse.queues.deadletters import check_empty
 
-    check_empty(_watched())
+    check_empty(_watched(), time.time())
 
 
 @cache

@@ -9,6 +9,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from recourse.functions import kit, settings
 from recourse.run.parking import park
+from recourse.run.task import number_of
 from recourse.store.aws import client
 
 logger = Logger()
@@ -29,7 +30,7 @@ def handler(event: dict[str, Any], context: object) -> list[str]:
         "saga_id": event["saga"]["id"],
         "saga": event["saga"]["name"],
         "step": ", ".join(sorted({what.split(".")[2] for what in types})),
-        "attempt": event["saga"]["recover"] + 1,
+        "attempt": number_of(event["saga"]) + 1,
         "trace_id": event["saga"].get("traceparent", "")[3:35],
     }
     logger.error("parked", extra=about | {"events": types})

@@ -11,6 +11,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from recourse.declare.limits import cut
 from recourse.declare.step import Action, Document, Undo
+from recourse.errors import WaitingError
 from recourse.functions import settings
 from recourse.run.failures import reported
 from recourse.run.runner import StepRunner
@@ -75,6 +76,10 @@ def run(step: TaskRunner, task: dict[str, Any]) -> Any:
     metrics.add_dimension(name="step", value=about["step"])
     try:
         answer = step.run(task)
+    except WaitingError as asked:
+        logger.info(str(asked), extra=about | {"outcome": "asked"})
+        metrics.add_metric(name=f"{task['phase']}.asked", unit=MetricUnit.Count, value=1)
+        raise
     except Exception as problem:
         logger.warning(cut(str(problem)), extra=about | {"outcome": type(problem).__name__})
         metrics.add_metric(name=f"{task['phase']}.failed", unit=MetricUnit.Count, value=1)

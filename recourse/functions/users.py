@@ -15,6 +15,7 @@ SCOPES: Mapping[str, str] = {
     "sagas:read": "see sagas and what services hold",
     "valet:issue": "issue, see and revoke valet keys",
     "webhooks:write": "register, change, test and delete webhooks",
+    "insurer": "see and decide claims",
     "operator": "see and resolve everybody's sagas, change what services hold",
 }
 """Each scope, and what it permits."""
@@ -22,6 +23,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "reader": ("sagas:read",),
     "customer": ("sagas:write", "sagas:read", "webhooks:write"),
     "documents": ("valet:issue",),
+    "insurer": ("insurer", "sagas:read", "webhooks:write"),
     "operator": tuple(SCOPES),
 }
 """Each group, and its scopes: a user has those of all groups that they are in, and no others."""

@@ -3,7 +3,8 @@
 Pure functions of the shape and the events, so the ledger is right whatever the order of
 delivery and however often an event is delivered. An event enters only after those that caused it:
 
-- `done` and `failed` after every step of the groups before is done;
+- `asked`, `done` and `failed` after every step of the groups before is done; where somebody was
+  asked, `done` and `failed` after `asked`;
 - `undone` and `undo_failed` after the failure, after the step's own `done` or `failed`, and after
   every later step that ran has finished its undo, or failed it;
 - the terminal event when no other event can follow, so it is always the last: any event that
@@ -134,19 +135,18 @@ class SagaHistory:
             # Nothing precedes `started`: a step's event may be delivered before it.
             return False
         rank = self._shape.rank(name)
-        if event.kind in ("done", "failed"):
+        # `follows` names the events of its own step that precede it: of an undo, or of an answer.
+        if not all(kind in self._by_step[name] for kind in event.follows):
+            return False
+        if event.kind not in ("undone", "undo_failed"):
             before = (step for step in self._plays if self._rank(step) < rank)
             # A claim comes from outside the run (a cancellation, a recovery, the sweeper), so it
             # does not wait for the step's turn.
             return event.claimed or all(self._is_done(step) for step in before)
-        # An undo. `follows` names the events of its own step that precede it; the steps after it
-        # are undone first, but none beyond the rank at which the saga turned: those never ran.
-        return (
-            bool(self._failures)
-            and all(kind in self._by_step[name] for kind in event.follows)
-            and all(
-                self._is_settled(s) for s in self._plays if rank < self._rank(s) <= self._turn_rank
-            )
+        # The steps after an undo are undone first, but none beyond the rank at which the saga
+        # turned: those never ran.
+        return bool(self._failures) and all(
+            self._is_settled(s) for s in self._plays if rank < self._rank(s) <= self._turn_rank
         )
 
     def has_overtaken(self, event: Event) -> bool:
@@ -211,6 +211,24 @@ class SagaHistory:
         parked = (self._by_step[step.name].get("failed") for step in self._plays)
         return next((event for event in parked if event and not self._was_done_later(event)), None)
 
+    @property
+    def question(self) -> Event | None:
+        """The question that the saga waits with, as far as the events say; None if with none."""
+        if self._failures:
+            return None
+        asked = (self._open_question(self._by_step[step.name]) for step in self._plays)
+        return next((event for event in asked if event), None)
+
+    def told(self, step: str) -> Mapping[str, Event]:
+        """What the events say of a step, by kind."""
+        return self._by_step[step]
+
+    @property
+    def is_reminded(self) -> bool:
+        """Whether its question was told once more."""
+        asked = self.question
+        return asked is not None and "reminded" in self._by_step[str(asked.step)]
+
     def steps(self, run: int) -> list[dict[str, Any]]:
         """Every step as the API shows it.
 
@@ -241,7 +259,10 @@ class SagaHistory:
             "message": error["message"] if error else None,
             "started_at": (acted.entered_at if acted else None) or begun,
             "ended_at": ended.time if ended and status not in ("RUNNING", "UNDOING") else None,
-        }
+        } | ({"question": asked.question} if (asked := self._open_question(seen)) else {})
+
+    def _open_question(self, seen: Mapping[str, Event]) -> Event | None:
+        return None if {"done", "failed", "undone"} & seen.keys() else seen.get("asked")
 
     def _error(self, seen: Mapping[str, Event]) -> Mapping[str, str] | None:
         lost = seen.get("undo_failed") if "undone" not in seen else None

@@ -221,6 +221,7 @@ class Ledger:
             decided = {"step": step, "action": action, "reason": reason, "by": by}
             return {
                 "run": record.run + 1,
+                "resumes": False,
                 "recoveries": 0,
                 "not_before": None,
                 "skips": {**record.skips, found.target: reason} if skip else record.skips,
@@ -248,10 +249,35 @@ class Ledger:
                 return None
             return {
                 "run": after + 1,
+                "resumes": False,
                 "recoveries": record.recoveries + 1,
                 "not_before": not_before,
                 "failure": failure or record.failure,
             }
+
+        return self._change(saga_id, change)
+
+    def answered(self, saga_id: str) -> Record:
+        """Record that somebody has decided the question, before any event says so.
+
+        From now on the sweeper looks after the saga again, should it not go on by itself.
+        """
+        return self._change(saga_id, self._answered)
+
+    def resume(self, saga_id: str, after: int) -> Record:
+        """Open the run that goes on after a decision.
+
+        If another run has been opened since, nothing changes.
+
+        Args:
+            saga_id: The saga.
+            after: The run that has ended.
+        """
+
+        def change(record: Record) -> dict[str, Any] | None:
+            if record.run != after:
+                return None
+            return {"run": after + 1, "resumes": True, **self._answered(record)}
 
         return self._change(saga_id, change)
 
@@ -287,6 +313,21 @@ class Ledger:
         views = record.history(self.shape(record)).steps(record.run)
         return any(stuck_step(view, record.status) for view in views)
 
+    def _answered(self, record: Record) -> dict[str, Any]:
+        asked = record.question(self.shape(record))
+        return {"answered": {"step": str(asked.step), "at": now()}} if asked else {}
+
+    def _waits(self, record: Record) -> dict[str, Any]:
+        """What a record says of the question that its saga waits with."""
+        shape = self.shape(record)
+        asked = record.question(shape)
+        if asked is None:
+            return {"waits_for": None, "due_at": None}
+        remind_at = None if record.history(shape).is_reminded else asked.question.get("remind_at")
+        due = remind_at or asked.question["answer_by"]
+        # Unique to the saga, as `Record.place` is: a page of a list goes on after it.
+        return {"waits_for": asked.question["name"], "due_at": f"{due}#{record.saga_id}"}
+
     def _change(self, saga_id: str, change: Callable[[Record], Mapping[str, Any] | None]) -> Record:
         """Change a row from what it is now; retry if another write came first.
 
@@ -307,7 +348,7 @@ class Ledger:
             history = changed.history(self.shape(changed))
             status = history.status(changed.run)
             last = history.entered[-1].time if status in ("SUCCEEDED", "COMPENSATED") else None
-            changed = replace(changed, status=status, ended_at=last)
+            changed = replace(changed, status=status, ended_at=last, **self._waits(changed))
             self._table.put(changed.to_row(), when={"version": record.version})
             return changed
 

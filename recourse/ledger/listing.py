@@ -14,7 +14,7 @@ import hashlib
 import heapq
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from recourse.declare.step import Item
@@ -26,29 +26,36 @@ SHARDS = 8
 
 A partition takes 1,000 writes a second, and a saga is written at most twice to the partition of a
 status: 4,000 sagas a second. The number may grow but never shrink: entries stay in their partitions
-and a reader merges all of them. A list over all statuses queries `SHARDS` times five.
+and a reader merges all of them. A list over all statuses queries `SHARDS` times six.
 """
 
 
 class Index(NamedTuple):
-    """A global secondary index of the ledger's table; `started` orders each of its partitions.
+    """A global secondary index of the ledger's table.
 
     Attributes:
         name: Its name.
         attribute: Its partition key.
         includes: The attributes that its entries hold besides keys.
+        sort: Its sort key, which orders each of its partitions.
     """
 
     name: str
     attribute: str
     includes: tuple[str, ...]
+    sort: str = "started"
 
 
 BY_STATUS = Index("listed-by-status", "listed_status", ("saga",))
 BY_OWNER = Index("listed-by-owner", "owner", ("saga", "status"))
 BY_OWNER_KEY = Index("listed-by-owner-key", "listed_owner_key", ("saga", "status"))
 BY_KEY = Index("listed-by-key", "listed_key", ("saga", "status"))
-INDEXES = (BY_STATUS, BY_OWNER, BY_OWNER_KEY, BY_KEY)
+BY_QUESTION = Index("listed-by-question", "listed_question", ("saga",), "due_at")
+"""Of the sagas that wait for somebody's decision alone: by what their questions are called."""
+INDEXES = (BY_STATUS, BY_OWNER, BY_OWNER_KEY, BY_KEY, BY_QUESTION)
+WAITING = "WAITING"
+"""What stands for the status of a saga that waits in `BY_STATUS`: its status is RUNNING, and the
+sweeper, which looks after all that run, has no need to see it."""
 
 Entry = Item
 """A saga in an index: `pk`, `started`, the partition key and the attributes it includes."""
@@ -59,19 +66,33 @@ def shard_of(saga_id: str, shards: int) -> int:
     return zlib.crc32(saga_id.encode()) % shards
 
 
-def attributes(saga_id: str, owner: str, business_key: str, status: str) -> dict[str, str]:
+def attributes(
+    saga_id: str, owner: str, business_key: str, status: str, waits_for: str | None = None
+) -> dict[str, str]:
     """The attributes of a saga's row that only the indexes need."""
     shard = shard_of(saga_id, SHARDS)
-    return {
-        BY_STATUS.attribute: f"{status}#{shard}",
+    found = {
+        BY_STATUS.attribute: f"{WAITING if waits_for else status}#{shard}",
         BY_OWNER_KEY.attribute: _digest(owner, business_key),
         BY_KEY.attribute: f"{_digest(business_key)}#{shard}",
     }
+    return found | ({BY_QUESTION.attribute: f"{waits_for}#{shard}"} if waits_for else {})
 
 
-def in_statuses(statuses: Iterable[str]) -> list[str]:
-    """The partitions of all owners' sagas with one of these statuses, in `BY_STATUS`."""
-    return [f"{status}#{shard}" for status in statuses for shard in range(SHARDS)]
+def in_statuses(statuses: Collection[str], *, waiting: bool = True) -> list[str]:
+    """The partitions of all owners' sagas with one of these statuses, in `BY_STATUS`.
+
+    Args:
+        statuses: The statuses.
+        waiting: Whether those that wait for somebody's decision are among those that run.
+    """
+    also = [WAITING] if waiting and "RUNNING" in statuses else []
+    return [f"{status}#{shard}" for status in (*statuses, *also) for shard in range(SHARDS)]
+
+
+def with_questions(names: Iterable[str]) -> list[str]:
+    """The partitions of all owners' sagas that wait with such a question, in `BY_QUESTION`."""
+    return [f"{name}#{shard}" for name in names for shard in range(SHARDS)]
 
 
 def with_owner_key(owner: str, business_key: str) -> list[str]:
@@ -94,23 +115,23 @@ def entries(
     newest_first: bool,
     size: int,
 ) -> Iterator[Entry]:
-    """The entries of several partitions of an index, merged by `started`, each saga once.
+    """The entries of several partitions of an index, merged by its sort key, each saga once.
 
     Args:
         table: The ledger's table.
         index: The index.
         partitions: The values of its partition key.
-        after: Only entries whose `started` is after this.
-        before: Only entries whose `started` is before this.
+        after: Only entries whose sort key is after this.
+        before: Only entries whose sort key is before this.
         newest_first: Whether the newest come first; else the oldest do.
         size: How many entries of a partition a query reads at once.
     """
     if after is not None and before is not None and after >= before:
         return
-    started = _started(after, before)
+    between = _between(index.sort, after, before)
     each = [
         table.query(
-            {index.attribute: value, **started},
+            {index.attribute: value, **between},
             index=index.name,
             newest_first=newest_first,
             size=size,
@@ -118,20 +139,20 @@ def entries(
         for value in partitions
     ]
     last = after
-    for entry in heapq.merge(*each, key=lambda one: one["started"], reverse=newest_first):
+    for entry in heapq.merge(*each, key=lambda one: one[index.sort], reverse=newest_first):
         # A saga whose status has just changed may be in two partitions for a moment.
-        if entry["started"] not in (last, before):
-            last = entry["started"]
+        if entry[index.sort] not in (last, before):
+            last = entry[index.sort]
             yield entry
 
 
-def _started(after: str | None, before: str | None) -> dict[str, Any]:
-    """The condition on `started`; a key takes only one, so two bounds are an inclusive BETWEEN."""
+def _between(sort: str, after: str | None, before: str | None) -> dict[str, Any]:
+    """The condition on a sort key; it takes only one, so two bounds are an inclusive BETWEEN."""
     if after is not None and before is not None:
-        return {"started": Between(after, before)}
+        return {sort: Between(after, before)}
     if before is not None:
-        return {"started": LessThan(before)}
-    return {} if after is None else {"started": MoreThan(after)}
+        return {sort: LessThan(before)}
+    return {} if after is None else {sort: MoreThan(after)}
 
 
 def _digest(*parts: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -11,11 +11,13 @@ from recourse.ledger.listing import (
     BY_KEY,
     BY_OWNER,
     BY_OWNER_KEY,
+    BY_QUESTION,
     BY_STATUS,
     entries,
     in_statuses,
     with_key,
     with_owner_key,
+    with_questions,
 )
 from recourse.ledger.record import Record
 from recourse.store.cursors import cursor_after, started_of
@@ -114,6 +116,8 @@ class SagaQueries:
     def unfinished(self, started_before: str, after: str | None = None) -> Iterator[Record]:
         """The unfinished sagas that were started before a time, the oldest first.
 
+        Those that wait for somebody's decision are not among them (`waiting`).
+
         Args:
             started_before: The time, in RFC 3339.
             after: Only sagas after this `Record.place`, to continue where another round stopped.
@@ -121,7 +125,7 @@ class SagaQueries:
         walk = entries(
             self._table,
             BY_STATUS,
-            in_statuses(UNDER_WAY),
+            in_statuses(UNDER_WAY, waiting=False),
             after=after,
             before=started_before,
             newest_first=False,
@@ -129,6 +133,28 @@ class SagaQueries:
         )
         while ids := [entry["pk"] for entry in islice(walk, UNFINISHED_AT_ONCE)]:
             yield from (one for one in self._rows(ids) if one.status in UNDER_WAY)
+
+    def waiting(
+        self, questions: Iterable[str], *, after: str | None = None, before: str | None = None
+    ) -> Iterator[Record]:
+        """The sagas that wait for somebody's decision, those first that are due first.
+
+        Args:
+            questions: Only with questions that are called so.
+            after: Only after this `due_at`, to continue where a page stopped.
+            before: Only before this `due_at`.
+        """
+        walk = entries(
+            self._table,
+            BY_QUESTION,
+            with_questions(questions),
+            after=after,
+            before=before,
+            newest_first=False,
+            size=UNFINISHED_AT_ONCE,
+        )
+        while ids := [entry["pk"] for entry in islice(walk, UNFINISHED_AT_ONCE)]:
+            yield from (one for one in self._rows(ids) if one.waits_for)
 
     def not_at_rest(self) -> Iterator[Record]:
         """Every saga that may still move: under way, or waiting for an operator."""

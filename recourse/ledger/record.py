@@ -77,6 +77,10 @@ class Record:
         recoveries: How many recoveries in a row the sweeper has opened.
         not_before: Until when the sweeper leaves it alone.
         retold_at: When its events were last republished.
+        resumes: Whether its run goes on after a decision; else a run after the first is a recovery.
+        answered: The step whose question was decided last, `step`, and when that was, `at`.
+        waits_for: What the question is called that it waits with, if it does.
+        due_at: When something is to be done about that: a reminder, or the time is up.
     """
 
     saga_id: SagaId
@@ -100,6 +104,10 @@ class Record:
     recoveries: int = 0
     not_before: str | None = None
     retold_at: str | None = None
+    resumes: bool = False
+    answered: Mapping[str, str] = field(default_factory=dict)
+    waits_for: str | None = None
+    due_at: str | None = None
 
     @property
     def place(self) -> str:
@@ -163,10 +171,11 @@ class Record:
                 "business_key": self.business_key,
                 "started_at": self.started_at,
                 "chaos": dict(self.faults),
-                "recover": self.run,
+                "recover": 0 if self.resumes else self.run,
                 "skips": dict(self.skips),
                 "attempts": self.attempts(shape) if self.run else {},
             }
+            | ({"run": self.run} if self.resumes else {})
             | ({"shape": self.shape} if self.shape else {})
             | self._traced(),
             "request": absent | dict(self.request),
@@ -208,6 +217,16 @@ class Record:
     def _traced(self) -> dict[str, str]:
         return {"traceparent": self.trace} if self.trace else {}
 
+    def question(self, shape: Shape[Any]) -> Event | None:
+        """The question that it waits with; None where it waits with none, or that is decided."""
+        asked = self.history(shape).question
+        return asked if asked and asked.step != self.answered.get("step") else None
+
+    def results(self, shape: Shape[Any]) -> dict[str, Any]:
+        """The results of the steps that are done, by name."""
+        steps = self.history(shape).steps(self.run)
+        return {step["name"]: step["result"] for step in steps if step["status"] == "DONE"}
+
     def attempts(self, shape: Shape[Any]) -> dict[str, int]:
         """Attempts so far, by target: faults on demand count them over all runs."""
         found: dict[str, int] = {}
@@ -226,9 +245,13 @@ class Record:
 
     def to_row(self) -> dict[str, Any]:
         """Its row; `started` is the sort key of the indexes, unique to the saga."""
-        indexed = attributes(self.saga_id, self.owner, self.business_key, self.status)
+        indexed = attributes(
+            self.saga_id, self.owner, self.business_key, self.status, self.waits_for
+        )
         row = {"pk": self.saga_id, "started": self.place} | indexed | self.__dict__
         del row["saga_id"]
+        if self.due_at is None:
+            del row["due_at"]  # the key of an index, which holds no null
         return row | {name: [event.to_dict() for event in row[name]] for name in _OF_EVENTS}
 
 

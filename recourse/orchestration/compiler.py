@@ -17,6 +17,10 @@ path::
   operator's decision starts a recovery (below);
 - a pivot that failed is settled by claiming its marker: forward if it had acted, else back.
 
+A run that comes to a step that asks somebody ends as `Waiting`: nothing runs while a saga waits.
+The decision starts another run of the same machine, in which the steps before answer what they
+have done, and go on from there.
+
 A recovery is the same machine run again with `recover` in its input: the steps before the pivot
 only look up what they had done, the pivot is settled, and the run goes forward or undoes. No second
 machine is needed, because the barrier makes every repetition harmless. A recovery in which a
@@ -40,12 +44,14 @@ from recourse.declare.shape import (
     digest,
     record,
 )
+from recourse.errors import WaitingError
 from recourse.run.failures import THROTTLES, TRANSIENT
 
 COMPENSATED = "Compensated"
 PARKED = "Parked"
+WAITING = "Waiting"
 LOOKUP_FAILED = "LookupFailed"
-ENDS = (COMPENSATED, PARKED)
+ENDS = (COMPENSATED, PARKED, WAITING)
 """The errors with which a run has ended as designed; any other error needs a recovery."""
 
 _ALL = ["States.ALL"]
@@ -94,9 +100,13 @@ class _Compiler:
 
     def _alone(self, step: AnyStep, follower: str) -> dict[str, Any]:
         saved = "parked" if self._shape.role(step.name) == "retriable" else "failure"
+        asked = {"ErrorEquals": [WaitingError.__name__], "ResultPath": None, "Next": WAITING}
         return self._action(step) | {
             "ResultPath": self._result(step),
-            "Catch": [_catch(f"$.{saved}.{step.name}", self._on_failure(step))],
+            "Catch": [
+                *([asked] if step.waits else []),
+                _catch(f"$.{saved}.{step.name}", self._on_failure(step)),
+            ],
             "Next": follower,
         }
 
@@ -303,6 +313,12 @@ class _Compiler:
                 "Cause": "a step needs an operator: see the ledger",
             },
         }
+        if self._shape.waiting:
+            self._states[WAITING] = {
+                "Type": "Fail",
+                "Error": WAITING,
+                "Cause": "somebody has to decide: the decision starts another run",
+            }
         if looks_up:
             self._states[LOOKUP_FAILED] = {
                 "Type": "Fail",

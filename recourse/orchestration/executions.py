@@ -1,4 +1,4 @@
-"""Runs of sagas on Step Functions: start, describe, recover; and the claim on a pivot."""
+"""Runs of sagas on Step Functions: start, describe, recover; and what the API asks of steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from recourse.declare.limits import cut
 from recourse.declare.shape import AnyStep, Shape, digest
 from recourse.declare.shape import record as recorded
-from recourse.errors import NoVersionError, StepCancelledError, TransientError
+from recourse.errors import NoAnswerError, NoVersionError, StepCancelledError, TransientError
 from recourse.ledger.record import Record
 from recourse.ledger.shapes import Shapes
 from recourse.orchestration.compiler import ENDS
@@ -42,7 +42,7 @@ def _xray(record: Record) -> dict[str, Any]:
 
 
 def run_name(saga_id: str, run: int) -> str:
-    """The name of an execution: the saga id; `<saga id>-r<number>` for a recovery."""
+    """The name of an execution: the saga id; `<saga id>-r<number>` for a later run."""
     return f"{saga_id}-r{run}" if run else saga_id
 
 
@@ -141,7 +141,7 @@ class Runs:
 
     ::
 
-        runs.start(record)                # run 0, or the recovery that the record is at
+        runs.start(record)                # run 0, or the later run that the record is at
         runs.describe(record).state       # "RUNNING"
         runs.cancel(record)               # True: the pivot will never act
 
@@ -150,7 +150,8 @@ class Runs:
         functions: A Lambda client.
         shapes: The shapes that sagas began with.
         machines: The ARN of each saga's state machine, or of a version of it, by name.
-        pivots: The function of each pivot, by the name that `Step.function` has.
+        called: The function of each pivot, and of each step that waits for somebody's decision, by
+            the name that `Step.function` has.
         version: The ARN of a saga's machine at the version that was compiled from a shape.
     """
 
@@ -158,7 +159,7 @@ class Runs:
     functions: LambdaClient
     shapes: Shapes
     machines: Named
-    pivots: Named
+    called: Named
     version: Callable[[Shape[Any]], str]
 
     def start(self, record: Record) -> None:
@@ -176,7 +177,7 @@ class Runs:
             return
         shape = self.shapes.of(record.saga, record.shape)
         given = record.input(shape)
-        if record.run:
+        if record.run and not record.resumes:
             given["saga"]["forward"] = self._settle(shape, given)
         try:
             self.sfn.start_execution(
@@ -262,10 +263,57 @@ class Runs:
         }
         if record.is_choreographed or undo_by_events:
             task["carried"] = given
-        answer, failed = self._invoke_pivot(pivot, task)
+        answer, failed = self._invoke(pivot, task)
         if failed:
             raise TransientError(f"the pivot could not be claimed: {cut(str(answer))}")
         return bool(answer["cancelled"])
+
+    def decide(self, record: Record, step: AnyStep, answer: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Give a step that waits somebody's answer: what `StepRunner` says of the phase `decide`.
+
+        Raises:
+            TransientError: The step's function could not be called, or failed.
+        """
+        return self._ask(record, step, {"phase": "decide", "answer": dict(answer)})
+
+    def withdraw(self, record: Record, step: AnyStep) -> None:
+        """Undo a step of a cancelled saga that waits for somebody, so that nobody can decide it.
+
+        Raises:
+            TransientError: The step's function could not be called, or failed.
+        """
+        self._ask(record, step, {"phase": "undo", "failure": {}})
+
+    def expire(self, record: Record, step: AnyStep) -> None:
+        """Have a step that waits fail, and undo it, unless it was decided.
+
+        Raises:
+            TransientError: The step's function could not be called, or failed.
+        """
+        cause = {"errorMessage": "nobody has decided in time"}
+        failure = {step.name: {"Error": NoAnswerError.__name__, "Cause": json.dumps(cause)}}
+        self._ask(record, step, {"phase": "expire", "failure": failure})
+
+    def _ask(self, record: Record, step: AnyStep, more: Mapping[str, Any]) -> Mapping[str, Any]:
+        shape = self.shapes.of(record.saga, record.shape)
+        given, results = record.input(shape), record.results(shape)
+        task: dict[str, Any] = {
+            "saga": given["saga"],
+            "step": step.name,
+            "role": shape.role(step.name),
+            "request": {name: given["request"].get(name) for name in step.takes},
+            "results": {name: results.get(name) for name in step.after},
+            "timeout": step.timeout,
+            "result_bytes": shape.shares[step.name],
+            **more,
+        }
+        if record.is_choreographed:
+            task["carried"] = {**given, "results": results}
+        answer, failed = self._invoke(step, task)
+        if failed:
+            raise TransientError(f"{step.name!r} could not be asked: {cut(str(answer))}")
+        found: Mapping[str, Any] = answer
+        return found
 
     def _settle(self, shape: Shape[Any], given: Mapping[str, Any]) -> bool:
         """Whether the pivot had acted; if not, it never will.
@@ -274,7 +322,7 @@ class Runs:
             TransientError: The pivot's function could not be called, or failed.
         """
         pivot = shape.pivot
-        answer, failed = self._invoke_pivot(
+        answer, failed = self._invoke(
             pivot,
             {
                 "saga": given["saga"],
@@ -291,16 +339,16 @@ class Runs:
             raise TransientError(f"the pivot could not be settled: {cut(str(answer))}")
         return not failed
 
-    def _invoke_pivot(self, pivot: AnyStep, task: Mapping[str, Any]) -> tuple[Any, bool]:
-        """The answer of a pivot's function to a task, and whether it is an error.
+    def _invoke(self, step: AnyStep, task: Mapping[str, Any]) -> tuple[Any, bool]:
+        """The answer of a step's function to a task, and whether it is an error.
 
         Raises:
             TransientError: It could not be called.
         """
         try:
             answer = self.functions.invoke(
-                FunctionName=self.pivots[pivot.function], Payload=json.dumps(task)
+                FunctionName=self.called[step.function], Payload=json.dumps(task)
             )
         except (ClientError, BotoCoreError) as problem:
-            raise TransientError(f"the pivot could not be called: {problem}") from problem
+            raise TransientError(f"{step.name!r} could not be called: {problem}") from problem
         return json.loads(answer["Payload"].read()), "FunctionError" in answer

@@ -83,6 +83,17 @@ class Found:
     plays: list[AnyStep]
     rows: Mapping[str, Item]
 
+    @property
+    def asks(self) -> bool:
+        """Whether somebody is asked and has not decided."""
+        return any(self.outcome(step, "action") == "asked" for step in self.plays)
+
+    @property
+    def turned(self) -> bool:
+        """Whether a step before the pivot, or the pivot, has failed or was claimed."""
+        failed = ("refused", "cancelled")
+        return any(self.outcome(step, "action") in failed for step in self.plays)
+
     def outcome(self, step: AnyStep, side: str) -> str | None:
         """The outcome of a step's action or undo by its marker; None if there is no marker."""
         marker = self._marker(step, side)
@@ -103,17 +114,26 @@ class Found:
     def _made(self, step: AnyStep, known: Mapping[str, Event]) -> Iterator[Event]:
         """The events of a step, made from its markers."""
         action, undo = self._marker(step, "action"), self._marker(step, "undo")
-        follows = []
+        follows: list[str] = []
+        answered: dict[str, Any] = {}
+        if action and "question" in action:
+            question = action["question"]
+            asked_at = {"at": question["asked_at"]}
+            yield self._event(step, "asked", asked_at, question=question)
+            follows.append("asked")
+            answered = {"follows": ["asked"], "answer": action.get("answer")}
         if action and action["outcome"] in DONE:
             skipped = "skipped" if action["outcome"] == "skipped" else None
-            yield self._event(step, "done", action, result=action["result"], outcome=skipped)
-            follows.append("done")
+            data = {"result": action["result"], "outcome": skipped, **answered}
+            yield self._event(step, "done", action, **data)
+            follows = [*follows, "done"]
         elif action and "error" in action:
             # A claim on the pivot by a cancellation or a recovery, before it had failed by itself.
             claimed = action["error"]["type"] == StepCancelledError.__name__
-            yield self._event(step, "failed", action, error=action["error"], claimed=claimed)
+            data = {"error": action["error"], "claimed": claimed, **answered}
+            yield self._event(step, "failed", action, **data)
         if f"{self.record.saga_id}.{step.name}.failed" in known or (action and "error" in action):
-            follows.append("failed")
+            follows = [*follows, "failed"]
         if undo:
             outcome = None if undo["outcome"] == "done" else undo["outcome"]
             yield self._event(step, "undone", undo, follows=follows, outcome=outcome)
@@ -139,5 +159,5 @@ class Found:
 def _outbox_keys(record: Record, step: AnyStep) -> Iterator[str]:
     """The keys of all outbox rows that a step may have."""
     run = f"r{record.run}"
-    for what in ("done", "failed", "undone", f"failed.{run}", f"undo_failed.{run}"):
+    for what in ("asked", "done", "failed", "undone", f"failed.{run}", f"undo_failed.{run}"):
         yield f"outbox#{record.saga_id}.{step.name}.{what}"

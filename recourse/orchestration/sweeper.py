@@ -11,6 +11,8 @@
 - the events of a choreography that has been silent are published again, which moves it on if one
   was lost, and again whenever the silence has doubled; after one as long as its deadline it is
   recovered by a run of the state machine, which needs no message;
+- a saga that waits for somebody's decision is looked at when something is due: it is told once
+  more, or its time is up; when it is decided and does not go on by itself, it is taken on;
 - messages about sagas at rest are removed from the operators' queues, and those about others are
   sent again before SQS would drop them.
 
@@ -23,7 +25,7 @@ if it is done twice.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -38,9 +40,9 @@ from recourse.events.event import StuckKind
 from recourse.ledger.history import AT_REST
 from recourse.ledger.ledger import Ledger
 from recourse.ledger.record import Record
-from recourse.orchestration.compiler import LOOKUP_FAILED, PARKED
+from recourse.orchestration.compiler import LOOKUP_FAILED, PARKED, WAITING
 from recourse.orchestration.executions import Run, Runs, parse_name
-from recourse.orchestration.markers import DONE, Markers
+from recourse.orchestration.markers import DONE, Found, Markers
 from recourse.orchestration.notices import clear
 from recourse.queues.deadletters import OperatorQueue
 from recourse.store import retention
@@ -93,6 +95,7 @@ class Sweeper:
         lease: Held by the sweeper that is running a round.
         alarm: Alerts the people on call; called with a saga's id and what is wrong with it.
         queues: The operators' queues.
+        questions: What the questions are called that sagas may wait with.
         timescale: Multiplies the grace period, the deadlines and the delays.
         clock: Returns seconds since the epoch.
         sleep: Waits for some seconds.
@@ -104,6 +107,7 @@ class Sweeper:
     lease: Lease
     alarm: Callable[[str, str], None]
     queues: Sequence[OperatorQueue] = ()
+    questions: Collection[str] = ()
     timescale: float = 1
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
@@ -125,12 +129,15 @@ class Sweeper:
             What was done, by saga id; empty if nothing was.
         """
         run = Run(state, error)
-        if run.ended_well or error in LOOKUP_FAILURES or (state == "FAILED" and not error):
+        ended_well = run.ended_well and error != WAITING
+        if ended_well or error in LOOKUP_FAILURES or (state == "FAILED" and not error):
             return {}
         saga_id, number = parse_name(execution)
         record = self.ledger.get(saga_id)
         if record is None or record.run != number or not self._is_due(record):
             return {}
+        if error == WAITING:
+            return self._go_on(record, self.markers.read(record))
         return self._recover(record, run)
 
     def sweep(self) -> dict[str, str]:
@@ -150,18 +157,10 @@ class Sweeper:
             until = self.clock() + ROUND_TIME_LIMIT
             problems += clear(self.queues, self.ledger, self.clock())
             before = self._from_now(-GRACE_PERIOD * self.timescale)
-            for found in self.ledger.queries.unfinished(before, self.lease.position):
-                # Without the lease another sweeper may be at this very saga.
-                if self.clock() > until or not self.lease.renew():
-                    break
-                try:
-                    done |= self._check(found.saga_id)
-                except Exception as problem:
-                    problem.add_note(f"saga {found.saga_id}")
-                    problems.append(problem)
-                # Also after a failure: one bad saga must not hold up those behind it.
-                self.lease.position = found.place
-            else:
+            due = self.ledger.queries.waiting(self.questions, before=moment(self._now))
+            self._check_all(due, until - ROUND_TIME_LIMIT / 2, done, problems)
+            unfinished = self.ledger.queries.unfinished(before, self.lease.position)
+            if self._check_all(unfinished, until, done, problems, in_turn=True):
                 # The round is complete: the next one begins with the oldest saga.
                 self.lease.position = None
         finally:
@@ -169,6 +168,30 @@ class Sweeper:
         if problems:
             raise ExceptionGroup("sagas that could not be checked", problems)
         return done
+
+    def _check_all(
+        self,
+        records: Iterable[Record],
+        until: float,
+        done: dict[str, str],
+        problems: list[Exception],
+        *,
+        in_turn: bool = False,
+    ) -> bool:
+        """Check sagas until the time is up; whether that were all."""
+        for found in records:
+            # Without the lease another sweeper may be at this very saga.
+            if self.clock() > until or not self.lease.renew():
+                return False
+            try:
+                done |= self._check(found.saga_id)
+            except Exception as problem:
+                problem.add_note(f"saga {found.saga_id}")
+                problems.append(problem)
+            # Also after a failure: one bad saga must not hold up those behind it.
+            if in_turn:
+                self.lease.position = found.place
+        return True
 
     def _check(self, saga_id: str) -> dict[str, str]:
         record = self.ledger.get(saga_id)
@@ -182,6 +205,8 @@ class Sweeper:
         return record.status not in AT_REST and not put_off and not self.ledger.is_parked(record)
 
     def _look_after(self, record: Record) -> dict[str, str]:
+        if record.waits_for is not None:
+            return self._waited(record)
         if record.is_choreographed:
             return self._past_deadline(record) or self._move_on_silent(record)
         try:
@@ -192,6 +217,8 @@ class Sweeper:
             return self._start(record)
         if run.state == "RUNNING":
             return self._past_deadline(record)
+        if run.error == WAITING:
+            return self._go_on(record, self.markers.read(record), look=True)
         if run.ended_well:
             return self._reconcile(record, run)
         return self._recover(record, run)
@@ -210,7 +237,7 @@ class Sweeper:
         try:
             self.runs.start(record)
         except TransientError as problem:
-            if not record.run:
+            if not record.run or record.resumes:
                 return self._end_without_run(record, problem)
             # A recovery that cannot be started is followed by others, as many as `_recover` allows.
             with suppress(TransientError):
@@ -247,6 +274,58 @@ class Sweeper:
             # Only the claim's event moves the saga, and an older claim's may have been lost.
             self._republish_lost(record, [])
         return {record.saga_id: "cancelled, past its deadline"}
+
+    # Sagas that wait for somebody's decision.
+
+    def _waited(self, record: Record) -> dict[str, str]:
+        """Do what is due of a question: tell it once more, or take back what nobody has decided."""
+        asked = record.question(self._shape(record))
+        if asked is None or str(record.due_at) > moment(self._now):
+            return {}
+        found = self.markers.read(record)
+        step = found.shape.by_name[str(asked.step)]
+        if found.outcome(step, "action") == "asked":
+            if self._now < _moment(asked.question["answer_by"]):
+                self._republish(record, [self._reminder(record, asked)])
+                return {record.saga_id: f"told once more what {step.name!r} asks"}
+            self.runs.expire(record, step)
+        # Decided or not, what says so has not come.
+        healed = self._republish_lost(record, [])
+        then = self._go_on(healed, self.markers.read(healed)).get(record.saga_id)
+        why = f"the time of the question of {step.name!r} is up"
+        return {record.saga_id: f"{why}; {then}" if then else why}
+
+    def _reminder(self, record: Record, asked: Event) -> Event:
+        return Event.of_step(
+            record.saga_id,
+            record.saga,
+            str(asked.step),
+            "reminded",
+            run=record.run,
+            attempts=asked.attempts,
+            question=asked.question,
+            follows=["asked"],
+            trace=record.trace,
+        )
+
+    def _go_on(self, record: Record, found: Found, *, look: bool = False) -> dict[str, str]:
+        """Take on an orchestrated saga whose run has ended with a question, once it is decided.
+
+        Args:
+            record: The saga.
+            found: Its markers.
+            look: Whether the ledger should know of the question by now.
+        """
+        if record.is_choreographed:
+            return {}  # the step's own event moves it on
+        if found.turned:
+            return self._recover(record, "with a question, and nobody is asked any more")
+        if found.asks:
+            healed = self._republish_lost(record, []) if look else record
+            return {} if healed is record else {record.saga_id: "published its question again"}
+        opened = self.ledger.resume(record.saga_id, record.run)
+        self.runs.start(opened)
+        return {record.saga_id: f"decided: run {opened.run} goes on"}
 
     # Recoveries.
 
@@ -338,7 +417,8 @@ class Sweeper:
 
     def _move_on_silent(self, record: Record) -> dict[str, str]:
         """Move on a choreography without new events that does not wait for an operator."""
-        last_event_at = max(event.time for event in [*record.entered, *record.waiting])
+        moments = [event.time for event in [*record.entered, *record.waiting]]
+        last_event_at = max([*moments, record.answered.get("at", "")])
         silence = self._now - _moment(last_event_at)
         silent = f"silent since {last_event_at}"
         if silence >= timedelta(seconds=self._shape(record).deadline * self.timescale):

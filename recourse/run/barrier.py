@@ -13,6 +13,8 @@ A marker's `outcome` is one of
 - `cancelled`: a tombstone; the action has not acted and never will;
 - `empty` (undo only): there was nothing to undo;
 - `skipped`: an operator has decided that it is not to run;
+- `asked` (actions that wait): somebody is asked, as `question` says; their decision, a time-out or
+  an undo replaces it, whichever comes first;
 - `begun` (external actions only): a try may be calling a provider until `until`, milliseconds of
   the epoch. A tombstone in its place keeps `until`: whether the provider has acted is not known
   before that moment, and is looked up then (by an undo, or the pivot's `find`).
@@ -226,7 +228,8 @@ class Barrier:
         outbox: Sequence[Item] = (),
         replaces: Mapping[str, Any] | None = None,
         requires_action: bool = False,
-        tombstone: bool = False,
+        tombstone: Mapping[str, Any] | None = None,
+        undone: Item | None = None,
     ) -> Item:
         """Put a marker, and with it every write of the decision and its events, in one transaction.
 
@@ -237,7 +240,9 @@ class Barrier:
             outbox: The rows of its events.
             replaces: What the marker that it replaces must hold; None where there must be none.
             requires_action: Also require that the action's marker holds a result.
-            tombstone: Also leave a tombstone in the place of the action's marker.
+            tombstone: Also leave a tombstone in the place of the action's marker, which must hold
+                this; what it holds stays in it.
+            undone: Also put this marker of the undo.
 
         Returns:
             The marker.
@@ -250,9 +255,12 @@ class Barrier:
         requests = [table.put_request(row, when=ABSENT if replaces is None else replaces)]
         if requires_action:
             requests.append(table.check_request(self.key("action"), when={"outcome": "done"}))
-        if tombstone:
-            grave = {"pk": self.key("action"), "outcome": "cancelled", "at": marker["at"]}
-            requests.append(table.put_request(grave, when=ABSENT))
+        if tombstone is not None:
+            grave = {"pk": self.key("action"), **tombstone, "outcome": "cancelled"}
+            grave |= {"at": marker["at"]}
+            requests.append(table.put_request(grave, when=tombstone or ABSENT))
+        if undone is not None:
+            requests.append(table.put_request({"pk": self.key("undo")} | undone, when=ABSENT))
         requests += [self._of(write.table).write_request(write) for write in decision.writes]
         requests += [table.put_request(item) for item in outbox]
         commit(table, requests)

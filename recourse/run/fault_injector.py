@@ -21,6 +21,7 @@ from recourse.errors import (
     StepCrashedError,
     StepTimedOutError,
     TransientError,
+    WaitingError,
 )
 from recourse.run.faults import fault
 from recourse.run.task import Task
@@ -59,11 +60,17 @@ class FaultInjector:
                 return self._reject(task, payload)
             case "duplicate":
                 return _twice(lambda: self._deliver(task, payload))
-        answer = self._deliver(task, payload)
+        answer, waits = None, None
+        try:
+            answer = self._deliver(task, payload)
+        except WaitingError as asked:  # the question is the effect
+            waits = asked
         if met == "crash":
             raise StepCrashedError("a fault was asked for: crash, after the effect")
         if met == "timeout":
             self.runner.sleep(math.ceil(task.timeout * self.runner.timescale) + 1)
+        if waits:
+            raise waits
         return answer
 
     def _deliver(self, task: Task, payload: Mapping[str, Any]) -> Any:

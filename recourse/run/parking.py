@@ -9,6 +9,7 @@ from recourse.declare.ids import Traceparent
 from recourse.declare.shape import AnyStep, Shape
 from recourse.events import Event, outbox_row
 from recourse.run.failures import own_failure, passes, understand
+from recourse.run.task import number_of
 from recourse.store.table import Table
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _events(
                 shape.name,
                 name,
                 "failed",
-                run=run["recover"],
+                run=number_of(run),
                 attempts=acted + run["attempts"].get(name, 0),
                 error=understand(why, step.timeout * timescale),
                 trace=trace,
@@ -80,7 +81,7 @@ def _events(
             shape.name,
             name,
             "undo_failed" if undone else "failed",
-            run=run["recover"],
+            run=number_of(run),
             attempts=tries + run["attempts"].get(target, 0),
             error=understand(failure, step.timeout * timescale),
             claimed=bool(run["recover"]),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, replace
 from datetime import UTC, datetime
@@ -19,9 +19,20 @@ from typing import TYPE_CHECKING, Any
 
 from recourse import events
 from recourse.declare import limits
-from recourse.declare.step import Action, Confirm, Decision, Document, Item, Put, Reads, Undo
+from recourse.declare.step import (
+    Action,
+    Confirm,
+    Decision,
+    Document,
+    Item,
+    Put,
+    Reads,
+    Undo,
+    Write,
+)
 from recourse.declare.tables import ExistingTable, key_of
-from recourse.errors import RecourseError, Refusal, StepCancelledError
+from recourse.declare.wait import Answer, Question, Refused
+from recourse.errors import RecourseError, Refusal, StepCancelledError, WaitingError
 from recourse.events import outbox_row
 from recourse.run.barrier import Barrier, MarkerFound, is_open, millis
 from recourse.run.failures import own_failure, understand
@@ -74,9 +85,10 @@ class StepRunner:
 
         Returns:
             For an action, its result; for an undo, `{"outcome": …}`; for `settle`, the pivot's
-            result; for `cancel`, `{"cancelled": true or false}`.
+            result; for `cancel`, `{"cancelled": true or false}`; for `decide`, what `_decide` does.
 
         Raises:
+            WaitingError: Somebody is asked, and has not decided.
             Refusal: The business says no.
             StepCancelledError: The step was undone or cancelled first.
             TransientError: It did not work now and may work later.
@@ -89,6 +101,8 @@ class StepRunner:
             "settle": self._settle,
             "cancel": self._cancel,
             "confirm": self._confirm,
+            "decide": self._decide,
+            "expire": self._undo,
         }
         phase = phases[task.phase]
         return None if task.left_out else phase(task)
@@ -133,6 +147,8 @@ class StepRunner:
                 replaces = {"outcome": "begun"}
             given = replace(call, items=items)
             decided = barrier.unless_found("action", lambda: self.action.decide(given))
+            if isinstance(decided, Question):
+                return self._ask(task, barrier, decided)
             decision = _checked(task, self.action, decided)
         except Refusal as no:
             if deadline and replaces:
@@ -165,6 +181,80 @@ class StepRunner:
                 raise _BegunError from None
             raise
 
+    def _ask(self, task: Task, barrier: Barrier, question: Question) -> Item:
+        """Commit that somebody is asked, and until when they may decide."""
+        wait = self.action.waits
+        if wait is None:
+            raise TypeError(f"{self.action.ref} must declare waits=Wait(...), for it asks")
+        now = self.clock()
+        said: dict[str, Any] = {
+            "name": wait.name,
+            "about": question.about,
+            "to": question.to,
+            "asked_at": self._moment(now),
+            "answer_by": self._moment(now + wait.within * self.timescale),
+            "remind_at": wait.remind and self._moment(now + wait.remind * self.timescale),
+        }
+        said = {name: value for name, value in said.items() if value is not None}
+        decision = Decision(writes=question.writes)
+        _check(task, self.action, said, decision.writes)
+        event = task.event("asked", question=said)
+        marker: Item = {"outcome": "asked", "at": event.time, "question": said}
+        return barrier.commit("action", marker, decision, outbox=[outbox_row(event)])
+
+    def _decide(self, task: Task) -> dict[str, Any]:
+        """Take an answer, if there is a question and it is in time.
+
+        Returns:
+            `outcome`, that of the action's marker now; `answer`, the one that was taken; `late`,
+            whether this one came too late though none was taken. All may be missing.
+        """
+        barrier = self._barrier(task)
+        marker = barrier.put_or_find(lambda: self._try_decision(task, barrier))
+        late = marker.get("outcome") == "asked"
+        return {"outcome": marker.get("outcome"), "answer": marker.get("answer"), "late": late}
+
+    def _try_decision(self, task: Task, barrier: Barrier) -> Item:
+        wait, given = self.action.waits, task.answer
+        assert wait is not None and given is not None, "the phase is of steps that wait"
+        call, keys = task.call(self.action)
+        asked, *items = barrier.read([barrier.key("action"), *keys])
+        if asked is None or asked["outcome"] != "asked":
+            raise MarkerFound(asked or {})
+        if self._moment(self.clock()) >= asked["question"]["answer_by"]:
+            raise MarkerFound(asked)
+        answer = Answer(**_public(given))
+        try:
+            decided = wait.decide(replace(call, items=items), answer)
+        except Refusal as no:
+            decided = Refused(no)
+        kept = {"question": asked["question"], "answer": given}
+        replaces = {"outcome": "asked"}
+        if isinstance(decided, Refused):
+            return self._refuse_by_answer(task, barrier, decided, kept)
+        decision = _checked(task, self.action, decided)
+        return self._commit_action(
+            task, barrier, "done", decision=decision, replaces=replaces, kept=kept
+        )
+
+    def _refuse_by_answer(
+        self, task: Task, barrier: Barrier, refused: Refused, kept: Mapping[str, Any]
+    ) -> Item:
+        """Commit that the answer is no, and that there is nothing to undo."""
+        why = events.error(type(refused.why).__name__, str(refused.why))
+        _check(task, self.action, None, refused.writes)
+        answer = _public(kept["answer"])
+        failed = task.event("failed", error=why, answer=answer, follows=["asked"])
+        undone = task.event("undone", outcome="empty", follows=["asked", "failed"])
+        return barrier.commit(
+            "action",
+            {"outcome": "refused", "at": failed.time, "error": why, **kept},
+            Decision(writes=refused.writes),
+            outbox=[outbox_row(failed), outbox_row(undone)],
+            replaces={"outcome": "asked"},
+            undone={"outcome": "empty", "at": undone.time, "result": None},
+        )
+
     def _undo_own_effect(self, task: Task, barrier: Barrier, decision: Decision) -> None:
         """Undo what a provider did for an action that was undone meanwhile.
 
@@ -195,17 +285,23 @@ class StepRunner:
         if found:
             raise MarkerFound(found)
         done = acted is not None and acted["outcome"] == "done"
-        if acted is not None and done and task.phase == "give_up":
+        asked = acted is not None and acted["outcome"] == "asked"
+        if task.phase == "expire" and not asked:
+            return acted or {"outcome": None}
+        if acted is not None and task.phase == "give_up" and (done or asked):
             return acted
+        waited = ["asked"] if asked else []
         outbox = []
         if failed and not (acted and acted["outcome"] == "refused"):
-            outbox.append(task.event("failed", error=failed, tries=task.all_tries))
+            outbox.append(
+                task.event("failed", error=failed, tries=task.all_tries, follows=waited or None)
+            )
         begun = acted is not None and "until" in acted and not done
         if acted is not None and begun and acted["outcome"] == "begun":
             acted = barrier.put_tombstone(acted)
         if skipped:
             outcome, decision = "skipped", Decision(result={"reason": task.skipped})
-        elif acted is not None and (done or begun):
+        elif acted is not None and (done or begun or asked):
             if begun:
                 barrier.wait(acted["until"])
             deadline = self._deadline(task) if undo.external else None
@@ -215,6 +311,7 @@ class StepRunner:
         else:
             outcome, decision = "empty", Decision()
         follows = [
+            *waited,
             *(["done"] if done else []),
             *(["failed"] if outbox or (acted and acted["outcome"] == "refused") else []),
         ]
@@ -227,7 +324,7 @@ class StepRunner:
             decision,
             outbox=[outbox_row(one) for one in (*outbox, event)],
             requires_action=done,
-            tombstone=acted is None,
+            tombstone={} if acted is None else _asked(acted) if asked else None,
         )
 
     def _settle(self, task: Task) -> Any:
@@ -320,6 +417,10 @@ class StepRunner:
         seconds = max(1, math.ceil(task.timeout * self.timescale))
         return datetime.fromtimestamp(self.clock() + seconds, UTC)
 
+    def _moment(self, seconds: float) -> str:
+        """A moment as every surface shows it, from seconds of the epoch."""
+        return events.moment(datetime.fromtimestamp(seconds, UTC))
+
     def _barrier(self, task: Task) -> Barrier:
         return Barrier(
             self.dynamodb,
@@ -349,17 +450,23 @@ class StepRunner:
         decision: Decision | None = None,
         error: Mapping[str, str] | None = None,
         replaces: Mapping[str, Any] | None = None,
+        kept: Mapping[str, Any] | None = None,
     ) -> Item:
-        """Commit an action's marker with what it decided and the event of it."""
+        """Commit an action's marker with what it decided and the event of it.
+
+        `kept` is what the marker keeps of a question that was answered.
+        """
         decision = decision or Decision()
         event = task.event(
             kind,
             outcome=outcome if outcome == "skipped" else None,
             result=decision.result,
             error=error,
+            answer=_public(kept["answer"]) if kept else None,
+            follows=["asked"] if kept else None,
         )
         content: dict[str, Any] = {"error": error} if error else {"result": decision.result}
-        marker: Item = {"outcome": outcome, "at": event.time} | content
+        marker: Item = {"outcome": outcome, "at": event.time, **content, **(kept or {})}
         rows = [outbox_row(event)]
         return barrier.commit("action", marker, decision, outbox=rows, replaces=replaces)
 
@@ -379,12 +486,26 @@ def _checked(task: Task, part: Action | Undo | Confirm, decision: Decision) -> D
         ResultTooLargeError: It does not fit into its event, the saga's state or its rows.
         UndeclaredTableError: It writes a table that the part does not declare.
     """
-    limits.check_result(task.step, decision.result, task.result_bytes)
-    check_declared(part, (write.table for write in decision.writes))
-    for write in decision.writes:
+    _check(task, part, decision.result, decision.writes)
+    return decision
+
+
+def _check(task: Task, part: Action | Undo | Confirm, result: Any, writes: Sequence[Write]) -> None:
+    limits.check_result(task.step, result, task.result_bytes)
+    check_declared(part, (write.table for write in writes))
+    for write in writes:
         if isinstance(write, Put):
             limits.check_row(task.step, key_of(write.table, write.item), write.item)
-    return decision
+
+
+def _public(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """An answer without the id of the try that gave it."""
+    return {name: value for name, value in answer.items() if name != "id"}
+
+
+def _asked(marker: Item) -> dict[str, Any]:
+    """What a tombstone in the place of a question keeps of it, and requires to be there."""
+    return {name: marker[name] for name in ("outcome", "question")}
 
 
 def _answer(marker: Item) -> Any:
@@ -396,4 +517,6 @@ def _answer(marker: Item) -> Any:
             raise type(why["type"], (Refusal,), {})(why["message"])
         case "cancelled":
             raise StepCancelledError("the step was undone or cancelled before it acted")
+        case "asked":
+            raise WaitingError(f"it waits for a decision: {marker['question']['name']}")
     return marker["result"]

@@ -8,6 +8,8 @@ Its phase is one of
   the failure, unless it has acted after all;
 - `settle` (the pivot, when its task has failed): its result if it acted, else it never will;
 - `cancel` (the pivot, for a caller or a deadline): whether it was still possible;
+- `decide` (a step that waits): take somebody's answer, once;
+- `expire` (a step that waits, when its time is up): undo it as failed, unless it was decided;
 - `confirm`: make a booking of a hold.
 """
 
@@ -37,7 +39,8 @@ class Task:
     Attributes:
         saga: Of the run: `id`, `name`, `owner`, `business_key`, `started_at`, `chaos` (faults by
             target), `recover` (0, or which recovery this is), `forward` (of a
-            recovery: whether the pivot had acted), `skips` (reasons by step or
+            recovery: whether the pivot had acted), `run` (of a run that goes on after a decision:
+            its number), `skips` (reasons by step or
             `step.undo`), `attempts` (tries in earlier runs, by the same), `traceparent` (a span
             of its trace) and `shape` (the digest of the shape that it began with); sagas that
             earlier releases began have neither.
@@ -53,6 +56,7 @@ class Task:
         timeout: Seconds that one attempt may take.
         result_bytes: What the result may have.
         carried: In a choreography, what its events carry on: `saga`, `request`, `results` so far.
+        answer: What somebody has decided: the fields of an `Answer`, and an `id` of this try.
         lasts: Seconds after which the process of this try has ended. They are more than `timeout`
             where its function serves steps of another shape too that may take longer.
     """
@@ -71,6 +75,7 @@ class Task:
     result_bytes: int = limits.REQUEST
     carried: Mapping[str, Any] | None = None
     lasts: float = 0
+    answer: Mapping[str, Any] | None = None
 
     @property
     def target(self) -> str:
@@ -141,6 +146,8 @@ class Task:
         *,
         outcome: str | None = None,
         result: Any = None,
+        question: Mapping[str, Any] | None = None,
+        answer: Mapping[str, Any] | None = None,
         error: Mapping[str, str] | None = None,
         claimed: bool = False,
         follows: Sequence[str] | None = None,
@@ -152,6 +159,8 @@ class Task:
             kind: What has happened.
             outcome: How it ended, where that is not implied: `skipped`, `empty`.
             result: What an action returned.
+            question: What somebody is asked.
+            answer: What they have decided.
             error: Why it failed.
             claimed: Whether it failed before its turn, as a cancelled pivot does.
             follows: The kinds of the step's events that it comes after.
@@ -168,11 +177,13 @@ class Task:
             self.saga["name"],
             self.step,
             kind,
-            run=self.saga.get("recover", 0),
+            run=number_of(self.saga),
             attempts=self.number if tries is None else tries,
             entered_at=self.entered_at if tries is None else None,
             outcome=outcome,
             result=result,
+            question=question,
+            answer=answer,
             error=error,
             claimed=claimed,
             carried=carried,
@@ -180,6 +191,12 @@ class Task:
             shape=self.saga.get("shape"),
             trace=self.trace,
         )
+
+
+def number_of(saga: Mapping[str, Any]) -> int:
+    """The number of the run that a task is of: 0 is the first."""
+    number: int = saga.get("run", saga.get("recover", 0))
+    return number
 
 
 def _side(part: Action | Undo | Confirm) -> str:

@@ -60,6 +60,7 @@ from recourse.ledger.ledger import Ledger
 from recourse.ledger.listing import INDEXES
 from recourse.ledger.record import Record, digest
 from recourse.orchestration.compiler import compile_saga
+from recourse.orchestration.decisions import Decisions, Outcome
 from recourse.orchestration.executions import Runs, parse_name, run_name
 from recourse.orchestration.markers import Markers
 from recourse.orchestration.sweeper import LEASE_DURATION, Sweeper
@@ -224,7 +225,7 @@ class Ground:
             _Invoker(self.functions),  # type: ignore[arg-type]
             self.ledger.shapes,
             machines,
-            {shape.pivot.function: shape.pivot.function for shape in shapes},
+            {name: name for name in self.steps},
             self._version,
         )
         now = self.clock.seconds
@@ -237,7 +238,9 @@ class Ground:
             alarm=lambda saga, why: self.alarms.append((saga, why)),
             clock=now,
             sleep=self.clock.sleep,
+            questions={name for shape in shapes for name in shape.waiting},
         )
+        self.decisions = Decisions(self.ledger, self.runs, self._left)
 
     # What a caller does.
 
@@ -278,6 +281,27 @@ class Ground:
         opened = self.ledger.resolve(saga, step, skip=skip, reason="a test", by="operator")
         with suppress(TransientError):  # it is left to the sweeper, as by the API
             self.runs.start(opened)
+
+    def decide(
+        self, saga: str, step: str, *, approved: bool, reason: str = "", by: str = "somebody"
+    ) -> Outcome:
+        """Answer the question of a step, as the API does."""
+        record = self.ledger.get(saga)
+        assert record is not None
+        asking = self.ledger.shape(record).by_name[step]
+        return self.decisions.decide(record, asking, approved=approved, reason=reason, by=by)
+
+    def cancel(self, saga: str) -> bool:
+        """Cancel a saga, as the API does; whether that was still possible."""
+        record = self.ledger.get(saga)
+        assert record is not None
+        cancelled = self.runs.cancel(record)
+        if cancelled:
+            self.decisions.withdraw(record)
+        return cancelled
+
+    def _left(self, record: Record, problem: Exception) -> None:
+        """What could not be started is left to the sweeper."""
 
     def view(self, saga: str) -> dict[str, Any]:
         """The saga as the API shows it."""
@@ -718,13 +742,14 @@ class Ground:
         attributes = ["pk"]
         options: dict[str, Any] = {}
         if name == LEDGER:
-            attributes += ["started", *(index.attribute for index in INDEXES)]
+            keys = {name for index in INDEXES for name in (index.attribute, index.sort)}
+            attributes += sorted(keys)
             options["GlobalSecondaryIndexes"] = [
                 {
                     "IndexName": index.name,
                     "KeySchema": [
                         {"AttributeName": index.attribute, "KeyType": "HASH"},
-                        {"AttributeName": "started", "KeyType": "RANGE"},
+                        {"AttributeName": index.sort, "KeyType": "RANGE"},
                     ],
                     "Projection": {
                         "ProjectionType": "INCLUDE",

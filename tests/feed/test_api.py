@@ -17,7 +17,8 @@ from recourse.functions.limits import LIMITS
 from tests.events import event
 from tests.feeding import Feeding
 from tests.ground import ground
-from tests.integration.test_api import PREFIX, Caller, problem
+from tests.integration.calling import PREFIX, Caller
+from tests.integration.test_api import problem
 from tests.slots import count_slots
 
 subjects = (f"caller-{number}" for number in count())

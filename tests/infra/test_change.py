@@ -112,8 +112,8 @@ def test_the_newest_shape_is_compiled_and_its_version_names_it_and_outlives_the_
 
 
 def test_the_pivot_of_every_shape_can_be_claimed_and_its_service_read(changed: Assembly) -> None:
-    pivots = {name for name in changed.parameters if name.startswith("pivots/")}
-    assert pivots == {"pivots/PaymentsCapture", "pivots/CardsCapture"}
+    pivots = {name for name in changed.parameters if name.startswith("called/")}
+    assert pivots == {"called/PaymentsCapture", "called/CardsCapture"}
     tables = {step.service for one in (BEFORE, CARD_ORDER) for step in one.all}
     assert {name for name in changed.parameters if name.startswith("tables/")} == {
         f"tables/{name}" for name in tables

@@ -32,6 +32,7 @@ INDEXES = {
         "listed-by-owner": ["owner", "started"],
         "listed-by-owner-key": ["listed_owner_key", "started"],
         "listed-by-key": ["listed_key", "started"],
+        "listed-by-question": ["listed_question", "due_at"],
     },
     "ValetTable": {"by-owner": ["owner", "started"], "by-key": ["key_id", "started"]},
     "WebhooksTable": {"by-webhook": ["webhook_id", "started"]},

@@ -78,7 +78,7 @@ def test_runs_are_started_by_the_newest_version_which_has_an_alias(
     newest = f"<{named(saga)}/Version.Arn> {digest(record(saga))}"
     assert version.properties["Description"] == digest(record(saga))
     assert each.parameters[f"machines/{saga.name}"] == newest
-    assert each.parameters[f"pivots/{saga.pivot.function}"] == f"<{saga.pivot.function}>"
+    assert each.parameters[f"called/{saga.pivot.function}"] == f"<{saga.pivot.function}>"
 
 
 def test_what_starts_runs_is_made_after_what_it_reads_and_anew_when_that_changes(
@@ -88,7 +88,7 @@ def test_what_starts_runs_is_made_after_what_it_reads_and_anew_when_that_changes
     sweeper, api = (each.one("AWS::Lambda::Function", name) for name in ("Sweeper", "Api"))
     (path,) = {each.environment(one)["PARAMETERS"] for one in (sweeper, api)}
     for one in each.every("AWS::SSM::Parameter"):
-        assert re.fullmatch(rf"{path}/(machines|pivots|tables)/[\w-]+", one.properties["Name"])
+        assert re.fullmatch(rf"{path}/(machines|called|tables)/[\w-]+", one.properties["Name"])
     assert sweeper.properties["Description"] == api.properties["Description"]
     logical = {
         name

@@ -29,7 +29,8 @@ from recourse.webhooks.webhooks import Webhooks
 from tests.description import OPERATIONS, Described
 from tests.events import event
 from tests.ground import Ground, ground
-from tests.integration.test_api import Answer, Caller, standing
+from tests.integration.calling import Answer, Caller
+from tests.integration.test_api import standing
 from tests.valet.conftest import TABLE as VALET
 
 pytestmark = pytest.mark.xdist_group("adversary")  # the rows are made once

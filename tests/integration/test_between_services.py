@@ -15,8 +15,9 @@ from services.holdings import HOLDINGS
 from tests import elsewhere
 from tests.integration.bench import TABLE, Bench
 from tests.integration.bench import bench as made_bench
+from tests.integration.calling import PREFIX
 from tests.integration.shop import KINDS, PRICE, THINGS, Outcome, Shop
-from tests.integration.test_api import PREFIX, operator
+from tests.integration.test_api import operator
 from tests.prices import money
 
 Deed = Callable[[Shop], Any]

@@ -15,7 +15,8 @@ import lambdas.api
 from tests.description import DESCRIPTION, OPERATIONS
 from tests.fuzzing import CHECKS, application, leaping
 from tests.ground import Ground
-from tests.integration.test_api import TRAVELLER, Caller, nobody, problem
+from tests.integration.calling import TRAVELLER, Caller
+from tests.integration.test_api import nobody, problem
 from tests.integration.test_api import shared as shared
 from tests.profile import examples
 from tests.valet.conftest import gateway

@@ -15,7 +15,8 @@ import pytest
 from statemachines import SAGAS
 from tests.description import OPERATIONS, Described
 from tests.ground import Ground, ground
-from tests.integration.test_api import Caller, standing
+from tests.integration.calling import Caller
+from tests.integration.test_api import standing
 
 SEED = Path(__file__).parents[2] / "samples" / "seed.json"
 FORM = "application/x-www-form-urlencoded"

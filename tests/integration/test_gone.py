@@ -21,7 +21,8 @@ from recourse.project import SHAPES, earlier_at, recorded_at, text_of_shapes
 from recourse.testing.handlers import MISSING, arn
 from statemachines import SAGAS
 from tests.ground import Ground, ground
-from tests.integration.test_api import Answer, asha, operator, problem, resolve, standing
+from tests.integration.calling import Answer
+from tests.integration.test_api import asha, operator, problem, resolve, standing
 from tests.integration.trips import TRIP, must_agree, stock
 
 SAGA = SAGAS["travel-booking"]

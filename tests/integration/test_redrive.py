@@ -16,7 +16,8 @@ from recourse.queues import deadletters
 from recourse.queues.deadletters import REASON, DeadletterQueue, deadletters_of
 from recourse.testing.ground import LEDGER
 from tests.ground import Ground, ground
-from tests.integration.test_api import PREFIX, asha, fields, nobody, operator, problem
+from tests.integration.calling import PREFIX
+from tests.integration.test_api import asha, fields, nobody, operator, problem
 from tests.integration.trips import TRIP, must_agree, stock
 
 NO_EVENTS = [

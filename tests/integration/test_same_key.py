@@ -22,7 +22,8 @@ from statemachines import SAGAS
 from statemachines.fields import Id
 from statemachines.travel_booking import TripRequest
 from tests.ground import Ground, ground
-from tests.integration.test_api import PATH, Answer, asha, problem, standing
+from tests.integration.calling import PATH, Answer
+from tests.integration.test_api import asha, problem, standing
 from tests.integration.trips import TRIP, stock
 from tests.recorded import load
 

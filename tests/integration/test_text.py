@@ -23,16 +23,8 @@ from recourse.text import is_id
 from tests.description import DESCRIPTION, OPERATIONS, Described
 from tests.fuzzing import leaping
 from tests.ground import Ground
-from tests.integration.test_api import (
-    PREFIX,
-    Answer,
-    Caller,
-    asha,
-    changed,
-    keys,
-    operator,
-    problem,
-)
+from tests.integration.calling import PREFIX, Answer, Caller, keys
+from tests.integration.test_api import asha, changed, operator, problem
 from tests.integration.test_api import shared as shared
 from tests.integration.trips import TRIP
 from tests.profile import examples

@@ -18,7 +18,8 @@ from recourse.declare.ids import Traceparent
 from recourse.store.items import encode_item
 from recourse.testing.ground import LEDGER
 from tests.ground import Ground, ground
-from tests.integration.test_api import Caller, asha, operator, ravi, standing
+from tests.integration.calling import Caller
+from tests.integration.test_api import asha, operator, ravi, standing
 from tests.integration.trips import TRIP, stock
 
 SENT = Traceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")

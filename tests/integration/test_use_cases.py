@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from recourse.cli import command, main
 from recourse.cli.api import Api
 from tests.ground import Ground, ground
-from tests.integration.test_api import Caller, standing
+from tests.integration.calling import Caller
+from tests.integration.test_api import standing
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = ["banking.md"]

@@ -20,6 +20,7 @@ from recourse.errors import TransientError
 from recourse.functions.api import (
     about,
     deadletters,
+    decisions,
     events,
     http,
     redeem,
@@ -53,7 +54,8 @@ class Api:
     Args:
         info: Its title, version and description.
         description: The file that `recourse compile` writes, and that `GET /openapi.json` answers.
-        own: The deployment's own routes; they come last, so their paths may be any.
+        own: The deployment's own routes; they come after the library's, so their paths may be any.
+            Only those of questions come later: what these are called follows from the sagas.
 
     Attributes:
         app: What answers.
@@ -76,6 +78,7 @@ class Api:
             webhooks.routes,
             about.routes(info["version"], description, self._lacks),
             *own,
+            decisions.routes,
         )
         self.app = APIGatewayHttpResolver()
         for group in self.groups:

@@ -52,6 +52,7 @@ class _Step(TypedDict):
     message: str | None
     started_at: str | None
     ended_at: str | None
+    question: NotRequired[dict[str, Any]]
 
 
 class SagaView(TypedDict):

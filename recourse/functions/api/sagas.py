@@ -259,11 +259,13 @@ def cancel(saga_id: str) -> Response[str]:
     shape = _shape(record)
     pivot = shape.pivot.name
     if record.status == "RUNNING":
-        _must_be_deployed(shape, pivot)
+        must_be_deployed(shape, pivot)
     if record.status == "SUCCEEDED" or (
         record.status == "RUNNING" and not kit.runs().cancel(record)
     ):
         raise ProblemError("past-the-pivot", f"its pivot {pivot!r} has completed")
+    if record.status == "RUNNING" and record.waits_for is not None:
+        kit.decisions().withdraw(record)
     return http.answer(202, _view(kit.ledger().get(record.saga_id) or record))
 
 
@@ -295,7 +297,7 @@ def resolve(saga_id: str, step: str) -> Response[str]:
     if asked["action"] == "skip" and not reason:
         raise invalid("reason", "a skip needs a reason")
     if kit.ledger().stuck_step(record, step):
-        _must_be_deployed(shape, *shape.by_name, runs=True)  # a run comes to all of them
+        must_be_deployed(shape, *shape.by_name, runs=True)  # a run comes to all of them
     try:
         record = kit.ledger().resolve(
             record.saga_id,
@@ -374,7 +376,7 @@ def _shape(record: Record) -> Shape[Any]:
         raise ProblemError("shape-unknown", str(problem)) from None
 
 
-def _must_be_deployed(shape: Shape[Any], *steps: str, runs: bool = False) -> None:
+def must_be_deployed(shape: Shape[Any], *steps: str, runs: bool = False) -> None:
     """Check that what a saga began with is still there, as far as a call needs it.
 
     Args:

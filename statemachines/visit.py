@@ -21,6 +21,7 @@ VISIT = Saga(
     request=VisitRequest,
     business_key="visit_id",
     contact="patient",
+    deadline=8 * claims.DAY,
     steps=[
         Step(
             "appointment",
@@ -33,7 +34,7 @@ VISIT = Saga(
             "claim",
             claims.claim,
             undo=claims.withdraw,
-            takes=["policy_id"],
+            takes=["patient", "policy_id"],
             after=["appointment"],
         ),
         Step(

@@ -11,6 +11,7 @@ import pytest
 from recourse.declare.declaration import Coordination
 from statemachines import SAGAS
 from tests.ground import Ground, ground
+from tests.integration.calling import Answer, Caller
 from tests.integration.test_api import asha, changed, fields, operator, problem, ravi, standing
 from tests.integration.test_every_saga import each_coordination, must_be_as_told
 from tests.prices import money
@@ -30,6 +31,8 @@ POLICIES: dict[str, dict[str, Any]] = {
     "most": {"covers": {"percent": 75}},
     "all": {"covers": {"percent": 100}},
     "none": {"covers": {"percent": 0}},
+    "asked": {"covers": {"percent": 75}, "decision": "manual"},
+    "acme's": {"covers": {"percent": 75}, "decision": "manual", "insurer": "acme"},
 }
 ACCOUNTS = {
     "hers": {"currency": "INR", "balance": FUNDS, "owner": "asha"},
@@ -37,6 +40,7 @@ ACCOUNTS = {
     "empty": {"currency": "INR", "balance": 0},
     "euro": {"currency": "EUR", "balance": FUNDS},
 }
+acme, other = Caller("acme", "insurer"), Caller("other", "insurer")
 keys = itertools.count()
 
 
@@ -154,6 +158,96 @@ def test_a_visit_that_cannot_be_is_a_422_that_names_the_field(
 ) -> None:
     answer = asha("POST", PATH, changed(BODY, field, value), Idempotency_Key=f"bad-{next(keys)}")
     assert fields(answer) == {named}
+
+
+# A claim that somebody decides.
+
+
+def decide(who: Caller, saga: str, decision: str, reason: str = "because") -> Answer:
+    return who("POST", f"/claims/{saga}/decision", {"decision": decision, "reason": reason})
+
+
+def open_to(who: Caller) -> set[str]:
+    return {one["id"] for one in who("GET", "/claims?status=open&limit=100").json["items"]}
+
+
+def claim_of(practice: Ground, saga: str) -> str:
+    (claim,) = practice.rows("claims", f"claim#{saga}")
+    return str(claim["status"])
+
+
+@each_coordination
+@pytest.mark.parametrize("decision", ["approve", "reject"])
+def test_a_claim_waits_for_its_insurer_and_is_decided_once(
+    practice: Ground, decision: str, coordination: Coordination
+) -> None:
+    saga = visit(practice, coordination, policy_id="asked")
+    assert practice.view(saga)["status"] == "RUNNING"
+    assert claim_of(practice, saga) == "OPEN"
+    assert saga in open_to(acme)
+    shown = acme("GET", f"/claims/{saga}").json["about"]
+    assert shown == {
+        "visit_id": BODY["visit_id"],
+        "patient": "Asha Rao",
+        "policy_id": "asked",
+        "price": money(PRICE, "INR"),
+        "covered": money(750, "INR"),
+    }
+    # What the policy says by now changes nothing of what was asked.
+    assert operator("PUT", "/policies/asked", {"covers": {"percent": 0}}).status == 200
+    assert decide(acme, saga, decision).status == 200
+    for again in ("approve", "reject"):
+        problem(decide(other, saga, again), 409, "not-open")
+    practice.settle()
+    status = must_be_as_told(practice, VISIT, saga)
+    if decision == "approve":
+        assert (status, claim_of(practice, saga)) == ("SUCCEEDED", "APPROVED")
+        assert results(practice, saga)["claim"]["covered"] == money(750, "INR")
+        assert practice.held("accounts", "hers")["balance"] == FUNDS - (PRICE - 750)
+    else:
+        assert (status, claim_of(practice, saga)) == ("COMPENSATED", "REFUSED")
+        reason = {"step": "claim", "error": "ClaimRefusedError", "message": "because"}
+        assert practice.view(saga)["reason"] == reason
+        assert practice.held("accounts", "hers")["balance"] == FUNDS
+    assert saga not in open_to(acme)
+
+
+def test_a_claim_on_an_insurers_policy_is_seen_and_decided_by_that_insurer_alone(
+    practice: Ground,
+) -> None:
+    saga = visit(practice, policy_id="acme's")
+    assert saga in open_to(acme) and saga not in open_to(other)
+    problem(decide(other, saga, "approve"), 404, "not-found")
+    problem(decide(operator, saga, "approve"), 403, "forbidden")
+    problem(decide(asha, saga, "approve"), 403, "forbidden")
+    assert decide(acme, saga, "approve").status == 200
+    practice.settle()
+    assert must_be_as_told(practice, VISIT, saga) == "SUCCEEDED"
+
+
+@each_coordination
+def test_a_visit_that_is_cancelled_withdraws_its_claim(
+    practice: Ground, coordination: Coordination
+) -> None:
+    before = practice.held("slots", "mon-0900")
+    saga = visit(practice, coordination, policy_id="asked")
+    assert asha("POST", f"/sagas/{saga}/cancel").status == 202
+    problem(decide(acme, saga, "approve"), 409, "not-open")
+    practice.settle()
+    assert must_be_as_told(practice, VISIT, saga) == "COMPENSATED"
+    assert claim_of(practice, saga) == "WITHDRAWN"
+    assert practice.held("slots", "mon-0900") == before
+
+
+@each_coordination
+def test_a_copayment_that_is_declined_withdraws_what_the_insurer_has_approved(
+    practice: Ground, coordination: Coordination
+) -> None:
+    saga = visit(practice, coordination, policy_id="asked", account_id="empty")
+    assert decide(acme, saga, "approve").status == 200
+    practice.settle()
+    assert must_be_as_told(practice, VISIT, saga) == "COMPENSATED"
+    assert claim_of(practice, saga) == "WITHDRAWN"
 
 
 # Policies.

@@ -21,15 +21,17 @@ from recourse.cdk.idle import Month, idle_month
 from recourse.cdk.prices import PRICES, cost
 from recourse.declare.declaration import Coordination
 from recourse.declare.saga import Saga
+from recourse.queues.called import redriven_queues
 from recourse.testing.capacity import Meter, metered
 from statemachines import SAGAS
 from tests.feeding import Feeding
 from tests.ground import Ground, ground
 from tests.infra.assembly import synthesise
 
-HOUSE, EACH_STEP = 5.43, 0.283
-"""Dollars a month for an idle development stage without steps, and for each that listens there."""
-AT_MOST = HOUSE + EACH_STEP * len({step.function for saga in SAGAS.values() for step in saga.all})
+HOUSE, EACH = 4.30, 0.283
+"""Dollars a month for an idle development stage without sagas, and for each queue that they bring:
+each step listens, and each service whose holds are confirmed."""
+AT_MOST = HOUSE + EACH * len(redriven_queues(SAGAS.values(), choreography=True))
 STAGES: Mapping[str, Mapping[str, str]] = {"dev": {}, "prod": {"stage": "prod"}}
 COUNTED = 20
 """How many of each saga are counted, in each coordination."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, NamedTuple, NotRequired
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
 from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
@@ -11,12 +11,12 @@ from typing_extensions import TypedDict
 from recourse import Checked, Item, Put, Update, request_model
 from recourse.declare.money import flaw_of_currency
 from recourse.text import LONGEST_SUBJECT, flaw_of_subject
-from services import accounts, counted
+from services import accounts, counted, policies
 
 Currency = Annotated[str, Checked(flaw_of_currency)]
 Count = Annotated[int, Ge(0), Le(10**9)]
 Amount = Annotated[int, Ge(0), Le(10**15)]
-Owner = Annotated[str, Len(1, LONGEST_SUBJECT), Checked(flaw_of_subject)]
+Subject = Annotated[str, Len(1, LONGEST_SUBJECT), Checked(flaw_of_subject)]
 
 
 @request_model
@@ -41,7 +41,23 @@ class AccountBody:
 
     currency: Currency
     balance: Amount
-    owner: Owner | None = None
+    owner: Subject | None = None
+
+
+@request_model
+class Cover:
+    """Which part of a price a policy covers."""
+
+    percent: Annotated[int, Ge(0), Le(100)]
+
+
+@request_model
+class PolicyBody:
+    """What a policy covers, four fifths by default; who decides; and which insurer alone may."""
+
+    covers: Cover | None = None
+    decision: Literal["auto", "manual"] = "auto"
+    insurer: Subject | None = None
 
 
 class _Money(TypedDict):
@@ -69,6 +85,19 @@ class AccountView(TypedDict):
     available: int
     held: int
     owner: NotRequired[str]
+
+
+class _Cover(TypedDict):
+    percent: int
+
+
+class PolicyView(TypedDict):
+    """A policy: `manual` ones are decided by the `insurer`, or by any where it names none."""
+
+    id: str
+    covers: _Cover
+    decision: Literal["auto", "manual"]
+    insurer: NotRequired[str]
 
 
 Change = Callable[[str, Item | None, Mapping[str, Any]], Sequence[Put | Update] | None]
@@ -113,6 +142,8 @@ HOLDINGS = {
     "hotels": _counted("hotels", "hotel"),
     "cars": _counted("cars", "car"),
     "stock": _counted("inventory", "item"),
+    "slots": _counted("appointments", "slot"),
+    "policies": Holding("claims", "policy", PolicyBody, PolicyView, policies.show, policies.change),
     "accounts": Holding(
         "payments", "account", AccountBody, AccountView, accounts.show, accounts.change
     ),

@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from recourse import Call, Decision, Document, Money, Put, Update, action, undo
+from services import prices
 
 if TYPE_CHECKING:
     from fpdf import FPDF
@@ -57,10 +58,10 @@ def invoice_number(call: Call) -> str:
     keeps_documents="invoices are kept for as long as tax law says, in many countries ten years",
 )
 def issue(call: Call) -> Decision:
-    """Write the invoice over the prices of the earlier steps."""
+    """Write the invoice over the prices of the earlier steps, less what they say is covered."""
     number = invoice_number(call)
     lines = list(_lines(call))
-    amount = Money.total(line["price"] for line in lines)
+    amount = prices.due(call.results)
     document = Document(
         key=f"invoices/{call.saga_id}.pdf",
         body=_pdf(call, number, lines, amount),
@@ -83,12 +84,17 @@ def void(call: Call) -> Decision:
 
 
 def _lines(call: Call) -> Iterator[dict[str, Any]]:
-    """A line for each priced result, or for each of its own `lines` where it has any."""
+    """A line for each priced result, or for each of its own `lines` where it has any.
+
+    Then one for each that says what is covered.
+    """
     for step, result in call.results.items():
         if result and "price" in result:
             for line in result.get("lines", [result]):
                 text, quantity = line.get("sku", step), line.get("quantity", 1)
                 yield {"text": text, "quantity": quantity, "price": Money.of(line["price"])}
+    for step, part in prices.covered(call.results).items():
+        yield {"text": step, "covered": part}
 
 
 def _pdf(call: Call, number: str, lines: list[dict[str, Any]], amount: Money) -> bytes:
@@ -116,7 +122,10 @@ def _pdf(call: Call, number: str, lines: list[dict[str, Any]], amount: Money) ->
         table.row(("Item", "Quantity", "Price"))
         for line in lines:
             text = line["text"].translate(lacking)
-            table.row((text, str(line["quantity"]), line["price"].shown()))
+            if "covered" in line:
+                table.row((text, "", f"-{line['covered'].shown()}"))
+            else:
+                table.row((text, str(line["quantity"]), line["price"].shown()))
         table.row(("Total", "", amount.shown()))
     body = bytes(pdf.output())
     for font in pdf.fonts.values():

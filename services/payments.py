@@ -26,7 +26,7 @@ from recourse import (
     undo,
 )
 from recourse.declare.step import plain
-from services import accounts
+from services import accounts, prices
 from services.accounts import (
     PaymentDeclinedError,
     UnknownAccountError,
@@ -82,8 +82,11 @@ class AuthoriseAsk:
     keeps=accounts.KEEPS | {"payment_id": "it is made from the id of the saga"},
 )
 def authorise(call: Call[AuthoriseAsk]) -> Decision:
-    """Hold the sum of the earlier results' prices."""
-    amount = Money.total(Money.of(one["price"]) for one in call.results.values() if one)
+    """Hold the sum of the earlier results' prices, less what they say is covered.
+
+    Where nothing is left, nothing is held; the account must be there all the same.
+    """
+    amount = prices.due(call.results)
     name = call.ask.payment.account_id
     payment = {
         "pk": payment_key(call),

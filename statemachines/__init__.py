@@ -5,10 +5,12 @@ from statemachines.card_order import CARD_ORDER
 from statemachines.order import ORDER
 from statemachines.transfer import TRANSFER
 from statemachines.travel_booking import TRAVEL_BOOKING
+from statemachines.visit import VISIT
 
 SAGAS = collect(
     TRAVEL_BOOKING,
     ORDER,
     CARD_ORDER,
     TRANSFER,
+    VISIT,
 )

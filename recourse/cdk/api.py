@@ -202,4 +202,4 @@ class SagaApi(Construct):
             (count + receive, [deadletters_of(name) for name in redriven]),
             (["sqs:SendMessage", "sqs:GetQueueUrl"], redriven),
         )
-        use_queues(self, "Redrive", self.function.own_role, given)
+        use_queues(self, "Redrive", self.function.own_role, given, prefix=self._stage.prefix)

@@ -303,7 +303,7 @@ class Orchestration(Construct):
     def _let_use_queues(self, name: str, actions: Sequence[str], queues: Sequence[str]) -> None:
         """Let the sweeper use queues."""
         names = [queue_called(self._stage, queue) for queue in queues]
-        use_queues(self, name, self._sweeps.own_role, [(actions, names)])
+        use_queues(self, name, self._sweeps.own_role, [(actions, names)], prefix=self._stage.prefix)
 
     def _executions(self, machine: SagaMachine) -> str:
         return Stack.of(self).format_arn(

@@ -21,6 +21,9 @@ CHECK = "dynamodb:ConditionCheckItem"
 POLICY, POLICIES = 4_800, 10
 """Characters that a managed policy is filled with, of 6,144 that it may have; and how many policies
 a role may have attached."""
+USUAL_PREFIX = 24
+"""Characters that the names of a stage's queues are taken to begin with, where they are fewer: so
+stages of different names, and of the local cloud, have the same policies."""
 
 
 def use_key(key: IKey, grantee: IGrantable) -> None:
@@ -73,7 +76,12 @@ def allow(
 
 
 def use_queues(
-    scope: Construct, name: str, role: Role, given: Sequence[tuple[Sequence[str], Sequence[str]]]
+    scope: Construct,
+    name: str,
+    role: Role,
+    given: Sequence[tuple[Sequence[str], Sequence[str]]],
+    *,
+    prefix: str,
 ) -> None:
     """Allow actions on queues by their names, in as many managed policies as that needs.
 
@@ -85,11 +93,12 @@ def use_queues(
         name: The construct id of the first; the others have it with a number.
         role: The role that may.
         given: Actions, each with the queues' names in SQS.
+        prefix: What all of these begin with: the stage's.
 
     Raises:
         DeclarationError: They are more than a role's policies can name.
     """
-    policies = list(_filled(given))
+    policies = list(_filled(given, max(0, USUAL_PREFIX - len(prefix))))
     if len(policies) > POLICIES:
         queues = len({queue for _, names in given for queue in names})
         raise DeclarationError(
@@ -117,16 +126,19 @@ def use_queues(
 
 
 def _filled(
-    given: Sequence[tuple[Sequence[str], Sequence[str]]],
+    given: Sequence[tuple[Sequence[str], Sequence[str]]], spare: int
 ) -> Iterator[Mapping[tuple[str, ...], Sequence[str]]]:
-    """The queues by actions, policy by policy, so that none becomes too long."""
+    """The queues by actions, policy by policy, so that none becomes too long.
+
+    Names are taken to be longer than they are by `spare`.
+    """
     policy: dict[tuple[str, ...], list[str]] = {}
     used = 0
     for actions, names in given:
         head = sum(len(one) + 3 for one in actions) + len('{"Action":[],"Effect":"Allow"},')
         for name in names:
             # With quotes and a comma, in the region of the longest name.
-            needs = len("arn:aws:sqs:ap-southeast-1:123456789012:") + len(name) + 3
+            needs = len("arn:aws:sqs:ap-southeast-1:123456789012:") + len(name) + spare + 3
             starts = tuple(actions) not in policy
             if policy and used + needs + starts * head > POLICY:
                 yield policy

@@ -139,5 +139,14 @@ class Money:
     def __add__(self, other: Money) -> Money:
         return Money.total([self, other])
 
+    def __sub__(self, other: Money) -> Money:
+        """What is left.
+
+        Raises:
+            ValueError: It is less than nothing.
+            CurrencyMismatchError: The other is in another currency.
+        """
+        return Money(self.amount - other.amount, Money.total([self, other]).currency)
+
     def __mul__(self, times: int) -> Money:
         return Money(self.amount * times, self.currency)

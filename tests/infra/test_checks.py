@@ -96,6 +96,7 @@ DIFFERENCES = {
         ("AWS::IAM::ManagedPolicy", "PolicyDocument.Statement[].Resource[]"),
         ("AWS::IAM::ManagedPolicy", "PolicyDocument.Statement[].Resource"),
         ("AWS::SQS::QueuePolicy", "PolicyDocument.Statement[].Sid"),
+        ("AWS::IAM::ManagedPolicy", "Description"),
     },
 }
 ONLY_ON_AWS = "Issuer"

@@ -12,6 +12,7 @@ from unittest import mock
 import pytest
 from moto.s3.models import FakeKey
 
+from bench.samples import things
 from lambdas.subscribers.notifier import Message, Notifier
 from recourse.declare.saga import Saga
 from recourse.erasure.erase import Erasure
@@ -198,10 +199,8 @@ def deployed() -> Iterator[Deployment]:
         feeding = Feeding(made)
         for table in (WEBHOOKS, NOTIFIER):
             make_table(made, table)
-        for kind, things in json.loads(SEED.read_text()).items():
-            for thing, body in things.items():
-                more = {"total": 10_000} if "total" in body else {"balance": 10**12}
-                made.put(kind, thing, body | more)
+        for (kind, thing), body in things().items():
+            made.put(kind, thing, body)
         made.put("accounts", "acct-of-one", {"currency": "INR", "balance": 700, "owner": PERSON})
         yield Deployment(made, valet, feeding, {}, [])
 

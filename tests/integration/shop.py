@@ -15,7 +15,7 @@ from recourse.errors import Refusal, StepCancelledError, TransientError
 from recourse.run.runner import StepRunner
 from recourse.store.items import decode_item, encode_item
 from recourse.testing.handlers import ACCOUNT
-from services import cards, cars, flights, hotels, inventory, payments
+from services import appointments, cards, cars, flights, hotels, inventory, payments
 from services.holdings import HOLDINGS
 from tests.integration.bench import TABLE, Bench
 from tests.prices import money
@@ -30,6 +30,7 @@ STEPS: dict[str, tuple[Any, ...]] = {
     "flight": (flights.hold, flights.release, flights.book),
     "hotel": (hotels.hold, hotels.release, hotels.book),
     "car": (cars.hold, cars.release, cars.book),
+    "slot": (appointments.hold, appointments.release, appointments.book),
     "item": (inventory.reserve, inventory.release, inventory.book),
     "payment": (payments.authorise, payments.void),
     "capture": (payments.capture, payments.refund),
@@ -39,7 +40,7 @@ STEPS: dict[str, tuple[Any, ...]] = {
     "card": (cards.authorise, cards.void),
     "card capture": (cards.capture,),
 }
-KINDS = {"flight": "flights", "hotel": "hotels", "car": "cars", "item": "stock"}
+KINDS = {"flight": "flights", "hotel": "hotels", "car": "cars", "slot": "slots", "item": "stock"}
 """Where the API shows what a step holds."""
 _shops = itertools.count()
 
@@ -116,6 +117,8 @@ class Shop:
                 return {"hotel": thing | {"rooms": quantity, "nights": 1}}
             case "car":
                 return {"car": thing | {"days": 1}}
+            case "slot":
+                return {"slot_id": self.thing}
             case "item":
                 return {"lines": [{"sku": self.thing, "quantity": quantity}]}
             case "payment":

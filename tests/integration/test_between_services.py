@@ -11,6 +11,7 @@ import pytest
 from recourse.functions import kit
 from recourse.testing.calls import WRITES, answered, before, disordered, passing, recorded, stale
 from samples.provider import Books
+from services.holdings import HOLDINGS
 from tests import elsewhere
 from tests.integration.bench import TABLE, Bench
 from tests.integration.bench import bench as made_bench
@@ -28,7 +29,7 @@ CANCELLED = ("TransactionConflict", "ThrottlingError", "ProvisionedThroughputExc
 def table() -> Iterator[Bench]:
     """One table for all shops, on which the API stands as well."""
     with made_bench() as made, pytest.MonkeyPatch.context() as patch:
-        services = ("flights", "hotels", "cars", "inventory", "payments")
+        services = {holding.service for holding in HOLDINGS.values()}
         patch.setattr(kit, "dynamodb", lambda: made.dynamodb)
         patch.setattr(kit, "parameters", lambda kind: dict.fromkeys(services, TABLE))
         patch.setenv("SCOPE_PREFIX", PREFIX)

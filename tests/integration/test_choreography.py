@@ -67,7 +67,7 @@ def counts(ground: Ground) -> dict[tuple[str, str], Counter[str]]:
     for kind, thing in ground.stock:
         shown = ground.held(kind, thing)
         held = every.figures(shown)
-        assert min(held.values()) >= 0, shown
+        assert min(held.values(), default=0) >= 0, shown
         if HOLDINGS[kind].body is CountedBody:
             assert shown["total"] == sum(shown[n] for n in ("confirmed", "available", "held"))
         if HOLDINGS[kind].body is AccountBody:

@@ -20,11 +20,14 @@ from tests.integration.calling import Caller
 from tests.integration.test_api import standing
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ["banking.md"]
+PAGES = ["banking.md", "healthcare.md"]
 BLOCK = re.compile(
     r"(?:`([\w.-]+\.json)`:\n\n)?^```(bash|json)\n(.*?)^```$", re.DOTALL | re.MULTILINE
 )
-WHO = Caller("asha", "sagas:write sagas:read operator")
+OWN = "RECOURSE_TOKEN"
+"""The token that commands take from the environment."""
+TOKEN = re.compile(r'export (\w+)=\$\(recourse token --subject (\S+) --scope "([^"]+)"\)')
+PICKED = re.compile(r"export (\w+)=\$\((curl .+) \| jq -r '([^']+)'\)")
 API = "$RECOURSE_API"
 
 
@@ -35,18 +38,20 @@ def standing_api() -> Iterator[Ground]:
 
 
 class Shell:
-    """Gives a page's commands, as one who has its token; `said` is what the last one printed."""
+    """Gives a page's commands, as who has its tokens; `said` is what the last one printed."""
 
     def __init__(self, made: Ground, patch: pytest.MonkeyPatch) -> None:
         self._ground = made
         self.said = ""
+        self._callers: dict[str, Caller] = {}
+        self._variables: dict[str, str] = {}
         transport = httpx.MockTransport(self._answer)
         patch.setattr(command, "Api", lambda url, token: Api(url, token, transport=transport))
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         headers = {n: v for n, v in request.headers.items() if n != "authorization"}
         path = request.url.raw_path.decode()
-        got = WHO(request.method, path, request.content or None, **headers)
+        got = self._callers[OWN](request.method, path, request.content or None, **headers)
         self._ground.settle()
         return httpx.Response(got.status, text=got.text, headers=dict(got.headers))
 
@@ -55,7 +60,7 @@ class Shell:
         words = shlex.split(line)
         match words[0]:
             case "export":
-                pass
+                self._export(line)
             case "curl":
                 self._curl(words[1:])
             case "recourse":
@@ -65,6 +70,18 @@ class Shell:
             case _:
                 raise AssertionError(f"no command of a page: {line}")
 
+    def _export(self, line: str) -> None:
+        if who := TOKEN.fullmatch(line):
+            self._callers[who[1]] = Caller(who[2], who[3])
+        elif picked := PICKED.fullmatch(line):
+            self._curl(shlex.split(picked[2])[1:])
+            found = json.loads(self.said)
+            for name in re.findall(r"\w+", picked[3]):
+                found = found[int(name) if name.isdigit() else name]
+            self._variables[picked[1]] = found
+        else:
+            assert line == "export RECOURSE_API=http://127.0.0.1:8000", line
+
     def _curl(self, words: list[str]) -> None:
         options: dict[str, list[str]] = {}
         while words[0].startswith("-"):
@@ -73,9 +90,10 @@ class Shell:
         (url,) = words
         assert url.startswith(f"{API}/"), url
         headers = dict(one.split(": ", 1) for one in options["-H"])
-        assert headers.pop("Authorization") == "Bearer $RECOURSE_TOKEN"
+        who = self._callers[headers.pop("Authorization").removeprefix("Bearer $")]
         (method,), (body,) = options.get("-X", ["GET"]), options.get("-d", [""])
-        got = WHO(method, url.removeprefix(API), body.encode() or None, **headers)
+        path = re.sub(r"\$(\w+)", lambda name: self._variables[name[1]], url.removeprefix(API))
+        got = who(method, path, body.encode() or None, **headers)
         self._ground.settle()
         self.said = got.text
 

@@ -125,3 +125,15 @@ def test_sagas_whose_ids_begin_alike_have_different_numbers() -> None:
     )
     assert one == "INV-20261124-5A9A1D00-00000000-00000000-00000001"
     assert other == "INV-20261124-5A9A1D00-00000000-00000000-00000002"
+
+
+def test_an_invoice_says_what_is_covered_and_that_the_rest_is_owed() -> None:
+    results = {
+        "appointment": {"price": money(1001, "INR"), "quantity": 1},
+        "claim": {"covered": money(750, "INR")},
+    }
+    call = replace(CALL, results=results)
+    text = said(issued(call))
+    assert "appointment1INR10.01" in text and "claim-INR7.50" in text
+    assert "TotalINR2.51" in text
+    assert invoices.issue(call).result["amount"] == money(251, "INR")

@@ -74,6 +74,7 @@ def test_it_cannot_be_changed() -> None:
 
 @given(AMOUNTS, AMOUNTS, st.integers(0, 9))
 def test_sums_and_multiples_are_exact(one: Money, other: Money, times: int) -> None:
+    assert (one + other) - other == one
     assert one + other == other + one == Money(one.amount + other.amount, "INR")
     assert one * times == Money.total([Money(0, "INR"), *[one] * times])
 
@@ -113,3 +114,11 @@ def test_a_step_is_asked_for_it_like_for_anything_else() -> None:
     assert make(Ask, {"fee": {"amount": 5, "currency": "INR"}}).fee == Money(5, "INR")
     with pytest.raises(AskError, match=r"^fee of the request must be of Money: a currency must be"):
         make(Ask, {"fee": {"amount": 5, "currency": "rupees"}})
+
+
+def test_nothing_less_than_nothing_is_left_and_only_of_one_currency() -> None:
+    assert Money(5, "INR") - Money(5, "INR") == Money(0, "INR")
+    with pytest.raises(ValueError, match="0 or more, got -1"):
+        Money(4, "INR") - Money(5, "INR")
+    with pytest.raises(CurrencyMismatchError):
+        Money(5, "INR") - Money(5, "EUR")

@@ -14,7 +14,7 @@ from recourse.declare.ids import SagaId
 from recourse.declare.money import CurrencyMismatchError, Money
 from recourse.declare.step import AtLeast, Call, Decision, Item, Put, Update
 from recourse.store.items import decode_item, encode, encode_item
-from services import accounts, cars, counted, flights, hotels, invoices, payments
+from services import accounts, cars, counted, flights, hotels, invoices, payments, policies
 from tests.prices import money
 
 SAGA = SagaId("5a9a1d" + "0" * 26)
@@ -131,6 +131,33 @@ def test_a_total_cannot_fall_below_what_is_held_and_confirmed() -> None:
 
 def test_a_payment_is_the_sum_of_the_earlier_prices() -> None:
     assert payments.authorise(PAY).result["amount"] == money(6000, "INR")
+
+
+def test_a_payment_is_less_by_what_is_covered() -> None:
+    results = {**PAY.results, "claim": {"covered": money(5999, "INR")}}
+    assert payments.authorise(replace(PAY, results=results)).result["amount"] == money(1, "INR")
+
+
+def test_nothing_is_paid_of_what_is_covered_whole() -> None:
+    rows = {ACCOUNT["pk"]: dict(ACCOUNT)}
+    results = {**PAY.results, "claim": {"covered": money(6000, "INR")}}
+    apply(rows, payments.authorise(replace(PAY, results=results)))
+    apply(rows, payments.capture(replace(PAY, items=[rows[f"payment#{SAGA}"]])))
+    assert rows[ACCOUNT["pk"]] == ACCOUNT
+    assert rows[f"payment#{SAGA}"]["status"] == "CAPTURED"
+
+
+def test_no_more_is_covered_than_there_is_to_pay() -> None:
+    results = {**PAY.results, "claim": {"covered": money(6001, "INR")}}
+    with pytest.raises(ValueError, match="0 or more"):
+        payments.authorise(replace(PAY, results=results))
+
+
+@given(st.integers(0, 10**15), st.integers(0, 100))
+def test_a_policy_covers_its_part_to_the_minor_unit_below(amount: int, percent: int) -> None:
+    part = policies.share({"covers": {"percent": percent}}, Money(amount, "INR"))
+    assert 0 <= amount * percent - part.amount * 100 < 100
+    assert part.currency == "INR"
 
 
 def test_a_payment_of_all_that_there_is_is_taken() -> None:

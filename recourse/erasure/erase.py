@@ -156,6 +156,7 @@ class Erasure:
         yield from (Change("feed", "event", "deleted") for _ in feed.positions(scrub.subject))
         if feed.head(scrub.subject):
             yield Change("feed", "head", "deleted", apply=partial(feed.erase, scrub.subject))
+        yield from self._told(scrub, records, feed)
         if places.webhooks:
             yield from self._webhooks(scrub.subject)
         if places.connections:
@@ -176,6 +177,19 @@ class Erasure:
         for record in records:
             apply = partial(self._rewrite, record.saga_id, erased)
             yield Change("ledger", "saga", ERASED, apply=apply)
+
+    def _told(self, scrub: Scrub, records: Sequence[Record], feed: Feed) -> Iterator[Change]:
+        """What others have in their feeds of these sagas, because they were asked something."""
+        ids = {one.saga_id for one in records}
+        asked = {
+            str(e.question["to"]) for one in records for e in one.entered if "to" in e.question
+        }
+        for reader in sorted(asked - {scrub.subject}):
+            for entry in feed.about(reader, ids):
+                after = scrub.event(entry.event)
+                if after != entry.event:
+                    apply = partial(feed.rewrite, reader, entry.position, after)
+                    yield Change("feed", "event of somebody who was asked", ERASED, apply=apply)
 
     def _rewrite(self, saga_id: str, change: Callable[[Record], Record]) -> None:
         """Change a saga's row in the ledger, from what it is now."""

@@ -31,6 +31,7 @@ _OF_EVENTS = {
     "shape",
 }
 """The data of events that say nothing of a person."""
+_OF_QUESTIONS = ("question", "answer")
 SHORT = 4
 """Characters of a text of a request from which on it is looked for within a name, too."""
 
@@ -98,6 +99,8 @@ class Scrub:
                 data[name] = self._error(value)
             elif name == "carried":
                 data[name] = self._carried(event.saga, value)
+            elif name in _OF_QUESTIONS:
+                data[name] = self._asked(value)
             else:
                 data[name] = self.value(value, keeps)
         return replace(event, data=data)
@@ -134,7 +137,20 @@ class Scrub:
     def _of_marker(self, name: str, value: Any, keeps: Collection[str]) -> Any:
         if name == "result":
             return self.value(value, {*keeps, *KEPT})
+        if name in _OF_QUESTIONS:
+            return self._asked(value)
         return self._error(value) if name == "error" else value
+
+    def _asked(self, said: Mapping[str, Any]) -> dict[str, Any]:
+        """A question or its answer: who was asked is somebody else, unless it was the person."""
+        found = {**said}
+        for name in ("about", "reason"):
+            if name in said:
+                found[name] = self.value(said[name])
+        for name in ("to", "by"):
+            if said.get(name) == self.subject:
+                found[name] = self.pseudonym
+        return found
 
     def _error(self, error: Mapping[str, Any]) -> dict[str, Any]:
         return {"type": error["type"], "message": ERASED}

@@ -17,7 +17,7 @@ import base64
 import hashlib
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -207,6 +207,19 @@ class Feed:
             # Only if nothing was appended meanwhile: else its row has come after the look.
             with suppress(ConditionFailedError):
                 self._table.delete((_key(owner), 0), when={"head": head})
+
+    def about(self, reader: str, sagas: Collection[str]) -> Iterator[Entry]:
+        """The events in a feed that are about some sagas."""
+        when = {"pk": _key(reader), "position": AtLeast(1)}
+        for row in self._table.query(when, consistent=True):
+            if row["saga_id"] in sagas:
+                yield Entry(row["position"], Event.parse(row["event"]))
+
+    def rewrite(self, reader: str, position: int, event: Event) -> None:
+        """Replace an event in a feed; one that has expired meanwhile stays away."""
+        with suppress(ConditionFailedError):
+            there = {"position": position}
+            self._table.update((_key(reader), position), set={"event": event.to_json()}, when=there)
 
     def positions(self, owner: str) -> list[int]:
         """The positions of an owner's events that are kept."""

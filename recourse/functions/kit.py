@@ -84,7 +84,8 @@ def known() -> tuple[str, ...]:
 @cache
 def questions() -> Mapping[str, Waits]:
     """How steps wait for somebody's decision, by what their questions are called."""
-    steps = (step for shape in deployed() for step in shape.waiting.values())
+    # The newest come last: a declaration says who may decide what an earlier one has asked.
+    steps = (step for shape in reversed(deployed()) for step in shape.waiting.values())
     return {step.waits.name: step.waits for step in steps}
 
 

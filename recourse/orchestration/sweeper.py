@@ -20,6 +20,8 @@ One sweeper runs at a time, by a lease. A round begins with the oldest saga, pas
 wait for an operator, and has a time limit; the next round continues where it stopped. The sweeper
 decides by what Step Functions, the ledger and the markers say, and everything it does is harmless
 if it is done twice.
+
+It is longer than other modules: what may have stalled is told apart in one place.
 """
 
 from __future__ import annotations

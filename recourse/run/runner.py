@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, replace
 from datetime import UTC, datetime
@@ -18,25 +18,23 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from recourse import events
-from recourse.declare import limits
 from recourse.declare.step import (
     Action,
     Confirm,
     Decision,
     Document,
     Item,
-    Put,
     Reads,
     Undo,
-    Write,
 )
-from recourse.declare.tables import ExistingTable, key_of
-from recourse.declare.wait import Answer, Question, Refused
+from recourse.declare.tables import ExistingTable
+from recourse.declare.wait import Question
 from recourse.errors import RecourseError, Refusal, StepCancelledError, WaitingError
 from recourse.events import outbox_row
+from recourse.run.asking import Asking
 from recourse.run.barrier import Barrier, MarkerFound, is_open, millis
 from recourse.run.failures import own_failure, understand
-from recourse.run.task import Task, check_declared
+from recourse.run.task import Task, checked
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -85,7 +83,7 @@ class StepRunner:
 
         Returns:
             For an action, its result; for an undo, `{"outcome": …}`; for `settle`, the pivot's
-            result; for `cancel`, `{"cancelled": true or false}`; for `decide`, what `_decide` does.
+            result; for `cancel`, `{"cancelled": true or false}`; for `decide`, as `Asking.decide`.
 
         Raises:
             WaitingError: Somebody is asked, and has not decided.
@@ -101,7 +99,7 @@ class StepRunner:
             "settle": self._settle,
             "cancel": self._cancel,
             "confirm": self._confirm,
-            "decide": self._decide,
+            "decide": lambda task: self._asking(task, self._barrier(task)).decide(),
             "expire": self._undo,
         }
         phase = phases[task.phase]
@@ -148,8 +146,8 @@ class StepRunner:
             given = replace(call, items=items)
             decided = barrier.unless_found("action", lambda: self.action.decide(given))
             if isinstance(decided, Question):
-                return self._ask(task, barrier, decided)
-            decision = _checked(task, self.action, decided)
+                return self._asking(task, barrier).ask(decided)
+            decision = checked(task, self.action, decided)
         except Refusal as no:
             if deadline and replaces:
                 replaces["until"] = millis(until)
@@ -180,80 +178,6 @@ class StepRunner:
             if found.marker["outcome"] == "begun":
                 raise _BegunError from None
             raise
-
-    def _ask(self, task: Task, barrier: Barrier, question: Question) -> Item:
-        """Commit that somebody is asked, and until when they may decide."""
-        wait = self.action.waits
-        if wait is None:
-            raise TypeError(f"{self.action.ref} must declare waits=Wait(...), for it asks")
-        now = self.clock()
-        said: dict[str, Any] = {
-            "name": wait.name,
-            "about": question.about,
-            "to": question.to,
-            "asked_at": self._moment(now),
-            "answer_by": self._moment(now + wait.within * self.timescale),
-            "remind_at": wait.remind and self._moment(now + wait.remind * self.timescale),
-        }
-        said = {name: value for name, value in said.items() if value is not None}
-        decision = Decision(writes=question.writes)
-        _check(task, self.action, said, decision.writes)
-        event = task.event("asked", question=said)
-        marker: Item = {"outcome": "asked", "at": event.time, "question": said}
-        return barrier.commit("action", marker, decision, outbox=[outbox_row(event)])
-
-    def _decide(self, task: Task) -> dict[str, Any]:
-        """Take an answer, if there is a question and it is in time.
-
-        Returns:
-            `outcome`, that of the action's marker now; `answer`, the one that was taken; `late`,
-            whether this one came too late though none was taken. All may be missing.
-        """
-        barrier = self._barrier(task)
-        marker = barrier.put_or_find(lambda: self._try_decision(task, barrier))
-        late = marker.get("outcome") == "asked"
-        return {"outcome": marker.get("outcome"), "answer": marker.get("answer"), "late": late}
-
-    def _try_decision(self, task: Task, barrier: Barrier) -> Item:
-        wait, given = self.action.waits, task.answer
-        assert wait is not None and given is not None, "the phase is of steps that wait"
-        call, keys = task.call(self.action)
-        asked, *items = barrier.read([barrier.key("action"), *keys])
-        if asked is None or asked["outcome"] != "asked":
-            raise MarkerFound(asked or {})
-        if self._moment(self.clock()) >= asked["question"]["answer_by"]:
-            raise MarkerFound(asked)
-        answer = Answer(**_public(given))
-        try:
-            decided = wait.decide(replace(call, items=items), answer)
-        except Refusal as no:
-            decided = Refused(no)
-        kept = {"question": asked["question"], "answer": given}
-        replaces = {"outcome": "asked"}
-        if isinstance(decided, Refused):
-            return self._refuse_by_answer(task, barrier, decided, kept)
-        decision = _checked(task, self.action, decided)
-        return self._commit_action(
-            task, barrier, "done", decision=decision, replaces=replaces, kept=kept
-        )
-
-    def _refuse_by_answer(
-        self, task: Task, barrier: Barrier, refused: Refused, kept: Mapping[str, Any]
-    ) -> Item:
-        """Commit that the answer is no, and that there is nothing to undo."""
-        why = events.error(type(refused.why).__name__, str(refused.why))
-        _check(task, self.action, None, refused.writes)
-        answer = _public(kept["answer"])
-        failed = task.event("failed", error=why, answer=answer, follows=["asked"])
-        undone = task.event("undone", outcome="empty", follows=["asked", "failed"])
-        return barrier.commit(
-            "action",
-            {"outcome": "refused", "at": failed.time, "error": why, **kept},
-            Decision(writes=refused.writes),
-            outbox=[outbox_row(failed), outbox_row(undone)],
-            replaces={"outcome": "asked"},
-            undone={"outcome": "empty", "at": undone.time, "result": None},
-        )
 
     def _undo_own_effect(self, task: Task, barrier: Barrier, decision: Decision) -> None:
         """Undo what a provider did for an action that was undone meanwhile.
@@ -307,7 +231,7 @@ class StepRunner:
             deadline = self._deadline(task) if undo.external else None
             given = replace(call, items=items, result=acted.get("result"), deadline=deadline)
             decided = barrier.unless_found("undo", lambda: undo.decide(given))
-            outcome, decision = "done", _checked(task, undo, decided)
+            outcome, decision = "done", checked(task, undo, decided)
         else:
             outcome, decision = "empty", Decision()
         follows = [
@@ -360,7 +284,7 @@ class StepRunner:
         replaces = {name: acted[name] for name in ("outcome", "until")}
         if found is not None:
             acting = replace(task, attempt=task.tries - 1)
-            decision = _checked(task, self.action, found)
+            decision = checked(task, self.action, found)
             return self._commit_action(
                 acting, barrier, "done", decision=decision, replaces=replaces
             )
@@ -405,7 +329,7 @@ class StepRunner:
                 return {"outcome": "empty"}
             given = replace(call, items=items)
             decided = barrier.unless_found("confirm", lambda: confirm.decide(given))
-            decision = _checked(task, confirm, decided)
+            decision = checked(task, confirm, decided)
             return barrier.commit("confirm", {"outcome": "done", "at": events.now()}, decision)
 
         return {"outcome": barrier.put_or_find(attempt)["outcome"]}
@@ -417,9 +341,8 @@ class StepRunner:
         seconds = max(1, math.ceil(task.timeout * self.timescale))
         return datetime.fromtimestamp(self.clock() + seconds, UTC)
 
-    def _moment(self, seconds: float) -> str:
-        """A moment as every surface shows it, from seconds of the epoch."""
-        return events.moment(datetime.fromtimestamp(seconds, UTC))
+    def _asking(self, task: Task, barrier: Barrier) -> Asking:
+        return Asking(task, self.action, barrier, self.timescale, self.clock)
 
     def _barrier(self, task: Task) -> Barrier:
         return Barrier(
@@ -450,23 +373,17 @@ class StepRunner:
         decision: Decision | None = None,
         error: Mapping[str, str] | None = None,
         replaces: Mapping[str, Any] | None = None,
-        kept: Mapping[str, Any] | None = None,
     ) -> Item:
-        """Commit an action's marker with what it decided and the event of it.
-
-        `kept` is what the marker keeps of a question that was answered.
-        """
+        """Commit an action's marker with what it decided and the event of it."""
         decision = decision or Decision()
         event = task.event(
             kind,
             outcome=outcome if outcome == "skipped" else None,
             result=decision.result,
             error=error,
-            answer=_public(kept["answer"]) if kept else None,
-            follows=["asked"] if kept else None,
         )
         content: dict[str, Any] = {"error": error} if error else {"result": decision.result}
-        marker: Item = {"outcome": outcome, "at": event.time, **content, **(kept or {})}
+        marker: Item = {"outcome": outcome, "at": event.time} | content
         rows = [outbox_row(event)]
         return barrier.commit("action", marker, decision, outbox=rows, replaces=replaces)
 
@@ -477,30 +394,6 @@ class StepRunner:
 
 class _BegunError(RecourseError):
     """Another try of an external action has begun meanwhile, so a refusal does not settle it."""
-
-
-def _checked(task: Task, part: Action | Undo | Confirm, decision: Decision) -> Decision:
-    """A decision, once it is checked that it may be committed.
-
-    Raises:
-        ResultTooLargeError: It does not fit into its event, the saga's state or its rows.
-        UndeclaredTableError: It writes a table that the part does not declare.
-    """
-    _check(task, part, decision.result, decision.writes)
-    return decision
-
-
-def _check(task: Task, part: Action | Undo | Confirm, result: Any, writes: Sequence[Write]) -> None:
-    limits.check_result(task.step, result, task.result_bytes)
-    check_declared(part, (write.table for write in writes))
-    for write in writes:
-        if isinstance(write, Put):
-            limits.check_row(task.step, key_of(write.table, write.item), write.item)
-
-
-def _public(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """An answer without the id of the try that gave it."""
-    return {name: value for name, value in answer.items() if name != "id"}
 
 
 def _asked(marker: Item) -> dict[str, Any]:

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from recourse.declare import asks, limits
 from recourse.declare.ids import SagaId, Traceparent
-from recourse.declare.step import Action, Call, Confirm, Reads, Undo
-from recourse.declare.tables import ExistingTable, Row
+from recourse.declare.step import Action, Call, Confirm, Decision, Put, Reads, Undo, Write
+from recourse.declare.tables import ExistingTable, Row, key_of
 from recourse.errors import RecourseError
 from recourse.events import Event
 
@@ -222,6 +222,28 @@ def check_declared(part: Action | Undo | Confirm, tables: Iterable[ExistingTable
                 f"{part.ref} must declare the table {table.name!r} to read or write it, and "
                 f"declares {declared}: write it into tables=[...] of its {part.made_by}"
             )
+
+
+def check_commit(
+    task: Task, part: Action | Undo | Confirm, result: Any, writes: Sequence[Write]
+) -> None:
+    """Check that what a part has decided may be committed.
+
+    Raises:
+        ResultTooLargeError: It does not fit into its event, the saga's state or its rows.
+        UndeclaredTableError: It writes a table that the part does not declare.
+    """
+    limits.check_result(task.step, result, task.result_bytes)
+    check_declared(part, (write.table for write in writes))
+    for write in writes:
+        if isinstance(write, Put):
+            limits.check_row(task.step, key_of(write.table, write.item), write.item)
+
+
+def checked(task: Task, part: Action | Undo | Confirm, decision: Decision) -> Decision:
+    """A decision, once it is checked that it may be committed; raises as `check_commit`."""
+    check_commit(task, part, decision.result, decision.writes)
+    return decision
 
 
 class TaskRunner(Protocol):

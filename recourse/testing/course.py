@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from threading import local
 from typing import Any, Literal, get_args
 from unittest import mock
@@ -20,6 +20,7 @@ from unittest import mock
 from recourse.choreography import listener
 from recourse.declare.declaration import Coordination
 from recourse.declare.saga import Saga
+from recourse.events import Event
 from recourse.ledger.history import AT_REST
 from recourse.orchestration import sweeper
 from recourse.run.faults import FAULTS, UnknownFaultError, parse
@@ -37,6 +38,7 @@ What = Literal[
     "is overtaken",
     "is cancelled",
 ]
+Says = Literal["yes", "no", "nothing"]
 PAST_EVERY_DEADLINE = 1e-9
 ROUNDS = 10
 """How often the sweeper goes round, and an operator decides, before a saga must be at rest."""
@@ -72,16 +74,20 @@ class Start:
         coordination: Its coordination.
         faults: The faults on demand that it meets, by target.
         interruption: What else disturbs it.
+        says: What somebody says to its questions, where it asks some; nothing, until their time is
+            up.
     """
 
     saga: str
     coordination: Coordination = "orchestration"
     faults: tuple[tuple[str, str], ...] = ()
     interruption: Interruption | None = None
+    says: Says = "yes"
 
     def __str__(self) -> str:
         met = [*(f"{target}={fault}" for target, fault in self.faults)]
         met += [str(self.interruption)] if self.interruption else []
+        met += [f"somebody says {self.says}"] if self.says != "yes" else []
         return f"{self.saga}[{', '.join([self.coordination, *(met or ['undisturbed'])])}]"
 
 
@@ -120,6 +126,9 @@ def courses(saga: Saga) -> Iterator[Course]:
     pivot = (saga.pivot.name, "reject")
     for coordination in COORDINATIONS:
         yield Course((Start(saga.name, coordination),))
+        if saga.waiting:
+            for says in get_args(Says)[1:]:
+                yield Course((Start(saga.name, coordination, says=says),))
         for target, fault in targets(saga):
             undoing = target.endswith(".undo")
             for times in ("", ":1"):
@@ -312,13 +321,29 @@ class _Play:
                 assert record is not None
                 saga = self._world.sagas[record.saga]
                 stuck = [s.name for s in saga.all if ground.ledger.stuck_step(record, s.name)]
-                if stuck:
+                asked = record.question(ground.ledger.shape(record))
+                if asked is not None:
+                    self._answer(saga_id, asked)
+                elif stuck:
                     tries[saga_id, stuck[0]] += 1
                     self._resolve(saga_id, stuck[0], skip=tries[saga_id, stuck[0]] > TRIES)
                 elif not record.is_choreographed:
                     ground.hear_of_end(saga_id, record.run)
             self.story.tell("the sweeper goes round, after every deadline")
             ground.sweep(PAST_EVERY_DEADLINE)
+
+    def _answer(self, saga_id: str, asked: Event) -> None:
+        says, step = self._begun[saga_id].says, str(asked.step)
+        whose = f"{self.story.of(saga_id)}: somebody says {says} to what {step} asks"
+        self.story.tell(whose)
+        late = says == "nothing"
+        if not late:
+            yes = says == "yes"
+            late = self._ground.decide(saga_id, step, approved=yes, reason="a course").late
+            self._ground.settle()  # before the sweeper takes every deadline for past
+        if late:
+            until = datetime.fromisoformat(asked.question["answer_by"]).timestamp()
+            self._ground.clock.sleep(max(0.0, until - self._ground.clock.seconds()))
 
     def _resolve(self, saga_id: str, step: str, *, skip: bool) -> None:
         how = "skips" if skip else "lets it try again:"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import get_args
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from recourse.testing.course import (
     Course,
     Interruption,
     Move,
+    Says,
     Start,
     run,
     targets,
@@ -113,4 +115,5 @@ def _start(saga: Saga) -> SearchStrategy[Start]:
         st.sampled_from(COORDINATIONS),
         st.just(()) | st.lists(fault, max_size=2, unique_by=lambda one: one[0]).map(tuple),
         interruption | st.none(),
+        st.sampled_from(get_args(Says)) if saga.waiting else st.just("yes"),
     )

@@ -268,6 +268,11 @@ class Release:
     ) -> list[str]:
         """What an action may do by now that the old shape is not prepared for."""
         found = []
+        was, now = step.waits and step.waits.name, action.waits and action.waits.name
+        if was != now:
+            found.append(
+                f"{action.ref} asks {now or 'nobody'} by now, and by this shape {was or 'nobody'}"
+            )
         if shape.role(step.name) == "retriable":
             if action.refuses:
                 names = ", ".join(sorted(kind.__name__ for kind in action.refuses))

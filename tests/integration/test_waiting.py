@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, get_args
@@ -11,7 +12,10 @@ import pytest
 
 from recourse.declare.declaration import Coordination
 from recourse.orchestration.executions import Run, Runs
+from recourse.testing.course import courses, effect, run
 from recourse.testing.ground import Ground, ground
+from recourse.testing.search import search
+from recourse.testing.world import World
 from tests.integration.asking import DAY, SPENDING
 
 keys = itertools.count()
@@ -301,3 +305,36 @@ def test_a_run_that_was_decided_and_is_killed_is_undone(own: Ground) -> None:
     opened = own.ledger.resume(saga, record.run)
     assert own.sweeper.handle_run_end(f"{saga}-r{opened.run}", "ABORTED", None)
     must_end(own, saga, "COMPENSATED", "WITHDRAWN")
+
+
+def _world() -> World:
+    def reserved(ground: Ground) -> None:
+        """Nothing is spent that nobody has approved."""
+        for row in ground.rows("asking", "spent#"):
+            approval = ground.row("asking", row["pk"].replace("spent#", "approval#"))
+            assert approval is not None and approval["status"] == "APPROVED"
+
+    asks = {"spending": {"spending_id": "s-1", "amount": 500}}
+    return World(sagas=SAGAS, samples=asks, always={"reserved": reserved})
+
+
+def test_a_saga_that_waits_comes_to_its_end_whatever_disturbs_its_question() -> None:
+    world = _world()
+    touching = [
+        course
+        for course in courses(SPENDING)
+        if ("approval" in str(course) and ":1" not in str(course)) or "somebody" in str(course)
+    ]
+    assert {"somebody says no", "somebody says nothing"} <= {
+        one for course in touching for one in re.findall(r"somebody says \w+", str(course))
+    }
+    with world.keeping():
+        effects = {"spending": effect(world, "spending")}
+        for course in touching:
+            run(world, course, effects)
+
+
+def test_sagas_that_wait_come_to_their_ends_whatever_happens_at_once() -> None:
+    world = _world()
+    with world.keeping():
+        search(world, "spending", {"spending": effect(world, "spending")}, examples=20)

@@ -22,6 +22,7 @@ from recourse.cli.download import receive
 from recourse.cli.screen import Screen
 from recourse.cli.timeline import print_timeline
 from recourse.declare.declaration import Coordination
+from recourse.declare.money import Money
 from recourse.events import Event
 from recourse.local import LocalCloudError
 from recourse.local.cloud import EVERY_SCOPE, LocalCloud
@@ -35,10 +36,10 @@ ACCOUNTS = ("/accounts/acct-asha", "/accounts/acct-ravi", "/accounts/acct-meera"
 PASSED = """\
 its holds became bookings, and the account was charged once. The payment of
 another was declined, and all its effects were undone. Money went from one
-account to another, and none was made or lost. A passport was uploaded and an
-invoice downloaded by valet keys, and a revoked key was refused. The events of a
-trip arrived by stream, WebSocket and webhook, and were read from the feed: the
-same events, in the same order.
+account to another, and none was made or lost. A visit waited until its insurer
+had decided. A passport was uploaded and an invoice downloaded by valet keys,
+and a revoked key was refused. The events of a trip arrived by stream, WebSocket
+and webhook, and were read from the feed: the same events, in the same order.
 
 Next: `make up`, then follow README.md.
 """
@@ -68,6 +69,9 @@ def main() -> int:
             undo(api, "choreography")
             heading("Banking", ": money from one account to another, whole or not at all")
             transfer(api)
+            heading("Healthcare", ": a visit that waits until somebody has decided")
+            with Api(cloud.api_url, cloud.token("acme", "insurer")) as insurer:
+                visit(api, insurer)
             heading("Valet keys", ": scoped, short-lived, revocable access to documents")
             use_valet_keys(api, cloud.api_url)
             heading("Events", ": by push over three channels, and by pull from the feed")
@@ -139,6 +143,33 @@ def transfer(api: Api) -> None:
     )
     expect(sum(moved.values()) == 0, f"money was made or lost: {moved}")
     out.print("          one account has less, the other has more, by the same amount")
+
+
+def visit(api: Api, insurer: Api) -> None:
+    """A visit whose claim an insurer approves."""
+    out.print()
+    out.print("  A visit (samples/visit.json, on a policy whose insurer decides)")
+    before = counts(api)["/accounts/acct-asha"]
+    request = json.loads((SAMPLES / "visit.json").read_text()) | {"policy_id": "special-care"}
+    saga_id = api.start("visit", request, key=str(uuid.uuid4()))["saga_id"]
+    path = f"/claims/{saga_id}"
+
+    def waits() -> bool:
+        listed = insurer.get("/claims", status="open")["items"]
+        return saga_id in {one["id"] for one in listed}
+
+    until(waits, "the insurer is not asked")
+    about = insurer.get(path)["about"]
+    out.print(f"          acme is asked for {Money.of(about['covered']).shown()}, and approves")
+    insurer.call("POST", f"{path}/decision", json={"decision": "approve"})
+    saga = print_timeline(out, api.follow(saga_id))
+    expect(saga["status"] == "SUCCEEDED", f"the visit ended {saga['status']}")
+    left = Money.of(about["price"]) - Money.of(about["covered"])
+    expect(
+        counts(api)["/accounts/acct-asha"]["balance"] == before["balance"] - left.amount,
+        "the account was not charged the rest",
+    )
+    out.print(f"          the account was charged the rest, {left.shown()}")
 
 
 def use_valet_keys(api: Api, url: str) -> None:

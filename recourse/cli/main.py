@@ -31,6 +31,7 @@ from recourse.cli.command import (
     skipping,
 )
 from recourse.cli.compiling import compile_sagas
+from recourse.cli.deciding import decide, questions
 from recourse.cli.deploying import PASSES_ON, deploy, destroy
 from recourse.cli.doctor import doctor
 from recourse.cli.erase import erase
@@ -52,7 +53,7 @@ app = typer.Typer(
     "browser `export RECOURSE_TOKEN=$(recourse token --subject asha)`.",
 )
 app.add_typer(valet.app, name="valet")
-for one in (login, logout, worker, erase, seed, doctor, trace, upgrade):
+for one in (login, logout, questions, decide, worker, erase, seed, doctor, trace, upgrade):
     app.command()(one)
 app.command("compile")(compile_sagas)
 app.command(context_settings=PASSES_ON)(deploy)

@@ -38,11 +38,16 @@ def print_timeline(console: Console, changes: Iterable[Mapping[str, Any]]) -> di
     """
     printed: dict[str, str] = {}
     done: set[str] = set()
+    asked: set[str] = set()
     status = ""
     saga: Mapping[str, Any] = {}
     for saga in changes:
         moved = [step for step in saga["steps"] if printed.get(step["name"]) != step["status"]]
         moved.sort(key=lambda step: step["ended_at"] or "9")
+        for step in saga["steps"]:
+            if "question" in step and step["name"] not in asked:
+                asked.add(step["name"])
+                console.print(_asking(saga, step), soft_wrap=True)
         for step in moved:
             if step["status"] == "UNDONE" and step["name"] not in done:
                 console.print(_line(saga, {**step, "status": "DONE", "ended_at": None}))
@@ -101,6 +106,15 @@ def _line(saga: Mapping[str, Any], step: Mapping[str, Any]) -> Text:
     if attempts > 1:
         line.append(f" in {attempts} attempts", style="bright_black")
     line.append(f" {_detail(step)}", style="bright_black")
+    return line
+
+
+def _asking(saga: Mapping[str, Any], step: Mapping[str, Any]) -> Text:
+    """That a step waits for somebody, and how they decide."""
+    question = step["question"]
+    line = Text(f"  {_since(saga, question['asked_at']):>7} ")
+    line.append(f"? {step['name']:<10} waits for a decision until {question['answer_by']}: ")
+    line.append(f"recourse decide {question['name']} {saga['saga_id']} approve", style="cyan")
     return line
 
 

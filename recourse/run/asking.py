@@ -123,5 +123,10 @@ class Asking:
         return self.action.waits
 
 
+def kept_of(marker: Item) -> dict[str, Any]:
+    """What a tombstone in the place of a question keeps of it, and requires to be there."""
+    return {name: marker[name] for name in ("outcome", "question")}
+
+
 def _moment(seconds: float) -> str:
     return events.moment(datetime.fromtimestamp(seconds, UTC))

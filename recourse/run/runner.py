@@ -18,20 +18,12 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from recourse import events
-from recourse.declare.step import (
-    Action,
-    Confirm,
-    Decision,
-    Document,
-    Item,
-    Reads,
-    Undo,
-)
+from recourse.declare.step import Action, Confirm, Decision, Document, Item, Reads, Undo
 from recourse.declare.tables import ExistingTable
 from recourse.declare.wait import Question
 from recourse.errors import RecourseError, Refusal, StepCancelledError, WaitingError
 from recourse.events import outbox_row
-from recourse.run.asking import Asking
+from recourse.run.asking import Asking, kept_of
 from recourse.run.barrier import Barrier, MarkerFound, is_open, millis
 from recourse.run.failures import own_failure, understand
 from recourse.run.task import Task, checked
@@ -248,7 +240,7 @@ class StepRunner:
             decision,
             outbox=[outbox_row(one) for one in (*outbox, event)],
             requires_action=done,
-            tombstone={} if acted is None else _asked(acted) if asked else None,
+            tombstone={} if acted is None else kept_of(acted) if asked else None,
         )
 
     def _settle(self, task: Task) -> Any:
@@ -394,11 +386,6 @@ class StepRunner:
 
 class _BegunError(RecourseError):
     """Another try of an external action has begun meanwhile, so a refusal does not settle it."""
-
-
-def _asked(marker: Item) -> dict[str, Any]:
-    """What a tombstone in the place of a question keeps of it, and requires to be there."""
-    return {name: marker[name] for name in ("outcome", "question")}
 
 
 def _answer(marker: Item) -> Any:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from recourse.cli.api import Api
+from recourse.declare.declaration import Coordination
 from recourse.local.cloud import EVERY_SCOPE, LocalCloud
 from tests.e2e.conftest import Trip, machine_of_trips, must_be_judged
 from tests.e2e.test_trips import must_be_booked
+from tests.e2e.visits import Visit
 from tests.starting import local_cloud
 
 
@@ -51,9 +54,11 @@ def test_the_app_is_created_updated_and_destroyed(tmp_path: Path) -> None:
             trip = Trip(api).stocked()
             trip.ended(trip.start(key="first"), "SUCCEEDED")
             must_be_booked(trip)
+            visits = [Visit(api, one).stocked() for one in get_args(Coordination)]
+            waiting = [visit.start() for visit in visits]
     assert "nothing changed" not in "".join(said)
 
-    # Started again with a longer timescale it is updated, and knows what it knew.
+    # Started again with a longer timescale it is updated, and knows what it knew: also what waits.
     said.clear()
     with local_cloud(
         port=0, aws_port=0, state_dir=tmp_path, timescale=2, seed_file=None, say=said.append
@@ -66,6 +71,9 @@ def test_the_app_is_created_updated_and_destroyed(tmp_path: Path) -> None:
             must_be_booked(again)
             again.ended(again.start(), "SUCCEEDED")
             must_be_booked(again, times=2)
+            for visit, saga_id in zip(visits, waiting, strict=True):
+                replace(visit, api=api).decide(saga_id, decision="approve")
+                again.ended(saga_id, "SUCCEEDED")
 
     # A third time there is nothing to do.
     said.clear()

@@ -20,7 +20,7 @@ from tests.integration.calling import Caller
 from tests.integration.test_api import standing
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ["banking.md", "healthcare.md"]
+PAGES = ["banking.md", "healthcare.md", "people-who-decide.md"]
 BLOCK = re.compile(
     r"(?:`([\w.-]+\.json)`:\n\n)?^```(bash|json)\n(.*?)^```$", re.DOTALL | re.MULTILINE
 )
@@ -64,6 +64,7 @@ class Shell:
             case "curl":
                 self._curl(words[1:])
             case "recourse":
+                words = [self._variables[w[1:]] if w.startswith("$") else w for w in words]
                 ended = CliRunner().invoke(main.app, words[1:], catch_exceptions=False)
                 assert ended.exit_code == 0, (line, ended.output)
                 self.said = ended.stdout

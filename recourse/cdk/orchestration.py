@@ -192,6 +192,7 @@ class Orchestration(Construct):
                 "Name",
                 before="arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:execution:",
                 after=":*",
+                seen_from=function,
             ),
             reason="it describes the executions of this machine",
         )

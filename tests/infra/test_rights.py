@@ -122,6 +122,11 @@ def machine(saga: str) -> str:
     return f"<{saga.title().replace('-', '')}/Machine>"
 
 
+def executions(saga: str) -> str:
+    arn = "arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:execution:"
+    return f"{arn}{machine(saga)[:-1]}.Name>:*"
+
+
 def functions(assembly: Assembly) -> dict[str, Resource]:
     return {one.name: one for one in assembly.every("AWS::Lambda::Function")}
 
@@ -181,10 +186,16 @@ def test_a_step_that_listens_may_besides_take_from_its_queue_and_dead_letter(
 
 def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> None:
     index = {
-        name: f"{LEDGER}/index/listed-by-{name}" for name in ("status", "owner", "owner-key", "key")
+        name: f"{LEDGER}/index/listed-by-{name}"
+        for name in ("status", "owner", "owner-key", "key", "question")
     }
     read = {"dynamodb:GetItem", "dynamodb:BatchGetItem"}
-    pivots = {f"<{saga.pivot.function}.Arn>": {"lambda:InvokeFunction"} for saga in SAGAS.values()}
+    called = {
+        f"<{step.function}.Arn>": {"lambda:InvokeFunction"}
+        for saga in SAGAS.values()
+        for step in (saga.pivot, *saga.waiting.values())
+    }
+    asking = [name for name, saga in SAGAS.items() if saga.waiting]
     starts = {machine(saga): START for saga in SAGAS}
     tables = {step.service: f"<{step.service.title()}Table" for step in STEPS.values()}
     shown = {f"{tables[holding.service]}.Arn>" for holding in HOLDINGS.values()}
@@ -253,6 +264,7 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
         "Sweeper": {
             LEDGER: ROWS,
             index["status"]: {"dynamodb:Query"},
+            **({index["question"]: {"dynamodb:Query"}} if asking else {}),
             **{f"{table}.Arn>": {"dynamodb:BatchGetItem"} for table in tables.values()},
             "<Alarms>": {"sns:Publish"},
             **counted,
@@ -260,12 +272,8 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             **{f"{BY_NAME}{one}": CLEAR | COUNT for one in operators},
             f"{BY_NAME}Parked": CLEAR,
             **starts,
-            **pivots,
-            **{
-                "arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:execution:"
-                f"{machine(saga)[:-1]}.Name>:*": LOOK
-                for saga in SAGAS
-            },
+            **called,
+            **{executions(saga): LOOK for saga in SAGAS},
         },
         "Api": {
             LEDGER: read | {"dynamodb:PutItem"},
@@ -282,7 +290,8 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
                 for one in shown
             },
             **starts,
-            **pivots,
+            **called,
+            **{executions(saga): {"states:DescribeExecution"} for saga in asking},
             **{one: {"s3:GetObject"} for one in DOCUMENTS},
             VALET: VALET_WRITES,
             **{f"{VALET}/index/{name}": {"dynamodb:Query"} for name in ("by-owner", "by-key")},

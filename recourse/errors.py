@@ -4,6 +4,7 @@
 
     RecourseError
         ApiError
+            StoppedShortError
         AskError
         BacklogFullError
         BadSagaIdError
@@ -73,6 +74,7 @@
             RejectedError
         RefusedError
         ResultTooLargeError
+        SagaChangedError
         SeedError
         SettingError
         ShapeError

@@ -49,7 +49,7 @@ LIVE = {"sse": "https://stream.example/events/stream", "ws": "wss://live.example
 PREFIX = "recourse/"
 VIEW = {
     *("saga_id", "saga", "coordination", "status", "reason", "owner", "business_key"),
-    *("started_at", "ended_at", "steps", "links", "traceparent"),
+    *("started_at", "ended_at", "steps", "stuck", "links", "traceparent"),
 }
 STEP_VIEW = {
     *("name", "status", "attempts", "undo_attempts", "result", "error", "message"),

@@ -4,6 +4,7 @@
 
     RecourseError
         ApiError
+            StoppedShortError
         AskError
         BacklogFullError
         BadSagaIdError
@@ -74,6 +75,7 @@
             RejectedError
         RefusedError
         ResultTooLargeError
+        SagaChangedError
         SeedError
         SettingError
         ShapeError

@@ -55,6 +55,7 @@ TYPES: Mapping[str, tuple[int, str]] = {
     "key-expired": (410, "The key has expired"),
     "key-revoked": (410, "The key was revoked"),
     "key-used-up": (410, "The key is used up"),
+    "saga-changed": (412, "The saga has changed"),
     "too-large": (413, "The body is too large"),
     "not-json": (415, "The body is not JSON"),
     "not-a-form": (415, "The body is not a form"),

@@ -2,7 +2,8 @@
 
 An account's row has what is `available` and what is `held`, and its `balance` is both together.
 Money moves by movements alone: each is a row of postings that sum to zero, and what is available
-and held of an account is the sum of its postings.
+and held of an account is the sum of its postings. What holds some of it keeps in `since` the moment
+by which `services.holds` counts it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recourse import AtLeast, Call, CurrencyMismatchError, Item, Money, Put, Refusal, Update
+from services import holds
 
 OUTSIDE = "outside"
 """The account that opening balances are posted from."""
@@ -62,6 +64,7 @@ def move(
     currency: str,
     postings: Mapping[str, int],
     when: Mapping[str, Any] | None = None,
+    holding: Mapping[str, holds.Change] | None = None,
 ) -> list[Put | Update]:
     """A saga's movement of money, and what it changes in the rows of its accounts.
 
@@ -71,33 +74,49 @@ def move(
         currency: The currency.
         postings: By `available` and `held` of accounts; by a name alone where it has no row.
         when: What must hold of each of the accounts.
+        holding: The hold that begins or ends with it, by account.
     """
     changes: dict[str, Counter[str]] = {}
     for place, amount in postings.items():
         account, _, part = place.rpartition(":")
         if account:
             changes.setdefault(account, Counter()).update({part: amount, "balance": amount})
-    return [
-        movement(f"{call.saga_id}#{what}", currency, postings),
-        *(Update(account_key(one), add=adds, when=when or {}) for one, adds in changes.items()),
-    ]
+    writes: list[Put | Update] = [movement(f"{call.saga_id}#{what}", currency, postings)]
+    for one, adds in changes.items():
+        also = (holding or {}).get(one, holds.Change())
+        writes.append(
+            Update(
+                account_key(one),
+                add={**adds, **also.add},
+                when={**(when or {}), **also.when},
+                remove=also.remove,
+            )
+        )
+    return writes
 
 
-def hold(call: Call, what: str, name: str, amount: Money) -> list[Put | Update]:
+def hold(call: Call, what: str, amount: Money, row: Item) -> list[Put | Update]:
     """Hold an amount on the account that is the call's item, for its owner.
+
+    Args:
+        call: The call.
+        what: What is done, once in a saga.
+        amount: How much.
+        row: The new row of what holds it, with its `account_id`.
 
     Raises:
         UnknownAccountError: It is not there, or is another owner's.
         CurrencyMismatchError: It is in another currency.
         PaymentDeclinedError: It has too little available.
     """
-    account, value = call.item, amount.amount
+    account, value, name = call.item, amount.amount, row["account_id"]
     if account is None or account.get("owner", call.owner) != call.owner:
         raise UnknownAccountError(f"there is no account {name}")
     must_be_in(account, amount)
     if account["available"] < value:
         raise PaymentDeclinedError(f"account {name} has less than {amount} available")
-    return move(
+    since, begun = holds.begin(account, value)
+    moved = move(
         call,
         what,
         amount.currency,
@@ -108,7 +127,14 @@ def hold(call: Call, what: str, name: str, amount: Money) -> list[Put | Update]:
             "currency": amount.currency,
             "changes": account["changes"],
         },
+        holding={name: begun},
     )
+    return [Put(row | {"since": since}), *moved]
+
+
+def ended(row: Item) -> dict[str, holds.Change]:
+    """The end of the hold of a row, by its account; for `move`."""
+    return {row["account_id"]: holds.end(row.get("since"))}
 
 
 def must_be_in(account: Item, amount: Money) -> None:
@@ -124,7 +150,7 @@ def must_be_in(account: Item, amount: Money) -> None:
 def show(row: Item) -> dict[str, Any]:
     """An account as the API shows it; one without an `owner` may be used by anybody."""
     shown = ("id", "currency", "balance", "available", "held", "owner")
-    return {name: row[name] for name in shown if name in row}
+    return {name: row[name] for name in shown if name in row} | holds.show(row)
 
 
 def change(account: str, row: Item | None, body: Mapping[str, Any]) -> list[Put | Update] | None:

@@ -1,20 +1,23 @@
 """Counted things: a quantity of something, held for a saga, then confirmed or released.
 
 For each thing `total = available + held + confirmed` always holds. A hold is a separate row, keyed
-by saga and step, whose `things` has the quantity held of each thing. It is a semantic lock (HELD)
-that becomes a booking (CONFIRMED) or is released (RELEASED), and is never deleted.
+by saga and step, whose `things` has the quantity held of each thing, and whose `since` the moment
+by which `services.holds` counts it. It is a semantic lock (HELD) that becomes a booking (CONFIRMED)
+or is released (RELEASED), and is never deleted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from recourse import AtLeast, Call, Decision, Item, Money, Put, Refusal, Update
+from services import holds
 
 KEEPS = {
     "booking_id": "it is made from the id of the saga",
     "things": "stock adds up by it, also where a hold becomes a booking late",
+    "since": "who holds what is counted by it, the same",
 }
 """The text of a hold that stays when its owner's data are erased."""
 
@@ -52,14 +55,28 @@ def hold(
         scarce: The error if too few are available.
         documents: The names of the owner's documents for the booking, by their kind.
     """
-    held, price = reserve(
-        call.item, kind, thing, quantity, times=times, unknown=unknown, scarce=scarce
-    )
+    part = reserve(call.item, kind, thing, quantity, times=times, unknown=unknown, scarce=scarce)
     result = {"booking_id": booking_key(call), f"{kind}_id": thing, "quantity": quantity}
-    booking = book(call, {thing_key(kind, thing): quantity}, price)
+    booking = book(call, {thing_key(kind, thing): part})
     if documents:
         booking = Put(booking.item | {"documents": dict(documents)})
-    return Decision(result=result | {"price": price}, writes=[held, booking])
+    return Decision(result=result | {"price": part.price}, writes=[part.held, booking])
+
+
+class Part(NamedTuple):
+    """What a step's hold has of one thing.
+
+    Attributes:
+        quantity: How many.
+        price: What they cost.
+        held: The change of the thing's row.
+        since: The moment by which `services.holds` counts it.
+    """
+
+    quantity: int
+    price: Money
+    held: Update
+    since: int | None
 
 
 def reserve(
@@ -71,33 +88,32 @@ def reserve(
     times: int = 1,
     unknown: type[Refusal],
     scarce: type[Refusal],
-) -> tuple[Update, Money]:
-    """Reserve some of one thing, as a part of a step's hold; arguments as for `hold`.
-
-    Returns:
-        The change of the thing's row, and the price.
-    """
+) -> Part:
+    """Reserve some of one thing, as a part of a step's hold; arguments as for `hold`."""
     if row is None:
         raise unknown(f"there is no {kind} {thing}")
     if row["available"] < quantity:
         raise scarce(f"{kind} {thing} has fewer than {quantity} available")
+    since, begun = holds.begin(row, quantity)
     held = Update(
         row["pk"],
-        add={"available": -quantity, "held": quantity},
-        when={"available": AtLeast(quantity), "price": row["price"]},
+        add={"available": -quantity, "held": quantity, **begun.add},
+        when={"available": AtLeast(quantity), "price": row["price"], **begun.when},
+        remove=begun.remove,
     )
-    return held, Money.of(row["price"]) * quantity * times
+    return Part(quantity, Money.of(row["price"]) * quantity * times, held, since)
 
 
-def book(call: Call, things: Mapping[str, int], price: Money) -> Put:
-    """The row of a step's hold: how many of each thing, by the thing's key."""
+def book(call: Call, parts: Mapping[str, Part]) -> Put:
+    """The row of a step's hold, of its parts by the thing's key."""
     return Put(
         {
             "pk": booking_key(call),
             "saga_id": call.saga_id,
             "step": call.step,
-            "things": dict(things),
-            "price": price,
+            "things": {thing: part.quantity for thing, part in parts.items()},
+            "since": {thing: part.since for thing, part in parts.items()},
+            "price": Money.total(part.price for part in parts.values()),
             "status": "HELD",
             "owner": call.owner,
         }
@@ -119,8 +135,13 @@ def _turn(call: Call, status: str, gains: str) -> Decision:
     if booking is None:
         raise LookupError(f"step {call.step!r} has acted but has no booking")
     turned = Update(booking["pk"], put={"status": status}, when={"status": "HELD"})
+    since = booking.get("since", {})
     moved = [
-        Update(thing, add={"held": -quantity, gains: quantity}, when={"held": AtLeast(quantity)})
+        Update(
+            thing,
+            add={"held": -quantity, gains: quantity, **holds.end(since.get(thing)).add},
+            when={"held": AtLeast(quantity)},
+        )
         for thing, quantity in booking["things"].items()
     ]
     return Decision(result={"booking_id": booking["pk"], "status": status}, writes=[turned, *moved])
@@ -129,7 +150,7 @@ def _turn(call: Call, status: str, gains: str) -> Decision:
 def show(row: Item) -> dict[str, Any]:
     """A thing as the API shows it."""
     names = ("id", "total", "available", "held", "confirmed", "price")
-    return {name: row[name] for name in names}
+    return {name: row[name] for name in names} | holds.show(row)
 
 
 def change(

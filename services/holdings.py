@@ -66,7 +66,11 @@ class _Money(TypedDict):
 
 
 class CountedView(TypedDict):
-    """A counted thing: `total` is `available`, `held` and `confirmed` together."""
+    """A counted thing: `total` is `available`, `held` and `confirmed` together.
+
+    Of running sagas, `held_by` hold some of it, and `held_since` is when the oldest of these holds
+    began. Where many hold it at once, those that began close together count from the first of them.
+    """
 
     id: str
     total: int
@@ -74,16 +78,23 @@ class CountedView(TypedDict):
     held: int
     confirmed: int
     price: _Money
+    held_since: str | None
+    held_by: int
 
 
 class AccountView(TypedDict):
-    """An account: its `balance` includes what is held; without an `owner`, anybody may use it."""
+    """An account: its `balance` includes what is held; without an `owner`, anybody may use it.
+
+    `held_by` and `held_since` say how many running sagas hold some of it, and since when.
+    """
 
     id: str
     currency: str
     balance: int
     available: int
     held: int
+    held_since: str | None
+    held_by: int
     owner: NotRequired[str]
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from recourse import Call, CurrencyMismatchError, Decision, Money, Refusal, action, confirm, undo
-from recourse.declare.step import MOST_WRITES, Write
+from recourse import Call, CurrencyMismatchError, Decision, Refusal, action, confirm, undo
+from recourse.declare.step import MOST_WRITES
 from services import counted
 
 MOST_SKUS = MOST_WRITES - 1
@@ -57,25 +56,25 @@ def reserve(call: Call[ReserveAsk]) -> Decision:
     The result has a line for each sku, for the invoice, and the sum of their prices in `price`.
     """
     quantities = _quantities(call)
-    things: dict[str, int] = {}
-    writes: list[Write] = []
-    lines: list[dict[str, Any]] = []
-    for (sku, quantity), row in zip(quantities.items(), call.items, strict=True):
-        held, price = counted.reserve(
+    parts = {
+        sku: counted.reserve(
             row, "item", sku, quantity, unknown=UnknownSkuError, scarce=StockUnavailableError
         )
-        things[counted.thing_key("item", sku)] = quantity
-        writes.append(held)
-        lines.append({"sku": sku, "quantity": quantity, "price": price})
-    price = Money.total(line["price"] for line in lines)
+        for (sku, quantity), row in zip(quantities.items(), call.items, strict=True)
+    }
+    things = {counted.thing_key("item", sku): part for sku, part in parts.items()}
+    booking = counted.book(call, things)
     return Decision(
         result={
             "booking_id": counted.booking_key(call),
-            "quantity": sum(things.values()),
-            "price": price,
-            "lines": lines,
+            "quantity": sum(quantities.values()),
+            "price": booking.item["price"],
+            "lines": [
+                {"sku": sku, "quantity": part.quantity, "price": part.price}
+                for sku, part in parts.items()
+            ],
         },
-        writes=[*writes, counted.book(call, things, price)],
+        writes=[*(part.held for part in parts.values()), booking],
     )
 
 

@@ -96,8 +96,9 @@ def authorise(call: Call[AuthoriseAsk]) -> Decision:
         "status": "AUTHORISED",
         "owner": call.owner,
     }
-    moved = accounts.hold(call, "authorise", name, amount)
-    return Decision(result=_shown(payment), writes=[Put(payment), *moved])
+    return Decision(
+        result=_shown(payment), writes=accounts.hold(call, "authorise", amount, payment)
+    )
 
 
 @undo(reads=lambda call: [payment_key(call)])
@@ -139,7 +140,8 @@ def _turned(
 ) -> Decision:
     """The payment in another status, and the money moved."""
     turn = Update(payment["pk"], put={"status": status}, when={"status": payment["status"]})
-    moved = move(call, what, payment["amount"]["currency"], postings)
+    ended = accounts.ended(payment) if payment["status"] == "AUTHORISED" else None
+    moved = move(call, what, payment["amount"]["currency"], postings, holding=ended)
     return Decision(result=_shown(payment | {"status": status}), writes=[turn, *moved])
 
 
@@ -187,8 +189,7 @@ def debit(call: Call[DebitAsk]) -> Decision:
     if name == call.ask.to_account:
         raise SameAccountError(f"account {name} cannot be paid from itself")
     side = _side(call, debit_key(call), name, amount)
-    moved = accounts.hold(call, "debit", name, amount)
-    return Decision(result=_side_shown(side), writes=[Put(side), *moved])
+    return Decision(result=_side_shown(side), writes=accounts.hold(call, "debit", amount, side))
 
 
 @undo(reads=lambda call: [debit_key(call)])
@@ -197,7 +198,8 @@ def release_debit(call: Call) -> Decision:
     (side,) = _held(call)
     name, value = side["account_id"], side["amount"]["amount"]
     postings = {held(name): -value, available(name): value}
-    moved = move(call, "release", side["amount"]["currency"], postings)
+    ended = accounts.ended(side)
+    moved = move(call, "release", side["amount"]["currency"], postings, holding=ended)
     return Decision(result=_side_shown(side | RELEASED), writes=[_turn(side, RELEASED), *moved])
 
 
@@ -236,6 +238,7 @@ def settle(call: Call) -> Decision:
         "settle",
         amount.currency,
         {held(paid["account_id"]): -amount.amount, available(got["account_id"]): amount.amount},
+        holding=accounts.ended(paid),
     )
     return Decision(
         result={

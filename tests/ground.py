@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from unittest import mock
 
@@ -48,6 +49,30 @@ class Ground(recourse.testing.ground.Ground):
         row = self.row(holding.service, holding.key(thing))
         assert row is not None
         return holding.show(row)
+
+    def must_know_who_holds(self) -> None:
+        """What each thing shows of its holds is what the rows of the holds say."""
+        for kind, thing in self.stock:
+            shown = self.held(kind, thing)
+            moments = self._holds(kind, thing) if shown["held"] else []
+            assert shown["held_by"] == len(moments), (kind, thing, shown)
+            since = shown["held_since"] and datetime.fromisoformat(shown["held_since"])
+            oldest = min((datetime.fromtimestamp(one / 1000, UTC) for one in moments), default=None)
+            assert since == oldest, (kind, thing, shown)
+
+    def _holds(self, kind: str, thing: str) -> list[int]:
+        """When the holds of a thing began that have not ended."""
+        holding = HOLDINGS[kind]
+        found: list[int] = []
+        for row in self.rows(holding.service, ""):
+            if row.get("status") not in ("HELD", "AUTHORISED"):
+                continue
+            match row.get("since"):
+                case dict() as parts if holding.key(thing) in parts:
+                    found.append(parts[holding.key(thing)])
+                case int() as since if row["account_id"] == thing:
+                    found.append(since)
+        return found
 
 
 @contextmanager

@@ -80,6 +80,7 @@ class AuthorizedApi(Construct):
                     "content-type",
                     "idempotency-key",
                     "traceparent",
+                    "if-match",
                     "if-none-match",
                     "prefer",
                     "recourse-chaos",

@@ -335,10 +335,7 @@ def segment(text: str) -> str:
 
 def is_at_rest(saga: Mapping[str, Any]) -> bool:
     """Whether a saga has ended or waits for an operator."""
-    parked = any(step["status"] == "FAILED" for step in saga["steps"])
-    return saga["status"] not in ("RUNNING", "COMPENSATING") or (
-        saga["status"] == "RUNNING" and parked
-    )
+    return saga["status"] not in ("RUNNING", "COMPENSATING") or bool(saga["stuck"])
 
 
 def must_be_address(url: str) -> None:

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -36,6 +36,7 @@ from recourse.cli.deploying import PASSES_ON, deploy, destroy
 from recourse.cli.doctor import doctor
 from recourse.cli.erase import erase
 from recourse.cli.login import login, logout
+from recourse.cli.resolving import resolve
 from recourse.cli.screen import identity
 from recourse.cli.seeding import seed
 from recourse.cli.timeline import event_of, print_event, print_timeline
@@ -53,7 +54,8 @@ app = typer.Typer(
     "browser `export RECOURSE_TOKEN=$(recourse token --subject asha)`.",
 )
 app.add_typer(valet.app, name="valet")
-for one in (login, logout, questions, decide, worker, erase, seed, doctor, trace, upgrade):
+own = (login, logout, questions, decide, resolve, worker, erase, seed, doctor, trace, upgrade)
+for one in own:
     app.command()(one)
 app.command("compile")(compile_sagas)
 app.command(context_settings=PASSES_ON)(deploy)
@@ -304,28 +306,6 @@ def cancel(
     """Cancel a saga whose pivot has not acted; its effects are undone."""
     with connected(api, token) as client:
         saga = client.ask("POST", f"/sagas/{segment(saga_id)}/cancel")
-    _print_status(saga, as_json)
-
-
-@app.command()
-@reports_errors
-def resolve(
-    saga_id: SagaId,
-    step: Annotated[str, typer.Argument(help="Name of the stuck step.")],
-    action: Annotated[
-        Literal["retry", "skip"],
-        typer.Option(help="Run the step again, or leave it as it is and settle it by hand."),
-    ],
-    reason: Annotated[str | None, typer.Option(help="Why; required for a skip.")] = None,
-    api: ApiUrl = LOCAL,
-    token: Token = None,
-    as_json: AsJson = False,
-) -> None:
-    """Retry a stuck step, or skip it and settle by hand; needs the scope `operator`."""
-    body = {"action": action} | ({"reason": reason} if reason else {})
-    with connected(api, token) as client:
-        path = f"/sagas/{segment(saga_id)}/steps/{segment(step)}/resolve"
-        saga = client.ask("POST", path, json=body)
     _print_status(saga, as_json)
 
 

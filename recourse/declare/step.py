@@ -92,7 +92,7 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """A change to one row: numbers to add, attributes to set, and when that may happen.
+    """A change to one row: numbers to add, attributes to set or remove, and when that may happen.
 
     ::
 
@@ -105,6 +105,7 @@ class Update:
         when: What must hold: attribute to exact value, or to `AtLeast(n)`. Where it does
             not, the row has changed since it was read: the step reads again and decides again.
         table: Whose row it is, where it is not the service's own table's.
+        remove: Attributes removed, if they are there.
     """
 
     key: RowKey
@@ -112,6 +113,7 @@ class Update:
     put: Mapping[str, Any] = field(default_factory=dict)
     when: Mapping[str, Any] = field(default_factory=dict)
     table: ExistingTable | None = None
+    remove: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         check_key(self.table, self.key)

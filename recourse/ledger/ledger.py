@@ -48,6 +48,10 @@ class PivotSkippedError(RecourseError):
     """A stuck pivot cannot be skipped: its marker alone says whether it has acted."""
 
 
+class SagaChangedError(RecourseError):
+    """The saga is of another version than the one that was decided on."""
+
+
 class UnknownSagaError(RecourseError, LookupError):
     """The ledger has no such saga."""
 
@@ -195,7 +199,16 @@ class Ledger:
 
         return self._change(saga_id, change)
 
-    def resolve(self, saga_id: str, step: str, *, skip: bool, reason: str, by: str) -> Record:
+    def resolve(
+        self,
+        saga_id: str,
+        step: str,
+        *,
+        skip: bool,
+        reason: str,
+        by: str,
+        version: int | None = None,
+    ) -> Record:
         """Record an operator's decision on a stuck step, and open the recovery that applies it.
 
         Args:
@@ -204,14 +217,18 @@ class Ledger:
             skip: Whether to skip the step; else it is retried.
             reason: Why; kept with the saga.
             by: Who decided.
+            version: The saga's version that was decided on; None for whatever it is now.
 
         Raises:
+            SagaChangedError: It is of another version.
             NothingToResolveError: The step is not stuck.
             PivotSkippedError: The step is the pivot, which cannot be skipped.
             UnknownSagaError: The ledger has no such saga.
         """
 
         def change(record: Record) -> dict[str, Any]:
+            if version not in (None, record.version):
+                raise SagaChangedError(saga_id)
             found = self.stuck_step(record, step)
             if found is None:
                 raise NothingToResolveError(step)

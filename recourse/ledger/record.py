@@ -12,7 +12,7 @@ from recourse.declare.declaration import Coordination
 from recourse.declare.ids import SagaId, Traceparent
 from recourse.declare.shape import Shape
 from recourse.events import Event
-from recourse.ledger.history import SagaHistory, Status
+from recourse.ledger.history import SagaHistory, Status, stuck_step
 from recourse.ledger.listing import attributes
 
 SENT = "sent:"
@@ -212,6 +212,7 @@ class Record:
             "started_at": self.started_at,
             "ended_at": self.ended_at,
             "steps": steps,
+            "stuck": [one["name"] for one in steps if stuck_step(one, self.status)],
         } | self._traced()
 
     def _traced(self) -> dict[str, str]:

@@ -257,7 +257,9 @@ class Table:
         if isinstance(write, Put):
             return self.put_request(write.item, when=ABSENT)
         when = {self._names[0]: PRESENT, **write.when}
-        return self.update_request(write.key, set=write.put, add=write.add, when=when)
+        return self.update_request(
+            write.key, set=write.put, add=write.add, remove=write.remove, when=when
+        )
 
     def transact(self, requests: Sequence[Request]) -> None:
         """Write all of it or nothing; conflicts with other transactions are retried.

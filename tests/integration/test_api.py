@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnec
 from pydantic import TypeAdapter
 
 import lambdas.api as api_module
-from recourse import problems
+from recourse import events, problems
 from recourse.declare import limits
 from recourse.declare.ids import SagaId
 from recourse.functions import kit, settings
@@ -47,7 +47,7 @@ NAMES = [step.name for step in SAGA.all]
 LIVE = {"sse": "https://stream.example/events/stream", "ws": "wss://live.example/live"}
 VIEW = {
     *("saga_id", "saga", "coordination", "status", "reason", "owner", "business_key"),
-    *("started_at", "ended_at", "steps", "links", "traceparent"),
+    *("started_at", "ended_at", "steps", "stuck", "links", "traceparent"),
 }
 STEP_VIEW = {
     *("name", "status", "attempts", "undo_attempts", "result", "error", "message"),
@@ -894,6 +894,7 @@ def test_a_decision_that_cannot_be_read_is_a_400(stuck: Ground) -> None:
 # What services hold.
 
 COUNTED = [kind for kind, holding in HOLDINGS.items() if holding.body is CountedBody]
+NOBODY = {"held_since": None, "held_by": 0}
 FIFTY = {"total": 50, "price": {"amount": 480000, "currency": "INR"}}
 
 
@@ -903,7 +904,7 @@ def test_a_counted_thing_is_made_shown_and_changed(shared: Ground, kind: str) ->
     path = f"/{kind}/new-1"
     problem(asha("GET", path), 404, "not-found")
     made = operator("PUT", path, FIFTY)
-    counts = {"total": 50, "available": 50, "held": 0, "confirmed": 0}
+    counts = {"total": 50, "available": 50, "held": 0, "confirmed": 0} | NOBODY
     assert (made.status, made.json) == (201, {"id": "new-1"} | counts | {"price": FIFTY["price"]})
     assert asha("GET", path).json == made.json
     again = operator("PUT", path, FIFTY | {"total": 60})
@@ -925,12 +926,31 @@ def test_a_total_below_what_is_held_and_confirmed_is_a_409(shared: Ground) -> No
     assert ended["reason"]["error"] == "SeatUnavailableError"
 
 
+def test_what_running_sagas_hold_shows_since_when_and_by_how_many_and_never_by_whom(
+    shared: Ground,
+) -> None:
+    operator("PUT", "/flights/locked", FIFTY)
+    trip, before = changed(TRIP, "flight.id", "locked"), events.now()
+    answers = [asha.start(trip)]
+    between = events.now()
+    answers.append(asha.start(trip))
+    seen = ravi("GET", "/flights/locked").json
+    assert (seen["held"], seen["held_by"]) == (4, 2)
+    assert before <= seen["held_since"] <= between, "the oldest hold's"
+    assert seen.keys() == HOLDINGS["flights"].shown.__annotations__.keys()
+    assert seen == operator("PUT", "/flights/locked", FIFTY).json
+    shared.settle()
+    booked = ravi("GET", "/flights/locked").json
+    assert (booked["confirmed"], booked["held"]) == (4, 0)
+    assert booked.items() >= NOBODY.items()
+
+
 def test_an_account_is_made_shown_and_changed_and_its_movements_sum_to_zero(
     shared: Ground,
 ) -> None:
     path = "/accounts/acct-new"
     made = operator("PUT", path, {"currency": "INR", "balance": 1_000_000})
-    shown = {"currency": "INR", "balance": 1_000_000, "available": 1_000_000, "held": 0}
+    shown = {"currency": "INR", "balance": 1_000_000, "available": 1_000_000, "held": 0} | NOBODY
     assert (made.status, made.json) == (201, {"id": "acct-new"} | shown)
     assert asha("GET", path).json == made.json
     less = operator("PUT", path, {"currency": "INR", "balance": 500})
@@ -965,14 +985,15 @@ def test_only_the_owner_of_an_account_pays_from_it(shared: Ground, coordination:
     assert told[0].replace(name, "") == told[1].replace("none-here", ""), (
         "whether it exists is told"
     )
-    assert shared.held("accounts", name) == {"id": name, "held": 0, "available": 10 * PRICE} | body
+    shown = {"id": name, "held": 0, "available": 10 * PRICE} | NOBODY | body
+    assert shared.held("accounts", name) == shown
     assert trip(asha, name)["status"] == "SUCCEEDED"
     assert shared.held("accounts", name)["balance"] == 9 * PRICE
 
 
 def test_only_the_owner_of_an_account_sees_it_and_operators(shared: Ground) -> None:
     path, body = "/accounts/hers", {"currency": "INR", "balance": 500}
-    shown = body | {"id": "hers", "available": 500, "held": 0}
+    shown = body | {"id": "hers", "available": 500, "held": 0} | NOBODY
     assert operator("PUT", path, body).json == shown
     assert [who("GET", path).json for who in (asha, ravi)] == [shown, shown]
     assert operator("PUT", path, body | {"owner": "asha"}).json == shown | {"owner": "asha"}

@@ -92,6 +92,7 @@ def must_add_up(ground: Ground) -> None:
     """What is true of all services at any time."""
     bookings = {service: ground.rows(service, "booking#") for service in ground.services}
     posted = postings(ground)
+    ground.must_know_who_holds()
     for (kind, thing), body in ground.stock.items():
         shown = ground.held(kind, thing)
         assert min(figures(shown).values(), default=0) >= 0

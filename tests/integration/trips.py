@@ -41,6 +41,7 @@ def must_hold(ground: Ground) -> None:
     Every count adds up and equals its bookings; every movement sums to zero and every account is
     the sum of its postings; there is one capture a captured payment, and none without a booking.
     """
+    ground.must_know_who_holds()
     bookings = {kind: ground.rows(kind, "booking#") for kind in HOLDS.values()}
     for (kind, thing), body in ground.stock.items():
         if kind == "accounts":

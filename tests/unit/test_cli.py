@@ -37,6 +37,7 @@ SAGA: dict[str, Any] = {
     "started_at": "2026-11-24T10:00:00.000Z",
     "ended_at": "2026-11-24T10:00:01.000Z",
     "steps": [STEP],
+    "stuck": [],
     "links": {},
 }
 WHY = f"{STEP['error']}: {STEP['message']}"
@@ -122,14 +123,15 @@ def test_a_timeline_tells_of_the_error_of_a_step() -> None:
 )
 def test_a_timeline_ends_with_the_status_and_what_it_means(status: str, said: str) -> None:
     out = io.StringIO()
-    print_timeline(Console(file=out, width=200), [SAGA | {"status": status}])
+    saga = SAGA | {"status": status, "stuck": ["flight"] if status == "RUNNING" else []}
+    print_timeline(Console(file=out, width=200), [saga])
     assert said in out.getvalue().splitlines()[-1]
 
 
 def test_a_saga_that_is_parked_is_told_of_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first look asks the API to wait for nothing; each further one waits for a change."""
     waits: list[str | None] = []
-    states: list[dict[str, Any]] = [{"steps": []}, {"steps": [STEP]}]
+    states: list[dict[str, Any]] = [{"steps": []}, {"steps": [STEP], "stuck": ["flight"]}]
 
     def answer(request: httpx.Request) -> httpx.Response:
         waits.append(request.headers.get("prefer"))
@@ -143,6 +145,19 @@ def test_a_saga_that_is_parked_is_told_of_at_once(monkeypatch: pytest.MonkeyPatc
     waits.clear()
     with Api("http://api", "token", transport=httpx.MockTransport(answer)) as client:
         assert len(list(client.follow("5a9a1d"))) == len(waits) == 1
+
+
+def test_whether_a_saga_is_parked_is_what_the_api_says_and_not_guessed_by_its_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    states = [{"status": "RUNNING"}, {"status": "SUCCEEDED"}]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json=SAGA | states.pop(0))
+
+    with Api("http://api", "token", transport=httpx.MockTransport(answer)) as client:
+        seen = [one["status"] for one in client.follow("5a9a1d")]
+    assert seen == ["RUNNING", "SUCCEEDED"], "a step that has FAILED is not stuck yet"
 
 
 def test_an_operator_is_told_what_is_gone_and_what_can_be_done(

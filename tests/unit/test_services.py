@@ -68,6 +68,8 @@ def apply(rows: dict[str, Item], decision: Decision) -> None:
             found = row[name]
             assert found >= wanted.value if isinstance(wanted, AtLeast) else found == wanted
         row |= write.put
+        for name in write.remove:
+            row.pop(name, None)
         for name, delta in write.add.items():
             row[name] = row.get(name, 0) + delta
 

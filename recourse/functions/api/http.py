@@ -136,6 +136,12 @@ def known_tags(headers: Mapping[str, str]) -> frozenset[str]:
     return frozenset(_TAG.findall(headers.get("if-none-match", "")))
 
 
+def seen_tags(headers: Mapping[str, str]) -> frozenset[str] | None:
+    """The versions in `If-Match`; None where any will do."""
+    text = headers.get("if-match", "*").strip()
+    return None if text == "*" else frozenset(_TAG.findall(text))
+
+
 def answer(
     status: int,
     content: Any = None,

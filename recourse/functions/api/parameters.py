@@ -70,4 +70,9 @@ class Choice(Parameter):
 
 CURSOR = Parameter("cursor", "the cursor of the previous page", problem="bad-cursor")
 LIMIT = Number("limit", "how many at most", default=20, most=100)
+IF_MATCH = Parameter(
+    "If-Match",
+    "the ETag of the version that you have seen: it is done to no other",
+    where="header",
+)
 IF_NONE_MATCH = Parameter("If-None-Match", "the ETag of the version that you have", where="header")

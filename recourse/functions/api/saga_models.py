@@ -58,7 +58,8 @@ class _Step(TypedDict):
 class SagaView(TypedDict):
     """A saga and its steps; `reason` is its first failure.
 
-    `traceparent` is the span in which it was started: the caller's, or else its own.
+    `stuck` names the steps that wait for an operator to resolve them. `traceparent` is the span in
+    which it was started: the caller's, or else its own.
     """
 
     saga_id: str
@@ -71,6 +72,7 @@ class SagaView(TypedDict):
     started_at: str
     ended_at: str | None
     steps: list[_Step]
+    stuck: list[str]
     traceparent: NotRequired[str]
     links: dict[str, str]
 

@@ -23,7 +23,7 @@ from recourse.errors import NoVersionError, TransientError
 from recourse.functions import kit
 from recourse.functions.api import http, valet
 from recourse.functions.api.events import EventView
-from recourse.functions.api.parameters import CURSOR, IF_NONE_MATCH, LIMIT
+from recourse.functions.api.parameters import CURSOR, IF_MATCH, IF_NONE_MATCH, LIMIT
 from recourse.functions.api.routes import Answer, Operation, Page, Routes, Sample
 from recourse.functions.api.saga_models import (
     BUSINESS_KEY,
@@ -47,6 +47,7 @@ from recourse.ledger.ledger import (
     KeyReusedError,
     NothingToResolveError,
     PivotSkippedError,
+    SagaChangedError,
 )
 from recourse.ledger.record import Record, digest
 from recourse.ledger.shapes import UnknownShapeError
@@ -277,10 +278,11 @@ def cancel(saga_id: str) -> Response[str]:
         scope="operator",
         takes=Resolution,
         example={"action": "retry"},
-        answers=[Answer(202, "accepted", SagaView)],
+        parameters=[IF_MATCH],
+        answers=[Answer(202, "accepted", SagaView, headers={"ETag": "its version"})],
         problems=[
             *("not-found", "nothing-to-resolve", "pivot-not-skipped"),
-            *("not-deployed", "shape-unknown"),
+            *("saga-changed", "not-deployed", "shape-unknown"),
         ],
     ),
 )
@@ -293,6 +295,9 @@ def resolve(saga_id: str, step: str) -> Response[str]:
     if step not in shape.by_name:
         raise ProblemError("not-found", f"{record.saga} has no step {step!r}")
     asked = http.body(event, Resolution)
+    seen = http.seen_tags(event.headers)
+    if seen is not None and _etag(record) not in seen:
+        raise _changed_since(record)
     reason = (asked["reason"] or "").strip()
     if asked["action"] == "skip" and not reason:
         raise invalid("reason", "a skip needs a reason")
@@ -305,13 +310,22 @@ def resolve(saga_id: str, step: str) -> Response[str]:
             skip=asked["action"] == "skip",
             reason=reason,
             by=who.subject,
+            version=None if seen is None else record.version,
         )
+    except SagaChangedError:
+        raise _changed_since(record) from None
     except NothingToResolveError:
         raise ProblemError("nothing-to-resolve", f"the step {step!r} is not stuck") from None
     except PivotSkippedError:
         raise ProblemError("pivot-not-skipped", _of_the_pivot(shape)) from None
     _run(record)
-    return http.answer(202, _view(record))
+    return http.answer(202, _view(record), headers={"etag": _etag(record)})
+
+
+def _changed_since(record: Record) -> ProblemError:
+    """What is answered where the caller has seen another version than there is now."""
+    detail = f"If-Match: look at /sagas/{record.saga_id} again, and decide by what it is now"
+    return ProblemError("saga-changed", detail)
 
 
 def _of_the_pivot(shape: Shape[Any]) -> str:

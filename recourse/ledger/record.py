@@ -77,6 +77,9 @@ class Record:
         recoveries: How many recoveries in a row the sweeper has opened.
         not_before: Until when the sweeper leaves it alone.
         retold_at: When its events were last republished.
+        reverses: The saga that it reverses, why, and by whom: `saga_id`, `reason`, `by`.
+        reversed_by: The saga that reverses it, or last tried to.
+        reversals: How many sagas have tried to reverse it.
     """
 
     saga_id: SagaId
@@ -100,6 +103,9 @@ class Record:
     recoveries: int = 0
     not_before: str | None = None
     retold_at: str | None = None
+    reverses: Mapping[str, Any] | None = None
+    reversed_by: str | None = None
+    reversals: int = 0
 
     @property
     def place(self) -> str:
@@ -192,21 +198,29 @@ class Record:
         self, reason: Mapping[str, Any] | None, steps: Sequence[Mapping[str, Any]]
     ) -> dict[str, Any]:
         """The saga as the API shows it, with such a reason and such steps."""
-        return {
-            "saga_id": self.saga_id,
-            "saga": self.saga,
-            "coordination": self.coordination,
-            "status": self.status,
-            "reason": reason,
-            "owner": self.owner,
-            "business_key": self.business_key,
-            "started_at": self.started_at,
-            "ended_at": self.ended_at,
-            "steps": steps,
-        } | self._traced()
+        return (
+            {
+                "saga_id": self.saga_id,
+                "saga": self.saga,
+                "coordination": self.coordination,
+                "status": self.status,
+                "reason": reason,
+                "owner": self.owner,
+                "business_key": self.business_key,
+                "started_at": self.started_at,
+                "ended_at": self.ended_at,
+                "steps": steps,
+            }
+            | self._traced()
+            | self._linked()
+        )
 
     def _traced(self) -> dict[str, str]:
         return {"traceparent": self.trace} if self.trace else {}
+
+    def _linked(self) -> dict[str, Any]:
+        found = {"reverses": self.reverses, "reversed_by": self.reversed_by}
+        return {name: one for name, one in found.items() if one is not None}
 
     def attempts(self, shape: Shape[Any]) -> dict[str, int]:
         """Attempts so far, by target: faults on demand count them over all runs."""

@@ -34,6 +34,19 @@ class Resolution:
     reason: Annotated[str, Len(0, 1000)] | None = None
 
 
+@request_model
+class Reversing:
+    """Why a saga is reversed."""
+
+    reason: Annotated[str, Len(0, 1000)] | None = None
+
+
+class _Reverses(TypedDict):
+    saga_id: str
+    reason: str | None
+    by: str
+
+
 class _Reason(TypedDict):
     step: str
     error: str
@@ -57,7 +70,9 @@ class _Step(TypedDict):
 class SagaView(TypedDict):
     """A saga and its steps; `reason` is its first failure.
 
-    `traceparent` is the span in which it was started: the caller's, or else its own.
+    `traceparent` is the span in which it was started: the caller's, or else its own. `reverses` is
+    the saga that it reverses, with who began that and why; `reversed_by` the saga that reverses
+    it, or has tried to, if that was COMPENSATED.
     """
 
     saga_id: str
@@ -71,6 +86,8 @@ class SagaView(TypedDict):
     ended_at: str | None
     steps: list[_Step]
     traceparent: NotRequired[str]
+    reverses: NotRequired[_Reverses]
+    reversed_by: NotRequired[str]
     links: dict[str, str]
 
 

@@ -36,7 +36,8 @@ from recourse.declare.step_checks import refusing, shown
 from recourse.errors import DeclarationError
 
 ID, REASON = "reverses", "reason"
-_OWN: Mapping[str, Any] = {ID: str, REASON: Optional[str]}  # noqa: UP045
+OWN: Mapping[str, Any] = {ID: str, REASON: Optional[str]}  # noqa: UP045
+"""What the request of a reverse may have besides: of no step, and of no request."""
 
 
 def reversed_by(sagas: Mapping[str, Declaration]) -> dict[str, list[Declaration]]:
@@ -117,10 +118,12 @@ def _check_request(
         raise refuse(f"{called} cannot be made of it: {reason}")
     wanted = hints.types_of(model)
     for name, field in hints.fields_of(model).items():
-        if name in saga.by_name:
+        if name in OWN:
+            given = OWN[name]
+        elif name in saga.by_name:
             given = _returned(saga, saga.by_name[name], called, refuse)
-        elif name in _OWN or name in has:
-            given = _OWN[name] if name in _OWN else has[name]
+        elif name in has:
+            given = has[name]
         else:
             raise refuse(
                 f"{called} has a field {name!r}, which is neither a step of it nor a field of its "

@@ -19,12 +19,13 @@ from tests.ground import Ground, ground
 from tests.integration.test_api import Caller, standing
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ["banking.md"]
+PAGES = ["banking.md", "reverse.md"]
 BLOCK = re.compile(
     r"(?:`([\w.-]+\.json)`:\n\n)?^```(bash|json)\n(.*?)^```$", re.DOTALL | re.MULTILINE
 )
 WHO = Caller("asha", "sagas:write sagas:read operator")
 API = "$RECOURSE_API"
+FIRST_WORD = re.compile(r"(\w+)=\$\((.+) \| cut -d' ' -f1\)")
 
 
 @pytest.fixture
@@ -39,6 +40,7 @@ class Shell:
     def __init__(self, made: Ground, patch: pytest.MonkeyPatch) -> None:
         self._ground = made
         self.said = ""
+        self._named: dict[str, str] = {}
         transport = httpx.MockTransport(self._answer)
         patch.setattr(command, "Api", lambda url, token: Api(url, token, transport=transport))
 
@@ -51,7 +53,11 @@ class Shell:
 
     def run(self, line: str) -> None:
         """Give a command; each but a `curl` must succeed."""
-        words = shlex.split(line)
+        if found := FIRST_WORD.fullmatch(line):
+            self.run(found[2])
+            self._named[f"${found[1]}"] = self.said.split(" ")[0]
+            return
+        words = [self._named.get(word, word) for word in shlex.split(line)]
         match words[0]:
             case "export":
                 pass

@@ -12,6 +12,8 @@ from statemachines import SAGAS
 
 SAMPLES = ROOT / "samples"
 PLENTY = 100_000
+STARTED = [saga for saga in SAGAS.values() if saga.name not in reversed_by(SAGAS)]
+"""The sagas that callers start; others begin only where what they reverse has ended."""
 
 
 def sample(saga: Declaration) -> dict[str, Any]:

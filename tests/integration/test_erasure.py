@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from recourse.erasure.erase import Erasure
 from recourse.erasure.report import Change, NotAtRestError, Report
+from recourse.ledger.ledger import ErasedError
 from recourse.ledger.record import ERASED, Record
 from recourse.store.table import Table
 from recourse.testing import checks
@@ -254,6 +255,29 @@ def test_what_the_person_did_as_an_operator_does_not_name_them(made: Deployment)
     (decision,) = records(made)[saga].resolutions
     assert decision["by"] == report.pseudonym and decision["reason"] == "a test"
     assert made.ground.view(saga) == view and made.traces() == []
+
+
+def test_what_reversed_a_saga_is_erased_with_it_and_names_nobody_who_asked(
+    made: Deployment,
+) -> None:
+    others, mine = made.start(TRIP, 1, OTHER), made.start(TRIP, 2, PERSON)
+    kept = made.start(TRIP, 3, PERSON)
+    asked = made.ground.reverse(others, reason="theirs", by=PERSON)
+    back = made.ground.reverse(mine, reason=f"{MARK}ill", by=OTHER)
+    made.settle()
+    report = made.erasure.run(PERSON, dry_run=False)
+    found = records(made)
+    assert found[asked].reverses == {
+        "saga_id": others,
+        "reason": "theirs",
+        "by": report.pseudonym,
+    }
+    assert found[back].reverses == {"saga_id": mine, "reason": ERASED, "by": OTHER}
+    assert found[back].is_erased and found[mine].reversed_by == back
+    assert made.traces() == []
+    must_add_up(made)
+    with pytest.raises(ErasedError):
+        made.ground.reverse(kept)
 
 
 @settings(

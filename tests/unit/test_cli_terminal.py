@@ -134,7 +134,6 @@ def test_no_command_prints_what_others_wrote_as_it_is(
         ["trace", "s"],
         ["cancel", "s"],
         ["reverse", "s"],
-        ["reverse", "s", "--watch"],
         ["resolve", "s", "hotel", "--action", "retry"],
         ["events"],
         ["valet", "show"],

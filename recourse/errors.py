@@ -36,7 +36,10 @@
         MessagesWaitError
         MissingSettingError
         NewError
+        NoReverseError
         NotAtRestError
+        NotReversibleError
+        NotSucceededError
         NothingToResolveError
         OAuthError
         PivotSkippedError

@@ -220,7 +220,7 @@ def check_watched() -> None:
     """
     from recourse.queues.deadletters import check_empty
 
-    check_empty(_watched())
+    check_empty(_watched(), time.time())
 
 
 @cache

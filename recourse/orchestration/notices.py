@@ -24,7 +24,8 @@ def clear(queues: Sequence[OperatorQueue], ledger: Ledger, now: float) -> list[E
         now: Seconds of the epoch.
 
     Returns:
-        Why queues could not be gone through; all the others were.
+        Why queues could not be gone through; all the others were, but for those that are out of
+        reach while a deploy is under way.
     """
 
     @cache
@@ -36,9 +37,12 @@ def clear(queues: Sequence[OperatorQueue], ledger: Ledger, now: float) -> list[E
         saga_id = _about(message)
         return None if saga_id is None else is_at_rest(saga_id)
 
+    def cleared(queue: OperatorQueue) -> int | None:
+        return queue.unless_out_of_reach(lambda: queue.clear(is_over, now), now)
+
     with ThreadPoolExecutor(max(1, len(queues))) as pool:
-        cleared = [pool.submit(queue.clear, is_over, now) for queue in queues]
-    return [why for one in cleared if isinstance(why := one.exception(), Exception)]
+        clearing = [pool.submit(cleared, queue) for queue in queues]
+    return [why for one in clearing if isinstance(why := one.exception(), Exception)]
 
 
 def _about(message: str) -> str | None:

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from typing import Any, get_args
 
 import pytest
+from botocore.exceptions import ClientError
 
 from recourse.declare.declaration import Coordination
-from recourse.queues.deadletters import deadletters_of
+from recourse.queues.deadletters import DEPLOY_TIME, check_empty, deadletters_of
 from recourse.testing.ground import LEDGER, PARKED
 from tests.events import event
 from tests.ground import Ground, ground
@@ -117,6 +118,39 @@ def test_a_queue_that_cannot_be_cleared_keeps_no_saga_from_being_looked_after(
             own.sweep()
     own.settle()
     assert must_agree(own, saga_id) == "SUCCEEDED"
+
+
+@pytest.mark.parametrize("why", ["AccessDenied", "AWS.SimpleQueueService.NonExistentQueue"])
+def test_a_queue_that_a_deploy_keeps_out_of_reach_is_an_error_when_it_stays_so(
+    own: Ground, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    saga_id = start(own, "orchestration", capture="reject", payment__undo="reject:4")
+    own.settle()
+    own.resolve(saga_id, "payment", skip=False)
+    own.settle()
+    *_, absent = own.operators_queues
+    find = own.sqs.get_queue_url
+
+    def found(QueueName: str) -> Any:
+        if QueueName == absent.own:
+            raise ClientError({"Error": {"Code": why, "Message": QueueName}}, "GetQueueUrl")
+        return find(QueueName=QueueName)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(own.sqs, "get_queue_url", found)
+        for pause in (0, DEPLOY_TIME / 2):
+            own.clock.sleep(pause)
+            own.sweep()
+            check_empty([absent], own.clock.seconds())
+        assert resting(own, PARKED) == [], "the others are gone through"
+        own.clock.sleep(DEPLOY_TIME / 2)
+        with pytest.raises(ExceptionGroup, match="could not be checked"):
+            own.sweep()
+        with pytest.raises(ClientError, match=absent.own):
+            check_empty([absent], own.clock.seconds())
+    own.sweep()
+    check_empty([absent], own.clock.seconds())
+    assert absent.unless_out_of_reach(lambda: "there", own.clock.seconds()) == "there"
 
 
 @each_coordination

@@ -31,7 +31,7 @@ from recourse.ledger.history import AT_REST
 from recourse.local.aws import KEY_ID, REGION
 from recourse.local.cloud import EVERY_SCOPE
 from tests import ROOT
-from tests.decisions import decisions_of, unexpected
+from tests.decisions import Refusal, decisions_of, unexpected
 from tests.local import changing
 from tests.patience import PATIENCE, until
 
@@ -40,6 +40,9 @@ pytestmark = pytest.mark.xdist_group("changing")
 COORDINATIONS = get_args(Coordination)
 KILLED = ("add-a-step", "retire-a-saga")
 """The sagas of which a run is stopped, so that the sweeper recovers it."""
+BEFORE_ITS_RIGHTS = [Refusal("SweeperRole", "sqs:GetQueueUrl")]
+"""The local cloud runs code as it is saved: a round of the sweeper may come before its rights to
+the new steps' queues do, and passes over these (`OperatorQueue.unless_out_of_reach`)."""
 NOT_HERE = {"roll-back", "when-old-code-may-go", "asking-first", "the-rule"}
 """Headings of the page that change no saga of this app by themselves."""
 
@@ -382,4 +385,4 @@ def test_sagas_in_flight_parked_and_at_rest_outlive_every_change_and_a_roll_back
                 whole = {"SUCCEEDED": {"LAID"}, "COMPENSATED": {"TAKEN"}}[status]
                 assert laid[saga_id] == whole, saga_id
         decisions = app.folder / ".local" / "cloud" / "emulator" / "decisions.jsonl"
-        assert unexpected(decisions_of(decisions), []) == []
+        assert unexpected(decisions_of(decisions), BEFORE_ITS_RIGHTS) == []

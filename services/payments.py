@@ -128,9 +128,7 @@ def capture(call: Call) -> Decision:
 @undo(reads=lambda call: [payment_key(call)])
 def refund(call: Call) -> Decision:
     """Refund what was captured; for a saga that captures before its pivot."""
-    payment = _payment(call, "CAPTURED")
-    name, value = payment["account_id"], payment["amount"]["amount"]
-    return _turned(call, "refund", payment, "REFUNDED", {INCOME: -value, available(name): value})
+    return _refunded(call)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,10 +152,14 @@ class PayBackAsk:
 )
 def pay_back(call: Call[PayBackAsk]) -> Decision:
     """Pay back, in full, what another saga has captured."""
+    return _refunded(call, {"reversed_by": call.saga_id})
+
+
+def _refunded(call: Call, by: Mapping[str, str] | None = None) -> Decision:
     payment = _payment(call, "CAPTURED")
     name, value = payment["account_id"], payment["amount"]["amount"]
     back = {INCOME: -value, available(name): value}
-    return _turned(call, "refund", payment, "REFUNDED", back, {"reversed_by": call.saga_id})
+    return _turned(call, "refund", payment, "REFUNDED", back, by)
 
 
 def _payment(call: Call, status: str) -> Item:

@@ -964,7 +964,7 @@ def test_a_decision_that_cannot_be_read_is_a_400(stuck: Ground) -> None:
 
 # What services hold.
 
-COUNTED = [kind for kind, holding in HOLDINGS.items() if holding.body is CountedBody]
+COUNTED = [kind for kind, holding in HOLDINGS.items() if issubclass(holding.body, CountedBody)]
 FIFTY = {"total": 50, "price": {"amount": 480000, "currency": "INR"}}
 
 

@@ -12,7 +12,7 @@ from bench import LOCAL, memory
 from bench.apart import apart
 from bench.cloud import Side, trips
 from bench.figures import Figure, alternated, say
-from bench.samples import sample, things
+from bench.samples import STARTED, sample, things
 from recourse.cdk.prices import cost
 from recourse.choreography.routing import listeners
 from recourse.cli.api import Api
@@ -117,7 +117,7 @@ def _counted() -> list[Figure]:
     with ground() as place:
         stock(place)
         counter = Requests(place)
-        for saga in SAGAS.values():
+        for saga in STARTED:
             each = {}
             for coordination in COORDINATIONS:
                 counter.found.clear()

@@ -16,7 +16,7 @@ from pathlib import Path
 from bench.apart import apart
 from bench.choreography import COORDINATIONS, Requests, stock
 from bench.figures import Figure, say
-from bench.samples import sample
+from bench.samples import STARTED, sample
 from recourse.cdk.idle import Month, idle_month
 from recourse.cdk.prices import PRICES, cost
 from recourse.declare.declaration import Coordination
@@ -84,7 +84,7 @@ def _a_million() -> list[Figure]:
         feeding = Feeding(place)
         stock(place)
         requests = Requests(place)
-        for saga in SAGAS.values():
+        for saga in STARTED:
             say(f"{COUNTED} of {saga.name} in each coordination")
             each = {
                 coordination: _counted(saga, coordination, place, feeding, meter, requests)

@@ -37,7 +37,10 @@
         MessagesWaitError
         MissingSettingError
         NewError
+        NoReverseError
         NotAtRestError
+        NotReversibleError
+        NotSucceededError
         NothingToResolveError
         OAuthError
         PivotSkippedError

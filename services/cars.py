@@ -35,7 +35,7 @@ class HoldAsk:
     refuses=[CarUnavailableError, UnknownCarError],
     keeps=counted.KEEPS | {"car_id": "which class of car it was, as stock is counted"},
 )
-def hold(call: Call[HoldAsk]) -> Decision:
+def hold(call: Call[HoldAsk]) -> Decision[counted.Held]:
     """Hold a car; the price is per day."""
     return counted.hold(
         call,
@@ -58,3 +58,33 @@ def release(call: Call) -> Decision:
 def book(call: Call) -> Decision:
     """Turn the hold into a booking."""
     return counted.confirm(call)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelAsk:
+    """The booking to cancel."""
+
+    car: counted.Booking
+
+
+@action(
+    CancelAsk,
+    reads=lambda call: [call.ask.car.booking_id],
+    refuses=[counted.NotBookedError],
+    keeps=counted.KEEPS,
+)
+def cancel(call: Call[CancelAsk]) -> Decision:
+    """Lock a booking to be cancelled."""
+    return counted.cancel(call, call.ask.car.booking_id)
+
+
+@undo(reads=lambda call: [counted.cancellation_key(call)])
+def reinstate(call: Call) -> Decision:
+    """Unlock it."""
+    return counted.reinstate(call)
+
+
+@confirm(reads=lambda call: [counted.cancellation_key(call)])
+def complete(call: Call) -> Decision:
+    """Cancel the booking."""
+    return counted.complete(call)

@@ -4,12 +4,17 @@ For each thing `total = available + held + confirmed` always holds. A hold is a 
 by saga and step, whose `things` has the quantity held of each thing, and whose `since` the moment
 by which `services.holds` counts it. It is a semantic lock (HELD) that becomes a booking (CONFIRMED)
 or is released (RELEASED), and is never deleted.
+
+A booking is cancelled by another saga, which has a row of its own, the cancellation: it is HELD
+and locks the booking (CANCELLING). Then it is CONFIRMED, with which the booking is CANCELLED and
+what it had is available again; or RELEASED, and the booking is CONFIRMED as before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypedDict
 
 from recourse import AtLeast, Call, Decision, Item, Money, Put, Refusal, Update
 from services import holds
@@ -20,6 +25,25 @@ KEEPS = {
     "since": "who holds what is counted by it, the same",
 }
 """The text of a hold that stays when its owner's data are erased."""
+
+
+class Held(TypedDict):
+    """What a step that holds some of a thing returns, at the least."""
+
+    booking_id: str
+    quantity: int
+    price: Any
+
+
+class NotBookedError(Refusal):
+    """There is no such booking, or it is cancelled, or being cancelled by another saga."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Booking:
+    """A booking, by its id."""
+
+    booking_id: str
 
 
 def thing_key(kind: str, thing: str) -> str:
@@ -126,7 +150,13 @@ def release(call: Call) -> Decision:
 
 
 def confirm(call: Call) -> Decision:
-    """Turn the step's hold, which is the call's item, into a booking."""
+    """Turn the step's hold, which is the call's item, into a booking.
+
+    Another saga may be cancelling it by now, or have done so: that has confirmed it first.
+    """
+    booking = call.item
+    if booking and booking["status"] in ("CONFIRMED", "CANCELLING", "CANCELLED"):
+        return Decision(result={"booking_id": booking["pk"], "status": booking["status"]})
     return _turn(call, "CONFIRMED", "confirmed")
 
 
@@ -135,16 +165,81 @@ def _turn(call: Call, status: str, gains: str) -> Decision:
     if booking is None:
         raise LookupError(f"step {call.step!r} has acted but has no booking")
     turned = Update(booking["pk"], put={"status": status}, when={"status": "HELD"})
-    since = booking.get("since", {})
-    moved = [
+    moved = _moved(booking, "held", gains)
+    return Decision(result={"booking_id": booking["pk"], "status": status}, writes=[turned, *moved])
+
+
+def _moved(row: Item, loses: str, gains: str) -> list[Update]:
+    since = row.get("since", {}) if loses == "held" else {}
+    return [
         Update(
             thing,
-            add={"held": -quantity, gains: quantity, **holds.end(since.get(thing)).add},
-            when={"held": AtLeast(quantity)},
+            add={loses: -quantity, gains: quantity, **holds.end(since.get(thing)).add},
+            when={loses: AtLeast(quantity)},
         )
-        for thing, quantity in booking["things"].items()
+        for thing, quantity in row["things"].items()
     ]
-    return Decision(result={"booking_id": booking["pk"], "status": status}, writes=[turned, *moved])
+
+
+def cancellation_key(call: Call) -> str:
+    """The key of the cancellation of a saga's step."""
+    return f"cancellation#{call.saga_id}#{call.step}"
+
+
+def cancel(call: Call, booking_id: str) -> Decision:
+    """Lock a booking, which is the call's first item, to be cancelled.
+
+    What is booked stays so until the saga's pivot has acted: else somebody else could have it by
+    the time that the saga is undone. A hold that is not confirmed yet is confirmed with it.
+
+    Raises:
+        NotBookedError: There is nothing to cancel.
+    """
+    booking = call.item
+    if booking is None or booking["status"] not in ("HELD", "CONFIRMED"):
+        found = booking["status"] if booking else "no booking"
+        raise NotBookedError(f"the booking must be HELD or CONFIRMED, got {found}")
+    cancellation = {
+        "pk": cancellation_key(call),
+        "saga_id": call.saga_id,
+        "step": call.step,
+        "booking_id": booking_id,
+        "things": booking["things"],
+        "status": "HELD",
+        "owner": call.owner,
+    }
+    locked = Update(
+        booking_id,
+        put={"status": "CANCELLING", "reversed_by": call.saga_id},
+        when={"status": booking["status"]},
+    )
+    confirmed = _moved(booking, "held", "confirmed") if booking["status"] == "HELD" else []
+    result = {"booking_id": booking_id, "quantity": sum(booking["things"].values())}
+    return Decision(result=result, writes=[locked, Put(cancellation), *confirmed])
+
+
+def reinstate(call: Call) -> Decision:
+    """Unlock the booking of the step's cancellation, which is the call's item."""
+    return _end(call, "RELEASED", {"status": "CONFIRMED", "reversed_by": None})
+
+
+def complete(call: Call) -> Decision:
+    """Cancel the booking of the step's cancellation, which is the call's item."""
+    return _end(call, "CONFIRMED", {"status": "CANCELLED"}, gains="available")
+
+
+def _end(call: Call, status: str, booking: Mapping[str, Any], gains: str = "") -> Decision:
+    row = call.item
+    if row is None:
+        raise LookupError(f"step {call.step!r} has acted but has no cancellation")
+    turned = Update(row["pk"], put={"status": status}, when={"status": "HELD"})
+    locked = {"status": "CANCELLING", "reversed_by": call.saga_id}
+    unlocked = Update(row["booking_id"], put=booking, when=locked)
+    moved = _moved(row, "confirmed", gains) if gains else []
+    return Decision(
+        result={"booking_id": row["booking_id"], "status": booking["status"]},
+        writes=[turned, unlocked, *moved],
+    )
 
 
 def show(row: Item) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
 from annotated_types import Ge, Le, Len
@@ -33,6 +35,24 @@ class CountedBody:
 
     total: Count
     price: Price
+
+
+def flaw_of_moment(text: str) -> str | None:
+    """Why it is no moment: when something happens, wherever one is."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        return "must be a moment with its offset, such as 2026-12-24T18:05:00+05:30"
+    return None
+
+
+@request_model
+class FlightBody(CountedBody):
+    """Seats, and when the flight departs: from then on they are not taken back."""
+
+    departs_at: Annotated[str, Len(1, 40), Checked(flaw_of_moment)] | None = None
 
 
 @request_model
@@ -80,6 +100,12 @@ class CountedView(TypedDict):
     price: _Money
     held_since: str | None
     held_by: int
+
+
+class FlightView(CountedView):
+    """Seats of a flight; without `departs_at` it is not known when it departs."""
+
+    departs_at: NotRequired[str]
 
 
 class AccountView(TypedDict):
@@ -148,8 +174,27 @@ def _counted(service: str, noun: str) -> Holding:
     return Holding(service, noun, CountedBody, CountedView, counted.show, change)
 
 
+def _change_flight(
+    flight: str, row: Item | None, body: Mapping[str, Any]
+) -> Sequence[Put | Update] | None:
+    """As of any counted thing; without a departure in the body it keeps the one that it has."""
+    departs = {"departs_at": body["departs_at"]} if body.get("departs_at") else {}
+    changed = counted.change("flight", flight, row, body)
+    return changed and [
+        replace(one, item=one.item | departs)
+        if isinstance(one, Put)
+        else replace(one, put={**one.put, **departs})
+        for one in changed
+    ]
+
+
+def _show_flight(row: Item) -> dict[str, Any]:
+    departs = {"departs_at": row["departs_at"]} if "departs_at" in row else {}
+    return counted.show(row) | departs
+
+
 HOLDINGS = {
-    "flights": _counted("flights", "flight"),
+    "flights": Holding("flights", "flight", FlightBody, FlightView, _show_flight, _change_flight),
     "hotels": _counted("hotels", "hotel"),
     "cars": _counted("cars", "car"),
     "stock": _counted("inventory", "item"),

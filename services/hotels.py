@@ -36,7 +36,7 @@ class HoldAsk:
     refuses=[RoomUnavailableError, UnknownHotelError],
     keeps=counted.KEEPS | {"hotel_id": "which hotel it was, as stock is counted"},
 )
-def hold(call: Call[HoldAsk]) -> Decision:
+def hold(call: Call[HoldAsk]) -> Decision[counted.Held]:
     """Hold rooms of a hotel; the price is per room and night."""
     return counted.hold(
         call,
@@ -59,3 +59,33 @@ def release(call: Call) -> Decision:
 def book(call: Call) -> Decision:
     """Turn the hold into a booking."""
     return counted.confirm(call)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelAsk:
+    """The booking to cancel."""
+
+    hotel: counted.Booking
+
+
+@action(
+    CancelAsk,
+    reads=lambda call: [call.ask.hotel.booking_id],
+    refuses=[counted.NotBookedError],
+    keeps=counted.KEEPS,
+)
+def cancel(call: Call[CancelAsk]) -> Decision:
+    """Lock a booking to be cancelled."""
+    return counted.cancel(call, call.ask.hotel.booking_id)
+
+
+@undo(reads=lambda call: [counted.cancellation_key(call)])
+def reinstate(call: Call) -> Decision:
+    """Unlock it."""
+    return counted.reinstate(call)
+
+
+@confirm(reads=lambda call: [counted.cancellation_key(call)])
+def complete(call: Call) -> Decision:
+    """Cancel the booking."""
+    return counted.complete(call)

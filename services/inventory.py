@@ -29,6 +29,12 @@ class TooManyLinesError(Refusal):
     """The order has more different skus than can be reserved in one transaction."""
 
 
+class Reserved(counted.Held):
+    """What reserving returns."""
+
+    lines: list[dict[str, Any]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Line:
     """A quantity of one sku."""
@@ -50,7 +56,7 @@ class ReserveAsk:
     refuses=[StockUnavailableError, UnknownSkuError, TooManyLinesError, CurrencyMismatchError],
     keeps=counted.KEEPS | {"sku": "which item it was, as stock is counted"},
 )
-def reserve(call: Call[ReserveAsk]) -> Decision:
+def reserve(call: Call[ReserveAsk]) -> Decision[Reserved]:
     """Reserve every line of an order; the price is per item.
 
     The result has a line for each sku, for the invoice, and the sum of their prices in `price`.
@@ -88,6 +94,36 @@ def release(call: Call) -> Decision:
 def book(call: Call) -> Decision:
     """Turn the reservation into a booking."""
     return counted.confirm(call)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelAsk:
+    """The booking to cancel."""
+
+    inventory: counted.Booking
+
+
+@action(
+    CancelAsk,
+    reads=lambda call: [call.ask.inventory.booking_id],
+    refuses=[counted.NotBookedError],
+    keeps=counted.KEEPS,
+)
+def cancel(call: Call[CancelAsk]) -> Decision:
+    """Lock a booking to be cancelled."""
+    return counted.cancel(call, call.ask.inventory.booking_id)
+
+
+@undo(reads=lambda call: [counted.cancellation_key(call)])
+def reinstate(call: Call) -> Decision:
+    """Unlock it."""
+    return counted.reinstate(call)
+
+
+@confirm(reads=lambda call: [counted.cancellation_key(call)])
+def complete(call: Call) -> Decision:
+    """Cancel the booking."""
+    return counted.complete(call)
 
 
 def _quantities(call: Call[ReserveAsk]) -> dict[str, int]:

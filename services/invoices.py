@@ -1,13 +1,18 @@
-"""Invoices: a PDF under a key made from the saga, and a row that is voided, never deleted."""
+"""Invoices: a PDF under a key made from the saga, and a row that is voided, never deleted.
+
+The saga that takes back what was sold issues a credit note over the invoice, which stays as it is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from recourse import Call, Decision, Document, Money, Put, Update, action, undo
+from recourse.declare.step import plain
 from services import prices
 
 if TYPE_CHECKING:
@@ -42,35 +47,52 @@ def invoice_key(call: Call) -> str:
     return f"invoice#{call.saga_id}"
 
 
-def invoice_number(call: Call) -> str:
-    """The number of the saga's invoice: the whole id of the saga is in it, so no two are equal."""
+def number_of(kind: str, call: Call) -> str:
+    """The number of the saga's document: the whole id of the saga is in it, so no two are equal."""
     groups = (call.saga_id[start : start + 8].upper() for start in range(0, 32, 8))
-    return "-".join(["INV", call.started_at[:10].replace("-", ""), *groups])
+    return "-".join([kind, call.started_at[:10].replace("-", ""), *groups])
 
 
-@action(
-    documents=True,
-    keeps={
-        "invoice_id": "the number of an invoice",
-        "object": "it names the invoice's PDF, by the id of the saga",
-        "text": "what was sold, which an invoice must say",
-    },
-    keeps_documents="invoices are kept for as long as tax law says, in many countries ten years",
-)
-def issue(call: Call) -> Decision:
+class Amount(TypedDict):
+    """Minor units of a currency."""
+
+    amount: int
+    currency: str
+
+
+class Issued(TypedDict):
+    """What issuing an invoice returns."""
+
+    invoice_id: str
+    object: str
+    amount: Amount
+
+
+KEEPS = {
+    "invoice_id": "the number of an invoice",
+    "credit_note_id": "the number of a credit note",
+    "object": "it names the PDF, by the id of the saga",
+    "text": "what was sold, which an invoice must say",
+}
+"""The text of invoices and credit notes that stays when their owner's data are erased."""
+KEEPS_DOCUMENTS = "invoices are kept for as long as tax law says, in many countries ten years"
+
+
+@action(documents=True, keeps=KEEPS, keeps_documents=KEEPS_DOCUMENTS)
+def issue(call: Call) -> Decision[Issued]:
     """Write the invoice over the prices of the earlier steps, less what they say is covered."""
-    number = invoice_number(call)
+    number = number_of("INV", call)
     lines = list(_lines(call))
     amount = prices.due(call.results)
     document = Document(
         key=f"invoices/{call.saga_id}.pdf",
-        body=_pdf(call, number, lines, amount),
+        body=_pdf(call, f"Invoice {number}", lines, amount),
         content_type="application/pdf",
     )
-    result = {"invoice_id": number, "object": document.key, "amount": amount}
+    result: Issued = {"invoice_id": number, "object": document.key, "amount": plain(amount)}
     row = {"pk": invoice_key(call), "saga_id": call.saga_id, "status": "ISSUED", "lines": lines}
     return Decision(
-        result=result, writes=[Put(row | result | {"owner": call.owner})], documents=[document]
+        result=result, writes=[Put({**row, **result, "owner": call.owner})], documents=[document]
     )
 
 
@@ -80,6 +102,43 @@ def void(call: Call) -> Decision:
     return Decision(
         result={"status": "VOIDED"},
         writes=[Update(invoice_key(call), put={"status": "VOIDED"}, when={"status": "ISSUED"})],
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invoice:
+    """An invoice, by its number, and what it is over."""
+
+    invoice_id: str
+    amount: Money
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreditAsk:
+    """The invoice to credit."""
+
+    invoice: Invoice
+
+
+@action(CreditAsk, documents=True, keeps=KEEPS, keeps_documents=KEEPS_DOCUMENTS)
+def credit(call: Call[CreditAsk]) -> Decision:
+    """Write a credit note over an invoice."""
+    invoice, number = call.ask.invoice, number_of("CRN", call)
+    lines = [{"text": f"Invoice {invoice.invoice_id}", "quantity": 1, "price": invoice.amount}]
+    document = Document(
+        key=f"invoices/{call.saga_id}.pdf",
+        body=_pdf(call, f"Credit note {number}", lines, invoice.amount),
+        content_type="application/pdf",
+    )
+    result = {
+        "credit_note_id": number,
+        "invoice_id": invoice.invoice_id,
+        "object": document.key,
+        "amount": invoice.amount,
+    }
+    row = {"pk": f"credit-note#{call.saga_id}", "saga_id": call.saga_id, "status": "ISSUED"}
+    return Decision(
+        result=result, writes=[Put(row | result | {"owner": call.owner})], documents=[document]
     )
 
 
@@ -97,7 +156,7 @@ def _lines(call: Call) -> Iterator[dict[str, Any]]:
         yield {"text": step, "covered": part}
 
 
-def _pdf(call: Call, number: str, lines: list[dict[str, Any]], amount: Money) -> bytes:
+def _pdf(call: Call, title: str, lines: list[dict[str, Any]], amount: Money) -> bytes:
     """The same saga gives the same bytes, so that storing them again changes nothing."""
     from fpdf import FPDF, FontFace  # only an invoice needs it, and it takes a while to load
     from fpdf.fonts import TTFFont
@@ -105,12 +164,12 @@ def _pdf(call: Call, number: str, lines: list[dict[str, Any]], amount: Money) ->
     about = f"{call.saga} {call.business_key}"
     pdf = FPDF()
     pdf.set_creation_date(datetime.fromisoformat(call.started_at))
-    pdf.set_title(number)
+    pdf.set_title(title)
     pdf.alias_nb_pages("")  # else `{nb}` in a text becomes the number of pages
     lacking = _embed_fonts(pdf, about + "".join(line["text"] for line in lines))
     pdf.add_page()
     pdf.set_font(FONTS[0][1], size=14)
-    pdf.multi_cell(0, text=f"Invoice {number}", new_x="LMARGIN", new_y="NEXT")
+    pdf.multi_cell(0, text=title, new_x="LMARGIN", new_y="NEXT")
     pdf.set_font_size(11)
     pdf.multi_cell(0, text=about.translate(lacking), new_x="LMARGIN", new_y="NEXT")
     pdf.ln(6)

@@ -1,7 +1,7 @@
-"""Payments: authorise, void, capture, refund; and transfers from one account to another.
+"""Payments: authorise, void, capture, refund, pay back; and transfers from one account to another.
 
 A payment is a row that changes status (AUTHORISED, then VOIDED or CAPTURED, then REFUNDED), keyed
-by the saga, so each saga has one payment.
+by the saga, so each saga has one payment. Another saga pays it back, with a movement of its own.
 
 A transfer is a debit and a credit, each a row that is HELD, then SETTLED or RELEASED. The debit
 holds the amount on the account that pays. The credit changes nothing of the account that is paid
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, TypedDict
 
 from recourse import (
     Call,
@@ -68,6 +69,15 @@ class Payer:
     account_id: str
 
 
+class Authorised(TypedDict):
+    """What authorising returns."""
+
+    payment_id: str
+    account_id: str
+    amount: Any
+    status: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class AuthoriseAsk:
     """Who pays."""
@@ -81,7 +91,7 @@ class AuthoriseAsk:
     refuses=[PaymentDeclinedError, UnknownAccountError, CurrencyMismatchError],
     keeps=accounts.KEEPS | {"payment_id": "it is made from the id of the saga"},
 )
-def authorise(call: Call[AuthoriseAsk]) -> Decision:
+def authorise(call: Call[AuthoriseAsk]) -> Decision[Authorised]:
     """Hold the sum of the earlier results' prices, less what they say is covered.
 
     Where nothing is left, nothing is held; the account must be there all the same.
@@ -122,9 +132,38 @@ def capture(call: Call) -> Decision:
 @undo(reads=lambda call: [payment_key(call)])
 def refund(call: Call) -> Decision:
     """Refund what was captured; for a saga that captures before its pivot."""
+    return _refunded(call)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Payment:
+    """A payment, by its id."""
+
+    payment_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PayBackAsk:
+    """The payment to pay back."""
+
+    payment: Payment
+
+
+@action(
+    PayBackAsk,
+    reads=lambda call: [call.ask.payment.payment_id],
+    refuses=[PaymentNotAuthorisedError],
+)
+def pay_back(call: Call[PayBackAsk]) -> Decision:
+    """Pay back, in full, what another saga has captured."""
+    return _refunded(call, {"reversed_by": call.saga_id})
+
+
+def _refunded(call: Call, by: Mapping[str, str] | None = None) -> Decision:
     payment = _payment(call, "CAPTURED")
     name, value = payment["account_id"], payment["amount"]["amount"]
-    return _turned(call, "refund", payment, "REFUNDED", {INCOME: -value, available(name): value})
+    back = {INCOME: -value, available(name): value}
+    return _turned(call, "refund", payment, "REFUNDED", back, by)
 
 
 def _payment(call: Call, status: str) -> Item:
@@ -136,16 +175,22 @@ def _payment(call: Call, status: str) -> Item:
 
 
 def _turned(
-    call: Call, what: str, payment: Item, status: str, postings: Mapping[str, int]
+    call: Call,
+    what: str,
+    payment: Item,
+    status: str,
+    postings: Mapping[str, int],
+    by: Mapping[str, str] | None = None,
 ) -> Decision:
     """The payment in another status, and the money moved."""
-    turn = Update(payment["pk"], put={"status": status}, when={"status": payment["status"]})
+    put = {"status": status, **(by or {})}
+    turn = Update(payment["pk"], put=put, when={"status": payment["status"]})
     ended = accounts.ended(payment) if payment["status"] == "AUTHORISED" else None
     moved = move(call, what, payment["amount"]["currency"], postings, holding=ended)
     return Decision(result=_shown(payment | {"status": status}), writes=[turn, *moved])
 
 
-def _shown(payment: Item) -> Item:
+def _shown(payment: Item) -> Any:
     shown = {name: payment[name] for name in ("account_id", "amount", "status")}
     return {"payment_id": payment["pk"], **shown}
 

@@ -38,6 +38,7 @@ ORDER = Saga(
     request=OrderRequest,
     business_key="order_id",
     contact="customer",
+    reverse="order-refund",
     steps=[
         Step(
             "inventory",

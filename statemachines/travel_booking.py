@@ -59,6 +59,7 @@ TRAVEL_BOOKING = Saga(
     request=TripRequest,
     business_key="trip_id",
     contact="traveller",
+    reverse="trip-refund",
     steps=[
         Together(
             Step(

@@ -7,7 +7,6 @@ import json
 import sys
 import time
 import uuid
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +16,7 @@ from rich.text import Text
 
 from recourse.cli import redrive as redriving
 from recourse.cli import valet
-from recourse.cli.api import MOST_EMPTY_PAGES, Api, must_be_address, segment
+from recourse.cli.api import MOST_EMPTY_PAGES, must_be_address, segment
 from recourse.cli.command import (
     LOCAL,
     ApiUrl,
@@ -37,9 +36,10 @@ from recourse.cli.doctor import doctor
 from recourse.cli.erase import erase
 from recourse.cli.login import login, logout
 from recourse.cli.resolving import resolve
+from recourse.cli.reverse import reverse
 from recourse.cli.screen import identity
 from recourse.cli.seeding import seed
-from recourse.cli.timeline import event_of, print_event, print_timeline
+from recourse.cli.timeline import event_of, follow, links, print_event, print_status
 from recourse.cli.tokens import EVERYDAY_SCOPE
 from recourse.cli.trace import trace
 from recourse.cli.upgrade import upgrade
@@ -54,8 +54,8 @@ app = typer.Typer(
     "browser `export RECOURSE_TOKEN=$(recourse token --subject asha)`.",
 )
 app.add_typer(valet.app, name="valet")
-own = (login, logout, questions, decide, resolve, worker, erase, seed, doctor, trace, upgrade)
-for one in own:
+own = (login, logout, questions, decide, resolve, reverse, worker, erase, seed, doctor, trace)
+for one in (*own, upgrade):
     app.command()(one)
 app.command("compile")(compile_sagas)
 app.command(context_settings=PASSES_ON)(deploy)
@@ -178,9 +178,9 @@ def start(
     with connected(api, token) as client:
         started = client.start(saga, body, key=key, chaos=chaos, coordination=coordination)
         if watch:
-            _watch(client, started["saga_id"], as_json)
+            follow(out, client, started["saga_id"], as_json)
         else:
-            _print_status(started, as_json)
+            print_status(out, started, as_json)
 
 
 @app.command()
@@ -199,6 +199,8 @@ def show(
     if saga["reason"]:
         reason = saga["reason"]
         out.print(f"  reason: {reason['step']}: {reason['error']}: {reason['message']}")
+    for line in links(saga):
+        out.print(f"  {line}")
     table = Table(identity("step"), "status", "attempts", "undo attempts", "result or error")
     for step in saga["steps"]:
         table.add_row(
@@ -218,7 +220,7 @@ def watch(
 ) -> None:
     """Follow a saga until it ends or needs an operator."""
     with connected(api, token) as client:
-        _watch(client, saga_id, as_json)
+        follow(out, client, saga_id, as_json)
 
 
 @app.command()
@@ -306,7 +308,7 @@ def cancel(
     """Cancel a saga whose pivot has not acted; its effects are undone."""
     with connected(api, token) as client:
         saga = client.ask("POST", f"/sagas/{segment(saga_id)}/cancel")
-    _print_status(saga, as_json)
+    print_status(out, saga, as_json)
 
 
 @app.command()
@@ -353,23 +355,6 @@ def redrive(
         print(json.dumps({"items": queues, "redriven": redriven}))
     elif not any(done["matched"] for done in redriven):
         out.print("nothing to redrive" + (f" for saga {saga}" if saga else ""))
-
-
-def _print_status(saga: Mapping[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(saga))
-    else:
-        out.print(f"{saga['saga_id']} {saga['status']}")
-
-
-def _watch(client: Api, saga_id: str, as_json: bool) -> None:
-    changes = client.follow(saga_id)
-    if as_json:
-        for saga in changes:
-            print(json.dumps(saga), flush=True)
-        return
-    out.print(f"{saga_id}")
-    print_timeline(out, changes)
 
 
 def _read(source: str) -> Any:

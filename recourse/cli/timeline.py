@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from recourse import Money
-from recourse.cli.api import ApiError, is_at_rest
+from recourse.cli.api import Api, ApiError, is_at_rest
 from recourse.errors import UnreadableError
 from recourse.events import Event
 
@@ -29,6 +30,25 @@ ENDINGS = {
 }
 
 
+def print_status(console: Console, saga: Mapping[str, Any], as_json: bool) -> None:
+    """Print a saga's id and status, or all of it as JSON."""
+    if as_json:
+        print(json.dumps(saga))
+    else:
+        console.print(f"{saga['saga_id']} {saga['status']}")
+
+
+def follow(console: Console, client: Api, saga_id: str, as_json: bool) -> None:
+    """Print what happens to a saga until it ends or needs an operator."""
+    changes = client.follow(saga_id)
+    if as_json:
+        for saga in changes:
+            print(json.dumps(saga), flush=True)
+        return
+    console.print(f"{saga_id}")
+    print_timeline(console, changes)
+
+
 def print_timeline(console: Console, changes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Print what happens to a saga, and return its last state.
 
@@ -41,7 +61,12 @@ def print_timeline(console: Console, changes: Iterable[Mapping[str, Any]]) -> di
     asked: set[str] = set()
     status = ""
     saga: Mapping[str, Any] = {}
+    said: set[str] = set()
     for saga in changes:
+        for line in links(saga):
+            if line not in said:
+                said.add(line)
+                console.print(f"  {line}", highlight=False)
         moved = [step for step in saga["steps"] if printed.get(step["name"]) != step["status"]]
         moved.sort(key=lambda step: step["ended_at"] or "9")
         for step in saga["steps"]:
@@ -70,6 +95,17 @@ def print_timeline(console: Console, changes: Iterable[Mapping[str, Any]]) -> di
             when = _since(saga, saga["ended_at"])
             console.print(f"  {when:>7} {saga['status']}: {text}", style=style, highlight=False)
     return dict(saga)
+
+
+def links(saga: Mapping[str, Any]) -> list[str]:
+    """Which saga it reverses, and which one reverses it, in words."""
+    lines = []
+    if reverses := saga.get("reverses"):
+        why = f": {reverses['reason']}" if reverses["reason"] else ""
+        lines.append(f"reverses {reverses['saga_id']}, asked for by {reverses['by']}{why}")
+    if saga.get("reversed_by"):
+        lines.append(f"reversed by {saga['reversed_by']}")
+    return lines
 
 
 def event_of(found: Any) -> Event:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, get_args
 
-from recourse.declare import fits, hints, limits, request
+from recourse.declare import fits, hints, limits, request, reverse
 from recourse.declare.declaration import Coordination, Declaration, Step, Together
 from recourse.declare.shape import Role
 from recourse.declare.step_checks import (
@@ -92,7 +92,8 @@ def check_all(sagas: Sequence[Declaration]) -> None:
     """Sagas can be deployed side by side.
 
     Raises:
-        DeclarationError: Two have one name, or their services or functions have.
+        DeclarationError: Two have one name, or their services or functions have; or what one names
+            to reverse it cannot.
     """
     names: dict[str, str] = {}
     for saga in sagas:
@@ -107,6 +108,7 @@ def check_all(sagas: Sequence[Declaration]) -> None:
             )
         names[alike] = saga.name
     _check_side_by_side((saga, step) for saga in sagas for step in saga.all)
+    reverse.check(sagas)
 
 
 def _check_request(saga: Declaration) -> None:
@@ -145,6 +147,8 @@ def _check_request(saga: Declaration) -> None:
         )
     if saga.contact is not None:
         _check_contact(saga.contact, model, types, refuse)
+    if saga.reverse is not None and not is_name(saga.reverse, _SAGA_NAME, 64):
+        raise refuse(f"reverse must be the name of another saga, got {shown(saga.reverse)}")
 
 
 def _check_contact(

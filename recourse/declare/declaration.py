@@ -147,6 +147,7 @@ class Declaration(Shape[Step]):
     coordination: Coordination = "orchestration"
     deadline: float = 3600
     contact: str | None = None
+    reverse: str | None = None
     groups: tuple[tuple[Step, ...], ...] = field(init=False, repr=False)
 
     def optional(self, step: Step) -> bool:
@@ -237,6 +238,7 @@ class Earlier(Shape[Step[Any]]):
     name: str = field(init=False)
     deadline: float = field(init=False, repr=False)
     contact: str | None = field(init=False, repr=False)
+    reverse: str | None = field(init=False, repr=False)
     request_types: Mapping[str, Any] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -245,7 +247,7 @@ class Earlier(Shape[Step[Any]]):
             groups = tuple(tuple(map(with_functions, group)) for group in recorded.groups)
         except ShapeError as problem:
             raise ShapeError(f"saga {recorded.name!r}, {problem}") from problem
-        kept = ("name", "deadline", "contact", "request_types")
+        kept = ("name", "deadline", "contact", "reverse", "request_types")
         same = {name: getattr(recorded, name) for name in kept}
         for name, value in {"groups": groups, **same}.items():
             object.__setattr__(self, name, value)

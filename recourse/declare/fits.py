@@ -13,7 +13,15 @@ from typing import Any, Literal, Optional, cast, get_args, get_origin
 
 from recourse.declare.asks import UnmadeError, fields_made
 from recourse.declare.declaration import Step
-from recourse.declare.hints import UNIONS, bare, fields_of, is_required, types_of
+from recourse.declare.hints import (
+    UNIONS,
+    bare,
+    fields_of,
+    is_required,
+    is_typed_dict,
+    may_lack,
+    types_of,
+)
 from recourse.declare.json_types import LISTS, OBJECTS, is_class, items, parts
 from recourse.declare.request import without_none
 
@@ -84,7 +92,7 @@ def misfit(given: Any, wanted: Any, where: str, above: Pairs = frozenset()) -> s
     """Why a value of one type does not always make one of another; None where it does.
 
     Args:
-        given: The type in the request.
+        given: The type in the request, or of what a step returns.
         wanted: The type in the ask.
         where: The field, for the message.
         above: The pairs of classes within which this is asked: of a tree, what is looked at.
@@ -113,9 +121,10 @@ def _misfit_of_one(given: Any, wanted: Any, where: str, above: Pairs) -> str | N
     origin, of = get_origin(wanted), get_args(wanted)
     if wanted in (Any, object):
         return None
-    if is_class(wanted) and is_class(given):
+    has_fields = is_class(given) or is_typed_dict(given)
+    if is_class(wanted) and has_fields:
         return _misfit_of_classes(given, wanted, where, above)
-    if origin is Mapping and is_class(given):
+    if origin is Mapping and has_fields:
         within = types_of(given)
     elif origin is Mapping and (get_origin(given) or given) in OBJECTS:
         within = {"*": (*get_args(given), Any, Any)[1]}
@@ -137,10 +146,11 @@ def _misfit_of_classes(given: Any, wanted: Any, where: str, above: Pairs) -> str
     above |= {(given, wanted)}
     has, asked = types_of(given), types_of(wanted)
     for name, field in fields_of(wanted).items():
-        if name not in has and is_required(field):
+        if is_required(field) and (name not in has or may_lack(given, name)):
+            lacks = "may lack it" if name in has else "has no such field"
             return (
                 f"{where}.{name} must be there, for {wanted.__name__} has no default for it, and "
-                f"{given.__name__} has no such field"
+                f"{given.__name__} {lacks}"
             )
         if name in has:
             made = made_of(field, asked[name])

@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
 from functools import cache
 from types import MappingProxyType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    NotRequired,
+    Required,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 UNIONS = (Union, UnionType)
 """The origins of `X | Y`: those of two classes have another than those of anything else."""
@@ -44,3 +53,17 @@ def fields_of(cls: Any) -> dict[str, Field[Any]]:
 def is_required(field: Field[Any]) -> bool:
     """Whether a dataclass cannot be made without the field."""
     return field.default is MISSING and field.default_factory is MISSING
+
+
+def is_typed_dict(cls: Any) -> bool:
+    """Whether it is a `TypedDict`, of typing or typing_extensions."""
+    return isinstance(cls, type) and issubclass(cls, dict) and hasattr(cls, "__optional_keys__")
+
+
+def may_lack(cls: Any, name: str) -> bool:
+    """Whether what has this type may be without a field of it."""
+    if not is_typed_dict(cls):
+        return False
+    # `NotRequired` within an annotation that is text is in no set of keys.
+    how = get_origin(get_type_hints(cls, include_extras=True)[name])
+    return how is NotRequired or (how is not Required and name in cls.__optional_keys__)

@@ -47,6 +47,11 @@ class SagaId(str):
         """
         return cls(hashlib.sha256(json.dumps([saga, owner, key]).encode()).hexdigest()[:32])
 
+    def reversal(self, number: int) -> SagaId:
+        """That of the saga which reverses it, by how many have tried to before."""
+        text = json.dumps(["reverse", self, number])
+        return SagaId(hashlib.sha256(text.encode()).hexdigest()[:32])
+
 
 _TRACEPARENT = re.compile(
     "(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?",

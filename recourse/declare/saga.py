@@ -49,6 +49,9 @@ class Saga(Declaration):
         deadline: Seconds after which a saga whose pivot has not acted is cancelled, 1 to a year's.
         contact: The field of the request that holds whom to notify of the end, of a class with a
             `name` and an `email`; without one, no one is notified.
+        reverse: The name of the saga that takes it back once it has succeeded: refunds, releases.
+            Its request is made of this one, by `recourse.declare.reverse`; without one, what has
+            succeeded stays.
 
     Raises:
         DeclarationError: It could not keep its guarantees.
@@ -70,7 +73,7 @@ def collect(*sagas: Saga) -> dict[str, Saga]:
 
     Raises:
         DeclarationError: Two cannot be deployed side by side: sagas, services or functions of one
-            name that are not the same.
+            name that are not the same; or one cannot be reversed by the saga that it names.
     """
     checks.check_all(sagas)
     return {saga.name: saga for saga in sagas}

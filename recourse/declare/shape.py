@@ -130,12 +130,14 @@ class Shape(ABC, Generic[S]):
         groups: Its steps in order; those of a group run at the same time.
         deadline: Seconds after which it is cancelled, if its pivot has not acted.
         contact: The field of the request that holds whom to notify of the end, if there is one.
+        reverse: The name of the saga that reverses it, if there is one.
     """
 
     name: str
     groups: tuple[tuple[S, ...], ...]
     deadline: float
     contact: str | None
+    reverse: str | None
 
     @property
     def written(self) -> Shape[Any]:
@@ -273,6 +275,7 @@ class RecordedShape(Shape[RecordedStep]):
     groups: tuple[tuple[RecordedStep, ...], ...]
     deadline: float
     contact: str | None = None
+    reverse: str | None = None
     request_types: Mapping[str, Any] = field(default_factory=dict)
 
     def optional(self, step: RecordedStep) -> bool:
@@ -297,6 +300,8 @@ def record(shape: Shape[Any]) -> dict[str, Any]:
     about = {"saga": shape.name, "deadline": shape.deadline}
     if shape.contact is not None:
         about["contact"] = shape.contact
+    if shape.reverse is not None:
+        about["reverse"] = shape.reverse
     if shape.request_types:
         about["request"] = dict(shape.request_types)
     return about | {"groups": [[_recorded(shape, step) for step in one] for one in shape.groups]}
@@ -341,6 +346,7 @@ def read(recorded: Mapping[str, Any]) -> RecordedShape:
             groups=groups,
             deadline=recorded["deadline"],
             contact=recorded.get("contact"),
+            reverse=recorded.get("reverse"),
             request_types=recorded.get("request", {}),
         )
         pivots = [step.name for step in found.all if step.pivot]

@@ -112,7 +112,8 @@ class Scrub:
             record: As it is.
             at: When it is erased.
         """
-        decided = self.decisions(record).resolutions
+        decided = self.decisions(record)
+        reverses = decided.reverses
         return replace(
             record,
             owner=self.pseudonym,
@@ -122,17 +123,24 @@ class Scrub:
             entered=[self.event(one) for one in record.entered],
             waiting=[self.event(one) for one in record.waiting],
             skips=dict.fromkeys(record.skips, ERASED),
-            resolutions=[{**one, "reason": ERASED} for one in decided],
+            resolutions=[{**one, "reason": ERASED} for one in decided.resolutions],
+            reverses=reverses and {**reverses, "reason": reverses["reason"] and ERASED},
             failure={name: self.value(one, ("Error",)) for name, one in record.failure.items()},
         )
 
     def decisions(self, record: Record) -> Record:
-        """A record whose stuck steps the person has resolved, as an operator."""
-        by = [
-            {**one, "by": self.pseudonym} if one["by"] == self.subject else one
-            for one in record.resolutions
-        ]
-        return replace(record, resolutions=by)
+        """A record whose stuck steps the person has resolved, or which they began, as an operator.
+
+        They begin what reverses another saga.
+        """
+        return replace(
+            record,
+            resolutions=[self._by(one) for one in record.resolutions],
+            reverses=record.reverses and self._by(record.reverses),
+        )
+
+    def _by(self, decided: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {**decided, "by": self.pseudonym} if decided["by"] == self.subject else decided
 
     def _of_marker(self, name: str, value: Any, keeps: Collection[str]) -> Any:
         if name == "result":

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 SCOPES: Mapping[str, str] = {
-    "sagas:write": "start and cancel sagas",
+    "sagas:write": "start, cancel and reverse sagas",
     "sagas:read": "see sagas and what services hold",
     "valet:issue": "issue, see and revoke valet keys",
     "webhooks:write": "register, change, test and delete webhooks",

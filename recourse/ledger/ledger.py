@@ -20,6 +20,7 @@ from recourse.events.checks import unreadable
 from recourse.ledger.history import StuckStep, enter, stuck_step
 from recourse.ledger.queries import SagaQueries
 from recourse.ledger.record import Record
+from recourse.ledger.reversals import NoReverseError, Reversal
 from recourse.ledger.shapes import Shapes, UnknownShapeError
 from recourse.store.contention import Backoff, ConditionFailedError
 from recourse.store.expressions import ABSENT
@@ -112,19 +113,7 @@ class Ledger:
             KeyReusedError: It was recorded before with another body or coordination.
             ErasedError: It was recorded before, and its owner's data are erased.
         """
-        event = Event.started(
-            record.saga_id,
-            record.saga,
-            business_key=record.business_key,
-            coordination=record.coordination,
-            shape=self.shapes.keep(record.saga),
-            trace=trace or Traceparent.new(record.saga_id, record.started_at),
-        )
-        record = replace(record, entered=[replace(event, sequence=1)])
-        if record.is_choreographed:
-            given = record.input(self.shape(record))
-            event = replace(event, data={**event.data, "carried": given})
-        new = [record.to_row(), outbox_row(event)]
+        record, new = self._begun(record, trace)
 
         def attempt() -> tuple[Record, bool]:
             try:
@@ -143,6 +132,74 @@ class Ledger:
             return found, False
 
         return self._table.retry(attempt, what=f"saga {record.saga_id}")
+
+    def reverse(self, saga_id: str, asked: Reversal, *, trace: Traceparent | None = None) -> Record:
+        """Record the start of the saga that reverses another, once, and its id with that one.
+
+        A saga that was COMPENSATED has reversed nothing, so another one may try.
+
+        Args:
+            saga_id: The saga to reverse.
+            asked: How.
+            trace: The caller's span; by default the reversing saga has a trace of its own.
+
+        Returns:
+            The reversing saga as it is now; one that began before, if it has not been COMPENSATED.
+
+        Raises:
+            UnknownSagaError: The ledger has no such saga.
+            NoReverseError: Nothing is declared that reverses it.
+            NotSucceededError: It has not SUCCEEDED.
+            ErasedError: Its owner's data are erased.
+            NotReversibleError: It began with a declaration that its reverse does not fit.
+            UnknownShapeError: Nothing says what its steps are.
+        """
+
+        def attempt() -> Record:
+            first = self.get(saga_id)
+            if first is None:
+                raise UnknownSagaError(saga_id)
+            before = self.get(first.reversed_by) if first.reversed_by else None
+            if before is not None and before.status != "COMPENSATED":
+                return before
+            declared = self.sagas.get(first.saga)
+            if declared is None or declared.reverse is None:
+                raise NoReverseError(first.saga)
+            if first.is_erased:
+                raise ErasedError(saga_id)
+            saga = self.sagas[declared.reverse]
+            record = asked.record(saga, declared, first, self.shape(first))
+            record, new = self._begun(record, trace)
+            linked = replace(
+                first,
+                reversed_by=record.saga_id,
+                reversals=first.reversals + 1,
+                version=first.version + 1,
+            )
+            writes = [self._table.put_request(one, when=ABSENT) for one in new]
+            link = self._table.put_request(linked.to_row(), when={"version": first.version})
+            self._table.transact([*writes, link])
+            return record
+
+        return self._table.retry(attempt, what=f"saga {saga_id}")
+
+    def _begun(
+        self, record: Record, trace: Traceparent | None
+    ) -> tuple[Record, list[dict[str, Any]]]:
+        """A saga whose first event has entered, and the rows to put: its own and the outbox's."""
+        event = Event.started(
+            record.saga_id,
+            record.saga,
+            business_key=record.business_key,
+            coordination=record.coordination,
+            shape=self.shapes.keep(record.saga),
+            trace=trace or Traceparent.new(record.saga_id, record.started_at),
+        )
+        record = replace(record, entered=[replace(event, sequence=1)])
+        if record.is_choreographed:
+            given = record.input(self.shape(record))
+            event = replace(event, data={**event.data, "carried": given})
+        return record, [record.to_row(), outbox_row(event)]
 
     def get(self, saga_id: str) -> Record | None:
         """The saga as it is now, read consistently."""

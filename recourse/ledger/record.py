@@ -81,6 +81,9 @@ class Record:
         answered: The step whose question was decided last, `step`, and when that was, `at`.
         waits_for: What the question is called that it waits with, if it does.
         due_at: When something is to be done about that: a reminder, or the time is up.
+        reverses: The saga that it reverses, why, and by whom: `saga_id`, `reason`, `by`.
+        reversed_by: The saga that reverses it, or last tried to.
+        reversals: How many sagas have tried to reverse it.
     """
 
     saga_id: SagaId
@@ -108,6 +111,9 @@ class Record:
     answered: Mapping[str, str] = field(default_factory=dict)
     waits_for: str | None = None
     due_at: str | None = None
+    reverses: Mapping[str, Any] | None = None
+    reversed_by: str | None = None
+    reversals: int = 0
 
     @property
     def place(self) -> str:
@@ -201,7 +207,7 @@ class Record:
         self, reason: Mapping[str, Any] | None, steps: Sequence[Mapping[str, Any]]
     ) -> dict[str, Any]:
         """The saga as the API shows it, with such a reason and such steps."""
-        return {
+        seen = {
             "saga_id": self.saga_id,
             "saga": self.saga,
             "coordination": self.coordination,
@@ -213,7 +219,8 @@ class Record:
             "ended_at": self.ended_at,
             "steps": steps,
             "stuck": [one["name"] for one in steps if stuck_step(one, self.status)],
-        } | self._traced()
+        }
+        return seen | self._traced() | self._linked()
 
     def _traced(self) -> dict[str, str]:
         return {"traceparent": self.trace} if self.trace else {}

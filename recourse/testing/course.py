@@ -19,6 +19,7 @@ from unittest import mock
 
 from recourse.choreography import listener
 from recourse.declare.declaration import Coordination
+from recourse.declare.reverse import reversed_by
 from recourse.declare.saga import Saga
 from recourse.events import Event
 from recourse.ledger.history import AT_REST
@@ -182,8 +183,8 @@ def effect(world: World, saga: str) -> checks.Figures:
         WrongWorldError: It does not succeed.
     """
     with _grounded(world) as ground:
-        before = checks.figures(ground.business_rows(), world.may_change)
         play = _Play(world, ground, Course((Start(saga),)))
+        before = checks.figures(ground.business_rows(), world.may_change)
         (saga_id,) = play.to_rest()
         status = ground.view(saga_id)["status"]
         if status != "SUCCEEDED":
@@ -237,7 +238,18 @@ class _Play:
         self._interrupted: set[str] = set()
         self._skipped = False
         self._now = local()
+        self._firsts = [self._first(number, one) for number, one in enumerate(course.starts)]
         ground.mishap = self._mishap
+
+    def _first(self, number: int, start: Start) -> str:
+        """Have the saga succeed that a start reverses, if it does so, before anything begins."""
+        first = reversed_by(self._world.sagas).get(start.saga)
+        if not first:
+            return ""
+        body = self._world.samples[start.saga]
+        saga_id = self._ground.start(first[0].name, body, key=f"first-{number}")
+        self._ground.settle()
+        return saga_id
 
     def run(self, effects: Mapping[str, checks.Figures]) -> None:
         before = self._ground.business_rows()
@@ -277,16 +289,17 @@ class _Play:
         return list(self._begun)
 
     def _begin(self) -> None:
-        _, start = self._left.pop(0)
-        number = len(self._begun)
-        saga_id = self._ground.start(
-            start.saga,
-            self._world.samples[start.saga],
-            key=f"course-{number}",
-            faults=dict(start.faults),
-            coordination=start.coordination,
-            run=False,
-        )
+        number, start = self._left.pop(0)
+        how: Any = {
+            "faults": dict(start.faults),
+            "coordination": start.coordination,
+            "run": False,
+        }
+        if first := self._firsts[number]:
+            saga_id = self._ground.reverse(first, **how)
+        else:
+            body = self._world.samples[start.saga]
+            saga_id = self._ground.start(start.saga, body, key=f"course-{number}", **how)
         self._begun[saga_id] = start
         self.story.tell(f"{self.story.name(saga_id, start.saga)} begins: {start}")
         record = self._ground.ledger.get(saga_id)

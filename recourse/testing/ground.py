@@ -46,6 +46,7 @@ from recourse.choreography.routing import listeners
 from recourse.choreography.tries import longest
 from recourse.declare.declaration import Coordination, Earlier, Step
 from recourse.declare.ids import SagaId, Traceparent
+from recourse.declare.reverse import reversed_by
 from recourse.declare.saga import Saga
 from recourse.declare.shape import Shape
 from recourse.declare.step import Document
@@ -59,6 +60,7 @@ from recourse.ledger.history import AT_REST
 from recourse.ledger.ledger import Ledger
 from recourse.ledger.listing import INDEXES
 from recourse.ledger.record import Record, digest
+from recourse.ledger.reversals import Reversal
 from recourse.orchestration.compiler import compile_saga
 from recourse.orchestration.decisions import Decisions, Outcome
 from recourse.orchestration.executions import Runs, parse_name, run_name
@@ -256,7 +258,16 @@ class Ground:
         owner: str = "asha",
         trace: Traceparent | None = None,
     ) -> str:
-        """Start a saga as the API does, and run it to its end; the saga's id."""
+        """Start a saga as the API does, and run it to its end; the saga's id.
+
+        Of one that reverses another the body is that one's, which is started first and settled.
+        """
+        if first := reversed_by(self.sagas).get(saga):
+            before = self.start(first[0].name, body, key=key, owner=owner)
+            self.settle()
+            return self.reverse(
+                before, faults=faults, coordination=coordination, run=run, by=owner, trace=trace
+            )
         declared = self.sagas[saga]
         record, _ = self.ledger.start(
             Record(
@@ -272,6 +283,24 @@ class Ground:
             ),
             trace=trace,
         )
+        if run:
+            self.runs.start(record)
+        return record.saga_id
+
+    def reverse(
+        self,
+        saga: str,
+        *,
+        reason: str | None = None,
+        faults: Mapping[str, str] | None = None,
+        coordination: Coordination = "orchestration",
+        run: bool = True,
+        by: str = "asha",
+        trace: Traceparent | None = None,
+    ) -> str:
+        """Reverse a saga that has succeeded, as the API does; the id of the reversing one."""
+        asked = Reversal(by=by, reason=reason, coordination=coordination, faults=faults or {})
+        record = self.ledger.reverse(saga, asked, trace=trace)
         if run:
             self.runs.start(record)
         return record.saga_id

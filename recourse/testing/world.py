@@ -1,7 +1,7 @@
 """What a project says for its tests: its sagas, a request of each, its stock and its invariants.
 
-The requests are `samples/<saga>.json`. All else is in one module, which `[tool.recourse]` names as
-`testing`; each part of it may be absent::
+The requests are `samples/<saga>.json`; a saga that reverses another needs none. All else is in one
+module, which `[tool.recourse]` names as `testing`; each part of it may be absent::
 
     def stock(ground):                    # on every fresh ground, before any saga begins
         ground.add("inventory", {"pk": "item#tea", "free": 100})
@@ -31,6 +31,7 @@ from inspect import isgeneratorfunction
 from typing import Any
 from unittest import mock
 
+from recourse.declare.reverse import reversed_by
 from recourse.declare.saga import Saga
 from recourse.project import Project, ProjectError
 from recourse.testing.ground import Ground
@@ -81,7 +82,7 @@ class World:
                 ) from problem
         return cls(
             sagas=sagas,
-            samples={name: _sample(project, name) for name in sagas},
+            samples={name: _sample(project, _begun_by(sagas, name)) for name in sagas},
             stock=own.get("stock"),
             always=_named(own, "invariant"),
             at_rest=_named(own, "at_rest"),
@@ -130,6 +131,12 @@ def _named(own: Mapping[str, Any], prefix: str) -> dict[str, Invariant]:
         for name, found in own.items()
         if callable(found) and (name == prefix or name.startswith(f"{prefix}_"))
     }
+
+
+def _begun_by(sagas: Mapping[str, Saga], name: str) -> str:
+    """The saga whose request is a saga's sample: of one that reverses another that one."""
+    first = reversed_by(sagas).get(name)
+    return first[0].name if first else name
 
 
 def _sample(project: Project, saga: str) -> Mapping[str, Any]:

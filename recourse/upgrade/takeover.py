@@ -26,19 +26,23 @@ from recourse.declare.fits import made_of, misfit
 from recourse.declare.hints import fields_of, is_required, types_of
 from recourse.declare.json_types import UnwritableError, read
 from recourse.declare.request import without_none
+from recourse.declare.reverse import OWN
 from recourse.declare.saga import Saga
 from recourse.declare.shape import RecordedShape, RecordedStep, Shape, ShapeError, digest, record
 from recourse.declare.step import Action, Undo
 from recourse.upgrade.states import Need, Part, explore
 
-Consequence = Literal["stuck", "turned back", "unconfirmed"]
+Consequence = Literal["stuck", "turned back", "unconfirmed", "irreversible"]
 """What becomes of a saga: it comes to no end; or it is undone, though nothing is wrong with it; or
-its holds never become bookings."""
+its holds never become bookings; or it ends well, and cannot be reversed then."""
 _MEANS: dict[Consequence, str] = {
     "stuck": "it would come to no end",
     "turned back": "it would be undone, though nothing is wrong with it",
     "unconfirmed": "its hold would never become a booking",
+    "irreversible": "it could not be reversed",
 }
+SUCCEEDED = "every step done"
+"""The state of a saga that can be reversed."""
 
 
 Answer = Literal["safe", "look", "strands"]
@@ -53,7 +57,7 @@ class Finding:
         saga: The saga's name.
         shape: The digest of the shape that it began with.
         step: The step.
-        needs: What it needs: `action`, `undo`, `confirm`, `settle` or `cancel`.
+        needs: What it needs: `action`, `undo`, `confirm`, `settle`, `cancel` or `reverse`.
         state: The nearest state in which it needs that.
         why: Why it cannot have it.
         consequence: What becomes of the saga.
@@ -72,7 +76,8 @@ class Finding:
     is_certain: bool = True
 
     def __str__(self) -> str:
-        would = "" if self.is_certain else "unless it does without, "
+        within = not self.is_certain and self.needs != "reverse"
+        would = "unless it does without, " if within else ""
         return (
             f"{self.saga} ({self.shape}), step {self.step!r}, {self.needs}: {self.why}. In the "
             f"state '{self.state}', {would}{_MEANS[self.consequence]}. Instead: {self.instead}"
@@ -159,7 +164,52 @@ class Release:
                             instead=instead,
                             is_certain=part != "action within",
                         )
-        return list(found.values())
+        return [*found.values(), *self._not_reversed(shape, known)]
+
+    def _not_reversed(self, shape: RecordedShape, known: str) -> Iterator[Finding]:
+        """Why a saga that has succeeded cannot be reversed by this release, if it could be or can.
+
+        Somebody should look at that, for nothing strands by it.
+        """
+        declared = self.sagas.get(shape.name)
+        reverse = self.sagas.get(declared.reverse) if declared and declared.reverse else None
+        whys = []
+        if declared is not None and reverse is not None:
+            whys = self._unmade_reverse(shape, declared, reverse)
+        elif shape.reverse is not None:
+            whys = [f"it was to be reversed by {shape.reverse}, and nothing is declared for it now"]
+        for why in whys:
+            yield Finding(
+                saga=shape.name,
+                shape=known,
+                step=shape.pivot.name,
+                needs="reverse",
+                state=SUCCEEDED,
+                why=why,
+                consequence="irreversible",
+                instead="name a reverse whose request has `| None = None` for what sagas of this "
+                "shape do not have; or leave it so, if they are not to be reversed any more",
+                is_certain=False,
+            )
+
+    def _unmade_reverse(self, shape: RecordedShape, declared: Saga, reverse: Saga) -> list[str]:
+        """Why the request of a reverse cannot be made of what a saga of the shape has."""
+        found = []
+        types, asked = _types(shape), types_of(reverse.request)
+        for name, field in fields_of(reverse.request).items():
+            if name in OWN:
+                continue
+            if name in declared.by_name:
+                if name not in shape.by_name and is_required(field):
+                    found.append(
+                        f"its reverse {reverse.name} takes what step {name!r} returns, which this "
+                        "shape does not have"
+                    )
+            elif name in types and (
+                reason := misfit(types[name], made_of(field, asked[name]), name)
+            ):
+                found.append(f"its reverse {reverse.name} takes something else by now: {reason}")
+        return found
 
     def _consequence(self, shape: Shape[Any], need: Need) -> Consequence:
         if need.part == "confirm":

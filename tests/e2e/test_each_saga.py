@@ -12,6 +12,7 @@ import pytest
 
 from recourse.cli.api import Api
 from recourse.declare.declaration import Coordination
+from recourse.declare.reverse import reversed_by
 from recourse.local.seed import holdings
 from statemachines import SAGAS
 
@@ -29,15 +30,26 @@ def seeded(api: Api) -> Api:
 
 def begun(api: Api, chaos: Mapping[str, str], coordination: Coordination) -> dict[str, str]:
     """The ids of all sagas, by name; each is begun before any is waited for."""
+    reversing = reversed_by(SAGAS)
+    firsts = {name: start(api, first[0].name) for name, first in reversing.items()}
+    at_rest(api, firsts)
     ids = {}
     for saga in ALL:
-        body = json.loads((SAMPLES / f"{saga.name}.json").read_text())
-        faults = chaos.get(saga.name)
-        started = api.start(
-            saga.name, body, key=uuid.uuid4().hex, chaos=faults, coordination=coordination
-        )
-        ids[saga.name] = started["saga_id"]
+        how = {"chaos": chaos.get(saga.name), "coordination": coordination}
+        if saga.name in firsts:
+            headers = {"Recourse-Chaos": how["chaos"]} if how["chaos"] else {}
+            path = f"/sagas/{firsts[saga.name]}/reverse"
+            query = {"coordination": coordination}
+            ids[saga.name] = api.ask("POST", path, params=query, headers=headers)["saga_id"]
+        else:
+            ids[saga.name] = start(api, saga.name, **how)
     return ids
+
+
+def start(api: Api, saga: str, **how: Any) -> str:
+    """Start a saga's sample; its id."""
+    body = json.loads((SAMPLES / f"{saga}.json").read_text())
+    return str(api.start(saga, body, key=uuid.uuid4().hex, **how)["saga_id"])
 
 
 def at_rest(api: Api, ids: Mapping[str, str]) -> dict[str, dict[str, Any]]:

@@ -6,6 +6,8 @@ import what loads it where a test of theirs runs: every worker collects them.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from statemachines.order import ORDER
@@ -64,7 +66,9 @@ def fargate(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
         "cloudwatch_role": "off",
         "machines": "Client:customer+documents,Operator:operator",
     }
-    return synthesise(tmp_path_factory.mktemp("fargate"), context, {"order": ORDER})
+    return synthesise(
+        tmp_path_factory.mktemp("fargate"), context, {"order": replace(ORDER, reverse=None)}
+    )
 
 
 @pytest.fixture(scope="session")

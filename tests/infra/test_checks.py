@@ -93,6 +93,7 @@ DIFFERENCES = {
         ("AWS::CloudWatch::Dashboard", "DashboardName"),
         ("AWS::CloudWatch::Dashboard", "DashboardBody"),
         ("AWS::IAM::Policy", "PolicyDocument.Statement[].Resource"),
+        ("AWS::IAM::ManagedPolicy", "Description"),
         ("AWS::IAM::ManagedPolicy", "PolicyDocument.Statement[].Resource[]"),
         ("AWS::IAM::ManagedPolicy", "PolicyDocument.Statement[].Resource"),
         ("AWS::SQS::QueuePolicy", "PolicyDocument.Statement[].Sid"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,5 +27,5 @@ def test_what_a_consumer_keeps_is_said_with_the_reason(
         "lambdas.consumers.other": Consumer("Other", may=may),
     }
     monkeypatch.setattr(app, "consumers", lambda: found)
-    made = synthesise(tmp_path, {}, {"order": ORDER})
+    made = synthesise(tmp_path, {}, {"order": replace(ORDER, reverse=None)})
     assert Places.parse(made.outputs["Places"]).keeps == {"Complaints": keeps}

@@ -14,6 +14,8 @@ from moto.s3.models import FakeKey
 
 from bench.samples import things
 from lambdas.subscribers.notifier import Message, Notifier
+from recourse.declare.declaration import Declaration
+from recourse.declare.reverse import reversed_by
 from recourse.declare.saga import Saga
 from recourse.erasure.erase import Erasure
 from recourse.erasure.places import Places
@@ -25,6 +27,7 @@ from recourse.testing.ground import LEDGER
 from recourse.testing.patching import replaced
 from recourse.webhooks.attempts import Attempt
 from recourse.webhooks.webhooks import Webhooks
+from statemachines import SAGAS
 from tests.feeding import TABLE as FEED
 from tests.feeding import Feeding
 from tests.ground import Ground, ground
@@ -50,8 +53,14 @@ WEBHOOKS, NOTIFIER = "webhooks", "notifier"
 SCOPES = "sagas:write sagas:read valet:issue"
 
 
-def planted(saga: Saga, number: int, mark: str = MARK) -> dict[str, Any]:
+def begun_by(saga: Declaration) -> Declaration:
+    """The saga whose request begins it: of one that reverses another that one."""
+    return reversed_by(SAGAS).get(saga.name, [saga])[0]
+
+
+def planted(saga: Declaration, number: int, mark: str = MARK) -> dict[str, Any]:
     """The sample of a saga, with a text of the person's wherever one may stand."""
+    saga = begun_by(saga)
     body: dict[str, Any] = json.loads((SEED.parent / f"{saga.name}.json").read_text())
     body[saga.business_key] = f"{mark}key-{number}"
     if saga.contact is not None:
@@ -111,7 +120,7 @@ class Deployment:
         body = planted(saga, number, mark)
         started = self.ground.start(saga.name, body, key=key, owner=subject, **how)
         if subject == PERSON:
-            self.bodies[key] = (saga.name, body)
+            self.bodies[key] = (begun_by(saga).name, body)
         if settled:
             self.settle()
         return started

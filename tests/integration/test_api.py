@@ -24,6 +24,7 @@ import lambdas.api as api_module
 from recourse import events, problems
 from recourse.declare import limits
 from recourse.declare.ids import SagaId
+from recourse.declare.reverse import reversed_by
 from recourse.functions import kit, settings
 from recourse.functions.api import sagas
 from recourse.functions.limits import LIMITS
@@ -893,7 +894,7 @@ def test_a_decision_that_cannot_be_read_is_a_400(stuck: Ground) -> None:
 
 # What services hold.
 
-COUNTED = [kind for kind, holding in HOLDINGS.items() if holding.body is CountedBody]
+COUNTED = [kind for kind, holding in HOLDINGS.items() if issubclass(holding.body, CountedBody)]
 NOBODY = {"held_since": None, "held_by": 0}
 FIFTY = {"total": 50, "price": {"amount": 480000, "currency": "INR"}}
 
@@ -1275,12 +1276,13 @@ def test_the_description_has_every_call_with_its_scope(document: dict[str, Any])
         for method, operation in operations.items()
     }
     holdings = {f"{method} /{kind}/{{id}}" for kind in HOLDINGS for method in ("GET", "PUT")}
-    starts = {f"POST /sagas/{saga}" for saga in SAGAS}
+    starts = {f"POST /sagas/{saga}" for saga in SAGAS if saga not in reversed_by(SAGAS)}
     assert calls.keys() == holdings | starts | {
         "GET /sagas",
         "GET /sagas/{saga_id}",
         "GET /sagas/{saga_id}/events",
         "POST /sagas/{saga_id}/cancel",
+        "POST /sagas/{saga_id}/reverse",
         "POST /sagas/{saga_id}/steps/{step}/resolve",
         "POST /valet-keys",
         "GET /valet-keys",

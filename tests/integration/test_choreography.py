@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 from moto.sqs.models import sqs_backends
 
 from recourse.choreography.listener import GIVE_UP_RETRIES, MIN_RECEIVES, Listener
+from recourse.declare.reverse import reversed_by
 from recourse.errors import StepCancelledError, TransientError
 from recourse.queues.deadletters import REASON
 from recourse.testing import calls
@@ -61,6 +62,28 @@ def begin(ground: Ground, saga: str = "travel-booking", **faults: str) -> str:
     )
 
 
+def reversed_first(ground: Ground, saga: str) -> str | None:
+    """What a saga reverses, once that has succeeded; None where it reverses nothing."""
+    if first := reversed_by(SAGAS).get(saga):
+        saga_id = begin(ground, first[0].name)
+        ground.settle()
+        return saga_id
+    return None
+
+
+def begin_after(ground: Ground, first: str | None, saga: str, faults: Mapping[str, str]) -> str:
+    """Begin a saga, after what it reverses."""
+    if first:
+        return ground.reverse(first, faults=faults, coordination="choreography")
+    return ground.start(
+        saga,
+        sample(SAGAS[saga]),
+        key=f"delivered-{next(keys)}",
+        faults=faults,
+        coordination="choreography",
+    )
+
+
 def counts(ground: Ground) -> dict[tuple[str, str], Counter[str]]:
     """What the services hold, and that it adds up."""
     found = {}
@@ -68,7 +91,7 @@ def counts(ground: Ground) -> dict[tuple[str, str], Counter[str]]:
         shown = ground.held(kind, thing)
         held = every.figures(shown)
         assert min(held.values(), default=0) >= 0, shown
-        if HOLDINGS[kind].body is CountedBody:
+        if issubclass(HOLDINGS[kind].body, CountedBody):
             assert shown["total"] == sum(shown[n] for n in ("confirmed", "available", "held"))
         if HOLDINGS[kind].body is AccountBody:
             assert shown["balance"] == shown["available"] + shown["held"], shown
@@ -90,8 +113,9 @@ def change(
 
 def of_one(ground: Ground, saga: str) -> dict[Any, dict[str, int]]:
     """What one saga that succeeds changes in the services."""
+    first = reversed_first(ground, saga)
     before = counts(ground)
-    saga_id = begin(ground, saga)
+    saga_id = begin_after(ground, first, saga, {})
     ground.settle()
     assert must_be_as_told(ground, SAGAS[saga], saga_id) == "SUCCEEDED"
     return change(before, counts(ground))
@@ -124,7 +148,7 @@ def asked(draw: st.DrawFn) -> tuple[str, dict[str, str]]:
 
 
 PAYER = "acct-asha"
-ENOUGH_FOR_ONE = {"currency": "INR", "balance": 6_000_000}
+ENOUGH_FOR_ONE: dict[str, Any] = {"currency": "INR", "balance": 6_000_000}
 """What the payer has: a trip and a half."""
 
 
@@ -141,22 +165,20 @@ class Deliveries(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.begun: list[tuple[str, str]] = []
-        self.ground.put("accounts", PAYER, ENOUGH_FOR_ONE)
-        self.before = counts(self.ground)
+        self.before: dict[tuple[str, str], Counter[str]] = {}
         self.rests = every.dead_lettered(self.ground)
         self.swept = False
 
     @initialize(one=asked(), other=st.none() | asked())
     def first(self, one: Any, other: Any) -> None:
-        for saga, faults in filter(None, (one, other)):
-            saga_id = self.ground.start(
-                saga,
-                sample(SAGAS[saga]),
-                key=f"delivered-{next(keys)}",
-                faults=faults,
-                coordination="choreography",
-            )
-            self.begun.append((saga, saga_id))
+        asked = [each for each in (one, other) if each]
+        plenty = ENOUGH_FOR_ONE["balance"] * 10
+        self.ground.put("accounts", PAYER, {**ENOUGH_FOR_ONE, "balance": plenty})
+        firsts = [reversed_first(self.ground, saga) for saga, _ in asked]
+        self.ground.put("accounts", PAYER, ENOUGH_FOR_ONE)
+        self.before = counts(self.ground)
+        for first, (saga, faults) in zip(firsts, asked, strict=True):
+            self.begun.append((saga, begin_after(self.ground, first, saga, faults)))
 
     @initialize(which=st.integers(0, 9), first=st.integers(1, 4), seed=st.integers(0, 9))
     def slow(self, which: int, first: int, seed: int) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from recourse.erasure.erase import Erasure
 from recourse.erasure.report import Change, NotAtRestError, Report
+from recourse.ledger.ledger import ErasedError
 from recourse.ledger.record import ERASED, Record
 from recourse.store.table import Table
 from recourse.testing import checks
@@ -80,6 +81,7 @@ def test_everything_of_a_person_goes_and_all_of_others_stays(
     others = live(made, OTHER, "other-")
     mine = live(made, PERSON, MARK)
     told = {saga: records(made)[saga].entered for saga in mine}
+    all_mine = [saga for saga, record in records(made).items() if record.owner == PERSON]
     before, objects, mails = made.rows(), made.objects(), len(made.mails)
     assert made.traces() and made.parts()
     sums, numbers = amounts(made), checks.figures(made.ground.business_rows(), frozenset())
@@ -94,7 +96,7 @@ def test_everything_of_a_person_goes_and_all_of_others_stays(
     assert [one for one in made.parts() if "other" not in str(one)] == made.parts()[:1]
     after = made.rows()
     for where, row in before.items():
-        if MARK not in repr(row) and not any(saga in repr(row) for saga in mine):
+        if MARK not in repr(row) and not any(saga in repr(row) for saga in all_mine):
             assert after[where] == row, "what is not the person's is as it was"
     kept = {where: body for where, body in objects.items() if where[0] == DOCUMENTS}
     assert kept and kept.items() <= made.objects().items(), "invoices are kept by law"
@@ -254,6 +256,29 @@ def test_what_the_person_did_as_an_operator_does_not_name_them(made: Deployment)
     (decision,) = records(made)[saga].resolutions
     assert decision["by"] == report.pseudonym and decision["reason"] == "a test"
     assert made.ground.view(saga) == view and made.traces() == []
+
+
+def test_what_reversed_a_saga_is_erased_with_it_and_names_nobody_who_asked(
+    made: Deployment,
+) -> None:
+    others, mine = made.start(TRIP, 1, OTHER), made.start(TRIP, 2, PERSON)
+    kept = made.start(TRIP, 3, PERSON)
+    asked = made.ground.reverse(others, reason="theirs", by=PERSON)
+    back = made.ground.reverse(mine, reason=f"{MARK}ill", by=OTHER)
+    made.settle()
+    report = made.erasure.run(PERSON, dry_run=False)
+    found = records(made)
+    assert found[asked].reverses == {
+        "saga_id": others,
+        "reason": "theirs",
+        "by": report.pseudonym,
+    }
+    assert found[back].reverses == {"saga_id": mine, "reason": ERASED, "by": OTHER}
+    assert found[back].is_erased and found[mine].reversed_by == back
+    assert made.traces() == []
+    must_add_up(made)
+    with pytest.raises(ErasedError):
+        made.ground.reverse(kept)
 
 
 @settings(

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from recourse.declare.reverse import reversed_by
 from statemachines import SAGAS
 from tests.description import OPERATIONS, Described
 from tests.ground import Ground, ground
@@ -42,14 +43,21 @@ def seeded() -> Iterator[Ground]:
 @pytest.fixture(scope="module")
 def made(seeded: Ground) -> dict[str, str]:
     """What some paths name and no example can, since it is only made by calls."""
-    start = next(one for one in EXAMPLES if one.path.startswith("/sagas/"))
-    step = SAGAS[start.path.removeprefix("/sagas/")].all[-1].name
-    key = {"Idempotency_Key": "stuck", "Recourse_Chaos": f"{step}=error:16"}
-    answer = Caller("asha", "sagas:write")("POST", start.path, start.example, **key)
-    assert answer.status == 202, answer
-    seeded.settle()
+    starts = {one.path.removeprefix("/sagas/"): one for one in EXAMPLES}
+    saga = next(one for one in SAGAS.values() if one.reverse and one.name in starts)
+    step = saga.all[-1].name
+
+    def begin(key: str, **headers: str) -> str:
+        example = starts[saga.name].example
+        headers |= {"Idempotency_Key": key}
+        answer = Caller("asha", "sagas:write")("POST", f"/sagas/{saga.name}", example, **headers)
+        assert answer.status == 202, answer
+        seeded.settle()
+        return str(answer.json["saga_id"])
+
     return {
-        "saga_id": answer.json["saga_id"],
+        "saga_id": begin("stuck", Recourse_Chaos=f"{step}=error:16"),
+        "succeeded": begin("succeeded"),
         "step": step,
         "name": next(iter(seeded.deadletters)),
     }
@@ -57,7 +65,8 @@ def made(seeded: Ground) -> dict[str, str]:
 
 @pytest.mark.parametrize("operation", EXAMPLES, ids=str)
 def test_an_example_works_as_it_is(made: dict[str, str], operation: Described) -> None:
-    path = operation.path.format(**{n: one or made[n] for n, one in operation.in_path.items()})
+    known = made | ({"saga_id": made["succeeded"]} if operation.path.endswith("/reverse") else {})
+    path = operation.path.format(**{n: one or known[n] for n, one in operation.in_path.items()})
     headers, body = {"Idempotency_Key": f"example of {operation}"}, operation.example
     if FORM in operation.says.get("requestBody", {"content": {}})["content"]:
         headers["Content_Type"], body = FORM, urlencode(body).encode()
@@ -69,6 +78,6 @@ def test_an_example_works_as_it_is(made: dict[str, str], operation: Described) -
 @pytest.mark.of_all
 def test_there_are_examples_of_all_that_a_newcomer_begins_with() -> None:
     have = {str(one) for one in EXAMPLES}
-    assert have >= {f"POST /sagas/{saga}" for saga in SAGAS}
+    assert have >= {f"POST /sagas/{saga}" for saga in SAGAS if saga not in reversed_by(SAGAS)}
     assert have >= {f"PUT /{kind}/{{id}}" for kind in json.loads(SEED.read_text())}
     assert "POST /valet-keys" in have

@@ -20,7 +20,7 @@ from tests.integration.calling import Caller
 from tests.integration.test_api import standing
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ["banking.md", "healthcare.md", "people-who-decide.md"]
+PAGES = ["banking.md", "healthcare.md", "people-who-decide.md", "reverse.md"]
 BLOCK = re.compile(
     r"(?:`([\w.-]+\.json)`:\n\n)?^```(bash|json)\n(.*?)^```$", re.DOTALL | re.MULTILINE
 )
@@ -29,6 +29,7 @@ OWN = "RECOURSE_TOKEN"
 TOKEN = re.compile(r'export (\w+)=\$\(recourse token --subject (\S+) --scope "([^"]+)"\)')
 PICKED = re.compile(r"export (\w+)=\$\((curl .+) \| jq -r '([^']+)'\)")
 API = "$RECOURSE_API"
+FIRST_WORD = re.compile(r"(\w+)=\$\((.+) \| cut -d' ' -f1\)")
 
 
 @pytest.fixture
@@ -57,6 +58,10 @@ class Shell:
 
     def run(self, line: str) -> None:
         """Give a command; each but a `curl` must succeed."""
+        if found := FIRST_WORD.fullmatch(line):
+            self.run(found[2])
+            self._variables[found[1]] = self.said.split(" ")[0]
+            return
         words = shlex.split(line)
         match words[0]:
             case "export":

@@ -27,6 +27,7 @@ COMMANDS = (
     ["watch", "s1"],
     ["events"],
     ["cancel", "s1"],
+    ["reverse", "s1", "--reason", "ill"],
     ["resolve", "s1", "hotel", "--action", "retry"],
     ["redrive"],
     ["start", "order", "--request", "order.json"],

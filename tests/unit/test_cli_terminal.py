@@ -133,6 +133,7 @@ def test_no_command_prints_what_others_wrote_as_it_is(
         ["watch", "s"],
         ["trace", "s"],
         ["cancel", "s"],
+        ["reverse", "s"],
         ["resolve", "s", "hotel", "--action", "retry"],
         ["events"],
         ["valet", "show"],

@@ -288,3 +288,110 @@ def test_a_row_comes_back_as_it_went(row: dict[str, Any]) -> None:
 def test_a_float_is_refused_rather_than_rounded(value: Any) -> None:
     with pytest.raises(TypeError, match="must be a str, bool, int, None, mapping or list, got"):
         encode(value)
+
+
+# Going back: a booking is locked, then cancelled or booked as before.
+
+BOOKING: Item = {"pk": "booking#b#flight", "things": {"flight#ai-202": 2}, "status": "CONFIRMED"}
+CANCEL = Call(
+    saga_id=SAGA,
+    saga="trip-refund",
+    step="flight",
+    owner="asha",
+    business_key="t-1",
+    started_at="2026-11-24T10:00:00.000Z",
+    ask=flights.CancelAsk(flight=flights.Booking(booking_id=BOOKING["pk"], flight_id="ai-202")),
+    results={},
+)
+FLIGHT: Item = {"pk": "flight#ai-202", "total": 5, "available": 1, "held": 2, "confirmed": 2}
+
+
+def cancelling(status: str, **flight: Any) -> tuple[dict[str, Item], Call]:
+    """The rows of a booking of that status whose cancellation has begun, and its call."""
+    rows = {row["pk"]: dict(row) for row in (BOOKING | {"status": status}, FLIGHT | flight)}
+    call = replace(CANCEL, items=[dict(row) for row in rows.values()])
+    decision = flights.cancel(call)
+    assert decision.result == {"booking_id": BOOKING["pk"], "quantity": 2}
+    apply(rows, decision)
+    assert rows[BOOKING["pk"]]["reversed_by"] == SAGA
+    key = counted.cancellation_key(call)
+    return rows, replace(call, items=[dict(rows[key])])
+
+
+@pytest.mark.parametrize(
+    ("status", "counts"), [("CONFIRMED", (1, 2, 2)), ("HELD", (1, 0, 4))], ids=["booked", "held"]
+)
+def test_a_booking_keeps_its_seats_until_it_is_cancelled(
+    status: str, counts: tuple[int, int, int]
+) -> None:
+    rows, call = cancelling(status)
+    flight = rows[FLIGHT["pk"]]
+    assert (flight["available"], flight["held"], flight["confirmed"]) == counts
+    assert rows[BOOKING["pk"]]["status"] == "CANCELLING"
+    apply(rows, flights.complete(call))
+    assert rows[BOOKING["pk"]]["status"] == "CANCELLED"
+    assert (flight["available"], flight["confirmed"]) == (counts[0] + 2, counts[2] - 2)
+
+
+@pytest.mark.parametrize("status", ["CONFIRMED", "HELD"])
+def test_a_booking_whose_cancellation_is_undone_is_confirmed(status: str) -> None:
+    rows, call = cancelling(status)
+    confirmed = rows[FLIGHT["pk"]]["confirmed"]
+    apply(rows, flights.reinstate(call))
+    assert rows[BOOKING["pk"]] == BOOKING | {"reversed_by": None}
+    assert rows[FLIGHT["pk"]]["confirmed"] == confirmed
+    assert rows[counted.cancellation_key(call)]["status"] == "RELEASED"
+
+
+@pytest.mark.parametrize("status", ["CANCELLING", "CANCELLED", "RELEASED", None])
+def test_only_a_booking_is_cancelled_and_once(status: str | None) -> None:
+    booking = BOOKING | {"status": status} if status else None
+    with pytest.raises(counted.NotBookedError, match=status or "no booking"):
+        flights.cancel(replace(CANCEL, items=[booking, FLIGHT]))
+
+
+@pytest.mark.parametrize("status", ["CONFIRMED", "CANCELLING", "CANCELLED"])
+def test_a_confirmation_that_comes_after_a_cancellation_changes_nothing(status: str) -> None:
+    decision = flights.book(replace(CALL, items=[BOOKING | {"status": status}]))
+    assert (decision.writes, decision.result["status"]) == ((), status)
+
+
+@pytest.mark.parametrize(
+    ("departs_at", "is_refused"),
+    [
+        ("2026-11-24T09:59:59+00:00", True),
+        ("2026-11-24T15:30:00+05:30", True),  # the very moment
+        ("2026-11-24T15:30:01+05:30", False),
+        ("2026-11-24T10:00:00Z", True),
+    ],
+)
+def test_a_flight_that_had_departed_when_that_was_asked_for_is_not_cancelled(
+    departs_at: str, is_refused: bool
+) -> None:
+    if not is_refused:
+        cancelling("CONFIRMED", departs_at=departs_at)
+        return
+    with pytest.raises(flights.FlightDepartedError, match="departed at"):
+        cancelling("CONFIRMED", departs_at=departs_at)
+
+
+def test_only_what_was_captured_is_paid_back() -> None:
+    ask = payments.PayBackAsk(payment=payments.Payment(payment_id=PAYMENT["pk"]))
+    rows = {row["pk"]: dict(row) for row in (PAYMENT | {"status": "CAPTURED"}, ACCOUNT)}
+    call = Call(
+        saga_id=SAGA,
+        saga="trip-refund",
+        step="refund",
+        owner="asha",
+        business_key="t-1",
+        started_at="2026-11-24T10:00:00.000Z",
+        ask=ask,
+        results={},
+        items=[dict(rows[PAYMENT["pk"]])],
+    )
+    apply(rows, payments.pay_back(call))
+    assert (rows[PAYMENT["pk"]]["status"], rows[PAYMENT["pk"]]["reversed_by"]) == ("REFUNDED", SAGA)
+    assert rows[ACCOUNT["pk"]]["available"] == 9000 + 6000
+    for status in ("AUTHORISED", "VOIDED", "REFUNDED"):
+        with pytest.raises(payments.PaymentNotAuthorisedError, match=status):
+            payments.pay_back(replace(call, items=[PAYMENT | {"status": status}]))

@@ -120,7 +120,7 @@ class _Description:
         if operation.takes:
             content = {"schema": self._request(operation.takes)} | self._example(operation.example)
             found["requestBody"] = {
-                "required": True,
+                "required": not operation.is_bodiless,
                 "content": {operation.content_type: content},
             }
         answers = {str(one.status): self._answer(one) for one in operation.answers}

@@ -162,6 +162,7 @@ class Operation(NamedTuple):
         example: A body that works with the seed, or the `Sample` that has it.
         content_type: What the body is written in.
         path: Its path, where one route answers several.
+        is_bodiless: Whether it may be called without a body, which is then as one without fields.
     """
 
     name: str
@@ -174,6 +175,7 @@ class Operation(NamedTuple):
     example: Any = None
     content_type: str = "application/json"
     path: str | None = None
+    is_bodiless: bool = False
 
 
 OfSagas = Callable[[Mapping[str, "Saga"]], Iterable[Operation]]

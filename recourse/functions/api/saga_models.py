@@ -34,6 +34,19 @@ class Resolution:
     reason: Annotated[str, Len(0, 1000)] | None = None
 
 
+@request_model
+class Reversing:
+    """Why a saga is reversed."""
+
+    reason: Annotated[str, Len(0, 1000)] | None = None
+
+
+class _Reverses(TypedDict):
+    saga_id: str
+    reason: str | None
+    by: str
+
+
 class _Reason(TypedDict):
     step: str
     error: str
@@ -59,7 +72,9 @@ class SagaView(TypedDict):
     """A saga and its steps; `reason` is its first failure.
 
     `stuck` names the steps that wait for an operator to resolve them. `traceparent` is the span in
-    which it was started: the caller's, or else its own.
+    which it was started: the caller's, or else its own. `reverses` is the saga that it reverses,
+    with who began that and why; `reversed_by` the saga that reverses it, or has tried to, if that
+    was COMPENSATED.
     """
 
     saga_id: str
@@ -74,6 +89,8 @@ class SagaView(TypedDict):
     steps: list[_Step]
     stuck: list[str]
     traceparent: NotRequired[str]
+    reverses: NotRequired[_Reverses]
+    reversed_by: NotRequired[str]
     links: dict[str, str]
 
 

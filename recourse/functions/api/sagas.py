@@ -1,4 +1,4 @@
-"""Sagas through the API: start, show, list, cancel, and resolve stuck steps.
+"""Sagas through the API: start, show, list, cancel, reverse, and resolve stuck steps.
 
 It is longer than other modules, for the routes of one thing stand together.
 """
@@ -6,6 +6,7 @@ It is longer than other modules, for the routes of one thing stand together.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from aws_lambda_powertools import Logger
@@ -15,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from recourse import events
 from recourse.declare import limits
 from recourse.declare.ids import BadSagaIdError, SagaId, Traceparent
+from recourse.declare.reverse import reversed_by
 from recourse.declare.saga import Saga
 from recourse.declare.shape import Shape
 from recourse.declare.shape import digest as digest_of
@@ -35,6 +37,7 @@ from recourse.functions.api.saga_models import (
     STATUS,
     TRACEPARENT,
     Resolution,
+    Reversing,
     SagaView,
     coordination_of,
     faults_asked,
@@ -50,6 +53,12 @@ from recourse.ledger.ledger import (
     SagaChangedError,
 )
 from recourse.ledger.record import Record, digest
+from recourse.ledger.reversals import (
+    NoReverseError,
+    NotReversibleError,
+    NotSucceededError,
+    Reversal,
+)
 from recourse.ledger.shapes import UnknownShapeError
 from recourse.problems import ProblemError, invalid
 from recourse.store.cursors import BadCursorError
@@ -61,12 +70,13 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
 
 logger = Logger()
-routes = Routes("Sagas", "Start, watch and cancel sagas, and resolve stuck steps")
+routes = Routes("Sagas", "Start, watch, cancel and reverse sagas, and resolve stuck steps")
 
 
 def _starts(sagas: Mapping[str, Saga]) -> Iterator[Operation]:
-    """How each saga is started."""
-    for saga in sagas.values():
+    """How each saga is started that is not started by `reverse`."""
+    reversing = reversed_by(sagas)
+    for saga in (one for one in sagas.values() if one.name not in reversing):
         yield Operation(
             f"start-{saga.name}",
             f"Start {saga.name}: {', '.join(step.name for step in saga.all)}",
@@ -95,6 +105,9 @@ def start(name: str) -> Response[str]:
     saga = kit.sagas().get(name)
     if saga is None:
         raise ProblemError("not-found", f"there is no saga {name!r}")
+    if first := reversed_by(kit.sagas()).get(name):
+        names = " or ".join(one.name for one in first)
+        raise ProblemError("not-found", f"{name} is started by the reverse of a {names} alone")
     key = idempotency_key(event)
     faults = faults_asked(event, saga)
     asked = event.query_string_parameters.get("coordination")
@@ -268,6 +281,62 @@ def cancel(saga_id: str) -> Response[str]:
     if record.status == "RUNNING" and record.waits_for is not None:
         kit.decisions().withdraw(record)
     return http.answer(202, _view(kit.ledger().get(record.saga_id) or record))
+
+
+@routes.post(
+    "/sagas/<saga_id>/reverse",
+    Operation(
+        "reverse-saga",
+        "Reverse a saga that has succeeded, by the saga that its declaration names for it",
+        scope="sagas:write",
+        takes=Reversing,
+        is_bodiless=True,
+        example={"reason": "the traveller is ill"},
+        parameters=[CHAOS, COORDINATION, TRACEPARENT],
+        answers=[
+            Answer(
+                202,
+                "the saga that reverses it: begun now, or before, unless that was COMPENSATED",
+                SagaView,
+                headers={"Location": "the reversing saga's address", "ETag": "its version"},
+            )
+        ],
+        problems=[
+            *("not-found", "no-reverse", "not-succeeded", "not-reversible"),
+            *("shape-unknown", "saga-erased", "chaos-off"),
+        ],
+    ),
+)
+def reverse(saga_id: str) -> Response[str]:
+    """Reverse a saga: the reversing one is recorded, then run, as any start is."""
+    event = routes.current_event
+    first = _owned(saga_id, "sagas:write", or_operator=True)
+    by = http.caller(event, "sagas:write", or_operator=True).subject
+    reason = http.body(event, Reversing)["reason"] if event.body else None
+    asked = Reversal(by=by, reason=reason)
+    if saga := _reverse_of(first):
+        wanted = event.query_string_parameters.get("coordination")
+        coordination, faults = coordination_of(wanted, saga), faults_asked(event, saga)
+        asked = replace(asked, coordination=coordination, faults=faults)
+    trace = Traceparent.sent(event.headers.get("traceparent"))
+    try:
+        return _accepted(kit.ledger().reverse(first.saga_id, asked, trace=trace))
+    except NoReverseError:
+        detail = f"no saga is declared that reverses a {first.saga}"
+        raise ProblemError("no-reverse", detail) from None
+    except NotSucceededError as problem:
+        detail = f"it is {problem}: only a saga that has SUCCEEDED can be reversed"
+        raise ProblemError("not-succeeded", detail) from None
+    except ErasedError:
+        raise ProblemError(
+            "saga-erased",
+            "its owner's data have been erased since, and with them what would be taken back",
+        ) from None
+    except NotReversibleError as problem:
+        detail = f"its reverse cannot be made of what it has: {problem}"
+        raise ProblemError("not-reversible", detail) from None
+    except UnknownShapeError as problem:
+        raise ProblemError("shape-unknown", str(problem)) from None
 
 
 @routes.post(
@@ -469,9 +538,21 @@ def _changed(record: Record, before: Collection[str], seconds: int, by: str) -> 
     return record
 
 
+def _reverse_of(record: Record) -> Saga | None:
+    """The saga that reverses it by now, if there is one."""
+    declared = kit.sagas().get(record.saga)
+    return kit.sagas()[declared.reverse] if declared and declared.reverse else None
+
+
 def _view(record: Record) -> dict[str, Any]:
     path = f"/sagas/{record.saga_id}"
     links = {"self": path, "cancel": f"{path}/cancel"}
+    if record.status == "SUCCEEDED" and _reverse_of(record):
+        links["reverse"] = f"{path}/reverse"
+    if record.reverses:
+        links["reverses"] = f"/sagas/{record.reverses['saga_id']}"
+    if record.reversed_by:
+        links["reversed_by"] = f"/sagas/{record.reversed_by}"
     return kit.ledger().view(record) | {"links": links}
 
 

@@ -1,4 +1,4 @@
-"""`recourse questions` and `recourse decide`: what waits for somebody's decision, and deciding it."""
+"""`recourse questions` and `recourse decide`: what waits for a decision, and deciding it."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from recourse import Call, CurrencyMismatchError, Decision, Refusal, action, confirm, undo
 from recourse.declare.step import MOST_WRITES

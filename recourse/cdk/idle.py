@@ -28,9 +28,9 @@ CALL_SECONDS = 1.1
 """What a call on a schedule takes: the sweeper waits a second for each of its queues, at once."""
 LOG_BYTES = 600
 """What such a call logs: that it began, ended, and what it took."""
-ROUND = {"DynamoDB writes": 2, "DynamoDB reads": 8}
+ROUND = {"DynamoDB writes": 2, "DynamoDB reads": 12}
 """What a round of the sweeper takes that finds nothing, besides its queues: the lease, twice, and
-each shard of the sagas under way; a test counts it."""
+each shard of the sagas under way and of those that wait for somebody; a test counts it."""
 CLEARS, WATCHES = "sqs:ReceiveMessage", "sqs:GetQueueAttributes"
 """The right by which the sweeper clears a queue, and the one by which it counts what is in one."""
 COSTS_NOTHING = {

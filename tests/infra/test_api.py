@@ -205,7 +205,7 @@ def test_a_machine_has_a_client_of_its_own_with_the_scopes_of_its_groups(
         if client.properties["AllowedOAuthFlows"] == ["client_credentials"]
         and client.properties["GenerateSecret"]
     }
-    assert may == {"Client": set(SCOPES) - {"operator"}, "Operator": set(SCOPES)}
+    assert may == {"Client": set(SCOPES) - {"operator", "insurer"}, "Operator": set(SCOPES)}
     assert fargate.outputs["ClientId"] == "<Users/Pool/Client>"
     (authorizer,) = http(fargate, "Authorizer")
     audience = fargate.plain("Api", authorizer.properties["JwtConfiguration"])["Audience"]

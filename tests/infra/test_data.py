@@ -80,6 +80,7 @@ def test_an_index_of_the_ledger_holds_keys_and_what_lists_filter_by(dev: Assembl
         "listed-by-owner": {"saga", "status"},
         "listed-by-owner-key": {"saga", "status"},
         "listed-by-key": {"saga", "status"},
+        "listed-by-question": {"saga"},
     }
     assert {one["ProjectionType"] for one in held.values()} == {"INCLUDE"}
 

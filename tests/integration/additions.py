@@ -142,7 +142,7 @@ class Coat:
 
 
 @request_model
-class VisitRequest:
+class LoungeRequest:
     visit: Id
     traveller: Person
     lounge: Places
@@ -151,7 +151,7 @@ class VisitRequest:
 
 LOUNGE = Saga(
     "lounge",
-    request=VisitRequest,
+    request=LoungeRequest,
     business_key="visit",
     contact="traveller",
     steps=[

@@ -96,6 +96,7 @@
         UnknownWebhookError
         UnmadeError
         UnreadableParameterError
+        UnreadableSecretError
         UnresolvedError
         UnwritableError
         UsageError

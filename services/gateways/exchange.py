@@ -56,8 +56,9 @@ def exchange(
     connection.response_class = FinalResponse
     try:
         connection.request(method, provider.path + path, body, dict(headers))
-        answer = connection.getresponse()
-        text = answer.read(LARGEST + 1)
+        # It is closed by itself only where it is read to its end.
+        with connection.getresponse() as answer:
+            text = answer.read(LARGEST + 1)
         if len(text) > LARGEST:
             raise TransientError(f"the provider answered with more than {LARGEST} bytes")
         said = json.loads(text)

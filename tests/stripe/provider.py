@@ -149,6 +149,26 @@ class Books:
             found = self.intents.values()
             return [one for one in found if one["metadata"].get("recourse_saga") == saga]
 
+    @property
+    def payments(self) -> dict[str, dict[str, Any]]:
+        """By saga, what has become of its payment, as `samples.provider` says it."""
+        with self._lock:
+            found = {}
+            for one in self.intents.values():
+                back = sum(
+                    refund["amount"]
+                    for refund in self.refunds.values()
+                    if refund["payment_intent"] == one["id"] and refund["status"] == "succeeded"
+                )
+                status = {
+                    "requires_capture": "AUTHORISED",
+                    "succeeded": "REFUNDED" if back else "CAPTURED",
+                    "canceled": "CANCELLED",
+                }.get(one["status"])
+                if saga := one["metadata"].get("recourse_saga"):
+                    found[saga] = {"reference": saga, "amount": one["amount"], "status": status}
+            return found
+
     def settle_refunds(self, status: str) -> None:
         """What was pending has come to an end."""
         with self._lock:

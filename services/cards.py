@@ -138,6 +138,18 @@ def capture(call: Call) -> Decision[Payment]:
     return _captured(call, gateway().capture(call, _payment(call)))
 
 
+def disagreement(row: Item, payment: str, status: str) -> str:
+    """What is wrong between a payment's row and how its provider says that it stands; or nothing.
+
+    A row that says AUTHORISED is of a saga under way, whose next step asks the provider itself.
+    """
+    if row["payment"] != payment:
+        return f"our payment is {row['payment']}, and {payment} is another of the same saga"
+    if row["status"] in ("AUTHORISED", status):
+        return ""
+    return f"our row says {row['status']}, and the provider {status}"
+
+
 def _payment(call: Call) -> str:
     """The provider's id of the payment that was authorised."""
     row: Item | None = call.item

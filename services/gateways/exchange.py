@@ -6,16 +6,23 @@ import http.client
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import SplitResult
 
-from recourse import Call, TransientError
+from recourse import TransientError
 from recourse.store.interim import FinalResponse
 
 LONGEST = 10.0
 """The longest that one call of a provider may take, in seconds, if the attempt has that left."""
 LARGEST = 8 << 20
 """Bytes of an answer; a page of a hundred payments of Stripe is some 300 KB."""
+
+
+class Timed(Protocol):
+    """What has a deadline, as a `Call` has."""
+
+    def remaining(self) -> float:
+        """Seconds until then."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class Answer:
 
 
 def exchange(
-    call: Call,
+    call: Timed,
     provider: SplitResult,
     method: str,
     path: str,

@@ -29,7 +29,7 @@ from recourse import Call, Money, TransientError
 from recourse.store.aws import client
 from recourse.store.secrets import Secret
 from services.gateways import CardPaymentGoneError, CardsUnavailableError, Charge, Ended
-from services.gateways.exchange import exchange
+from services.gateways.exchange import Timed, exchange
 from services.gateways.stripe_errors import Meaning, Verdict, meaning
 from services.gateways.stripe_money import from_stripe, to_stripe
 
@@ -87,6 +87,21 @@ class Intent:
         if not isinstance(made.id, str) or not made.id.startswith("pi_"):
             raise TransientError("Stripe answered with something else than a payment")
         return made
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a saga's payment stands at Stripe.
+
+    Attributes:
+        saga: The saga's id.
+        payment: Stripe's id of the payment.
+        status: As our rows call it, where they have a word for it.
+    """
+
+    saga: str
+    payment: str
+    status: str
 
 
 @dataclass(frozen=True)
@@ -185,6 +200,22 @@ class Stripe:
                 return None
         raise TransientError(f"the payment {payment} is {found.status}")
 
+    def standing(self, timed: Timed, payment: str) -> Standing | None:
+        """A payment as it is now; None if it is no saga's."""
+        body = self._get(timed, payment)
+        saga = body.get("metadata", {}).get(SAGA)
+        if not saga:
+            return None
+        intent = Intent.of(body)
+        if intent.status != "succeeded":
+            status = {"requires_capture": "AUTHORISED", "canceled": "VOIDED"}.get(intent.status)
+            return Standing(saga, intent.id, status or intent.status)
+        refunds = self._refunds(timed, intent.id)
+        if _is_back(refunds, intent):
+            return Standing(saga, intent.id, "REFUNDED")
+        given = any(one.get("status") != "failed" for one in refunds)
+        return Standing(saga, intent.id, "PARTLY REFUNDED" if given else "CAPTURED")
+
     def _begun(self, call: Call) -> list[str]:
         """The intents that tries whose answers were lost may have made; and nothing makes more."""
         mine = self._ask(call, "POST", "/v1/payment_intents", NOTHING, key=call.saga_id)
@@ -229,8 +260,7 @@ class Stripe:
         raise TransientError(f"the payment {payment} is {after.status} and not cancelled")
 
     def _refund(self, call: Call, intent: Intent) -> Ended:
-        asked = urlencode({"payment_intent": intent.id, "limit": PAGE})
-        refunds = _data(self._ask(call, "GET", f"/v1/refunds?{asked}"))
+        refunds = self._refunds(call, intent.id)
         if not _is_back(refunds, intent):
             # Stripe refunds what is left, and never more than was captured.
             body = {"payment_intent": intent.id, f"metadata[{SAGA}]": call.saga_id}
@@ -240,7 +270,11 @@ class Stripe:
                 raise TransientError(f"the payment {intent.id} is not refunded yet: {said}")
         return "REFUNDED"
 
-    def _turn(self, call: Call, payment: str, what: str, asked: Mapping[str, str]) -> Said:
+    def _refunds(self, timed: Timed, payment: str) -> list[dict[str, Any]]:
+        asked = urlencode({"payment_intent": payment, "limit": PAGE})
+        return _data(self._ask(timed, "GET", f"/v1/refunds?{asked}"))
+
+    def _turn(self, call: Timed, payment: str, what: str, asked: Mapping[str, str]) -> Said:
         """Have an intent change its state; it as it is then, and the error if there was one."""
         path = f"/v1/payment_intents/{quote(payment, safe='')}"
         said = self._ask(call, "POST", f"{path}/{what}", asked)
@@ -248,7 +282,7 @@ class Stripe:
             return said
         return Said(self._get(call, payment), said.meaning, said.what)
 
-    def _get(self, call: Call, payment: str) -> dict[str, Any]:
+    def _get(self, call: Timed, payment: str) -> dict[str, Any]:
         said = self._ask(call, "GET", f"/v1/payment_intents/{quote(payment, safe='')}")
         if said.meaning is not None:
             raise TransientError(f"Stripe did not show the payment {payment}: {said.what}")
@@ -256,7 +290,7 @@ class Stripe:
 
     def _ask(
         self,
-        call: Call,
+        call: Timed,
         method: str,
         path: str,
         asked: Mapping[str, str] | None = None,

@@ -149,6 +149,29 @@ def test_stripe_changes_its_mind_or_is_not_heard(
         must_be_conserved(made, books, [saga])
 
 
+@pytest.mark.parametrize("coordination", COORDINATIONS)
+def test_a_capture_that_lands_after_the_saga_has_turned_back_is_refunded(
+    coordination: Coordination,
+) -> None:
+    with striped() as (made, books):
+        books.ask_for("capture", provider.HELD, times=99)
+
+        def mishap(function: str, task: dict[str, Any], run: Callable[[], Any]) -> Any:
+            if (task.get("step"), task.get("phase")) == ("card", "undo"):
+                books.released.set()
+                be_quiet(books)
+            return run()
+
+        made.mishap = mishap
+        saga = made.start(SAGA.name, ORDER, key="k", coordination=coordination)
+        made.settle()
+        assert bring_to_rest(made, SAGA, saga) == "COMPENSATED"
+        sums = must_be_conserved(made, books, [saga])
+        assert sums == {"authorise": PRICE, "capture": PRICE, "refund": PRICE}
+        row = made.row("cards", f"payment#{saga}")
+        assert row is not None and row["status"] == "REFUNDED"
+
+
 class Batch(test_random.Batch):
     """Card orders that are under way at the same time, with Stripe's faults besides."""
 

@@ -8,6 +8,7 @@ movement of money is in `journal`. `ask_for` has the next calls of an operation 
 - `lost`: the effect, and the connection is closed;
 - `slow`: the effect, and its answer after some seconds;
 - `late`: the effect after some seconds, even if the caller has gone;
+- `held`: the effect only when `released` is set, even if the caller has gone;
 - `twice`: it is done twice, as where something on the way sends it again;
 - `expired`: the intent is cancelled by Stripe before it;
 - `moved`: a redirect; `garbled`: the effect, and an answer that is no JSON.
@@ -28,6 +29,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from tests.patience import PATIENCE
 from tests.stripe import shapes
 
 KEY = "sk_test_" + "4eC39H"
@@ -37,6 +39,7 @@ WITHOUT_EFFECT = {
     "locked": (429, {"type": "invalid_request_error", "code": "lock_timeout"}),
 }
 FAULTS = (*WITHOUT_EFFECT, "after", "lost", "slow", "late", "twice", "expired", "moved", "garbled")
+HELD = "held"
 DECLINES: dict[str, dict[str, str]] = {
     "tok_declined": {"code": "card_declined", "decline_code": "stolen_card"},
     "tok_chargeDeclinedInsufficientFunds": {
@@ -87,6 +90,7 @@ class Books:
         busy: How many calls are running, including those whose callers have gone.
         pending: Whether refunds stay pending.
         asked: What was asked, in order.
+        released: Set to let what is held go on.
     """
 
     def __init__(self) -> None:
@@ -95,6 +99,7 @@ class Books:
         self._answers: dict[str, tuple[Any, Answer | None]] = {}
         self._ids = itertools.count(1)
         self._indexed: set[str] = set()
+        self.released = threading.Event()
         self.clear()
 
     def clear(self) -> None:
@@ -110,10 +115,11 @@ class Books:
             self._faults.clear()
             self._answers.clear()
             self._indexed.clear()
+            self.released.clear()
 
     def ask_for(self, operation: str, fault: str, *, times: int = 1, seconds: float = 0.3) -> None:
         """Have the next calls of an operation go wrong."""
-        assert operation in shapes.OPERATIONS and fault in FAULTS
+        assert operation in shapes.OPERATIONS and fault in (*FAULTS, HELD)
         with self._lock:
             self._faults += [{"on": operation, "fault": fault, "seconds": seconds}] * times
 
@@ -450,6 +456,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if kind == "late":
             time.sleep(fault["seconds"])
+        if kind == HELD:
+            books.released.wait(PATIENCE)
         if kind == "expired":
             books.expire(where.path.split("/")[3])
         status, said = books.answer(operation, where.path, asked, key)

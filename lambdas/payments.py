@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools import Logger
 
 from recourse import TransientError
 from recourse.functions import settings
@@ -31,7 +30,6 @@ from services.gateways.stripe import Stripe
 from services.gateways.stripe_events import UnsignedError, payment_of, verify
 
 logger = Logger()
-metrics = Metrics()
 LARGEST = 1 << 20
 SECONDS = 12.0
 """For how long the books are compared; the function has some more, and Stripe waits for twenty."""
@@ -110,8 +108,6 @@ def compare(payment: str) -> None:
         return
     if wrong:
         logger.error("books disagree: %s", wrong, extra={"saga_id": stands.saga})
-        metrics.add_metric(name="BooksDisagree", unit=MetricUnit.Count, value=1)
-        metrics.flush_metrics()
         client("sns").publish(
             TopicArn=os.environ["ALARMS_TOPIC_ARN"],
             Subject="A payment needs attention",

@@ -68,9 +68,9 @@ def payment_key(call: Call) -> str:
     AuthoriseAsk,
     external=True,
     refuses=[
+        CardDeclinedError,
         AmountUnsupportedError,
         CardAuthenticationRequiredError,
-        CardDeclinedError,
         CardExpiredError,
         CardInvalidError,
         CardsUnavailableError,

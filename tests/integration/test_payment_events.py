@@ -134,7 +134,6 @@ def paid(
     ground, books, topic = there
     monkeypatch.setenv("ALARMS_TOPIC_ARN", topic)
     monkeypatch.setenv("TABLE_NAME", "cards")
-    monkeypatch.setattr(payments.metrics.provider, "namespace", "test")
     for kept in (payments.secret, payments.stripe, payments.table):
         kept.cache_clear()
     saga = ground.start(SAGA.name, ORDER, key=f"k-{next(numbers)}", coordination="orchestration")

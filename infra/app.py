@@ -10,6 +10,7 @@ from aws_cdk.aws_ecr_assets import Platform
 from aws_cdk.aws_ecs import ContainerImage
 from constructs import Construct
 
+from infra.payments import SERVICE, PaymentEvents
 from infra.probe import Probe
 from lambdas.consumers import consumers
 from lambdas.subscribers import subscribers
@@ -49,7 +50,7 @@ def build(app: App, stage: Stage, sagas: Mapping[str, Saga] | None = None) -> No
         ContextError: The context has a setting of this deployment that is not valid.
     """
     probe = _checked(app, "probe", "on|off", "on or off") == "on"
-    _checked(app, "payment_provider", r"https?://[^?#\s]+", "an http or https address")
+    provider = _payment_provider(app, stage)
     stacks: list[Stack] = []
 
     def stack(name: str) -> Stack:
@@ -147,6 +148,17 @@ def build(app: App, stage: Stage, sagas: Mapping[str, Saga] | None = None) -> No
         live=live,
     )
     _tell(erasure, Places=erasure.places, ErasurePolicyArn=erasure.policy.managed_policy_arn)
+    if provider.startswith("stripe:") and SERVICE in services.tables:
+        PaymentEvents(
+            stack("Payments"),
+            HERE,
+            stage=stage,
+            services=services,
+            events=events,
+            api=api,
+            provider=provider,
+            secret=_text(app, "payment_secret"),
+        )
     if probe:
         Probe(stack("Probe"), HERE, stage=stage, services=services, events=events)
     for one in stacks:
@@ -157,11 +169,35 @@ def build(app: App, stage: Stage, sagas: Mapping[str, Saga] | None = None) -> No
     Tags.of(app).add("recourse:stage", stage.name)
 
 
+def _payment_provider(app: App, stage: Stage) -> str:
+    """The payment provider, by the context: `services.gateways` says what it may be."""
+    loopback = r"http://(127\.0\.0\.1|\[::1\]|localhost)(:\d+)?"
+    provider = _checked(
+        app,
+        "payment_provider",
+        rf"https?://[^?#\s]+|stripe:(test|live|{loopback})",
+        "an http or https address, stripe:test or stripe:live",
+    )
+    by_stripe, secret = provider.startswith("stripe:"), _text(app, "payment_secret")
+    if by_stripe != bool(secret):
+        raise ContextError(
+            "context payment_secret must be the ARN of the secret with Stripe's key, and be given "
+            f"with payment_provider=stripe:… alone, got {secret!r} with {provider!r}"
+        )
+    if provider == "stripe:live" and stage.chaos:
+        raise ContextError("context payment_provider='stripe:live' must not be with chaos='on'")
+    return provider
+
+
 def _checked(app: App, name: str, pattern: str, wanted: str) -> str:
-    value = str(app.node.try_get_context(name) or "").strip()
+    value = _text(app, name)
     if value and not re.fullmatch(pattern, value):
         raise ContextError(f"context {name}={value!r} must be {wanted}")
     return value
+
+
+def _text(app: App, name: str) -> str:
+    return str(app.node.try_get_context(name) or "").strip()
 
 
 def _tell(construct: Construct, **outputs: str) -> None:

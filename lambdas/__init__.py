@@ -1,1 +1,1 @@
-"""This deployment's own Lambda functions: its API, consumers, subscribers and probe."""
+"""This deployment's own Lambda functions: its API, consumers, subscribers, probe and payments."""

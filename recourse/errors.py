@@ -102,6 +102,7 @@
         UnknownWebhookError
         UnmadeError
         UnreadableParameterError
+        UnreadableSecretError
         UnresolvedError
         UnwritableError
         UsageError

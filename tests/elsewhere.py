@@ -24,7 +24,7 @@ def provider(books: Books) -> Iterator[str]:
     port = server.servers[0].sockets[0].getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     try:
-        with mock.patch.dict("os.environ", {"PAYMENT_PROVIDER": url}):
+        with mock.patch.dict("os.environ", {"PAYMENT_PROVIDER": url, "PAYMENT_SECRET": ""}):
             yield url
     finally:
         server.should_exit = server.force_exit = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from aws_cdk import Duration
@@ -12,11 +13,15 @@ from aws_cdk.aws_s3 import Bucket
 from constructs import Construct
 
 from recourse.cdk.function import HandlerFunction
-from recourse.cdk.rights import CHECK, READ, WRITE, explain, use_key, use_table, wildcard
+from recourse.cdk.rights import CHECK, READ, WRITE, allow, explain, use_key, use_table, wildcard
 from recourse.cdk.stage import ContextError, Stage
 from recourse.declare.declaration import Step
 from recourse.declare.step import Action, Confirm, Undo
 from recourse.declare.tables import TABLE_NAME, ExistingTable
+
+SECRET_ARN = re.compile(
+    r"arn:aws:secretsmanager:[a-z0-9-]+:\d{12}:secret:[\w/+=.@-]+-[A-Za-z0-9]{6}"
+)
 
 
 class StepFunction(HandlerFunction):
@@ -33,6 +38,9 @@ class StepFunction(HandlerFunction):
         key: The key that encrypts both.
         timeout: The function's timeout; that of the step's task by default.
         environment: Additional variables that the handler reads.
+
+    Raises:
+        ContextError: The context names a secret by less than its ARN.
     """
 
     def __init__(
@@ -58,7 +66,9 @@ class StepFunction(HandlerFunction):
         }
         if step.action.documents:
             variables["DOCUMENTS_BUCKET"] = documents.bucket_name
+        secrets = {name: _secret(scope, name.lower()) for name in step.action.secrets}
         variables |= {name: _context(scope, name.lower()) for name in step.action.settings}
+        variables |= secrets
         super().__init__(
             scope,
             name,
@@ -69,6 +79,8 @@ class StepFunction(HandlerFunction):
         )
         # An undo is written on condition that the action is.
         use_table(table, self, *READ, *WRITE, *([CHECK] if step.undo else []))
+        for arn in sorted({*secrets.values()} - {""}):
+            allow(self, "secretsmanager:GetSecretValue", arn)
         if step.action.documents:
             prefix = f"{step.service}/*"
             self.add_to_role_policy(
@@ -128,6 +140,21 @@ def _named(function: HandlerFunction, table: ExistingTable) -> ITable:
             "'.'"
         )
     return Table.from_table_name(function, table.name, name)
+
+
+def _secret(scope: Construct, name: str) -> str:
+    """The ARN of a secret that the context names, or nothing.
+
+    Raises:
+        ContextError: It is not complete, as a right to that one secret must have it.
+    """
+    arn = _context(scope, name)
+    if arn and not SECRET_ARN.fullmatch(arn):
+        raise ContextError(
+            f"context {name}={arn!r} must be the whole ARN of a secret, with the six characters "
+            "after its name"
+        )
+    return arn
 
 
 def _context(scope: Construct, name: str) -> str:

@@ -344,6 +344,7 @@ class Action(_Decider[Ask_contra, Any, Result_co]):
         external: Whether it acts outside DynamoDB too.
         find: Asks the provider, by key, what an external pivot has done.
         settings: The environment variables that its step's functions are given.
+        secrets: Those that have the ARN of a secret, which its step's functions may read.
         keeps: Text that stays when its owner's data are erased: the reason, by the field's name.
         keeps_documents: Why its documents stay then; empty where they go.
         waits: How it waits for somebody's decision, where it may ask a question.
@@ -354,6 +355,7 @@ class Action(_Decider[Ask_contra, Any, Result_co]):
     external: bool = False
     find: Callable[[Call[Ask_contra]], Decision | None] | None = None
     settings: Sequence[str] = ()
+    secrets: Sequence[str] = ()
     keeps: Mapping[str, str] = field(default_factory=dict)
     keeps_documents: str = ""
     waits: Wait | None = None
@@ -385,6 +387,7 @@ def action(
     external: bool = False,
     find: Callable[[Call[Ask]], Decision | None] | None = None,
     settings: Sequence[str] = (),
+    secrets: Sequence[str] = (),
     keeps: Mapping[str, str] | None = None,
     keeps_documents: str = "",
     waits: Wait | None = None,
@@ -427,6 +430,9 @@ def action(
             `MAIL_PROVIDER`. Each has the value of the CDK context of the same name in lower case,
             and is empty if there is none. It must not be secret: everyone who may view a function
             can read its environment.
+        secrets: The environment variables, such as `MAIL_SECRET`, that have the ARN of a secret in
+            Secrets Manager, from the context in the same way. Its step's functions may read it
+            (`recourse.store.secrets`); where there is none, they may read no secret.
         keeps: Which text in its service's rows and results stays when its owner's data are erased
             (`recourse.erasure`), and why: `{"flight_id": "seats are counted by it"}`. All other
             text goes; numbers, amounts of money, keys, `saga_id`, `step` and `status` stay.
@@ -434,7 +440,7 @@ def action(
         waits: How it waits for somebody's decision; only then may it return a `Question`
             (`recourse.declare.wait`).
     """
-    known = (ask, reads, tables, refuses, documents, external, find, settings)
+    known = (ask, reads, tables, refuses, documents, external, find, settings, secrets)
     more = (keeps or {}, keeps_documents, waits)
     return lambda decide: Action(cast("Any", decide), *known, *more)
 

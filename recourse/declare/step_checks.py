@@ -156,13 +156,16 @@ def _check_action(action: Action, refuse: Callable[[str], DeclarationError]) -> 
     for what, value in (("documents", action.documents), ("external", action.external)):
         if not isinstance(value, bool):
             raise refuse(f"{what} of {action.ref} must be True or False, got {shown(value)}")
-    if not isinstance(action.settings, list | tuple) or not all(
-        isinstance(name, str) and _VARIABLE.fullmatch(name) for name in action.settings
-    ):
-        raise refuse(
-            f"settings of {action.ref} must be a list of names of environment variables in "
-            f"capitals, such as MAIL_PROVIDER, got {shown(action.settings)}"
-        )
+    for what, names in (("settings", action.settings), ("secrets", action.secrets)):
+        if not isinstance(names, list | tuple) or not all(
+            isinstance(name, str) and _VARIABLE.fullmatch(name) for name in names
+        ):
+            raise refuse(
+                f"{what} of {action.ref} must be a list of names of environment variables in "
+                f"capitals, such as MAIL_PROVIDER, got {shown(names)}"
+            )
+    if both := sorted({*action.settings} & {*action.secrets}):
+        raise refuse(f"{both[0]} of {action.ref} must be a setting or a secret, and not both")
     if action.waits is not None:
         _check_wait(action, action.waits, refuse)
     if action.find is not None:

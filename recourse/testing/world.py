@@ -115,7 +115,7 @@ class World:
             elif self.stock is not None:
                 self.stock(made)
             for step in made.steps.values():
-                for name in step.action.settings:
+                for name in (*step.action.settings, *step.action.secrets):
                     if name not in os.environ:
                         raise ProjectError(
                             f"step {step.name!r} needs the setting {name}: write "

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from statemachines.card_order import CARD_ORDER
 from statemachines.order import ORDER
 from tests.infra.assembly import Assembly, synthesise
 
@@ -23,6 +24,7 @@ LOCAL = {
     "connections_url": "http://127.0.0.1:4566/_aws/execute-api/{api}/{stage}",
 }
 
+SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:stripe-AbCdEf"
 WHOLE = {"alarms": "all", "keys": "each"}
 """What a stage has where data are kept, and under the local cloud."""
 
@@ -69,6 +71,14 @@ def fargate(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
     return synthesise(
         tmp_path_factory.mktemp("fargate"), context, {"order": replace(ORDER, reverse=None)}
     )
+
+
+@pytest.fixture(scope="session")
+def striped(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
+    """What AWS is asked for, of one saga, where its payments are Stripe's."""
+    context = {"payment_provider": "stripe:test", "payment_secret": SECRET}
+    sagas = {CARD_ORDER.name: CARD_ORDER}
+    return synthesise(tmp_path_factory.mktemp("striped"), context, sagas)
 
 
 @pytest.fixture(scope="session")

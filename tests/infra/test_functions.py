@@ -114,6 +114,11 @@ def test_every_handler_is_told_what_it_reads_and_nothing_that_nobody_reads(
         if step:
             service = Path(inspect.getfile(import_module(step.action.decide.__module__)))
             wanted |= set(ASKS.findall(service.read_text()))
+            # What it asks others by reads their addresses and where their keys are.
+            for package in re.findall(r"^from (services\.\w+) import", service.read_text(), re.M):
+                file = Path(inspect.getfile(import_module(package)))
+                if file.name == "__init__.py":
+                    wanted |= set(ASKS.findall(file.read_text()))
         assert told == wanted, function.name
 
 

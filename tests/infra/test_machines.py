@@ -135,6 +135,7 @@ def test_the_sweeper_comes_every_minute_and_when_one_of_our_runs_went_wrong(
     assert set(rules) == {"EveryMinute", "WentWrong"}
     assert rules["EveryMinute"]["ScheduleExpression"] == "rate(1 minute)"
     pattern = each.plain("Sagas", rules["WentWrong"]["EventPattern"])
+    # Those of earlier shapes come first, and a pattern has no order.
     pattern["detail"]["stateMachineArn"].sort()
     assert pattern == {
         "source": ["aws.states"],

@@ -16,6 +16,7 @@ import pytest
 from recourse.declare.declaration import Coordination
 from recourse.testing.handlers import Killed
 from services import cards
+from services.gateways import exchange
 from statemachines import SAGAS
 from tests.ground import Ground, ground
 from tests.integration.test_every_saga import bring_to_rest, must_be_as_told
@@ -44,7 +45,7 @@ def cards_only() -> Iterator[Ground]:
 @pytest.fixture
 def stocked(cards_only: Ground, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
     """That ground, with a provider that works, and a client that soon stops waiting."""
-    monkeypatch.setattr(cards, "LONGEST", 0.15)
+    monkeypatch.setattr(exchange, "LONGEST", 0.15)
     monkeypatch.setattr(cards_only, "mishap", cards_only.mishap)
     yield cards_only
     be_quiet(cards_only)

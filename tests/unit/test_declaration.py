@@ -128,6 +128,16 @@ def told(call: Call) -> Decision:
     return Decision()
 
 
+@action(secrets=["mail_secret"])
+def told_secret(call: Call) -> Decision:
+    return Decision()
+
+
+@action(settings=["MAIL"], secrets=["MAIL"])
+def told_twice(call: Call) -> Decision:
+    return Decision()
+
+
 @action(settings=["mail_provider"])
 def told_low(call: Call) -> Decision:
     return Decision()
@@ -304,6 +314,8 @@ def charge_later(call: Call) -> Decision:
         ([step(act=unsure), PAY], "'grab'.*external.*True or False, got 1"),
         ([step(act=told), PAY], "'grab'.*settings of .*:told.*MAIL_PROVIDER, got 'MAIL_PROVIDER'"),
         ([step(act=told_low), PAY], r"'grab'.*in capitals.*got \['mail_provider'\]"),
+        ([step(act=told_secret), PAY], r"'grab'.*secrets of .*got \['mail_secret'\]"),
+        ([step(act=told_twice), PAY], "'grab'.*MAIL of .*a setting or a secret, and not both"),
         # Effects elsewhere.
         ([step(act=charge), PAY], "'grab'.*action acts outside.*undo does not"),
         ([step(undo=repay), PAY], "'grab'.*undo acts outside.*action does not"),

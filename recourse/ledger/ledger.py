@@ -3,6 +3,8 @@
 One row a saga, under its id: the request, and the events that have entered, in order. Its status
 and steps are computed from them (`history`), so a row is consistent after every write. Writes are
 conditional on the row's version; a duplicate or a late event changes nothing.
+
+It is longer than other modules: all that may change a saga's row is here.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ GROUPS = {
     "Declare a saga": "Saga Step Together Retry request_model Checked collect",
     "Write its steps": "action undo confirm Call Decision Put Update AtLeast Item Document "
     "ExistingTable Money SagaId",
+    "Let somebody decide": "Wait Question Answer Refused",
     "Receive its events": "Consumer Subscriber Message Event Inbox",
     "Deploy (`recourse.cdk`)": "Stage Services EventBackbone Orchestration Choreography Consumers "
     "ValetKeys Webhooks LiveChannels Issuer CognitoIssuer SagaApi SagaDashboard Erasure "

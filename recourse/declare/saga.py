@@ -69,7 +69,7 @@ def collect(*sagas: Saga) -> dict[str, Saga]:
 
     ::
 
-        SAGAS = collect(TRAVEL_BOOKING, ORDER)  # what [tool.recourse] names by sagas = "…:SAGAS"
+        SAGAS = collect(TRANSFER, VISIT)  # what [tool.recourse] names by sagas = "…:SAGAS"
 
     Raises:
         DeclarationError: Two cannot be deployed side by side: sagas, services or functions of one

@@ -37,7 +37,11 @@ from recourse.errors import Refusal
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What somebody has decided.
+    """What somebody has decided; the runtime makes it, and a test that tries a `Wait.decide`.
+
+    ::
+
+        Answer(approved=False, reason="not covered", by="acme", at="2026-11-28T09:00:00.000Z")
 
     Attributes:
         approved: Whether the answer is yes.
@@ -58,7 +62,8 @@ class Question:
 
     ::
 
-        Question(about={"patient": "Asha Rao"}, to="insurer-1", writes=[Put(row)])
+        row = {"pk": f"claim#{call.saga_id}", "status": "OPEN"}
+        Question(about={"patient": "Asha Rao"}, to="acme", writes=[Put(row)])
 
     Attributes:
         about: What whoever decides is shown: JSON without floats. It counts as the step's result.
@@ -82,6 +87,13 @@ class Refused:
 
     The question's own writes stay as these leave them: the step's undo is not called.
 
+    ::
+
+        class ClaimRefusedError(Refusal): ...
+
+        key = f"claim#{call.saga_id}"
+        Refused(ClaimRefusedError("not covered"), [Update(key, put={"status": "REFUSED"})])
+
     Attributes:
         why: The refusal, one that the action `refuses`.
         writes: What is written with it.
@@ -102,7 +114,26 @@ def _check_writes(writes: Sequence[Write]) -> None:
 
 @dataclass(frozen=True)
 class Wait:
-    """How a step waits for somebody's decision; see the module's example.
+    """How a step waits for somebody's decision: what its action's `waits` is.
+
+    An action that waits may return a `Question` in place of a `Decision`::
+
+        class ClaimRefusedError(Refusal): ...
+
+        def decide(call: Call, answer: Answer) -> Decision | Refused:
+            key = f"claim#{call.saga_id}"
+            if answer.approved:
+                return Decision(writes=[Update(key, put={"status": "APPROVED"})])
+            refused = Update(key, put={"status": "REFUSED"})
+            return Refused(ClaimRefusedError(answer.reason), [refused])
+
+        @action(
+            refuses=[ClaimRefusedError],
+            waits=Wait("claims", decide, scope="insurer", within=7 * 24 * 3600),
+        )
+        def claim(call: Call) -> Decision | Question:
+            row = {"pk": f"claim#{call.saga_id}", "status": "OPEN"}
+            return Question(about={"visit": call.business_key}, writes=[Put(row)])
 
     Attributes:
         name: What its questions are called, in the plural: `claims` makes the path `/claims`. A

@@ -2,6 +2,8 @@
 
 It is plain data, so it can be drawn, shrunk and run again; `run` plays it on a fresh ground and
 looks at the world after every call of a step and at the end.
+
+It is longer than other modules: what a course is, and how it is played, is one matter.
 """
 
 from __future__ import annotations

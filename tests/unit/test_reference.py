@@ -23,8 +23,9 @@ from annotated_types import Len
 from recourse import *
 from services import flights, hotels, invoices, payments
 from statemachines import SAGAS
-from statemachines.order import ORDER
-from statemachines.travel_booking import TRAVEL_BOOKING, TripRequest
+from statemachines.transfer import TRANSFER
+from statemachines.travel_booking import TripRequest
+from statemachines.visit import VISIT
 def is_iban(text): return text.startswith("DE")
 def requested(timeout): return b""
 event = Event.started("0" * 32, "order", business_key="o-1", coordination="orchestration")

@@ -225,6 +225,10 @@ class Record:
     def _traced(self) -> dict[str, str]:
         return {"traceparent": self.trace} if self.trace else {}
 
+    def _linked(self) -> dict[str, Any]:
+        found = {"reverses": self.reverses, "reversed_by": self.reversed_by}
+        return {name: one for name, one in found.items() if one is not None}
+
     def question(self, shape: Shape[Any]) -> Event | None:
         """The question that it waits with; None where it waits with none, or that is decided."""
         asked = self.history(shape).question

@@ -14,7 +14,8 @@ from recourse.cli import command, main
 from recourse.cli.api import Api
 from recourse.declare.declaration import Coordination
 from tests.ground import Ground, ground
-from tests.integration.test_api import Caller, asha, operator, problem, standing
+from tests.integration.calling import Caller
+from tests.integration.test_api import asha, operator, problem, standing
 from tests.integration.trips import TRIP, must_agree, stock
 
 EACH = 3

@@ -16,8 +16,9 @@ from recourse.functions import kit
 from recourse.ledger.record import ERASED
 from statemachines import SAGAS
 from tests.ground import Ground, ground
+from tests.integration.calling import Answer
 from tests.integration.erasing import closed
-from tests.integration.test_api import Answer, asha, nobody, operator, problem, ravi, standing
+from tests.integration.test_api import asha, nobody, operator, problem, ravi, standing
 from tests.integration.test_every_saga import (
     COORDINATIONS,
     bring_to_rest,

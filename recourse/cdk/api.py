@@ -28,7 +28,7 @@ from recourse.cdk.valet import ValetKeys
 from recourse.cdk.webhooks import Webhooks
 from recourse.declare.shape import Shape
 from recourse.errors import DeclarationError
-from recourse.ledger.listing import INDEXES
+from recourse.ledger.listing import BY_DUE, INDEXES
 from recourse.queues.called import redriven_queues
 from recourse.queues.deadletters import deadletters_of
 
@@ -126,6 +126,7 @@ class SagaApi(Construct):
                 "DEADLETTERS": self._described(services.shapes, choreography, deadletters),
                 "CHAOS": "on" if stage.chaos else "",
                 "CHOREOGRAPHY": "on" if choreography else "",
+                "TIMESCALE": str(stage.timescale),
                 "SCOPE_PREFIX": issuer.prefix if issuer else "",
                 "SSE_URL": live.sse_url if live else "",
                 "WEBSOCKET_URL": live.websocket_url if live else "",
@@ -140,7 +141,7 @@ class SagaApi(Construct):
             self.function,
             *READ,
             "dynamodb:PutItem",
-            indexes=[index.name for index in INDEXES],
+            indexes=[index.name for index in INDEXES if index is not BY_DUE],
         )
         use_table(events.feed_table, self.function, "dynamodb:GetItem", "dynamodb:Query")
         use_slots(self.slots, self.function)

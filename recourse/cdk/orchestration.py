@@ -31,7 +31,7 @@ from recourse.cdk.rights import (
 )
 from recourse.cdk.services import Services
 from recourse.cdk.stage import Stage
-from recourse.ledger.listing import BY_QUESTION, BY_STATUS
+from recourse.ledger.listing import BY_DUE, BY_STATUS
 from recourse.queues.called import operators_queues, redriven_queues
 from recourse.queues.deadletters import deadletters_of
 
@@ -249,7 +249,7 @@ class Orchestration(Construct):
             *READ,
             "dynamodb:PutItem",
             "dynamodb:UpdateItem",
-            indexes=[BY_STATUS.name, *([BY_QUESTION.name] if self._waiting else ())],
+            indexes=[BY_STATUS.name, *([BY_DUE.name] if self._waiting else ())],
         )
         for table in self._tables.values():
             use_table(table, function, "dynamodb:BatchGetItem")

@@ -232,7 +232,7 @@ def sweeper(alarm: Callable[[str, str], None]) -> Sweeper:
         lease=Lease(dynamodb(), table, "lease#sweeper", seconds=LEASE_DURATION, clock=time.time),
         alarm=alarm,
         queues=[OperatorQueue(client("sqs"), prefix + name) for name in names],
-        questions=questions(),
+        asks=bool(questions()),
         timescale=settings.timescale(),
     )
 

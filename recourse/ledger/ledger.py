@@ -398,11 +398,13 @@ class Ledger:
         shape = self.shape(record)
         asked = record.question(shape)
         if asked is None:
-            return {"waits_for": None, "due_at": None}
+            return {"waits_for": None, "asks": None, "due_at": None}
         remind_at = None if record.history(shape).is_reminded else asked.question.get("remind_at")
         due = remind_at or asked.question["answer_by"]
         # Unique to the saga, as `Record.place` is: a page of a list goes on after it.
-        return {"waits_for": asked.question["name"], "due_at": f"{due}#{record.saga_id}"}
+        place = f"{due}#{record.saga_id}"
+        name, to = asked.question["name"], asked.question.get("to")
+        return {"waits_for": name, "asks": to, "due_at": place}
 
     def _change(self, saga_id: str, change: Callable[[Record], Mapping[str, Any] | None]) -> Record:
         """Change a row from what it is now; retry if another write came first.

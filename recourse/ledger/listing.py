@@ -14,7 +14,7 @@ import hashlib
 import heapq
 import json
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from recourse.declare.step import Item
@@ -51,8 +51,11 @@ BY_OWNER = Index("listed-by-owner", "owner", ("saga", "status"))
 BY_OWNER_KEY = Index("listed-by-owner-key", "listed_owner_key", ("saga", "status"))
 BY_KEY = Index("listed-by-key", "listed_key", ("saga", "status"))
 BY_QUESTION = Index("listed-by-question", "listed_question", ("saga",), "due_at")
-"""Of the sagas that wait for somebody's decision alone: by what their questions are called."""
-INDEXES = (BY_STATUS, BY_OWNER, BY_OWNER_KEY, BY_KEY, BY_QUESTION)
+"""Of the sagas that wait for somebody's decision alone: by what their questions are called, and to
+whom they are put, so that nobody's list reads what others are asked."""
+BY_DUE = Index("listed-by-due", "listed_due", ("saga",), "due_at")
+"""Of the same sagas, by when something is to be done about their questions."""
+INDEXES = (BY_STATUS, BY_OWNER, BY_OWNER_KEY, BY_KEY, BY_QUESTION, BY_DUE)
 WAITING = "WAITING"
 """What stands for the status of a saga that waits in `BY_STATUS`: its status is RUNNING, and the
 sweeper, which looks after all that run, has no need to see it."""
@@ -67,7 +70,12 @@ def shard_of(saga_id: str, shards: int) -> int:
 
 
 def attributes(
-    saga_id: str, owner: str, business_key: str, status: str, waits_for: str | None = None
+    saga_id: str,
+    owner: str,
+    business_key: str,
+    status: str,
+    waits_for: str | None = None,
+    asks: str | None = None,
 ) -> dict[str, str]:
     """The attributes of a saga's row that only the indexes need."""
     shard = shard_of(saga_id, SHARDS)
@@ -76,7 +84,10 @@ def attributes(
         BY_OWNER_KEY.attribute: _digest(owner, business_key),
         BY_KEY.attribute: f"{_digest(business_key)}#{shard}",
     }
-    return found | ({BY_QUESTION.attribute: f"{waits_for}#{shard}"} if waits_for else {})
+    if waits_for is not None:
+        found[BY_QUESTION.attribute] = f"{_digest(waits_for, asks or '')}#{shard}"
+        found[BY_DUE.attribute] = f"{WAITING}#{shard}"
+    return found
 
 
 def in_statuses(statuses: Collection[str], *, waiting: bool = True) -> list[str]:
@@ -90,9 +101,18 @@ def in_statuses(statuses: Collection[str], *, waiting: bool = True) -> list[str]
     return [f"{status}#{shard}" for status in (*statuses, *also) for shard in range(SHARDS)]
 
 
-def with_questions(names: Iterable[str]) -> list[str]:
-    """The partitions of all owners' sagas that wait with such a question, in `BY_QUESTION`."""
-    return [f"{name}#{shard}" for name in names for shard in range(SHARDS)]
+def with_questions(name: str, subject: str) -> list[str]:
+    """The partitions of questions that are called so and that a subject may decide.
+
+    They are put to the subject, or to nobody in particular; in `BY_QUESTION`.
+    """
+    each = [_digest(name, to) for to in ("", subject)]
+    return [f"{one}#{shard}" for one in each for shard in range(SHARDS)]
+
+
+def with_due() -> list[str]:
+    """The partitions of all sagas that wait with a question, in `BY_DUE`."""
+    return [f"{WAITING}#{shard}" for shard in range(SHARDS)]
 
 
 def with_owner_key(owner: str, business_key: str) -> list[str]:

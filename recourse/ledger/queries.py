@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 from recourse.ledger.history import AT_REST, STATUSES, Status
 from recourse.ledger.listing import (
+    BY_DUE,
     BY_KEY,
     BY_OWNER,
     BY_OWNER_KEY,
     BY_QUESTION,
     BY_STATUS,
+    Index,
     entries,
     in_statuses,
+    with_due,
     with_key,
     with_owner_key,
     with_questions,
@@ -134,26 +137,26 @@ class SagaQueries:
         while ids := [entry["pk"] for entry in islice(walk, UNFINISHED_AT_ONCE)]:
             yield from (one for one in self._rows(ids) if one.status in UNDER_WAY)
 
-    def waiting(
-        self, questions: Iterable[str], *, after: str | None = None, before: str | None = None
-    ) -> Iterator[Record]:
-        """The sagas that wait for somebody's decision, those first that are due first.
+    def waiting(self, question: str, subject: str, *, after: str | None = None) -> Iterator[Record]:
+        """The sagas that wait for a decision that somebody may take, the most urgent first.
 
         Args:
-            questions: Only with questions that are called so.
+            question: Only with questions that are called so.
+            subject: Who may decide: those put to them, or to nobody in particular.
             after: Only after this `due_at`, to continue where a page stopped.
-            before: Only before this `due_at`.
         """
-        walk = entries(
-            self._table,
-            BY_QUESTION,
-            with_questions(questions),
-            after=after,
-            before=before,
-            newest_first=False,
-            size=UNFINISHED_AT_ONCE,
-        )
-        while ids := [entry["pk"] for entry in islice(walk, UNFINISHED_AT_ONCE)]:
+        yield from self._asking(BY_QUESTION, with_questions(question, subject), after=after)
+
+    def due(self, before: str) -> Iterator[Record]:
+        """The sagas about whose questions something is to be done, before a time."""
+        yield from self._asking(BY_DUE, with_due(), before=before)
+
+    def _asking(
+        self, index: Index, partitions: Sequence[str], **place: str | None
+    ) -> Iterator[Record]:
+        size = UNFINISHED_AT_ONCE
+        walk = entries(self._table, index, partitions, newest_first=False, size=size, **place)
+        while ids := [entry["pk"] for entry in islice(walk, size)]:
             yield from (one for one in self._rows(ids) if one.waits_for)
 
     def not_at_rest(self) -> Iterator[Record]:

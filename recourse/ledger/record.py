@@ -80,6 +80,7 @@ class Record:
         resumes: Whether its run goes on after a decision; else a run after the first is a recovery.
         answered: The step whose question was decided last, `step`, and when that was, `at`.
         waits_for: What the question is called that it waits with, if it does.
+        asks: To whom alone that is put, if it is somebody.
         due_at: When something is to be done about that: a reminder, or the time is up.
         reverses: The saga that it reverses, why, and by whom: `saga_id`, `reason`, `by`.
         reversed_by: The saga that reverses it, or last tried to.
@@ -110,6 +111,7 @@ class Record:
     resumes: bool = False
     answered: Mapping[str, str] = field(default_factory=dict)
     waits_for: str | None = None
+    asks: str | None = None
     due_at: str | None = None
     reverses: Mapping[str, Any] | None = None
     reversed_by: str | None = None
@@ -258,7 +260,7 @@ class Record:
     def to_row(self) -> dict[str, Any]:
         """Its row; `started` is the sort key of the indexes, unique to the saga."""
         indexed = attributes(
-            self.saga_id, self.owner, self.business_key, self.status, self.waits_for
+            self.saga_id, self.owner, self.business_key, self.status, self.waits_for, self.asks
         )
         row = {"pk": self.saga_id, "started": self.place} | indexed | self.__dict__
         del row["saga_id"]

@@ -27,7 +27,7 @@ It is longer than other modules: what may have stalled is told apart in one plac
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -97,7 +97,7 @@ class Sweeper:
         lease: Held by the sweeper that is running a round.
         alarm: Alerts the people on call; called with a saga's id and what is wrong with it.
         queues: The operators' queues.
-        questions: What the questions are called that sagas may wait with.
+        asks: Whether there are sagas that may wait for somebody's decision.
         timescale: Multiplies the grace period, the deadlines and the delays.
         clock: Returns seconds since the epoch.
         sleep: Waits for some seconds.
@@ -109,7 +109,7 @@ class Sweeper:
     lease: Lease
     alarm: Callable[[str, str], None]
     queues: Sequence[OperatorQueue] = ()
-    questions: Collection[str] = ()
+    asks: bool = False
     timescale: float = 1
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
@@ -159,8 +159,9 @@ class Sweeper:
             until = self.clock() + ROUND_TIME_LIMIT
             problems += clear(self.queues, self.ledger, self.clock())
             before = self._from_now(-GRACE_PERIOD * self.timescale)
-            due = self.ledger.queries.waiting(self.questions, before=moment(self._now))
-            self._check_all(due, until - ROUND_TIME_LIMIT / 2, done, problems)
+            if self.asks:
+                due = self.ledger.queries.due(moment(self._now))
+                self._check_all(due, until - ROUND_TIME_LIMIT / 2, done, problems)
             unfinished = self.ledger.queries.unfinished(before, self.lease.position)
             if self._check_all(unfinished, until, done, problems, in_turn=True):
                 # The round is complete: the next one begins with the oldest saga.

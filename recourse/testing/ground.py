@@ -240,7 +240,7 @@ class Ground:
             alarm=lambda saga, why: self.alarms.append((saga, why)),
             clock=now,
             sleep=self.clock.sleep,
-            questions={name for shape in shapes for name in shape.waiting},
+            asks=True,
         )
         self.decisions = Decisions(self.ledger, self.runs, self._left)
 

@@ -33,6 +33,7 @@ INDEXES = {
         "listed-by-owner-key": ["listed_owner_key", "started"],
         "listed-by-key": ["listed_key", "started"],
         "listed-by-question": ["listed_question", "due_at"],
+        "listed-by-due": ["listed_due", "due_at"],
     },
     "ValetTable": {"by-owner": ["owner", "started"], "by-key": ["key_id", "started"]},
     "WebhooksTable": {"by-webhook": ["webhook_id", "started"]},
@@ -81,6 +82,7 @@ def test_an_index_of_the_ledger_holds_keys_and_what_lists_filter_by(dev: Assembl
         "listed-by-owner-key": {"saga", "status"},
         "listed-by-key": {"saga", "status"},
         "listed-by-question": {"saga"},
+        "listed-by-due": {"saga"},
     }
     assert {one["ProjectionType"] for one in held.values()} == {"INCLUDE"}
 

@@ -39,7 +39,7 @@ ROWS = 5000
 BOUND = 3000
 """Rows that a page may read: 1,000 entries of indexes and what their shards hold more of a call's,
 and the rows that were found by them."""
-SCOPES = "sagas:read sagas:write valet:issue"
+SCOPES = "sagas:read sagas:write valet:issue insurer"
 mallory, asha = Caller("mallory", SCOPES), Caller("asha", SCOPES)
 olga = Caller("olga", f"operator {SCOPES}")
 AT = "2026-11-28T10:00:00.000Z"
@@ -116,6 +116,32 @@ def sagas(place: Ground) -> Filled:
     return Filled("/sagas", {"saga": "order", "status": "RUNNING", "business_key": "t-1"})
 
 
+def claims(place: Ground) -> Filled:
+    """Visits on the adversary's own policy, which asks the adversary."""
+    said = {"name": "claims", "about": {}, "to": "mallory", "asked_at": AT, "answer_by": AT}
+    asked = event("s", "visit", "asked", step="claim", question=said)
+    ids = [SagaId(f"c{number:031x}") for number in range(ROWS)]
+    rows = (
+        Record(
+            saga_id=saga_id,
+            saga="visit",
+            owner="mallory",
+            business_key="v-1",
+            coordination="orchestration",
+            request={},
+            body="",
+            started_at=AT,
+            entered=[asked],
+            waits_for="claims",
+            asks="mallory",
+            due_at=f"{AT}#{saga_id}",
+        ).to_row()
+        for saga_id in ids
+    )
+    put(place, LEDGER, rows)
+    return Filled("/claims", {})
+
+
 def valet_keys(place: Ground) -> Filled:
     keys = (
         Key(
@@ -188,6 +214,7 @@ def stream(place: Ground) -> Filled:
 
 FILLS: Mapping[str, Callable[[Ground], Filled]] = {
     "list-sagas": sagas,
+    "list-claims": claims,
     "list-valet-keys": valet_keys,
     "show-valet-key": trail,
     "list-deliveries": deliveries,

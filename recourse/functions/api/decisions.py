@@ -138,7 +138,7 @@ def page(name: str) -> Response[str]:
     limit = LIMIT.of(event)
     items: list[dict[str, Any]] = []
     examined = 0
-    for record in kit.ledger().queries.waiting([name], after=after):
+    for record in kit.ledger().queries.waiting(name, who.subject, after=after):
         found = _found(record, name, who)
         if found is not None:
             if len(items) == limit:

@@ -330,7 +330,7 @@ def test_without_valet_keys_a_saga_is_shown_without_links_to_its_documents(
     monkeypatch.setenv("VALET_TABLE", "")
     monkeypatch.setattr(kit, "valet_issuer", unset)
     shown = asha.get(saga_id)
-    assert shown.status == 200 and shown.json["links"].keys() == {"self", "cancel"}
+    assert shown.status == 200 and shown.json["links"].keys() == {"self", "cancel", "reverse"}
 
 
 def test_the_same_key_with_another_coordination_is_a_409(shared: Ground) -> None:
@@ -938,7 +938,7 @@ def test_what_running_sagas_hold_shows_since_when_and_by_how_many_and_never_by_w
     seen = ravi("GET", "/flights/locked").json
     assert (seen["held"], seen["held_by"]) == (4, 2)
     assert before <= seen["held_since"] <= between, "the oldest hold's"
-    assert seen.keys() == HOLDINGS["flights"].shown.__annotations__.keys()
+    assert {*seen} == {*HOLDINGS["flights"].shown.__annotations__} - {"departs_at"}
     assert seen == operator("PUT", "/flights/locked", FIFTY).json
     shared.settle()
     booked = ravi("GET", "/flights/locked").json
@@ -1277,7 +1277,13 @@ def test_the_description_has_every_call_with_its_scope(document: dict[str, Any])
     }
     holdings = {f"{method} /{kind}/{{id}}" for kind in HOLDINGS for method in ("GET", "PUT")}
     starts = {f"POST /sagas/{saga}" for saga in SAGAS if saga not in reversed_by(SAGAS)}
-    assert calls.keys() == holdings | starts | {
+    names = {name for saga in SAGAS.values() for name in saga.waiting}
+    decisions = {
+        call.format(name)
+        for name in names
+        for call in ("GET /{}", "GET /{}/{{id}}", "POST /{}/{{id}}/decision")
+    }
+    assert calls.keys() == holdings | starts | decisions | {
         "GET /sagas",
         "GET /sagas/{saga_id}",
         "GET /sagas/{saga_id}/events",
@@ -1317,7 +1323,9 @@ def test_the_description_has_every_call_with_its_scope(document: dict[str, Any])
         for need in operation["security"]
         for scope in need["bearer"]
     }
-    assert scopes == {"sagas:write", "sagas:read", "valet:issue", "webhooks:write", "operator"}
+    asked = {one.waits.scope for saga in SAGAS.values() for one in saga.waiting.values()}
+    known = {"sagas:write", "sagas:read", "valet:issue", "webhooks:write", "operator"}
+    assert scopes == known | asked
     assert not any(calls[f"GET {path}"]["security"] for path in ("/health", "/docs"))
 
 

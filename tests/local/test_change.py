@@ -43,7 +43,13 @@ KILLED = ("add-a-step", "retire-a-saga")
 BEFORE_ITS_RIGHTS = [Refusal("SweeperRole", "sqs:GetQueueUrl")]
 """The local cloud runs code as it is saved: a round of the sweeper may come before its rights to
 the new steps' queues do, and passes over these (`OperatorQueue.unless_out_of_reach`)."""
-NOT_HERE = {"roll-back", "when-old-code-may-go", "asking-first", "the-rule"}
+NOT_HERE = {
+    "change-or-remove-a-reverse",
+    "roll-back",
+    "when-old-code-may-go",
+    "asking-first",
+    "the-rule",
+}
 """Headings of the page that change no saga of this app by themselves."""
 
 

@@ -271,7 +271,7 @@ class Feeds:
         self._times = times
         self.fed: set[str] = set()
 
-    def append(self, owner: str, told: list[Event]) -> int:
+    def append(self, owner: str, told: list[Event], *, guest: bool) -> int:
         if any(one.saga_id == "bad" for one in told) and self._times:
             self._times -= 1
             raise self._problem

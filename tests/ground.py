@@ -54,6 +54,8 @@ class Ground(recourse.testing.ground.Ground):
         """What each thing shows of its holds is what the rows of the holds say."""
         for kind, thing in self.stock:
             shown = self.held(kind, thing)
+            if "held" not in shown:
+                continue
             moments = self._holds(kind, thing) if shown["held"] else []
             assert shown["held_by"] == len(moments), (kind, thing, shown)
             since = shown["held_since"] and datetime.fromisoformat(shown["held_since"])

@@ -7,7 +7,6 @@ when it starts.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import time
 from functools import cache
@@ -198,15 +197,15 @@ def runs() -> Runs:
 
 
 @cache
-def decisions() -> Decisions:
-    """What somebody has decided, and what moves its saga on."""
+def decisions(log: Callable[[Record, Exception], None]) -> Decisions:
+    """What somebody has decided, and what moves its saga on.
+
+    Args:
+        log: Told what is left to the sweeper, and why.
+    """
     from recourse.orchestration.decisions import Decisions
 
-    return Decisions(ledger(), runs(), _left_to_the_sweeper, settings.timescale())
-
-
-def _left_to_the_sweeper(record: Record, problem: Exception) -> None:
-    logging.getLogger(__name__).warning("left to the sweeper: %s: %s", record.saga_id, problem)
+    return Decisions(ledger(), runs(), log, settings.timescale())
 
 
 @cache

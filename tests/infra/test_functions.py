@@ -86,13 +86,13 @@ def test_every_handler_is_there(each: Assembly) -> None:
 
 
 def test_every_handler_has_its_log_tested(
-    dev: Assembly, prod: Assembly, local: Assembly, fargate: Assembly
+    dev: Assembly, prod: Assembly, local: Assembly, fargate: Assembly, striped: Assembly
 ) -> None:
     from tests.integration.test_every_log import DRIVES, SILENT
 
     deployed = {
         ".".join(handled_by(function))
-        for assembly in (dev, prod, local, fargate)
+        for assembly in (dev, prod, local, fargate, striped)
         for function in assembly.every("AWS::Lambda::Function")
     }
     driven = {one.handler for one in DRIVES}

@@ -68,7 +68,7 @@ def standing(made: Ground) -> Iterator[None]:
     with lending(made), pytest.MonkeyPatch.context() as patch:
         patch.setattr(kit, "ledger", lambda: made.ledger)
         patch.setattr(kit, "runs", lambda: made.runs)
-        patch.setattr(kit, "decisions", lambda: made.decisions)
+        patch.setattr(kit, "decisions", lambda _: made.decisions)
         count_slots(patch, made.dynamodb)
         tables = {name: name for name in made.services}
         patch.setattr(kit, "parameters", lambda kind: {"tables": tables}[kind])

@@ -29,7 +29,7 @@ def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
     with ground(SAGAS) as made:
         monkeypatch.setattr(kit, "ledger", lambda: made.ledger)
         monkeypatch.setattr(kit, "runs", lambda: made.runs)
-        monkeypatch.setattr(kit, "decisions", lambda: made.decisions)
+        monkeypatch.setattr(kit, "decisions", lambda _: made.decisions)
         monkeypatch.setattr(kit, "sagas", lambda: SAGAS)
         monkeypatch.setattr(kit, "deployed", lambda: [SPENDING])
         monkeypatch.setattr(kit, "known", lambda: ("spending",))

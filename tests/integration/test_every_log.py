@@ -20,8 +20,9 @@ from unittest import mock
 import pytest
 from botocore.exceptions import ClientError
 
+from lambdas import payments
 from recourse.choreography.listener import Listener
-from recourse.errors import PoisonError, TransientError
+from recourse.errors import PoisonError, TransientError, WaitingError
 from recourse.feed.feed import InvalidEventError
 from recourse.feed.pusher import Pusher
 from recourse.functions import (
@@ -172,13 +173,13 @@ SHAPES = Shapes(mock.Mock(), "ledger", SAGAS)
 @drives("recourse.functions.step.handler", *SAGA, "step", "phase", "attempt", "outcome")
 def a_step_is_done_and_fails() -> None:
     context = mock.Mock(get_remaining_time_in_millis=lambda: 30_000)
-    for outcome in (None, ValueError("oops")):
+    for outcome in (None, WaitingError("it waits"), ValueError("oops")):
         runner = mock.Mock(run=mock.Mock(side_effect=outcome))
         with mock.patch.multiple(step, runner=lambda runner=runner: runner, metrics=mock.Mock()):
             if outcome is None:
                 step.handler(task(), context)
             else:
-                with pytest.raises(Exception, match="oops"):
+                with pytest.raises(Exception, match=str(outcome)):
                     step.handler(task(), context)
 
 
@@ -278,6 +279,41 @@ def nobody_is_mailed_where_there_is_no_sender() -> None:
     notifier._nowhere(notifier.Message("to", "subject", "text"))
 
 
+# A provider's webhooks.
+
+
+@drives("lambdas.payments.handler")
+def a_webhook_is_not_taken_or_not_compared() -> None:
+    fields = mock.Mock(fields=dict)
+    with mock.patch.object(payments, "secret", lambda: fields):
+        payments.handler({"body": "{}"}, None)
+        with mock.patch.multiple(
+            payments,
+            verify=mock.Mock(),
+            payment_of=lambda _: "pi_1",
+            compare=mock.Mock(side_effect=TransientError("busy")),
+        ):
+            payments.handler({"body": "{}"}, None)
+
+
+@drives("lambdas.payments.handler", "saga_id")
+def the_books_of_a_payment_disagree() -> None:
+    stripe, table = mock.Mock(), mock.Mock()
+    stripe.standing.return_value = SimpleNamespace(saga=SAGA_ID, status="canceled")
+    table.get.return_value = {"pk": "payment", "status": "CAPTURED"}
+    with (
+        environ(ALARMS_TOPIC_ARN="t"),
+        mock.patch.multiple(
+            payments,
+            stripe=lambda: stripe,
+            table=lambda: table,
+            client=mock.Mock(),
+            cards=mock.Mock(disagreement=lambda *_: "it was canceled"),
+        ),
+    ):
+        payments.compare("pi_1")
+
+
 # Streams.
 
 
@@ -292,7 +328,7 @@ def events_are_relayed() -> None:
 
 @drives("recourse.functions.feed.handler", "events")
 def events_are_fed() -> None:
-    with made("feed", append=lambda *_: 1), environ(LOST_URL="q"):
+    with made("feed", append=lambda *_, **__: 1), environ(LOST_URL="q"):
         feed.handler({"Records": [changed()]}, None)
 
 
@@ -376,6 +412,7 @@ def a_saga_is_not_started_and_has_no_links() -> None:
     saga.log_fields = Record.log_fields.fget(saga)  # type: ignore[attr-defined]
     with made("runs", start=mock.Mock(side_effect=TransientError("busy"))):
         api_sagas._run(saga)
+        api_sagas.not_moved_on(saga, TransientError("busy"))
     with (
         mock.patch.multiple(
             api_sagas, _owned=lambda *_: saga, _etag=lambda _: "e", _view=lambda _: {"links": {}}

@@ -21,7 +21,7 @@ from recourse.functions import kit
 from recourse.functions.api import http
 from recourse.functions.api.parameters import CURSOR, LIMIT, Choice
 from recourse.functions.api.routes import Answer, Operation, Page, Routes, SagaName
-from recourse.functions.api.sagas import must_be_deployed
+from recourse.functions.api.sagas import must_be_deployed, not_moved_on
 from recourse.functions.caller import Caller
 from recourse.ledger.queries import MOST_EXAMINED
 from recourse.ledger.record import Record
@@ -170,7 +170,9 @@ def decide(name: str, id: str) -> Response[str]:
     runs = not record.is_choreographed
     shape = kit.ledger().shape(record)
     must_be_deployed(shape, *(shape.by_name if runs else [step.name]), runs=runs)
-    found = kit.decisions().decide(record, step, approved=approved, reason=reason, by=who.subject)
+    found = kit.decisions(not_moved_on).decide(
+        record, step, approved=approved, reason=reason, by=who.subject
+    )
     if found.taken:
         return http.answer(200, _view(record, step, asked, found.answer))
     if found.answer is not None:

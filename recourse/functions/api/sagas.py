@@ -279,7 +279,7 @@ def cancel(saga_id: str) -> Response[str]:
     ):
         raise ProblemError("past-the-pivot", f"its pivot {pivot!r} has completed")
     if record.status == "RUNNING" and record.waits_for is not None:
-        kit.decisions().withdraw(record)
+        kit.decisions(not_moved_on).withdraw(record)
     return http.answer(202, _view(kit.ledger().get(record.saga_id) or record))
 
 
@@ -491,6 +491,11 @@ def must_be_deployed(shape: Shape[Any], *steps: str, runs: bool = False) -> None
             f"{digest_of(recorded(shape))} in {shape.name}.shape.json, which git has; deploy, and "
             "try again",
         )
+
+
+def not_moved_on(record: Record, problem: Exception) -> None:
+    """Log that a saga goes on only by the sweeper."""
+    logger.warning("not moved on: left to the sweeper: %s", problem, extra=record.log_fields)
 
 
 def _run(record: Record) -> None:

@@ -140,7 +140,7 @@ def test_a_scope_that_there_is_not_is_refused_with_those_that_there_are(scope: s
     assert ended.exit_code == 1 and not ended.stdout
     assert " ".join(ended.stderr.split()) == (
         "recourse: --scope must be some of sagas:write, sagas:read, valet:issue, webhooks:write, "
-        f"operator, separated by spaces, got {scope!r}"
+        f"insurer, operator, separated by spaces, got {scope!r}"
     )
 
 

@@ -96,4 +96,5 @@ def test_the_function_of_a_step_loads_its_own_service_and_no_declaration() -> No
     assert {name for name in loaded if name.startswith("services.")} == {
         "services.flights",
         "services.counted",
+        "services.holds",
     }

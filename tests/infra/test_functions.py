@@ -56,7 +56,8 @@ def reads(module: str) -> set[str]:
     known = source
     for part in re.findall(r"kit\.(\w+)\(", source):
         made = inspect.getsource(getattr(kit, part))
-        others = [one for one in re.findall(r"\b(\w+)\(", made) if hasattr(kit, one)]
+        named = re.findall(r"\b(\w+)\(", made)
+        others = [one for one in named if callable(getattr(kit, one, None))]
         known += made + "".join(inspect.getsource(getattr(kit, one)) for one in others)
     also = {
         "chaos": "CHAOS",

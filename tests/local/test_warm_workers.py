@@ -239,8 +239,13 @@ def test_errors_keep_their_class_and_logs_their_lines(functions: Functions) -> N
     name = functions.add("handlers.fail")
     said = functions.error(name)
     assert (said["errorType"], said["errorMessage"]) == ("SoldOutError", "row 7")
-    answer = functions.aws.invoke(FunctionName=name, Payload=b"{}", LogType="Tail")
-    assert "on the way to fail" in b64decode(answer["LogResult"]).decode()
+
+    def logged() -> str:
+        """The lines that came with an answer: a thread of the emulator's reads them beside it."""
+        answer = functions.aws.invoke(FunctionName=name, Payload=b"{}", LogType="Tail")
+        return b64decode(answer.get("LogResult", "")).decode()
+
+    until(lambda: "on the way to fail" in logged())
     assert (
         functions.error(functions.add("nowhere.handler", name="n"))["errorType"]
         == "Runtime.Unknown"

@@ -264,9 +264,21 @@ class Record:
         )
         row = {"pk": self.saga_id, "started": self.place} | indexed | self.__dict__
         del row["saga_id"]
-        if self.due_at is None:
-            del row["due_at"]  # the key of an index, which holds no null
+        for name in (name for name in _SPARSE if not row[name]):
+            del row[name]
         return row | {name: [event.to_dict() for event in row[name]] for name in _OF_EVENTS}
 
 
 _OF_EVENTS = ("entered", "waiting")
+_SPARSE = (
+    "resumes",
+    "answered",
+    "waits_for",
+    "asks",
+    "due_at",
+    "reverses",
+    "reversed_by",
+    "reversals",
+)
+"""What a row has only where it says something: the functions of an earlier release read the rows of
+all sagas that need nothing newer, and the key of an index holds no null."""

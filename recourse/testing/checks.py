@@ -108,10 +108,13 @@ def of_stock(
         rest = {n: v for n, v in row.items() if n not in but}
         is_now = {n: v for n, v in after.get(place, {}).items() if n not in but}
         for name in sorted(rest.keys() | is_now.keys()):
-            if rest.get(name) != is_now.get(name) and type(rest.get(name)) is not int:
+            had, has = rest.get(name), is_now.get(name)
+            # Where there is no number, one is counted from zero, and back.
+            is_back = had is None and has == 0 and type(has) is int
+            if had != has and type(had) is not int and not is_back:
                 yield (
-                    f"{name!r} of {place[1]} in {place[0]} must be {rest.get(name)!r} as before, "
-                    f"got {is_now.get(name)!r}: every saga was undone"
+                    f"{name!r} of {place[1]} in {place[0]} must be {had!r} as before, "
+                    f"got {has!r}: every saga was undone"
                 )
 
 

@@ -55,7 +55,18 @@ def made(seeded: Ground) -> dict[str, str]:
         seeded.settle()
         return str(answer.json["saga_id"])
 
+    def asking() -> str:
+        """A visit whose claim any insurer may decide."""
+        olga, policy = Caller("olga", "operator"), {"covers": {"percent": 50}, "decision": "manual"}
+        assert olga("PUT", "/policies/decided", policy).status == 201
+        visit = starts["visit"].example | {"policy_id": "decided"}
+        answer = Caller("asha", "sagas:write")("POST", "/sagas/visit", visit, Idempotency_Key="ask")
+        assert answer.status == 202, answer
+        seeded.settle()
+        return str(answer.json["saga_id"])
+
     return {
+        "id": asking(),
         "saga_id": begin("stuck", Recourse_Chaos=f"{step}=error:16"),
         "succeeded": begin("succeeded"),
         "step": step,

@@ -401,7 +401,7 @@ def test_where_the_pivot_cannot_even_be_claimed_it_is_the_pivot_that_is_parked(
         raise TransientError("the function is gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Runs, "_invoke_pivot", refuse)
+        patch.setattr(Runs, "_invoke", refuse)
         swept_until_parked(made, saga_id)
     view = made.view(saga_id)
     assert view["status"] == "RUNNING"

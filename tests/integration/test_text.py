@@ -348,6 +348,9 @@ def test_an_empty_parameter_is_none_or_named(shared: Ground, name: str, paramete
     if "key_id" in operation.in_path:
         key = CALLER("POST", "/valet-keys", {"operation": "download", "object": "a"}).json["key_id"]
         operation = replace(operation, path=operation.path.replace("{key_id}", key))
+    if operation.path.endswith("/reverse"):
+        saga = asha.start(TRIP).json["saga_id"]
+        operation = replace(operation, path=operation.path.replace("{saga_id}", saga))
     with leaping():
         answer = call(operation, operation.example, f"{parameter}=")
         if parameter == "after":  # a client that has no cursor yet

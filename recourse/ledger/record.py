@@ -264,8 +264,9 @@ class Record:
         )
         row = {"pk": self.saga_id, "started": self.place} | indexed | self.__dict__
         del row["saga_id"]
-        for name in (name for name in _SPARSE if not row[name]):
-            del row[name]
+        for name in _SPARSE:
+            if not row[name]:
+                del row[name]
         return row | {name: [event.to_dict() for event in row[name]] for name in _OF_EVENTS}
 
 
@@ -280,5 +281,5 @@ _SPARSE = (
     "reversed_by",
     "reversals",
 )
-"""What a row has only where it says something: the functions of an earlier release read the rows of
-all sagas that need nothing newer, and the key of an index holds no null."""
+"""What a row has only where it says something, as a field that is new must: an earlier release then
+reads the rows of all sagas that need nothing newer. A key of an index could hold no null anyway."""

@@ -115,5 +115,6 @@ def _start(saga: Saga) -> SearchStrategy[Start]:
         st.sampled_from(COORDINATIONS),
         st.just(()) | st.lists(fault, max_size=2, unique_by=lambda one: one[0]).map(tuple),
         interruption | st.none(),
+        # Where nothing is asked, nothing is drawn: each draw more changes what all others find.
         *([st.sampled_from(get_args(Says))] if saga.waiting else []),
     )

@@ -99,6 +99,7 @@ class Town:
         sagas: How many are started, reversals not counted.
         asked: What was asked for, by saga id.
         reversing: The saga that each reversing one reverses.
+        begun: How many have been started.
         figures: How much there was of what.
         mishaps: What is done to some sagas around a call.
     """
@@ -108,6 +109,7 @@ class Town:
     sagas: int
     asked: dict[str, Asked] = field(default_factory=dict)
     reversing: dict[str, str] = field(default_factory=dict)
+    begun: int = 0
     figures: Counter[str] = field(default_factory=Counter)
     mishaps: dict[str, Mishap] = field(default_factory=dict)
     _lock: Any = field(default_factory=Lock)
@@ -151,8 +153,8 @@ class Town:
         draw = random.Random(f"{self.seed}: messages")
         clients = [random.Random(f"{self.seed}: client {number}") for number in range(CLIENTS)]
         with ThreadPoolExecutor(CLIENTS) as pool:
-            while len(self.asked) < self.sagas:
-                goal = min(len(self.asked) + WAVE, self.sagas)
+            while self.begun < self.sagas:
+                goal = min(self.begun + WAVE, self.sagas)
                 at_work = [
                     pool.submit(self._client, number, one, goal)
                     for number, one in enumerate(clients)
@@ -168,10 +170,15 @@ class Town:
         self.figures["seconds"] = round(time.monotonic() - began)
 
     def _client(self, number: int, draw: random.Random, goal: int) -> None:
-        while len(self.asked) < goal:
+        while self.begun < goal:
             what = draw.random()
             if what < 0.6 or not self.asked:
-                self._start(number, draw)
+                with self._lock:
+                    if self.begun == goal:
+                        return
+                    self.begun += 1
+                    key = f"{self.seed}-{self.begun}"
+                self._start(f"client-{number}", key, draw)
             else:
                 with self._lock:
                     saga_id = draw.choice(list(self.asked))
@@ -189,10 +196,8 @@ class Town:
         with self._lock:
             self.figures[what] += times
 
-    def _start(self, number: int, draw: random.Random) -> None:
+    def _start(self, owner: str, key: str, draw: random.Random) -> None:
         saga = draw.choices(list(KINDS), list(KINDS.values()))[0]
-        with self._lock:
-            key = f"{self.seed}-{len(self.asked)}-{number}"
         body, how = self._body(saga, key, draw), self._how(saga, draw)
         outside = None
         if draw.random() < 0.2:
@@ -210,7 +215,7 @@ class Town:
             )
             self.ground.books.ask_for(operation, what, times=draw.choice([1, 4]), seconds=0.3)
             self._count("the provider's faults")
-        asked = Asked(saga, body, {"key": key, "owner": f"client-{number}", **how}, outside)
+        asked = Asked(saga, body, {"key": key, "owner": owner, **how}, outside)
         self._ask(None, asked)
 
     def _ask(self, saga_id: str | None, asked: Asked) -> None:
@@ -423,6 +428,7 @@ class Town:
     def must_be_conserved(self) -> None:
         """Every saga has ended; accounts, things and books are what the ends say, to the unit."""
         must_add_up(self.ground)
+        assert len(self.asked) == self.begun == self.sagas
         assert dead_lettered(self.ground) == {}
         self.ground.clear()
         assert self.ground.asked() == {}, "of sagas at rest nobody is asked anything"

@@ -101,6 +101,7 @@ def test_a_declined_card_compensates_and_the_provider_is_asked_nothing_more(
     assert saga not in stocked.books.payments
 
 
+@pytest.mark.matrix
 @each_coordination
 @pytest.mark.parametrize("times", [1, ALWAYS])
 @pytest.mark.parametrize("fault", ["before", "after", "slow", "late"])

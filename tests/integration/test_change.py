@@ -134,6 +134,7 @@ def must_show(ground: Ground, saga_id: str) -> None:
     ]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("coordination", get_args(Coordination))
 @pytest.mark.parametrize("after", AFTER.values(), ids=AFTER)
 @pytest.mark.parametrize("at", [step.name for step in BEFORE.all])
@@ -163,6 +164,7 @@ def test_a_saga_in_flight_ends_by_the_shape_it_began_with(
     assert dead_lettered(before) == {}
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("coordination", get_args(Coordination))
 @pytest.mark.parametrize("after", AFTER.values(), ids=AFTER)
 @pytest.mark.parametrize(

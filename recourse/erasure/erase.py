@@ -6,14 +6,16 @@
     erasure.run("asha")                        # what would be done; changes nothing
     erasure.run("asha", dry_run=False)         # does it
 
-The person's sagas must be at rest. Their rows in the ledger are changed last of all: what was
+The person's sagas must be at rest, and so must those of others in which they are asked, or have
+decided, as somebody who decides. Their rows in the ledger are changed last of all: what was
 stopped on the way finds them there and goes on, under the same pseudonym, which is kept in a row
 of the ledger (`erasure#<digest of the subject>`) until the end, and nowhere afterwards. What is
 done twice changes nothing more, and a row is written on the condition that it is as it was read.
 
 A row of a service is the person's where its key or its `saga_id` names one of their sagas, or its
-`owner` is the subject and it names no saga. Tables are scanned, for nothing else finds all of it:
-that is why no function has a right to this.
+`owner` is the subject and it names no saga. Of others' rows only the subject goes, where it stands
+for whom a question is put to, or who has decided. Tables are scanned, for nothing else finds all of
+it: that is why no function has a right to this.
 """
 
 from __future__ import annotations
@@ -102,9 +104,11 @@ class Erasure:
         Raises:
             NotAtRestError: A saga of theirs has not ended; in a dry run the report says so.
         """
-        records = self._records(subject)
+        records, others = self._records(subject)
         at_work: dict[str, str] = {
-            one.saga_id: one.status for one in records if one.status not in AT_REST
+            one.saga_id: one.status
+            for one in (*records, *(one for one in others if _is_asked(one, subject)))
+            if one.status not in AT_REST
         }
         report = Report(dry_run, sagas=len(records), not_at_rest=at_work)
         if at_work and not dry_run:
@@ -120,7 +124,7 @@ class Erasure:
             {subject, *(text for one in records for text in texts(one.request) if text)},
         )
         report.keeps = {name: {**kept} for name, kept in sorted(self._keeps.items()) if kept}
-        for number, change in enumerate(self._changes(scrub, records, report), 1):
+        for number, change in enumerate(self._changes(scrub, records, others, report), 1):
             progress(change, number)
             report.counts[change[:4]] += 1
             if change.apply and not dry_run:
@@ -140,11 +144,21 @@ class Erasure:
             assert found is not None, "a put without a row succeeds"
             return str(found["pseudonym"])
 
-    def _records(self, subject: str) -> list[Record]:
-        rows = self._ledger.scan({"saga": PRESENT, "owner": subject})
-        return [Record.from_row(row) for row in rows]
+    def _records(self, subject: str) -> tuple[list[Record], list[Record]]:
+        """The person's sagas, and those of others that they have decided about, or are to."""
+        nobody = Scrub(subject, "", {}, {})
+        mine, others = [], []
+        for row in self._ledger.scan({"saga": PRESENT}):
+            record = Record.from_row(row)
+            if record.owner == subject:
+                mine.append(record)
+            elif nobody.decisions(record) != record:
+                others.append(record)
+        return mine, others
 
-    def _changes(self, scrub: Scrub, records: Sequence[Record], report: Report) -> Iterator[Change]:
+    def _changes(
+        self, scrub: Scrub, records: Sequence[Record], others: Sequence[Record], report: Report
+    ) -> Iterator[Change]:
         """All that is to be done; the ledger's rows come last, for they are where it begins."""
         ids = {one.saga_id for one in records}
         places = self._places
@@ -156,7 +170,7 @@ class Erasure:
         yield from (Change("feed", "event", "deleted") for _ in feed.positions(scrub.subject))
         if feed.head(scrub.subject):
             yield Change("feed", "head", "deleted", apply=partial(feed.erase, scrub.subject))
-        yield from self._told(scrub, records, feed)
+        yield from self._told(scrub, records, others, feed)
         if places.webhooks:
             yield from self._webhooks(scrub.subject)
         if places.connections:
@@ -164,11 +178,9 @@ class Erasure:
         if places.valet:
             yield from self._valet(scrub)
         yield from self._rows("ledger", self._ledger, scrub, ids, report)
-        for row in self._ledger.scan({"saga": PRESENT, "resolutions": PRESENT}):
-            record = Record.from_row(row)
-            if record.saga_id not in ids and scrub.decisions(record) != record:
-                apply = partial(self._rewrite, record.saga_id, scrub.decisions)
-                yield Change("ledger", "decision as an operator", ERASED, apply=apply)
+        for record in others:
+            apply = partial(self._rewrite, record.saga_id, scrub.decisions)
+            yield Change("ledger", "decision on another's saga", ERASED, apply=apply)
         at = events.now()
 
         def erased(record: Record) -> Record:
@@ -178,18 +190,25 @@ class Erasure:
             apply = partial(self._rewrite, record.saga_id, erased)
             yield Change("ledger", "saga", ERASED, apply=apply)
 
-    def _told(self, scrub: Scrub, records: Sequence[Record], feed: Feed) -> Iterator[Change]:
-        """What others have in their feeds of these sagas, because they were asked something."""
+    def _told(
+        self, scrub: Scrub, records: Sequence[Record], others: Sequence[Record], feed: Feed
+    ) -> Iterator[Change]:
+        """What others have in their feeds: of these sagas, or of what the person was asked."""
         ids = {one.saga_id for one in records}
-        asked = {
-            str(e.question["to"]) for one in records for e in one.entered if "to" in e.question
-        }
-        for reader in sorted(asked - {scrub.subject}):
-            for entry in feed.about(reader, ids):
-                after = scrub.event(entry.event)
+        about: dict[str, set[str]] = {}
+        for record in (*records, *others):
+            readers = {str(e.question["to"]) for e in record.entered if "to" in e.question}
+            for reader in {record.owner, *readers} - {scrub.subject}:
+                about.setdefault(reader, set()).add(record.saga_id)
+        for reader, sagas in sorted(about.items()):
+            for entry in feed.about(reader, sagas):
+                of_theirs = entry.event.saga_id in ids
+                scrubbed = scrub.event if of_theirs else scrub.event_of_another
+                after = scrubbed(entry.event)
                 if after != entry.event:
                     apply = partial(feed.rewrite, reader, entry.position, after)
-                    yield Change("feed", "event of somebody who was asked", ERASED, apply=apply)
+                    what = "event of somebody who was asked" if of_theirs else "decision"
+                    yield Change("feed", what, ERASED, apply=apply)
 
     def _rewrite(self, saga_id: str, change: Callable[[Record], Record]) -> None:
         """Change a saga's row in the ledger, from what it is now."""
@@ -215,17 +234,18 @@ class Erasure:
         for row in table.scan():
             if "saga" in row and place == "ledger":
                 continue
-            if not _is_of(row, scrub.subject, known):
-                continue
-            fields = changed_fields(row, scrub.row(place, row))
+            change: Callable[[Item], Item] = scrub.row_of_another
+            if _is_of(row, scrub.subject, known):
+                change = partial(scrub.row, place)
+            fields = changed_fields(row, change(row))
             if not fields:
                 continue
             what = str(row["pk"]).partition("#")[0]
             report.fields.setdefault((place, what), set()).update(fields)
-            apply = partial(self._scrub_row, place, table, scrub, row)
+            apply = partial(self._scrub_row, table, change, row)
             yield Change(place, what, ERASED, apply=apply)
 
-    def _scrub_row(self, place: str, table: Table, scrub: Scrub, row: Item) -> None:
+    def _scrub_row(self, table: Table, change: Callable[[Item], Item], row: Item) -> None:
         """Replace the text of a row, in the fields where there is any, from what they are now."""
         read: Item | None = row
 
@@ -234,7 +254,7 @@ class Erasure:
             now, read = read or table.get(row["pk"]), None
             if now is None:
                 return
-            after = scrub.row(place, now)
+            after = change(now)
             if fields := changed_fields(now, after):
                 table.update(
                     row["pk"],
@@ -355,6 +375,12 @@ def _is_of(row: Mapping[str, Any], subject: str, ids: set[str]) -> bool:
     if isinstance(row.get("saga_id"), str):
         named.add(row["saga_id"])
     return bool(named & ids) or (not named and row.get("owner") == subject)
+
+
+def _is_asked(record: Record, subject: str) -> bool:
+    """Whether a question of a saga is put to somebody, or was decided by them."""
+    said = (one for event in record.entered for one in (event.question, event.answer) if one)
+    return any(subject in (one.get("to"), one.get("by")) for one in said)
 
 
 def _erasure_pk(subject: str) -> str:

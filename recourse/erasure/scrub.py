@@ -129,15 +129,41 @@ class Scrub:
         )
 
     def decisions(self, record: Record) -> Record:
-        """A record whose stuck steps the person has resolved, or which they began, as an operator.
+        """A record of anybody's, of whose questions, stuck steps or reversal the person decided.
 
-        They begin what reverses another saga.
+        What they said of it stays: it is about somebody else's saga.
         """
         return replace(
             record,
             resolutions=[self._by(one) for one in record.resolutions],
             reverses=record.reverses and self._by(record.reverses),
+            entered=[self.event_of_another(one) for one in record.entered],
+            waiting=[self.event_of_another(one) for one in record.waiting],
         )
+
+    def event_of_another(self, event: Event) -> Event:
+        """An event of another's saga, which may say whom a question is put to, or who decided."""
+        data = event.data
+        found = {name: self._named(data[name]) for name in _OF_QUESTIONS if name in data}
+        return replace(event, data={**data, **found}) if found else event
+
+    def row_of_another(self, row: Mapping[str, Any]) -> Item:
+        """The same of a row: a marker, or what an outbox publishes."""
+        kind = str(row["pk"]).partition("#")[0]
+        if kind == "outbox":
+            before = Event.parse(row["event"])
+            after = self.event_of_another(before)
+            return {**row, "event": after.to_json()} if after != before else {**row}
+        if kind != "marker":
+            return {**row}
+        return {**row, **{name: self._named(row[name]) for name in _OF_QUESTIONS if name in row}}
+
+    def _named(self, said: Any) -> Any:
+        """A question or its answer, without the person's subject."""
+        if not isinstance(said, Mapping):
+            return said
+        who = {name: self.pseudonym for name in ("to", "by") if said.get(name) == self.subject}
+        return {**said, **who}
 
     def _by(self, decided: Mapping[str, Any]) -> Mapping[str, Any]:
         return {**decided, "by": self.pseudonym} if decided["by"] == self.subject else decided
@@ -150,14 +176,11 @@ class Scrub:
         return self._error(value) if name == "error" else value
 
     def _asked(self, said: Mapping[str, Any]) -> dict[str, Any]:
-        """A question or its answer: who was asked is somebody else, unless it was the person."""
-        found = {**said}
+        """A question about the person, or its answer; who was asked may be somebody else."""
+        found = {**self._named(said)}
         for name in ("about", "reason"):
             if name in said:
                 found[name] = self.value(said[name])
-        for name in ("to", "by"):
-            if said.get(name) == self.subject:
-                found[name] = self.pseudonym
         return found
 
     def _error(self, error: Mapping[str, Any]) -> dict[str, Any]:

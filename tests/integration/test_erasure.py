@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -34,7 +35,7 @@ from tests.integration.erasing import (
 )
 from tests.integration.lending import DOCUMENTS
 
-TRIP = SAGAS["travel-booking"]
+TRIP, VISIT = SAGAS["travel-booking"], SAGAS["visit"]
 
 
 class Killed(BaseException):
@@ -256,6 +257,92 @@ def test_what_the_person_did_as_an_operator_does_not_name_them(made: Deployment)
     (decision,) = records(made)[saga].resolutions
     assert decision["by"] == report.pseudonym and decision["reason"] == "a test"
     assert made.ground.view(saga) == view and made.traces() == []
+
+
+def insured_by(made: Deployment, insurer: str) -> None:
+    """The policy of the sample of a visit has its insurer asked."""
+    body = {"covers": {"percent": 75}, "decision": "manual", "insurer": insurer}
+    made.ground.put("policies", "gold-plus", body)
+
+
+def visits(made: Deployment) -> list[str]:
+    """Visits of another's, of which the person has approved, rejected and not decided some."""
+    insured_by(made, PERSON)
+    found = []
+    for number, (coordination, decides) in enumerate(
+        itertools.product(("orchestration", "choreography"), (True, False, None))
+    ):
+        saga = made.start(VISIT, number, OTHER, coordination=coordination)
+        if decides is None:
+            assert made.ground.cancel(saga)
+        else:
+            made.ground.decide(saga, "claim", approved=decides, reason="a test", by=PERSON)
+        made.settle()
+        found.append(saga)
+    return found
+
+
+def test_what_the_person_decided_about_others_does_not_name_them(made: Deployment) -> None:
+    sagas = visits(made)
+    insured_by(made, "another")
+    theirs = made.start(VISIT, 9, OTHER)  # waits for another's decision, and is left as it is
+    before, views = made.rows(), {saga: made.ground.view(saga) for saga in (*sagas, theirs)}
+    told = {saga: records(made)[saga].entered for saga in sagas}
+    assert {views[saga]["status"] for saga in sagas} == {"SUCCEEDED", "COMPENSATED"}
+    assert len(made.traces()) > 4 * len(sagas), "rows of the claims, the ledger and the feeds"
+
+    dry = made.erasure.run(PERSON)
+    assert made.rows() == before, "a dry run changes nothing"
+    report = made.erasure.run(PERSON, dry_run=False)
+    assert dry.counts == report.counts and report.sagas == 0
+    assert report.counts["ledger", "decision on another's saga", ERASED, ""] == len(sagas)
+    assert made.traces() == []
+    assert {saga: made.ground.view(saga) for saga in views} == views
+    decided = [one.answer for saga in sagas for one in records(made)[saga].entered if one.answer]
+    assert {(one["by"], one["reason"]) for one in decided} == {(report.pseudonym, "a test")}
+    assert len(decided) == 4
+    after = made.rows()
+    for where, row in before.items():
+        if MARK not in repr(row):
+            assert after[where] == row, "what does not name the person is as it was"
+        elif where in after and row.get("owner") != PERSON:
+            said = {**row, "version": 0}, {**after[where], "version": 0}
+            assert repr(said[0]).replace(PERSON, str(report.pseudonym)) == repr(said[1])
+    must_add_up(made)
+    for saga, events in told.items():  # what comes again finds the markers it knows
+        made.ground.ledger.record_events(saga, events)
+    made.settle()
+    assert made.ground.sweep() == {} and made.traces() == []
+    assert {saga: made.ground.view(saga) for saga in views} == views
+    again = made.erasure.run(PERSON, dry_run=False)
+    assert again.counts == Counter(), "once more changes nothing"
+
+
+def test_what_the_person_is_still_asked_is_to_be_decided_first(made: Deployment) -> None:
+    insured_by(made, PERSON)
+    saga = made.start(VISIT, 1, OTHER)
+    before = made.rows()
+    assert made.erasure.run(PERSON).not_at_rest == {saga: "RUNNING"}
+    with pytest.raises(NotAtRestError, match=f"{saga} RUNNING"):
+        made.erasure.run(PERSON, dry_run=False)
+    assert made.rows() == before
+    made.ground.decide(saga, "claim", approved=True, by=PERSON)
+    made.settle()
+    insured_by(made, "another")
+    made.erasure.run(PERSON, dry_run=False)
+    assert made.traces() == []
+
+
+@pytest.mark.parametrize("kill", [1, 4, 9, 14])
+def test_an_erasure_of_who_decided_may_be_stopped_and_goes_on(made: Deployment, kill: int) -> None:
+    sagas = visits(made)
+    insured_by(made, "another")
+    stopped(made, kill, after=True)
+    assert made.traces()
+    made.erasure.run(PERSON, dry_run=False)
+    assert made.traces() == []
+    answers = [one.answer for saga in sagas for one in records(made)[saga].entered if one.answer]
+    assert len({one["by"] for one in answers}) == 1, "under one pseudonym"
 
 
 def test_what_reversed_a_saga_is_erased_with_it_and_names_nobody_who_asked(

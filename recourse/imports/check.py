@@ -33,6 +33,8 @@ BATCH_BYTES = 192 * 1024
 Functions is given, it has at most 256 KiB, unless a row alone has more."""
 MOST_ROWS = 100_000
 MOST_BYTES = 100 * 1024 * 1024
+MOST_MADE = 400 * 1024 * 1024
+"""Bytes of all batches: a function has 512 MB for temporary files."""
 SHOWN = 100
 """How many bad rows an import shows itself; its result has all of them."""
 _CHUNK = 256 * 1024
@@ -130,6 +132,8 @@ class Checker:
             size += len(text)
             if len(batch) == BATCH:
                 close()
+            if good.tell() > MOST_MADE:
+                raise BadFileError(f"the file makes more than {MOST_MADE} bytes: divide it")
         if batch:
             close()
         return {"rows": count, "bad": wrong, "problems": problems, "batches": batches}

@@ -61,11 +61,11 @@ class Line(NamedTuple):
 
 
 def lines(chunks: Iterable[bytes]) -> Iterator[Line]:
-    """The lines of a file that comes in chunks, without a byte order mark of UTF-8.
+    r"""The lines of a file that comes in chunks, without a byte order mark of UTF-8.
 
     ::
 
-        list(lines([b"a,b\\r\\n1,", b"2\\n"]))  # [Line(1, b"a,b"), Line(2, b"1,2")]
+        list(lines([b"a,b\r\n1,", b"2\n"]))  # [Line(1, b"a,b"), Line(2, b"1,2")]
 
     Raises:
         BadFileError: It begins as UTF-16 or UTF-32 does.

@@ -12,7 +12,8 @@ from typing import Any
 
 FILES, STARTS = "ImportFiles", "ImportStarts"
 """The functions, by the names that are substituted by their ARNs."""
-BUCKET = "ImportBucket"
+BUCKET, PARTITION = "ImportBucket", "Partition"
+"""Further names that are substituted."""
 CHECK_SECONDS, START_SECONDS = 890, 110
 FINAL = ["TooManyFailuresError", "UnknownImportError"]
 MAP = "Start"
@@ -56,7 +57,7 @@ def definition(timescale: float = 1) -> dict[str, Any]:
                 "Type": "Map",
                 "MaxConcurrencyPath": "$.concurrency",
                 "ItemReader": {
-                    "Resource": "arn:${AWS::Partition}:states:::s3:getObject",
+                    "Resource": f"arn:${{{PARTITION}}}:states:::s3:getObject",
                     "ReaderConfig": {"InputType": "JSONL"},
                     "Parameters": {"Bucket": f"${{{BUCKET}}}", "Key.$": "$.key"},
                 },

@@ -107,11 +107,11 @@ class Reader:
             BadFileError: Nothing of it can be imported.
         """
         found = lines(chunks)
-        before: dict[str, int] = {}
+        before: dict[int, int] = {}
         for line, sent in self._csv(found) if self.format == "csv" else _jsonl(found):
             yield self._row(line, sent, before)
 
-    def _row(self, line: int, sent: Any, before: dict[str, int]) -> Row | BadRow:
+    def _row(self, line: int, sent: Any, before: dict[int, int]) -> Row | BadRow:
         if isinstance(sent, BadLineError):
             return BadRow(line, "", str(sent))
         try:
@@ -147,12 +147,12 @@ class Reader:
         except BadLineError as problem:
             raise BadFileError(f"line {header.number}: the line {problem}") from None
         columns = self._columns([cell.strip() for cell in cells], header.number)
-        for number, text in _records(found, separator, len(columns)):
-            if isinstance(text, BadLineError):
-                yield number, text
+        for number, record in _records(found, separator, len(columns)):
+            if isinstance(record, BadLineError):
+                yield number, record
             else:
                 sent: dict[Any, Any] = {}
-                for (path, convert), cell in zip(columns, text, strict=True):
+                for (path, convert), cell in zip(columns, record, strict=True):
                     if cell != "":
                         _put(sent, path, convert(cell))
                 yield number, _plain(sent)

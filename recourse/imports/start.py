@@ -33,7 +33,8 @@ class Starter:
 
     ::
 
-        starter.start({"import_id": "5a…", "run": 0, "batch": {"number": 0, "rows": [{"line": 2, …}]}})
+        batch = {"number": 0, "rows": [{"line": 2, "request": {…}, "body": "sent:…"}]}
+        starter.start({"import_id": "5a…", "run": 0, "batch": batch})
 
     Attributes:
         imports: The table of imports.
@@ -103,9 +104,10 @@ class Starter:
                 note = self.imports.put_batch(found.import_id, number, batch)
                 return batch, self.ledger.start_all(list(records.values()), note)
             except (ConditionFailedError, InvalidItemError):
-                if there := self.imports.batch(found.import_id, number):
-                    return there, self._recorded(found, rows, there)
-        there, failed, begun, started = [], {}, [], 0
+                if noted := self.imports.batch(found.import_id, number):
+                    return noted, self._recorded(found, rows, noted)
+        started, there, failed = 0, [], {}
+        begun: list[Record] = []
         for line, wanted in records.items():
             try:
                 record, is_new = self.ledger.start(wanted, any_coordination=not found.coordination)

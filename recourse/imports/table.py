@@ -71,7 +71,7 @@ class Import:
         updated_at: When anything of it was last written.
         expires_at: When it is deleted, in seconds since 1970.
         coordination: How its sagas are coordinated; None as they are declared.
-        tolerated_failures: How many percent of the rows may be bad or fail to start before it stops.
+        tolerated_failures: How many percent of the rows may be bad, or fail to start.
         concurrency: How many batches are started at the same time.
         status: How far it is; `Imports.seen` finds out whether it was interrupted.
         why: Why it failed or stopped.

@@ -85,7 +85,7 @@ class Starter:
         if is_done and before:
             batch = replace(
                 batch,
-                started=before.started + batch.started,
+                sagas_started=before.sagas_started + batch.sagas_started,
                 already_there=[*before.already_there, *batch.already_there],
             )
         noted = before or self.imports.batch(import_id, number)
@@ -98,7 +98,7 @@ class Starter:
     ) -> tuple[Batch, list[Record]]:
         """Record the sagas of rows; what became of them, and those that are to run."""
         records = {row.line: self._wanted(found, row) for row in rows}
-        batch = Batch(run=run, started=len(records))
+        batch = Batch(run=run, sagas_started=len(records))
         if not again:
             try:
                 note = self.imports.put_batch(found.import_id, number, batch)
@@ -106,7 +106,9 @@ class Starter:
             except (ConditionFailedError, InvalidItemError):
                 if noted := self.imports.batch(found.import_id, number):
                     return noted, self._recorded(found, rows, noted)
-        started, there, failed = 0, [], {}
+        started = 0
+        there: list[int] = []
+        failed: dict[str, str] = {}
         begun: list[Record] = []
         for line, wanted in records.items():
             try:
@@ -121,7 +123,8 @@ class Starter:
                 begun.append(record)
                 started += is_new
                 there += [] if is_new else [line]
-        return Batch(run=run, started=started, already_there=there, not_started=failed), begun
+        batch = Batch(run=run, sagas_started=started, already_there=there, not_started=failed)
+        return batch, begun
 
     def _wanted(self, found: Import, row: Row) -> Record:
         saga = self.ledger.sagas[found.saga]

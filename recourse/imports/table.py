@@ -170,14 +170,14 @@ class Batch:
 
     Attributes:
         run: The run of the import that has written it last.
-        started: How many of its sagas that import has started.
+        sagas_started: How many of its sagas that import has started.
         already_there: The lines whose sagas had been started before.
         not_started: Why others could not be started, by line.
         is_counted: Whether the counts of the import include it.
     """
 
     run: int
-    started: int = 0
+    sagas_started: int = 0
     already_there: Sequence[int] = ()
     not_started: Mapping[str, str] = field(default_factory=dict)
     is_counted: bool = False
@@ -339,7 +339,7 @@ class Imports:
         """
         counted = before if before and before.is_counted else Batch(run=batch.run)
         more = {
-            "sagas_started": batch.started - counted.started,
+            "sagas_started": batch.sagas_started - counted.sagas_started,
             "already_there": len(batch.already_there) - len(counted.already_there),
             "not_started": len(batch.not_started) - len(counted.not_started),
             "failing": len(batch.not_started),

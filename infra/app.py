@@ -110,6 +110,11 @@ def build(app: App, stage: Stage, sagas: Mapping[str, Saga] | None = None) -> No
         orchestration=orchestration,
         valet=valet,
     )
+    _tell(
+        imports,
+        ImportsTableName=imports.table.table_name,
+        ImportMachineArn=imports.machine.state_machine_arn,
+    )
     users = None
     if stage.issuer and stage.audience:
         issuer = Issuer(stage.issuer, (stage.audience,))
@@ -154,6 +159,7 @@ def build(app: App, stage: Stage, sagas: Mapping[str, Saga] | None = None) -> No
         events=events,
         consumers=listening,
         valet=valet,
+        imports=imports,
         webhooks=webhooks,
         live=live,
     )

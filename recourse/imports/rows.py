@@ -210,11 +210,10 @@ def _records(
     """
     again: deque[Line] = deque()
 
-    def following() -> Iterator[Line]:
-        while (line := again.popleft() if again else next(found, None)) is not None:
-            yield line
+    def following() -> Line | None:
+        return again.popleft() if again else next(found, None)
 
-    for first in (source := following()):
+    while (first := following()) is not None:
         if first.raw is not None and not first.raw.strip():
             continue
         taken = [first]
@@ -222,8 +221,7 @@ def _records(
             texts = [first.text]
             size, is_open = len(texts[0]), texts[0].count('"') % 2
             while is_open:
-                line = next(source, None)
-                if line is None:
+                if (line := following()) is None:
                     raise BadLineError(_NOT_CLOSED)
                 taken.append(line)
                 texts.append(line.text)

@@ -1,7 +1,7 @@
 """What functions share, as the environment describes it, made when first needed.
 
 Each part is imported where it is made: a function loads what it needs and pays for nothing else
-when it starts.
+when it starts. It is longer than other modules, for it names every part.
 """
 
 from __future__ import annotations
@@ -372,8 +372,8 @@ def import_checker() -> Checker:
     """Reads the files of imports."""
     from recourse.imports.check import Checker
 
-    s3 = client("s3", read_timeout=60)
     bucket = settings.required("VALET_BUCKET")
+    s3 = client("s3", read_timeout=60)
     return Checker(imports(), s3, bucket, sagas(), valet_keys().missing)
 
 
@@ -394,8 +394,8 @@ def import_finisher() -> Finisher:
     """Joins what became of the rows of imports."""
     from recourse.imports.finish import Finisher
 
-    s3 = client("s3", read_timeout=60)
-    return Finisher(imports(), s3, settings.required("VALET_BUCKET"))
+    bucket = settings.required("VALET_BUCKET")
+    return Finisher(imports(), client("s3", read_timeout=60), bucket)
 
 
 @cache

@@ -41,9 +41,9 @@ API = "import lambdas.api; from recourse.functions import kit; kit.ledger()"
 STARTING = (
     API
     + """; kit.runs().machines.ssm()
-from recourse.functions.api import http
+from recourse.declare.validation import adapter_of
 from statemachines import SAGAS
-http.adapter_of(SAGAS["travel-booking"].request)
+adapter_of(SAGAS["travel-booking"].request)
 """
 )
 FUNCTIONS = {

@@ -20,6 +20,7 @@ from recourse.cdk.consumers import Consumers
 from recourse.cdk.dashboard import SagaDashboard
 from recourse.cdk.erasure import Erasure
 from recourse.cdk.events import EventBackbone
+from recourse.cdk.imports import Imports
 from recourse.cdk.issuer import CognitoIssuer, Issuer
 from recourse.cdk.live import LiveChannels
 from recourse.cdk.orchestration import Orchestration
@@ -101,6 +102,19 @@ def build(app: App, stage: Stage, sagas: Mapping[str, Saga] | None = None) -> No
         ValetBucketName=valet.bucket.bucket_name,
     )
     webhooks = Webhooks(stack("Webhooks"), HERE, stage=stage, events=events)
+    imports = Imports(
+        stack("Imports"),
+        HERE,
+        stage=stage,
+        events=events,
+        orchestration=orchestration,
+        valet=valet,
+    )
+    _tell(
+        imports,
+        ImportsTableName=imports.table.table_name,
+        ImportMachineArn=imports.machine.state_machine_arn,
+    )
     users = None
     if stage.issuer and stage.audience:
         issuer = Issuer(stage.issuer, (stage.audience,))
@@ -126,6 +140,7 @@ def build(app: App, stage: Stage, sagas: Mapping[str, Saga] | None = None) -> No
         choreography=choreography,
         valet=valet,
         webhooks=webhooks,
+        imports=imports,
         live=live,
         consumers=listening,
         handler="lambdas.api.handler",
@@ -144,6 +159,7 @@ def build(app: App, stage: Stage, sagas: Mapping[str, Saga] | None = None) -> No
         events=events,
         consumers=listening,
         valet=valet,
+        imports=imports,
         webhooks=webhooks,
         live=live,
     )

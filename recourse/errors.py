@@ -7,6 +7,8 @@
             StoppedShortError
         AskError
         BacklogFullError
+        BadFileError
+        BadLineError
         BadSagaIdError
         BadSubjectError
         ConflictError
@@ -22,8 +24,10 @@
         ForgedError
         GoneError
         GrantError
+        ImportReusedError
         InvalidEventError
         InvalidItemError
+        InvalidRequestError
         IssuerError
         KeyReusedError
         LocalCloudError
@@ -39,6 +43,7 @@
         NewError
         NoReverseError
         NotAtRestError
+        NotResumableError
         NotReversibleError
         NotSucceededError
         NothingToResolveError
@@ -86,6 +91,7 @@
         StoppedError
         StuckError
         TokenError
+        TooManyFailuresError
         TooManyWebhooksError
         ToolError
         TransientError
@@ -97,6 +103,7 @@
         UnauthorizedError
         UndeclaredTableError
         UnknownFaultError
+        UnknownImportError
         UnknownNameError
         UnknownSagaError
         UnknownShapeError

@@ -47,6 +47,7 @@ TYPES: Mapping[str, tuple[int, str]] = {
     "not-succeeded": (409, "Only a saga that has succeeded can be reversed"),
     "no-reverse": (409, "No saga is declared that reverses this one"),
     "not-reversible": (409, "The saga began with a declaration that its reverse does not fit"),
+    "not-resumable": (409, "The import has nothing to resume"),
     "not-redrivable": (409, "The dead-letter queue cannot be redriven"),
     "too-many-webhooks": (409, "Too many webhooks"),
     "webhook-disabled": (409, "The webhook is disabled"),

@@ -41,7 +41,7 @@ GROUPS = {
     "Let somebody decide": "Wait Question Answer Refused",
     "Receive its events": "Consumer Subscriber Message Event Inbox",
     "Deploy (`recourse.cdk`)": "Stage Services EventBackbone Orchestration Choreography Consumers "
-    "ValetKeys Webhooks LiveChannels Issuer CognitoIssuer SagaApi SagaDashboard Erasure "
+    "ValetKeys Imports Webhooks LiveChannels Issuer CognitoIssuer SagaApi SagaDashboard Erasure "
     "HandlerFunction PullConsumer",
     "Errors": "RecourseError DeclarationError Refusal CurrencyMismatchError TransientError "
     "ContentionError PoisonError",

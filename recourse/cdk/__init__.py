@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from recourse.cdk.erasure import Erasure as Erasure
     from recourse.cdk.events import EventBackbone as EventBackbone
     from recourse.cdk.function import HandlerFunction as HandlerFunction
+    from recourse.cdk.imports import Imports as Imports
     from recourse.cdk.issuer import CognitoIssuer as CognitoIssuer
     from recourse.cdk.issuer import Issuer as Issuer
     from recourse.cdk.live import LiveChannels as LiveChannels
@@ -46,6 +47,7 @@ _ROOMS = {
     "erasure": ("Erasure",),
     "events": ("EventBackbone",),
     "function": ("HandlerFunction",),
+    "imports": ("Imports",),
     "issuer": ("CognitoIssuer", "Issuer"),
     "live": ("LiveChannels",),
     "orchestration": ("Orchestration",),

@@ -15,6 +15,7 @@ from recourse.cdk.consumers import Consumers
 from recourse.cdk.events import EventBackbone
 from recourse.cdk.function import HandlerFunction
 from recourse.cdk.http_api import AuthorizedApi
+from recourse.cdk.imports import Imports
 from recourse.cdk.issuer import Issuer
 from recourse.cdk.live import LiveChannels
 from recourse.cdk.local_cloud import tell
@@ -63,6 +64,7 @@ class SagaApi(Construct):
             coordination `choreography` is refused.
         valet: Valet keys; without them their routes answer 404, as with the next.
         webhooks: Webhooks.
+        imports: Imports, which need valet keys.
         live: The live channels, whose URLs it tells.
         consumers: The consumers whose dead letters operators see and redrive.
         handler: Its entry point, `module.attribute`: the `handler` of an `Api`.
@@ -75,7 +77,8 @@ class SagaApi(Construct):
 
     Raises:
         DeclarationError: Neither an issuer nor an authorizer was given, or both; or a saga is
-            declared to be choreographed, and there is no choreography.
+            declared to be choreographed, and there is no choreography; or there are imports, and no
+            valet keys.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class SagaApi(Construct):
         choreography: Choreography | None = None,
         valet: ValetKeys | None = None,
         webhooks: Webhooks | None = None,
+        imports: Imports | None = None,
         live: LiveChannels | None = None,
         consumers: Consumers | None = None,
         handler: str = "recourse.functions.api.default.handler",
@@ -103,6 +107,8 @@ class SagaApi(Construct):
         if choreographed and not choreography:
             names = ", ".join(choreographed)
             raise DeclarationError(f"SagaApi must have a choreography, for it starts {names} so")
+        if imports and not valet:
+            raise DeclarationError("SagaApi must have valet keys, for imports come by them")
         self._stage = stage
         issuer = issuer and issuer.on(stage)
         capabilities = (events, choreography, orchestration, valet, webhooks, live, consumers)
@@ -116,6 +122,7 @@ class SagaApi(Construct):
             environment=orchestration.environment_of_runs
             | (valet.environment_of_keys if valet else {})
             | (webhooks.environment_of_webhooks if webhooks else {})
+            | (imports.environment_of_imports if imports else {})
             | ({"VALET_SIGNING_KEY": valet.signing_key.key_id} if valet else {})
             | {
                 "PUBLIC_URL": stage.public_url,
@@ -149,6 +156,8 @@ class SagaApi(Construct):
         orchestration.let_decide(self.function)
         if webhooks:
             webhooks.let_register(self.function)
+        if imports:
+            imports.let_import(self.function)
         if valet:
             valet.let_issue(self.function)
             valet.let_commit(self.function)

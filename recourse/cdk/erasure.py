@@ -13,6 +13,7 @@ from constructs import Construct
 from recourse.cdk.api import SagaApi
 from recourse.cdk.consumers import Consumers
 from recourse.cdk.events import EventBackbone
+from recourse.cdk.imports import RESULTS, WORK, Imports
 from recourse.cdk.live import LiveChannels
 from recourse.cdk.rights import explain, wildcard
 from recourse.cdk.services import Services
@@ -42,6 +43,7 @@ class Erasure(Construct):
             events=events,
             consumers=consumers,
             valet=valet,
+            imports=imports,
             webhooks=webhooks,
             live=live,
         )
@@ -52,6 +54,7 @@ class Erasure(Construct):
         events: The ledger and the feed.
         consumers: Those that keep rows of their own, if there are any, as with the next.
         valet: Keys, and what was uploaded by them.
+        imports: Imports, and their files.
         webhooks: Registrations, and their log.
         live: Connections.
         api: Without live channels: what an owner has under way is counted in a table of the API.
@@ -70,6 +73,7 @@ class Erasure(Construct):
         events: EventBackbone,
         consumers: Consumers | None = None,
         valet: ValetKeys | None = None,
+        imports: Imports | None = None,
         webhooks: Webhooks | None = None,
         live: LiveChannels | None = None,
         api: SagaApi | None = None,
@@ -82,6 +86,7 @@ class Erasure(Construct):
         buckets = [*([valet.bucket] if valet else []), services.documents]
         keys = [services.key, events.key, *(one.key for one in (valet, webhooks) if one)]
         change = "dynamodb:DeleteItem"
+        uploads = (*UPLOADS, *((WORK, RESULTS) if imports else ()))
         self.policy = ManagedPolicy(
             self,
             "Erase",
@@ -96,6 +101,7 @@ class Erasure(Construct):
                     else []
                 ),
                 *([self._of_tables([valet.table], *KEYS, change)] if valet else []),
+                *([self._of_tables([imports.table], *KEYS[:2], change)] if imports else []),
                 *([self._of_tables([connections], "dynamodb:Scan", change)] if connections else []),
                 PolicyStatement(
                     actions=["s3:ListBucketVersions"],
@@ -103,7 +109,7 @@ class Erasure(Construct):
                 ),
                 *(
                     [
-                        self._of_objects(valet.bucket, "s3:DeleteObjectVersion", UPLOADS),
+                        self._of_objects(valet.bucket, "s3:DeleteObjectVersion", uploads),
                         self._of_objects(valet.bucket, "s3:AbortMultipartUpload", ["incoming/*"]),
                     ]
                     if valet
@@ -135,7 +141,7 @@ class Erasure(Construct):
             ],
         )
         if valet:
-            self._explain(valet.bucket, UPLOADS)
+            self._explain(valet.bucket, uploads)
         self._explain(services.documents, services.erased)
         explain(
             self.policy,
@@ -152,6 +158,7 @@ class Erasure(Construct):
             "webhooks": webhooks.table.table_name if webhooks else "",
             "connections": connections.table_name if connections else "",
             "valet": valet.table.table_name if valet else "",
+            "imports": imports.table.table_name if imports else "",
             "uploads": valet.bucket.bucket_name if valet else "",
             "documents": services.documents.bucket_name,
         }

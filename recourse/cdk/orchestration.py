@@ -151,6 +151,18 @@ class Orchestration(Construct):
 
     def let_run(self, function: HandlerFunction) -> None:
         """Let a function start runs, call steps, and read where these and the tables are."""
+        self.let_start(function)
+        allow(
+            function,
+            "lambda:InvokeFunction",
+            *(
+                step.function_arn
+                for step in {one.node.addr: one for one in self.called.values()}.values()
+            ),
+        )
+
+    def let_start(self, function: HandlerFunction) -> None:
+        """Let a function start first runs, and read what these are of."""
         arn = Stack.of(function).format_arn(
             service="ssm", resource="parameter", resource_name=f"{self._path.lstrip('/')}/*"
         )
@@ -167,14 +179,6 @@ class Orchestration(Construct):
         cast("CfnFunction", function.node.default_child).description = description
         for machine in self.machines.values():
             machine.let_start(function)
-        allow(
-            function,
-            "lambda:InvokeFunction",
-            *(
-                step.function_arn
-                for step in {one.node.addr: one for one in self.called.values()}.values()
-            ),
-        )
 
     def let_decide(self, function: HandlerFunction) -> None:
         """Let a function that starts runs see whether the run has ended that asked somebody."""

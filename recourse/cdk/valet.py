@@ -113,6 +113,12 @@ class ValetKeys(Construct):
                 allow(function, action, self.bucket.arn_for_objects(prefix))
             self._explain(function, prefix, "uploads land, become visible or are quarantined there")
 
+    def let_lend_results(self, prefix: str) -> None:
+        """Let keys be redeemed for what lies under a prefix, besides uploads and documents."""
+        allow(self.redeems, "s3:GetObjectVersion", self.bucket.arn_for_objects(prefix))
+        self._explain(self.redeems, prefix, "each URL that it signs is for one object there")
+        self.bucket.open_to_signer(prefix)
+
     def _redeems(self) -> HandlerFunction:
         function = HandlerFunction(
             self,

@@ -111,18 +111,18 @@ class ValetBucket(Bucket):
 
     def keep_within(self, signer: IRole) -> None:
         """Deny the signer of URLs everything but uploads and visible objects."""
-        self.add_to_resource_policy(
-            PolicyStatement(
-                sid="SignerKeepsToItsPrefixes",
-                effect=Effect.DENY,
-                principals=[signer],
-                actions=["s3:*"],
-                not_resources=[
-                    self.arn_for_objects("incoming/*"),
-                    self.arn_for_objects("objects/*"),
-                ],
-            )
+        self._within = PolicyStatement(
+            sid="SignerKeepsToItsPrefixes",
+            effect=Effect.DENY,
+            principals=[signer],
+            actions=["s3:*"],
+            not_resources=[self.arn_for_objects("incoming/*"), self.arn_for_objects("objects/*")],
         )
+        self.add_to_resource_policy(self._within)
+
+    def open_to_signer(self, prefix: str) -> None:
+        """Do not deny the signer of URLs what lies under a further prefix."""
+        self._within.add_not_resources(self.arn_for_objects(prefix))
 
     def hide_until_scanned(self, signer: IRole) -> None:
         """Deny the signer of URLs objects that GuardDuty has not found clean."""

@@ -34,6 +34,7 @@ from recourse.cli.deciding import decide, questions
 from recourse.cli.deploying import PASSES_ON, deploy, destroy
 from recourse.cli.doctor import doctor
 from recourse.cli.erase import erase
+from recourse.cli.importing import import_file
 from recourse.cli.login import login, logout
 from recourse.cli.resolving import resolve
 from recourse.cli.reverse import reverse
@@ -58,6 +59,7 @@ own = (login, logout, questions, decide, resolve, reverse, worker, erase, seed, 
 for one in (*own, upgrade):
     app.command()(one)
 app.command("compile")(compile_sagas)
+app.command("import")(import_file)
 app.command(context_settings=PASSES_ON)(deploy)
 app.command(context_settings=PASSES_ON)(destroy)
 SagaId = Annotated[str, typer.Argument(help="The saga's id.")]

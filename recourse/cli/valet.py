@@ -68,29 +68,10 @@ def put(
 
     Example: recourse valet put passport.pdf --object passports/asha.pdf
     """
-    name = object_name or file.name
-    with connected(api, token) as client, unnamed(api) as anyone, upload.client() as s3:
-        with _progress("reading", _size(file)) as advance:
-            source = upload.Source.read(file, advance)
-        kind = content_type or _guess(file)
-        about = (api, str(claims(client.token or "").get("sub", "")), name, kind, source.sha256)
-        with Journal(*about) as journal:
-            key = _key_to_resume(client, journal)
-            if key is None:
-                key = _issue_upload(
-                    client, name, kind, source, expires_in, guessed=content_type is None
-                )
-                if key["multipart"]:
-                    journal.begin(key)
-            try:
-                _send(anyone, s3, source, key, journal)
-                done = upload.complete(client, key["key_id"])
-            except ApiError as problem:
-                if problem.is_transient:
-                    raise
-                journal.forget()
-                raise ApiError(_reason(problem), status=problem.status) from problem
-            journal.forget()
+    with connected(api, token) as client:
+        done = uploaded(
+            client, api, file, object_name or file.name, content_type, expires_in=expires_in
+        )
     if as_json:
         print(json.dumps(done))
     else:
@@ -310,6 +291,54 @@ def _row(key: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 # An upload.
+
+
+def uploaded(
+    client: Api,
+    url: str,
+    file: Path,
+    name: str,
+    content_type: str | None = None,
+    *,
+    expires_in: int = 24 * 3600,
+) -> dict[str, Any]:
+    """Upload a document, or go on with an upload that was interrupted; what is visible now.
+
+    Args:
+        client: The API, as the owner.
+        url: Its address.
+        file: The document.
+        name: Its name in the owner's space.
+        content_type: Its type; guessed from the file's name if None.
+        expires_in: Seconds until the key expires.
+
+    Raises:
+        UsageError: The file cannot be read, or has changed meanwhile.
+        ApiError: The upload was refused.
+    """
+    with unnamed(url) as anyone, upload.client() as s3:
+        with _progress("reading", _size(file)) as advance:
+            source = upload.Source.read(file, advance)
+        kind = content_type or _guess(file)
+        about = (url, str(claims(client.token or "").get("sub", "")), name, kind, source.sha256)
+        with Journal(*about) as journal:
+            key = _key_to_resume(client, journal)
+            if key is None:
+                key = _issue_upload(
+                    client, name, kind, source, expires_in, guessed=content_type is None
+                )
+                if key["multipart"]:
+                    journal.begin(key)
+            try:
+                _send(anyone, s3, source, key, journal)
+                done = upload.complete(client, key["key_id"])
+            except ApiError as problem:
+                if problem.is_transient:
+                    raise
+                journal.forget()
+                raise ApiError(_reason(problem), status=problem.status) from problem
+            journal.forget()
+    return done
 
 
 def _guess(file: Path) -> str:

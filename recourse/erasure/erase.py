@@ -37,6 +37,7 @@ from recourse.erasure.places import Places
 from recourse.erasure.report import Change, NotAtRestError, Report
 from recourse.erasure.scrub import Scrub, changed_fields, texts
 from recourse.feed.feed import Feed
+from recourse.imports.finish import result_key
 from recourse.ledger.history import AT_REST
 from recourse.ledger.record import ERASED, Record
 from recourse.store.contention import ConditionFailedError
@@ -175,6 +176,8 @@ class Erasure:
             yield from self._webhooks(scrub.subject)
         if places.connections:
             yield from self._connections(scrub.subject)
+        if places.imports:
+            yield from self._imports(scrub.subject)
         if places.valet:
             yield from self._valet(scrub)
         yield from self._rows("ledger", self._ledger, scrub, ids, report)
@@ -349,6 +352,21 @@ class Erasure:
                 apply = partial(table.update, row["pk"], set=hidden)
                 yield Change("valet", f"{kind} of another's key", ERASED, apply=apply)
         yield from self._gone("valet", table, [key_pk(one) for one in sorted(ids)])
+
+    def _imports(self, subject: str) -> Iterator[Change]:
+        """The person's imports with their files; the rows of the imports last, which name them."""
+        table, bucket = self._table(self._places.imports), self._places.uploads
+        own = [row["pk"] for row in table.scan({"owner": subject})]
+        ids = {pk.partition("#")[2] for pk in own}
+        for one in sorted(ids):
+            for prefix in (f"imports/{one}/", result_key(one)):
+                for key, version in self._versions(bucket, prefix):
+                    yield self._deletion("uploads", "file of an import", bucket, key, version)
+        for row in table.scan():
+            kind, _, rest = row["pk"].partition("#")
+            if kind == "batch" and rest.partition("#")[0] in ids:
+                yield Change("imports", kind, "deleted", apply=partial(table.delete, row["pk"]))
+        yield from self._gone("imports", table, sorted(own))
 
     def _abort(self, bucket: str, key: Item) -> None:
         """Abort an upload in parts; nothing where it has ended already."""

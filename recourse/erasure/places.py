@@ -26,6 +26,7 @@ class Places:
         webhooks: The table of webhooks; empty where a deployment has none, as for those below.
         connections: The table of connections and of limits by owner.
         valet: The valet table.
+        imports: The table of imports; their files are in the bucket of uploads.
         uploads: The bucket of valet keys.
         documents: The bucket of documents that steps store.
     """
@@ -38,6 +39,7 @@ class Places:
     webhooks: str = ""
     connections: str = ""
     valet: str = ""
+    imports: str = ""
     uploads: str = ""
     documents: str = ""
 

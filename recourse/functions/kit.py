@@ -1,7 +1,7 @@
 """What functions share, as the environment describes it, made when first needed.
 
 Each part is imported where it is made: a function loads what it needs and pays for nothing else
-when it starts.
+when it starts. It is longer than other modules, for it names every part.
 """
 
 from __future__ import annotations
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from recourse.feed.pusher import Pusher
     from recourse.feed.wake_ups import WakeUpQueue
     from recourse.functions.bearer import Bearers
+    from recourse.imports.check import Checker
+    from recourse.imports.finish import Finisher
+    from recourse.imports.runs import ImportRuns
+    from recourse.imports.start import Starter
+    from recourse.imports.table import Imports
     from recourse.ledger.ledger import Ledger
     from recourse.ledger.record import Record
     from recourse.ledger.shapes import Shapes
@@ -361,6 +366,53 @@ def stored(key: str) -> dict[str, str]:
         "version": found["VersionId"],
         "content_type": found["ContentType"],
     }
+
+
+@cache
+def imports() -> Imports:
+    """The table of imports."""
+    from recourse.imports.table import Imports
+
+    return Imports(dynamodb(), settings.required("IMPORTS_TABLE"))
+
+
+@cache
+def import_runs() -> ImportRuns:
+    """The runs of imports."""
+    from recourse.imports.runs import ImportRuns
+
+    return ImportRuns(client("stepfunctions"), settings.required("IMPORTS_MACHINE"), imports())
+
+
+@cache
+def import_checker() -> Checker:
+    """Reads the files of imports."""
+    from recourse.imports.check import Checker
+
+    bucket = settings.required("VALET_BUCKET")
+    s3 = client("s3", read_timeout=60)
+    return Checker(imports(), s3, bucket, sagas(), valet_keys().missing)
+
+
+@cache
+def import_starter(log: Callable[[Record, Exception], None]) -> Starter:
+    """Starts the batches of imports.
+
+    Args:
+        log: Told what is left to the sweeper, and why.
+    """
+    from recourse.imports.start import Starter
+
+    return Starter(imports(), ledger(), runs(), log)
+
+
+@cache
+def import_finisher() -> Finisher:
+    """Joins what became of the rows of imports."""
+    from recourse.imports.finish import Finisher
+
+    bucket = settings.required("VALET_BUCKET")
+    return Finisher(imports(), client("s3", read_timeout=60), bucket)
 
 
 @cache

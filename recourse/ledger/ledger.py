@@ -30,6 +30,7 @@ from recourse.store.table import Table
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef as Request
 
 LONGEST_PAUSE = 0.25
 """Seconds, at most, between two tries of a write that lost a race: a caller may be waiting."""
@@ -134,6 +135,28 @@ class Ledger:
             return found, False
 
         return self._table.retry(attempt, what=f"saga {record.saga_id}")
+
+    def start_all(self, records: Sequence[Record], *noting: Request) -> list[Record]:
+        """Record many starts, none of which was recorded before, in one transaction.
+
+        Args:
+            records: The sagas; each makes two rows, and a transaction has 100 at the most.
+            noting: What is written with them, or not at all: by it the caller knows later that all
+                of them were recorded.
+
+        Returns:
+            The sagas as they are recorded.
+
+        Raises:
+            ConditionFailedError: One of them was recorded before, or a condition of `noting` does
+                not hold: none is recorded.
+            ContentionError: Other writes came first for as long as it was retried.
+        """
+        begun = [self._begun(record, None) for record in records]
+        rows = [row for _, new in begun for row in new]
+        puts = [self._table.put_request(row, when=ABSENT) for row in rows]
+        self._table.transact([*puts, *noting])
+        return [record for record, _ in begun]
 
     def reverse(self, saga_id: str, asked: Reversal, *, trace: Traceparent | None = None) -> Record:
         """Record the start of the saga that reverses another, once, and its id with that one.

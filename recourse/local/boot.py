@@ -23,6 +23,7 @@ GAPS = (
     "exports_in_use",
     "http_answers",
     "judged_once",
+    "map_concurrency",
     "own_callers",
     "retry_delays",
     "runtime_api_delay",

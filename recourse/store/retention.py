@@ -45,6 +45,7 @@ KINDS: Mapping[str, Kept] = {
     "events": Kept(14, 14, "an event is published again for as long as a queue holds a message"),
     "feed": Kept(14, 4, "a webhook is tried for three days, and reads its event there"),
     "webhooks": Kept(30, 4, "owners look at the log of attempts; a lane outlives its three days"),
+    "imports": Kept(30, 1, "who has imported a file looks at what became of its rows"),
     "refusals": Kept(30, 1, "who was refused with a valet key, counted by day"),
     "trail": Kept(None, 1, "who was allowed what with a valet key is evidence"),
     "quarantine": Kept(30, 1, "an upload that was not what its key says can be looked into"),

@@ -11,6 +11,7 @@ import io
 import json
 import re
 import shlex
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from websockets.exceptions import InvalidStatus
 
 from recourse.cdk.code import RUNTIME
 from recourse.cli import main
+from recourse.cli import valet as valet_command
 from recourse.cli.api import Api, ApiError
 from recourse.local.cloud import LocalCloud
 from tests import ROOT
@@ -139,6 +141,34 @@ def parked(drill: Drill) -> Iterator[None]:
     trip.ended(saga, "SUCCEEDED")
     must_be_booked(trip)
     drill.sweep()
+
+
+@contextmanager
+def import_interrupted(drill: Drill) -> Iterator[None]:
+    api = drill.trip.api
+    name = f"{drill.trip.name}.jsonl"
+    uploaded(api, drill.cloud.api_url, name, json.dumps(drill.trip.request))
+    asked = {"saga": "travel-booking", "object": name}
+    with drill.without("ImportFiles", "dynamodb:UpdateItem"):
+        begun = api.ask("POST", "/imports", json=asked, headers={"Idempotency-Key": name})
+        path = f"/imports/{begun['import_id']}"
+        until(lambda: api.get(path)["status"] == "INTERRUPTED", "an import that is interrupted")
+        yield
+        asked = "aws stepfunctions list-executions --state-machine-arn <machine>"
+        machine = drill.cloud.outputs["ImportMachineArn"]
+        told = drill.run(f"{asked} --status-filter FAILED", machine=machine)
+        assert begun["import_id"] in told
+    api.ask("POST", f"{path}/resume")
+    until(lambda: api.get(path)["status"] == "COMPLETED", "an import that goes on")
+    assert api.get(path)["started"] == 1
+
+
+def uploaded(api: Api, url: str, name: str, text: str) -> None:
+    """Upload a file by a valet key."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / name
+        file.write_text(text)
+        valet_command.uploaded(api, url, file, name)
 
 
 def notices(drill: Drill, saga: str) -> str:
@@ -331,6 +361,7 @@ DRILLS: dict[Kind, tuple[str, Callable[[Drill], Any]]] = {
     ("streamsrefused", "Throttles"): ("-Stream", refused_streams),
     ("redeemerrors", "Errors"): ("-Redeem", redeemer),
     ("valetcommiterrors", "Errors"): ("-ValetCommit", commit),
+    ("importinterrupted", "ExecutionsFailed"): ("", import_interrupted),
 }
 """By kind of alarm, the name of what one of them looks at, where there are several; and the drill.
 

@@ -60,6 +60,8 @@ STREAM = {"dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIt
 TRACE = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 VALET = "<ValetTable.Arn>"
 HOOKS = "<WebhooksTable.Arn>"
+IMPORTS = "<ImportsTable.Arn>"
+EXECUTION = "arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:execution:"
 SLOTS = 'dynamodb:UpdateItem?{"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["slots#*"]}}'
 """What one owner has under way is counted in rows of their own beside their connections."""
 VALET_WRITES = ROWS - {"dynamodb:GetItem"}
@@ -123,8 +125,7 @@ def machine(saga: str) -> str:
 
 
 def executions(saga: str) -> str:
-    arn = "arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:execution:"
-    return f"{arn}{machine(saga)[:-1]}.Name>:*"
+    return f"{EXECUTION}{machine(saga)[:-1]}.Name>:*"
 
 
 def functions(assembly: Assembly) -> dict[str, Resource]:
@@ -280,6 +281,10 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             FEED: {"dynamodb:GetItem", "dynamodb:Query"},
             CONNECTIONS: {SLOTS},
             f"{PARAMETERS}Recourse-dev/*": {"ssm:GetParameter"},
+            IMPORTS: {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
+            f"{IMPORTS}/index/by-owner": {"dynamodb:Query"},
+            "<Machine>": {"states:StartExecution"},
+            f"{EXECUTION}<Machine.Name>:*": {"states:DescribeExecution"},
             HOOKS: ROWS,
             f"{HOOKS}/index/by-webhook": {"dynamodb:Query"},
             "<WebhookLanes/Queue.Arn>": {"sqs:SendMessage"},
@@ -323,7 +328,21 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             VALET: VALET_WRITES | CHECK,
             "<Valet.Arn>/incoming/*": {"s3:PutObject"},
             "<Valet.Arn>/objects/*": {"s3:GetObjectVersion"},
+            "<Valet.Arn>/results/*": {"s3:GetObjectVersion"},
             **{one: {"s3:GetObjectVersion"} for one in DOCUMENTS},
+        },
+        "ImportFiles": {
+            IMPORTS: {"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:UpdateItem"},
+            VALET: {"dynamodb:BatchGetItem"},
+            "<Valet.Arn>/objects/*": {"s3:GetObjectVersion"},
+            "<Valet.Arn>/imports/*": {"s3:GetObject", "s3:PutObject"},
+            "<Valet.Arn>/results/*": {"s3:PutObject"},
+        },
+        "ImportStarts": {
+            IMPORTS: {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
+            LEDGER: {"dynamodb:GetItem", "dynamodb:PutItem"},
+            f"{PARAMETERS}Recourse-dev/*": {"ssm:GetParameter"},
+            **starts,
         },
         "ValetCommit": {
             VALET: VALET_WRITES,

@@ -51,7 +51,7 @@ class Caller:
         body: Any = None,
         **headers: str,
     ) -> Answer:
-        parts = urlsplit(target)
+        parts = urlsplit(target, allow_fragments=False)
         sent = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         context: dict[str, Any] = {
             "stage": "$default",

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
 import pytest
-from moto.s3.models import FakeKey
 
 from bench.samples import things
 from lambdas.subscribers.notifier import Message, Notifier
@@ -22,9 +21,11 @@ from recourse.erasure.places import Places
 from recourse.events import Event
 from recourse.feed.connections import Connections
 from recourse.functions import kit
+from recourse.imports.check import bad_key, batches_key
+from recourse.imports.finish import result_key
+from recourse.imports.table import Batch, Import, Imports, import_id_of
 from recourse.store.items import decode_item
 from recourse.testing.ground import LEDGER
-from recourse.testing.patching import replaced
 from recourse.webhooks.attempts import Attempt
 from recourse.webhooks.webhooks import Webhooks
 from statemachines import SAGAS
@@ -49,7 +50,7 @@ ACTIONS = {
     "cloudformation:DescribeStacks",
 }
 """What whoever erases has to be allowed."""
-WEBHOOKS, NOTIFIER = "webhooks", "notifier"
+WEBHOOKS, NOTIFIER, IMPORTS = "webhooks", "notifier", "imports"
 SCOPES = "sagas:write sagas:read valet:issue"
 
 
@@ -104,6 +105,7 @@ class Deployment:
             webhooks=WEBHOOKS,
             connections=CONNECTIONS,
             valet=VALET,
+            imports=IMPORTS,
             uploads=BUCKET,
             documents=DOCUMENTS,
         )
@@ -176,28 +178,9 @@ def key_of(row: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def closed() -> Iterator[None]:
-    """Close what moto's objects hold open, which it forgets of versions that are deleted."""
-    kept: list[Any] = []
-    with ExitStack() as stack:
-        for name in ("__init__", "__setstate__"):
-            made = getattr(FakeKey, name)
-
-            def begin(key: Any, *args: Any, made: Any = made, **more: Any) -> None:
-                made(key, *args, **more)
-                kept.append(key)
-
-            stack.enter_context(replaced(FakeKey, name, begin))
-        yield
-    for key in kept:
-        key.dispose()
-
-
-@contextmanager
 def deployed() -> Iterator[Deployment]:
     """A deployment in which two people have everything, as long as the block lasts."""
     with (
-        closed(),
         ground() as made,
         lending(made) as valet,
         pytest.MonkeyPatch.context() as patch,
@@ -206,7 +189,7 @@ def deployed() -> Iterator[Deployment]:
     ):
         count_slots(patch, made.dynamodb)
         feeding = Feeding(made)
-        for table in (WEBHOOKS, NOTIFIER):
+        for table in (WEBHOOKS, NOTIFIER, IMPORTS):
             make_table(made, table)
         for (kind, thing), body in things().items():
             made.put(kind, thing, body)
@@ -267,11 +250,33 @@ def live(made: Deployment, subject: str, mark: str, *, sagas: bool = True) -> li
         table.transact([webhooks.log.put_request(hook.webhook_id, attempt)])
         webhooks.replays.plan(hook, since="a", until=f"{mark}b", after=0, upto=9)
     webhooks.registrations.delete(hook)
+    imported(made, subject, mark)
     connections = Connections(made.ground.dynamodb, CONNECTIONS, most=5)
     connections.open(subject, f"{mark}socket", 0, until=9)
     kit.slots("waits").acquire(subject)
     made.settle()
     return began
+
+
+def imported(made: Deployment, subject: str, mark: str) -> None:
+    """An import of somebody's, with its files and a batch of it."""
+    imports = Imports(made.ground.dynamodb, IMPORTS)
+    import_id = import_id_of(subject, "k")
+    begun = Import(
+        import_id=import_id,
+        owner=subject,
+        saga="order",
+        object=f"{mark}orders.csv",
+        file={"key": f"{mark}key", "version": "1", "sha256": "0" * 64, "format": "csv"},
+        body="",
+        created_at=imports.now,
+        updated_at=imports.now,
+        expires_at=imports.expiry,
+    )
+    imports.begin(begun)
+    imports.count(import_id, 0, Batch(run=0, not_started={"2": f"{mark}why"}), None)
+    for key in (batches_key(import_id), bad_key(import_id), result_key(import_id)):
+        made.valet.s3.put_object(Bucket=BUCKET, Key=key, Body=f"{mark}row".encode())
 
 
 def uploaded(made: Deployment, subject: str, name: str) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
+
+from moto.s3.models import FakeKey
 
 import recourse.functions.valet
 from recourse.declare.step import Document
 from recourse.functions import kit
+from recourse.testing.patching import replaced
 from tests.ground import Ground
 from tests.valet.conftest import Ground as ValetGround
 
@@ -31,6 +34,24 @@ class _Stored(dict[str, Document]):
 
 
 @contextmanager
+def closed() -> Iterator[None]:
+    """Close what moto's objects hold open, which it forgets of versions that are deleted."""
+    kept: list[Any] = []
+    with ExitStack() as stack:
+        for name in ("__init__", "__setstate__"):
+            made = getattr(FakeKey, name)
+
+            def begin(key: Any, *args: Any, made: Any = made, **more: Any) -> None:
+                made(key, *args, **more)
+                kept.append(key)
+
+            stack.enter_context(replaced(FakeKey, name, begin))
+        yield
+    for key in kept:
+        key.dispose()
+
+
+@contextmanager
 def lending(ground: Ground) -> Iterator[ValetGround]:
     """The server side of valet keys on a ground for sagas, as long as the block lasts."""
     valet = ValetGround()
@@ -38,6 +59,7 @@ def lending(ground: Ground) -> Iterator[ValetGround]:
     valet.s3.put_bucket_versioning(Bucket=DOCUMENTS, VersioningConfiguration={"Status": "Enabled"})
     ground.documents = _Stored(valet.s3)
     with (
+        closed(),
         mock.patch.dict("os.environ", {"DOCUMENTS_BUCKET": DOCUMENTS, "PUBLIC_URL": URL}),
         mock.patch.dict("os.environ", {"VALET_TABLE": "valet"}),
         mock.patch.object(kit, "valet_keys", lambda: valet.keys),

@@ -39,6 +39,7 @@ from tests.description import OPERATIONS, Described
 from tests.feeding import Feeding
 from tests.ground import Ground, ground
 from tests.integration.calling import PATH, PREFIX, TRAVELLER, Answer, Caller, keys
+from tests.integration.importing import importing
 from tests.integration.lending import URL, lending
 from tests.integration.trips import PRICE, TRIP, must_agree, stock
 from tests.slots import count_slots
@@ -65,7 +66,7 @@ nobody = Caller(None)
 @contextmanager
 def standing(made: Ground) -> Iterator[None]:
     """The API on a ground, valet keys among it, as long as the block lasts."""
-    with lending(made), pytest.MonkeyPatch.context() as patch:
+    with lending(made) as valet, importing(made, valet), pytest.MonkeyPatch.context() as patch:
         patch.setattr(kit, "ledger", lambda: made.ledger)
         patch.setattr(kit, "runs", lambda: made.runs)
         patch.setattr(kit, "decisions", lambda _: made.decisions)

@@ -30,6 +30,7 @@ from recourse.functions import (
     authorise,
     confirm,
     feed,
+    imports,
     kit,
     ledger,
     park,
@@ -45,6 +46,7 @@ from recourse.functions import (
     webhook_dispatch,
     websocket,
 )
+from recourse.functions.api import imports as api_imports
 from recourse.functions.api import sagas as api_sagas
 from recourse.functions.bearer import UnauthorizedError
 from recourse.ledger.ledger import UnknownSagaError
@@ -437,6 +439,49 @@ def a_saga_is_not_started_and_has_no_links() -> None:
         mock.patch("recourse.functions.api.valet.links", side_effect=TransientError("busy")),
     ):
         api.handler(request("GET", f"/sagas/{SAGA_ID}"), mock.Mock())
+
+
+@drives("lambdas.api.handler", "import_id")
+def an_import_is_not_started_and_has_no_link() -> None:
+    found = mock.Mock(import_id="i" * 32, owner="asha", result="v")
+    who = mock.Mock(subject="asha")
+    with (
+        made("import_runs", start=mock.Mock(side_effect=TransientError("busy"))),
+        made("imports", get=lambda _: found),
+        mock.patch.multiple(api_imports, _view=lambda _: {"links": {}}, routes=mock.Mock()),
+        mock.patch("recourse.functions.api.valet.result_link", side_effect=TransientError("busy")),
+    ):
+        api_imports._accepted(found, who)
+
+
+# Imports.
+
+
+@drives("recourse.functions.imports.files", "import_id", "saga", "rows", "bad", "started")
+def a_file_is_checked_and_its_rows_are_joined() -> None:
+    found = mock.Mock(saga="travel-booking", rows=3, bad=1, sagas_started=2, status="COMPLETED")
+    about = {"import_id": "i" * 32}
+    failure = {"Error": "States.Timeout", "Cause": ""}
+    with made("import_checker", check=lambda _: found):
+        imports.files(about | {"phase": "check"}, None)
+    with made("import_finisher", finish=lambda *_: found):
+        imports.files(about | {"phase": "finish", "state": {"failure": failure}}, None)
+
+
+@drives("recourse.functions.imports.starts", "import_id", "batch", "reason")
+def a_batch_is_given_up() -> None:
+    cause = json.dumps({"errorMessage": "it is busy"})
+    failure = {"Error": "TransientError", "Cause": cause}
+    about = {"import_id": "i" * 32, "run": 0, "batch": {"number": 0, "rows": []}}
+    with made("import_starter"):
+        imports.starts(about | {"failure": failure}, None)
+
+
+@drives("recourse.functions.imports.starts", *SAGA)
+def a_saga_of_an_import_is_left_to_the_sweeper() -> None:
+    saga = mock.Mock(spec=Record, saga_id=SAGA_ID, saga="travel-booking", trace=SENT)
+    saga.log_fields = Record.log_fields.fget(saga)  # type: ignore[attr-defined]
+    imports.left_to_sweeper(saga, TransientError("busy"))
 
 
 # Live channels.

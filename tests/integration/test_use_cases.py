@@ -13,11 +13,15 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from recourse.cli import command, main
+import recourse.functions.valet
+from recourse.cli import command, main, upload
 from recourse.cli.api import Api
+from recourse.functions import kit
+from recourse.valet.keys import Actor
 from tests.ground import Ground, ground
 from tests.integration.calling import Caller
 from tests.integration.test_api import standing
+from tests.valet.conftest import BUCKET
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [
@@ -25,11 +29,12 @@ PAGES = [
     "e-commerce.md",
     "banking.md",
     "healthcare.md",
+    "in-bulk.md",
     "people-who-decide.md",
     "reverse.md",
 ]
 BLOCK = re.compile(
-    r"(?:`([\w.-]+\.json)`:\n\n)?^```(bash|json)\n(.*?)^```$", re.DOTALL | re.MULTILINE
+    r"(?:`([\w.-]+\.(?:json|csv))`:\n\n)?^```(bash|json|csv)\n(.*?)^```$", re.DOTALL | re.MULTILINE
 )
 OWN = "RECOURSE_TOKEN"
 """The token that commands take from the environment."""
@@ -55,16 +60,21 @@ class Shell:
         self._variables: dict[str, str] = {}
         transport = httpx.MockTransport(self._answer)
         patch.setattr(command, "Api", lambda url, token: Api(url, token, transport=transport))
+        s3 = httpx.MockTransport(_landed)
+        patch.setattr(upload, "client", lambda: httpx.Client(transport=s3))
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         headers = {n: v for n, v in request.headers.items() if n != "authorization"}
         path = request.url.raw_path.decode()
+        if path == "/valet-keys/redeem":
+            return _redeemed(json.loads(request.read())["token"])
         got = self._callers[OWN](request.method, path, request.content or None, **headers)
         self._ground.settle()
         return httpx.Response(got.status, text=got.text, headers=dict(got.headers))
 
     def run(self, line: str) -> None:
-        """Give a command; each but a `curl` must succeed."""
+        """Give a command; each but a `curl` must succeed, or end with the code that it says."""
+        line, _, code = line.partition(" # exit ")
         if found := FIRST_WORD.fullmatch(line):
             self.run(found[2])
             self._variables[found[1]] = self.said.split(" ")[0]
@@ -78,7 +88,7 @@ class Shell:
             case "recourse":
                 words = [self._variables[w[1:]] if w.startswith("$") else w for w in words]
                 ended = CliRunner().invoke(main.app, words[1:], catch_exceptions=False)
-                assert ended.exit_code == 0, (line, ended.output)
+                assert ended.exit_code == int(code or 0), (line, ended.output)
                 self.said = ended.stdout
             case _:
                 raise AssertionError(f"no command of a page: {line}")
@@ -109,6 +119,23 @@ class Shell:
         got = who(method, path, body.encode() or None, **headers)
         self._ground.settle()
         self.said = got.text
+
+
+def _redeemed(token: str) -> httpx.Response:
+    """The signed request of a key, which another function than the API's answers."""
+    by = Actor("token", "192.0.2.7")
+    signed = recourse.functions.valet.redeemer().redeem(token, by)
+    answer = {"method": signed.method, "url": signed.url, "headers": dict(signed.headers)}
+    return httpx.Response(200, json=answer)
+
+
+def _landed(request: httpx.Request) -> httpx.Response:
+    """What S3 does with an upload to a signed URL."""
+    key = request.url.path.lstrip("/").removeprefix(f"{BUCKET}/")
+    kit.valet_committer().s3.put_object(
+        Bucket=BUCKET, Key=key, Body=request.read(), ChecksumAlgorithm="SHA256"
+    )
+    return httpx.Response(200)
 
 
 def must_have(found: Any, said: Any) -> None:

@@ -51,7 +51,12 @@ print(*sys.modules)
 """
 
 
-EVERYTHING = {"VALET_TABLE": "keys", "WEBHOOKS_TABLE": "hooks", "CHOREOGRAPHY": "on"}
+EVERYTHING = {
+    "VALET_TABLE": "keys",
+    "IMPORTS_TABLE": "imports",
+    "WEBHOOKS_TABLE": "hooks",
+    "CHOREOGRAPHY": "on",
+}
 """What the API's function is told by an app that has every capability."""
 TOLD = {
     "RECOURSE_SAGAS": "shop:SAGAS",
@@ -120,9 +125,9 @@ def test_it_is_described_as_what_the_app_has(project: Path) -> None:
     run(project, "-m", "recourse", "compile", "--folder", "shop")
     written = json.loads((project / "shop" / "openapi.json").read_text())
     bare = described(project)
-    lacking = ("/valet-keys", "/v/", "/webhooks", "/.well-known")
+    lacking = ("/valet-keys", "/v/", "/imports", "/webhooks", "/.well-known")
     assert bare["paths"].keys() == {one for one in written["paths"] if not one.startswith(lacking)}
-    tags = {"Valet keys", "Redeeming", "Webhooks"}
+    tags = {"Valet keys", "Redeeming", "Imports", "Webhooks"}
     assert [one for one in written["tags"] if one["name"] not in tags] == bare["tags"]
     assert written["info"] == bare["info"]
     left = written["components"]["schemas"].keys() - bare["components"]["schemas"].keys()
@@ -173,6 +178,8 @@ MISSING = [
     ("POST", "/valet-keys/redeem"),
     ("GET", "/v/token"),
     ("GET", "/.well-known/jwks.json"),
+    ("POST", "/imports"),
+    ("GET", "/imports/import-1"),
     ("PATCH", "/webhooks"),
     ("POST", "/webhooks"),
     ("DELETE", "/webhooks/hook-1"),

@@ -33,6 +33,7 @@ def capabilities(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that a deployment may have: what it lacks answers 404."""
     monkeypatch.setenv("RECOURSE_SAGAS", "statemachines:SAGAS")
     monkeypatch.setenv("VALET_TABLE", "keys")
+    monkeypatch.setenv("IMPORTS_TABLE", "imports")
     monkeypatch.setenv("WEBHOOKS_TABLE", "hooks")
     monkeypatch.setenv("CHOREOGRAPHY", "on")
 

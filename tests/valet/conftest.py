@@ -138,7 +138,7 @@ class Ground:
         **headers: str,
     ) -> Answer:
         """A call through the gateway, which chooses the function."""
-        parts = urlsplit(target)
+        parts = urlsplit(target, allow_fragments=False)
         context: dict[str, Any] = {
             "stage": "$default",
             "requestId": "r",

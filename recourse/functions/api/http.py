@@ -14,17 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.event_handler import Response
 
+from recourse.declare.validation import DEEPEST, LARGEST, InvalidRequestError, validated
 from recourse.functions.caller import BadSubjectError, Caller, scopes_of
 from recourse.problems import HEADERS, MEDIA_TYPE, ProblemError
 from recourse.text import MalformedError, read_json, whole
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
-    from pydantic import TypeAdapter
 
-LARGEST_BODY = 64 * 1024
-DEEPEST_BODY = 24
-"""How deep a body may be nested: events and runs carry it within more."""
 LONGEST_WAIT = 20
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d+)(?:$|[,;\s])", re.IGNORECASE | re.ASCII)
 _GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?:$|,|;\s*q=(?!0(?:\.0*)?\s*(?:$|,)))", re.IGNORECASE)
@@ -72,27 +69,17 @@ def body(event: APIGatewayProxyEventV2, model: type) -> Any:
     Raises:
         ProblemError: It cannot be read (400, 413, 415), or is not valid (422, naming the fields).
     """
-    from pydantic import ValidationError
-
     raw = _raw(event)
     _read(raw)
     try:
-        adapter = adapter_of(model)
-        return adapter.dump_python(adapter.validate_json(raw), mode="json")
-    except ValidationError as problem:
-        found = problem.errors(include_url=False, include_context=False, include_input=False)
-        errors = [
-            {"field": ".".join(str(part) for part in error["loc"]), "message": error["msg"]}
-            for error in found
-        ]
-        first = errors[0]
-        where = first["field"] or "the body"
-        raise ProblemError("invalid", f"{where}: {first['message']}", errors=errors) from None
+        return validated(model, raw)
+    except InvalidRequestError as problem:
+        raise ProblemError("invalid", str(problem), errors=problem.errors) from None
 
 
 def _read(raw: bytes) -> Any:
     try:
-        return read_json(raw, deepest=DEEPEST_BODY)
+        return read_json(raw, deepest=DEEPEST)
     except MalformedError as problem:
         raise ProblemError("malformed", f"the body is not valid JSON: {problem}") from None
 
@@ -105,19 +92,9 @@ def _raw(event: APIGatewayProxyEventV2) -> bytes:
         raw = (event.decoded_body or "").encode()
     except ValueError as problem:
         raise ProblemError("malformed", "the body is not UTF-8") from problem
-    if len(raw) > LARGEST_BODY:
-        raise ProblemError(
-            "too-large", f"a body must be at most {LARGEST_BODY} bytes, got {len(raw)}"
-        )
+    if len(raw) > LARGEST:
+        raise ProblemError("too-large", f"a body must be at most {LARGEST} bytes, got {len(raw)}")
     return raw
-
-
-@cache
-def adapter_of(model: type) -> TypeAdapter[Any]:
-    """The validator of a request model; the first one loads pydantic."""
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(model)
 
 
 def preferred_wait(headers: Mapping[str, str]) -> int:

@@ -188,6 +188,9 @@ class _Description:
             return self._view(model)
         whole = TypeAdapter(model).json_schema(ref_template=f"{REF}{{model}}")
         self.schemas |= whole.pop("$defs", {})
+        for one in whole.get("properties", {}).values():
+            if one.get("enum") == SAGA_NAMES:
+                one["enum"] = list(self._sagas)
         self.schemas[model.__name__] = whole
         return {"$ref": f"{REF}{model.__name__}"}
 

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, quote
 from aws_lambda_powertools.event_handler import Response
 from typing_extensions import TypedDict
 
-from recourse.functions import kit
+from recourse.functions import kit, settings
 from recourse.functions.api import http
 from recourse.functions.api.parameters import CURSOR, LIMIT, Number
 from recourse.functions.api.routes import FAILURES, Answer, Operation, Page, Parameter, Routes
@@ -26,6 +26,7 @@ from recourse.functions.api.valet_models import (
     ValetKey,
     multipart,
 )
+from recourse.imports.finish import result_key
 from recourse.problems import ProblemError, invalid
 from recourse.store.cursors import BadCursorError
 from recourse.text import LONGEST_ID
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
 
     from recourse.functions.caller import Caller
+    from recourse.imports.table import Import
     from recourse.ledger.record import Record
 
 SCOPE = "valet:issue"
@@ -287,6 +289,24 @@ def links(event: APIGatewayProxyEventV2, who: Caller, record: Record) -> dict[st
             if token:
                 found[step["name"]] = f"{_address(event)}/v/{token}"
     return found
+
+
+def result_link(event: APIGatewayProxyEventV2, who: Caller, found: Import) -> dict[str, str]:
+    """The link to the file that says what became of each row of an import, by `result`."""
+
+    def find() -> dict[str, str]:
+        assert found.result is not None
+        return {
+            "bucket": settings.required("VALET_BUCKET"),
+            "key": result_key(found.import_id),
+            "version": found.result,
+            "content_type": "application/x-ndjson",
+        }
+
+    about = f"import#{found.import_id}#{found.result}"
+    name = f"imports/{found.import_id}.jsonl"
+    token = kit.valet_issuer().lend(about, found.owner, name, find, _by(event, who))
+    return {"result": f"{_address(event)}/v/{token}"} if token else {}
 
 
 def _by(event: APIGatewayProxyEventV2, who: Caller) -> Actor:

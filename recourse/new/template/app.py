@@ -7,6 +7,7 @@ from recourse.cdk import (
     CognitoIssuer,
     Consumers,
     EventBackbone,
+    Imports,
     Issuer,
     LiveChannels,
     Orchestration,
@@ -58,6 +59,14 @@ listening = Consumers(
 )
 valet = ValetKeys(stack("Valet"), "Valet", stage=stage, services=services, events=events)
 webhooks = Webhooks(stack("Webhooks"), "Webhooks", stage=stage, events=events)
+imports = Imports(
+    stack("Imports"),
+    "Imports",
+    stage=stage,
+    events=events,
+    orchestration=orchestration,
+    valet=valet,
+)
 users = None
 if stage.issuer and stage.audience:  # the context names one, as the local cloud does
     issuer = Issuer(stage.issuer, (stage.audience,))
@@ -77,6 +86,7 @@ api = SagaApi(
     choreography=choreography,
     valet=valet,
     webhooks=webhooks,
+    imports=imports,
     live=live,
     consumers=listening,
 )

@@ -1,0 +1,113 @@
+"""The state machine of an import: check the file, start its batches, join what became of them.
+
+The batches are the items of a Distributed Map, which reads them from S3: `concurrency` of them are
+started at the same time. What fails as often as it is tried is noted and fails nothing else, until
+more rows have failed than are tolerated: then an item fails, and with it the map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+FILES, STARTS = "ImportFiles", "ImportStarts"
+"""The functions, by the names that are substituted by their ARNs."""
+BUCKET, PARTITION = "ImportBucket", "Partition"
+"""Further names that are substituted."""
+CHECK_SECONDS, START_SECONDS = 890, 110
+FINAL = ["TooManyFailuresError", "UnknownImportError"]
+MAP = "Start"
+"""The name of the state that is a Distributed Map."""
+
+
+def definition(timescale: float = 1) -> dict[str, Any]:
+    """The machine, in Amazon States Language.
+
+    Args:
+        timescale: The factor of pauses before retries.
+    """
+    about = {"import_id.$": "$.import_id", "run.$": "$.run"}
+    files = {"Type": "Task", "Resource": f"${{{FILES}}}", "TimeoutSeconds": CHECK_SECONDS}
+    starts = {"Type": "Task", "Resource": f"${{{STARTS}}}", "TimeoutSeconds": START_SECONDS}
+    retry = _retry(timescale)
+    return {
+        "Comment": "An import: a saga for each row of a file",
+        "StartAt": "Check",
+        "States": {
+            "Check": {
+                **files,
+                "Parameters": {"phase": "check", **about},
+                "Retry": retry,
+                "Next": "Anything",
+            },
+            "Anything": {
+                "Type": "Choice",
+                "Choices": [
+                    {
+                        "And": [
+                            {"Variable": "$.status", "StringEquals": "STARTING"},
+                            {"Variable": "$.batches", "NumericGreaterThan": 0},
+                        ],
+                        "Next": MAP,
+                    }
+                ],
+                "Default": "Finish",
+            },
+            MAP: {
+                "Type": "Map",
+                "MaxConcurrencyPath": "$.concurrency",
+                "ItemReader": {
+                    "Resource": f"arn:${{{PARTITION}}}:states:::s3:getObject",
+                    "ReaderConfig": {"InputType": "JSONL"},
+                    "Parameters": {"Bucket": f"${{{BUCKET}}}", "Key.$": "$.key"},
+                },
+                "ItemSelector": {**about, "batch.$": "$$.Map.Item.Value"},
+                "ItemProcessor": {
+                    "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
+                    "StartAt": "Batch",
+                    "States": {
+                        "Batch": {
+                            **starts,
+                            "Retry": retry,
+                            "Catch": [
+                                {"ErrorEquals": FINAL, "Next": "Stop"},
+                                {
+                                    "ErrorEquals": ["States.ALL"],
+                                    "ResultPath": "$.failure",
+                                    "Next": "GiveUp",
+                                },
+                            ],
+                            "End": True,
+                        },
+                        "GiveUp": {**starts, "Retry": retry, "End": True},
+                        "Stop": {"Type": "Fail", "Error": FINAL[0]},
+                    },
+                },
+                "ResultPath": None,
+                "Catch": [
+                    {"ErrorEquals": ["States.ALL"], "ResultPath": "$.failure", "Next": "Finish"}
+                ],
+                "Next": "Finish",
+            },
+            "Finish": {
+                **files,
+                "Parameters": {"phase": "finish", "import_id.$": "$.import_id", "state.$": "$"},
+                "Retry": retry,
+                "End": True,
+            },
+        },
+    }
+
+
+def _retry(timescale: float) -> list[Mapping[str, Any]]:
+    return [
+        {"ErrorEquals": FINAL, "MaxAttempts": 0},
+        {
+            "ErrorEquals": ["States.ALL"],
+            "IntervalSeconds": max(1, round(timescale)),
+            "BackoffRate": 2,
+            "MaxAttempts": 5,
+            "MaxDelaySeconds": max(2, round(30 * timescale)),
+            "JitterStrategy": "FULL",
+        },
+    ]

@@ -1,0 +1,126 @@
+"""Imports on the ground: their real functions and machine, but for the Distributed Map.
+
+moto reads no JSON Lines and has no tolerated failures, so that a loop stands in the place of that
+one state (`DistributedMap`). All else of the machine is run by moto's interpreter.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from recourse.imports import machine
+from recourse.imports.table import BY_OWNER, Imports
+from recourse.testing import handlers
+from recourse.testing.ground import Ground
+
+TABLE = "imports"
+STAND_IN = "ImportMap"
+TRIES = 3
+
+
+@dataclass(frozen=True)
+class DistributedMap:
+    """A loop that stands for a Distributed Map over JSON Lines in S3.
+
+    Attributes:
+        s3: Where the items are.
+        bucket: The bucket.
+        item: The function that is called for each; once more with a `failure` where it has failed
+            as often as it is tried, unless by an error that stops the map.
+    """
+
+    s3: Any
+    bucket: str
+    item: Callable[[dict[str, Any]], Any]
+
+    def __call__(self, given: dict[str, Any]) -> None:
+        """Call the function for each item, so many at once as are asked for.
+
+        Raises:
+            Exception: What an item raised that stops the map; none is begun after it.
+        """
+        about = {name: given[name] for name in ("import_id", "run")}
+        body = self.s3.get_object(Bucket=self.bucket, Key=given["key"])["Body"]
+        with ThreadPoolExecutor(given["concurrency"]) as pool:
+            waiting = []
+            for line in body.iter_lines():
+                waiting.append(pool.submit(self._one, about | {"batch": json.loads(line)}))
+                if len(waiting) == given["concurrency"]:
+                    waiting.pop(0).result()
+            for one in waiting:
+                one.result()
+
+    def _one(self, task: dict[str, Any]) -> None:
+        for _ in range(TRIES):
+            try:
+                self.item(task)
+                return
+            except Exception as problem:
+                if type(problem).__name__ in machine.FINAL:
+                    raise
+                failure = {"Error": type(problem).__name__, "Cause": str(problem)}
+        self.item(task | {"failure": failure})
+
+
+@contextmanager
+def importing(
+    ground: Ground, s3: Any, bucket: str, files: handlers.Handler, starts: handlers.Handler
+) -> Iterator[tuple[Imports, str]]:
+    """The table and the machine of imports on a ground, as long as the block lasts.
+
+    Args:
+        ground: The ground.
+        s3: An S3 client.
+        bucket: The bucket of valet keys.
+        files: The function that reads and writes files.
+        starts: The function that starts the sagas of a batch.
+
+    Yields:
+        The table, and the ARN of the machine.
+    """
+    ground.dynamodb.create_table(
+        TableName=TABLE,
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        AttributeDefinitions=[
+            {"AttributeName": name, "AttributeType": "S"} for name in ("pk", "owner", "started")
+        ],
+        BillingMode="PAY_PER_REQUEST",
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": BY_OWNER,
+                "KeySchema": [
+                    {"AttributeName": "owner", "KeyType": "HASH"},
+                    {"AttributeName": "started", "KeyType": "RANGE"},
+                ],
+                "Projection": {"ProjectionType": "ALL"},
+            }
+        ],
+    )
+    ground.functions |= {
+        machine.FILES: files,
+        machine.STARTS: starts,
+        STAND_IN: DistributedMap(s3, bucket, starts),
+    }
+    defined = machine.definition()
+    over = defined["States"][machine.MAP]
+    defined["States"][machine.MAP] = {
+        "Type": "Task",
+        "Resource": f"${{{STAND_IN}}}",
+        **{name: over[name] for name in ("ResultPath", "Catch", "Next")},
+    }
+    text = json.dumps(defined)
+    for name in (machine.FILES, machine.STARTS, STAND_IN):
+        text = text.replace(f"${{{name}}}", handlers.arn(name))
+    made = ground.sfn.create_state_machine(
+        name="imports",
+        definition=text,
+        roleArn=f"arn:aws:iam::{handlers.ACCOUNT}:role/imports",
+    )
+    yield Imports(ground.dynamodb, TABLE), made["stateMachineArn"]
+    ground.dynamodb.delete_table(TableName=TABLE)
+    ground.sfn.delete_state_machine(stateMachineArn=made["stateMachineArn"])

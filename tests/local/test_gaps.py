@@ -827,9 +827,8 @@ def groups_that_a_function_sees(emulator: Emulator, folder: Path) -> dict[str, s
     topic = sns.create_topic(Name="grouped")["TopicArn"]
     url = sqs.create_queue(QueueName="grouped")["QueueUrl"]
     queue = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
-    allowed = document(
-        Principal={"Service": "sns.amazonaws.com"}, Action="sqs:SendMessage", Resource="*"
-    )
+    sender = {"Principal": {"Service": "sns.amazonaws.com"}, "Effect": "Allow"}
+    allowed = document(sender | {"Action": "sqs:SendMessage", "Resource": "*"})
     sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": allowed})
     raw = {"RawMessageDelivery": "true"}
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue["QueueArn"], Attributes=raw)

@@ -34,6 +34,7 @@ Limited = Callable[..., None]
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Ground]:
     with ground() as made, standing(made):
+        made.documents = {}  # nobody looks at them
         yield made
 
 

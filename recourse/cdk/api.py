@@ -29,7 +29,7 @@ from recourse.cdk.valet import ValetKeys
 from recourse.cdk.webhooks import Webhooks
 from recourse.declare.shape import Shape
 from recourse.errors import DeclarationError
-from recourse.ledger.listing import BY_DUE, INDEXES
+from recourse.ledger.listing import BY_DUE, BY_IN_FLIGHT, INDEXES
 from recourse.queues.called import redriven_queues
 from recourse.queues.deadletters import deadletters_of
 
@@ -139,7 +139,8 @@ class SagaApi(Construct):
                 "WEBSOCKET_URL": live.websocket_url if live else "",
                 "CONNECTIONS_TABLE": self.slots.table_name,
             }
-            | stage.owner_limits,
+            | stage.owner_limits
+            | ({} if self._counts_in_flight else {"UNINDEXED": BY_IN_FLIGHT.name}),
             timeout=Duration.seconds(29),
             memory=1024,
         )
@@ -180,6 +181,12 @@ class SagaApi(Construct):
         )
         self.api, self.url = http.api, http.url
         tell(self, "Api", stage=stage, api_id=self.api.api_id)
+
+    @property
+    def _counts_in_flight(self) -> bool:
+        """Whether the ledger's table has the index by now (`LedgerTable`)."""
+        step = self._stage.index_step
+        return step is None or step > INDEXES.index(BY_IN_FLIGHT)
 
     def _slots(self, events: EventBackbone) -> KeptTable:
         """The table of what each owner has under way, which live channels have already."""

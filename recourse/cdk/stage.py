@@ -16,6 +16,7 @@ from aws_cdk.aws_logs import RetentionDays
 from aws_cdk.region_info import RegionInfo
 
 from recourse.cdk.code import fingerprint
+from recourse.cdk.indexes import INDEX_STEPS
 from recourse.errors import RecourseError
 from recourse.functions.users import GROUPS
 from recourse.project import Project
@@ -200,9 +201,10 @@ class Stage:
             raise ContextError(f"context timescale={timescale:g} must be above 0, at most 100")
         if text("streams") and not (text("streams").isdecimal() and int(text("streams"))):
             raise ContextError(f"context streams={text('streams')!r} must be a number, at least 1")
-        if text("index_step") not in ("", *"123456"):
+        steps = range(1, INDEX_STEPS)
+        if text("index_step") not in ("", *map(str, steps)):
             raise ContextError(
-                f"context index_step={text('index_step')!r} must be 1 to 6 or absent"
+                f"context index_step={text('index_step')!r} must be 1 to {steps[-1]} or absent"
             )
         retained = {}
         for kind in retention.KINDS:

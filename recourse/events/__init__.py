@@ -10,13 +10,14 @@ event and the row of the outbox: both may gain fields, and no field may change.
 """
 
 from recourse.events.event import Event, error, moment, now
-from recourse.events.outbox import expiry, inbox_expiry, outbox_row
+from recourse.events.outbox import expiry, inbox_expiry, message_group, outbox_row
 
 __all__ = [
     "Event",
     "error",
     "expiry",
     "inbox_expiry",
+    "message_group",
     "moment",
     "now",
     "outbox_row",

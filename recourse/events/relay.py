@@ -1,7 +1,8 @@
 """The relay: publishes new rows of the streams of tables to a topic.
 
 Outbox rows go to the topic of steps and consumers; rows of the feed, with their owner and position,
-to the topic of the live channels and subscribers.
+to the topic of the live channels and subscribers. Each message has its owner's message group, which
+SNS passes on to queues: those are fair by it.
 
 No row blocks those behind it: what SNS will never accept is dead-lettered, with its reason, and
 what it does not accept now is retried for a while, after all others.
@@ -19,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from recourse.declare.limits import CARRIED, cut, words
 from recourse.errors import RecourseError, TransientError, UnreadableError
 from recourse.events import Event
+from recourse.events.outbox import group_of
 
 if TYPE_CHECKING:
     from types_boto3_sns import SNSClient
@@ -41,11 +43,15 @@ class PublishError(RecourseError):
 
 @dataclass(frozen=True)
 class _Message:
-    """An event as SNS accepts it, and the record that it comes from."""
+    """An event as SNS accepts it, and the record that it comes from.
+
+    `group` is its owner's (`message_group`); None for rows that earlier releases wrote.
+    """
 
     record: Record
     text: str
     named: Mapping[str, str]
+    group: str | None
 
     @property
     def weight(self) -> int:
@@ -55,7 +61,7 @@ class _Message:
 
     def entry(self, name: int) -> PublishBatchRequestEntryTypeDef:
         """The entry of a batch."""
-        return {
+        entry: PublishBatchRequestEntryTypeDef = {
             "Id": str(name),
             "Message": self.text,
             "MessageAttributes": {
@@ -63,6 +69,7 @@ class _Message:
                 for attribute, value in self.named.items()
             },
         }
+        return entry if self.group is None else {**entry, "MessageGroupId": self.group}
 
 
 def relay(
@@ -156,7 +163,7 @@ def _message(record: Record) -> _Message:
     named = Event.parse(image["event"]["S"]).attributes()
     if "position" in image:
         named |= {"owner": image["owner"]["S"], "position": image["position"]["N"]}
-    return _Message(record, image["event"]["S"], named)
+    return _Message(record, image["event"]["S"], named, group_of(image))
 
 
 def _publish_batch(sns: SNSClient, topic: str, batch: Sequence[_Message]) -> Iterator[_Failure]:

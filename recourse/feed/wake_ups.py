@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from recourse.events import message_group
+
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
@@ -33,6 +35,7 @@ class WakeUpQueue:
             QueueUrl=self._url,
             MessageBody="{}",
             DelaySeconds=delay,
+            MessageGroupId=message_group(owner),
             MessageAttributes={
                 key: {"DataType": "String", "StringValue": value}
                 for key, value in attributes.items()

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from recourse.queues.reach import Reach
     from recourse.queues.sources import SourceQueue
     from recourse.store.parameters import Parameters
-    from recourse.store.slots import Slots
+    from recourse.store.slots import Rate, Slots
     from recourse.valet.commit import Committer
     from recourse.valet.issue import Issuer
     from recourse.valet.keys import Keys
@@ -159,6 +159,18 @@ def slots(name: str) -> Slots:
     table = Table(dynamodb(), settings.required("CONNECTIONS_TABLE"), ("pk", "connection"))
     found = limit(name)
     return Slots(table, name, most=found.most, seconds=found.seconds, sort="slots")
+
+
+@cache
+def start_rate() -> Rate:
+    """How often each owner may start a saga (`recourse.functions.limits`)."""
+    from recourse.functions.limits import limit
+    from recourse.store.slots import Rate
+    from recourse.store.table import Table
+
+    table = Table(dynamodb(), settings.required("CONNECTIONS_TABLE"), ("pk", "connection"))
+    found = limit("starts")
+    return Rate(table, "starts", most=found.most, seconds=found.seconds)
 
 
 @cache
@@ -317,9 +329,12 @@ def webhooks() -> Webhooks:
 
 @cache
 def wake(url: str, delay: int = 0) -> Callable[..., None]:
-    """A function that sends a message to a queue: its fields, as body and as attributes."""
+    """A function that sends a message to a queue: its fields, as body and as attributes.
 
-    def send(**fields: str) -> None:
+    Its first argument is the message's group, by which the queue is fair; None for none.
+    """
+
+    def send(group: str | None, /, **fields: str) -> None:
         client("sqs").send_message(
             QueueUrl=url,
             DelaySeconds=delay,
@@ -327,6 +342,7 @@ def wake(url: str, delay: int = 0) -> Callable[..., None]:
             MessageAttributes={
                 name: {"DataType": "String", "StringValue": value} for name, value in fields.items()
             },
+            **({} if group is None else {"MessageGroupId": group}),
         )
 
     return send

@@ -12,6 +12,8 @@ from typing import NamedTuple
 LONGEST_STREAM = 900
 LONGEST_SOCKET = 2 * 3600
 LONGEST_WAIT = 29
+WHILE_IN_FLIGHT = 10
+"""Seconds after which who has too many sagas in flight may try again: by then some have ended."""
 
 
 class Limit(NamedTuple):
@@ -19,7 +21,8 @@ class Limit(NamedTuple):
 
     Attributes:
         most: How many at once.
-        seconds: How long one lasts at the most; where `is_rate`, the time that they are counted in.
+        seconds: How long one lasts at the most; where `is_rate`, the time that they are counted in;
+            of sagas, which last as long as they do, when a caller may try again.
         is_rate: Whether one counts for all of that time, however soon it is over.
         what: What is counted.
     """
@@ -36,6 +39,8 @@ LIMITS: Mapping[str, Limit] = {
     "waits": Limit(20, LONGEST_WAIT, "requests that wait (`Prefer: wait`, `wait=`)"),
     "tests": Limit(10, 60, "test events of webhooks", is_rate=True),
     "replays": Limit(30, 60, "replays of webhooks", is_rate=True),
+    "starts": Limit(1200, 60, "starts of sagas", is_rate=True),
+    "in_flight": Limit(1000, WHILE_IN_FLIGHT, "sagas in flight, which wait for nobody"),
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from recourse.errors import PoisonError
-from recourse.events import Event
+from recourse.events import Event, message_group
 from recourse.functions import kit, settings
 from recourse.functions.batch import Batch
 from recourse.queues.sources import SourceQueue, log_fields, log_fields_of
@@ -41,7 +41,7 @@ def deliverer() -> Deliverer:
         kit.webhooks(),
         kit.feed(),
         Sender(loopback=settings.loopback()),
-        lambda owner: kit.wake(owners)(owner=owner),
+        lambda owner: kit.wake(owners)(message_group(owner), owner=owner),
         timescale=settings.timescale(),
         log=log_attempt,
     )
@@ -88,7 +88,7 @@ def handle_batch(
         try:
             wait = by.deliver(webhook, lane, receives)
             if wait is not None and _is_worn_out(record, receives, by.webhooks.clock(), wait):
-                send(**asked)
+                send(record["attributes"].get("MessageGroupId"), **asked)
                 wait = None
         except InvalidItemError as problem:
             batch.dead_letter(record, problem, about)

@@ -63,7 +63,7 @@ def handle_batch(
     for work, messages in wanted.items():
         try:
             if not _do(into, dict(work), until):
-                later(**dict(work))
+                later(messages[-1]["attributes"].get("MessageGroupId"), **dict(work))
         except Exception as problem:
             logger.exception("not dispatched", extra=log_fields(messages[-1]) | dict(work))
             for message in messages:

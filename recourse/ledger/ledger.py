@@ -224,7 +224,7 @@ class Ledger:
         if record.is_choreographed:
             given = record.input(self.shape(record))
             event = replace(event, data={**event.data, "carried": given})
-        return record, [record.to_row(), outbox_row(event)]
+        return record, [record.to_row(), outbox_row(event, record.owner)]
 
     def get(self, saga_id: str) -> Record | None:
         """The saga as it is now, read consistently."""
@@ -395,8 +395,11 @@ class Ledger:
             events: The events.
             at: The time, by which the next time is measured.
         """
+        record = self.get(saga_id)
+        if record is None:
+            raise UnknownSagaError(saga_id)
         for event in events:
-            row = outbox_row(event)
+            row = outbox_row(event, record.owner)
             row["pk"] += f"#{at}"
             self._table.put(row)
         return self.record_events(saga_id, events, retold_at=at)
@@ -450,6 +453,8 @@ class Ledger:
             status = history.status(changed.run)
             last = history.entered[-1].time if status in ("SUCCEEDED", "COMPENSATED") else None
             changed = replace(changed, status=status, ended_at=last, **self._waits(changed))
+            failed = status == "RUNNING" and any(one.kind == "failed" for one in history.entered)
+            changed = replace(changed, parked=failed and self.is_parked(changed))
             self._table.put(changed.to_row(), when={"version": record.version})
             return changed
 

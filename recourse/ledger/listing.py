@@ -55,7 +55,12 @@ BY_QUESTION = Index("listed-by-question", "listed_question", ("saga",), "due_at"
 whom they are put, so that nobody's list reads what others are asked."""
 BY_DUE = Index("listed-by-due", "listed_due", ("saga",), "due_at")
 """Of the same sagas, by when something is to be done about their questions."""
-INDEXES = (BY_STATUS, BY_OWNER, BY_OWNER_KEY, BY_KEY, BY_QUESTION, BY_DUE)
+BY_IN_FLIGHT = Index("listed-by-in-flight", "listed_in_flight", ("saga",))
+"""Of an owner's sagas those in flight alone, which are counted: an entry comes when one starts, and
+goes when it ends, or waits for somebody."""
+INDEXES = (BY_STATUS, BY_OWNER, BY_OWNER_KEY, BY_KEY, BY_QUESTION, BY_DUE, BY_IN_FLIGHT)
+UNDER_WAY = ("RUNNING", "COMPENSATING")
+"""The statuses of sagas that have not ended and in which no undo has failed for good."""
 WAITING = "WAITING"
 """What stands for the status of a saga that waits in `BY_STATUS`: its status is RUNNING, and the
 sweeper, which looks after all that run, has no need to see it."""
@@ -76,6 +81,7 @@ def attributes(
     status: str,
     waits_for: str | None = None,
     asks: str | None = None,
+    parked: bool = False,
 ) -> dict[str, str]:
     """The attributes of a saga's row that only the indexes need."""
     shard = shard_of(saga_id, SHARDS)
@@ -87,6 +93,8 @@ def attributes(
     if waits_for is not None:
         found[BY_QUESTION.attribute] = f"{_digest(waits_for, asks or '')}#{shard}"
         found[BY_DUE.attribute] = f"{WAITING}#{shard}"
+    elif status in UNDER_WAY and not parked:
+        found[BY_IN_FLIGHT.attribute] = owner
     return found
 
 

@@ -9,11 +9,13 @@ from typing import Any
 from recourse.ledger.history import AT_REST, STATUSES, Status
 from recourse.ledger.listing import (
     BY_DUE,
+    BY_IN_FLIGHT,
     BY_KEY,
     BY_OWNER,
     BY_OWNER_KEY,
     BY_QUESTION,
     BY_STATUS,
+    UNDER_WAY,
     Index,
     entries,
     in_statuses,
@@ -26,8 +28,6 @@ from recourse.ledger.record import Record
 from recourse.store.cursors import cursor_after, started_of
 from recourse.store.table import Table
 
-UNDER_WAY: tuple[Status, ...] = ("RUNNING", "COMPENSATING")
-"""The statuses of sagas that have not ended and in which no undo has failed for good."""
 MOST_EXAMINED = 1000
 """How many sagas one page examines: if few match, it is short, and its cursor continues."""
 UNFINISHED_AT_ONCE = 25
@@ -115,6 +115,17 @@ class SagaQueries:
                 unread = []
         found += [one for one in self._rows(unread) if wanted(one.__dict__)]
         return found, cursor_after(place) if examined == MOST_EXAMINED else None
+
+    def in_flight(self, owner: str, most: int) -> int:
+        """How many sagas of an owner are in flight; no more than `most` are counted.
+
+        In flight is what is RUNNING or COMPENSATING and waits neither for somebody's decision nor
+        for an operator. The index is behind its rows by as much as DynamoDB takes to fill it, which
+        is mostly some milliseconds.
+        """
+        when = {BY_IN_FLIGHT.attribute: owner}
+        walk = self._table.query(when, index=BY_IN_FLIGHT.name, size=most)
+        return sum(1 for _ in islice(walk, most))
 
     def unfinished(self, started_before: str, after: str | None = None) -> Iterator[Record]:
         """The unfinished sagas that were started before a time, the oldest first.

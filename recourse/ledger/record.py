@@ -85,6 +85,7 @@ class Record:
         reverses: The saga that it reverses, why, and by whom: `saga_id`, `reason`, `by`.
         reversed_by: The saga that reverses it, or last tried to.
         reversals: How many sagas have tried to reverse it.
+        parked: Whether a step waits for an operator.
     """
 
     saga_id: SagaId
@@ -116,6 +117,7 @@ class Record:
     reverses: Mapping[str, Any] | None = None
     reversed_by: str | None = None
     reversals: int = 0
+    parked: bool = False
 
     @property
     def place(self) -> str:
@@ -260,7 +262,13 @@ class Record:
     def to_row(self) -> dict[str, Any]:
         """Its row; `started` is the sort key of the indexes, unique to the saga."""
         indexed = attributes(
-            self.saga_id, self.owner, self.business_key, self.status, self.waits_for, self.asks
+            self.saga_id,
+            self.owner,
+            self.business_key,
+            self.status,
+            self.waits_for,
+            self.asks,
+            self.parked,
         )
         row = {"pk": self.saga_id, "started": self.place} | indexed | self.__dict__
         del row["saga_id"]
@@ -280,6 +288,7 @@ _SPARSE = (
     "reverses",
     "reversed_by",
     "reversals",
+    "parked",
 )
 """What a row has only where it says something, as a field that is new must: an earlier release then
 reads the rows of all sagas that need nothing newer. A key of an index could hold no null anyway."""

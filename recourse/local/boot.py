@@ -13,6 +13,7 @@ import time
 GAPS = (
     "alarms",
     "batch_actions",
+    "batch_groups",
     "batches_of_streams",
     "bounded_memory",
     "bounded_workers",

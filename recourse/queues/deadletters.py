@@ -57,26 +57,29 @@ def deadletters_of(queue: str) -> str:
     return name + SUFFIX + queue[len(name) :]
 
 
-class FifoParameters(TypedDict, total=False):
-    """The parameters of SendMessage that FIFO queues have."""
+class GroupParameters(TypedDict, total=False):
+    """The parameters of SendMessage that say which group a message is of."""
 
     MessageGroupId: str
     MessageDeduplicationId: str
 
 
-def fifo_parameters(queue: str, message_id: str, group: str | None) -> FifoParameters:
-    """The parameters that send a message to the same group again; none unless the queue is FIFO.
+def group_parameters(queue: str, message_id: str, group: str | None) -> GroupParameters:
+    """The parameters that send a message to the same group again; none where it has no group.
 
-    It is deduplicated by its own id: with the deduplication id that it was first sent with, the
-    queue would treat it as a repetition and drop it.
+    A FIFO queue keeps the order within a group, another queue is fair between groups. In a FIFO
+    queue it is deduplicated by its own id: with the deduplication id that it was first sent with,
+    the queue would treat it as a repetition and drop it. Another queue refuses such an id.
 
     Args:
         queue: The name or URL of the queue that it is sent to.
         message_id: The message's id.
         group: Its group, if it has one.
     """
-    if not queue.endswith(FIFO_SUFFIX) or group is None:
+    if group is None:
         return {}
+    if not queue.endswith(FIFO_SUFFIX):
+        return {"MessageGroupId": group}
     return {"MessageGroupId": group, "MessageDeduplicationId": message_id}
 
 
@@ -168,7 +171,7 @@ class OperatorQueue:
             QueueUrl=self._url(queue),
             MessageBody=body,
             MessageAttributes=attributes,
-            **fifo_parameters(queue, message["MessageId"], group),
+            **group_parameters(queue, message["MessageId"], group),
         )
 
     def _delete(self, message: Mapping[str, Any]) -> None:

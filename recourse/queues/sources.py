@@ -14,7 +14,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from recourse.declare.limits import cut
 from recourse.errors import TransientError, UnreadableError
 from recourse.events import Event
-from recourse.queues.deadletters import MAX_ATTRIBUTES, REASON, fifo_parameters
+from recourse.events.outbox import group_of
+from recourse.queues.deadletters import MAX_ATTRIBUTES, REASON, GroupParameters, group_parameters
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -56,6 +57,8 @@ def dead_letter_record(
     keys = {name: next(iter(key.values())) for name, key in record["dynamodb"]["Keys"].items()}
     image = record["dynamodb"].get("NewImage", {})
     saga_id = image.get("saga_id", {}).get("S") or keys["pk"].partition("#")[2].partition(".")[0]
+    group = group_of(image)
+    of_group: GroupParameters = {} if group is None else {"MessageGroupId": group}
     position = {
         "subject": saga_id or keys["pk"],
         "keys": keys,
@@ -67,6 +70,7 @@ def dead_letter_record(
             QueueUrl=deadletters,
             MessageBody=json.dumps(position),
             MessageAttributes={REASON: _text(reason)},
+            **of_group,
         )
     except (ClientError, BotoCoreError) as problem:
         raise TransientError(f"the record was not dead-lettered: {problem}") from problem
@@ -145,7 +149,7 @@ class SourceQueue:
                 QueueUrl=deadletters,
                 MessageBody=record["body"],
                 MessageAttributes=attributes,
-                **fifo_parameters(deadletters, record["messageId"], group),
+                **group_parameters(deadletters, record["messageId"], group),
             )
         except (ClientError, BotoCoreError) as problem:
             raise TransientError(f"the message was not dead-lettered: {problem}") from problem

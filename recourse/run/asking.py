@@ -18,7 +18,6 @@ from recourse import events
 from recourse.declare.step import Action, Decision, Item
 from recourse.declare.wait import Answer, Question, Refused, Wait
 from recourse.errors import Refusal
-from recourse.events import outbox_row
 from recourse.run.barrier import Barrier, MarkerFound
 from recourse.run.task import Task, check_commit
 
@@ -59,7 +58,7 @@ class Asking:
         check_commit(self.task, self.action, said, decision.writes)
         event = self.task.event("asked", question=said)
         marker = {**ASKED, "at": event.time, "question": said}
-        return self.barrier.commit("action", marker, decision, outbox=[outbox_row(event)])
+        return self.barrier.commit("action", marker, decision, outbox=[self.task.outbox_row(event)])
 
     def decide(self) -> dict[str, Any]:
         """Take the task's answer, if there is a question and it is in time.
@@ -93,7 +92,7 @@ class Asking:
         check_commit(self.task, self.action, decided.result, decided.writes)
         event = self.task.event("done", result=decided.result, answer=said, follows=["asked"])
         marker = {"outcome": "done", "at": event.time, "result": decided.result, **kept}
-        rows = [outbox_row(event)]
+        rows = [self.task.outbox_row(event)]
         return self.barrier.commit("action", marker, decided, outbox=rows, replaces=ASKED)
 
     def _refuse(self, refused: Refused, kept: Mapping[str, Any], answer: Mapping[str, Any]) -> Item:
@@ -106,7 +105,7 @@ class Asking:
             "action",
             {"outcome": "refused", "at": failed.time, "error": why, **kept},
             Decision(writes=refused.writes),
-            outbox=[outbox_row(failed), outbox_row(undone)],
+            outbox=[self.task.outbox_row(one) for one in (failed, undone)],
             replaces=ASKED,
             undone={"outcome": "empty", "at": undone.time, "result": None},
         )

@@ -41,8 +41,8 @@ def park(
         The types of the events.
     """
     events = list(_events(shape, task, timescale, refusals))
-    outbox = Table(dynamodb, table)
-    outbox.transact([outbox.put_request(outbox_row(event)) for event in events])
+    outbox, owner = Table(dynamodb, table), task["saga"]["owner"]
+    outbox.transact([outbox.put_request(outbox_row(event, owner)) for event in events])
     return [event.type for event in events]
 
 

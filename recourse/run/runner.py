@@ -22,7 +22,6 @@ from recourse.declare.step import Action, Confirm, Decision, Document, Item, Rea
 from recourse.declare.tables import ExistingTable
 from recourse.declare.wait import Question
 from recourse.errors import RecourseError, Refusal, StepCancelledError, WaitingError
-from recourse.events import outbox_row
 from recourse.run.asking import Asking, kept_of
 from recourse.run.barrier import Barrier, MarkerFound, is_open, millis
 from recourse.run.failures import own_failure, understand
@@ -238,7 +237,7 @@ class StepRunner:
             "undo",
             {"outcome": outcome, "at": event.time, "result": decision.result},
             decision,
-            outbox=[outbox_row(one) for one in (*outbox, event)],
+            outbox=[task.outbox_row(one) for one in (*outbox, event)],
             requires_action=done,
             tombstone={} if acted is None else kept_of(acted) if asked else None,
         )
@@ -303,7 +302,7 @@ class StepRunner:
         tries = task.all_tries if task.phase == "settle" else 0
         event = task.event("failed", error=error, claimed=claimed, tries=tries)
         marker = {"outcome": "cancelled", "at": event.time, "error": error}
-        return marker, [outbox_row(event)]
+        return marker, [task.outbox_row(event)]
 
     def _confirm(self, task: Task) -> dict[str, Any]:
         confirm = self.confirm
@@ -376,7 +375,7 @@ class StepRunner:
         )
         content: dict[str, Any] = {"error": error} if error else {"result": decision.result}
         marker: Item = {"outcome": outcome, "at": event.time} | content
-        rows = [outbox_row(event)]
+        rows = [task.outbox_row(event)]
         return barrier.commit("action", marker, decision, outbox=rows, replaces=replaces)
 
     def _own_failure(self, task: Task) -> dict[str, str] | None:

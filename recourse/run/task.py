@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from recourse.declare import asks, limits
 from recourse.declare.ids import SagaId, Traceparent
-from recourse.declare.step import Action, Call, Confirm, Decision, Put, Reads, Undo, Write
+from recourse.declare.step import Action, Call, Confirm, Decision, Item, Put, Reads, Undo, Write
 from recourse.declare.tables import ExistingTable, Row, key_of
 from recourse.errors import RecourseError
-from recourse.events import Event
+from recourse.events import Event, outbox_row
 
 if TYPE_CHECKING:
     from recourse.declare.shape import Role
@@ -191,6 +191,10 @@ class Task:
             shape=self.saga.get("shape"),
             trace=self.trace,
         )
+
+    def outbox_row(self, event: Event) -> Item:
+        """The row that takes an event of it to the relay."""
+        return outbox_row(event, self.saga["owner"])
 
 
 def number_of(saga: Mapping[str, Any]) -> int:

@@ -83,6 +83,7 @@ from recourse.testing import (
     backwards,
     clock,
     comparing,
+    fairness,
     handlers,
     keeping,
     parsing,
@@ -401,6 +402,7 @@ class Ground:
         shuffle: random.Random | None = None,
         twice: bool = False,
         without: str | None = None,
+        fair: bool = False,
     ) -> None:
         """Deliver everything that is told, until all is quiet and nothing is put off.
 
@@ -408,6 +410,7 @@ class Ground:
             shuffle: In a random order.
             twice: Every message two times.
             without: A queue that delivers nothing; no time passes then, so what is put off waits.
+            fair: Fairly between message groups (`deliver`).
         """
         moved = True
         while moved:
@@ -417,7 +420,7 @@ class Ground:
                 shuffle.shuffle(names)
             for name in names:
                 if name != without and self.waiting(name):
-                    moved = bool(self.deliver(name, shuffle=shuffle)) or moved
+                    moved = bool(self.deliver(name, shuffle=shuffle, fair=fair)) or moved
             moved = moved or (without is None and self.pass_time())
 
     def pass_time(self) -> bool:
@@ -466,6 +469,7 @@ class Ground:
         shuffle: random.Random | None = None,
         twice: bool = False,
         lost: bool = False,
+        fair: bool = False,
     ) -> int:
         """Deliver a batch from a queue to its function; how many messages that were.
 
@@ -475,11 +479,15 @@ class Ground:
             shuffle: Any of them, in a random order; else the oldest.
             twice: The same batch two times.
             lost: The function's process dies after its work: nothing of the batch is deleted.
+            fair: Between message groups, as our model of SQS's fair queues has it
+                (`recourse.testing.fairness`); moto takes no notice of groups in standard queues.
         """
         # What polls a queue is played, not called: a call through moto takes longer than all else.
         queue = self._backend[name]
         if shuffle:
             shuffle.shuffle(queue._messages)
+        if fair:
+            fairness.order(queue._messages, lambda message: message.group_id)
         messages = sqs_backends[handlers.ACCOUNT]["us-east-1"].receive_message(
             name, most, 0, queue.visibility_timeout, ["All"]
         )
@@ -496,6 +504,7 @@ class Ground:
                     ),
                     "ApproximateReceiveCount": str(message.approximate_receive_count),
                     "SentTimestamp": str(message.sent_timestamp),
+                    **({"MessageGroupId": message.group_id} if message.group_id else {}),
                 },
                 "messageAttributes": {
                     attribute: _attribute(one)

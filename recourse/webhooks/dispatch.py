@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from recourse.events import message_group
 from recourse.feed.feed import Entry, ExpiredCursorError, Feed
 from recourse.webhooks.errors import BacklogFullError, UnknownWebhookError
 from recourse.webhooks.registrations import Webhook
@@ -17,7 +18,7 @@ from recourse.webhooks.webhooks import Webhooks
 PAGE = 100
 """Events of a feed that are read at once."""
 WakeLane = Callable[..., None]
-"""Sends a message for a lane, given its `webhook_id` and its `lane`."""
+"""Sends a message for a lane, given its owner's message group, its `webhook_id` and its `lane`."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ class Dispatcher:
         Returns:
             The position of the first event for which there was no room; None if there was for all.
         """
+        group = message_group(webhook.owner)
         for entry in page:
             event = entry.event
             if webhook.wants(event.type):
@@ -133,7 +135,7 @@ class Dispatcher:
                 one = {"position": entry.position, "id": event.id, "type": event.type}
                 try:
                     if self.webhooks.lanes.append(webhook, lane, one):
-                        self.wake_lane(webhook_id=webhook.webhook_id, lane=lane)
+                        self.wake_lane(group, webhook_id=webhook.webhook_id, lane=lane)
                 except BacklogFullError:
                     return entry.position
         return None

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from recourse.declare.declaration import Coordination
 from recourse.errors import ContentionError
-from recourse.events import Event
+from recourse.events import Event, message_group
 from recourse.feed.feed import (
     FORMER_RETENTION,
     UNSETTLED,
@@ -296,8 +296,12 @@ def test_all_that_enters_the_ledger_is_fed_and_told_of_with_its_place(feeding: F
     assert [entry.event for entry in entries] == list(record.entered)
     assert fed == len(entries) == record.entered[-1].sequence
     got = made.sqs.receive_message(
-        QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+        QueueUrl=url,
+        MaxNumberOfMessages=10,
+        MessageAttributeNames=["All"],
+        MessageSystemAttributeNames=["MessageGroupId"],
     )["Messages"]
+    assert {m["Attributes"]["MessageGroupId"] for m in got} == {message_group("asha")}
     places = {m["MessageAttributes"]["position"]["StringValue"] for m in got}
     assert places == {"1", str(len(entries))}
     assert {m["MessageAttributes"]["owner"]["StringValue"] for m in got} == {"asha"}

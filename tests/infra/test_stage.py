@@ -98,7 +98,7 @@ def test_the_account_gets_its_role_for_logs_unless_the_context_says_that_it_has_
         ({"chaos": "yes"}, "chaos='yes'"),
         ({"cloudwatch_role": "mine"}, "cloudwatch_role='mine'"),
         ({"index_step": "0"}, "index_step='0'"),
-        ({"index_step": "7"}, "index_step='7'"),
+        ({"index_step": "10"}, "index_step='10' must be 1 to 9"),
         ({"runtime": "docker"}, "runtime='docker'"),
         ({"timescale": "fast"}, "timescale='fast'"),
         ({"timescale": "0"}, "timescale=0"),

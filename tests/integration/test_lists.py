@@ -17,8 +17,7 @@ from recourse.errors import ContentionError
 from recourse.ledger import queries as queries_module
 from recourse.ledger.history import STATUSES
 from recourse.ledger.ledger import Ledger
-from recourse.ledger.listing import BY_STATUS, SHARDS
-from recourse.ledger.queries import UNDER_WAY
+from recourse.ledger.listing import BY_STATUS, SHARDS, UNDER_WAY
 from recourse.ledger.record import Record
 from recourse.ledger.reindex import main, reindex
 from recourse.store.items import encode, encode_item
@@ -300,6 +299,7 @@ def test_an_index_is_written_when_a_saga_begins_and_when_its_status_changes(
         "listed-by-owner": 1 + changes,
         "listed-by-owner-key": 1 + changes,
         "listed-by-key": 1 + changes,
+        "listed-by-in-flight": 2,  # it is there from the start to the end
     }
     assert counts.records[LEDGER, "MODIFY "] > 2 + changes, "of all the writes of its row"
 

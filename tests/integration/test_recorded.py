@@ -18,6 +18,7 @@ from recourse.events.relay import relay
 from recourse.feed.feed import cursor_of
 from recourse.feed.live import frame
 from recourse.functions import feed as feed_function
+from recourse.ledger.listing import UNDER_WAY
 from recourse.ledger.record import Record
 from recourse.store.items import encode_item
 from recourse.testing.ground import LEDGER
@@ -129,15 +130,31 @@ def test_a_row_of_the_ledger_is_shown_as_it_was(one: Recorded, place: Ground) ->
         assert as_then(place.view(one.saga_id)) == view
 
 
+def since(place: Ground, saga_id: str, row: dict[str, Any]) -> dict[str, Any]:
+    """What a row has by now that rows had not when it was recorded."""
+    if row["status"] not in UNDER_WAY:
+        return {}
+    record = place.ledger.get(saga_id)
+    assert record is not None
+    return (
+        {"parked": True} if place.ledger.is_parked(record) else {"listed_in_flight": row["owner"]}
+    )
+
+
 @each
 def test_a_row_of_the_ledger_is_written_back_as_it_was(one: Recorded, place: Ground) -> None:
     for row in one.rows:
         put(place, LEDGER, row)
         place.ledger.put_off(one.saga_id, not_before="2026-11-24T12:00:00.000Z")
         changed = {"version": row["version"] + 1, "not_before": "2026-11-24T12:00:00.000Z"}
-        assert place.row(LEDGER, one.saga_id) == row | changed
+        written = place.row(LEDGER, one.saga_id)
+        assert written is not None
+        # From its next write on it counts for its owner's limit, if it is in flight.
+        added = {name: written.pop(name) for name in set(written) - set(row)}
+        assert written == row | changed
         # To the last byte: what a client has seen is what it sees again.
-        assert json.dumps(place.row(LEDGER, one.saga_id)) == json.dumps(row | changed)
+        assert json.dumps(written) == json.dumps(row | changed)
+        assert added == since(place, one.saga_id, row)
 
 
 @each

@@ -489,7 +489,7 @@ def test_large_events_are_relayed_in_batches_that_sns_takes() -> None:
         for n, size in enumerate(sizes)
     ]
     records = [
-        {"eventName": "INSERT", "dynamodb": {"NewImage": encode_item(outbox_row(one))}}
+        {"eventName": "INSERT", "dynamodb": {"NewImage": encode_item(outbox_row(one, "asha"))}}
         for one in told
     ]
     sns: Any = _Sns()
@@ -502,7 +502,7 @@ def test_large_events_are_relayed_in_batches_that_sns_takes() -> None:
 @pytest.mark.parametrize("change", ["MODIFY", "REMOVE"])
 def test_only_a_new_row_is_told_of(change: str) -> None:
     """A row that is written again, or expires, says nothing that was not told."""
-    row = encode_item(outbox_row(event("s", "travel-booking", "started")))
+    row = encode_item(outbox_row(event("s", "travel-booking", "started"), "asha"))
     sns: Any = _Sns()
     assert relay(sns, "topic", [_changed(change, row)], _nothing_is_lost) == 0
     assert sns.batches == []

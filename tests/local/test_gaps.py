@@ -810,6 +810,46 @@ def test_a_batch_takes_the_right_to_what_is_in_it(
     assert all(batches(closed).values())
 
 
+GROUPED = """
+from pathlib import Path
+
+def handler(event, context):
+    for record in event["Records"]:
+        Path(FOLDER, record["body"]).write_text(record["attributes"].get("MessageGroupId", ""))
+"""
+
+
+def groups_that_a_function_sees(emulator: Emulator, folder: Path) -> dict[str, str]:
+    """The message groups of two messages, one published in a batch, as a function has them."""
+    folder.mkdir()
+    sns, sqs, functions = (client(one, emulator.url) for one in ("sns", "sqs", "lambda"))
+    create_function(emulator, GROUPED.replace("FOLDER", repr(str(folder))))
+    topic = sns.create_topic(Name="grouped")["TopicArn"]
+    url = sqs.create_queue(QueueName="grouped")["QueueUrl"]
+    queue = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+    sender = {"Principal": {"Service": "sns.amazonaws.com"}, "Effect": "Allow"}
+    allowed = document(sender | {"Action": "sqs:SendMessage", "Resource": "*"})
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": allowed})
+    raw = {"RawMessageDelivery": "true"}
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue["QueueArn"], Attributes=raw)
+    functions.create_event_source_mapping(
+        EventSourceArn=queue["QueueArn"], FunctionName="pid", BatchSize=10
+    )
+    sns.publish(TopicArn=topic, Message="alone", MessageGroupId="asha")
+    batch = [{"Id": "0", "Message": "batched", "MessageGroupId": "ravi"}]
+    assert not sns.publish_batch(TopicArn=topic, PublishBatchRequestEntries=batch).get("Failed")
+    until(lambda: len(list(folder.iterdir())) == 2, "both messages")
+    return {one.name: one.read_text() for one in folder.iterdir()}
+
+
+def test_a_message_group_comes_from_a_batch_to_a_function(
+    shipped: Emulator, closed: Emulator, tmp_path: Path
+) -> None:
+    expected = {"alone": "asha", "batched": "ravi"}
+    assert groups_that_a_function_sees(shipped, tmp_path / "s") == expected | {"batched": ""}
+    assert groups_that_a_function_sees(closed, tmp_path / "c") == expected
+
+
 def starts_by(emulator: Emulator) -> dict[str, bool]:
     """By what a user may start a machine who may start it by its alias `live`."""
     states = client("stepfunctions", emulator.url)

@@ -22,6 +22,7 @@ import recourse.functions.push
 import recourse.queues.worker
 import recourse.queues.worker.worker
 from recourse.errors import TransientError
+from recourse.events import message_group
 from recourse.feed.connections import Connections
 from recourse.feed.feed import cursor_of, position_of
 from recourse.feed.pusher import Pusher
@@ -312,7 +313,7 @@ class Webhook:
             self._webhooks,
             bed.feed,
             self,  # type: ignore[arg-type]
-            lambda owner: again(owner=owner),
+            lambda owner: again(message_group(owner), owner=owner),
             noise=random.Random(7),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from recourse.choreography.routing import trigger
 from recourse.errors import UnreadableError
-from recourse.events import Event, error, outbox_row
+from recourse.events import Event, error, message_group, outbox_row
 from recourse.events.event import saga_id_of
 from recourse.ledger.history import SagaHistory, enter
 from statemachines import SAGAS
@@ -126,8 +127,10 @@ def test_an_event_is_not_changed_and_its_row_holds_its_text() -> None:
     event = of_step("done")
     with pytest.raises(FrozenInstanceError):
         event.kind = "failed"  # type: ignore[misc]
-    row = outbox_row(event)
+    row = outbox_row(event, "asha")
     assert (row["pk"], row["event"]) == ("outbox#s1.flight.done", event.to_json())
+    assert row["group"] == message_group("asha") != message_group("ravi")
+    assert re.fullmatch("[0-9a-f]{32}", row["group"]), "SQS takes 128 characters"
 
 
 # What is none.

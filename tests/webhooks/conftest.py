@@ -28,6 +28,7 @@ os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "ground")
 os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 
 import lambdas.api
+from recourse.events import message_group
 from recourse.feed.feed import Feed
 from recourse.functions import kit, webhook_deliver, webhook_dispatch
 from recourse.queues.sources import SourceQueue
@@ -167,7 +168,7 @@ class Ground:
             self.webhooks,
             self.feed,
             self.endpoints,  # type: ignore[arg-type]
-            lambda owner: send[OWNERS](owner=owner),
+            lambda owner: send[OWNERS](message_group(owner), owner=owner),
             noise=random.Random(7),
         )
 
@@ -242,7 +243,7 @@ class Ground:
         self.feed.append(owner, told)
         known = self.ledger.setdefault(saga, SimpleNamespace(owner=owner, entered=[]))
         known.entered += told
-        kit.wake(self.urls[OWNERS])(owner=owner)
+        kit.wake(self.urls[OWNERS])(message_group(owner), owner=owner)
 
     def records(self, queue: str, most: int = 10) -> list[dict[str, Any]]:
         """A batch from a queue, as Lambda gets it."""

@@ -7,12 +7,16 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
+from unittest import mock
 
 import pytest
 from standardwebhooks import Webhook as Verifier
 
 from recourse.declare.ids import Traceparent
+from recourse.events import message_group
+from recourse.functions import kit
 from recourse.functions.webhook_deliver import MOST_RECEIVES
+from recourse.functions.webhook_dispatch import handle_batch
 from recourse.testing.handlers import Killed
 from recourse.webhooks import lanes, leases
 from recourse.webhooks.registrations import SLOTS, Webhook
@@ -40,6 +44,32 @@ def test_every_event_of_the_owner_arrives_in_the_order_of_its_saga(hooks: Ground
     assert sorted(got) == ["a1", "a2", "a3", "b1"]
     assert in_order(got, "a") == ["a1", "a2", "a3"]
     assert hooks.waiting() == 0
+
+
+def test_what_waits_for_a_webhook_is_in_its_owner_s_message_group(hooks: Ground) -> None:
+    """A wake-up of a lane, one that is sent anew, and those that go on with an owner's feed."""
+    hooks.register()
+    hooks.register(OTHER, subject="ravi")
+    hooks.tell("a", 1)
+    hooks.tell("r", 1, owner="ravi")
+    hooks.take(OWNERS, hooks.records(OWNERS))
+    assert groups(hooks) == {message_group("asha"), message_group("ravi")}
+    hooks.endpoints.say(DOWN)
+    for record in hooks.records(LANES):
+        record["attributes"]["ApproximateReceiveCount"] = str(MOST_RECEIVES)
+        hooks.take(LANES, [record])
+    assert hooks.waiting() == 1 and groups(hooks) == {message_group("asha")}, "ravi's is up"
+    handle_batch(
+        mock.Mock(dispatch=mock.Mock(return_value=False)),
+        [record | {"messageAttributes": {"owner": {"stringValue": "ravi"}}}],
+        kit.wake(hooks.urls[OWNERS]),
+        mock.Mock(),
+    )
+    assert groups(hooks, OWNERS) == {record["attributes"]["MessageGroupId"]}
+
+
+def groups(hooks: Ground, queue: str = LANES) -> set[str | None]:
+    return {message.group_id for message in hooks._queue(queue)._messages}
 
 
 def test_an_event_is_delivered_with_its_span_the_same_in_each_attempt(hooks: Ground) -> None:

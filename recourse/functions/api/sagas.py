@@ -23,7 +23,7 @@ from recourse.declare.shape import digest as digest_of
 from recourse.declare.shape import record as recorded
 from recourse.errors import NoVersionError, TransientError
 from recourse.functions import kit
-from recourse.functions.api import http, valet
+from recourse.functions.api import admission, http, valet
 from recourse.functions.api.events import EventView
 from recourse.functions.api.parameters import CURSOR, IF_MATCH, IF_NONE_MATCH, LIMIT
 from recourse.functions.api.routes import Answer, Operation, Page, Routes, Sample
@@ -69,6 +69,8 @@ if TYPE_CHECKING:
 
     from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
 
+    from recourse.functions.caller import Caller
+
 logger = Logger()
 routes = Routes("Sagas", "Start, watch, cancel and reverse sagas, and resolve stuck steps")
 
@@ -93,7 +95,10 @@ def _starts(sagas: Mapping[str, Saga]) -> Iterator[Operation]:
                     headers={"Location": "the saga's address", "ETag": "its version"},
                 )
             ],
-            problems=["not-found", "idempotency-key-reused", "chaos-off", "saga-erased"],
+            problems=[
+                *("not-found", "idempotency-key-reused", "chaos-off", "saga-erased"),
+                "limit-reached",
+            ],
         )
 
 
@@ -136,7 +141,11 @@ def start(name: str) -> Response[str]:
         _must_be_there(who.subject, body["documents"])
     trace = Traceparent.sent(event.headers.get("traceparent"))
     try:
-        record, _ = kit.ledger().start(wanted, any_coordination=asked is None, trace=trace)
+        record = admission.begin(
+            who,
+            lambda: kit.ledger().start(wanted, any_coordination=asked is None, trace=trace),
+            lambda: kit.ledger().get(saga_id) is not None,
+        )
     except KeyReusedError as problem:
         raise ProblemError(
             "idempotency-key-reused",
@@ -303,7 +312,7 @@ def cancel(saga_id: str) -> Response[str]:
         ],
         problems=[
             *("not-found", "no-reverse", "not-succeeded", "not-reversible"),
-            *("shape-unknown", "saga-erased", "chaos-off"),
+            *("shape-unknown", "saga-erased", "chaos-off", "limit-reached"),
         ],
     ),
 )
@@ -311,16 +320,16 @@ def reverse(saga_id: str) -> Response[str]:
     """Reverse a saga: the reversing one is recorded, then run, as any start is."""
     event = routes.current_event
     first = _owned(saga_id, "sagas:write", or_operator=True)
-    by = http.caller(event, "sagas:write", or_operator=True).subject
+    by = http.caller(event, "sagas:write", or_operator=True)
     reason = http.body(event, Reversing)["reason"] if event.body else None
-    asked = Reversal(by=by, reason=reason)
+    asked = Reversal(by=by.subject, reason=reason)
     if saga := _reverse_of(first):
         wanted = event.query_string_parameters.get("coordination")
         coordination, faults = coordination_of(wanted, saga), faults_asked(event, saga)
         asked = replace(asked, coordination=coordination, faults=faults)
     trace = Traceparent.sent(event.headers.get("traceparent"))
     try:
-        return _accepted(kit.ledger().reverse(first.saga_id, asked, trace=trace))
+        return _accepted(_reversed(by, first, asked, trace))
     except NoReverseError:
         detail = f"no saga is declared that reverses a {first.saga}"
         raise ProblemError("no-reverse", detail) from None
@@ -337,6 +346,20 @@ def reverse(saga_id: str) -> Response[str]:
         raise ProblemError("not-reversible", detail) from None
     except UnknownShapeError as problem:
         raise ProblemError("shape-unknown", str(problem)) from None
+
+
+def _reversed(by: Caller, first: Record, asked: Reversal, trace: Traceparent | None) -> Record:
+    """The saga that reverses another: begun now, within the limits of who asks, or before."""
+
+    def start() -> tuple[Record, bool]:
+        record = kit.ledger().reverse(first.saga_id, asked, trace=trace)
+        return record, record.saga_id != first.reversed_by
+
+    def is_there() -> bool:
+        before = kit.ledger().get(first.reversed_by) if first.reversed_by else None
+        return before is not None and before.status != "COMPENSATED"
+
+    return admission.begin(by, start, is_there)
 
 
 @routes.post(

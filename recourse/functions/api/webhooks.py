@@ -13,7 +13,7 @@ from urllib.parse import quote
 from aws_lambda_powertools.event_handler import Response
 from typing_extensions import TypedDict
 
-from recourse.events import Event
+from recourse.events import Event, message_group
 from recourse.functions import kit, settings
 from recourse.functions.api import http
 from recourse.functions.api.parameters import CURSOR, LIMIT
@@ -289,7 +289,8 @@ def _put(webhook: Webhook, lane: str, event: Event) -> None:
         raise ProblemError("try-again", "too many deliveries wait for this webhook") from None
     except UnknownWebhookError:
         raise ProblemError("not-found", "there is no such webhook") from None
-    kit.wake(settings.required("WEBHOOK_LANES"))(webhook_id=webhook.webhook_id, lane=lane)
+    group = message_group(webhook.owner)
+    kit.wake(settings.required("WEBHOOK_LANES"))(group, webhook_id=webhook.webhook_id, lane=lane)
 
 
 def _replay_range(webhook: Webhook, since: datetime, until: datetime) -> str:
@@ -306,7 +307,7 @@ def _replay_range(webhook: Webhook, since: datetime, until: datetime) -> str:
         upto=feed.head(webhook.owner),
     )
     owners = kit.wake(settings.required("WEBHOOK_OWNERS"))
-    owners(webhook_id=webhook.webhook_id, replay_id=replay_id)
+    owners(message_group(webhook.owner), webhook_id=webhook.webhook_id, replay_id=replay_id)
     return replay_id
 
 

@@ -188,8 +188,7 @@ class CognitoIssuer(Construct):
             "PreToken",
             stage=stage,
             handler="recourse.functions.pre_token.handler",
-            environment={"SCOPE_PREFIX": SCOPE_PREFIX}
-            | ({"OWN_SCOPES": " ".join(own)} if own else {}),
+            environment={"SCOPE_PREFIX": SCOPE_PREFIX, "OWN_SCOPES": " ".join(own)},
             timeout=Duration.seconds(5),  # Cognito waits no longer
         )
         self.pool.add_trigger(

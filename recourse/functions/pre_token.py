@@ -29,7 +29,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         LookupError: It is not such an event.
     """
     prefix, request = os.environ["SCOPE_PREFIX"], event["request"]
-    own = os.environ.get("OWN_SCOPES", "").split()
+    own = os.environ["OWN_SCOPES"].split()
     groups = request["groupConfiguration"].get("groupsToOverride") or []
     asked = set(request.get("scopes") or [])
     permitted = {prefix + scope for scope in scopes_permitted(groups, own)}

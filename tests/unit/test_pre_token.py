@@ -24,6 +24,7 @@ PREFIX = "recourse/"
 def prefix() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SCOPE_PREFIX", PREFIX)
+        patch.setenv("OWN_SCOPES", "")
         yield
 
 

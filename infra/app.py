@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from aws_cdk import App, CfnOutput, Stack, Tags
 from aws_cdk.aws_ecr_assets import Platform
@@ -119,7 +119,7 @@ def build(app: App, stage: Stage, sagas: Mapping[str, Saga] | None = None) -> No
     if stage.issuer and stage.audience:
         issuer = Issuer(stage.issuer, (stage.audience,))
     else:
-        users = _user_pool(stack("Issuer"), stage, events)
+        users = _user_pool(stack("Issuer"), stage, declared, events)
         issuer = users.issuer
     live = LiveChannels(stack("Live"), HERE, stage=stage, events=events, issuer=issuer)
     _tell(
@@ -222,9 +222,11 @@ def _tell(construct: Construct, **outputs: str) -> None:
         CfnOutput(Stack.of(construct), name, value=value)
 
 
-def _user_pool(stack: Stack, stage: Stage, events: EventBackbone) -> CognitoIssuer:
+def _user_pool(
+    stack: Stack, stage: Stage, sagas: Iterable[Saga], events: EventBackbone
+) -> CognitoIssuer:
     """A user pool, in a separate stack: every stack that verifies tokens is deployed after it."""
-    users = CognitoIssuer(stack, "Users", stage=stage, alarm=events.alarm)
+    users = CognitoIssuer(stack, "Users", stage=stage, sagas=sagas, alarm=events.alarm)
     _tell(
         users,
         UserPoolId=users.pool.user_pool_id,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from aws_cdk import Duration, Stack
 from aws_cdk.aws_cloudwatch import IAlarmAction
@@ -29,7 +31,9 @@ from recourse.cdk.function import HandlerFunction
 from recourse.cdk.queues import alarm_above
 from recourse.cdk.rights import explain
 from recourse.cdk.stage import ContextError, Stage
-from recourse.functions.users import CALLBACKS, GROUPS, SCOPES, scopes_permitted
+from recourse.declare.shape import Shape
+from recourse.functions import users
+from recourse.functions.users import CALLBACKS
 
 SCOPE_PREFIX = "recourse/"
 
@@ -66,7 +70,9 @@ class CognitoIssuer(Construct):
 
     ::
 
-        cognito = CognitoIssuer(stack, "Users", stage=stage, alarm=events.alarm)
+        cognito = CognitoIssuer(
+            stack, "Users", stage=stage, sagas=services.sagas, alarm=events.alarm
+        )
         live = LiveChannels(
             stack,
             "Live",
@@ -81,6 +87,8 @@ class CognitoIssuer(Construct):
         scope: The construct that contains it.
         name: Its construct id.
         stage: The deployment.
+        sagas: The declarations: each scope that they name for who may decide is one of the pool's,
+            and has a group of its name.
         alarm: Notified if the function fails without which no user is issued a token.
 
     Attributes:
@@ -92,12 +100,20 @@ class CognitoIssuer(Construct):
 
     Raises:
         ContextError: A machine has the name of another part of the pool.
+        DeclarationError: A scope of the sagas' is called as another group.
     """
 
     def __init__(
-        self, scope: Construct, name: str, *, stage: Stage, alarm: IAlarmAction | None = None
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        stage: Stage,
+        sagas: Iterable[Shape[Any]] = (),
+        alarm: IAlarmAction | None = None,
     ) -> None:
         super().__init__(scope, name)
+        own = users.own_scopes(sagas)
         self.pool = UserPool(
             self,
             "Pool",
@@ -118,7 +134,7 @@ class CognitoIssuer(Construct):
         )
         scopes = {
             scope: ResourceServerScope(scope_name=scope, scope_description=text)
-            for scope, text in SCOPES.items()
+            for scope, text in users.scopes(own).items()
         }
         server = self.pool.add_resource_server(
             "Resources", identifier=SCOPE_PREFIX.rstrip("/"), scopes=list(scopes.values())
@@ -133,15 +149,15 @@ class CognitoIssuer(Construct):
             ),
         )
         self.token_url = f"{domain.base_url()}/oauth2/token"
-        self._judge_tokens(stage, alarm)
-        for group, permitted in GROUPS.items():
+        self._judge_tokens(stage, own, alarm)
+        for group, permitted in users.groups(own).items():
             self.pool.add_group(
                 f"{group.capitalize()}Group", group_name=group, description=", ".join(permitted)
             )
         self.login_client = self._login(list(oauth.values()))
         self.machines = {
             name: self._machine(
-                name, [oauth[one] for one in oauth if one in scopes_permitted(groups)]
+                name, [oauth[one] for one in oauth if one in users.scopes_permitted(groups, own)]
             )
             for name, groups in stage.machines.items()
         }
@@ -165,14 +181,14 @@ class CognitoIssuer(Construct):
             f"--client {self.login_client}"
         )
 
-    def _judge_tokens(self, stage: Stage, alarm: IAlarmAction | None) -> None:
+    def _judge_tokens(self, stage: Stage, own: list[str], alarm: IAlarmAction | None) -> None:
         """Have every token of a user judged by their groups."""
         function = HandlerFunction(
             self,
             "PreToken",
             stage=stage,
             handler="recourse.functions.pre_token.handler",
-            environment={"SCOPE_PREFIX": SCOPE_PREFIX},
+            environment={"SCOPE_PREFIX": SCOPE_PREFIX, "OWN_SCOPES": " ".join(own)},
             timeout=Duration.seconds(5),  # Cognito waits no longer
         )
         self.pool.add_trigger(

@@ -45,7 +45,7 @@ from recourse.cli.tokens import EVERYDAY_SCOPE
 from recourse.cli.trace import trace
 from recourse.cli.upgrade import upgrade
 from recourse.cli.worker import worker
-from recourse.functions.users import SCOPES
+from recourse.functions.users import SCOPES, own_scopes
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -113,7 +113,9 @@ def token(
     ],
     scope: Annotated[
         str,
-        typer.Option(help=f"Scopes, space separated: {', '.join(SCOPES)}."),
+        typer.Option(
+            help=f"Scopes, space separated: {', '.join(SCOPES)}, and those of who decides."
+        ),
     ] = EVERYDAY_SCOPE,
     lifetime: Annotated[int, typer.Option(min=1, help="Seconds until the token expires.")] = 3600,
     api: ApiUrl = LOCAL,
@@ -124,14 +126,18 @@ def token(
     The token goes to stdout; which API it is for, and what it permits, to stderr.
     """
     from recourse.local.issuer import AUDIENCE, Issuer, issuer_of
+    from recourse.project import Project
 
     must_be_address(api)
     if not subject.strip() or not subject.isprintable():
         raise UsageError(f"--subject must be printable text, got {subject!r}")
-    if not scope.split() or not SCOPES.keys() >= set(scope.split()):
-        raise UsageError(
-            f"--scope must be some of {', '.join(SCOPES)}, separated by spaces, got {scope!r}"
-        )
+    known = {*SCOPES}
+    if unknown := set(scope.split()) - known:
+        # Only then are the declarations loaded: they name the scopes of those who decide.
+        known.update(own_scopes(Project.find().declared().values()))
+    if not scope.split() or not known >= unknown:
+        there = ", ".join([*SCOPES, *sorted(known - SCOPES.keys())])
+        raise UsageError(f"--scope must be some of {there}, separated by spaces, got {scope!r}")
     issuer = Issuer(issuer_of(api))
     made = issuer.token(subject, scope, lifetime=lifetime)
     about = {"api": api, "issuer": issuer.url, "audience": AUDIENCE, "subject": subject}

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from recourse.functions.users import SCOPES, scopes_permitted
+from recourse.functions.users import scopes, scopes_permitted
 
 STANDARD = frozenset({"openid", "email", "phone", "profile", "aws.cognito.signin.user.admin"})
 """Scopes of every user pool, which permit nothing at this API."""
@@ -29,10 +29,11 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         LookupError: It is not such an event.
     """
     prefix, request = os.environ["SCOPE_PREFIX"], event["request"]
+    own = os.environ["OWN_SCOPES"].split()
     groups = request["groupConfiguration"].get("groupsToOverride") or []
     asked = set(request.get("scopes") or [])
-    permitted = {prefix + scope for scope in scopes_permitted(groups)}
-    taken = (asked | {prefix + scope for scope in SCOPES}) - permitted - STANDARD
+    permitted = {prefix + scope for scope in scopes_permitted(groups, own)}
+    taken = (asked | {prefix + scope for scope in scopes(own)}) - permitted - STANDARD
     access = {"scopesToAdd": [], "scopesToSuppress": sorted(taken)}
     return event | {
         "response": {"claimsAndScopeOverrideDetails": {"accessTokenGeneration": access}}

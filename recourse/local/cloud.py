@@ -20,7 +20,7 @@ from recourse.feed.watch import Watch
 from recourse.functions.bearer import Bearers
 from recourse.functions.limits import limit
 from recourse.functions.sse import Stream
-from recourse.functions.users import SCOPES
+from recourse.functions.users import SCOPES, own_scopes
 from recourse.local import LocalCloudError, folder, private
 from recourse.local.aws import client, root_secret, write_config
 from recourse.local.boot import GAPS
@@ -253,7 +253,8 @@ class LocalCloud:
         """Know the addresses that follow from the ports."""
         self.api_url = f"http://127.0.0.1:{ports['port']}"
         self.aws_endpoint = f"http://127.0.0.1:{ports['aws_port']}"
-        self.issuer = Issuer(issuer_of(self.api_url))
+        own = own_scopes(self.project.declared().values())
+        self.issuer = Issuer(issuer_of(self.api_url), own=own)
 
     def _the_one(self, kind: Kind) -> dict[str, str] | None:
         """What the app's one construct of a kind tells, if it has one.

@@ -3,6 +3,7 @@
 import json
 import secrets
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,7 +12,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from recourse.functions.users import SCOPES
+from recourse.functions.users import scopes
 from recourse.local import folder, private
 
 AUDIENCE = "recourse"
@@ -36,11 +37,13 @@ class Issuer:
         url: Its URL.
         jwks: Its public key.
         client_secret: The secret of its one client, which whoever may read `.local` has.
+        own: The scopes of the app's own, as `recourse.functions.users` has them.
     """
 
-    def __init__(self, url: str, key: Path | None = None) -> None:
+    def __init__(self, url: str, key: Path | None = None, *, own: Sequence[str] = ()) -> None:
         """Read the key, or make one that only its owner can read."""
         self.url = url
+        self.own = own
         file = key or folder() / "issuer-key.pem"
         pem = private.made_once(file, _new_key)
         secret = private.made_once(file.with_name("client-secret"), _new_secret)
@@ -66,7 +69,7 @@ class Issuer:
             "code_challenge_methods_supported": ["S256"],
             "token_endpoint_auth_methods_supported": ["client_secret_post"],
             "authorization_response_iss_parameter_supported": True,
-            "scopes_supported": list(SCOPES),
+            "scopes_supported": list(scopes(self.own)),
             "id_token_signing_alg_values_supported": ["RS256"],
         }
 

@@ -20,7 +20,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from recourse.errors import RecourseError
-from recourse.functions.users import CALLBACKS, GROUPS, SCOPES, scopes_permitted
+from recourse.functions.users import CALLBACKS, groups, scopes, scopes_permitted
 from recourse.local.grants import GrantError, Grants
 from recourse.local.issuer import CLIENT, Issuer
 from recourse.problems import HEADERS
@@ -37,17 +37,11 @@ PAGE = f"""<!doctype html>
 <h1>Sign in to the local cloud</h1>
 <p>The command <code>recourse login</code> asks for a token.
 Continue only if you have started it.</p>
-%s<form method="post" autocomplete="off">
+%(said)s<form method="post" autocomplete="off">
 <label>Subject, the owner of what you start
 <input name="subject" value="asha" required maxlength="256" autofocus></label>
 <fieldset><legend>Groups</legend>
-{
-    "".join(
-        f'<label><input type="checkbox" name="group" value="{group}"'
-        f"{' checked' if group == 'customer' else ''}> {group}: {', '.join(scopes)}</label>"
-        for group, scopes in GROUPS.items()
-    )
-}</fieldset>
+%(groups)s</fieldset>
 <button name="answer" value="sign-in">Sign in</button>
 <button name="answer" value="cancel" formnovalidate>Cancel</button>
 </form></body></html>"""
@@ -81,6 +75,7 @@ class SignIn:
     def __init__(self, issuer: Issuer) -> None:
         self._issuer = issuer
         self._grants = Grants(issuer.token)
+        self._scopes = scopes(issuer.own)
         self.routes = [
             Route("/_issuer/authorize", self._authorize, methods=["GET", "POST"]),
             Route("/_issuer/token", self._answering(self._token), methods=["POST"]),
@@ -97,20 +92,28 @@ class SignIn:
             return JSONResponse(_error(problem), status_code=400, headers=_headers())
         back = asked["redirect_uri"]
         try:
-            _check(asked)
+            _check(asked, self._scopes)
             if request.method in ("GET", "HEAD"):
-                return HTMLResponse(PAGE % "", headers=_headers(back))
-            subject, groups = await self._said(request)
+                return HTMLResponse(self._page(""), headers=_headers(back))
+            subject, named = await self._said(request)
         except OAuthError as problem:
             return self._sent_back(asked, _error(problem))
         if flaw := flaw_of_subject(subject):
             said = f'<p class="wrong">The subject {_escaped(flaw)}.</p>'
-            return HTMLResponse(PAGE % said, status_code=422, headers=_headers(back))
-        permitted = scopes_permitted(groups)
-        wanted = asked.get("scope", "").split() or SCOPES
-        scope = " ".join(one for one in SCOPES if one in permitted and one in wanted)
+            return HTMLResponse(self._page(said), status_code=422, headers=_headers(back))
+        permitted = scopes_permitted(named, self._issuer.own)
+        wanted = asked.get("scope", "").split() or self._scopes
+        scope = " ".join(one for one in self._scopes if one in permitted and one in wanted)
         code = self._grants.begin(subject, scope, back, asked["code_challenge"])
         return self._sent_back(asked, {"code": code})
+
+    def _page(self, said: str) -> str:
+        shown = "".join(
+            f'<label><input type="checkbox" name="group" value="{group}"'
+            f"{' checked' if group == 'customer' else ''}> {group}: {', '.join(has)}</label>"
+            for group, has in groups(self._issuer.own).items()
+        )
+        return PAGE % {"said": said, "groups": shown}
 
     async def _said(self, request: Request) -> tuple[str, list[str]]:
         """The subject and the groups that were filled in.
@@ -119,11 +122,11 @@ class SignIn:
             OAuthError: It was cancelled, or is not what the page sends.
         """
         pairs = _pairs(await _body(request), LARGEST_BODY)
-        groups = [value for name, value in pairs if name == "group"]
+        named = [value for name, value in pairs if name == "group"]
         said = {name: value for name, value in pairs if name != "group"}
         if said.get("answer") != "sign-in":
             raise OAuthError("access_denied", "the sign-in was cancelled")
-        return said.get("subject", ""), groups
+        return said.get("subject", ""), named
 
     def _sent_back(self, asked: Mapping[str, str], answer: Mapping[str, str]) -> Response:
         query = urlencode({**answer, "state": asked.get("state", ""), "iss": self._issuer.url})
@@ -175,7 +178,7 @@ class SignIn:
         return {}
 
 
-def _check(asked: Mapping[str, str]) -> None:
+def _check(asked: Mapping[str, str], scopes: Mapping[str, str]) -> None:
     """Refuse a request for what is not issued, and one without PKCE.
 
     Raises:
@@ -188,7 +191,7 @@ def _check(asked: Mapping[str, str]) -> None:
         raise OAuthError("invalid_request", "a code_challenge with the method S256 is required")
     if not asked.get("state"):
         raise OAuthError("invalid_request", "state is required")
-    if unknown := set(asked.get("scope", "").split()) - set(SCOPES):
+    if unknown := set(asked.get("scope", "").split()) - scopes.keys():
         raise OAuthError("invalid_scope", f"there is no scope {sorted(unknown)[0]}")
 
 

@@ -74,11 +74,15 @@ def search(
 
 
 def _courses(world: World, first: str) -> SearchStrategy[Course]:
-    starts = st.lists(
-        st.sampled_from(sorted(world.sagas)).flatmap(lambda name: _start(world.sagas[name])),
-        max_size=MOST_SAGAS - 1,
-    )
-    both = st.tuples(_start(world.sagas[first]), starts).map(lambda two: (two[0], *two[1]))
+    def with_rivals(start: Start) -> SearchStrategy[tuple[Start, ...]]:
+        # Nothing overtakes where nothing else begins: such a course would be one undisturbed.
+        met = start.interruption
+        least = 1 if met is not None and met.what == "is overtaken" else 0
+        rivals = st.lists(any_start, min_size=least, max_size=MOST_SAGAS - 1)
+        return rivals.map(lambda others: (start, *others))
+
+    any_start = st.sampled_from(sorted(world.sagas)).flatmap(lambda name: _start(world.sagas[name]))
+    both = _start(world.sagas[first]).flatmap(with_rivals)
     moves = st.lists(st.lists(_MOVE, max_size=4).map(tuple), max_size=MOST_SAGAS).map(tuple)
     return st.builds(Course, both, moves)
 
@@ -99,22 +103,26 @@ def _start(saga: Saga) -> SearchStrategy[Start]:
     fault = st.tuples(st.sampled_from(can), st.sampled_from(["", ":1", ":2"])).map(
         lambda two: (two[0][0], two[0][1] + two[1])
     )
-    phases = [(step.name, "action") for step in saga.all]
-    phases *= 2
-    phases += [(step.name, "undo") for step in saga.all if step.undo]
+    actions = [(step.name, "action") for step in saga.all]
+    undos = [(step.name, "undo") for step in saga.all if step.undo]
+    # Most courses undo nothing, so an action is drawn more often.
+    where = st.sampled_from([*actions * 3, *undos])
     # What only another saga's step brings to light is rare, so it is drawn more often.
     whats = [*["is overtaken"] * 4, "dies before its write", "dies after its write", "is cancelled"]
     interruption = st.builds(
         lambda what, where: Interruption(what, *where),
         st.sampled_from(whats),
-        st.sampled_from(phases),
+        where,
     )
     return st.builds(
         Start,
         st.just(saga.name),
         st.sampled_from(COORDINATIONS),
         st.just(()) | st.lists(fault, max_size=2, unique_by=lambda one: one[0]).map(tuple),
-        interruption | st.none(),
+        # A course with none comes by itself, so most have one; the simplest is the first.
+        st.sampled_from([False, True, True, True]).flatmap(
+            lambda is_met: interruption if is_met else st.none()
+        ),
         # Where nothing is asked, nothing is drawn: each draw more changes what all others find.
         *([st.sampled_from(get_args(Says))] if saga.waiting else []),
     )

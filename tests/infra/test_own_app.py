@@ -22,10 +22,12 @@ import pytest
 
 from recourse import cdk
 from recourse.errors import DeclarationError
+from recourse.functions.users import GROUPS, SCOPES
 from recourse.project import Project, ProjectError
 from tests import own_app
 from tests.infra.assembly import CLI, Assembly, must_hear_first
 from tests.infra.conftest import LOCAL
+from tests.unit.test_pre_token import spending
 
 if TYPE_CHECKING:
     from aws_cdk import Stack
@@ -392,6 +394,25 @@ def test_sagas_that_are_declared_choreographed_need_a_choreography(
         if "api" in one["Properties"]["Handler"]
     ]
     assert told == "on"
+
+
+def test_a_user_pool_has_the_scopes_that_the_sagas_name_for_who_decides(stack: Stack) -> None:
+    from aws_cdk.assertions import Template
+
+    stage = cdk.Stage.from_context(stack.node)
+    cdk.CognitoIssuer(stack, "Users", stage=stage, sagas=[spending("approver")])
+    template = Template.from_stack(stack)
+    (server,) = template.find_resources("AWS::Cognito::UserPoolResourceServer").values()
+    scopes = {one["ScopeName"] for one in server["Properties"]["Scopes"]}
+    assert scopes == {*SCOPES, "approver"}
+    groups = template.find_resources("AWS::Cognito::UserPoolGroup").values()
+    assert {one["Properties"]["GroupName"] for one in groups} == {*GROUPS, "approver"}
+    (login,) = template.find_resources("AWS::Cognito::UserPoolClient").values()
+    assert len(login["Properties"]["AllowedOAuthScopes"]) == len(scopes)
+    template.has_resource_properties(
+        "AWS::Lambda::Function",
+        {"Environment": {"Variables": {"OWN_SCOPES": "approver"}}},
+    )
 
 
 def test_an_app_that_has_little_can_erase_what_it_has(stack: Stack, project: Project) -> None:

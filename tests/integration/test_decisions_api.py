@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, get_args
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from recourse.declare.declaration import Coordination
 from recourse.functions import kit
@@ -131,7 +132,8 @@ def test_only_whom_a_question_is_put_to_sees_and_decides_it(own: Ground) -> None
     problem(another("GET", f"/approvals/{theirs}"), 404, "not-found")
     problem(decide(another, theirs), 404, "not-found")
     assert operator("GET", f"/approvals/{theirs}").status == 200
-    problem(decide(operator, theirs), 403, "forbidden")
+    for one in (theirs, anybodys):
+        assert "scope" in problem(decide(operator, one), 403, "forbidden")
     problem(decide(asha, theirs), 403, "forbidden")
     assert both("GET", f"/approvals/{theirs}").status == 200
     assert "somebody else" in problem(decide(both, theirs), 403, "forbidden")
@@ -163,6 +165,7 @@ def test_a_list_is_paged_the_most_urgent_first(own: Ground) -> None:
     cursor = ""
     while True:
         page = another("GET", f"/approvals?limit=2{cursor}").json
+        assert len(page["items"]) <= 2
         seen += [one["id"] for one in page["items"]]
         if page["cursor"] is None:
             break
@@ -184,6 +187,24 @@ def test_a_cancelled_or_expired_question_is_not_open(own: Ground, coordination: 
     own.settle()
     assert approver("GET", f"/approvals/{late}").json["status"] == "expired"
     assert asha.get(late).json["reason"]["error"] == "NoAnswerError"
+
+
+def test_a_decision_whose_run_cannot_be_started_is_taken_and_left_to_the_sweeper(
+    own: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: Any) -> None:
+        raise EndpointConnectionError(endpoint_url="states")
+
+    for approved in ("approve", "reject"):
+        saga = ask(own)
+        with monkeypatch.context() as patch:
+            patch.setattr(own.sfn, "start_execution", refuse)
+            assert decide(approver, saga, approved, reason="so").status == 200
+        own.clock.sleep(121)
+        own.sweep()
+        own.settle()
+        ended = {"approve": "SUCCEEDED", "reject": "COMPENSATED"}[approved]
+        assert asha.get(saga).json["status"] == ended
 
 
 def test_who_is_asked_by_name_hears_of_it_and_of_its_end(own: Ground) -> None:

@@ -295,6 +295,32 @@ def test_an_answer_that_comes_before_its_run_has_ended_waits_for_that(
     assert own.hear_of_end(saga) == {}
 
 
+def test_a_run_that_goes_on_is_not_opened_once_another_was(own: Ground) -> None:
+    saga = start(own, "orchestration")
+    own.decide(saga, "approval", approved=True)
+    later = own.ledger.recover(saga, 1, not_before="2026-11-30T10:00:00.000Z", failure={})
+    assert later.run == 2
+    for before in (0, 1):
+        assert own.ledger.resume(saga, before) == later, "a decision that was heard late"
+
+
+@each_coordination
+def test_whatever_a_decision_says_follows_its_question(
+    own: Ground, coordination: Coordination
+) -> None:
+    """So the ledger takes it in after that, in whichever order they arrive."""
+    for approved in (True, False):
+        saga = start(own, coordination)
+        own.decide(saga, "approval", approved=approved, reason="so")
+        own.settle()
+        record = own.ledger.get(saga)
+        assert record is not None
+        said = [one for one in record.entered if one.answer]
+        assert [(one.kind, one.follows) for one in said] == [
+            ("done" if approved else "failed", ["asked"])
+        ]
+
+
 def test_a_run_that_was_decided_and_is_killed_is_undone(own: Ground) -> None:
     saga = start(own, "orchestration", earmark="reject")
     record = own.ledger.get(saga)

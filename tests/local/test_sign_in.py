@@ -70,7 +70,7 @@ class Place:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     port = free_port(0)
     key = tmp_path_factory.mktemp("issuer") / "key.pem"
-    issuer = Issuer(issuer_of(f"http://127.0.0.1:{port}"), key)
+    issuer = Issuer(issuer_of(f"http://127.0.0.1:{port}"), key, own=["approver"])
     proxy = Proxy(port=port, issuer=issuer, secret="secret")
     proxy.start()
     with httpx.Client(base_url=proxy.url, timeout=PATIENCE, trust_env=False) as http:
@@ -346,4 +346,11 @@ def test_the_secret_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None
 
 def test_every_scope_can_be_had(place: Place) -> None:
     had = claims(place, place.exchange(place.sign_in(group=["operator"])["code"]))["scope"]
-    assert set(had.split()) == set(SCOPES)
+    assert set(had.split()) == {*SCOPES, "approver"}
+
+
+def test_who_decides_by_a_scope_of_the_apps_own_signs_in_by_its_group(place: Place) -> None:
+    about = place.http.get("/_issuer/.well-known/openid-configuration").json()
+    assert about["scopes_supported"] == [*SCOPES, "approver"]
+    has = claims(place, place.exchange(place.sign_in(group=["approver"])["code"]))["scope"]
+    assert has.split() == ["sagas:read", "webhooks:write", "approver"]

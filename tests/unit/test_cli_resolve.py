@@ -332,6 +332,24 @@ def test_one_saga_that_the_api_fails_at_holds_up_no_other_and_an_outage_ends_it(
     assert "for 3 sagas in a row" in ended.stderr
 
 
+def test_failures_with_answers_between_them_are_no_outage(run: Run) -> None:
+    sagas = [Saga(n, answers=[(500, "internal")] * 99 if n % 2 else []) for n in range(8)]
+    ended = run(Played(sagas), FAILED, "--yes", "--json", code=3)
+    assert list(outcomes(ended).values()) == ["resolved", "unanswered"] * 4
+
+
+class HalfMoved(Saga):
+    """While it is under way one of its two steps has moved."""
+
+    def _status(self, name: str) -> str:
+        return "UNDONE" if name == "payment" else super()._status(name)
+
+
+def test_a_saga_of_two_steps_is_resolved_when_both_have_moved(run: Run) -> None:
+    saga = HalfMoved(0, stuck={"payment": "OopsError", "hotel": "OopsError"}, moves=10**6)
+    assert outcomes(run(Played([saga]), FAILED, "--yes", "--json", code=4)) == {"s0": "accepted"}
+
+
 def test_a_token_that_runs_out_ends_it_and_it_says_what_was_done(run: Run) -> None:
     sagas = [Saga(number) for number in range(4)]
 

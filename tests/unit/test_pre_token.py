@@ -11,8 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recourse.declare.shape import RecordedShape, read, record
+from recourse.errors import DeclarationError
 from recourse.functions.pre_token import STANDARD, handler
-from recourse.functions.users import GROUPS, SCOPES
+from recourse.functions.users import GROUPS, SCOPES, own_scopes
+from tests.integration.asking import SPENDING
 
 PREFIX = "recourse/"
 
@@ -21,6 +24,7 @@ PREFIX = "recourse/"
 def prefix() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SCOPE_PREFIX", PREFIX)
+        patch.setenv("OWN_SCOPES", "")
         yield
 
 
@@ -60,6 +64,40 @@ EVERY = [PREFIX + scope for scope in SCOPES]
 @pytest.mark.parametrize("group", GROUPS)
 def test_a_user_has_the_scopes_of_their_group(group: str) -> None:
     assert issued([group], EVERY) == {PREFIX + scope for scope in GROUPS[group]}
+
+
+def test_who_decides_by_a_scope_of_the_sagas_own_has_it_by_a_group_of_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = PREFIX + "approver"
+    asked = [*EVERY, own]
+    assert own not in issued(["approver", "operator"], asked), (
+        "where no saga names it there is none"
+    )
+    monkeypatch.setenv("OWN_SCOPES", "approver reviewer")
+    assert issued(["approver"], asked) == {own, PREFIX + "sagas:read", PREFIX + "webhooks:write"}
+    assert issued(["operator"], asked) == set(asked)
+    assert issued(["reader", "reviewer"], asked) == {
+        PREFIX + "sagas:read",
+        PREFIX + "webhooks:write",
+    }
+    change = handler(event(["reader"], None), None)["response"]["claimsAndScopeOverrideDetails"]
+    suppressed = change["accessTokenGeneration"]["scopesToSuppress"]
+    assert {own, PREFIX + "reviewer"} <= set(suppressed), "also where no scope is asked for"
+
+
+def spending(scope: str) -> RecordedShape:
+    """The shape of a saga that asks whoever has a scope."""
+    said = record(SPENDING)
+    said["groups"][1][0]["waits"]["scope"] = scope
+    return read(said)
+
+
+def test_the_scopes_of_a_deployment_are_those_that_its_sagas_name_besides() -> None:
+    assert own_scopes([spending("insurer")]) == []
+    assert own_scopes([spending("b"), spending("a.x"), spending("b")]) == ["a.x", "b"]
+    with pytest.raises(DeclarationError, match="the scope 'customer' of a Wait must be called"):
+        own_scopes([spending("customer")])
 
 
 def test_a_user_of_two_groups_has_the_scopes_of_both() -> None:

@@ -71,7 +71,9 @@ users = None
 if stage.issuer and stage.audience:  # the context names one, as the local cloud does
     issuer = Issuer(stage.issuer, (stage.audience,))
 else:
-    users = CognitoIssuer(stack("Issuer"), "Users", stage=stage, alarm=events.alarm)
+    users = CognitoIssuer(
+        stack("Issuer"), "Users", stage=stage, sagas=SAGAS.values(), alarm=events.alarm
+    )
     tell(users, UserPoolId=users.pool.user_pool_id, TokenUrl=users.token_url)
     issuer = users.issuer
 live = LiveChannels(stack("Live"), "Live", stage=stage, events=events, issuer=issuer)

@@ -80,4 +80,5 @@ def _covered(item: pytest.Item) -> Iterable[Hashable]:
     if covers := mark.kwargs.get("covers"):
         found: Iterable[Hashable] = covers(**spec.params)
         return found
-    return combinations(spec.indices.items(), 2)
+    # Each value is one object in all the cells that have it.
+    return combinations([(name, id(value)) for name, value in spec.params.items()], 2)

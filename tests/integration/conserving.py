@@ -133,7 +133,8 @@ class Town:
         for account in PERSONAL:
             balance = round(BALANCE * times)
             made.put("accounts", account, {"currency": "INR", "balance": balance})
-        made.put("accounts", "poor", {"currency": "INR", "balance": 5000})
+        # So many ask for what it has that sixteen meet where it has no more.
+        made.put("accounts", "poor", {"currency": "INR", "balance": round(8000 * times)})
         made.put("accounts", "euro", {"currency": "EUR", "balance": BALANCE})
         hers = {"currency": "INR", "balance": BALANCE, "owner": "client-0"}
         made.put("accounts", "hers", hers)
@@ -246,7 +247,7 @@ class Town:
         return {"coordination": coordination, "faults": faults}
 
     def _body(self, saga: str, key: str, draw: random.Random) -> dict[str, Any]:
-        account = draw.choice([*PERSONAL * 3, "poor", "euro", "hers", "nobody"])
+        account = draw.choice([*PERSONAL * 2, *["poor"] * 8, "euro", "hers", "nobody"])
         lines = [
             {"sku": draw.choice(["mug", "mug", "lamp"]), "quantity": draw.randint(1, 5)}
             for _ in range(draw.randint(1, 3))

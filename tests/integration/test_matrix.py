@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from tests.matrix import sample
 # One process collects for all of them.
 pytestmark = [pytest.mark.of_all, pytest.mark.xdist_group("matrix")]
 ROOT = Path(__file__).parents[2]
+EVERY_SAGA = "tests/integration/test_every_saga.py"
 CELL = re.compile(r"::test_each_fault_ends_as_guaranteed\[(.+): (.+)=(\w+)(:1)?-(\w+)\]$", re.M)
 
 
@@ -36,21 +38,27 @@ class Cell(NamedTuple):
     coordination: str
 
 
-@cache
 def collected(*options: str) -> tuple[set[Cell], str]:
-    """The cells that pytest would run, and the last lines that it says."""
+    """The cells of the fault matrix that pytest would run, and the last lines that it says."""
+    said = collect(EVERY_SAGA, *options)
+    return {Cell(*found) for found in CELL.findall(said)}, said[-500:]
+
+
+@cache
+def collect(file: str, *options: str) -> str:
+    """What pytest says that it would run of a file."""
     asked = [sys.executable, "-m", "pytest", "--collect-only", "-q", *options]
     # Of all sagas, wherever these tests run, and in a process that is no worker.
     environment = {name: text for name, text in os.environ.items() if "PYTEST" not in name}
     ran = subprocess.run(
-        [*asked, "tests/integration/test_every_saga.py"],
+        [*asked, file],
         cwd=ROOT,
         env=environment | {"KNOWN_SAGAS": ""},
         capture_output=True,
         text=True,
         check=True,
     )
-    return {Cell(*found) for found in CELL.findall(ran.stdout)}, ran.stdout[-500:]
+    return ran.stdout
 
 
 def kind(saga: Saga, target: str) -> str:
@@ -111,9 +119,22 @@ def test_who_names_a_cell_gets_it() -> None:
     left_out = min(set(whole()) - collected()[0])
     name = f"{left_out.saga}: {left_out.target}={left_out.fault}{left_out.times}"
     assert left_out in collected("-k", f"{left_out.saga} and {left_out.fault}")[0]
-    file = "tests/integration/test_every_saga.py"
-    named = f"{file}::test_each_fault_ends_as_guaranteed[{name}-{left_out.coordination}]"
-    assert left_out in collected(named)[0]
+    named = f"{EVERY_SAGA}::test_each_fault_ends_as_guaranteed[{name}-{left_out.coordination}]"
+    assert collect(named).splitlines()[0] == named
+
+
+def test_a_matrix_that_says_no_more_has_every_pair_of_values_in_its_sample() -> None:
+    file, test = "tests/integration/test_change.py", "a_saga_in_flight_ends_by_the_shape_it_began"
+    cell = re.compile(rf"test_{test}_with\[(.+)\]$", re.MULTILINE)
+    cells, run = (
+        [one.split("-") for one in cell.findall(collect(file, *options))]
+        for options in (["--whole-matrix"], [])
+    )
+    pairs, covered = (
+        {pair for one in found for pair in combinations(enumerate(one), 2)}
+        for found in (cells, run)
+    )
+    assert pairs == covered and len(run) < len(cells) / 3
 
 
 def test_a_sample_covers_all_with_few_and_keeps_the_order() -> None:

@@ -58,7 +58,8 @@ def sampled(config: pytest.Config, items: Sequence[pytest.Item]) -> list[pytest.
             matrices[item.nodeid.partition("[")[0]].append(item)
     left_out: set[pytest.Item] = set()
     for cells in matrices.values():
-        left_out.update(set(cells).difference(sample(cells, _covered)))
+        run: list[pytest.Item] = sample(cells, _covered)
+        left_out.update(set(cells).difference(run))
     there = sum(map(len, matrices.values()))
     config.stash[COUNTS] = {"there": there, "run": there - len(left_out)}
     return [item for item in items if item not in left_out]

@@ -142,8 +142,13 @@ def must_be_in_the_books(ground: Ground, saga: Saga, saga_id: str, status: str) 
 
 
 def must_be_as_told(ground: Ground, saga: Saga, saga_id: str) -> str:
-    """The markers, which are the effects, agree with the status; the status."""
+    """The markers, which are the effects, agree with the status, and all adds up; the status."""
     must_add_up(ground)
+    return must_be_as_marked(ground, saga, saga_id)
+
+
+def must_be_as_marked(ground: Ground, saga: Saga, saga_id: str) -> str:
+    """The markers agree with the status; the status."""
     view = ground.view(saga_id)
     record = ground.ledger.get(saga_id)
     assert record is not None and not record.waiting, "an event still waits for its causes"

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -851,7 +851,7 @@ def test_a_query_sorts_and_looks_through_all_of_its_table(kind: str) -> None:
             row |= {"owner": {kind: str(number % 5)}, "at": {"S": str(number % 3)}}
         made.put_item(TableName="owned", Item=row)
 
-    def pages(forward: bool, name: str, value: dict[str, str], **index: str) -> list[Any]:
+    def pages(forward: bool, name: str, value: Any, index: Mapping[str, Any]) -> list[Any]:
         """What a query finds, page by page."""
         found: list[Any] = []
         more: dict[str, Any] = {}
@@ -871,16 +871,19 @@ def test_a_query_sorts_and_looks_through_all_of_its_table(kind: str) -> None:
                 return found
             more = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
+    by_owner = {"IndexName": "by-owner"}
+    asked: list[tuple[str, Any, Mapping[str, Any]]] = [
+        ("pk", {"S": "1"}, {}),
+        ("pk", {"S": "none"}, {}),
+        ("owner", {kind: "3"}, by_owner),
+        ("owner", {kind: "3.0"}, by_owner),
+    ]
+
     def every() -> list[Any]:
         return [
-            pages(forward, *asked, **index)
+            pages(forward, name, value, index)
             for forward in (True, False)
-            for asked, index in (
-                (("pk", {"S": "1"}), {}),
-                (("pk", {"S": "none"}), {}),
-                (("owner", {kind: "3"}), {"IndexName": "by-owner"}),
-                (("owner", {kind: "3.0"}), {"IndexName": "by-owner"}),
-            )
+            for name, value, index in asked
         ]
 
     with calls_counted(lambda code: code.co_name == "cast_value") as looks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,6 +35,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept = set(matrix.sampled(config, here))
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = [item for item in items if item in kept]
+
+
+def pytest_collection_finish() -> None:
+    """See that no worker has loaded the CDK yet, with the process of Node that it starts."""
+    if "aws_cdk" in sys.modules:
+        raise pytest.UsageError("a module of tests imports aws_cdk; import it where a test runs")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

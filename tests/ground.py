@@ -17,7 +17,7 @@ from recourse.store.table import Table
 from samples.provider import Books
 from services.holdings import HOLDINGS
 from statemachines import SAGAS
-from tests import elsewhere
+from tests import elsewhere, printing
 
 OWN = {"RECOURSE_SAGAS": "statemachines:SAGAS"}
 
@@ -94,5 +94,6 @@ def ground(sagas: Mapping[str, Saga] = SAGAS) -> Iterator[Ground]:
         mock.patch.dict(os.environ, OWN),
         recourse.testing.ground.ground(sagas, Ground) as made,
         elsewhere.provider(made.books),
+        printing.once(),
     ):
         yield made

@@ -11,7 +11,7 @@ from recourse.store.table import Table
 from recourse.testing.ground import Ground
 from samples.provider import Books
 from services.holdings import HOLDINGS
-from tests import elsewhere
+from tests import elsewhere, printing
 
 SEED = Path(__file__).parents[1] / "samples" / "seed.json"
 BOOKS = Books()
@@ -28,7 +28,7 @@ def stock(ground: Ground) -> Iterator[None]:
             writes = holding.change(thing, None, body)
             assert writes is not None
             table.transact([table.write_request(write) for write in writes])
-    with elsewhere.provider(BOOKS):
+    with elsewhere.provider(BOOKS), printing.once():
         yield
 
 

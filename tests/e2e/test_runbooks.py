@@ -26,7 +26,6 @@ from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 from websockets.exceptions import InvalidStatus
 
-from recourse.cdk.code import RUNTIME
 from recourse.cli import main
 from recourse.cli import valet as valet_command
 from recourse.cli.api import Api, ApiError
@@ -495,7 +494,7 @@ def test_the_alarm_of_what_only_a_user_pool_calls(alarms: Alarms, request: Any) 
         Runtime=like["Runtime"],
         Role=like["Role"],
         Handler="recourse.functions.pre_token.handler",
-        Code={"ZipFile": zipped(RUNTIME)},
+        Code={"ZipFile": zipped(ROOT / "recourse" / "cdk" / "runtime")},
         Environment=told,
     )["FunctionName"]
     request.addfinalizer(lambda: aws_lambda.delete_function(FunctionName=name))

@@ -5,15 +5,9 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from aws_cdk import App, Stack
-from aws_cdk.assertions import Template
-from aws_cdk.aws_kms import Key
 
 from lambdas.consumers import consumers
 from lambdas.subscribers import subscribers
-from recourse.cdk.indexes import INDEX_STEPS
-from recourse.cdk.stage import Stage
-from recourse.cdk.tables import LedgerTable
 from tests.infra.assembly import Assembly
 
 pytestmark = [pytest.mark.xdist_group("infra"), pytest.mark.of_all]
@@ -91,6 +85,13 @@ def test_an_index_of_the_ledger_holds_keys_and_what_lists_filter_by(dev: Assembl
 
 def test_a_ledger_gets_its_indexes_and_loses_the_former_ones_one_a_deploy() -> None:
     """CloudFormation makes or drops one index of a table in a deploy."""
+    from aws_cdk import App, Stack
+    from aws_cdk.assertions import Template
+    from aws_cdk.aws_kms import Key
+
+    from recourse.cdk.indexes import INDEX_STEPS
+    from recourse.cdk.stage import Stage
+    from recourse.cdk.tables import LedgerTable
 
     def indexes(step: int | None) -> dict[str, object]:
         stack = Stack(App(analytics_reporting=False), "S")

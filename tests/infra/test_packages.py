@@ -10,17 +10,22 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from recourse.cdk import code
+import pytest
+
 from recourse.declare.money import MINOR_DIGITS, Money
 from recourse.project import Project
 from services.invoices import FONTS
 from tests.infra.assembly import ROOT
+
+pytestmark = pytest.mark.xdist_group("infra")
 
 PROJECT = Project.find(ROOT)
 
 
 def packages_in(folder: Path) -> Path:
     """The packages of which functions carry only a part, as they carry them."""
+    from recourse.cdk import code
+
     for name in {one.partition("/")[0] for one in PROJECT.only}:
         spec = find_spec(name)
         assert spec and spec.origin

@@ -80,7 +80,7 @@ def at_first(name: str, *, after: bool) -> Iterator[Counter[str]]:
         yield hit
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def one(stocked: Ground) -> Mapping[Any, Mapping[str, int]]:
     """What one trip that succeeds changes."""
     return of_one(stocked, SAGA.name)

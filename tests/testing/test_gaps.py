@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -819,6 +819,80 @@ def test_each_key_of_a_table_is_looked_at_for_every_other_one(kind: str) -> None
         with measuring.once(), calls_counted(lambda code: code.co_name == "cast_value") as looks:
             assert table.all_items() == shipped
         assert looks() <= 2 * len(shipped)
+
+
+@pytest.mark.parametrize("kind", ["S", "N"])
+def test_a_query_sorts_and_looks_through_all_of_its_table(kind: str) -> None:
+    made, names = client("dynamodb"), {"pk": "S", "sk": kind, "owner": kind, "at": "S"}
+    made.create_table(
+        TableName="owned",
+        KeySchema=[
+            {"AttributeName": "pk", "KeyType": "HASH"},
+            {"AttributeName": "sk", "KeyType": "RANGE"},
+        ],
+        AttributeDefinitions=[
+            {"AttributeName": name, "AttributeType": of} for name, of in names.items()
+        ],
+        BillingMode="PAY_PER_REQUEST",
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "by-owner",
+                "KeySchema": [
+                    {"AttributeName": "owner", "KeyType": "HASH"},
+                    {"AttributeName": "at", "KeyType": "RANGE"},
+                ],
+                "Projection": {"ProjectionType": "ALL"},
+            }
+        ],
+    )
+    for number in Random(1).sample(range(100), 60):
+        row = {"pk": {"S": str(number % 7)}, "sk": {kind: str(number)}}
+        if number % 4:
+            row |= {"owner": {kind: str(number % 5)}, "at": {"S": str(number % 3)}}
+        made.put_item(TableName="owned", Item=row)
+
+    def pages(forward: bool, name: str, value: Any, index: Mapping[str, Any]) -> list[Any]:
+        """What a query finds, page by page."""
+        found: list[Any] = []
+        more: dict[str, Any] = {}
+        while True:
+            page = made.query(
+                TableName="owned",
+                KeyConditionExpression="#key = :key",
+                ExpressionAttributeNames={"#key": name},
+                ExpressionAttributeValues={":key": value},
+                ScanIndexForward=forward,
+                Limit=4,
+                **index,
+                **more,
+            )
+            found.append(page["Items"])
+            if "LastEvaluatedKey" not in page:
+                return found
+            more = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+    by_owner = {"IndexName": "by-owner"}
+    asked: list[tuple[str, Any, Mapping[str, Any]]] = [
+        ("pk", {"S": "1"}, {}),
+        ("pk", {"S": "none"}, {}),
+        ("owner", {kind: "3"}, by_owner),
+        ("owner", {kind: "3.0"}, by_owner),
+    ]
+
+    def every() -> list[Any]:
+        return [
+            pages(forward, name, value, index)
+            for forward in (True, False)
+            for name, value, index in asked
+        ]
+
+    with calls_counted(lambda code: code.co_name == "cast_value") as looks:
+        shipped = every()
+    assert looks() > 10_000 and len(shipped[0]) > 1 and len(shipped[2]) > 1
+    with measuring.once(), calls_counted(lambda code: code.co_name == "cast_value") as looks:
+        assert every() == shipped
+        assert len(dynamodb_backends[handlers.ACCOUNT]["us-east-1"].get_table("owned").all_items())
+    assert looks() < 10_000
 
 
 def test_a_row_has_a_largest_size_and_what_is_replaced_or_removed_does_not_count() -> None:

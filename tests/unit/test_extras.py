@@ -19,6 +19,10 @@ def without(package: str, says: str, at: Path = ROOT) -> subprocess.CompletedPro
     return subprocess.run([sys.executable, "-c", code], cwd=at, capture_output=True, text=True)
 
 
+ONE = "tests/unit/test_project.py"
+"""A file of tests, rather than all."""
+
+
 def command(*arguments: str) -> str:
     return f"from recourse.__main__ import main; sys.argv[1:] = {list(arguments)}; main()"
 
@@ -32,7 +36,7 @@ def command(*arguments: str) -> str:
         ("starlette", command("up"), "local"),
         ("jwt", command("token", "--subject", "asha"), "local"),
         ("aws_cdk", "from recourse.cdk import SagaApi", "cdk"),
-        ("moto", "import pytest; sys.exit(pytest.main(['--sagas', '-q']))", "testing"),
+        ("moto", f"import pytest; sys.exit(pytest.main(['--sagas', '-q', '{ONE}']))", "testing"),
     ],
 )
 def test_the_extra_and_the_command_are_in_the_message(package: str, says: str, extra: str) -> None:

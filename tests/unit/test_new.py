@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from recourse import new
-from recourse.cdk.stage import ContextError, Stage
 from recourse.project import Project
 from tests import ROOT
 
@@ -84,7 +83,10 @@ def test_a_name_that_no_app_can_have_is_refused(
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.xdist_group("infra")  # it loads the CDK
 def test_the_longest_name_is_one_that_a_stage_takes() -> None:
+    from recourse.cdk.stage import ContextError, Stage
+
     longest = new.app_of(new.name_of("a-" + "b" * 19))
     assert Stage(app=longest).app == longest
     with pytest.raises(ContextError):

@@ -183,6 +183,25 @@ def test_a_reversal_is_a_start_of_who_asks_for_it_unless_it_has_begun(
     assert asha("POST", f"/sagas/{other}/reverse").status == 202
 
 
+def test_a_limited_start_costs_one_write_and_one_query_more(made: Ground, limited: Limited) -> None:
+    """Than one of an operator, who has no limits."""
+    limited()
+    seen: list[str] = []
+    made.dynamodb.meta.events.register(
+        "before-parameter-build.dynamodb", lambda model, **_: seen.append(model.name)
+    )
+
+    def calls(who: Caller) -> Counter[str]:
+        seen.clear()
+        assert who.start().status == 202
+        return Counter(seen)
+
+    calls(both)
+    theirs, limitless = calls(asha), calls(both)
+    assert limitless["TransactWriteItems"] >= 1
+    assert theirs - limitless == {"UpdateItem": 1, "Query": 1} and not limitless - theirs
+
+
 # A flood, and one who is quiet.
 
 

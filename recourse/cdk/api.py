@@ -138,9 +138,9 @@ class SagaApi(Construct):
                 "SSE_URL": live.sse_url if live else "",
                 "WEBSOCKET_URL": live.websocket_url if live else "",
                 "CONNECTIONS_TABLE": self.slots.table_name,
+                "UNINDEXED": "" if self._counts_in_flight else BY_IN_FLIGHT.name,
             }
-            | stage.owner_limits
-            | ({} if self._counts_in_flight else {"UNINDEXED": BY_IN_FLIGHT.name}),
+            | stage.owner_limits,
             timeout=Duration.seconds(29),
             memory=1024,
         )

@@ -14,7 +14,7 @@ from recourse.events import message_group
 from recourse.events.outbox import group_of
 from recourse.functions import kit
 from recourse.ledger.history import AT_REST
-from recourse.store.slots import Rate
+from recourse.store.slots import LimitReachedError, Rate
 from recourse.store.table import Table
 from recourse.testing.ground import LEDGER
 from tests.ground import Ground, ground
@@ -114,11 +114,31 @@ def test_as_many_begin_at_once_as_may(made: Ground, limited: Limited) -> None:
         def counted(_: int) -> bool:
             try:
                 rate.count("asha")
-            except Exception:
+            except LimitReachedError:
                 return False
             return True
 
         assert sum(threads.map(counted, range(40))) == 5
+
+
+def test_a_new_minute_begins_at_nothing_and_what_is_taken_back_is_of_its_own(made: Ground) -> None:
+    now = [1_800_000_010.0]
+    table = Table(made.dynamodb, TABLE, ("pk", "connection"))
+    rate = Rate(table, "starts", most=2, seconds=60, clock=lambda: now[0])
+    rate.take_back("asha")
+    rate.count("asha")
+    rate.count("asha")
+    with pytest.raises(LimitReachedError):
+        rate.count("asha")
+    now[0] += 50
+    rate.take_back("asha")
+    rate.count("asha")
+    rate.count("asha")
+    with pytest.raises(LimitReachedError, match="2 starts within 60 seconds"):
+        rate.count("asha")
+    rows = made.dynamodb.scan(TableName=TABLE)["Items"]
+    ends = sorted(int(row["expires_at"]["N"]) for row in rows)
+    assert ends == [1_800_000_120, 1_800_000_180], "each expires a minute after its own end"
 
 
 def test_an_owner_has_so_many_in_flight_until_they_end(made: Ground, limited: Limited) -> None:
@@ -181,6 +201,25 @@ def test_a_reversal_is_a_start_of_who_asks_for_it_unless_it_has_begun(
     problem(asha("POST", f"/sagas/{asha.start().json['saga_id']}/reverse"), 429, "limit-reached")
     limited(starts=4)
     assert asha("POST", f"/sagas/{other}/reverse").status == 202
+
+
+def test_a_limited_start_costs_one_write_and_one_query_more(made: Ground, limited: Limited) -> None:
+    """Than one of an operator, who has no limits."""
+    limited()
+    seen: list[str] = []
+    made.dynamodb.meta.events.register(
+        "before-parameter-build.dynamodb", lambda model, **_: seen.append(model.name)
+    )
+
+    def calls(who: Caller) -> Counter[str]:
+        seen.clear()
+        assert who.start().status == 202
+        return Counter(seen)
+
+    calls(both)
+    theirs, limitless = calls(asha), calls(both)
+    assert limitless["TransactWriteItems"] >= 1
+    assert theirs - limitless == {"UpdateItem": 1, "Query": 1} and not limitless - theirs
 
 
 # A flood, and one who is quiet.

@@ -104,6 +104,7 @@
         UndeclaredTableError
         UnknownFaultError
         UnknownImportError
+        UnknownNameError
         UnknownSagaError
         UnknownShapeError
         UnknownWebhookError

@@ -47,6 +47,7 @@ from recourse.orchestration.executions import Run, Runs, parse_name
 from recourse.orchestration.markers import DONE, Found, Markers
 from recourse.orchestration.notices import clear
 from recourse.queues.deadletters import OperatorQueue
+from recourse.queues.reach import Reach
 from recourse.store import retention
 from recourse.store.lease import Lease
 
@@ -96,6 +97,7 @@ class Sweeper:
         markers: The markers of all sagas.
         lease: Held by the sweeper that is running a round.
         alarm: Alerts the people on call; called with a saga's id and what is wrong with it.
+        reach: Passes over the queues that a deploy keeps out of reach.
         queues: The operators' queues.
         asks: Whether there are sagas that may wait for somebody's decision.
         timescale: Multiplies the grace period, the deadlines and the delays.
@@ -108,6 +110,7 @@ class Sweeper:
     markers: Markers
     lease: Lease
     alarm: Callable[[str, str], None]
+    reach: Reach
     queues: Sequence[OperatorQueue] = ()
     asks: bool = False
     timescale: float = 1
@@ -157,7 +160,7 @@ class Sweeper:
         problems: list[Exception] = []
         try:
             until = self.clock() + ROUND_TIME_LIMIT
-            problems += clear(self.queues, self.ledger, self.clock())
+            problems += clear(self.queues, self.ledger, self.reach, self.clock())
             before = self._from_now(-GRACE_PERIOD * self.timescale)
             if self.asks:
                 due = self.ledger.queries.due(moment(self._now))

@@ -24,7 +24,15 @@ from tests.integration.test_api import standing
 from tests.valet.conftest import BUCKET
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ["banking.md", "healthcare.md", "in-bulk.md", "people-who-decide.md", "reverse.md"]
+PAGES = [
+    "travel.md",
+    "e-commerce.md",
+    "banking.md",
+    "healthcare.md",
+    "in-bulk.md",
+    "people-who-decide.md",
+    "reverse.md",
+]
 BLOCK = re.compile(
     r"(?:`([\w.-]+\.(?:json|csv))`:\n\n)?^```(bash|json|csv)\n(.*?)^```$", re.DOTALL | re.MULTILINE
 )

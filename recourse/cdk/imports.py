@@ -125,7 +125,7 @@ class Imports(Construct):
             self,
             machine.FILES,
             stage=self._stage,
-            handler="recourse.functions.imports.files",
+            handler="recourse.functions.import_files.handler",
             environment={
                 "RECOURSE_SAGAS": self._stage.sagas,
                 "IMPORTS_TABLE": self.table.table_name,
@@ -158,7 +158,7 @@ class Imports(Construct):
             self,
             machine.STARTS,
             stage=self._stage,
-            handler="recourse.functions.imports.starts",
+            handler="recourse.functions.import_starts.handler",
             environment=orchestration.environment_of_runs
             | {
                 "IMPORTS_TABLE": self.table.table_name,

@@ -7,14 +7,18 @@ more rows have failed than are tolerated: then an item fails, and with it the ma
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
+
+from recourse.declare.limits import cut
 
 FILES, STARTS = "ImportFiles", "ImportStarts"
 """The functions, by the names that are substituted by their ARNs."""
 BUCKET, PARTITION = "ImportBucket", "Partition"
 """Further names that are substituted."""
-CHECK_SECONDS, START_SECONDS = 890, 110
+CHECK_SECONDS, START_SECONDS = 290, 110
 FINAL = ["TooManyFailuresError", "UnknownImportError"]
 MAP = "Start"
 """The name of the state that is a Distributed Map."""
@@ -97,6 +101,14 @@ def definition(timescale: float = 1) -> dict[str, Any]:
             },
         },
     }
+
+
+def reason(failure: dict[str, str]) -> str:
+    """Why a state has failed, in words, from what its machine has caught."""
+    cause = failure.get("Cause", "")
+    with suppress(ValueError, KeyError, TypeError):  # else it is words already
+        cause = json.loads(cause)["errorMessage"]
+    return cut(f"{failure['Error']}: {cause}".removesuffix(": "))
 
 
 def _retry(timescale: float) -> list[Mapping[str, Any]]:

@@ -19,7 +19,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Literal, NamedTuple
 
 from recourse.declare import limits
@@ -38,6 +38,8 @@ from recourse.text import MOST_DIGITS, MalformedError, read_json, shown
 
 Format = Literal["csv", "jsonl"]
 _NOT_CLOSED = "has a quotation mark that is not closed"
+LOOKED_UP = 50
+"""Of how many rows the documents are looked up together."""
 LONGEST_WHY = 200
 """Characters of what is wrong with a row, at most."""
 Missing = Callable[[Sequence[str]], Sequence[str]]
@@ -106,7 +108,14 @@ class Reader:
         Raises:
             BadFileError: Nothing of it can be imported.
         """
-        found = lines(chunks)
+        rows = self._rows(lines(chunks))
+        while some := list(islice(rows, LOOKED_UP)):
+            good = [row.request.get("documents") or {} for row in some if isinstance(row, Row)]
+            named = list(dict.fromkeys(name for one in good for name in one.values()))
+            missing = set(self.missing(named)) if named else set()
+            yield from (_with_documents(row, missing) for row in some)
+
+    def _rows(self, found: Iterator[Line]) -> Iterator[Row | BadRow]:
         before: dict[int, int] = {}
         for line, sent in self._csv(found) if self.format == "csv" else _jsonl(found):
             yield self._row(line, sent, before)
@@ -126,12 +135,6 @@ class Reader:
         key = hash(request[self.saga.business_key])
         if (first_line := before.setdefault(key, line)) != line:
             return BadRow(line, self.saga.business_key, f"is that of line {first_line} already")
-        if documents := request.get("documents"):
-            named = list(dict.fromkeys(documents.values()))
-            missing = set(self.missing(named))
-            for name, document in documents.items():
-                if document in missing:
-                    return BadRow(line, f"documents.{name}", "you have no such document")
         return Row(line, request, digest(sent))
 
     # CSV.
@@ -186,6 +189,15 @@ class Reader:
         if self.saga.business_key not in names:
             raise BadFileError(f"line {line}: must name the column {self.saga.business_key!r}")
         return found
+
+
+def _with_documents(row: Row | BadRow, missing: set[str]) -> Row | BadRow:
+    """A row, which is bad where it names a document that is missing."""
+    documents = row.request.get("documents") or {} if isinstance(row, Row) else {}
+    for name, document in documents.items():
+        if document in missing:
+            return BadRow(row.line, f"documents.{name}", "you have no such document")
+    return row
 
 
 def _jsonl(found: Iterator[Line]) -> Iterator[tuple[int, Any]]:

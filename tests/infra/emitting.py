@@ -59,7 +59,7 @@ def park(module: Any, case: Case) -> None:
 def sweeper(module: Any, case: Case) -> None:
     """A round that finds one saga to heal."""
     found = mock.Mock(sweep=lambda: {"0" * 32: "started"})
-    with mock.patch.object(module.kit, "sweeper", lambda _: found):
+    with mock.patch.object(module.kit, "sweeper", lambda *_: found):
         module.handler({}, None)
 
 

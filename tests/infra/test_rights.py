@@ -107,6 +107,12 @@ WILD = {
     *(("<Valet.Arn>/objects/*", action) for action in COMMITS_OBJECTS),
     ("<Valet.Arn>/quarantine/*", "s3:PutObject"),
     ("<Valet.Arn>/objects/*", "s3:GetObjectVersion"),
+    # Files of imports, and what each of them comes to.
+    ("<Valet.Arn>/imports/*", "s3:GetObject"),
+    ("<Valet.Arn>/imports/*", "s3:PutObject"),
+    ("<Valet.Arn>/results/*", "s3:PutObject"),
+    ("<Valet.Arn>/results/*", "s3:GetObjectVersion"),
+    (f"{EXECUTION}<Machine.Name>:*", "states:DescribeExecution"),
     # Runs of one machine.
     *(
         (

@@ -61,7 +61,8 @@ def test_the_signer_can_touch_nothing_but_its_prefixes(each: Assembly) -> None:
     one = statements(each)["SignerKeepsToItsPrefixes"]
     assert one["Principal"] == {"AWS": "<RedeemRole.Arn>"}
     assert one["Action"] == "s3:*"
-    assert one["NotResource"] == ["<Valet.Arn>/incoming/*", "<Valet.Arn>/objects/*"]
+    prefixes = [f"<Valet.Arn>/{prefix}/*" for prefix in ("incoming", "objects", "results")]
+    assert one["NotResource"] == prefixes
     rights = each.rights(each.one("AWS::Lambda::Function", "Redeem"))
     touched = {
         resource: actions
@@ -71,6 +72,7 @@ def test_the_signer_can_touch_nothing_but_its_prefixes(each: Assembly) -> None:
     assert touched == {
         "<Valet.Arn>/incoming/*": {"s3:PutObject"},
         "<Valet.Arn>/objects/*": {"s3:GetObjectVersion"},
+        "<Valet.Arn>/results/*": {"s3:GetObjectVersion"},
         "<Documents.Arn>/invoices/*": {"s3:GetObjectVersion"},
     }
 
@@ -101,7 +103,9 @@ def test_the_bucket_is_private_versioned_and_its_owners(each: Assembly) -> None:
 
 def test_what_is_left_behind_goes_but_not_before_the_longest_key(each: Assembly) -> None:
     rules = {rule["Id"]: rule for rule in bucket(each)["LifecycleConfiguration"]["Rules"]}
-    assert set(rules) == {"interrupted", "incoming", "quarantine"}
+    assert set(rules) == {"interrupted", "incoming", "quarantine", "imports", "results"}
+    for prefix in ("imports", "results"):
+        assert (rules[prefix]["Prefix"], rules[prefix]["ExpirationInDays"]) == (f"{prefix}/", 30)
     assert all(rule["Status"] == "Enabled" for rule in rules.values())
     interrupted = rules["interrupted"]
     assert interrupted["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": WEEK + 1}

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
-from recourse.functions import imports as functions
-from recourse.functions import kit
+from recourse.functions import import_files, import_starts, kit
 from recourse.imports.check import Checker
 from recourse.imports.finish import Finisher, result_key
 from recourse.imports.runs import ImportRuns
@@ -29,10 +28,10 @@ def importing(ground: Ground, valet: ValetGround) -> Iterator[None]:
     """The server side of imports, as long as the block lasts."""
 
     def files(event: dict[str, Any]) -> Any:
-        return functions.files(event, None)
+        return import_files.handler(event, None)
 
     def starts(event: dict[str, Any]) -> Any:
-        return functions.starts(event, None)
+        return import_starts.handler(event, None)
 
     s3 = valet.s3
     with (

@@ -30,7 +30,8 @@ from recourse.functions import (
     authorise,
     confirm,
     feed,
-    imports,
+    import_files,
+    import_starts,
     kit,
     ledger,
     park,
@@ -457,31 +458,31 @@ def an_import_is_not_started_and_has_no_link() -> None:
 # Imports.
 
 
-@drives("recourse.functions.imports.files", "import_id", "saga", "rows", "bad", "started")
+@drives("recourse.functions.import_files.handler", "import_id", "saga", "rows", "bad", "started")
 def a_file_is_checked_and_its_rows_are_joined() -> None:
     found = mock.Mock(saga="travel-booking", rows=3, bad=1, sagas_started=2, status="COMPLETED")
     about = {"import_id": "i" * 32}
     failure = {"Error": "States.Timeout", "Cause": ""}
     with made("import_checker", check=lambda _: found):
-        imports.files(about | {"phase": "check"}, None)
+        import_files.handler(about | {"phase": "check"}, None)
     with made("import_finisher", finish=lambda *_: found):
-        imports.files(about | {"phase": "finish", "state": {"failure": failure}}, None)
+        import_files.handler(about | {"phase": "finish", "state": {"failure": failure}}, None)
 
 
-@drives("recourse.functions.imports.starts", "import_id", "batch", "reason")
+@drives("recourse.functions.import_starts.handler", "import_id", "batch", "reason")
 def a_batch_is_given_up() -> None:
     cause = json.dumps({"errorMessage": "it is busy"})
     failure = {"Error": "TransientError", "Cause": cause}
     about = {"import_id": "i" * 32, "run": 0, "batch": {"number": 0, "rows": []}}
     with made("import_starter"):
-        imports.starts(about | {"failure": failure}, None)
+        import_starts.handler(about | {"failure": failure}, None)
 
 
-@drives("recourse.functions.imports.starts", *SAGA)
+@drives("recourse.functions.import_starts.handler", *SAGA)
 def a_saga_of_an_import_is_left_to_the_sweeper() -> None:
     saga = mock.Mock(spec=Record, saga_id=SAGA_ID, saga="travel-booking", trace=SENT)
     saga.log_fields = Record.log_fields.fget(saga)  # type: ignore[attr-defined]
-    imports.left_to_sweeper(saga, TransientError("busy"))
+    import_starts.left_to_sweeper(saga, TransientError("busy"))
 
 
 # Live channels.

@@ -19,7 +19,11 @@ from ministack.services import apigateway, cloudwatch, dynamodb, lambda_svc, sqs
 
 LOOK = 0.5
 """Seconds between two looks at every alarm."""
-OF_RUNS = {"ABORTED": "ExecutionsAborted", "TIMED_OUT": "ExecutionsTimedOut"}
+OF_RUNS = {
+    "ABORTED": "ExecutionsAborted",
+    "FAILED": "ExecutionsFailed",
+    "TIMED_OUT": "ExecutionsTimedOut",
+}
 
 Alarm = dict[str, Any]
 Dimensions = dict[str, str]

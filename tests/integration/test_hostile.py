@@ -20,7 +20,7 @@ from recourse.problems import MEDIA_TYPE, TYPES, urn
 from statemachines import SAGAS
 from tests.ground import Ground, ground
 from tests.integration.calling import Answer, Caller
-from tests.integration.erasing import closed
+from tests.integration.lending import closed
 from tests.integration.test_api import asha, nobody, operator, ravi, standing
 from tests.integration.test_every_saga import must_be_as_told, sample, supply
 from tests.integration.test_visits import ACCOUNTS, BODY, POLICIES

@@ -17,7 +17,7 @@ from recourse.ledger.record import ERASED
 from statemachines import SAGAS
 from tests.ground import Ground, ground
 from tests.integration.calling import Answer
-from tests.integration.erasing import closed
+from tests.integration.lending import closed
 from tests.integration.test_api import asha, nobody, operator, problem, ravi, standing
 from tests.integration.test_every_saga import (
     COORDINATIONS,

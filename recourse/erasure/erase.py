@@ -15,7 +15,8 @@ done twice changes nothing more, and a row is written on the condition that it i
 A row of a service is the person's where its key or its `saga_id` names one of their sagas, or its
 `owner` is the subject and it names no saga. Of others' rows only the subject goes, where it stands
 for whom a question is put to, or who has decided. Tables are scanned, for nothing else finds all of
-it: that is why no function has a right to this.
+it: that is why no function has a right to this. It is longer than other modules, because what is
+erased, and in which order, is to be read in one place.
 """
 
 from __future__ import annotations

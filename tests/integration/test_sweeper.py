@@ -695,7 +695,8 @@ def test_the_function_tells_the_topic_of_alarms_and_looks_after_what_it_is_told_
         assert must_agree(made, saga_id) == "COMPENSATED"
         ended = {"name": saga_id, "status": "FAILED", "error": "Compensated"}
         assert sweeper_function.handler({"detail": ended}, None) == {}
-        monkeypatch.setattr(kit.sweeper(sweeper_function.alarm), "clock", made.clock.seconds)
+        sweeper = kit.sweeper(sweeper_function.alarm, sweeper_function.passed_over)
+        monkeypatch.setattr(sweeper, "clock", made.clock.seconds)
         saga_id = unhealable(made)
         done = sweeper_function.handler({"detail-type": "Scheduled Event", "detail": {}}, None)
         assert done[saga_id].startswith("not healed")

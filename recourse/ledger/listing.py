@@ -14,7 +14,7 @@ import hashlib
 import heapq
 import json
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from recourse.declare.step import Item
@@ -55,15 +55,17 @@ BY_QUESTION = Index("listed-by-question", "listed_question", ("saga",), "due_at"
 whom they are put, so that nobody's list reads what others are asked."""
 BY_DUE = Index("listed-by-due", "listed_due", ("saga",), "due_at")
 """Of the same sagas, by when something is to be done about their questions."""
-BY_IN_FLIGHT = Index("listed-by-in-flight", "listed_in_flight", ("saga",))
-"""Of an owner's sagas those in flight alone, which are counted: an entry comes when one starts, and
-goes when it ends, or waits for somebody."""
-INDEXES = (BY_STATUS, BY_OWNER, BY_OWNER_KEY, BY_KEY, BY_QUESTION, BY_DUE, BY_IN_FLIGHT)
+BY_OWNER_STATUS = Index("listed-by-owner-status", "owner", ("saga",), "listed_status")
+"""An owner's sagas by what `BY_STATUS` has them under: those in flight are counted. Both keys are
+attributes that rows had before, so that functions of an earlier release read what is written."""
+INDEXES = (BY_STATUS, BY_OWNER, BY_OWNER_KEY, BY_KEY, BY_QUESTION, BY_DUE, BY_OWNER_STATUS)
 UNDER_WAY = ("RUNNING", "COMPENSATING")
 """The statuses of sagas that have not ended and in which no undo has failed for good."""
 WAITING = "WAITING"
 """What stands for the status of a saga that waits in `BY_STATUS`: its status is RUNNING, and the
 sweeper, which looks after all that run, has no need to see it."""
+PARKED = "PARKED"
+"""What stands for the status of a saga that runs and waits for an operator."""
 
 Entry = Item
 """A saga in an index: `pk`, `started`, the partition key and the attributes it includes."""
@@ -85,17 +87,21 @@ def attributes(
 ) -> dict[str, str]:
     """The attributes of a saga's row that only the indexes need."""
     shard = shard_of(saga_id, SHARDS)
+    place = WAITING if waits_for else PARKED if parked else status
     found = {
-        BY_STATUS.attribute: f"{WAITING if waits_for else status}#{shard}",
+        BY_STATUS.attribute: f"{place}#{shard}",
         BY_OWNER_KEY.attribute: _digest(owner, business_key),
         BY_KEY.attribute: f"{_digest(business_key)}#{shard}",
     }
     if waits_for is not None:
         found[BY_QUESTION.attribute] = f"{_digest(waits_for, asks or '')}#{shard}"
         found[BY_DUE.attribute] = f"{WAITING}#{shard}"
-    elif status in UNDER_WAY and not parked:
-        found[BY_IN_FLIGHT.attribute] = owner
     return found
+
+
+def is_parked(row: Mapping[str, Any]) -> bool:
+    """Whether a row of the ledger is of a saga that runs and waits for an operator."""
+    return str(row.get(BY_STATUS.attribute, "")).startswith(f"{PARKED}#")
 
 
 def in_statuses(statuses: Collection[str], *, waiting: bool = True) -> list[str]:
@@ -105,7 +111,7 @@ def in_statuses(statuses: Collection[str], *, waiting: bool = True) -> list[str]
         statuses: The statuses.
         waiting: Whether those that wait for somebody's decision are among those that run.
     """
-    also = [WAITING] if waiting and "RUNNING" in statuses else []
+    also = ([PARKED, WAITING] if waiting else [PARKED]) if "RUNNING" in statuses else []
     return [f"{status}#{shard}" for status in (*statuses, *also) for shard in range(SHARDS)]
 
 

@@ -9,10 +9,10 @@ from typing import Any
 from recourse.ledger.history import AT_REST, STATUSES, Status
 from recourse.ledger.listing import (
     BY_DUE,
-    BY_IN_FLIGHT,
     BY_KEY,
     BY_OWNER,
     BY_OWNER_KEY,
+    BY_OWNER_STATUS,
     BY_QUESTION,
     BY_STATUS,
     UNDER_WAY,
@@ -26,6 +26,7 @@ from recourse.ledger.listing import (
 )
 from recourse.ledger.record import Record
 from recourse.store.cursors import cursor_after, started_of
+from recourse.store.expressions import Between
 from recourse.store.table import Table
 
 MOST_EXAMINED = 1000
@@ -123,9 +124,13 @@ class SagaQueries:
         for an operator. The index is behind its rows by as much as DynamoDB takes to fill it, which
         is mostly some milliseconds.
         """
-        when = {BY_IN_FLIGHT.attribute: owner}
-        walk = self._table.query(when, index=BY_IN_FLIGHT.name, size=most)
-        return sum(1 for _ in islice(walk, most))
+        index, found = BY_OWNER_STATUS, 0
+        for status in UNDER_WAY:
+            when = {index.attribute: owner, index.sort: Between(f"{status}#", f"{status}#~")}
+            if found < most:
+                walk = self._table.query(when, index=index.name, size=most - found)
+                found += sum(1 for _ in islice(walk, most - found))
+        return found
 
     def unfinished(self, started_before: str, after: str | None = None) -> Iterator[Record]:
         """The unfinished sagas that were started before a time, the oldest first.

@@ -13,7 +13,7 @@ from recourse.declare.ids import SagaId, Traceparent
 from recourse.declare.shape import Shape
 from recourse.events import Event
 from recourse.ledger.history import SagaHistory, Status, stuck_step
-from recourse.ledger.listing import attributes
+from recourse.ledger.listing import attributes, is_parked
 
 SENT = "sent:"
 """How digests begin that are of what was sent; those before were of what it was filled to."""
@@ -85,7 +85,7 @@ class Record:
         reverses: The saga that it reverses, why, and by whom: `saga_id`, `reason`, `by`.
         reversed_by: The saga that reverses it, or last tried to.
         reversals: How many sagas have tried to reverse it.
-        parked: Whether a step waits for an operator.
+        parked: Whether it runs and waits for an operator; a row has it in what lists it by status.
     """
 
     saga_id: SagaId
@@ -257,7 +257,7 @@ class Record:
         # A later release may keep more: what this one does not know, it leaves out.
         fields = {name: value for name, value in row.items() if name in cls.__annotations__}
         fields |= {name: [Event.from_dict(said) for said in row[name]] for name in _OF_EVENTS}
-        return cls(saga_id=SagaId(row["pk"]), **fields)
+        return cls(saga_id=SagaId(row["pk"]), parked=is_parked(row), **fields)
 
     def to_row(self) -> dict[str, Any]:
         """Its row; `started` is the sort key of the indexes, unique to the saga."""
@@ -271,7 +271,7 @@ class Record:
             self.parked,
         )
         row = {"pk": self.saga_id, "started": self.place} | indexed | self.__dict__
-        del row["saga_id"]
+        del row["saga_id"], row["parked"]
         for name in _SPARSE:
             if not row[name]:
                 del row[name]
@@ -288,7 +288,6 @@ _SPARSE = (
     "reverses",
     "reversed_by",
     "reversals",
-    "parked",
 )
 """What a row has only where it says something, as a field that is new must: an earlier release then
 reads the rows of all sagas that need nothing newer. A key of an index could hold no null anyway."""

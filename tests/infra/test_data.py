@@ -28,7 +28,7 @@ INDEXES = {
         "listed-by-key": ["listed_key", "started"],
         "listed-by-question": ["listed_question", "due_at"],
         "listed-by-due": ["listed_due", "due_at"],
-        "listed-by-in-flight": ["listed_in_flight", "started"],
+        "listed-by-owner-status": ["owner", "listed_status"],
     },
     "ValetTable": {"by-owner": ["owner", "started"], "by-key": ["key_id", "started"]},
     "WebhooksTable": {"by-webhook": ["webhook_id", "started"]},
@@ -78,7 +78,7 @@ def test_an_index_of_the_ledger_holds_keys_and_what_lists_filter_by(dev: Assembl
         "listed-by-key": {"saga", "status"},
         "listed-by-question": {"saga"},
         "listed-by-due": {"saga"},
-        "listed-by-in-flight": {"saga"},
+        "listed-by-owner-status": {"saga"},
     }
     assert {one["ProjectionType"] for one in held.values()} == {"INCLUDE"}
 

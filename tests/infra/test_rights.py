@@ -194,7 +194,7 @@ def test_a_step_that_listens_may_besides_take_from_its_queue_and_dead_letter(
 def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> None:
     index = {
         name: f"{LEDGER}/index/listed-by-{name}"
-        for name in ("status", "owner", "owner-key", "key", "question", "in-flight")
+        for name in ("status", "owner", "owner-key", "key", "question", "owner-status")
     }
     read = {"dynamodb:GetItem", "dynamodb:BatchGetItem"}
     called = {

@@ -91,7 +91,11 @@ def test_what_is_uploaded_later_under_the_same_name_is_another_file(place: Groun
 
 def test_json_lines_start_choreographies(place: Ground) -> None:
     text = "".join(json.dumps(TRIP | {"trip_id": f"j-{n}"}) + "\n" for n in range(100))
-    more: dict[str, Any] = {"kind": "application/x-ndjson", "coordination": "choreography", "concurrency": 2}
+    more: dict[str, Any] = {
+        "kind": "application/x-ndjson",
+        "coordination": "choreography",
+        "concurrency": 2,
+    }
     found = imported("trips.jsonl", text, **more)
     assert (found["status"], found["started"]) == ("COMPLETED", 100), found
     views = [place.view(one["saga_id"]) for one in result(found)]

@@ -299,7 +299,7 @@ def test_an_index_is_written_when_a_saga_begins_and_when_its_status_changes(
         "listed-by-owner": 1 + changes,
         "listed-by-owner-key": 1 + changes,
         "listed-by-key": 1 + changes,
-        "listed-by-in-flight": 2,  # it is there from the start to the end
+        "listed-by-owner-status": 1 + changes,
     }
     assert counts.records[LEDGER, "MODIFY "] > 2 + changes, "of all the writes of its row"
 

@@ -18,7 +18,6 @@ from recourse.events.relay import relay
 from recourse.feed.feed import cursor_of
 from recourse.feed.live import frame
 from recourse.functions import feed as feed_function
-from recourse.ledger.listing import UNDER_WAY
 from recourse.ledger.record import Record
 from recourse.store.items import encode_item
 from recourse.testing.ground import LEDGER
@@ -131,14 +130,12 @@ def test_a_row_of_the_ledger_is_shown_as_it_was(one: Recorded, place: Ground) ->
 
 
 def since(place: Ground, saga_id: str, row: dict[str, Any]) -> dict[str, Any]:
-    """What a row has by now that rows had not when it was recorded."""
-    if row["status"] not in UNDER_WAY:
-        return {}
+    """What is written otherwise than when it was recorded: that it waits for an operator."""
     record = place.ledger.get(saga_id)
     assert record is not None
-    return (
-        {"parked": True} if place.ledger.is_parked(record) else {"listed_in_flight": row["owner"]}
-    )
+    if record.status != "RUNNING" or not place.ledger.is_parked(record):
+        return {}
+    return {"listed_status": row["listed_status"].replace("RUNNING", "PARKED")}
 
 
 @each
@@ -147,14 +144,10 @@ def test_a_row_of_the_ledger_is_written_back_as_it_was(one: Recorded, place: Gro
         put(place, LEDGER, row)
         place.ledger.put_off(one.saga_id, not_before="2026-11-24T12:00:00.000Z")
         changed = {"version": row["version"] + 1, "not_before": "2026-11-24T12:00:00.000Z"}
-        written = place.row(LEDGER, one.saga_id)
-        assert written is not None
-        # From its next write on it counts for its owner's limit, if it is in flight.
-        added = {name: written.pop(name) for name in set(written) - set(row)}
-        assert written == row | changed
+        changed |= since(place, one.saga_id, row)
+        assert place.row(LEDGER, one.saga_id) == row | changed
         # To the last byte: what a client has seen is what it sees again.
-        assert json.dumps(written) == json.dumps(row | changed)
-        assert added == since(place, one.saga_id, row)
+        assert json.dumps(place.row(LEDGER, one.saga_id)) == json.dumps(row | changed)
 
 
 @each

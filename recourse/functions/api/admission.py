@@ -16,7 +16,7 @@ from recourse.errors import RecourseError, TransientError
 from recourse.functions import kit
 from recourse.functions.caller import Caller
 from recourse.functions.limits import limit
-from recourse.ledger.listing import BY_IN_FLIGHT
+from recourse.ledger.listing import BY_OWNER_STATUS
 from recourse.ledger.record import Record
 from recourse.store.slots import LimitReachedError
 
@@ -58,7 +58,7 @@ def begin(
 
 
 def _check_in_flight(owner: str) -> None:
-    if os.environ.get("UNINDEXED") == BY_IN_FLIGHT.name:
+    if os.environ.get("UNINDEXED") == BY_OWNER_STATUS.name:
         return  # a stage gets one index with each deploy, and this one last
     most = limit("in_flight")
     if kit.ledger().queries.in_flight(owner, most.most) >= most.most:

@@ -231,7 +231,6 @@ def sweeper(alarm: Callable[[str, str], None]) -> Sweeper:
         lease=Lease(dynamodb(), table, "lease#sweeper", seconds=LEASE_DURATION, clock=time.time),
         alarm=alarm,
         queues=[OperatorQueue(client("sqs"), prefix + name) for name in names],
-        asks=bool(questions()),
         timescale=settings.timescale(),
     )
 

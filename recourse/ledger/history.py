@@ -229,21 +229,24 @@ class SagaHistory:
         asked = self.question
         return asked is not None and "reminded" in self._by_step[str(asked.step)]
 
-    def steps(self, run: int) -> list[dict[str, Any]]:
+    def steps(self, run: int, *, has_begun: bool = True) -> list[dict[str, Any]]:
         """Every step as the API shows it.
 
         Args:
             run: The current or last recovery; 0 is the first run.
+            has_begun: Whether the saga has: until then no step runs.
         """
-        return [self._step(step, run) for step in self._shape.all]
+        return [self._step(step, run, has_begun) for step in self._shape.all]
 
-    def _step(self, step: AnyStep, run: int) -> dict[str, Any]:
+    def _step(self, step: AnyStep, run: int, has_begun: bool) -> dict[str, Any]:
         seen = self._by_step[step.name]
         done, failed = seen.get("done"), seen.get("failed")
         undone = seen.get("undone") or seen.get("undo_failed")
         acted = done or failed
         ended = undone or failed or done
         status = self._step_status(step, run)
+        if status == "RUNNING" and not has_begun:
+            status = "PENDING"
         error = self._error(seen)
         begun = None if status in ("PENDING", "SKIPPED") else self._ready_since(step)
         return {

@@ -21,7 +21,7 @@ from recourse.events import Event, now, outbox_row
 from recourse.events.checks import unreadable
 from recourse.ledger.history import StuckStep, enter, stuck_step
 from recourse.ledger.queries import SagaQueries
-from recourse.ledger.record import Record
+from recourse.ledger.record import Record, due_place
 from recourse.ledger.reversals import NoReverseError, Reversal
 from recourse.ledger.shapes import Shapes, UnknownShapeError
 from recourse.store.contention import Backoff, ConditionFailedError
@@ -112,7 +112,7 @@ class Ledger:
             The saga as it is now, and whether this call recorded it.
 
         Raises:
-            KeyReusedError: It was recorded before with another body or coordination.
+            KeyReusedError: It was recorded before with another body, coordination or time to begin.
             ErasedError: It was recorded before, and its owner's data are erased.
         """
         record, new = self._begun(record, trace)
@@ -131,6 +131,8 @@ class Ledger:
                 raise KeyReusedError("another request")
             if not any_coordination and found.coordination != record.coordination:
                 raise KeyReusedError(f"a saga by {found.coordination}")
+            if found.begins_at != record.begins_at:
+                raise KeyReusedError(f"a saga that begins {found.begins_at or 'at once'}")
             return found, False
 
         return self._table.retry(attempt, what=f"saga {record.saga_id}")
@@ -188,7 +190,10 @@ class Ledger:
     def _begun(
         self, record: Record, trace: Traceparent | None
     ) -> tuple[Record, list[dict[str, Any]]]:
-        """A saga whose first event has entered, and the rows to put: its own and the outbox's."""
+        """A saga whose first event has entered, and the rows to put: its own and the outbox's.
+
+        One that is to begin later has no row in the outbox: `begin` puts that.
+        """
         event = Event.started(
             record.saga_id,
             record.saga,
@@ -198,10 +203,72 @@ class Ledger:
             trace=trace or Traceparent.new(record.saga_id, record.started_at),
         )
         record = replace(record, entered=[replace(event, sequence=1)])
+        if record.scheduled:
+            record = replace(record, **self._waits(record))
+            return record, [record.to_row()]
+        return record, [record.to_row(), self._first_row(record)]
+
+    def _first_row(self, record: Record) -> dict[str, Any]:
+        """The row that publishes a saga's first event, with which a choreography begins."""
+        event = replace(record.entered[0], sequence=None)
         if record.is_choreographed:
             given = record.input(self.shape(record))
             event = replace(event, data={**event.data, "carried": given})
-        return record, [record.to_row(), outbox_row(event)]
+        return outbox_row(event)
+
+    def begin(self, saga_id: str, *, at: str) -> Record:
+        """Begin a saga whose time has come: publish its first event. It is done once.
+
+        Args:
+            saga_id: The saga.
+            at: The time at which it begins, by which its deadline is measured.
+
+        Returns:
+            The saga as it is now; one that has begun before, or never will, is as it was.
+
+        Raises:
+            UnknownSagaError: The ledger has no such saga.
+        """
+        return self._leave_schedule(saga_id, at, run=0)
+
+    def call_off(self, saga_id: str, *, at: str) -> Record:
+        """Cancel a saga that has not begun, so that it never does.
+
+        The run that it is at is a recovery then, by either coordination: it settles the pivot,
+        which has not acted, and no step has an effect to undo.
+
+        Args:
+            saga_id: The saga.
+            at: The time.
+
+        Returns:
+            The saga as it is now; one that has begun is as it was.
+
+        Raises:
+            UnknownSagaError: The ledger has no such saga.
+        """
+        return self._leave_schedule(saga_id, at, run=1)
+
+    def _leave_schedule(self, saga_id: str, at: str, *, run: int) -> Record:
+        def attempt() -> Record:
+            record = self.get(saga_id)
+            if record is None:
+                raise UnknownSagaError(saga_id)
+            if not record.scheduled:
+                return record
+            begun = replace(
+                record,
+                entered=[replace(record.entered[0], time=at), *record.entered[1:]],
+                scheduled=False,
+                due_at=None,
+                run=run,
+                version=record.version + 1,
+            )
+            row = self._table.put_request(begun.to_row(), when={"version": record.version})
+            self._table.transact([row, self._table.put_request(self._first_row(begun))])
+            return begun
+
+        return self._table.retry(attempt, what=f"saga {saga_id}")
 
     def get(self, saga_id: str) -> Record | None:
         """The saga as it is now, read consistently."""
@@ -394,15 +461,17 @@ class Ledger:
         return {"answered": {"step": str(asked.step), "at": now()}} if asked else {}
 
     def _waits(self, record: Record) -> dict[str, Any]:
-        """What a record says of the question that its saga waits with."""
+        """What a record says of what its saga waits for: a time, or a question."""
+        nothing = {"waits_for": None, "asks": None, "due_at": None}
+        if record.scheduled and record.status == "RUNNING":
+            return nothing | {"due_at": due_place(str(record.begins_at), record.saga_id)}
         shape = self.shape(record)
         asked = record.question(shape)
         if asked is None:
-            return {"waits_for": None, "asks": None, "due_at": None}
+            return nothing
         remind_at = None if record.history(shape).is_reminded else asked.question.get("remind_at")
         due = remind_at or asked.question["answer_by"]
-        # Unique to the saga, as `Record.place` is: a page of a list goes on after it.
-        place = f"{due}#{record.saga_id}"
+        place = due_place(due, record.saga_id)
         name, to = asked.question["name"], asked.question.get("to")
         return {"waits_for": name, "asks": to, "due_at": place}
 
@@ -426,7 +495,8 @@ class Ledger:
             history = changed.history(self.shape(changed))
             status = history.status(changed.run)
             last = history.entered[-1].time if status in ("SUCCEEDED", "COMPENSATED") else None
-            changed = replace(changed, status=status, ended_at=last, **self._waits(changed))
+            changed = replace(changed, status=status, ended_at=last)
+            changed = replace(changed, **self._waits(changed))
             self._table.put(changed.to_row(), when={"version": record.version})
             return changed
 

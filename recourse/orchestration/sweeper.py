@@ -11,6 +11,7 @@
 - the events of a choreography that has been silent are published again, which moves it on if one
   was lost, and again whenever the silence has doubled; after one as long as its deadline it is
   recovered by a run of the state machine, which needs no message;
+- a saga that is to begin later begins when it is due;
 - a saga that waits for somebody's decision is looked at when something is due: it is told once
   more, or its time is up; when it is decided and does not go on by itself, it is taken on;
 - messages about sagas at rest are removed from the operators' queues, and those about others are
@@ -97,7 +98,6 @@ class Sweeper:
         lease: Held by the sweeper that is running a round.
         alarm: Alerts the people on call; called with a saga's id and what is wrong with it.
         queues: The operators' queues.
-        asks: Whether there are sagas that may wait for somebody's decision.
         timescale: Multiplies the grace period, the deadlines and the delays.
         clock: Returns seconds since the epoch.
         sleep: Waits for some seconds.
@@ -109,7 +109,6 @@ class Sweeper:
     lease: Lease
     alarm: Callable[[str, str], None]
     queues: Sequence[OperatorQueue] = ()
-    asks: bool = False
     timescale: float = 1
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
@@ -159,10 +158,10 @@ class Sweeper:
             until = self.clock() + ROUND_TIME_LIMIT
             problems += clear(self.queues, self.ledger, self.clock())
             before = self._from_now(-GRACE_PERIOD * self.timescale)
-            if self.asks:
-                due = self.ledger.queries.due(moment(self._now))
-                self._check_all(due, until - ROUND_TIME_LIMIT / 2, done, problems)
-            unfinished = self.ledger.queries.unfinished(before, self.lease.position)
+            due = self.ledger.queries.due(moment(self._now))
+            self._check_all(due, until - ROUND_TIME_LIMIT / 2, done, problems)
+            found = self.ledger.queries.unfinished(before, self.lease.position)
+            unfinished = (one for one in found if one.begun_at < before)
             if self._check_all(unfinished, until, done, problems, in_turn=True):
                 # The round is complete: the next one begins with the oldest saga.
                 self.lease.position = None
@@ -208,6 +207,8 @@ class Sweeper:
         return record.status not in AT_REST and not put_off and not self.ledger.is_parked(record)
 
     def _look_after(self, record: Record) -> dict[str, str]:
+        if record.scheduled:
+            return self._begin(record)
         if record.waits_for is not None:
             return self._waited(record)
         if record.is_choreographed:
@@ -235,6 +236,18 @@ class Sweeper:
         return self.runs.describe(record)
 
     # Starts and deadlines.
+
+    def _begin(self, record: Record) -> dict[str, str]:
+        """Begin a saga whose time has come; one that is being undone never begins."""
+        at = moment(self._now)
+        if record.status != "RUNNING":
+            opened = self.ledger.call_off(record.saga_id, at=at)
+        elif record.is_due(at):
+            opened = self.ledger.begin(record.saga_id, at=at)
+        else:
+            return {}
+        self.runs.start(opened)
+        return {record.saga_id: f"begun, for it was not to begin before {record.begins_at}"}
 
     def _start(self, record: Record) -> dict[str, str]:
         try:
@@ -265,7 +278,7 @@ class Sweeper:
 
     def _past_deadline(self, record: Record, *, undo_by_events: bool = False) -> dict[str, str]:
         shape = self._shape(record)
-        age = self._now - _moment(record.started_at)
+        age = self._now - _moment(record.begun_at)
         steps = record.view(shape)["steps"]
         pivot = next(step for step in steps if step["name"] == shape.pivot.name)
         settled = pivot["status"] in ("DONE", "FAILED")
@@ -283,7 +296,7 @@ class Sweeper:
     def _waited(self, record: Record) -> dict[str, str]:
         """Do what is due of a question: tell it once more, or take back what nobody has decided."""
         asked = record.question(self._shape(record))
-        if asked is None or str(record.due_at) > moment(self._now):
+        if asked is None or not record.is_due(moment(self._now)):
             return {}
         found = self.markers.read(record)
         step = found.shape.by_name[str(asked.step)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from aws_lambda_powertools import Logger
@@ -33,6 +34,7 @@ from recourse.functions.api.saga_models import (
     COORDINATION,
     IDEMPOTENCY_KEY,
     LONGEST_KEY,
+    NOT_BEFORE,
     PREFER,
     STATUS,
     TRACEPARENT,
@@ -42,6 +44,7 @@ from recourse.functions.api.saga_models import (
     coordination_of,
     faults_asked,
     idempotency_key,
+    not_before,
     saga_choice,
 )
 from recourse.ledger.history import AT_REST, Status
@@ -84,7 +87,7 @@ def _starts(sagas: Mapping[str, Saga]) -> Iterator[Operation]:
             scope="sagas:write",
             takes=saga.request,
             example=Sample(f"{saga.name}.json"),
-            parameters=[IDEMPOTENCY_KEY, CHAOS, COORDINATION, TRACEPARENT],
+            parameters=[IDEMPOTENCY_KEY, NOT_BEFORE, CHAOS, COORDINATION, TRACEPARENT],
             answers=[
                 Answer(
                     202,
@@ -99,7 +102,10 @@ def _starts(sagas: Mapping[str, Saga]) -> Iterator[Operation]:
 
 @routes.post("/sagas/<name>", _starts)
 def start(name: str) -> Response[str]:
-    """Start a saga: record it, then run it; if that fails, the sweeper runs it later."""
+    """Start a saga: record it, then run it; if that fails, the sweeper runs it later.
+
+    One that is `Not-Before` a time is recorded, and the sweeper begins it.
+    """
     event = routes.current_event
     who = http.caller(event, "sagas:write")
     saga = kit.sagas().get(name)
@@ -110,6 +116,8 @@ def start(name: str) -> Response[str]:
         raise ProblemError("not-found", f"{name} is started by the reverse of a {names} alone")
     key = idempotency_key(event)
     faults = faults_asked(event, saga)
+    begins = not_before(event)
+    begins_at = None if begins is None else events.moment(begins)
     asked = event.query_string_parameters.get("coordination")
     saga_id, sent = SagaId.of(saga.name, who.subject, key), digest(http.sent(event))
     try:
@@ -118,7 +126,8 @@ def start(name: str) -> Response[str]:
     except ProblemError:
         # A release may refuse what the one before has taken: a retry still answers its saga.
         before = kit.ledger().get(saga_id)
-        if before and before.was_sent(sent) and asked in (None, before.coordination):
+        same = before and before.was_sent(sent) and begins_at == before.begins_at
+        if before and same and asked in (None, before.coordination):
             return _accepted(before)
         raise
     wanted = Record(
@@ -131,6 +140,8 @@ def start(name: str) -> Response[str]:
         body=sent,
         started_at=events.now(),
         faults=faults,
+        begins_at=begins_at,
+        scheduled=begins is not None and begins > datetime.now(UTC),
     )
     if body.get("documents") and kit.ledger().get(wanted.saga_id) is None:
         _must_be_there(who.subject, body["documents"])
@@ -141,7 +152,7 @@ def start(name: str) -> Response[str]:
         raise ProblemError(
             "idempotency-key-reused",
             f"it was used for {problem}, which /sagas/{saga_id} shows: a retry sends the same "
-            "body, and a new Idempotency-Key starts one more saga beside that one",
+            "body and headers, and a new Idempotency-Key starts one more saga beside that one",
         ) from None
     except ErasedError:
         raise ProblemError(
@@ -207,7 +218,8 @@ def show(saga_id: str) -> Response[str]:
 )
 def show_events(saga_id: str) -> Response[str]:
     """Show the events of a saga."""
-    entered = _owned(saga_id, "sagas:read").entered
+    record = _owned(saga_id, "sagas:read")
+    entered = [] if record.scheduled else record.entered
     items = [event.to_dict() for event in entered if not event.is_hidden]
     return http.answer(200, {"items": items, "cursor": None})
 
@@ -272,6 +284,10 @@ def cancel(saga_id: str) -> Response[str]:
     record = _owned(saga_id, "sagas:write", or_operator=True)
     shape = _shape(record)
     pivot = shape.pivot.name
+    if record.scheduled:
+        must_be_deployed(shape, *shape.by_name, runs=True)
+        record = kit.ledger().call_off(record.saga_id, at=events.now())
+        _run(record)  # only undoes, unless it has begun meanwhile
     if record.status == "RUNNING":
         must_be_deployed(shape, pivot)
     if record.status == "SUCCEEDED" or (
@@ -427,7 +443,7 @@ def _request(event: APIGatewayProxyEventV2, saga: Saga) -> dict[str, Any]:
 
 def _accepted(record: Record) -> Response[str]:
     """What a start is answered, and each retry of it; run it where that was not done yet."""
-    if len(record.entered) == 1:
+    if len(record.entered) == 1 and not record.scheduled:
         _run(record)
     headers = {"location": f"/sagas/{record.saga_id}", "etag": _etag(record)}
     return http.answer(202, _view(record), headers=headers)

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 from recourse.choreography import tries
 from recourse.choreography.routing import Trigger, trigger
 from recourse.declare.limits import cut, words
-from recourse.declare.shape import AnyStep, Shape
+from recourse.declare.shape import AnyStep, Shape, said_of
 from recourse.errors import (
     RecourseError,
     Refusal,
@@ -290,7 +290,7 @@ class Listener:
             "result_bytes": shape.shares[step.name],
             "carried": {**carried, "results": results},
             "lasts": self._budget,
-        }
+        } | ({"later": said_of(step.later)} if step.later and trigger.side == "action" else {})
 
     # Failures.
 

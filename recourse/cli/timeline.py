@@ -73,6 +73,9 @@ def print_timeline(console: Console, changes: Iterable[Mapping[str, Any]]) -> di
             if "question" in step and step["name"] not in asked:
                 asked.add(step["name"])
                 console.print(_asking(saga, step), soft_wrap=True)
+            if "begins_at" in step and step["name"] not in asked:
+                asked.add(step["name"])
+                console.print(f"          {step['name']} waits until {step['begins_at']}")
         for step in moved:
             if step["status"] == "UNDONE" and step["name"] not in done:
                 console.print(_line(saga, {**step, "status": "DONE", "ended_at": None}))

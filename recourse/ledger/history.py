@@ -11,7 +11,7 @@ delivery and however often an event is delivered. An event enters only after tho
   arrives later is dropped.
 
 An overtaken event is dropped as well: a parked action or undo that has succeeded since, or that has
-been parked again since.
+been parked again since; and that a step is to be done `later` once it has acted, or was undone.
 
 An undo that found nothing to undo, or was skipped, enters too, because other events wait for it; it
 is `hidden`: it has no sequence and is not published.
@@ -66,7 +66,7 @@ def enter(
     while moved and not history.is_over:
         moved = False
         # Parked events come last: if the step has succeeded since, they are overtaken by then.
-        for event in sorted(waiting.values(), key=lambda event: event.is_parked):
+        for event in sorted(waiting.values(), key=_turn):
             if history.is_over or not (history.may_enter(event) or history.has_overtaken(event)):
                 continue
             del waiting[event.id]
@@ -150,10 +150,14 @@ class SagaHistory:
         )
 
     def has_overtaken(self, event: Event) -> bool:
-        """Whether an event that parks a step has been overtaken by a later one of that step."""
-        if not event.is_parked or event.step is None:
+        """Whether an event that parks or delays a step was overtaken by another one of that step."""
+        if event.step is None:
             return False
         seen = self._by_step[event.step]
+        if event.kind == "later":
+            return not seen.keys().isdisjoint(("due", *_ENDED))
+        if not event.is_parked:
+            return False
         if "undone" in seen or (event.kind == "failed" and "done" in seen):
             return True
         known = seen.get(event.kind)
@@ -219,6 +223,14 @@ class SagaHistory:
         asked = (self._open_question(self._by_step[step.name]) for step in self._plays)
         return next((event for event in asked if event), None)
 
+    @property
+    def later(self) -> Event | None:
+        """What says until when the saga waits for a time, as far as the events say; None if not."""
+        if self._failures:
+            return None
+        found = (self._delayed(self._by_step[step.name]) for step in self._plays)
+        return next((event for event in found if event), None)
+
     def told(self, step: str) -> Mapping[str, Event]:
         """What the events say of a step, by kind."""
         return self._by_step[step]
@@ -262,10 +274,19 @@ class SagaHistory:
             "message": error["message"] if error else None,
             "started_at": (acted.entered_at if acted else None) or begun,
             "ended_at": ended.time if ended and status not in ("RUNNING", "UNDOING") else None,
-        } | ({"question": asked.question} if (asked := self._open_question(seen)) else {})
+        } | self._rests(seen)
+
+    def _rests(self, seen: Mapping[str, Event]) -> dict[str, Any]:
+        """What a step waits for: somebody's decision, or a time."""
+        if asked := self._open_question(seen):
+            return {"question": asked.question}
+        return {"begins_at": delayed.due_at} if (delayed := self._delayed(seen)) else {}
 
     def _open_question(self, seen: Mapping[str, Event]) -> Event | None:
-        return None if {"done", "failed", "undone"} & seen.keys() else seen.get("asked")
+        return seen.get("asked") if seen.keys().isdisjoint(_ENDED) else None
+
+    def _delayed(self, seen: Mapping[str, Event]) -> Event | None:
+        return seen.get("later") if seen.keys().isdisjoint(("due", *_ENDED)) else None
 
     def _error(self, seen: Mapping[str, Event]) -> Mapping[str, str] | None:
         lost = seen.get("undo_failed") if "undone" not in seen else None
@@ -297,7 +318,7 @@ class SagaHistory:
             if done.outcome == "skipped":
                 return "SKIPPED"
             return "UNDOING" if self._failures and self._undo_reached(step) else "DONE"
-        if self._failures and not self._is_running_on(step):
+        if self._delayed(seen) or (self._failures and not self._is_running_on(step)):
             return "PENDING"
         ready = all(self._is_done(s) for s in self._plays if self._rank(s) < self._rank(step))
         return "RUNNING" if ready else "PENDING"
@@ -354,6 +375,14 @@ class SagaHistory:
     def _failed_undo(self, step: AnyStep) -> Event | None:
         seen = self._by_step[step.name]
         return seen.get("undo_failed") if "undone" not in seen else None
+
+
+_ENDED = ("done", "failed", "undone")
+
+
+def _turn(event: Event) -> int:
+    """When an event is looked at among those that have arrived: before what may overtake it."""
+    return 0 if event.kind == "later" else 2 if event.is_parked else 1
 
 
 class StuckStep(NamedTuple):

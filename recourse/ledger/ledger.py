@@ -206,13 +206,15 @@ class Ledger:
         if record.scheduled:
             record = replace(record, **self._waits(record))
             return record, [record.to_row()]
-        return record, [record.to_row(), self._first_row(record)]
+        return record, [record.to_row(), self._outbox_row(record, "started")]
 
-    def _first_row(self, record: Record) -> dict[str, Any]:
-        """The row that publishes a saga's first event, with which a choreography begins."""
-        event = replace(record.entered[0], sequence=None)
+    def _outbox_row(self, record: Record, kind: str) -> dict[str, Any]:
+        """The row that publishes the last event of a kind, which moves a choreography on."""
+        event = next(one for one in reversed(record.entered) if one.kind == kind)
+        event = replace(event, sequence=None)
         if record.is_choreographed:
-            given = record.input(self.shape(record))
+            shape = self.shape(record)
+            given = {**record.input(shape), "results": record.results(shape)}
             event = replace(event, data={**event.data, "carried": given})
         return outbox_row(event)
 
@@ -250,25 +252,13 @@ class Ledger:
         return self._leave_schedule(saga_id, at, run=1)
 
     def _leave_schedule(self, saga_id: str, at: str, *, run: int) -> Record:
-        def attempt() -> Record:
-            record = self.get(saga_id)
-            if record is None:
-                raise UnknownSagaError(saga_id)
+        def change(record: Record) -> dict[str, Any] | None:
             if not record.scheduled:
-                return record
-            begun = replace(
-                record,
-                entered=[replace(record.entered[0], time=at), *record.entered[1:]],
-                scheduled=False,
-                due_at=None,
-                run=run,
-                version=record.version + 1,
-            )
-            row = self._table.put_request(begun.to_row(), when={"version": record.version})
-            self._table.transact([row, self._table.put_request(self._first_row(begun))])
-            return begun
+                return None
+            entered = [replace(record.entered[0], time=at), *record.entered[1:]]
+            return {"scheduled": False, "entered": entered, "run": run}
 
-        return self._table.retry(attempt, what=f"saga {saga_id}")
+        return self._change(saga_id, change, publish="started")
 
     def get(self, saga_id: str) -> Record | None:
         """The saga as it is now, read consistently."""
@@ -424,6 +414,45 @@ class Ledger:
 
         return self._change(saga_id, change)
 
+    def wake(self, saga_id: str, *, at: str) -> Record:
+        """Have a saga go on whose step is due: publish that, and open the run that does it.
+
+        It is done once; a choreography needs no run, for the event moves it on.
+
+        Args:
+            saga_id: The saga.
+            at: The time.
+
+        Returns:
+            The saga as it is now; as it was, if none of its steps is due.
+
+        Raises:
+            UnknownSagaError: The ledger has no such saga.
+        """
+
+        def change(record: Record) -> dict[str, Any] | None:
+            shape = self.shape(record)
+            delayed = record.later(shape)
+            if delayed is None or delayed.due_at > at:
+                return None
+            due = Event.of_step(
+                saga_id,
+                record.saga,
+                str(delayed.step),
+                "due",
+                run=record.run,
+                attempts=delayed.attempts,
+                follows=["later"],
+                time=at,
+                trace=record.trace,
+            )
+            arrived = [*record.waiting, due]
+            entered, waiting = enter(shape, saga_id, record.request, record.entered, arrived)
+            run = {} if record.is_choreographed else {"run": record.run + 1, "resumes": True}
+            return {"entered": entered, "waiting": waiting, **run}
+
+        return self._change(saga_id, change, publish="due")
+
     def put_off(self, saga_id: str, *, not_before: str) -> Record:
         """Have the sweeper leave a saga alone until a time."""
         return self._change(saga_id, lambda record: {"not_before": not_before})
@@ -466,6 +495,8 @@ class Ledger:
         if record.scheduled and record.status == "RUNNING":
             return nothing | {"due_at": due_place(str(record.begins_at), record.saga_id)}
         shape = self.shape(record)
+        if delayed := record.later(shape):
+            return nothing | {"due_at": due_place(delayed.due_at, record.saga_id)}
         asked = record.question(shape)
         if asked is None:
             return nothing
@@ -475,13 +506,20 @@ class Ledger:
         name, to = asked.question["name"], asked.question.get("to")
         return {"waits_for": name, "asks": to, "due_at": place}
 
-    def _change(self, saga_id: str, change: Callable[[Record], Mapping[str, Any] | None]) -> Record:
+    def _change(
+        self,
+        saga_id: str,
+        change: Callable[[Record], Mapping[str, Any] | None],
+        *,
+        publish: str | None = None,
+    ) -> Record:
         """Change a row from what it is now; retry if another write came first.
 
         Args:
             saga_id: The saga.
             change: The attributes to change, by the record as it is; None changes nothing. It is
                 called again with the new record at each retry.
+            publish: The kind of an event that has entered by that, and is published with it.
         """
 
         def attempt() -> Record:
@@ -497,7 +535,12 @@ class Ledger:
             last = history.entered[-1].time if status in ("SUCCEEDED", "COMPENSATED") else None
             changed = replace(changed, status=status, ended_at=last)
             changed = replace(changed, **self._waits(changed))
-            self._table.put(changed.to_row(), when={"version": record.version})
+            if publish is None:
+                self._table.put(changed.to_row(), when={"version": record.version})
+            else:
+                row = self._table.put_request(changed.to_row(), when={"version": record.version})
+                event = self._table.put_request(self._outbox_row(changed, publish))
+                self._table.transact([row, event])
             return changed
 
         return self._table.retry(attempt, what=f"saga {saga_id}")

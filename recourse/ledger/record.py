@@ -252,6 +252,10 @@ class Record:
         asked = self.history(shape).question
         return asked if asked and asked.step != self.answered.get("step") else None
 
+    def later(self, shape: Shape[Any]) -> Event | None:
+        """What says until when it waits for a time; None where it does not."""
+        return self.history(shape).later
+
     def results(self, shape: Shape[Any]) -> dict[str, Any]:
         """The results of the steps that are done, by name."""
         steps = self.history(shape).steps(self.run)

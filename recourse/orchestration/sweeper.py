@@ -11,7 +11,7 @@
 - the events of a choreography that has been silent are published again, which moves it on if one
   was lost, and again whenever the silence has doubled; after one as long as its deadline it is
   recovered by a run of the state machine, which needs no message;
-- a saga that is to begin later begins when it is due;
+- a saga that is to begin later begins when it is due, and one whose step is done later goes on;
 - a saga that waits for somebody's decision is looked at when something is due: it is told once
   more, or its time is up; when it is decided and does not go on by itself, it is taken on;
 - messages about sagas at rest are removed from the operators' queues, and those about others are
@@ -211,6 +211,10 @@ class Sweeper:
             return self._begin(record)
         if record.waits_for is not None:
             return self._waited(record)
+        if record.due_at is not None and not record.is_due(moment(self._now)):
+            return {}
+        if record.is_choreographed and record.due_at is not None:
+            return self._wake(record)
         if record.is_choreographed:
             return self._past_deadline(record) or self._move_on_silent(record)
         try:
@@ -221,6 +225,8 @@ class Sweeper:
             return self._start(record)
         if run.state == "RUNNING":
             return self._past_deadline(record)
+        if run.error == WAITING and record.due_at is not None:
+            return self._wake(record)
         if run.error == WAITING:
             return self._go_on(record, self.markers.read(record), look=True)
         if run.ended_well:
@@ -278,7 +284,9 @@ class Sweeper:
 
     def _past_deadline(self, record: Record, *, undo_by_events: bool = False) -> dict[str, str]:
         shape = self._shape(record)
-        age = self._now - _moment(record.begun_at)
+        # What it rested until a step was due counts for nothing.
+        waits = [event.time for event in record.entered if event.kind == "due"]
+        age = self._now - _moment(max([record.begun_at, *waits]))
         steps = record.view(shape)["steps"]
         pivot = next(step for step in steps if step["name"] == shape.pivot.name)
         settled = pivot["status"] in ("DONE", "FAILED")
@@ -325,23 +333,30 @@ class Sweeper:
         )
 
     def _go_on(self, record: Record, found: Found, *, look: bool = False) -> dict[str, str]:
-        """Take on an orchestrated saga whose run has ended with a question, once it is decided.
+        """Take on an orchestrated saga whose run has ended because it waits, once it need not.
 
         Args:
             record: The saga.
             found: Its markers.
-            look: Whether the ledger should know of the question by now.
+            look: Whether the ledger should know by now what it waits for.
         """
         if record.is_choreographed:
             return {}  # the step's own event moves it on
         if found.turned:
-            return self._recover(record, "with a question, and nobody is asked any more")
-        if found.asks:
+            return self._recover(record, "waiting, and there is nothing to wait for any more")
+        until = found.delayed
+        if found.asks or (until is not None and until > moment(self._now)):
             healed = self._republish_lost(record, []) if look else record
-            return {} if healed is record else {record.saga_id: "published its question again"}
+            return {} if healed is record else {record.saga_id: "published again what it waits for"}
         opened = self.ledger.resume(record.saga_id, record.run)
         self.runs.start(opened)
-        return {record.saga_id: f"decided: run {opened.run} goes on"}
+        return {record.saga_id: f"{'due' if until else 'decided'}: run {opened.run} goes on"}
+
+    def _wake(self, record: Record) -> dict[str, str]:
+        """Take on a saga whose step is due; a choreography is moved on by the event of that."""
+        opened = self.ledger.wake(record.saga_id, at=moment(self._now))
+        self.runs.start(opened)
+        return {record.saga_id: "went on, for a step of it was due"}
 
     # Recoveries.
 

@@ -18,13 +18,14 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from recourse import events
+from recourse.declare.later import Later
 from recourse.declare.step import Action, Confirm, Decision, Document, Item, Reads, Undo
 from recourse.declare.tables import ExistingTable
 from recourse.declare.wait import Question
 from recourse.errors import RecourseError, Refusal, StepCancelledError, WaitingError
 from recourse.events import outbox_row
 from recourse.run.asking import Asking, kept_of
-from recourse.run.barrier import Barrier, MarkerFound, is_open, millis
+from recourse.run.barrier import LATER, Barrier, MarkerFound, is_open, millis
 from recourse.run.failures import own_failure, understand
 from recourse.run.task import Task, checked
 
@@ -78,7 +79,7 @@ class StepRunner:
             result; for `cancel`, `{"cancelled": true or false}`; for `decide`, as `Asking.decide`.
 
         Raises:
-            WaitingError: Somebody is asked, and has not decided.
+            WaitingError: Somebody is asked, and has not decided; or the step is not due.
             Refusal: The business says no.
             StepCancelledError: The step was undone or cancelled first.
             TransientError: It did not work now and may work later.
@@ -121,20 +122,25 @@ class StepRunner:
     ) -> Item:
         if task.skipped is not None:
             acted = barrier.read([barrier.key("action")])[0]
-            begun = {"outcome": "begun"} if acted and acted["outcome"] == "begun" else None
+            open_ones = ("begun", "later")
+            begun = (
+                {"outcome": acted["outcome"]} if acted and acted["outcome"] in open_ones else None
+            )
             return self._commit_action(task, barrier, "done", outcome="skipped", replaces=begun)
         replaces: dict[str, Any] | None = None
         alone = True
         try:
             call, keys = barrier.unless_found("action", lambda: task.call(self.action, deadline))
             acted, *items = barrier.read([barrier.key("action"), *keys])
-            if acted and acted["outcome"] != "begun":
+            if acted and acted["outcome"] not in ("begun", "later"):
                 raise MarkerFound(acted)
-            alone = acted is None
+            if delayed := self._delayed(task, barrier, acted):
+                return delayed
+            alone = acted is None or acted["outcome"] == "later"
             if deadline:
                 alone = barrier.begin(until) and alone
             if deadline or acted:
-                replaces = {"outcome": "begun"}
+                replaces = {"outcome": "begun" if deadline or not acted else acted["outcome"]}
             given = replace(call, items=items)
             decided = barrier.unless_found("action", lambda: self.action.decide(given))
             if isinstance(decided, Question):
@@ -157,6 +163,20 @@ class StepRunner:
             if deadline and found.marker["outcome"] == "cancelled":
                 self._undo_own_effect(task, barrier, decision)
             raise
+
+    def _delayed(self, task: Task, barrier: Barrier, acted: Item | None) -> Item | None:
+        """The marker that a step is not due, which is put when its saga first comes to it."""
+        now = datetime.fromtimestamp(self.clock(), UTC)
+        if acted is not None:
+            return acted if _is_early(acted, now) else None
+        if task.later is None:
+            return None
+        due_at = Later(**task.later).due(task.request, now, self.timescale)
+        if due_at <= now:
+            return None
+        event = task.event("later", due_at=events.moment(due_at))
+        marker = {**LATER, "at": event.time, "due_at": event.due_at}
+        return barrier.commit("action", marker, Decision(), outbox=[outbox_row(event)])
 
     def _refuse(
         self, task: Task, barrier: Barrier, no: Refusal, replaces: Mapping[str, Any] | None
@@ -202,9 +222,12 @@ class StepRunner:
             raise MarkerFound(found)
         done = acted is not None and acted["outcome"] == "done"
         asked = acted is not None and acted["outcome"] == "asked"
+        later = acted is not None and acted["outcome"] == "later"
         if task.phase == "expire" and not asked:
             return acted or {"outcome": None}
-        if acted is not None and task.phase == "give_up" and (done or asked):
+        now = datetime.fromtimestamp(self.clock(), UTC)
+        early = acted is not None and _is_early(acted, now)
+        if acted is not None and task.phase == "give_up" and (done or asked or early):
             return acted
         waited = ["asked"] if asked else []
         outbox = []
@@ -240,7 +263,9 @@ class StepRunner:
             decision,
             outbox=[outbox_row(one) for one in (*outbox, event)],
             requires_action=done,
-            tombstone={} if acted is None else kept_of(acted) if asked else None,
+            tombstone=(
+                {} if acted is None else kept_of(acted) if asked else LATER if later else None
+            ),
         )
 
     def _settle(self, task: Task) -> Any:
@@ -292,9 +317,16 @@ class StepRunner:
         """Put a tombstone as the pivot's marker; the marker that is there then, new or not."""
         barrier = self._barrier(task)
         marker, rows = self._tombstone(task, error, claimed=claimed)
-        return barrier.put_or_find(
-            lambda: barrier.commit("action", marker, Decision(), outbox=rows)
-        )
+
+        def claim() -> Item:
+            try:
+                return barrier.commit("action", marker, Decision(), outbox=rows)
+            except MarkerFound as found:
+                if found.marker["outcome"] != "later":
+                    raise
+                return barrier.commit("action", marker, Decision(), outbox=rows, replaces=LATER)
+
+        return barrier.put_or_find(claim)
 
     def _tombstone(
         self, task: Task, error: Mapping[str, str], *, claimed: bool
@@ -388,6 +420,11 @@ class _BegunError(RecourseError):
     """Another try of an external action has begun meanwhile, so a refusal does not settle it."""
 
 
+def _is_early(marker: Item, now: datetime) -> bool:
+    """Whether a marker says that its action is not due."""
+    return marker["outcome"] == "later" and datetime.fromisoformat(marker["due_at"]) > now
+
+
 def _answer(marker: Item) -> Any:
     """What an action's marker answers to a task that asks for the action."""
     match marker["outcome"]:
@@ -399,4 +436,6 @@ def _answer(marker: Item) -> Any:
             raise StepCancelledError("the step was undone or cancelled before it acted")
         case "asked":
             raise WaitingError(f"it waits for a decision: {marker['question']['name']}")
+        case "later":
+            raise WaitingError(f"it waits until {marker['due_at']}")
     return marker["result"]

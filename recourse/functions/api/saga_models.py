@@ -68,6 +68,7 @@ class _Step(TypedDict):
     started_at: str | None
     ended_at: str | None
     question: NotRequired[dict[str, Any]]
+    begins_at: NotRequired[str]
 
 
 class SagaView(TypedDict):
@@ -77,7 +78,7 @@ class SagaView(TypedDict):
     which it was started: the caller's, or else its own. `reverses` is the saga that it reverses,
     with who began that and why; `reversed_by` the saga that reverses it, or has tried to, if that
     was COMPENSATED. `begins_at` is before when it must not begin: until it has, every step of it is
-    PENDING.
+    PENDING. So is a step that is done later until its own `begins_at`, which it has until then.
     """
 
     saga_id: str

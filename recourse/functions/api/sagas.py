@@ -294,7 +294,7 @@ def cancel(saga_id: str) -> Response[str]:
         record.status == "RUNNING" and not kit.runs().cancel(record)
     ):
         raise ProblemError("past-the-pivot", f"its pivot {pivot!r} has completed")
-    if record.status == "RUNNING" and record.waits_for is not None:
+    if record.status == "RUNNING" and record.due_at is not None:
         kit.decisions(not_moved_on).withdraw(record)
     return http.answer(202, _view(kit.ledger().get(record.saga_id) or record))
 

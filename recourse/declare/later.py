@@ -1,0 +1,96 @@
+"""A step that is done later: after a delay, or not before a moment of the request.
+
+::
+
+    Step("reminder", notices.remind, takes=["trip"], delay=24 * 3600)
+    Step("check_in", flights.check_in, takes=["trip"], not_before="trip.departs_at")
+
+The saga rests there and nothing runs; the sweeper takes it on when the step is due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Any, get_args, get_type_hints
+
+from recourse.declare.request import Checked, is_request_model, may_be_none, without_none
+from recourse.text import moment
+
+
+def flaw_of_moment(text: str) -> str | None:
+    """Why a text is no moment; None where it is one."""
+    try:
+        moment(text)
+    except ValueError as problem:
+        return str(problem)
+    return None
+
+
+Moment = Annotated[str, Checked(flaw_of_moment)]
+"""A moment as RFC 3339 writes it, with its offset: the type of a field of a request.
+
+A `Step` may have to wait for it, by `not_before`::
+
+    @request_model
+    class TripRequest:
+        trip_id: str
+        departs_at: Moment
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """When a step is due.
+
+    Attributes:
+        delay: So many seconds after the saga has come to it.
+        not_before: Or at the moment that a field of the request has, as a dotted path.
+    """
+
+    delay: float | None = None
+    not_before: str | None = None
+
+    def due(self, request: Mapping[str, Any], now: datetime, timescale: float) -> datetime:
+        """When the step is due, by what it takes of the request; now where that says nothing.
+
+        Args:
+            request: The fields of the request that it takes.
+            now: When the saga has come to it.
+            timescale: Multiplies the delay; a moment is what it is.
+
+        Raises:
+            ValueError: The request has no moment there.
+        """
+        if self.delay is not None:
+            return now + timedelta(seconds=self.delay * timescale)
+        found = value_at(request, str(self.not_before))
+        return now if found is None else moment(found)
+
+
+def value_at(request: Mapping[str, Any], path: str) -> Any:
+    """What a request has at a dotted path; None where it, or what it is within, is left out."""
+    found: Any = request
+    for name in path.split("."):
+        if found is None:
+            return None
+        found = found.get(name)
+    return found
+
+
+def misfit(model: type, path: str) -> str | None:
+    """Why no step can wait for what a request has at a path; None where one can."""
+    hint: Any = model
+    for number, name in enumerate(names := path.split(".")):
+        if not is_request_model(hint):
+            return f"{'.'.join(names[:number])} is of no @request_model class"
+        types = get_type_hints(hint, include_extras=True)
+        if name not in types:
+            return f"{hint.__name__} has no field {name!r}"
+        hint = types[name]
+        if number < len(names) - 1:
+            hint = without_none(hint)
+    if hint == Moment or (may_be_none(hint) and Moment in get_args(hint)):
+        return None
+    return f"the type of {path} must be Moment"

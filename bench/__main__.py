@@ -21,6 +21,7 @@ from bench import (
     scale,
     startup,
     states,
+    timers,
     trip,
     up,
     valet,
@@ -46,6 +47,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "worker": worker.measure,
     "live": live.measure,
     "recovery": recovery.measure,
+    "timers": timers.measure,
     "up": up.measure,
 }
 """Every benchmark: one file each, and one line here."""

@@ -116,7 +116,8 @@ def links(saga: Mapping[str, Any]) -> list[str]:
 def begins_later(saga: Mapping[str, Any]) -> str | None:
     """When a saga begins that has not begun; None for any other."""
     steps = {step["status"] for step in saga["steps"]}
-    is_waiting = saga["status"] == "RUNNING" and steps <= {"PENDING", "SKIPPED"}
+    has_come = any("begins_at" in step for step in saga["steps"])  # to a step that is not due
+    is_waiting = saga["status"] == "RUNNING" and steps <= {"PENDING", "SKIPPED"} and not has_come
     return saga.get("begins_at") if is_waiting else None
 
 

@@ -282,35 +282,8 @@ def _check_role(
     _check_external(step, role, refuse)
     if step.waits is not None:
         _check_wait(saga, step, step.waits, alone=alone, refuse=refuse)
-    if step.later is not None:
-        _check_later(saga, step, alone=alone, refuse=refuse)
-
-
-def _check_later(
-    saga: Declaration, step: Step, *, alone: bool, refuse: Callable[[str], DeclarationError]
-) -> None:
-    """What is done later is the only thing that the saga rests for, at a moment that there is."""
-    what = "not_before" if step.delay is None else "delay"
-    if not alone:
-        raise refuse(
-            f"it has a {what}, and nothing may run beside what waits: write its Step outside of "
-            "the Together"
-        )
-    if step.waits is not None:
-        raise refuse(
-            f"it has a {what} and waits for somebody's decision: let one step be later, and the "
-            "next one ask"
-        )
-    if step.not_before is None:
-        return
-    first = step.not_before.partition(".")[0]
-    if first not in step.takes:
-        raise refuse(
-            f"its not_before {shown(step.not_before)} must be within a field that it takes, got "
-            f"{list(step.takes)}: write {first!r} into takes=[...]"
-        )
-    if reason := later.misfit(saga.request, step.not_before):
-        raise refuse(f"its not_before {shown(step.not_before)} is no moment: {reason}")
+    if reason := later.flaw_of(step, saga.request, alone=alone):
+        raise refuse(reason)
 
 
 def _check_wait(

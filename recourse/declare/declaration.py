@@ -229,8 +229,8 @@ def with_functions(step: Step[Any] | RecordedStep) -> Step[Any]:
         timeout=step.timeout,
         retry=step.retry,
         result_bytes=step.result_bytes,
-        delay=step.later and step.later.delay,
-        not_before=step.later and step.later.not_before,
+        delay=step.later.delay if step.later else None,
+        not_before=step.later.not_before if step.later else None,
     )
 
 

@@ -15,6 +15,8 @@ been parked again since; and that a step is to be done `later` once it has acted
 
 An undo that found nothing to undo, or was skipped, enters too, because other events wait for it; it
 is `hidden`: it has no sequence and is not published.
+
+It is longer than other modules: what follows from a saga's events is one matter.
 """
 
 from __future__ import annotations
@@ -150,7 +152,7 @@ class SagaHistory:
         )
 
     def has_overtaken(self, event: Event) -> bool:
-        """Whether an event that parks or delays a step was overtaken by another one of that step."""
+        """Whether an event that parks or delays a step was overtaken by another of that step."""
         if event.step is None:
             return False
         seen = self._by_step[event.step]

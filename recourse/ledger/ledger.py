@@ -448,7 +448,7 @@ class Ledger:
             )
             arrived = [*record.waiting, due]
             entered, waiting = enter(shape, saga_id, record.request, record.entered, arrived)
-            run = {} if record.is_choreographed else {"run": record.run + 1, "resumes": True}
+            run = {} if record.is_choreographed else {"resumes": True, "run": record.run + 1}
             return {"entered": entered, "waiting": waiting, **run}
 
         return self._change(saga_id, change, publish="due")

@@ -17,8 +17,9 @@
 - messages about sagas at rest are removed from the operators' queues, and those about others are
   sent again before SQS would drop them.
 
-One sweeper runs at a time, by a lease. A round begins with the oldest saga, passes over those that
-wait for an operator, and has a time limit; the next round continues where it stopped. The sweeper
+One sweeper runs at a time, by a lease. A round begins with what is due, several sagas at once, for
+half of its time at the most. Then it begins with the oldest saga, passes over those that wait for
+an operator, and has a time limit; the next round continues where it stopped. The sweeper
 decides by what Step Functions, the ledger and the markers say, and everything it does is harmless
 if it is done twice.
 
@@ -29,9 +30,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -64,6 +67,10 @@ the sake of whoever missed it is published once more when the silence has double
 minutes to regard a new filter, so the first times may be lost as well."""
 ALARM_INTERVAL = timedelta(days=1)
 """The time between two alarms about a saga."""
+AT_ONCE = 8
+"""How many sagas that are due are looked at at once; a client has ten connections."""
+FAILED_DELAY = timedelta(minutes=5)
+"""For how long one is put off that is due and could not be checked; times the timescale."""
 ROUND_TIME_LIMIT = 45.0
 """Seconds that a round may take; the next one is due within a minute."""
 LEASE_DURATION = 180.0
@@ -113,6 +120,7 @@ class Sweeper:
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
     _next_look: float = field(default=0, init=False)
+    _looking: Lock = field(default_factory=Lock, init=False)
 
     def handle_run_end(self, execution: str, state: Any, error: str | None) -> dict[str, str]:
         """Recover the saga of a run that has ended, if it needs it.
@@ -158,11 +166,11 @@ class Sweeper:
             until = self.clock() + ROUND_TIME_LIMIT
             problems += clear(self.queues, self.ledger, self.clock())
             before = self._from_now(-GRACE_PERIOD * self.timescale)
-            due = self.ledger.queries.due(moment(self._now))
-            self._check_all(due, until - ROUND_TIME_LIMIT / 2, done, problems)
+            self._check_due(until - ROUND_TIME_LIMIT / 2, done, problems)
             found = self.ledger.queries.unfinished(before, self.lease.position)
-            unfinished = (one for one in found if one.begun_at < before)
-            if self._check_all(unfinished, until, done, problems, in_turn=True):
+            fresh = {*done}
+            unfinished = (o for o in found if o.begun_at < before and o.saga_id not in fresh)
+            if self._check_all(unfinished, until, done, problems):
                 # The round is complete: the next one begins with the oldest saga.
                 self.lease.position = None
         finally:
@@ -177,10 +185,8 @@ class Sweeper:
         until: float,
         done: dict[str, str],
         problems: list[Exception],
-        *,
-        in_turn: bool = False,
     ) -> bool:
-        """Check sagas until the time is up; whether that were all."""
+        """Check one saga after the other until the time is up; whether that were all."""
         for found in records:
             # Without the lease another sweeper may be at this very saga.
             if self.clock() > until or not self.lease.renew():
@@ -191,9 +197,39 @@ class Sweeper:
                 problem.add_note(f"saga {found.saga_id}")
                 problems.append(problem)
             # Also after a failure: one bad saga must not hold up those behind it.
-            if in_turn:
-                self.lease.position = found.place
+            self.lease.position = found.place
         return True
+
+    def _check_due(self, until: float, done: dict[str, str], problems: list[Exception]) -> None:
+        """Check the sagas that are due, the oldest first, several at once, until the time is up.
+
+        What is left is the oldest in the next round. One that fails is put off, so that those which
+        fail do not take that round as well.
+        """
+        running: dict[Future[dict[str, str]], str] = {}
+
+        def collect(some: Iterable[Future[dict[str, str]]]) -> None:
+            for ended in some:
+                saga_id = running.pop(ended)
+                try:
+                    done.update(ended.result())
+                except Exception as problem:
+                    problem.add_note(f"saga {saga_id}")
+                    problems.append(problem)
+                    with suppress(RecourseError, ClientError, BotoCoreError):
+                        again = self._from_now(FAILED_DELAY * self.timescale)
+                        self.ledger.put_off(saga_id, not_before=again)
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for found in self.ledger.queries.due(moment(self._now)):
+                if not self.lease.renew() or self.clock() > until:
+                    break
+                if not self._is_due(found):
+                    continue
+                running[pool.submit(self._check, found.saga_id)] = found.saga_id
+                if len(running) == 2 * AT_ONCE:
+                    collect(wait(running, return_when=FIRST_COMPLETED).done)
+            collect(wait(running).done)
 
     def _check(self, saga_id: str) -> dict[str, str]:
         record = self.ledger.get(saga_id)
@@ -235,10 +271,11 @@ class Sweeper:
 
     def _describe(self, record: Record) -> Run:
         """The run that a record is at, at the rate that Step Functions allows."""
-        wait = self._next_look - self.clock()
-        if wait > 0:
-            self.sleep(wait)
-        self._next_look = self.clock() + DESCRIBE_INTERVAL
+        with self._looking:
+            pause = self._next_look - self.clock()
+            if pause > 0:
+                self.sleep(pause)
+            self._next_look = self.clock() + DESCRIBE_INTERVAL
         return self.runs.describe(record)
 
     # Starts and deadlines.

@@ -4,6 +4,8 @@
     runner.run(task)    # what the action answers; the same when the task is delivered again
 
 What a task is, and what its phases are, is in `recourse.run.task`.
+
+It is longer than other modules: what a delivery finds, and does then, is one matter.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from recourse import events
-from recourse.declare.later import Later
 from recourse.declare.step import Action, Confirm, Decision, Document, Item, Reads, Undo
 from recourse.declare.tables import ExistingTable
 from recourse.declare.wait import Question
@@ -26,6 +27,7 @@ from recourse.errors import RecourseError, Refusal, StepCancelledError, WaitingE
 from recourse.events import outbox_row
 from recourse.run.asking import Asking, kept_of
 from recourse.run.barrier import LATER, Barrier, MarkerFound, is_open, millis
+from recourse.run.delaying import delayed, is_early
 from recourse.run.failures import own_failure, understand
 from recourse.run.task import Task, checked
 
@@ -134,8 +136,8 @@ class StepRunner:
             acted, *items = barrier.read([barrier.key("action"), *keys])
             if acted and acted["outcome"] not in ("begun", "later"):
                 raise MarkerFound(acted)
-            if delayed := self._delayed(task, barrier, acted):
-                return delayed
+            if early := delayed(task, barrier, acted, self._now, self.timescale):
+                return early
             alone = acted is None or acted["outcome"] == "later"
             if deadline:
                 alone = barrier.begin(until) and alone
@@ -163,20 +165,6 @@ class StepRunner:
             if deadline and found.marker["outcome"] == "cancelled":
                 self._undo_own_effect(task, barrier, decision)
             raise
-
-    def _delayed(self, task: Task, barrier: Barrier, acted: Item | None) -> Item | None:
-        """The marker that a step is not due, which is put when its saga first comes to it."""
-        now = datetime.fromtimestamp(self.clock(), UTC)
-        if acted is not None:
-            return acted if _is_early(acted, now) else None
-        if task.later is None:
-            return None
-        due_at = Later(**task.later).due(task.request, now, self.timescale)
-        if due_at <= now:
-            return None
-        event = task.event("later", due_at=events.moment(due_at))
-        marker = {**LATER, "at": event.time, "due_at": event.due_at}
-        return barrier.commit("action", marker, Decision(), outbox=[outbox_row(event)])
 
     def _refuse(
         self, task: Task, barrier: Barrier, no: Refusal, replaces: Mapping[str, Any] | None
@@ -222,11 +210,10 @@ class StepRunner:
             raise MarkerFound(found)
         done = acted is not None and acted["outcome"] == "done"
         asked = acted is not None and acted["outcome"] == "asked"
-        later = acted is not None and acted["outcome"] == "later"
+        kept = kept_of(acted) if acted and acted["outcome"] in ("asked", "later") else None
         if task.phase == "expire" and not asked:
             return acted or {"outcome": None}
-        now = datetime.fromtimestamp(self.clock(), UTC)
-        early = acted is not None and _is_early(acted, now)
+        early = acted is not None and is_early(acted, self._now)
         if acted is not None and task.phase == "give_up" and (done or asked or early):
             return acted
         waited = ["asked"] if asked else []
@@ -263,9 +250,7 @@ class StepRunner:
             decision,
             outbox=[outbox_row(one) for one in (*outbox, event)],
             requires_action=done,
-            tombstone=(
-                {} if acted is None else kept_of(acted) if asked else LATER if later else None
-            ),
+            tombstone={} if acted is None else kept,
         )
 
     def _settle(self, task: Task) -> Any:
@@ -365,6 +350,10 @@ class StepRunner:
         seconds = max(1, math.ceil(task.timeout * self.timescale))
         return datetime.fromtimestamp(self.clock() + seconds, UTC)
 
+    @property
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock(), UTC)
+
     def _asking(self, task: Task, barrier: Barrier) -> Asking:
         return Asking(task, self.action, barrier, self.timescale, self.clock)
 
@@ -418,11 +407,6 @@ class StepRunner:
 
 class _BegunError(RecourseError):
     """Another try of an external action has begun meanwhile, so a refusal does not settle it."""
-
-
-def _is_early(marker: Item, now: datetime) -> bool:
-    """Whether a marker says that its action is not due."""
-    return marker["outcome"] == "later" and datetime.fromisoformat(marker["due_at"]) > now
 
 
 def _answer(marker: Item) -> Any:

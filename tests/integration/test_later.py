@@ -12,8 +12,12 @@ from typing import Any, get_args
 import pytest
 
 from recourse.declare.declaration import Coordination
+from recourse.errors import TransientError
 from recourse.events import moment
+from recourse.testing.course import courses, effect, run
 from recourse.testing.ground import Ground, ground
+from recourse.testing.search import search
+from recourse.testing.world import World
 from tests.integration.delaying import DAY, LATER, STEPS, staying
 
 keys = itertools.count()
@@ -321,3 +325,73 @@ def test_a_step_waits_for_the_moment_that_the_request_has(
             own.clock.sleep(1.001)
             own.sweep()
         must_succeed(own, saga)
+
+
+# Very many, and such as fail.
+
+
+def test_one_that_cannot_be_looked_at_holds_up_nobody(
+    own: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = start(own, "check_in", "choreography")
+    own.clock.sleep(1)
+    good = start(own, "check_in", "choreography")
+    own.clock.sleep(DELAY + 60)
+    wake = own.ledger.wake
+
+    def refuse(saga_id: str, *, at: str) -> Any:
+        if saga_id == bad:
+            raise TransientError("it cannot be written now")
+        return wake(saga_id, at=at)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(own.ledger, "wake", refuse)
+        with pytest.raises(ExceptionGroup) as problems:
+            own.sweep()
+        assert [one.__notes__ for one in problems.value.exceptions] == [[f"saga {bad}"]]
+        assert own.sweep() == {}, "it is put off"
+    own.settle()
+    assert own.view(good)["status"] == "SUCCEEDED"
+    own.clock.sleep(301)
+    assert list(own.sweep()) == [bad]
+    own.settle()
+    assert own.view(bad)["status"] == "SUCCEEDED"
+
+
+def test_what_is_left_of_a_round_is_the_oldest_of_the_next(
+    own: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sagas = []
+    for _ in range(40):
+        sagas.append(start(own, "hold", "choreography"))
+        own.clock.sleep(1)
+    own.clock.sleep(DELAY)
+    wake = own.ledger.wake
+
+    def slow(saga_id: str, *, at: str) -> Any:
+        own.clock.sleep(2)
+        return wake(saga_id, at=at)
+
+    monkeypatch.setattr(own.ledger, "wake", slow)
+    first = own.sweep()
+    assert 0 < len(first) < len(sagas)
+    assert set(first) == set(sagas[: len(first)]), "the oldest"
+    second = own.sweep()
+    assert not first.keys() & second.keys()
+    for _ in range(3):
+        own.sweep()
+    own.settle()
+    assert {own.view(saga)["status"] for saga in sagas} == {"SUCCEEDED"}
+
+
+def test_sagas_that_rest_come_to_their_ends_whatever_disturbs_them() -> None:
+    for step in ("check_in", "settle"):
+        saga = LATER[step]
+        body = {"stay_id": "s-1", "stay": {"arrives_at": None}}
+        world = World(sagas={saga.name: saga}, samples={saga.name: body})
+        with world.keeping():
+            effects = {saga.name: effect(world, saga.name)}
+            for course in courses(saga):
+                if step in str(course) and ":1" not in str(course):
+                    run(world, course, effects)
+            search(world, saga.name, effects, examples=10)

@@ -183,9 +183,18 @@ def not_before(event: APIGatewayProxyEventV2) -> datetime | None:
         wanted = moment(header)
     except ValueError as problem:
         raise ProblemError("malformed", f"Not-Before: {problem}") from None
-    if wanted > datetime.now(UTC) + LONGEST_AHEAD:
-        raise invalid("Not-Before", f"must be a year ahead at the most, got {header}")
+    must_be_near("Not-Before", wanted, header)
     return wanted
+
+
+def must_be_near(field: str, wanted: datetime, text: str) -> None:
+    """Check that a moment for which something waits is a year ahead at the most.
+
+    Raises:
+        ProblemError: It is further.
+    """
+    if wanted > datetime.now(UTC) + LONGEST_AHEAD:
+        raise invalid(field, f"must be a year ahead at the most, got {text}")
 
 
 def faults_asked(event: APIGatewayProxyEventV2, saga: Saga) -> dict[str, str]:

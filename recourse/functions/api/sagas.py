@@ -17,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from recourse import events
 from recourse.declare import limits
 from recourse.declare.ids import BadSagaIdError, SagaId, Traceparent
+from recourse.declare.later import value_at
 from recourse.declare.reverse import reversed_by
 from recourse.declare.saga import Saga
 from recourse.declare.shape import Shape
@@ -44,6 +45,7 @@ from recourse.functions.api.saga_models import (
     coordination_of,
     faults_asked,
     idempotency_key,
+    must_be_near,
     not_before,
     saga_choice,
 )
@@ -65,7 +67,7 @@ from recourse.ledger.reversals import (
 from recourse.ledger.shapes import UnknownShapeError
 from recourse.problems import ProblemError, invalid
 from recourse.store.cursors import BadCursorError
-from recourse.text import unseen
+from recourse.text import moment, unseen
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -438,6 +440,10 @@ def _request(event: APIGatewayProxyEventV2, saga: Saga) -> dict[str, Any]:
     if (found := limits.size(body)) > limits.REQUEST:
         detail = f"a request must be at most {limits.REQUEST} bytes, got {found}"
         raise ProblemError("too-large", detail)
+    for step in saga.all:
+        wait = step.later
+        if wait and wait.not_before and (text := value_at(body, wait.not_before)):
+            must_be_near(wait.not_before, moment(text), text)
     return body
 
 

@@ -217,8 +217,7 @@ class Sweeper:
                     problem.add_note(f"saga {saga_id}")
                     problems.append(problem)
                     with suppress(RecourseError, ClientError, BotoCoreError):
-                        again = self._from_now(FAILED_DELAY * self.timescale)
-                        self.ledger.put_off(saga_id, not_before=again)
+                        self._put_off(saga_id)
 
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for found in self.ledger.queries.due(moment(self._now)):
@@ -230,6 +229,13 @@ class Sweeper:
                 if len(running) == 2 * AT_ONCE:
                     collect(wait(running, return_when=FIRST_COMPLETED).done)
             collect(wait(running).done)
+
+    def _put_off(self, saga_id: str) -> None:
+        """Leave a saga alone for a while that is due still; what has begun is looked after soon."""
+        record = self.ledger.get(saga_id)
+        if record is not None and record.is_due(moment(self._now)):
+            again = self._from_now(FAILED_DELAY * self.timescale)
+            self.ledger.put_off(saga_id, not_before=again)
 
     def _check(self, saga_id: str) -> dict[str, str]:
         record = self.ledger.get(saga_id)
@@ -289,8 +295,15 @@ class Sweeper:
             opened = self.ledger.begin(record.saga_id, at=at)
         else:
             return {}
-        self.runs.start(opened)
-        return {record.saga_id: f"begun, for it was not to begin before {record.begins_at}"}
+        return self._go(opened, f"begun, for it was not to begin before {record.begins_at}")
+
+    def _go(self, opened: Record, why: str) -> dict[str, str]:
+        """Start the run that a saga is at; if that fails, a later round does."""
+        try:
+            self.runs.start(opened)
+        except TransientError as problem:
+            why = f"{why}; run {opened.run} was not started: {problem}"
+        return {opened.saga_id: why}
 
     def _start(self, record: Record) -> dict[str, str]:
         try:
@@ -392,8 +405,7 @@ class Sweeper:
     def _wake(self, record: Record) -> dict[str, str]:
         """Take on a saga whose step is due; a choreography is moved on by the event of that."""
         opened = self.ledger.wake(record.saga_id, at=moment(self._now))
-        self.runs.start(opened)
-        return {record.saga_id: "went on, for a step of it was due"}
+        return self._go(opened, "went on, for a step of it was due")
 
     # Recoveries.
 

@@ -13,7 +13,7 @@ export PYTHONPATH := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-wheel check types rules up deploy destroy dist bench bench-push-pull clean
+.PHONY: help setup demo test test-matrix test-wheel check types rules up deploy destroy dist bench bench-push-pull clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 17
@@ -42,8 +42,11 @@ demo: setup  ## run sagas, valet keys and events on a local cloud, and show what
 # A worker that dies ends the run: xdist 3.8 hands out a dead one's groups once more, and waits for ever.
 XDIST := --dist loadgroup --max-worker-restart 0
 
-test: setup  ## run the whole test suite
+test: setup  ## run the test suite; of the fault matrix a sample
 	@python -m pytest --quiet -n 3 $(XDIST) --ignore tests/wheel
+
+test-matrix: setup  ## run the whole fault matrix, and whatever else make test only samples
+	@python -m pytest --quiet -n 3 $(XDIST) --whole-matrix -m matrix
 
 test-wheel: setup  ## build the wheel, and begin an app where there is nothing else of this checkout
 	@python -m pytest --quiet -n 2 $(XDIST) tests/wheel

@@ -12,6 +12,7 @@ from bench import (
     calls,
     choreography,
     cloud,
+    conserve,
     cost,
     ground,
     live,
@@ -48,6 +49,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "live": live.measure,
     "recovery": recovery.measure,
     "timers": timers.measure,
+    "conserve": conserve.measure,
     "up": up.measure,
 }
 """Every benchmark: one file each, and one line here."""

@@ -97,6 +97,7 @@
         UnauthorizedError
         UndeclaredTableError
         UnknownFaultError
+        UnknownNameError
         UnknownSagaError
         UnknownShapeError
         UnknownWebhookError

@@ -72,6 +72,12 @@ class Books:
         with self._lock:
             self._faults.clear()
 
+    def clear(self) -> None:
+        """Be as new: no payment, no answer, no fault."""
+        with self._lock:
+            for kept in (self._answers, self._faults, self.payments, self.journal):
+                kept.clear()
+
     def fault(self, operation: str) -> dict[str, Any] | None:
         """The fault of the next call of an operation; it is removed."""
         with self._lock:

@@ -4,8 +4,21 @@ A hold adds one to an attribute of the thing's row that is named for its moment,
 the hold takes that one away again. So the row itself has the oldest hold and the number of holds,
 with no further write, row or index, and as consistent as what is held. Where many hold a thing at
 once, holds that begin close together share an attribute, whose moment is that of the first:
-attributes stay few however many hold it. One that counts nothing any more is removed by a later
-hold, on the condition that it still counts nothing.
+attributes stay few however many hold it.
+
+One that counts nothing any more stays, 33 at the most, and is removed by a later hold, on the
+condition that it still counts nothing. Whatever ends a hold does not remove it, for these reasons:
+
+- An update of DynamoDB removes an attribute always or, by the condition of its transaction, not at
+  all. So the end of a hold would have to know that it is the last that its attribute counts (the
+  thing's row read besides the hold's: twice the read capacity of each release and confirmation),
+  and would be decided again wherever that has changed since. As it is, ends only add, so any number
+  of them that were decided at once are all committed as they are.
+- A hold has read the row anyway. But if each removed what it finds at 0, two that were decided at
+  once would remove the same, and one would be decided again: a thing that many want would be held
+  by one at a time. So it is done once in 32 holds, for all of them together.
+
+They cost nothing: the row stays within the 1 KB that one unit writes, and `show` passes them over.
 
 Holds that an earlier release has taken are not counted.
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -40,6 +41,8 @@ FONTS = (
 )
 """The package and the file of each font, in the order in which they are looked into; the first has
 Latin, Greek and Cyrillic."""
+UNUSED = ("avar", "fvar", "gvar", "HVAR", "MVAR", "STAT")
+"""The tables of a font's other weights, which are a quarter of an invoice, and of its time."""
 
 
 def invoice_key(call: Call) -> str:
@@ -199,19 +202,30 @@ def _embed_fonts(pdf: FPDF, text: str) -> dict[int, str]:
     Returns:
         What to write for each character that no font has: its code point, as `[U+1F600]`.
     """
-    from fontTools.ttLib import TTFont
-
     lacking = set(map(ord, text))
     for package, file in FONTS:
         if pdf.fonts and not lacking:
             break
         path = str(files(package) / file)
-        with TTFont(path, lazy=True) as font:
-            has = font.getBestCmap().keys()
+        has = _characters(path)
         if pdf.fonts and not lacking & has:
             continue
         pdf.add_font(file, "", path)
         lacking -= has
+    for font in pdf.fonts.values():
+        tables: Any = font.ttfont  # type: ignore[union-attr]
+        for tag in UNUSED:
+            if tag in tables:
+                del tables[tag]
     pdf.set_fallback_fonts([*pdf.fonts][1:], exact_match=False)
     pdf.set_text_shaping(True)  # without it Indic syllables and Arabic letters do not join
     return {point: f"[U+{point:04X}]" for point in lacking}
+
+
+@cache
+def _characters(path: str) -> frozenset[int]:
+    """The code points that a font has."""
+    from fontTools.ttLib import TTFont
+
+    with TTFont(path, lazy=True) as font:
+        return frozenset(font.getBestCmap())

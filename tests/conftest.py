@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 import tests.profile  # noqa: F401
 from recourse.declare.saga import Saga
+from tests import matrix
 
 KNOWN = frozenset(os.environ.get("KNOWN_SAGAS", "").split())
 """Sagas that are tested elsewhere: where the pages are tested, only what they add is."""
@@ -17,12 +19,43 @@ STAGES = {"prod", "local"}
 """What follows from a declaration is the same in each: there one is enough, and these are not."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options."""
+    parser.addoption(
+        "--whole-matrix",
+        action="store_true",
+        help="run every cell of the tests that are a product of parameters, not a sample of them",
+    )
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is tested elsewhere, if anything is."""
-    if KNOWN:
-        elsewhere = [item for item in items if _is_elsewhere(item)]
-        config.hook.pytest_deselected(items=elsewhere)
-        items[:] = [item for item in items if not _is_elsewhere(item)]
+    """Leave out what is tested elsewhere, if anything is, and the cells beyond a sample."""
+    here = [item for item in items if not (KNOWN and _is_elsewhere(item))]
+    kept = set(matrix.sampled(config, here))
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = [item for item in items if item in kept]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Let the process that sums up know of the sample, where it is another."""
+    if hasattr(session.config, "workeroutput") and matrix.COUNTS in session.config.stash:
+        session.config.workeroutput["matrix"] = session.config.stash[matrix.COUNTS]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hear of the sample from a worker; each has the same."""
+    if counts := getattr(node, "workeroutput", {}).get("matrix"):
+        node.config.stash[matrix.COUNTS] = counts
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say what was only sampled."""
+    counts = config.stash.get(matrix.COUNTS, {"there": 0, "run": 0})
+    if counts["run"] < counts["there"]:
+        terminalreporter.write_line(matrix.summary(counts))
 
 
 def _is_elsewhere(item: pytest.Item) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,10 +29,19 @@ class Ground(recourse.testing.ground.Ground):
     Attributes:
         books: Those of the payment provider.
         stock: What was put last, by kind and id.
+        keys: Numbers for keys of callers, the same on each ground that is as new.
     """
 
     books: Books = field(default_factory=Books)
     stock: dict[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+    keys: Iterator[int] = field(default_factory=itertools.count)
+
+    def wipe(self) -> None:
+        """Be as new, with the payment provider's books."""
+        super().wipe()
+        self.books.clear()
+        self.stock.clear()
+        self.keys = itertools.count()
 
     def put(self, kind: str, thing: str, body: Mapping[str, Any]) -> None:
         """Make a thing that a service holds."""

@@ -361,7 +361,7 @@ def redrive(
         queues = client.get("/deadletters")["items"]
         if not names and not as_json:
             redriving.print_queues(out, queues)
-        waiting = {one["name"]: one["waiting"] for one in queues}
+        waiting = {one["name"]: one["waiting"] or 0 for one in queues}
         asked = names or [one["name"] for one in queues if one["waiting"] and not one["why_not"]]
         redriven = []
         for name in dict.fromkeys(asked):

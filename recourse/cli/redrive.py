@@ -68,7 +68,8 @@ def print_queues(console: Screen, queues: Sequence[Mapping[str, Any]]) -> None:
     """Print every dead-letter queue, and why messages in some cannot be redriven."""
     table = Table(identity("dead-letter queue"), "waiting", identity("redrives to"))
     for one in queues:
-        table.add_row(one["name"], str(one["waiting"]), one["redrives_to"] or "-")
+        waiting = "out of reach" if one["waiting"] is None else str(one["waiting"])
+        table.add_row(one["name"], waiting, one["redrives_to"] or "-")
     console.print_table(table)
     for one in queues:
         if one["waiting"] and one["why_not"]:

@@ -104,7 +104,7 @@ def fields_made(cls: type) -> tuple[tuple[str, bool, Maker], ...]:
 
     Raises:
         UnmadeError: Nothing makes the value of one.
-        Exception: A type is not there; whatever evaluating it raises.
+        UnknownNameError: A type is not there.
     """
     hints, found = types_of(cls), []
     for name, field in fields_of(cls).items():

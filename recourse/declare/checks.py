@@ -120,12 +120,10 @@ def _check_request(saga: Declaration) -> None:
         )
     model = saga.request.__name__
     try:
-        types = hints.types_of(saga.request)
-    except Exception as problem:
-        raise refuse(
-            f"the types of {model} cannot be resolved ({problem}): "
-            "what its fields name must be defined in its module, at the top"
-        ) from problem
+        hints.check_names(saga.request)
+    except hints.UnknownNameError as problem:
+        raise refuse(f"{problem}") from problem
+    types = hints.types_of(saga.request)
     if lost := request.unknown_beside(saga.request):
         raise refuse(f"{lost} must be checked beside fields that are before it in its class")
     known = hints.fields_of(saga.request)
@@ -159,7 +157,7 @@ def _check_contact(
     person = request.without_none(types[contact])
     try:
         parts = hints.types_of(person)
-    except Exception:  # it is not a class
+    except hints.UnknownNameError:  # it is not a class
         parts = {}
     for part in ("name", "email"):
         if part not in parts or not request.is_text(parts[part]):

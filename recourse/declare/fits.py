@@ -15,6 +15,7 @@ from recourse.declare.asks import UnmadeError, fields_made
 from recourse.declare.declaration import Step
 from recourse.declare.hints import (
     UNIONS,
+    UnknownNameError,
     bare,
     fields_of,
     is_required,
@@ -44,11 +45,8 @@ def unsound(ask: Any) -> str | None:
                 f"cannot be changed, got {shown(problem.hint)}: write tuple[X, ...] for a list, "
                 "Mapping[str, X] for an object, a frozen dataclass for one of known fields"
             )
-        except Exception as problem:  # whatever a name that is not there raises
-            return (
-                f"the types of {cls.__name__} cannot be resolved ({problem}): "
-                "what its fields name must be defined in its module, at the top"
-            )
+        except UnknownNameError as problem:
+            return f"{problem}"
         seen.add(cls)
         left += {one for hint in types_of(cls).values() for one in _classes(hint)} - seen
     return None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from types import MappingProxyType, UnionType
 from typing import (
     Annotated,
     Any,
+    Literal,
     NotRequired,
     Required,
     Union,
@@ -17,8 +18,20 @@ from typing import (
     get_type_hints,
 )
 
+from recourse.errors import RecourseError
+
 UNIONS = (Union, UnionType)
 """The origins of `X | Y`: those of two classes have another than those of anything else."""
+
+
+class UnknownNameError(RecourseError, NameError):
+    """An annotation of a class names what is not there."""
+
+    def __init__(self, of: Any, problem: Exception) -> None:
+        super().__init__(
+            f"the types of {getattr(of, '__name__', of)} cannot be resolved ({problem}): "
+            "what they name must be defined in its module, at the top"
+        )
 
 
 def bare(hint: Any) -> Any:
@@ -28,21 +41,52 @@ def bare(hint: Any) -> Any:
         if origin is Annotated:
             hint = get_args(hint)[0]
         elif type(origin or hint).__name__ == "TypeAliasType":  # `type Id = str`, Python 3.12
-            hint = (origin or hint).__value__
+            hint = _value(origin or hint)
         elif hasattr(hint, "__supertype__"):  # NewType
             hint = hint.__supertype__
         else:
             return hint
 
 
+def _value(alias: Any) -> Any:
+    """What a `type` statement calls, which is evaluated when it is first asked for."""
+    try:
+        return alias.__value__
+    except Exception as problem:  # whatever a name that is not there raises
+        raise UnknownNameError(alias, problem) from problem
+
+
 @cache
-def types_of(cls: Any) -> Mapping[str, Any]:
+def types_of(cls: Any, *, include_extras: bool = False) -> Mapping[str, Any]:
     """The type of each field of a class, by the field's name.
 
+    Args:
+        cls: The class.
+        include_extras: Whether they are with their annotations.
+
     Raises:
-        Exception: An annotation names what is not there; whatever evaluating it raises.
+        UnknownNameError: An annotation names what is not there.
     """
-    return MappingProxyType(get_type_hints(cls))
+    try:
+        return MappingProxyType(get_type_hints(cls, include_extras=include_extras))
+    except Exception as problem:  # whatever evaluating it raises
+        raise UnknownNameError(cls, problem) from problem
+
+
+def check_names(hint: Any) -> None:
+    """Whatever a type names, and the classes within it do, is there.
+
+    Raises:
+        UnknownNameError: It is not.
+    """
+    left, seen = [hint], set()
+    while left:
+        one = bare(left.pop())
+        if get_origin(one) is not Literal:
+            left += get_args(one)
+        if isinstance(one, type) and one not in seen and (is_dataclass(one) or is_typed_dict(one)):
+            seen.add(one)
+            left += types_of(one).values()
 
 
 def fields_of(cls: Any) -> dict[str, Field[Any]]:
@@ -65,5 +109,5 @@ def may_lack(cls: Any, name: str) -> bool:
     if not is_typed_dict(cls):
         return False
     # `NotRequired` within an annotation that is text is in no set of keys.
-    how = get_origin(get_type_hints(cls, include_extras=True)[name])
+    how = get_origin(types_of(cls, include_extras=True)[name])
     return how is NotRequired or (how is not Required and name in cls.__optional_keys__)

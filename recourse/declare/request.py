@@ -13,10 +13,9 @@ from typing import (
     dataclass_transform,
     get_args,
     get_origin,
-    get_type_hints,
 )
 
-from recourse.declare.hints import UNIONS, bare
+from recourse.declare.hints import UNIONS, bare, types_of
 
 T = TypeVar("T")
 
@@ -82,12 +81,12 @@ def unknown_beside(model: type) -> str | None:
     """A field, of a class or one within it, that is checked beside another that is not before it.
 
     Raises:
-        Exception: An annotation names what is not there; whatever evaluating it raises.
+        UnknownNameError: An annotation names what is not there.
     """
     classes = [model]
     for cls in classes:
         earlier: set[str] = set()
-        for name, hint in get_type_hints(cls, include_extras=True).items():
+        for name, hint in types_of(cls, include_extras=True).items():
             for part in _parts(hint):
                 if isinstance(part, Checked) and not earlier.issuperset(part.beside):
                     return f"{cls.__name__}.{name}"

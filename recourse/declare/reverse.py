@@ -27,7 +27,7 @@ What a field does not name of it is left out, so that little is carried.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Optional, get_args, get_type_hints
+from typing import Any, Optional, get_args
 
 from recourse.declare import asks, fits, hints
 from recourse.declare.declaration import Declaration, Step
@@ -139,11 +139,11 @@ def _returned(
     """The type of what a step has returned in a saga that has succeeded."""
     where = step.action.ref
     try:
-        hint = get_type_hints(step.action.decide).get("return")
-    except Exception as problem:  # whatever a name that is not there raises
+        hint = hints.types_of(step.action.decide).get("return")
+        hints.check_names(hint)
+    except hints.UnknownNameError as problem:
         raise refuse(
-            f"{called} takes what step {step.name!r} returns, and the types of {where} cannot be "
-            f"resolved ({problem}): what they name must be defined in its module, at the top"
+            f"{called} takes what step {step.name!r} returns, by {where}, and {problem}"
         ) from problem
     of = get_args(hint)
     if not of:

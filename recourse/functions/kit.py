@@ -17,6 +17,7 @@ from recourse.store.aws import client, credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from types_boto3_dynamodb import DynamoDBClient
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from recourse.orchestration.executions import Runs
     from recourse.orchestration.sweeper import Sweeper
     from recourse.queues.deadletters import DeadletterQueue, OperatorQueue
+    from recourse.queues.reach import Reach
     from recourse.queues.sources import SourceQueue
     from recourse.store.parameters import Parameters
     from recourse.store.slots import Slots
@@ -209,11 +211,14 @@ def decisions(log: Callable[[Record, Exception], None]) -> Decisions:
 
 
 @cache
-def sweeper(alarm: Callable[[str, str], None]) -> Sweeper:
+def sweeper(
+    alarm: Callable[[str, str], None], passed_over: Callable[[str, datetime], None]
+) -> Sweeper:
     """The sweeper.
 
     Args:
         alarm: Alerts the people on call, with a saga's id and what is wrong with it.
+        passed_over: Called when an operators' queue begins to be out of reach.
     """
     from recourse.orchestration.markers import Markers
     from recourse.orchestration.sweeper import LEASE_DURATION, Sweeper
@@ -230,20 +235,32 @@ def sweeper(alarm: Callable[[str, str], None]) -> Sweeper:
         markers=Markers(dynamodb(), table, parameters("tables"), shapes()),
         lease=Lease(dynamodb(), table, "lease#sweeper", seconds=LEASE_DURATION, clock=time.time),
         alarm=alarm,
+        reach=reach(passed_over),
         queues=[OperatorQueue(client("sqs"), prefix + name) for name in names],
         timescale=settings.timescale(),
     )
 
 
-def check_watched() -> None:
+def check_watched(passed_over: Callable[[str, datetime], None]) -> None:
     """Look into the dead-letter queues that have no alarms of their own, if there are any.
+
+    Args:
+        passed_over: Called when one of them begins to be out of reach.
 
     Raises:
         MessagesWaitError: Messages wait in some.
     """
     from recourse.queues.deadletters import check_empty
 
-    check_empty(_watched(), time.time())
+    check_empty(_watched(), reach(passed_over), time.time())
+
+
+@cache
+def reach(passed_over: Callable[[str, datetime], None]) -> Reach:
+    """What passes over queues that a deploy keeps out of reach."""
+    from recourse.queues.reach import Reach
+
+    return Reach(dynamodb(), settings.required("LEDGER_TABLE"), passed_over)
 
 
 @cache

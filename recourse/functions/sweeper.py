@@ -22,7 +22,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
         ExceptionGroup: Some sagas could not be checked; all the others were.
         MessagesWaitError: Messages wait in a dead-letter queue that has no alarm of its own.
     """
-    sweeper, run = kit.sweeper(alarm), event.get("detail", {})
+    sweeper, run = kit.sweeper(alarm, passed_over), event.get("detail", {})
     if "name" in run:
         done = sweeper.handle_run_end(run["name"], run["status"], run.get("error"))
     else:
@@ -33,7 +33,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
         metrics.add_metric(name="Swept", unit=MetricUnit.Count, value=len(done))
         metrics.flush_metrics()
     if "time" in event and datetime.fromisoformat(event["time"]).minute % kit.WATCH_INTERVAL == 0:
-        kit.check_watched()
+        kit.check_watched(passed_over)
     return done
 
 
@@ -44,4 +44,12 @@ def alarm(saga_id: str, why: str) -> None:
         TopicArn=settings.required("ALARMS_TOPIC_ARN"),
         Subject="A saga needs attention",
         Message=f"Saga {saga_id}: {why}. See docs/operations.md, 'A saga that cannot be healed'.",
+    )
+
+
+def passed_over(queue: str, since: datetime) -> None:
+    """Log that a queue is out of reach, as it may be while a deploy is under way."""
+    logger.warning(
+        "a queue is out of reach: passed over while a deploy may keep it so",
+        extra={"queue": queue, "since": since.isoformat()},
     )

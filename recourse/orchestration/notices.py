@@ -12,15 +12,19 @@ from recourse.ledger.history import AT_REST
 from recourse.ledger.ledger import Ledger
 from recourse.orchestration.executions import parse_name
 from recourse.queues.deadletters import OperatorQueue
+from recourse.queues.reach import Reach
 from recourse.text import read_json
 
 
-def clear(queues: Sequence[OperatorQueue], ledger: Ledger, now: float) -> list[Exception]:
+def clear(
+    queues: Sequence[OperatorQueue], ledger: Ledger, reach: Reach, now: float
+) -> list[Exception]:
     """Remove messages about sagas at rest, and keep those about others for longer than SQS would.
 
     Args:
         queues: The operators' queues.
         ledger: The ledger.
+        reach: Passes over queues that are out of reach.
         now: Seconds of the epoch.
 
     Returns:
@@ -38,7 +42,7 @@ def clear(queues: Sequence[OperatorQueue], ledger: Ledger, now: float) -> list[E
         return None if saga_id is None else is_at_rest(saga_id)
 
     def cleared(queue: OperatorQueue) -> int | None:
-        return queue.unless_out_of_reach(lambda: queue.clear(is_over, now), now)
+        return reach.within(queue.own, lambda: queue.clear(is_over, now), now)
 
     with ThreadPoolExecutor(max(1, len(queues))) as pool:
         clearing = [pool.submit(cleared, queue) for queue in queues]

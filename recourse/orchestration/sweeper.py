@@ -51,6 +51,7 @@ from recourse.orchestration.executions import Run, Runs, parse_name
 from recourse.orchestration.markers import DONE, Found, Markers
 from recourse.orchestration.notices import clear
 from recourse.queues.deadletters import OperatorQueue
+from recourse.queues.reach import Reach
 from recourse.store import retention
 from recourse.store.lease import Lease
 
@@ -104,6 +105,7 @@ class Sweeper:
         markers: The markers of all sagas.
         lease: Held by the sweeper that is running a round.
         alarm: Alerts the people on call; called with a saga's id and what is wrong with it.
+        reach: Passes over the queues that a deploy keeps out of reach.
         queues: The operators' queues.
         timescale: Multiplies the grace period, the deadlines and the delays.
         clock: Returns seconds since the epoch.
@@ -115,6 +117,7 @@ class Sweeper:
     markers: Markers
     lease: Lease
     alarm: Callable[[str, str], None]
+    reach: Reach
     queues: Sequence[OperatorQueue] = ()
     timescale: float = 1
     clock: Callable[[], float] = time.time
@@ -164,7 +167,7 @@ class Sweeper:
         problems: list[Exception] = []
         try:
             until = self.clock() + ROUND_TIME_LIMIT
-            problems += clear(self.queues, self.ledger, self.clock())
+            problems += clear(self.queues, self.ledger, self.reach, self.clock())
             before = self._from_now(-GRACE_PERIOD * self.timescale)
             self._check_due(until - ROUND_TIME_LIMIT / 2, done, problems)
             found = self.ledger.queries.unfinished(before, self.lease.position)
@@ -223,7 +226,7 @@ class Sweeper:
             for found in self.ledger.queries.due(moment(self._now)):
                 if not self.lease.renew() or self.clock() > until:
                     break
-                if not self._is_due(found):
+                if self._is_put_off(found):
                     continue
                 running[pool.submit(self._check, found.saga_id)] = found.saga_id
                 if len(running) == 2 * AT_ONCE:
@@ -245,8 +248,11 @@ class Sweeper:
 
     def _is_due(self, record: Record) -> bool:
         """Whether the sweeper may act on a saga: not at rest, not parked, and not put off."""
-        put_off = record.not_before is not None and self._now < _moment(record.not_before)
-        return record.status not in AT_REST and not put_off and not self.ledger.is_parked(record)
+        looked_at = record.status not in AT_REST and not self._is_put_off(record)
+        return looked_at and not self.ledger.is_parked(record)
+
+    def _is_put_off(self, record: Record) -> bool:
+        return record.not_before is not None and self._now < _moment(record.not_before)
 
     def _look_after(self, record: Record) -> dict[str, str]:
         if record.scheduled:
@@ -297,13 +303,13 @@ class Sweeper:
             return {}
         return self._go(opened, f"begun, for it was not to begin before {record.begins_at}")
 
-    def _go(self, opened: Record, why: str) -> dict[str, str]:
+    def _go(self, moved: Record, why: str) -> dict[str, str]:
         """Start the run that a saga is at; if that fails, a later round does."""
         try:
-            self.runs.start(opened)
+            self.runs.start(moved)
         except TransientError as problem:
-            why = f"{why}; run {opened.run} was not started: {problem}"
-        return {opened.saga_id: why}
+            why = f"{why}; run {moved.run} was not started: {problem}"
+        return {moved.saga_id: why}
 
     def _start(self, record: Record) -> dict[str, str]:
         try:

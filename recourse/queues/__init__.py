@@ -5,5 +5,6 @@
 - `inbox`: makes the effect of an event happen once, however often it is delivered;
 - `sources`: the queue that a batch came from: delay, delete or dead-letter a message;
 - `deadletters`: queues for operators: count, redrive, clear;
+- `reach`: how long queues have been out of reach;
 - `worker`: the process that consumes a queue without Lambda.
 """

@@ -17,12 +17,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
-
-from botocore.exceptions import ClientError
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from recourse.errors import RecourseError
 from recourse.events.event import saga_id_of
+from recourse.queues.reach import Reach
 from recourse.text import read_json
 
 if TYPE_CHECKING:
@@ -42,14 +41,6 @@ VISIBILITY_TIMEOUT = 60
 RENEWED = 7 * 24 * 3600
 """Seconds after which a message that an operator still has to act on is sent again: SQS drops it
 after twice as many."""
-DEPLOY_TIME = 3600.0
-"""Seconds for which a queue may be out of reach before that is an error."""
-_OUT_OF_REACH = frozenset(
-    {
-        *("AccessDenied", "AccessDeniedException"),
-        *("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"),
-    }
-)
 REASON = "recourse-reason"
 """The attribute that says why a message was dead-lettered; its sender may have a `reason` too."""
 MAX_ATTRIBUTES = 10
@@ -58,8 +49,6 @@ NO_REASON = (
     "none given: undeliverable, received as often as its queue allows, or with ten attributes of "
     "its sender, which leave no room for it: the log has it"
 )
-
-Done = TypeVar("Done")
 
 
 def deadletters_of(queue: str) -> str:
@@ -127,32 +116,6 @@ class OperatorQueue:
         self._sqs = sqs
         self.own = own
         self._url = cache(self._find_url)
-        self._missed_at: float | None = None
-
-    def unless_out_of_reach(self, work: Callable[[], Done], now: float) -> Done | None:
-        """What work on the queue answers; None while a deploy may keep us from it.
-
-        Which queues there are follows from the code, and a deploy changes code, queues and rights
-        one after the other: one that the code names may not be there yet, and the right to one
-        that it still names may be gone already.
-
-        Args:
-            work: What to do.
-            now: Seconds of the epoch.
-
-        Raises:
-            ClientError: It is out of reach for longer than `DEPLOY_TIME`, or the work failed.
-        """
-        try:
-            done = work()
-        except ClientError as problem:
-            self._missed_at = self._missed_at or now
-            passing = now - self._missed_at <= DEPLOY_TIME
-            if problem.response["Error"]["Code"] in _OUT_OF_REACH and passing:
-                return None
-            raise
-        self._missed_at = None
-        return done
 
     def waiting(self) -> int:
         """How many messages it holds, in flight or not; approximately, as SQS counts."""
@@ -255,17 +218,18 @@ class MessagesWaitError(RecourseError):
     """Messages wait in dead-letter queues; the message names these, and says how many."""
 
 
-def check_empty(queues: Iterable[OperatorQueue], now: float) -> None:
+def check_empty(queues: Iterable[OperatorQueue], reach: Reach, now: float) -> None:
     """Fail if messages wait, so that one alarm on whoever calls this is one for all the queues.
 
     Args:
-        queues: The queues; one that is out of reach for the time of a deploy holds nothing.
+        queues: The queues.
+        reach: Passes over those that are out of reach; they hold nothing.
         now: Seconds of the epoch.
 
     Raises:
         MessagesWaitError: Some do.
     """
-    found = {queue.own: queue.unless_out_of_reach(queue.waiting, now) for queue in queues}
+    found = {queue.own: reach.within(queue.own, queue.waiting, now) for queue in queues}
     waiting = {name: count for name, count in found.items() if count}
     if waiting:
         each = ", ".join(f"{name}: {count}" for name, count in waiting.items())

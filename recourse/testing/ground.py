@@ -68,6 +68,7 @@ from recourse.orchestration.executions import Runs, parse_name, run_name
 from recourse.orchestration.markers import Markers
 from recourse.orchestration.sweeper import LEASE_DURATION, Sweeper
 from recourse.queues.deadletters import DeadletterQueue, OperatorQueue, deadletters_of
+from recourse.queues.reach import Reach
 from recourse.queues.sources import SourceQueue, dead_letter_record
 from recourse.run.failures import reported
 from recourse.run.fault_injector import FaultInjector
@@ -133,6 +134,7 @@ class Ground:
         documents: What steps have stored.
         operators_queues: Those that the sweeper clears, where a test gives them to it.
         alarms: What the sweeper has told whoever is on call, by saga.
+        passed_over: Which queues began to be out of the sweeper's reach, and when.
         end: Ends the process of a step's queue function, where a thread of it hangs; by default
             what its threads have begun comes to an end before anything else happens.
         alone: Held by every call of DynamoDB: who holds it sees no half of a transaction.
@@ -159,6 +161,7 @@ class Ground:
         self.queues: dict[str, str] = {}
         self.existing: dict[str, ExistingTable] = {}
         self.alarms: list[tuple[str, str]] = []
+        self.passed_over: list[tuple[str, datetime]] = []
         self._sources: dict[str, SourceQueue] = {}
         self._tries: dict[int, tuple[str, str]] = {}
         self._tries_change = Condition()
@@ -239,6 +242,7 @@ class Ground:
             markers=Markers(self.dynamodb, LEDGER, tables, self.ledger.shapes),
             lease=Lease(self.dynamodb, LEDGER, "lease#sweeper", seconds=LEASE_DURATION, clock=now),
             alarm=lambda saga, why: self.alarms.append((saga, why)),
+            reach=Reach(self.dynamodb, LEDGER, lambda *passed: self.passed_over.append(passed)),
             clock=now,
             sleep=self.clock.sleep,
         )
@@ -603,7 +607,7 @@ class Ground:
         for machine in backend.state_machines:
             machine.executions.clear()
         self.stream.fetch()
-        for kept in (self.documents, self.naps, self.alarms):
+        for kept in (self.documents, self.naps, self.alarms, self.passed_over):
             kept.clear()
         self.clock.reset()
         self.mishap = _no_mishap

@@ -20,6 +20,7 @@ ROWS = [found.groups() for found in ROW.finditer(PAGE)][2:]
 BY_PREFIX = {
     *("marker#", "outbox#", "inbox#", "feed#", "saga#", "webhook#", "owner#", "lane#", "log#"),
     *("replay#", "key#", "audit#", "refused#", "object#", "rate#", "slots#", "erasure#", "lease#"),
+    "unreached#",
 }
 
 

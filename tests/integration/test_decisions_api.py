@@ -19,6 +19,7 @@ SAGAS = {"spending": SPENDING}
 approver = Caller(APPROVER, "insurer")
 another = Caller("approver-2", "insurer")
 operator = Caller("olga", "operator")
+both = Caller("olga", "operator insurer")
 asha = Caller()
 
 
@@ -132,6 +133,9 @@ def test_only_whom_a_question_is_put_to_sees_and_decides_it(own: Ground) -> None
     assert operator("GET", f"/approvals/{theirs}").status == 200
     problem(decide(operator, theirs), 403, "forbidden")
     problem(decide(asha, theirs), 403, "forbidden")
+    assert both("GET", f"/approvals/{theirs}").status == 200
+    assert "somebody else" in problem(decide(both, theirs), 403, "forbidden")
+    assert decide(both, anybodys).status == 200
     problem(asha("GET", "/approvals"), 403, "forbidden")
     problem(Caller(None)("GET", "/approvals"), 401, "unauthorized")
     assert decide(approver, theirs).status == 200

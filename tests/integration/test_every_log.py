@@ -12,6 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -358,6 +359,22 @@ def a_saga_is_healed_and_another_cannot_be() -> None:
         environ(ALARMS_TOPIC_ARN="t"),
         mock.patch.multiple(sweeper, client=mock.Mock(), metrics=mock.Mock()),
     ):
+        sweeper.handler({}, None)
+
+
+@drives("recourse.functions.sweeper.handler", "queue", "since")
+def a_queue_is_out_of_reach() -> None:
+    made_with: list[Callable[[str, datetime], None]] = []
+
+    def sweep() -> dict[str, str]:
+        made_with[0]("recourse-dev-Parked", datetime(2026, 11, 30, tzinfo=UTC))
+        return {}
+
+    def sweeping(_: object, passed_over: Callable[[str, datetime], None]) -> SimpleNamespace:
+        made_with.append(passed_over)
+        return SimpleNamespace(sweep=sweep)
+
+    with mock.patch.object(kit, "sweeper", sweeping):
         sweeper.handler({}, None)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, get_args
@@ -36,7 +36,6 @@ pytestmark = pytest.mark.of_all
 SAMPLES = Path(__file__).parents[2] / "samples"
 PLENTY = 1000
 PAST_EVERY_DEADLINE = 1e-9
-keys = itertools.count()
 
 
 def supply(ground: Ground) -> None:
@@ -52,11 +51,12 @@ def figures(body: Mapping[str, Any]) -> dict[str, int]:
     return {name: value for name, value in body.items() if type(value) is int}
 
 
-@pytest.fixture(scope="module")
-def stocked(bare: Ground) -> Ground:
-    """A ground with a thousand times what the samples need."""
+@pytest.fixture
+def stocked(bare: Ground) -> Iterator[Ground]:
+    """A ground as new, with a thousand times what the samples need."""
     supply(bare)
-    return bare
+    yield bare
+    bare.wipe()
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +80,7 @@ def start(ground: Ground, saga: Saga, faults: dict[str, str], coordination: Coor
     return ground.start(
         saga.name,
         sample(saga),
-        key=f"every-{next(keys)}",
+        key=f"every-{next(ground.keys)}",
         faults=faults,
         coordination=coordination,
     )
@@ -142,8 +142,13 @@ def must_be_in_the_books(ground: Ground, saga: Saga, saga_id: str, status: str) 
 
 
 def must_be_as_told(ground: Ground, saga: Saga, saga_id: str) -> str:
-    """The markers, which are the effects, agree with the status; the status."""
+    """The markers, which are the effects, agree with the status, and all adds up; the status."""
     must_add_up(ground)
+    return must_be_as_marked(ground, saga, saga_id)
+
+
+def must_be_as_marked(ground: Ground, saga: Saga, saga_id: str) -> str:
+    """The markers agree with the status; the status."""
     view = ground.view(saga_id)
     record = ground.ledger.get(saga_id)
     assert record is not None and not record.waiting, "an event still waits for its causes"
@@ -257,6 +262,19 @@ def test_a_run_enters_its_steps_its_groups_and_one_ending(stocked: Ground, saga:
     assert sum(stocked.entered(saga_id).values()) == len(saga.all) + groups + 1
 
 
+def covered(saga: Saga, target: str, fault: str, coordination: Coordination) -> set[object]:
+    """What a sample of the faults covers.
+
+    Every step and every undo of every saga, every fault of every saga, both in each coordination;
+    and every fault of each kind of step: before the pivot, the pivot, after it, an undo.
+    """
+    name, _, undo = target.partition(".")
+    kind = "undo" if undo else saga.role(name)
+    one = saga.name
+    return {(one, target, coordination), (one, fault, coordination), (kind, fault, coordination)}
+
+
+@pytest.mark.matrix(covers=covered)
 @each_coordination
 @each_fault
 def test_each_fault_ends_as_guaranteed(

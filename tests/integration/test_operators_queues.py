@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any, get_args
 
 import pytest
 from botocore.exceptions import ClientError
 
 from recourse.declare.declaration import Coordination
-from recourse.queues.deadletters import DEPLOY_TIME, check_empty, deadletters_of
+from recourse.queues.deadletters import OperatorQueue, check_empty, deadletters_of
+from recourse.queues.reach import AT_A_STRETCH, DEPLOY_TIME, Reach
 from recourse.testing.ground import LEDGER, PARKED
 from tests.events import event
 from tests.ground import Ground, ground
@@ -120,37 +123,76 @@ def test_a_queue_that_cannot_be_cleared_keeps_no_saga_from_being_looked_after(
     assert must_agree(own, saga_id) == "SUCCEEDED"
 
 
+@contextmanager
+def out_of_reach(made: Ground, name: str, why: str) -> Iterator[None]:
+    """A queue cannot be found, or may not be used, as long as the block lasts."""
+    find = made.sqs.get_queue_url
+
+    def found(QueueName: str) -> Any:
+        if QueueName == name:
+            raise ClientError({"Error": {"Code": why, "Message": QueueName}}, "GetQueueUrl")
+        return find(QueueName=QueueName)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(made.sqs, "get_queue_url", found)
+        yield
+
+
+def restart(made: Ground) -> None:
+    """A new process, which remembers nothing."""
+    made.operators_queues = [OperatorQueue(made.sqs, one.own) for one in made.operators_queues]
+    made.sweeper.queues = made.operators_queues
+    made.sweeper.reach = Reach(made.dynamodb, LEDGER, lambda *one: made.passed_over.append(one))
+
+
 @pytest.mark.parametrize("why", ["AccessDenied", "AWS.SimpleQueueService.NonExistentQueue"])
 def test_a_queue_that_a_deploy_keeps_out_of_reach_is_an_error_when_it_stays_so(
-    own: Ground, monkeypatch: pytest.MonkeyPatch, why: str
+    own: Ground, why: str
 ) -> None:
+    """Though each look is a process of its own, as short as Lambda likes."""
     saga_id = start(own, "orchestration", capture="reject", payment__undo="reject:4")
     own.settle()
     own.resolve(saga_id, "payment", skip=False)
     own.settle()
-    *_, absent = own.operators_queues
-    find = own.sqs.get_queue_url
+    name = own.operators_queues[-1].own
+    began = own.clock.seconds()
 
-    def found(QueueName: str) -> Any:
-        if QueueName == absent.own:
-            raise ClientError({"Error": {"Code": why, "Message": QueueName}}, "GetQueueUrl")
-        return find(QueueName=QueueName)
+    def watch() -> None:
+        check_empty(own.operators_queues[-1:], own.sweeper.reach, own.clock.seconds())
 
-    with monkeypatch.context() as patch:
-        patch.setattr(own.sqs, "get_queue_url", found)
-        for pause in (0, DEPLOY_TIME / 2):
+    with out_of_reach(own, name, why):
+        for pause in (0, *[AT_A_STRETCH - 60] * 2):
             own.clock.sleep(pause)
+            restart(own)
             own.sweep()
-            check_empty([absent], own.clock.seconds())
+            watch()
         assert resting(own, PARKED) == [], "the others are gone through"
-        own.clock.sleep(DEPLOY_TIME / 2)
+        own.clock.sleep(DEPLOY_TIME - 2 * (AT_A_STRETCH - 60) + 1)
+        restart(own)
         with pytest.raises(ExceptionGroup, match="could not be checked"):
             own.sweep()
-        with pytest.raises(ClientError, match=absent.own):
-            check_empty([absent], own.clock.seconds())
+        with pytest.raises(ClientError, match=name):
+            watch()
+    assert own.passed_over == [(name, datetime.fromtimestamp(int(began), UTC))], "told once"
+    restart(own)
     own.sweep()
-    check_empty([absent], own.clock.seconds())
-    assert absent.unless_out_of_reach(lambda: "there", own.clock.seconds()) == "there"
+    watch()
+
+
+def test_the_next_deploy_has_its_own_hour_and_is_told_of_as_well(own: Ground) -> None:
+    name = own.operators_queues[-1].own
+    for _ in range(3):
+        with out_of_reach(own, name, "AccessDenied"):
+            own.sweep()
+        own.clock.sleep(AT_A_STRETCH + 1)
+    assert [one for one, _ in own.passed_over] == [name] * 3
+
+
+def test_another_failure_is_an_error_at_once_and_begins_no_hour(own: Ground) -> None:
+    name = own.operators_queues[-1].own
+    with out_of_reach(own, name, "ThrottlingException"), pytest.raises(ExceptionGroup):
+        own.sweep()
+    assert own.passed_over == [] and own.rows(LEDGER, "unreached#") == []
 
 
 @each_coordination

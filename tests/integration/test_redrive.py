@@ -18,6 +18,7 @@ from recourse.testing.ground import LEDGER
 from tests.ground import Ground, ground
 from tests.integration.calling import PREFIX
 from tests.integration.test_api import asha, fields, nobody, operator, problem
+from tests.integration.test_operators_queues import out_of_reach
 from tests.integration.trips import TRIP, must_agree, stock
 
 NO_EVENTS = [
@@ -355,6 +356,26 @@ def test_every_queue_is_shown_with_where_it_redrives_to_or_why_not(made: Ground)
     }
     assert items[STREAM]["redrives_to"] is None
     assert items[STREAM]["why_not"] == "it holds no events"
+
+
+@pytest.mark.parametrize("why", ["AccessDenied", "AWS.SimpleQueueService.NonExistentQueue"])
+def test_a_queue_that_is_out_of_reach_is_shown_without_a_number_and_redriven_later(
+    made: Ground, why: str
+) -> None:
+    put(made, deadletters_of(made.queues["FlightsHold"]), "precious")
+    for name in (LEDGER, "FlightsHold"):  # as if the process had found neither before
+        made.deadletters[name] = DeadletterQueue(made.sqs, name, name)
+    with out_of_reach(made, deadletters_of(LEDGER), why):
+        items = {one["name"]: one for one in operator("GET", "/deadletters").json["items"]}
+        assert (items[LEDGER]["waiting"], items["FlightsHold"]["waiting"]) == (None, 1)
+        for body in ({}, {"dry_run": True}):
+            answer = operator("POST", f"/deadletters/{LEDGER}/redrive", body)
+            assert f"{LEDGER} is out of reach" in problem(answer, 503, "try-again")["detail"]
+        with out_of_reach(made, "FlightsHold", why):  # its source queue is
+            problem(operator("POST", "/deadletters/FlightsHold/redrive", {}), 503, "try-again")
+    assert redrive("FlightsHold")["moved"] == 1
+    items = {one["name"]: one for one in operator("GET", "/deadletters").json["items"]}
+    assert items[LEDGER]["waiting"] == 0
 
 
 def test_what_cannot_be_redriven_is_a_409_and_what_there_is_not_a_404(made: Ground) -> None:

@@ -21,7 +21,15 @@ from tests.integration.calling import Caller
 from tests.integration.test_api import standing
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ["banking.md", "healthcare.md", "people-who-decide.md", "reverse.md", "timers.md"]
+PAGES = [
+    "travel.md",
+    "e-commerce.md",
+    "banking.md",
+    "healthcare.md",
+    "people-who-decide.md",
+    "reverse.md",
+    "timers.md",
+]
 BLOCK = re.compile(
     r"(?:`([\w.-]+\.json)`:\n\n)?^```(bash|json)\n(.*?)^```$", re.DOTALL | re.MULTILINE
 )

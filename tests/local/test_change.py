@@ -42,7 +42,7 @@ KILLED = ("add-a-step", "retire-a-saga")
 """The sagas of which a run is stopped, so that the sweeper recovers it."""
 BEFORE_ITS_RIGHTS = [Refusal("SweeperRole", "sqs:GetQueueUrl")]
 """The local cloud runs code as it is saved: a round of the sweeper may come before its rights to
-the new steps' queues do, and passes over these (`OperatorQueue.unless_out_of_reach`)."""
+the new steps' queues do, and passes over these (`recourse.queues.reach`)."""
 NOT_HERE = {
     "change-or-remove-a-reverse",
     "roll-back",

@@ -23,11 +23,13 @@ class Played:
         waiting: The saga of each message, by queue.
         calls: The bodies that were sent, with the queue.
         comes_back: Whether what is moved is dead-lettered again at once.
+        lost: A queue that is out of reach.
     """
 
     waiting: dict[str, list[str]]
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     comes_back: bool = False
+    lost: str = ""
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         assert request.headers["authorization"] == "Bearer t"
@@ -63,7 +65,7 @@ class Played:
         return [
             {
                 "name": name,
-                "waiting": len(rests),
+                "waiting": None if name == self.lost else len(rests),
                 "redrives_to": None if name == "Relay" else f"Recourse-dev-{name}",
                 "why_not": "it holds no events" if name == "Relay" else None,
             }
@@ -150,3 +152,11 @@ def test_what_cannot_be_redriven_fails_in_one_line(run: Run) -> None:
     result = run(Played({"Relay": ["a"]}), "Relay")
     assert result.exit_code == 1
     assert "What rests there cannot go back (409)" in result.stderr
+
+
+def test_a_queue_that_is_out_of_reach_is_shown_so_and_redriven_where_it_is_named(run: Run) -> None:
+    played = Played({"Ledger": ["a"], "Payments": ["b"]}, lost="Payments")
+    result = run(played)
+    assert "out of reach" in result.stdout and [name for name, _ in played.calls] == ["Ledger"]
+    assert run(played, "Payments").exit_code == 0
+    assert played.waiting == {"Ledger": [], "Payments": []}

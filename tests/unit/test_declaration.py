@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import ModuleType
-from typing import Annotated, Any, Literal, NewType
+from typing import Annotated, Any, Literal, NewType, TypedDict
 
 import pytest
 from annotated_types import Len
@@ -468,6 +468,53 @@ def test_a_type_that_is_not_there_is_said() -> None:
 
     with pytest.raises(DeclarationError, match=r"types of Local cannot be resolved.*NoSuchThing"):
         declare(PAY, request=Local)
+
+
+@dataclass(frozen=True)
+class Unresolved:
+    name: str
+    email: NoSuchThing  # type: ignore[name-defined]  # noqa: F821
+
+
+@request_model
+class UnresolvedModel:
+    name: str
+    email: NoSuchThing  # type: ignore[name-defined]  # noqa: F821
+
+
+class UnresolvedKeys(TypedDict):
+    other: "NoSuchThing"  # type: ignore[name-defined]  # noqa: F821, UP037
+
+
+class TypeAliasType:
+    """As a `type` statement makes one, which evaluates what it calls when it is asked."""
+
+    __name__ = "Alias"
+
+    @property
+    def __value__(self) -> Any:
+        return NoSuchThing  # type: ignore[name-defined]  # noqa: F821
+
+
+@pytest.mark.parametrize(
+    ("hint", "of"),
+    [
+        (UnresolvedModel, "UnresolvedModel"),
+        (Unresolved, "Unresolved"),
+        (list[Unresolved], "Unresolved"),
+        (dict[str, UnresolvedKeys], "UnresolvedKeys"),
+        (TypeAliasType(), "Alias"),
+    ],
+)
+@pytest.mark.parametrize("contact", [None, "other"])
+def test_a_type_within_a_field_of_a_request_that_is_not_there_is_said(
+    hint: Any, of: str, contact: str | None
+) -> None:
+    annotations = {"order_id": str, "other": hint}
+    request: type = request_model(type("Nested", (), {"__annotations__": annotations}))
+    said = rf"^saga '.*types of {of} cannot be resolved.*NoSuchThing"
+    with pytest.raises(DeclarationError, match=said):
+        declare(PAY, request=request, contact=contact)
 
 
 def test_a_class_that_only_inherits_the_shape_of_a_request_is_none() -> None:

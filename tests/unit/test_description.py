@@ -31,6 +31,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(autouse=True)
 def capabilities(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that a deployment may have: what it lacks answers 404."""
+    monkeypatch.setenv("RECOURSE_SAGAS", "statemachines:SAGAS")
     monkeypatch.setenv("VALET_TABLE", "keys")
     monkeypatch.setenv("WEBHOOKS_TABLE", "hooks")
     monkeypatch.setenv("CHOREOGRAPHY", "on")

@@ -205,6 +205,41 @@ class Lots:
     note: str | None = None
 
 
+class Unresolved(TypedDict):
+    hold_id: "NoSuchThing"  # type: ignore[name-defined]  # noqa: F821, UP037
+
+
+class Within(TypedDict):
+    lots: list[Unresolved]
+
+
+@action()
+def unresolved(call: Call) -> Decision[Unresolved]:
+    return Decision()
+
+
+@action()
+def within(call: Call) -> Decision[Within]:
+    return Decision()
+
+
+@action()
+def unnamed(call: Call) -> Decision[NoSuchThing]:  # type: ignore[name-defined]  # noqa: F821
+    return Decision()
+
+
+@pytest.mark.parametrize(
+    ("holding", "of"), [(unresolved, "Unresolved"), (within, "Unresolved"), (unnamed, "unnamed")]
+)
+def test_a_result_that_names_a_type_that_is_not_there_is_refused_with_both_names(
+    holding: Any, of: str
+) -> None:
+    sale = replace(SALE, steps=[Step("hold", holding, undo=release), *STEPS[1:]])
+    said = rf"^saga 'sale': .* step 'hold' returns, .*types of {of} cannot be resolved.*NoSuchThing"
+    with pytest.raises(DeclarationError, match=said):
+        collect(sale, returning(lots(hold=Hold)))
+
+
 def test_what_a_result_may_lack_is_not_taken_for_granted() -> None:
     collect(SALE, returning(lots(hold=Lots)))
     with pytest.raises(DeclarationError, match=r"hold\.note must be there, .* Held may lack it"):

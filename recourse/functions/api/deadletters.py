@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Len
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import Response
+from botocore.exceptions import ClientError
 from typing_extensions import TypedDict
 
 from recourse.declare.request import request_model
@@ -14,6 +15,9 @@ from recourse.functions import kit
 from recourse.functions.api import http
 from recourse.functions.api.routes import Answer, Operation, Page, Routes
 from recourse.problems import ProblemError
+
+if TYPE_CHECKING:
+    from recourse.queues.deadletters import DeadletterQueue
 
 LISTED = 20
 """How many reasons and sagas of a dead-letter queue an answer names, the most frequent first."""
@@ -32,10 +36,10 @@ class Redrive:
 
 
 class DeadlettersView(TypedDict):
-    """A dead-letter queue, and how many messages wait in it."""
+    """A dead-letter queue, and how many messages wait in it: null while it is out of reach."""
 
     name: str
-    waiting: int
+    waiting: int | None
     redrives_to: str | None
     why_not: str | None
 
@@ -73,18 +77,38 @@ class RedrivenView(TypedDict):
     ),
 )
 def deadletters() -> Response[str]:
-    """List every dead-letter queue, with how many messages wait in it."""
+    """List every dead-letter queue, with how many messages wait in it.
+
+    One that a deploy keeps out of reach is shown without a number: where it stays so, it is the
+    sweeper that alerts somebody.
+    """
     http.caller(routes.current_event, "operator")
     items: list[DeadlettersView] = [
         {
             "name": one.name,
-            "waiting": one.waiting(),
+            "waiting": _waiting(one),
             "redrives_to": one.redrives_to,
             "why_not": one.why_not,
         }
         for one in kit.deadletters().values()
     ]
     return http.answer(200, {"items": items, "cursor": None})
+
+
+def _waiting(queue: DeadletterQueue) -> int | None:
+    """How many messages wait in a queue; None while it is out of reach."""
+    try:
+        return queue.waiting()
+    except ClientError as problem:
+        if not _is_out_of_reach(problem):
+            raise
+        return None
+
+
+def _is_out_of_reach(problem: ClientError) -> bool:
+    from recourse.queues.reach import is_out_of_reach
+
+    return is_out_of_reach(problem)
 
 
 @routes.post(
@@ -109,7 +133,13 @@ def redrive(name: str) -> Response[str]:
     if found.why_not:
         raise ProblemError("not-redrivable", f"{found.name}: {found.why_not}")
     asked = http.body(event, Redrive)
-    done = found.redrive(saga_id=asked["saga_id"], dry_run=asked["dry_run"])
+    try:
+        done = found.redrive(saga_id=asked["saga_id"], dry_run=asked["dry_run"])
+    except ClientError as problem:
+        if not _is_out_of_reach(problem):
+            raise
+        detail = f"{found.name} is out of reach: retry when no deploy is under way"
+        raise ProblemError("try-again", detail) from problem
     if done.moved:
         about = {"by": who.subject, "queue": found.name, "moved": done.moved}
         logger.info("redriven", extra=about | {"reasons": dict(done.reasons)})

@@ -162,6 +162,9 @@ def decide(name: str, id: str) -> Response[str]:
     """Decide a question, once."""
     who = _caller(name, decides=True)
     record, step, asked = _question(name, id, who)
+    if asked.question.get("to") not in (None, who.subject):
+        # An operator sees what others are asked, also one who may decide what nobody is named for.
+        raise ProblemError("forbidden", "this is put to somebody else, who alone decides it")
     body = http.body(routes.current_event, Decision)
     reason = (body["reason"] or "").strip()
     approved = body["decision"] == "approve"

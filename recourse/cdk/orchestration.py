@@ -249,7 +249,7 @@ class Orchestration(Construct):
             *READ,
             "dynamodb:PutItem",
             "dynamodb:UpdateItem",
-            indexes=[BY_STATUS.name, *([BY_DUE.name] if self._waiting else ())],
+            indexes=[BY_STATUS.name, BY_DUE.name],
         )
         for table in self._tables.values():
             use_table(table, function, "dynamodb:BatchGetItem")

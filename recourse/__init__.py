@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from recourse.declare.declaration import Step as Step
     from recourse.declare.declaration import Together as Together
     from recourse.declare.ids import SagaId as SagaId
+    from recourse.declare.moments import Moment as Moment
     from recourse.declare.money import CurrencyMismatchError as CurrencyMismatchError
     from recourse.declare.money import Money as Money
-    from recourse.declare.moments import Moment as Moment
     from recourse.declare.request import Checked as Checked
     from recourse.declare.request import request_model as request_model
     from recourse.declare.saga import Saga as Saga

@@ -524,11 +524,20 @@ class Sweeper:
         return {}
 
     def _republish_lost(self, record: Record, events: Sequence[Event]) -> Record:
-        """Publish again the events that the ledger lacks, by the markers, and these events too."""
+        """Publish again the events that the ledger lacks, by the markers, and these events too.
+
+        A saga may have waited for a year: what is so old that others may have forgotten that they
+        have had it enters the ledger alone.
+        """
         known = {event.id for event in record.entered}
         every = [*self.markers.read(record).events(), *events]
         lost = [event for event in every if event.id not in known]
-        return self._republish(record, lost) if lost else record
+        since = moment(self._now - timedelta(seconds=retention.INBOX))
+        fresh = [event for event in lost if event.time >= since]
+        healed = self._republish(record, fresh) if fresh else record
+        if len(fresh) == len(lost):
+            return healed
+        return self.ledger.record_events(record.saga_id, lost, retold_at=moment(self._now))
 
     def _republish(self, record: Record, events: Sequence[Event]) -> Record:
         return self.ledger.republish(record.saga_id, events, at=moment(self._now))

@@ -257,6 +257,21 @@ def test_that_it_rests_is_known_though_the_event_is_lost(
     must_succeed(own, saga)
 
 
+@pytest.mark.parametrize(("days", "again"), [(1, True), (60, False)])
+def test_what_is_older_than_any_inbox_is_not_published_again(
+    own: Ground, days: int, again: bool
+) -> None:
+    """Who has had it two months ago has forgotten that, and would act on it once more."""
+    saga = start(own, "check_in", "choreography")
+    record = own.ledger.get(saga)
+    assert record is not None
+    own.clock.sleep(days * DAY)
+    behind = replace(record, entered=record.entered[:1])
+    healed = own.sweeper._republish_lost(behind, [])
+    assert [event.path for event in healed.entered] == ["started", "hold.done", "check_in.later"]
+    assert bool(own.rows("ledger", f"outbox#{saga}.hold.done")) == again
+
+
 @each_coordination
 @each_step
 @pytest.mark.parametrize("fault", ["crash:1", "timeout:1", "duplicate", "error:2"])

@@ -157,7 +157,7 @@ class SagaHistory:
             return False
         seen = self._by_step[event.step]
         if event.kind == "later":
-            return not seen.keys().isdisjoint(("due", *_ENDED))
+            return self._was_due(seen)
         if not event.is_parked:
             return False
         if "undone" in seen or (event.kind == "failed" and "done" in seen):
@@ -285,10 +285,16 @@ class SagaHistory:
         return {"begins_at": delayed.due_at} if (delayed := self._delayed(seen)) else {}
 
     def _open_question(self, seen: Mapping[str, Event]) -> Event | None:
-        return seen.get("asked") if seen.keys().isdisjoint(_ENDED) else None
+        return None if {"done", "failed", "undone"} & seen.keys() else seen.get("asked")
 
     def _delayed(self, seen: Mapping[str, Event]) -> Event | None:
-        return seen.get("later") if seen.keys().isdisjoint(("due", *_ENDED)) else None
+        return None if self._was_due(seen) else seen.get("later")
+
+    def _was_due(self, seen: Mapping[str, Event]) -> bool:
+        """Whether a step waits for no time any more; one that was parked before may, once again."""
+        failed = seen.get("failed")
+        over = not seen.keys().isdisjoint(("due", "done", "undone"))
+        return over or (failed is not None and not failed.is_parked)
 
     def _error(self, seen: Mapping[str, Event]) -> Mapping[str, str] | None:
         lost = seen.get("undo_failed") if "undone" not in seen else None
@@ -377,9 +383,6 @@ class SagaHistory:
     def _failed_undo(self, step: AnyStep) -> Event | None:
         seen = self._by_step[step.name]
         return seen.get("undo_failed") if "undone" not in seen else None
-
-
-_ENDED = ("done", "failed", "undone")
 
 
 def _turn(event: Event) -> int:

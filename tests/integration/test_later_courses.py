@@ -31,7 +31,7 @@ def test_a_step_waits_for_the_moment_that_the_request_has(
         east = timezone(timedelta(hours=5, minutes=30))
         arrives = ahead is not None and (now + ahead).astimezone(east).isoformat()
         body = {"stay_id": "s", "stay": {"arrives_at": arrives or None}}
-        saga = own.start(ARRIVAL.name, body, key="s", coordination=coordination)
+        saga: str = own.start(ARRIVAL.name, body, key="s", coordination=coordination)
         own.settle()
         if rests:
             assert ahead is not None

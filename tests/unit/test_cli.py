@@ -206,3 +206,12 @@ def test_what_is_no_moment_is_refused_before_the_file_is_read() -> None:
     ended = CliRunner().invoke(main.app, asked)
     assert ended.exit_code == 1
     assert "--not-before must be a moment by RFC 3339 with its offset" in ended.output
+
+
+def test_a_step_that_is_done_later_is_told_with_until_when() -> None:
+    step = {**STEP, "status": "PENDING", "error": None, "begins_at": "2026-12-24T12:35:00.000Z"}
+    saga = {**SAGA, **LATER, "steps": [step]}
+    out = io.StringIO()
+    print_timeline(Console(file=out, width=200), [saga, saga])
+    assert out.getvalue().count("flight waits until 2026-12-24T12:35:00.000Z") == 1
+    assert "begins at" not in out.getvalue(), "the saga has begun, and come to its step"

@@ -23,6 +23,7 @@ from bench import (
     scale,
     startup,
     states,
+    timers,
     trip,
     up,
     valet,
@@ -49,6 +50,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "worker": worker.measure,
     "live": live.measure,
     "recovery": recovery.measure,
+    "timers": timers.measure,
     "conserve": conserve.measure,
     "up": up.measure,
 }

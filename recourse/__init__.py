@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from recourse.declare.declaration import Step as Step
     from recourse.declare.declaration import Together as Together
     from recourse.declare.ids import SagaId as SagaId
+    from recourse.declare.moments import Moment as Moment
     from recourse.declare.money import CurrencyMismatchError as CurrencyMismatchError
     from recourse.declare.money import Money as Money
     from recourse.declare.request import Checked as Checked
@@ -69,6 +70,7 @@ _ROOMS = {
     "declare.declaration": ("Step", "Together"),
     "declare.shape": ("Retry",),
     "declare.ids": ("SagaId",),
+    "declare.moments": ("Moment",),
     "declare.money": ("CurrencyMismatchError", "Money"),
     "declare.request": ("Checked", "request_model"),
     "declare.saga": ("Saga", "collect"),

@@ -7,6 +7,7 @@ that; an id also travels in paths, so it has nothing that a gateway or a client 
     is_id("€5"), is_id("क्‍ष"), is_id("a/b")  # True, True, False
     read_json(b'{"saga_id": "s-1"}')           # {"saga_id": "s-1"}
     whole("0020", 1, 100)                      # 20
+    moment("2026-12-24T18:05:00+05:30")        # 12:35 of that day, in UTC
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from recourse.errors import RecourseError
@@ -33,6 +35,9 @@ _JOINERS = frozenset("\u200c\u200d")
 _VARIANTS = re.compile("[\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 _KEYCAPS = frozenset("0123456789#*")
 _NOT_IN_PATHS = re.compile(r"[/?#\\\ufffd]|%[0-9A-Fa-f]{2}")
+_MOMENT = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 
@@ -107,6 +112,28 @@ def whole(text: str, least: int, most: int) -> int:
         if least <= number <= most:
             return number
     raise ValueError(f"must be {least} to {most}, got {shown(text[:20]) or 'nothing'}")
+
+
+def moment(text: str) -> datetime:
+    """A moment as RFC 3339 writes it, with its offset; in UTC, to the millisecond, never earlier.
+
+    Raises:
+        ValueError: It is none; the text says what it must be.
+    """
+    try:
+        found = _MOMENT.fullmatch(text)
+        if found is None:
+            raise ValueError
+        day, time, fraction, offset = found.groups(default="")
+        at = datetime.fromisoformat(f"{day}T{time}{offset.upper()}")
+        fraction = fraction.ljust(3, "0")
+        thousandths = int(fraction[:3]) + bool(fraction[3:].strip("0"))
+        return (at + timedelta(milliseconds=thousandths)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(
+            "must be a moment by RFC 3339 with its offset, such as 2026-12-24T18:05:00+05:30, "
+            f"got {shown(text[:40])!r}"
+        ) from None
 
 
 def shown(text: str) -> str:

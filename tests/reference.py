@@ -35,7 +35,7 @@ before have made.
 """
 SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Usage):")
 GROUPS = {
-    "Declare a saga": "Saga Step Together Retry request_model Checked collect",
+    "Declare a saga": "Saga Step Together Retry request_model Checked Moment collect",
     "Write its steps": "action undo confirm Call Decision Put Update AtLeast Item Document "
     "ExistingTable Money SagaId",
     "Let somebody decide": "Wait Question Answer Refused",

@@ -82,6 +82,7 @@ class AuthorizedApi(Construct):
                     "traceparent",
                     "if-match",
                     "if-none-match",
+                    "not-before",
                     "prefer",
                     "recourse-chaos",
                 ],

@@ -118,7 +118,7 @@ class Orchestration(Construct):
             hearing = [consumers.get(step.function), events.confirmers.get(step.service)]
             for consumer in filter(None, hearing):
                 consumer.precede(self._parameters[0])
-        self._waiting = list(dict.fromkeys(shape.name for shape in shapes if shape.waiting))
+        self._waiting = list(dict.fromkeys(shape.name for shape in shapes if shape.rests))
         listening = choreography is not None
         self._redriven = redriven_queues(shapes, choreography=listening)
         self._sweeps = self._sweeper("on" if listening else "")
@@ -181,7 +181,7 @@ class Orchestration(Construct):
             machine.let_start(function)
 
     def let_decide(self, function: HandlerFunction) -> None:
-        """Let a function that starts runs see whether the run has ended that asked somebody."""
+        """Let a function that starts runs see whether the run has ended of a saga that waits."""
         for saga in self._waiting:
             self._let_look(function, self.machines[saga], "states:DescribeExecution")
 
@@ -253,7 +253,7 @@ class Orchestration(Construct):
             *READ,
             "dynamodb:PutItem",
             "dynamodb:UpdateItem",
-            indexes=[BY_STATUS.name, *([BY_DUE.name] if self._waiting else ())],
+            indexes=[BY_STATUS.name, BY_DUE.name],
         )
         for table in self._tables.values():
             use_table(table, function, "dynamodb:BatchGetItem")

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 from recourse.choreography import tries
 from recourse.choreography.routing import Trigger, trigger
 from recourse.declare.limits import cut, words
-from recourse.declare.shape import AnyStep, Shape
+from recourse.declare.shape import AnyStep, Shape, said_of
 from recourse.errors import (
     RecourseError,
     Refusal,
@@ -258,9 +258,11 @@ class Listener:
         """Change the inbox row of a step and a saga; returns the row as it is then.
 
         It outlives the wait for each event that it joins: a saga that is silent for longer than its
-        deadline goes on by a run, which needs no inbox.
+        deadline goes on by a run, which needs no inbox. What a step has tried before it was delayed
+        is not counted once it is due.
         """
-        key = f"inbox#{event.saga_id}#{step.name}#{trigger.side}"
+        what = "due" if event.kind == "due" else trigger.side
+        key = f"inbox#{event.saga_id}#{step.name}#{what}"
         kept = {"expires_at": inbox_expiry(shape.deadline * len(trigger.sources))}
         return Table(self._dynamodb, self._table).update(key, set={**news, **kept}, **more)
 
@@ -290,7 +292,7 @@ class Listener:
             "result_bytes": shape.shares[step.name],
             "carried": {**carried, "results": results},
             "lasts": self._budget,
-        }
+        } | ({"later": said_of(step.later)} if step.later and trigger.side == "action" else {})
 
     # Failures.
 

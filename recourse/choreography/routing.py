@@ -3,6 +3,7 @@
 Each step has its queue on the topic `events`. What it receives is computed from the declaration:
 
 - *forward*, to act: on `done` of the steps of the group before it; the first group on `started`;
+  a step that is done later once more when it is `due`;
 - *backward*, to undo: on `undone` or `undo_failed` of the group after it, on `failed` of the pivot
   where that comes next, and on `failed` of a step that runs together with it.
 
@@ -63,6 +64,8 @@ def triggers(shape: Shape[Any], step: AnyStep) -> Triggers:
             break
     else:
         forward.append(f"recourse.{shape.name}.{STARTED}")
+    if step.later:
+        forward.append(_type(shape, step, "due"))
     return Triggers(tuple(forward), tuple(_backward(shape, step)))
 
 
@@ -101,6 +104,8 @@ def trigger(
     before = _nearest(shape, request, reversed(shape.groups[: shape.rank(step.name)]))
     if source is None:
         return Trigger("action", frozenset()) if kind == STARTED and not before else None
+    if kind == "due":
+        return Trigger("action", frozenset({source})) if source == step.name else None
     if kind == "done":
         return Trigger("action", before) if source in before else None
     if shape.role(step.name) != "compensable":

@@ -183,9 +183,11 @@ class Api:
         key: str,
         chaos: str | None = None,
         coordination: str | None = None,
+        not_before: str | None = None,
     ) -> dict[str, Any]:
         """Start a saga; the same key and request return the same saga."""
         headers = {"Idempotency-Key": key} | ({"Recourse-Chaos": chaos} if chaos else {})
+        headers |= {"Not-Before": not_before} if not_before else {}
         query = {"coordination": coordination} if coordination else {}
         path = f"/sagas/{segment(saga)}"
         return self.ask("POST", path, json=request, headers=headers, params=query)

@@ -40,12 +40,20 @@ from recourse.cli.resolving import resolve
 from recourse.cli.reverse import reverse
 from recourse.cli.screen import identity
 from recourse.cli.seeding import seed
-from recourse.cli.timeline import event_of, follow, links, print_event, print_status
+from recourse.cli.timeline import (
+    begins_later,
+    event_of,
+    follow,
+    links,
+    print_event,
+    print_status,
+)
 from recourse.cli.tokens import EVERYDAY_SCOPE
 from recourse.cli.trace import trace
 from recourse.cli.upgrade import upgrade
 from recourse.cli.worker import worker
 from recourse.functions.users import SCOPES, own_scopes
+from recourse.text import moment
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -166,6 +174,10 @@ def start(
     coordination: Annotated[
         str | None, typer.Option(help="orchestration or choreography; as declared by default.")
     ] = None,
+    not_before: Annotated[
+        str | None,
+        typer.Option(help="When it begins, for example 2026-12-24T18:05:00+05:30; by default now."),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow the saga until it ends.")] = False,
     api: ApiUrl = LOCAL,
     token: Token = None,
@@ -182,9 +194,16 @@ def start(
             f"--key must be 1 to {LONGEST_KEY} printable characters of ASCII, the same for a "
             f"retry, got {key!a:.80}"
         )
+    if not_before is not None:
+        try:
+            moment(not_before)
+        except ValueError as problem:
+            raise UsageError(f"--not-before {problem}") from None
     body = _read(request)
     with connected(api, token) as client:
-        started = client.start(saga, body, key=key, chaos=chaos, coordination=coordination)
+        started = client.start(
+            saga, body, key=key, chaos=chaos, coordination=coordination, not_before=not_before
+        )
         if watch:
             follow(out, client, started["saga_id"], as_json)
         else:
@@ -300,8 +319,14 @@ def list_sagas(
     for one in page["items"]:
         reason = one["reason"]
         why = f"{reason['step']}: {reason['error']}" if reason else ""
+        begins = begins_later(one)
         table.add_row(
-            one["saga_id"], one["saga"], one["business_key"], one["status"], one["started_at"], why
+            one["saga_id"],
+            one["saga"],
+            one["business_key"],
+            f"{one['status']}, begins {begins}" if begins else one["status"],
+            one["started_at"],
+            why,
         )
     out.print_table(table)
     if page["cursor"]:

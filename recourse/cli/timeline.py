@@ -73,6 +73,9 @@ def print_timeline(console: Console, changes: Iterable[Mapping[str, Any]]) -> di
             if "question" in step and step["name"] not in asked:
                 asked.add(step["name"])
                 console.print(_asking(saga, step), soft_wrap=True)
+            if "begins_at" in step and step["name"] not in asked:
+                asked.add(step["name"])
+                console.print(f"          {step['name']} waits until {step['begins_at']}")
         for step in moved:
             if step["status"] == "UNDONE" and step["name"] not in done:
                 console.print(_line(saga, {**step, "status": "DONE", "ended_at": None}))
@@ -98,14 +101,24 @@ def print_timeline(console: Console, changes: Iterable[Mapping[str, Any]]) -> di
 
 
 def links(saga: Mapping[str, Any]) -> list[str]:
-    """Which saga it reverses, and which one reverses it, in words."""
+    """When it begins, which saga it reverses, and which one reverses it, in words."""
     lines = []
+    if begins := begins_later(saga):
+        lines.append(f"begins at {begins}; until then `recourse cancel` has no effect to undo")
     if reverses := saga.get("reverses"):
         why = f": {reverses['reason']}" if reverses["reason"] else ""
         lines.append(f"reverses {reverses['saga_id']}, asked for by {reverses['by']}{why}")
     if saga.get("reversed_by"):
         lines.append(f"reversed by {saga['reversed_by']}")
     return lines
+
+
+def begins_later(saga: Mapping[str, Any]) -> str | None:
+    """When a saga begins that has not begun; None for any other."""
+    steps = {step["status"] for step in saga["steps"]}
+    has_come = any("begins_at" in step for step in saga["steps"])  # to a step that is not due
+    is_waiting = saga["status"] == "RUNNING" and steps <= {"PENDING", "SKIPPED"} and not has_come
+    return saga.get("begins_at") if is_waiting else None
 
 
 def event_of(found: Any) -> Event:
@@ -180,5 +193,5 @@ def _money(said: Any) -> Money | None:
 def _since(saga: Mapping[str, Any], moment: str | None) -> str:
     if moment is None:
         return ""
-    begun = datetime.fromisoformat(saga["started_at"])
+    begun = datetime.fromisoformat(max(saga["started_at"], saga.get("begins_at", "")))
     return f"{(datetime.fromisoformat(moment) - begun).total_seconds():.2f} s"

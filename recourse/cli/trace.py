@@ -182,6 +182,8 @@ def _side(event: Event) -> str:
 
 
 def _is_under_way(step: Mapping[str, Any], side: str) -> bool:
+    if side == "action" and "begins_at" in step:
+        return True  # it is not due
     return bool(step["status"] == ("RUNNING" if side == "action" else "UNDOING"))
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, get_args
 
-from recourse.declare import fits, hints, limits, request, reverse
+from recourse.declare import fits, hints, limits, moments, request, reverse
 from recourse.declare.declaration import Coordination, Declaration, Step, Together
 from recourse.declare.shape import Role
 from recourse.declare.step_checks import (
@@ -280,6 +280,8 @@ def _check_role(
     _check_external(step, role, refuse)
     if step.waits is not None:
         _check_wait(saga, step, step.waits, alone=alone, refuse=refuse)
+    if reason := moments.flaw_of(step, saga.request, alone=alone):
+        raise refuse(reason)
 
 
 def _check_wait(

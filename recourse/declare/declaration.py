@@ -13,6 +13,7 @@ from typing import Any, Generic, Literal, cast
 
 from recourse.declare.hints import types_of
 from recourse.declare.json_types import UnwritableError, write
+from recourse.declare.later import Later
 from recourse.declare.request import may_be_none
 from recourse.declare.shape import (
     RecordedShape,
@@ -54,6 +55,11 @@ class Step(Generic[Result]):
         retry: How it is tried again.
         result_bytes: What its result may have, in bytes (`recourse.declare.limits.size`); an equal
             part of what is left for those that do not say.
+        delay: Seconds, up to a year, that the saga rests before the step is done, once it has come
+            to it.
+        not_before: In place of that, where the request has the moment until which it rests: the
+            dotted path of a `Moment` within a field that the step takes. Without a moment there,
+            or with one that has passed, the step is done at once.
     """
 
     name: str
@@ -66,6 +72,8 @@ class Step(Generic[Result]):
     timeout: float = 30
     retry: Retry | None = None
     result_bytes: int | None = None
+    delay: float | None = None
+    not_before: str | None = None
 
     @property
     def parts(self) -> tuple[Action[Any, Any] | Undo[Any, Any] | Confirm, ...]:
@@ -116,6 +124,12 @@ class Step(Generic[Result]):
         """How it waits for somebody's decision, where it may."""
         wait = self.action.waits
         return Waits(wait.name, wait.scope, wait.within, wait.remind) if wait else None
+
+    @property
+    def later(self) -> Later | None:
+        """When it is due, where it is not at once."""
+        at_once = self.delay is None and self.not_before is None
+        return None if at_once else Later(self.delay, self.not_before)
 
 
 @dataclass(frozen=True)
@@ -215,6 +229,8 @@ def with_functions(step: Step[Any] | RecordedStep) -> Step[Any]:
         timeout=step.timeout,
         retry=step.retry,
         result_bytes=step.result_bytes,
+        delay=step.later.delay if step.later else None,
+        not_before=step.later.not_before if step.later else None,
     )
 
 

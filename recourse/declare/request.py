@@ -59,6 +59,9 @@ class Checked(NamedTuple):
     flaw: Callable[..., str | None]
     beside: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"Checked({self.flaw.__name__})"
+
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
         """The check as pydantic makes it, which alone calls this: nothing else loads pydantic."""
         from pydantic_core import PydanticCustomError, core_schema

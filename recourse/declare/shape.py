@@ -20,6 +20,7 @@ from functools import cached_property
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from recourse.declare import limits
+from recourse.declare.later import Later
 from recourse.declare.wait import Waits
 from recourse.errors import RecourseError
 
@@ -118,6 +119,10 @@ class AnyStep(Protocol):
     def waits(self) -> Waits | None:
         """How it waits for somebody's decision, where it may."""
 
+    @property
+    def later(self) -> Later | None:
+        """When it is due, where it is not at once."""
+
 
 S = TypeVar("S", bound=AnyStep)
 
@@ -182,6 +187,11 @@ class Shape(ABC, Generic[S]):
         """The steps that may wait for somebody's decision, by what their questions are called."""
         return {step.waits.name: step for step in self.all if step.waits}
 
+    @property
+    def rests(self) -> bool:
+        """Whether a saga may rest at one of its steps, for somebody's decision or for a time."""
+        return any(step.waits or step.later for step in self.all)
+
     @cached_property
     def _rank(self) -> dict[str, int]:
         return {step.name: rank for rank, group in enumerate(self.groups) for step in group}
@@ -228,6 +238,7 @@ class RecordedStep:
         result_bytes: What its result may have, in bytes.
         refusals: The names of the refusals that its action may raise.
         waits: How it waits for somebody's decision, where it may.
+        later: When it is due, where it is not at once.
     """
 
     name: str
@@ -245,6 +256,7 @@ class RecordedStep:
     result_bytes: int = limits.LEAST
     refusals: frozenset[str] = frozenset()
     waits: Waits | None = None
+    later: Later | None = None
 
     @property
     def service(self) -> str:
@@ -323,8 +335,14 @@ def _recorded(shape: Shape[Any], step: Any) -> dict[str, Any]:
         "result_bytes": shape.shares[step.name],
         "refusals": sorted(step.refusals),
         "waits": step.waits and asdict(step.waits),
+        "later": step.later and said_of(step.later),
     }
     return {name: value for name, value in said.items() if value not in (None, False, [], {})}
+
+
+def said_of(later: Later) -> dict[str, Any]:
+    """When a step is due, as JSON: what its shape has of it, and its task."""
+    return {name: value for name, value in asdict(later).items() if value is not None}
 
 
 def digest(recorded: Mapping[str, Any]) -> str:
@@ -365,4 +383,5 @@ def _step(said: Mapping[str, Any]) -> RecordedStep:
     known |= {name: tuple(said.get(name, ())) for name in ("takes", "after")}
     known |= {"retry": Retry(*said["retry"]), "refusals": frozenset(said.get("refusals", ()))}
     known |= {"waits": Waits(**said["waits"])} if "waits" in said else {}
+    known |= {"later": Later(**said["later"])} if "later" in said else {}
     return RecordedStep(**known)

@@ -68,6 +68,15 @@ def check_step(step: Step, refuse: Callable[[str], DeclarationError]) -> None:
         )
     if step.retry is not None:
         _check_retry(step.retry, refuse)
+    if step.delay is not None and not is_within(step.delay, 1, LONGEST_WAIT):
+        raise refuse(f"delay must be 1 to {LONGEST_WAIT} seconds, got {shown(step.delay)}")
+    if step.not_before is not None and not isinstance(step.not_before, str):
+        raise refuse(
+            "not_before must be the dotted path of a Moment of the request, as in "
+            f"'trip.departs_at', got {shown(step.not_before)}"
+        )
+    if step.delay is not None and step.not_before is not None:
+        raise refuse("it has a delay and a not_before: write one of them")
 
 
 def _check_keeps(action: Action, refuse: Callable[[str], DeclarationError]) -> None:

@@ -28,7 +28,7 @@ KEPT = frozenset({"pk", "saga_id", "step", "status"})
 """The fields of rows and results whose text always stays."""
 _OF_EVENTS = {
     *("step", "attempts", "entered_at", "run", "outcome", "early", "follows", "coordination"),
-    "shape",
+    *("shape", "due_at"),
 }
 """The data of events that say nothing of a person."""
 _OF_QUESTIONS = ("question", "answer")

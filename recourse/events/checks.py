@@ -8,7 +8,7 @@ from typing import Any
 from recourse.declare.limits import cut
 from recourse.errors import UnreadableError
 
-STEP_KINDS = ("done", "failed", "undone", "undo_failed", "asked", "reminded")
+STEP_KINDS = ("done", "failed", "undone", "undo_failed", "asked", "reminded", "later", "due")
 SAGA_KINDS = ("started", "succeeded", "compensated", "compensation_failed")
 MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 """What reading JSON raises where its shape is not the expected one."""
@@ -24,6 +24,7 @@ _DATA: dict[str, tuple[Any, str]] = {
     "follows": (list, "a list"),
     "carried": (dict, "an object"),
     "shape": (str, "a text"),
+    "due_at": (str, "a text"),
 }
 """The types of the fields of an event's data, where they are there, and these types in words."""
 
@@ -64,6 +65,8 @@ def check(step: str | None, kind: str, data: Mapping[str, Any]) -> None:
         isinstance(question.get(name), str) for name in ("name", "answer_by")
     ):
         raise unreadable("question", "a name and an answer_by", question)
+    if kind == "later" and "due_at" not in data:
+        raise unreadable("due_at", "there", None)
     carried = data.get("carried")
     if carried is not None and not all(isinstance(carried.get(n), dict) for n in _CARRIED):
         raise unreadable("carried", f"an object of {', '.join(_CARRIED)}", carried)

@@ -27,7 +27,7 @@ from recourse.errors import UnreadableError
 from recourse.events.checks import MALFORMED, check, unreadable
 from recourse.text import MalformedError, read_json
 
-StepKind = Literal["done", "failed", "undone", "asked", "reminded"]
+StepKind = Literal["done", "failed", "undone", "asked", "reminded", "later", "due"]
 StuckKind = Literal["failed", "undo_failed"]
 Ending = Literal["succeeded", "compensated", "compensation_failed"]
 
@@ -169,6 +169,7 @@ class Event:
         carried: Mapping[str, Any] | None = None,
         follows: Sequence[str] | None = None,
         shape: str | None = None,
+        due_at: str | None = None,
         time: str | None = None,
         trace: Traceparent | None = None,
     ) -> Event:
@@ -193,6 +194,7 @@ class Event:
             follows: Of an undo, or after a question: the kinds of the events of the same step that
                 came before it.
             shape: The digest of the shape that the saga began with, if it names one.
+            due_at: Until when the step waits (`due_at` below).
             time: When it happened; now by default.
             trace: A span of the saga's trace, if it has one.
         """
@@ -206,6 +208,7 @@ class Event:
             carried=carried,
             follows=follows,
             shape=shape,
+            due_at=due_at,
         )
         return cls._new(saga_id, saga, step, kind, data, trace=trace, time=time)
 
@@ -406,6 +409,12 @@ class Event:
         """What somebody has decided: the fields of an `Answer`; empty where nobody has."""
         found: Mapping[str, Any] = self.data.get("answer", {})
         return found
+
+    @property
+    def due_at(self) -> str:
+        """Until when a step waits that is done later: of the event `later` alone."""
+        due_at: str = self.data["due_at"]
+        return due_at
 
     @property
     def follows(self) -> Sequence[str]:

@@ -45,9 +45,9 @@ def handle_batch(
 
     Who is asked something by name has the events of the step that asks in a feed of their own too.
     A saga's row holds all of its events, so of several changes only the last one is needed. Events
-    that only move the ledger are hidden from feeds. One owner's events never block another's: what
-    can never be appended is dead-lettered, with its reason, and what cannot be appended now is
-    retried after all others.
+    that only move the ledger are hidden from feeds, and so is a saga that has not begun. One
+    owner's events never block another's: what can never be appended is dead-lettered, with its
+    reason, and what cannot be appended now is retried after all others.
 
     Args:
         feed: The feed.
@@ -61,8 +61,9 @@ def handle_batch(
     """
     sagas: dict[str, Record] = {}
     for record in records:
-        if "entered" in record["dynamodb"].get("NewImage", {}):
-            sagas[record["dynamodb"]["NewImage"]["pk"]["S"]] = record
+        row = record["dynamodb"].get("NewImage", {})
+        if "entered" in row and "scheduled" not in row:
+            sagas[row["pk"]["S"]] = record
     until, pause = time.monotonic() + patience, 0.2
     count, left = _append_all(feed, list(sagas.values()), dead_letter)
     while left:

@@ -254,7 +254,6 @@ def sweeper(
         alarm=alarm,
         reach=reach(passed_over),
         queues=[OperatorQueue(client("sqs"), prefix + name) for name in names],
-        asks=bool(questions()),
         timescale=settings.timescale(),
     )
 

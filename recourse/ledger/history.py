@@ -11,10 +11,12 @@ delivery and however often an event is delivered. An event enters only after tho
   arrives later is dropped.
 
 An overtaken event is dropped as well: a parked action or undo that has succeeded since, or that has
-been parked again since.
+been parked again since; and that a step is to be done `later` once it has acted, or was undone.
 
 An undo that found nothing to undo, or was skipped, enters too, because other events wait for it; it
 is `hidden`: it has no sequence and is not published.
+
+It is longer than other modules: what follows from a saga's events is one matter.
 """
 
 from __future__ import annotations
@@ -66,7 +68,7 @@ def enter(
     while moved and not history.is_over:
         moved = False
         # Parked events come last: if the step has succeeded since, they are overtaken by then.
-        for event in sorted(waiting.values(), key=lambda event: event.is_parked):
+        for event in sorted(waiting.values(), key=_turn):
             if history.is_over or not (history.may_enter(event) or history.has_overtaken(event)):
                 continue
             del waiting[event.id]
@@ -150,10 +152,14 @@ class SagaHistory:
         )
 
     def has_overtaken(self, event: Event) -> bool:
-        """Whether an event that parks a step has been overtaken by a later one of that step."""
-        if not event.is_parked or event.step is None:
+        """Whether an event that parks or delays a step was overtaken by another of that step."""
+        if event.step is None:
             return False
         seen = self._by_step[event.step]
+        if event.kind == "later":
+            return self._was_due(seen)
+        if not event.is_parked:
+            return False
         if "undone" in seen or (event.kind == "failed" and "done" in seen):
             return True
         known = seen.get(event.kind)
@@ -219,6 +225,14 @@ class SagaHistory:
         asked = (self._open_question(self._by_step[step.name]) for step in self._plays)
         return next((event for event in asked if event), None)
 
+    @property
+    def later(self) -> Event | None:
+        """What says until when the saga waits for a time, as far as the events say; None if not."""
+        if self._failures:
+            return None
+        found = (self._delayed(self._by_step[step.name]) for step in self._plays)
+        return next((event for event in found if event), None)
+
     def told(self, step: str) -> Mapping[str, Event]:
         """What the events say of a step, by kind."""
         return self._by_step[step]
@@ -229,21 +243,24 @@ class SagaHistory:
         asked = self.question
         return asked is not None and "reminded" in self._by_step[str(asked.step)]
 
-    def steps(self, run: int) -> list[dict[str, Any]]:
+    def steps(self, run: int, *, has_begun: bool = True) -> list[dict[str, Any]]:
         """Every step as the API shows it.
 
         Args:
             run: The current or last recovery; 0 is the first run.
+            has_begun: Whether the saga has: until then no step runs.
         """
-        return [self._step(step, run) for step in self._shape.all]
+        return [self._step(step, run, has_begun) for step in self._shape.all]
 
-    def _step(self, step: AnyStep, run: int) -> dict[str, Any]:
+    def _step(self, step: AnyStep, run: int, has_begun: bool) -> dict[str, Any]:
         seen = self._by_step[step.name]
         done, failed = seen.get("done"), seen.get("failed")
         undone = seen.get("undone") or seen.get("undo_failed")
         acted = done or failed
         ended = undone or failed or done
         status = self._step_status(step, run)
+        if status == "RUNNING" and not has_begun:
+            status = "PENDING"
         error = self._error(seen)
         begun = None if status in ("PENDING", "SKIPPED") else self._ready_since(step)
         return {
@@ -259,10 +276,25 @@ class SagaHistory:
             "message": error["message"] if error else None,
             "started_at": (acted.entered_at if acted else None) or begun,
             "ended_at": ended.time if ended and status not in ("RUNNING", "UNDOING") else None,
-        } | ({"question": asked.question} if (asked := self._open_question(seen)) else {})
+        } | self._rests(seen)
+
+    def _rests(self, seen: Mapping[str, Event]) -> dict[str, Any]:
+        """What a step waits for: somebody's decision, or a time."""
+        if asked := self._open_question(seen):
+            return {"question": asked.question}
+        return {"begins_at": delayed.due_at} if (delayed := self._delayed(seen)) else {}
 
     def _open_question(self, seen: Mapping[str, Event]) -> Event | None:
         return None if {"done", "failed", "undone"} & seen.keys() else seen.get("asked")
+
+    def _delayed(self, seen: Mapping[str, Event]) -> Event | None:
+        return None if self._was_due(seen) else seen.get("later")
+
+    def _was_due(self, seen: Mapping[str, Event]) -> bool:
+        """Whether a step waits for no time any more; one that was parked before may, once again."""
+        failed = seen.get("failed")
+        over = not seen.keys().isdisjoint(("due", "done", "undone"))
+        return over or (failed is not None and not failed.is_parked)
 
     def _error(self, seen: Mapping[str, Event]) -> Mapping[str, str] | None:
         lost = seen.get("undo_failed") if "undone" not in seen else None
@@ -294,7 +326,7 @@ class SagaHistory:
             if done.outcome == "skipped":
                 return "SKIPPED"
             return "UNDOING" if self._failures and self._undo_reached(step) else "DONE"
-        if self._failures and not self._is_running_on(step):
+        if self._delayed(seen) or (self._failures and not self._is_running_on(step)):
             return "PENDING"
         ready = all(self._is_done(s) for s in self._plays if self._rank(s) < self._rank(step))
         return "RUNNING" if ready else "PENDING"
@@ -351,6 +383,11 @@ class SagaHistory:
     def _failed_undo(self, step: AnyStep) -> Event | None:
         seen = self._by_step[step.name]
         return seen.get("undo_failed") if "undone" not in seen else None
+
+
+def _turn(event: Event) -> int:
+    """When an event is looked at among those that have arrived: before what may overtake it."""
+    return 0 if event.kind == "later" else 2 if event.is_parked else 1
 
 
 class StuckStep(NamedTuple):

@@ -21,7 +21,7 @@ from recourse.events import Event, now, outbox_row
 from recourse.events.checks import unreadable
 from recourse.ledger.history import StuckStep, enter, stuck_step
 from recourse.ledger.queries import SagaQueries
-from recourse.ledger.record import Record
+from recourse.ledger.record import Record, due_place
 from recourse.ledger.reversals import NoReverseError, Reversal
 from recourse.ledger.shapes import Shapes, UnknownShapeError
 from recourse.store.contention import Backoff, ConditionFailedError
@@ -113,7 +113,7 @@ class Ledger:
             The saga as it is now, and whether this call recorded it.
 
         Raises:
-            KeyReusedError: It was recorded before with another body or coordination.
+            KeyReusedError: It was recorded before with another body, coordination or time to begin.
             ErasedError: It was recorded before, and its owner's data are erased.
         """
         record, new = self._begun(record, trace)
@@ -132,6 +132,8 @@ class Ledger:
                 raise KeyReusedError("another request")
             if not any_coordination and found.coordination != record.coordination:
                 raise KeyReusedError(f"a saga by {found.coordination}")
+            if found.begins_at != record.begins_at:
+                raise KeyReusedError(f"a saga that begins {found.begins_at or 'at once'}")
             return found, False
 
         return self._table.retry(attempt, what=f"saga {record.saga_id}")
@@ -211,7 +213,10 @@ class Ledger:
     def _begun(
         self, record: Record, trace: Traceparent | None
     ) -> tuple[Record, list[dict[str, Any]]]:
-        """A saga whose first event has entered, and the rows to put: its own and the outbox's."""
+        """A saga whose first event has entered, and the rows to put: its own and the outbox's.
+
+        One that is to begin later has no row in the outbox: `begin` puts that.
+        """
         event = Event.started(
             record.saga_id,
             record.saga,
@@ -221,10 +226,62 @@ class Ledger:
             trace=trace or Traceparent.new(record.saga_id, record.started_at),
         )
         record = replace(record, entered=[replace(event, sequence=1)])
+        if record.scheduled:
+            record = replace(record, **self._waits(record))
+            return record, [record.to_row()]
+        return record, [record.to_row(), self._outbox_row(record, "started")]
+
+    def _outbox_row(self, record: Record, kind: str) -> dict[str, Any]:
+        """The row that publishes the last event of a kind, which moves a choreography on."""
+        event = next(one for one in reversed(record.entered) if one.kind == kind)
+        event = replace(event, sequence=None)
         if record.is_choreographed:
-            given = record.input(self.shape(record))
+            shape = self.shape(record)
+            given = {**record.input(shape), "results": record.results(shape)}
             event = replace(event, data={**event.data, "carried": given})
-        return record, [record.to_row(), outbox_row(event, record.owner)]
+        return outbox_row(event, record.owner)
+
+    def begin(self, saga_id: str, *, at: str) -> Record:
+        """Begin a saga whose time has come: publish its first event. It is done once.
+
+        Args:
+            saga_id: The saga.
+            at: The time at which it begins, by which its deadline is measured.
+
+        Returns:
+            The saga as it is now; one that has begun before, or never will, is as it was.
+
+        Raises:
+            UnknownSagaError: The ledger has no such saga.
+        """
+        return self._leave_schedule(saga_id, at, run=0)
+
+    def call_off(self, saga_id: str, *, at: str) -> Record:
+        """Cancel a saga that has not begun, so that it never does.
+
+        The run that it is at is a recovery then, by either coordination: it settles the pivot,
+        which has not acted, and no step has an effect to undo.
+
+        Args:
+            saga_id: The saga.
+            at: The time.
+
+        Returns:
+            The saga as it is now; one that has begun is as it was.
+
+        Raises:
+            UnknownSagaError: The ledger has no such saga.
+        """
+        return self._leave_schedule(saga_id, at, run=1)
+
+    def _leave_schedule(self, saga_id: str, at: str, *, run: int) -> Record:
+        def change(record: Record) -> dict[str, Any] | None:
+            if not record.scheduled:
+                return None
+            entered = [replace(record.entered[0], time=at), *record.entered[1:]]
+            return {"scheduled": False, "entered": entered, "run": run}
+
+        return self._change(saga_id, change, publish="started")
 
     def get(self, saga_id: str) -> Record | None:
         """The saga as it is now, read consistently."""
@@ -380,6 +437,45 @@ class Ledger:
 
         return self._change(saga_id, change)
 
+    def wake(self, saga_id: str, *, at: str) -> Record:
+        """Have a saga go on whose step is due: publish that, and open the run that does it.
+
+        It is done once; a choreography needs no run, for the event moves it on.
+
+        Args:
+            saga_id: The saga.
+            at: The time.
+
+        Returns:
+            The saga as it is now; as it was, if none of its steps is due.
+
+        Raises:
+            UnknownSagaError: The ledger has no such saga.
+        """
+
+        def change(record: Record) -> dict[str, Any] | None:
+            shape = self.shape(record)
+            delayed = record.later(shape)
+            if delayed is None or delayed.due_at > at:
+                return None
+            due = Event.of_step(
+                saga_id,
+                record.saga,
+                str(delayed.step),
+                "due",
+                run=record.run,
+                attempts=delayed.attempts,
+                follows=["later"],
+                time=at,
+                trace=record.trace,
+            )
+            arrived = [*record.waiting, due]
+            entered, waiting = enter(shape, saga_id, record.request, record.entered, arrived)
+            run = {} if record.is_choreographed else {"resumes": True, "run": record.run + 1}
+            return {"entered": entered, "waiting": waiting, **run}
+
+        return self._change(saga_id, change, publish="due")
+
     def put_off(self, saga_id: str, *, not_before: str) -> Record:
         """Have the sweeper leave a saga alone until a time."""
         return self._change(saga_id, lambda record: {"not_before": not_before})
@@ -420,25 +516,36 @@ class Ledger:
         return {"answered": {"step": str(asked.step), "at": now()}} if asked else {}
 
     def _waits(self, record: Record) -> dict[str, Any]:
-        """What a record says of the question that its saga waits with."""
+        """What a record says of what its saga waits for: a time, or a question."""
+        nothing = {"waits_for": None, "asks": None, "due_at": None}
+        if record.scheduled and record.status == "RUNNING":
+            return nothing | {"due_at": due_place(str(record.begins_at), record.saga_id)}
         shape = self.shape(record)
+        if delayed := record.later(shape):
+            return nothing | {"due_at": due_place(delayed.due_at, record.saga_id)}
         asked = record.question(shape)
         if asked is None:
-            return {"waits_for": None, "asks": None, "due_at": None}
+            return nothing
         remind_at = None if record.history(shape).is_reminded else asked.question.get("remind_at")
         due = remind_at or asked.question["answer_by"]
-        # Unique to the saga, as `Record.place` is: a page of a list goes on after it.
-        place = f"{due}#{record.saga_id}"
+        place = due_place(due, record.saga_id)
         name, to = asked.question["name"], asked.question.get("to")
         return {"waits_for": name, "asks": to, "due_at": place}
 
-    def _change(self, saga_id: str, change: Callable[[Record], Mapping[str, Any] | None]) -> Record:
+    def _change(
+        self,
+        saga_id: str,
+        change: Callable[[Record], Mapping[str, Any] | None],
+        *,
+        publish: str | None = None,
+    ) -> Record:
         """Change a row from what it is now; retry if another write came first.
 
         Args:
             saga_id: The saga.
             change: The attributes to change, by the record as it is; None changes nothing. It is
                 called again with the new record at each retry.
+            publish: The kind of an event that has entered by that, and is published with it.
         """
 
         def attempt() -> Record:
@@ -452,10 +559,16 @@ class Ledger:
             history = changed.history(self.shape(changed))
             status = history.status(changed.run)
             last = history.entered[-1].time if status in ("SUCCEEDED", "COMPENSATED") else None
-            changed = replace(changed, status=status, ended_at=last, **self._waits(changed))
+            changed = replace(changed, status=status, ended_at=last)
+            changed = replace(changed, **self._waits(changed))
             failed = status == "RUNNING" and any(one.kind == "failed" for one in history.entered)
             changed = replace(changed, parked=failed and self.is_parked(changed))
-            self._table.put(changed.to_row(), when={"version": record.version})
+            if publish is None:
+                self._table.put(changed.to_row(), when={"version": record.version})
+            else:
+                row = self._table.put_request(changed.to_row(), when={"version": record.version})
+                event = self._table.put_request(self._outbox_row(changed, publish))
+                self._table.transact([row, event])
             return changed
 
         return self._table.retry(attempt, what=f"saga {saga_id}")

@@ -54,7 +54,7 @@ BY_QUESTION = Index("listed-by-question", "listed_question", ("saga",), "due_at"
 """Of the sagas that wait for somebody's decision alone: by what their questions are called, and to
 whom they are put, so that nobody's list reads what others are asked."""
 BY_DUE = Index("listed-by-due", "listed_due", ("saga",), "due_at")
-"""Of the same sagas, by when something is to be done about their questions."""
+"""Of the sagas that wait alone, for a decision or for a time: by when something is to be done."""
 BY_OWNER_STATUS = Index("listed-by-owner-status", "owner", ("saga",), "listed_status")
 """An owner's sagas by what `BY_STATUS` has them under: those in flight are counted. Both keys are
 attributes that rows had before, so that functions of an earlier release read what is written."""
@@ -81,21 +81,23 @@ def attributes(
     owner: str,
     business_key: str,
     status: str,
+    due_at: str | None = None,
     waits_for: str | None = None,
     asks: str | None = None,
     parked: bool = False,
 ) -> dict[str, str]:
     """The attributes of a saga's row that only the indexes need."""
     shard = shard_of(saga_id, SHARDS)
-    place = WAITING if waits_for else PARKED if parked else status
+    place = WAITING if due_at else PARKED if parked else status
     found = {
         BY_STATUS.attribute: f"{place}#{shard}",
         BY_OWNER_KEY.attribute: _digest(owner, business_key),
         BY_KEY.attribute: f"{_digest(business_key)}#{shard}",
     }
+    if due_at is not None:
+        found[BY_DUE.attribute] = f"{WAITING}#{shard}"
     if waits_for is not None:
         found[BY_QUESTION.attribute] = f"{_digest(waits_for, asks or '')}#{shard}"
-        found[BY_DUE.attribute] = f"{WAITING}#{shard}"
     return found
 
 
@@ -109,7 +111,7 @@ def in_statuses(statuses: Collection[str], *, waiting: bool = True) -> list[str]
 
     Args:
         statuses: The statuses.
-        waiting: Whether those that wait for somebody's decision are among those that run.
+        waiting: Whether those that wait, for a decision or a time, are among those that run.
     """
     also = ([PARKED, WAITING] if waiting else [PARKED]) if "RUNNING" in statuses else []
     return [f"{status}#{shard}" for status in (*statuses, *also) for shard in range(SHARDS)]
@@ -125,7 +127,7 @@ def with_questions(name: str, subject: str) -> list[str]:
 
 
 def with_due() -> list[str]:
-    """The partitions of all sagas that wait with a question, in `BY_DUE`."""
+    """The partitions of all sagas that wait, in `BY_DUE`."""
     return [f"{WAITING}#{shard}" for shard in range(SHARDS)]
 
 

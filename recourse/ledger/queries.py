@@ -24,7 +24,7 @@ from recourse.ledger.listing import (
     with_owner_key,
     with_questions,
 )
-from recourse.ledger.record import Record
+from recourse.ledger.record import Record, just_after
 from recourse.store.cursors import cursor_after, started_of
 from recourse.store.expressions import Between
 from recourse.store.table import Table
@@ -135,7 +135,7 @@ class SagaQueries:
     def unfinished(self, started_before: str, after: str | None = None) -> Iterator[Record]:
         """The unfinished sagas that were started before a time, the oldest first.
 
-        Those that wait for somebody's decision are not among them (`waiting`).
+        Those that wait, for somebody's decision or for a time, are not among them (`due`).
 
         Args:
             started_before: The time, in RFC 3339.
@@ -161,19 +161,25 @@ class SagaQueries:
             subject: Who may decide: those put to them, or to nobody in particular.
             after: Only after this `due_at`, to continue where a page stopped.
         """
-        yield from self._asking(BY_QUESTION, with_questions(question, subject), after=after)
+        found = self._resting(BY_QUESTION, with_questions(question, subject), after=after)
+        yield from (one for one in found if one.waits_for)
 
-    def due(self, before: str) -> Iterator[Record]:
-        """The sagas about whose questions something is to be done, before a time."""
-        yield from self._asking(BY_DUE, with_due(), before=before)
+    def due(self, at: str) -> Iterator[Record]:
+        """The sagas that wait and with which something is to be done by a time, the oldest first.
 
-    def _asking(
+        Args:
+            at: The time, in RFC 3339; what is due at that very moment is among them.
+        """
+        found = self._resting(BY_DUE, with_due(), before=just_after(at))
+        yield from (one for one in found if one.is_due(at))
+
+    def _resting(
         self, index: Index, partitions: Sequence[str], **place: str | None
     ) -> Iterator[Record]:
         size = UNFINISHED_AT_ONCE
         walk = entries(self._table, index, partitions, newest_first=False, size=size, **place)
         while ids := [entry["pk"] for entry in islice(walk, size)]:
-            yield from (one for one in self._rows(ids) if one.waits_for)
+            yield from self._rows(ids)
 
     def not_at_rest(self) -> Iterator[Record]:
         """Every saga that may still move: under way, or waiting for an operator."""

@@ -81,7 +81,10 @@ class Record:
         answered: The step whose question was decided last, `step`, and when that was, `at`.
         waits_for: What the question is called that it waits with, if it does.
         asks: To whom alone that is put, if it is somebody.
-        due_at: When something is to be done about that: a reminder, or the time is up.
+        due_at: When something is to be done with a saga that waits, as `due_place` writes it: it
+            begins, somebody is reminded, or the time of a question is up.
+        begins_at: Before when it must not begin, in RFC 3339, if that was asked.
+        scheduled: Whether it has not begun for that reason: nothing has been published of it.
         reverses: The saga that it reverses, why, and by whom: `saga_id`, `reason`, `by`.
         reversed_by: The saga that reverses it, or last tried to.
         reversals: How many sagas have tried to reverse it.
@@ -114,6 +117,8 @@ class Record:
     waits_for: str | None = None
     asks: str | None = None
     due_at: str | None = None
+    begins_at: str | None = None
+    scheduled: bool = False
     reverses: Mapping[str, Any] | None = None
     reversed_by: str | None = None
     reversals: int = 0
@@ -123,6 +128,15 @@ class Record:
     def place(self) -> str:
         """Its position in every list: unique, and ordered by start."""
         return f"{self.started_at}#{self.saga_id}"
+
+    @property
+    def begun_at(self) -> str:
+        """When it began: when it was started, unless it was to begin later."""
+        return self.entered[0].time if self.begins_at and self.entered else self.started_at
+
+    def is_due(self, at: str) -> bool:
+        """Whether it waits, and something is to be done with it by a time."""
+        return self.due_at is not None and self.due_at < just_after(at)
 
     @property
     def trace(self) -> Traceparent | None:
@@ -179,7 +193,7 @@ class Record:
                 "name": self.saga,
                 "owner": self.owner,
                 "business_key": self.business_key,
-                "started_at": self.started_at,
+                "started_at": self.begun_at,
                 "chaos": dict(self.faults),
                 "recover": 0 if self.resumes else self.run,
                 "skips": dict(self.skips),
@@ -205,7 +219,7 @@ class Record:
         if failure and self.status != "SUCCEEDED":
             error = failure.error
             reason = {"step": failure.step, "error": error["type"], "message": error["message"]}
-        return self.view_of(reason, history.steps(self.run))
+        return self.view_of(reason, history.steps(self.run, has_begun=not self.scheduled))
 
     def view_of(
         self, reason: Mapping[str, Any] | None, steps: Sequence[Mapping[str, Any]]
@@ -224,6 +238,8 @@ class Record:
             "steps": steps,
             "stuck": [one["name"] for one in steps if stuck_step(one, self.status)],
         }
+        if self.begins_at is not None:
+            seen["begins_at"] = self.begins_at
         return seen | self._traced() | self._linked()
 
     def _traced(self) -> dict[str, str]:
@@ -237,6 +253,10 @@ class Record:
         """The question that it waits with; None where it waits with none, or that is decided."""
         asked = self.history(shape).question
         return asked if asked and asked.step != self.answered.get("step") else None
+
+    def later(self, shape: Shape[Any]) -> Event | None:
+        """What says until when it waits for a time; None where it does not."""
+        return self.history(shape).later
 
     def results(self, shape: Shape[Any]) -> dict[str, Any]:
         """The results of the steps that are done, by name."""
@@ -266,6 +286,7 @@ class Record:
             self.owner,
             self.business_key,
             self.status,
+            self.due_at,
             self.waits_for,
             self.asks,
             self.parked,
@@ -278,6 +299,16 @@ class Record:
         return row | {name: [event.to_dict() for event in row[name]] for name in _OF_EVENTS}
 
 
+def due_place(at: str, saga_id: str) -> str:
+    """`Record.due_at` of a moment: unique to the saga, so that a list goes on after it."""
+    return f"{at}#{saga_id}"
+
+
+def just_after(at: str) -> str:
+    """What is after the `due_place` of every saga at a moment, and before all later ones."""
+    return f"{at}$"
+
+
 _OF_EVENTS = ("entered", "waiting")
 _SPARSE = (
     "resumes",
@@ -285,6 +316,8 @@ _SPARSE = (
     "waits_for",
     "asks",
     "due_at",
+    "begins_at",
+    "scheduled",
     "reverses",
     "reversed_by",
     "reversals",

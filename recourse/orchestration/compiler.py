@@ -17,9 +17,9 @@ path::
   operator's decision starts a recovery (below);
 - a pivot that failed is settled by claiming its marker: forward if it had acted, else back.
 
-A run that comes to a step that asks somebody ends as `Waiting`: nothing runs while a saga waits.
-The decision starts another run of the same machine, in which the steps before answer what they
-have done, and go on from there.
+A run that comes to a step that asks somebody, or is not due, ends as `Waiting`: nothing runs while
+a saga waits. The decision, or the time, starts another run of the same machine, in which the steps
+before answer what they have done, and go on from there.
 
 A recovery is the same machine run again with `recover` in its input: the steps before the pivot
 only look up what they had done, the pivot is settled, and the run goes forward or undoes. No second
@@ -43,6 +43,7 @@ from recourse.declare.shape import (
     Shape,
     digest,
     record,
+    said_of,
 )
 from recourse.errors import WaitingError
 from recourse.run.failures import THROTTLES, TRANSIENT
@@ -104,7 +105,7 @@ class _Compiler:
         return self._action(step) | {
             "ResultPath": self._result(step),
             "Catch": [
-                *([asked] if step.waits else []),
+                *([asked] if step.waits or step.later else []),
                 _catch(f"$.{saved}.{step.name}", self._on_failure(step)),
             ],
             "Next": follower,
@@ -188,13 +189,19 @@ class _Compiler:
     def _action(self, step: AnyStep) -> dict[str, Any]:
         retry = self._shape.retry(step)
         forward = self._shape.role(step.name) == "retriable"
-        return self._task(
+        extra = {"results": {f"{n}.$": self._result(self._shape.by_name[n]) for n in step.after}}
+        if step.later:
+            extra["later"] = said_of(step.later)
+        task = self._task(
             step,
             "action",
             passing=self._shape.patience(step) if forward else retry,
             others=retry if forward else None,
-            extra={"results": {f"{n}.$": self._result(self._shape.by_name[n]) for n in step.after}},
+            extra=extra,
         )
+        if step.later and forward:
+            task["Retry"].insert(0, {"ErrorEquals": [WaitingError.__name__], "MaxAttempts": 0})
+        return task
 
     def _undo(self, step: AnyStep, follower: str) -> None:
         self._states[_undo_name(step)] = self._undoing(step) | {
@@ -313,11 +320,13 @@ class _Compiler:
                 "Cause": "a step needs an operator: see the ledger",
             },
         }
-        if self._shape.waiting:
+        if self._shape.rests:
             self._states[WAITING] = {
                 "Type": "Fail",
                 "Error": WAITING,
-                "Cause": "somebody has to decide: the decision starts another run",
+                "Cause": "somebody has to decide: the decision starts another run"
+                if self._shape.waiting
+                else "a step is not due: another run does it when it is",
             }
         if looks_up:
             self._states[LOOKUP_FAILED] = {

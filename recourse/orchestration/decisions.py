@@ -76,11 +76,13 @@ class Decisions:
         return Outcome(taken, first, found["late"])
 
     def withdraw(self, record: Record) -> None:
-        """Withdraw the question that a cancelled saga waits with, and have the saga undone."""
+        """Have a cancelled saga undone that waits; its question, if it has one, is withdrawn."""
         asked = record.question(shape := self.ledger.shape(record))
         if asked is not None:
             self.runs.withdraw(record, shape.by_name[str(asked.step)])
             self._move_on(self.ledger.answered(record.saga_id), back=True)
+        elif record.later(shape) is not None:
+            self._move_on(record, back=True)
 
     def _move_on(self, record: Record, *, back: bool) -> None:
         """Start the run that comes next; a choreography is moved on by the step's event."""

@@ -89,6 +89,12 @@ class Found:
         return any(self.outcome(step, "action") == "asked" for step in self.plays)
 
     @property
+    def delayed(self) -> str | None:
+        """Until when a step is not due that the saga has come to; None where there is none."""
+        every = (self._marker(step, "action") for step in self.plays)
+        return next((one["due_at"] for one in every if one and one["outcome"] == "later"), None)
+
+    @property
     def turned(self) -> bool:
         """Whether a step before the pivot, or the pivot, has failed or was claimed."""
         failed = ("refused", "cancelled")
@@ -116,6 +122,8 @@ class Found:
         action, undo = self._marker(step, "action"), self._marker(step, "undo")
         follows: list[str] = []
         answered: dict[str, Any] = {}
+        if action and action["outcome"] == "later":
+            yield self._event(step, "later", action, due_at=action["due_at"])
         if action and "question" in action:
             question = action["question"]
             asked_at = {"at": question["asked_at"]}
@@ -159,5 +167,6 @@ class Found:
 def _outbox_keys(record: Record, step: AnyStep) -> Iterator[str]:
     """The keys of all outbox rows that a step may have."""
     run = f"r{record.run}"
-    for what in ("asked", "done", "failed", "undone", f"failed.{run}", f"undo_failed.{run}"):
+    both = f"failed.{run}", f"undo_failed.{run}"
+    for what in ("asked", "later", "due", "done", "failed", "undone", *both):
         yield f"outbox#{record.saga_id}.{step.name}.{what}"

@@ -11,13 +11,15 @@
 - the events of a choreography that has been silent are published again, which moves it on if one
   was lost, and again whenever the silence has doubled; after one as long as its deadline it is
   recovered by a run of the state machine, which needs no message;
+- a saga that is to begin later begins when it is due, and one whose step is done later goes on;
 - a saga that waits for somebody's decision is looked at when something is due: it is told once
   more, or its time is up; when it is decided and does not go on by itself, it is taken on;
 - messages about sagas at rest are removed from the operators' queues, and those about others are
   sent again before SQS would drop them.
 
-One sweeper runs at a time, by a lease. A round begins with the oldest saga, passes over those that
-wait for an operator, and has a time limit; the next round continues where it stopped. The sweeper
+One sweeper runs at a time, by a lease. A round begins with what is due, several sagas at once, for
+half of its time at the most. Then it begins with the oldest saga, passes over those that wait for
+an operator, and has a time limit; the next round continues where it stopped. The sweeper
 decides by what Step Functions, the ledger and the markers say, and everything it does is harmless
 if it is done twice.
 
@@ -28,9 +30,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -64,6 +68,10 @@ the sake of whoever missed it is published once more when the silence has double
 minutes to regard a new filter, so the first times may be lost as well."""
 ALARM_INTERVAL = timedelta(days=1)
 """The time between two alarms about a saga."""
+AT_ONCE = 8
+"""How many sagas that are due are looked at at once; a client has ten connections."""
+FAILED_DELAY = timedelta(minutes=5)
+"""For how long one is put off that is due and could not be checked; times the timescale."""
 ROUND_TIME_LIMIT = 45.0
 """Seconds that a round may take; the next one is due within a minute."""
 LEASE_DURATION = 180.0
@@ -99,7 +107,6 @@ class Sweeper:
         alarm: Alerts the people on call; called with a saga's id and what is wrong with it.
         reach: Passes over the queues that a deploy keeps out of reach.
         queues: The operators' queues.
-        asks: Whether there are sagas that may wait for somebody's decision.
         timescale: Multiplies the grace period, the deadlines and the delays.
         clock: Returns seconds since the epoch.
         sleep: Waits for some seconds.
@@ -112,11 +119,11 @@ class Sweeper:
     alarm: Callable[[str, str], None]
     reach: Reach
     queues: Sequence[OperatorQueue] = ()
-    asks: bool = False
     timescale: float = 1
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
     _next_look: float = field(default=0, init=False)
+    _looking: Lock = field(default_factory=Lock, init=False)
 
     def handle_run_end(self, execution: str, state: Any, error: str | None) -> dict[str, str]:
         """Recover the saga of a run that has ended, if it needs it.
@@ -162,11 +169,11 @@ class Sweeper:
             until = self.clock() + ROUND_TIME_LIMIT
             problems += clear(self.queues, self.ledger, self.reach, self.clock())
             before = self._from_now(-GRACE_PERIOD * self.timescale)
-            if self.asks:
-                due = self.ledger.queries.due(moment(self._now))
-                self._check_all(due, until - ROUND_TIME_LIMIT / 2, done, problems)
-            unfinished = self.ledger.queries.unfinished(before, self.lease.position)
-            if self._check_all(unfinished, until, done, problems, in_turn=True):
+            self._check_due(until - ROUND_TIME_LIMIT / 2, done, problems)
+            found = self.ledger.queries.unfinished(before, self.lease.position)
+            fresh = {*done}
+            unfinished = (o for o in found if o.begun_at < before and o.saga_id not in fresh)
+            if self._check_all(unfinished, until, done, problems):
                 # The round is complete: the next one begins with the oldest saga.
                 self.lease.position = None
         finally:
@@ -181,10 +188,8 @@ class Sweeper:
         until: float,
         done: dict[str, str],
         problems: list[Exception],
-        *,
-        in_turn: bool = False,
     ) -> bool:
-        """Check sagas until the time is up; whether that were all."""
+        """Check one saga after the other until the time is up; whether that were all."""
         for found in records:
             # Without the lease another sweeper may be at this very saga.
             if self.clock() > until or not self.lease.renew():
@@ -195,9 +200,45 @@ class Sweeper:
                 problem.add_note(f"saga {found.saga_id}")
                 problems.append(problem)
             # Also after a failure: one bad saga must not hold up those behind it.
-            if in_turn:
-                self.lease.position = found.place
+            self.lease.position = found.place
         return True
+
+    def _check_due(self, until: float, done: dict[str, str], problems: list[Exception]) -> None:
+        """Check the sagas that are due, the oldest first, several at once, until the time is up.
+
+        What is left is the oldest in the next round. One that fails is put off, so that those which
+        fail do not take that round as well.
+        """
+        running: dict[Future[dict[str, str]], str] = {}
+
+        def collect(some: Iterable[Future[dict[str, str]]]) -> None:
+            for ended in some:
+                saga_id = running.pop(ended)
+                try:
+                    done.update(ended.result())
+                except Exception as problem:
+                    problem.add_note(f"saga {saga_id}")
+                    problems.append(problem)
+                    with suppress(RecourseError, ClientError, BotoCoreError):
+                        self._put_off(saga_id)
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for found in self.ledger.queries.due(moment(self._now)):
+                if not self.lease.renew() or self.clock() > until:
+                    break
+                if self._is_put_off(found):
+                    continue
+                running[pool.submit(self._check, found.saga_id)] = found.saga_id
+                if len(running) == 2 * AT_ONCE:
+                    collect(wait(running, return_when=FIRST_COMPLETED).done)
+            collect(wait(running).done)
+
+    def _put_off(self, saga_id: str) -> None:
+        """Leave a saga alone for a while that is due still; what has begun is looked after soon."""
+        record = self.ledger.get(saga_id)
+        if record is not None and record.is_due(moment(self._now)):
+            again = self._from_now(FAILED_DELAY * self.timescale)
+            self.ledger.put_off(saga_id, not_before=again)
 
     def _check(self, saga_id: str) -> dict[str, str]:
         record = self.ledger.get(saga_id)
@@ -207,12 +248,21 @@ class Sweeper:
 
     def _is_due(self, record: Record) -> bool:
         """Whether the sweeper may act on a saga: not at rest, not parked, and not put off."""
-        put_off = record.not_before is not None and self._now < _moment(record.not_before)
-        return record.status not in AT_REST and not put_off and not self.ledger.is_parked(record)
+        looked_at = record.status not in AT_REST and not self._is_put_off(record)
+        return looked_at and not self.ledger.is_parked(record)
+
+    def _is_put_off(self, record: Record) -> bool:
+        return record.not_before is not None and self._now < _moment(record.not_before)
 
     def _look_after(self, record: Record) -> dict[str, str]:
+        if record.scheduled:
+            return self._begin(record)
         if record.waits_for is not None:
             return self._waited(record)
+        if record.due_at is not None and not record.is_due(moment(self._now)):
+            return {}
+        if record.is_choreographed and record.due_at is not None:
+            return self._wake(record)
         if record.is_choreographed:
             return self._past_deadline(record) or self._move_on_silent(record)
         try:
@@ -223,6 +273,8 @@ class Sweeper:
             return self._start(record)
         if run.state == "RUNNING":
             return self._past_deadline(record)
+        if run.error == WAITING and record.due_at is not None:
+            return self._wake(record)
         if run.error == WAITING:
             return self._go_on(record, self.markers.read(record), look=True)
         if run.ended_well:
@@ -231,13 +283,33 @@ class Sweeper:
 
     def _describe(self, record: Record) -> Run:
         """The run that a record is at, at the rate that Step Functions allows."""
-        wait = self._next_look - self.clock()
-        if wait > 0:
-            self.sleep(wait)
-        self._next_look = self.clock() + DESCRIBE_INTERVAL
+        with self._looking:
+            pause = self._next_look - self.clock()
+            if pause > 0:
+                self.sleep(pause)
+            self._next_look = self.clock() + DESCRIBE_INTERVAL
         return self.runs.describe(record)
 
     # Starts and deadlines.
+
+    def _begin(self, record: Record) -> dict[str, str]:
+        """Begin a saga whose time has come; one that is being undone never begins."""
+        at = moment(self._now)
+        if record.status != "RUNNING":
+            opened = self.ledger.call_off(record.saga_id, at=at)
+        elif record.is_due(at):
+            opened = self.ledger.begin(record.saga_id, at=at)
+        else:
+            return {}
+        return self._go(opened, f"begun, for it was not to begin before {record.begins_at}")
+
+    def _go(self, moved: Record, why: str) -> dict[str, str]:
+        """Start the run that a saga is at; if that fails, a later round does."""
+        try:
+            self.runs.start(moved)
+        except TransientError as problem:
+            why = f"{why}; run {moved.run} was not started: {problem}"
+        return {moved.saga_id: why}
 
     def _start(self, record: Record) -> dict[str, str]:
         try:
@@ -268,7 +340,9 @@ class Sweeper:
 
     def _past_deadline(self, record: Record, *, undo_by_events: bool = False) -> dict[str, str]:
         shape = self._shape(record)
-        age = self._now - _moment(record.started_at)
+        # What it rested until a step was due counts for nothing.
+        waits = [event.time for event in record.entered if event.kind == "due"]
+        age = self._now - _moment(max([record.begun_at, *waits]))
         steps = record.view(shape)["steps"]
         pivot = next(step for step in steps if step["name"] == shape.pivot.name)
         settled = pivot["status"] in ("DONE", "FAILED")
@@ -286,7 +360,7 @@ class Sweeper:
     def _waited(self, record: Record) -> dict[str, str]:
         """Do what is due of a question: tell it once more, or take back what nobody has decided."""
         asked = record.question(self._shape(record))
-        if asked is None or str(record.due_at) > moment(self._now):
+        if asked is None or not record.is_due(moment(self._now)):
             return {}
         found = self.markers.read(record)
         step = found.shape.by_name[str(asked.step)]
@@ -315,23 +389,29 @@ class Sweeper:
         )
 
     def _go_on(self, record: Record, found: Found, *, look: bool = False) -> dict[str, str]:
-        """Take on an orchestrated saga whose run has ended with a question, once it is decided.
+        """Take on an orchestrated saga whose run has ended because it waits, once it need not.
 
         Args:
             record: The saga.
             found: Its markers.
-            look: Whether the ledger should know of the question by now.
+            look: Whether the ledger should know by now what it waits for.
         """
         if record.is_choreographed:
             return {}  # the step's own event moves it on
         if found.turned:
-            return self._recover(record, "with a question, and nobody is asked any more")
-        if found.asks:
+            return self._recover(record, "waiting, and there is nothing to wait for any more")
+        until = found.delayed
+        if found.asks or (until is not None and until > moment(self._now)):
             healed = self._republish_lost(record, []) if look else record
-            return {} if healed is record else {record.saga_id: "published its question again"}
+            return {} if healed is record else {record.saga_id: "published again what it waits for"}
         opened = self.ledger.resume(record.saga_id, record.run)
         self.runs.start(opened)
-        return {record.saga_id: f"decided: run {opened.run} goes on"}
+        return {record.saga_id: f"{'due' if until else 'decided'}: run {opened.run} goes on"}
+
+    def _wake(self, record: Record) -> dict[str, str]:
+        """Take on a saga whose step is due; a choreography is moved on by the event of that."""
+        opened = self.ledger.wake(record.saga_id, at=moment(self._now))
+        return self._go(opened, "went on, for a step of it was due")
 
     # Recoveries.
 
@@ -444,11 +524,20 @@ class Sweeper:
         return {}
 
     def _republish_lost(self, record: Record, events: Sequence[Event]) -> Record:
-        """Publish again the events that the ledger lacks, by the markers, and these events too."""
+        """Publish again the events that the ledger lacks, by the markers, and these events too.
+
+        A saga may have waited for a year: what is so old that others may have forgotten that they
+        have had it enters the ledger alone.
+        """
         known = {event.id for event in record.entered}
         every = [*self.markers.read(record).events(), *events]
         lost = [event for event in every if event.id not in known]
-        return self._republish(record, lost) if lost else record
+        since = moment(self._now - timedelta(seconds=retention.INBOX))
+        fresh = [event for event in lost if event.time >= since]
+        healed = self._republish(record, fresh) if fresh else record
+        if len(fresh) == len(lost):
+            return healed
+        return self.ledger.record_events(record.saga_id, lost, retold_at=moment(self._now))
 
     def _republish(self, record: Record, events: Sequence[Event]) -> Record:
         return self.ledger.republish(record.saga_id, events, at=moment(self._now))

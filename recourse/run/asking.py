@@ -123,8 +123,8 @@ class Asking:
 
 
 def kept_of(marker: Item) -> dict[str, Any]:
-    """What a tombstone in the place of a question keeps of it, and requires to be there."""
-    return {name: marker[name] for name in ("outcome", "question")}
+    """What a tombstone keeps of what waits in its place, and requires to be there."""
+    return {name: marker[name] for name in ("outcome", "question", "due_at") if name in marker}
 
 
 def _moment(seconds: float) -> str:

@@ -15,6 +15,8 @@ A marker's `outcome` is one of
 - `skipped`: an operator has decided that it is not to run;
 - `asked` (actions that wait): somebody is asked, as `question` says; their decision, a time-out or
   an undo replaces it, whichever comes first;
+- `later` (actions that are delayed): it is not to be done before `due_at`; the action replaces it
+  from then on, or an undo or a claim at any time;
 - `begun` (external actions only): a try may be calling a provider until `until`, milliseconds of
   the epoch. A tombstone in its place keeps `until`: whether the provider has acted is not known
   before that moment, and is looked up then (by an undo, or the pivot's `find`).
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
     from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
+LATER: Mapping[str, Any] = {"outcome": "later"}
+"""What the marker of a delayed action holds until it is done."""
 Side = Literal["action", "undo", "confirm"]
 T = TypeVar("T")
 
@@ -160,7 +164,7 @@ class Barrier:
             MarkerFound: It has.
         """
         marker = self.read([self.key(side)])[0]
-        if marker and not is_open(marker):
+        if marker and not is_open(marker) and marker["outcome"] != "later":
             raise MarkerFound(marker)
 
     def begin(self, until: float) -> bool:
@@ -184,14 +188,14 @@ class Barrier:
         try:
             with retryable_errors():
                 sooner = {"outcome": "begun", "until": LessThan(moment)}
-                before = self._table.replace(row, when=[ABSENT, sooner])
+                before = self._table.replace(row, when=[ABSENT, LATER, sooner])
         except ConditionFailedError as there:
             marker = there.rows[0]
             assert marker is not None, "where there is none, it is put"
             if marker["outcome"] != "begun":
                 raise MarkerFound(marker) from None
             return self.begin((marker["until"] + 1) / 1000)
-        return before is None
+        return before is None or before["outcome"] == "later"
 
     def put_tombstone(self, begun: Item) -> Item:
         """Replace a `begun` by a tombstone, so that no try can commit any more.

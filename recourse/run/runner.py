@@ -4,6 +4,8 @@
     runner.run(task)    # what the action answers; the same when the task is delivered again
 
 What a task is, and what its phases are, is in `recourse.run.task`.
+
+It is longer than other modules: what a delivery finds, and does then, is one matter.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from recourse.declare.tables import ExistingTable
 from recourse.declare.wait import Question
 from recourse.errors import RecourseError, Refusal, StepCancelledError, WaitingError
 from recourse.run.asking import Asking, kept_of
-from recourse.run.barrier import Barrier, MarkerFound, is_open, millis
+from recourse.run.barrier import LATER, Barrier, MarkerFound, is_open, millis
+from recourse.run.delaying import delayed, is_early
 from recourse.run.failures import own_failure, understand
 from recourse.run.task import Task, checked
 
@@ -77,7 +80,7 @@ class StepRunner:
             result; for `cancel`, `{"cancelled": true or false}`; for `decide`, as `Asking.decide`.
 
         Raises:
-            WaitingError: Somebody is asked, and has not decided.
+            WaitingError: Somebody is asked, and has not decided; or the step is not due.
             Refusal: The business says no.
             StepCancelledError: The step was undone or cancelled first.
             TransientError: It did not work now and may work later.
@@ -120,20 +123,25 @@ class StepRunner:
     ) -> Item:
         if task.skipped is not None:
             acted = barrier.read([barrier.key("action")])[0]
-            begun = {"outcome": "begun"} if acted and acted["outcome"] == "begun" else None
+            open_ones = ("begun", "later")
+            begun = (
+                {"outcome": acted["outcome"]} if acted and acted["outcome"] in open_ones else None
+            )
             return self._commit_action(task, barrier, "done", outcome="skipped", replaces=begun)
         replaces: dict[str, Any] | None = None
         alone = True
         try:
             call, keys = barrier.unless_found("action", lambda: task.call(self.action, deadline))
             acted, *items = barrier.read([barrier.key("action"), *keys])
-            if acted and acted["outcome"] != "begun":
+            if acted and acted["outcome"] not in ("begun", "later"):
                 raise MarkerFound(acted)
-            alone = acted is None
+            if early := delayed(task, barrier, acted, self._now, self.timescale):
+                return early
+            alone = acted is None or acted["outcome"] == "later"
             if deadline:
                 alone = barrier.begin(until) and alone
             if deadline or acted:
-                replaces = {"outcome": "begun"}
+                replaces = {"outcome": "begun" if deadline or not acted else acted["outcome"]}
             given = replace(call, items=items)
             decided = barrier.unless_found("action", lambda: self.action.decide(given))
             if isinstance(decided, Question):
@@ -201,9 +209,11 @@ class StepRunner:
             raise MarkerFound(found)
         done = acted is not None and acted["outcome"] == "done"
         asked = acted is not None and acted["outcome"] == "asked"
+        kept = kept_of(acted) if acted and acted["outcome"] in ("asked", "later") else None
         if task.phase == "expire" and not asked:
             return acted or {"outcome": None}
-        if acted is not None and task.phase == "give_up" and (done or asked):
+        early = acted is not None and is_early(acted, self._now)
+        if acted is not None and task.phase == "give_up" and (done or asked or early):
             return acted
         waited = ["asked"] if asked else []
         outbox = []
@@ -239,7 +249,7 @@ class StepRunner:
             decision,
             outbox=[task.outbox_row(one) for one in (*outbox, event)],
             requires_action=done,
-            tombstone={} if acted is None else kept_of(acted) if asked else None,
+            tombstone={} if acted is None else kept,
         )
 
     def _settle(self, task: Task) -> Any:
@@ -291,9 +301,16 @@ class StepRunner:
         """Put a tombstone as the pivot's marker; the marker that is there then, new or not."""
         barrier = self._barrier(task)
         marker, rows = self._tombstone(task, error, claimed=claimed)
-        return barrier.put_or_find(
-            lambda: barrier.commit("action", marker, Decision(), outbox=rows)
-        )
+
+        def claim() -> Item:
+            try:
+                return barrier.commit("action", marker, Decision(), outbox=rows)
+            except MarkerFound as found:
+                if found.marker["outcome"] != "later":
+                    raise
+                return barrier.commit("action", marker, Decision(), outbox=rows, replaces=LATER)
+
+        return barrier.put_or_find(claim)
 
     def _tombstone(
         self, task: Task, error: Mapping[str, str], *, claimed: bool
@@ -331,6 +348,10 @@ class StepRunner:
         """The moment after which a try that starts now must not call a provider."""
         seconds = max(1, math.ceil(task.timeout * self.timescale))
         return datetime.fromtimestamp(self.clock() + seconds, UTC)
+
+    @property
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock(), UTC)
 
     def _asking(self, task: Task, barrier: Barrier) -> Asking:
         return Asking(task, self.action, barrier, self.timescale, self.clock)
@@ -398,4 +419,6 @@ def _answer(marker: Item) -> Any:
             raise StepCancelledError("the step was undone or cancelled before it acted")
         case "asked":
             raise WaitingError(f"it waits for a decision: {marker['question']['name']}")
+        case "later":
+            raise WaitingError(f"it waits until {marker['due_at']}")
     return marker["result"]

@@ -57,6 +57,7 @@ class Task:
         result_bytes: What the result may have.
         carried: In a choreography, what its events carry on: `saga`, `request`, `results` so far.
         answer: What somebody has decided: the fields of an `Answer`, and an `id` of this try.
+        later: When the step is due, where it is not at once: the fields of a `Later`.
         lasts: Seconds after which the process of this try has ended. They are more than `timeout`
             where its function serves steps of another shape too that may take longer.
     """
@@ -76,6 +77,7 @@ class Task:
     carried: Mapping[str, Any] | None = None
     lasts: float = 0
     answer: Mapping[str, Any] | None = None
+    later: Mapping[str, Any] | None = None
 
     @property
     def target(self) -> str:
@@ -152,6 +154,7 @@ class Task:
         claimed: bool = False,
         follows: Sequence[str] | None = None,
         tries: int | None = None,
+        due_at: str | None = None,
     ) -> Event:
         """What has happened, as an event.
 
@@ -165,6 +168,7 @@ class Task:
             claimed: Whether it failed before its turn, as a cancelled pivot does.
             follows: The kinds of the step's events that it comes after.
             tries: How often the action was tried, where its process did not live to record it.
+            due_at: Until when the step waits.
         """
         carried = None
         if self.carried:
@@ -189,6 +193,7 @@ class Task:
             carried=carried,
             follows=follows,
             shape=self.saga.get("shape"),
+            due_at=due_at,
             trace=self.trace,
         )
 

@@ -203,7 +203,8 @@ def effect(world: World, saga: str) -> checks.Figures:
 def _grounded(world: World) -> Iterator[Ground]:
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(sweeper, "GRACE_PERIOD", timedelta(0)))
-        stack.enter_context(mock.patch.object(listener, "ThreadPoolExecutor", _InTurn))
+        for module in (listener, sweeper):
+            stack.enter_context(mock.patch.object(module, "ThreadPoolExecutor", _InTurn))
         ground = stack.enter_context(world.ground())
         stack.enter_context(ground.clock.standing())
         yield ground
@@ -337,7 +338,9 @@ class _Play:
                 saga = self._world.sagas[record.saga]
                 stuck = [s.name for s in saga.all if ground.ledger.stuck_step(record, s.name)]
                 asked = record.question(ground.ledger.shape(record))
-                if asked is not None:
+                if record.due_at is not None and asked is None:
+                    self._wait(saga_id, record.due_at)
+                elif asked is not None:
                     self._answer(saga_id, asked)
                 elif stuck:
                     tries[saga_id, stuck[0]] += 1
@@ -346,6 +349,13 @@ class _Play:
                     ground.hear_of_end(saga_id, record.run)
             self.story.tell("the sweeper goes round, after every deadline")
             ground.sweep(PAST_EVERY_DEADLINE)
+
+    def _wait(self, saga_id: str, due_at: str) -> None:
+        """Wait until a step is due, or until the saga is to begin."""
+        at = due_at.partition("#")[0]
+        self.story.tell(f"{self.story.of(saga_id)}: it waits until {at}")
+        until = datetime.fromisoformat(at).timestamp()
+        self._ground.clock.sleep(max(0.0, until - self._ground.clock.seconds()))
 
     def _answer(self, saga_id: str, asked: Event) -> None:
         says, step = self._begun[saga_id].says, str(asked.step)

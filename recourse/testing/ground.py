@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from io import BytesIO
 from threading import Condition, RLock, get_ident
@@ -246,7 +246,6 @@ class Ground:
             reach=Reach(self.dynamodb, LEDGER, lambda *passed: self.passed_over.append(passed)),
             clock=now,
             sleep=self.clock.sleep,
-            asks=True,
         )
         self.decisions = Decisions(self.ledger, self.runs, self._left)
 
@@ -263,8 +262,11 @@ class Ground:
         run: bool = True,
         owner: str = "asha",
         trace: Traceparent | None = None,
+        begins_at: str | None = None,
     ) -> str:
         """Start a saga as the API does, and run it to its end; the saga's id.
+
+        One that `begins_at` a time begins when the sweeper goes round from then on.
 
         Of one that reverses another the body is that one's, which is started first and settled.
         """
@@ -286,10 +288,12 @@ class Ground:
                 body=digest(body),
                 started_at=events.now(),
                 faults=faults or {},
+                begins_at=begins_at,
+                scheduled=begins_at is not None,
             ),
             trace=trace,
         )
-        if run:
+        if run and not record.scheduled:
             self.runs.start(record)
         return record.saga_id
 
@@ -330,6 +334,11 @@ class Ground:
         """Cancel a saga, as the API does; whether that was still possible."""
         record = self.ledger.get(saga)
         assert record is not None
+        if record.scheduled:
+            at = events.moment(datetime.fromtimestamp(self.clock.seconds(), UTC))
+            record = self.ledger.call_off(saga, at=at)
+            self.runs.start(record)
+            return True
         cancelled = self.runs.cancel(record)
         if cancelled:
             self.decisions.withdraw(record)

@@ -271,7 +271,7 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
         "Sweeper": {
             LEDGER: ROWS,
             index["status"]: {"dynamodb:Query"},
-            **({f"{LEDGER}/index/listed-by-due": {"dynamodb:Query"}} if asking else {}),
+            f"{LEDGER}/index/listed-by-due": {"dynamodb:Query"},
             **{f"{table}.Arn>": {"dynamodb:BatchGetItem"} for table in tables.values()},
             "<Alarms>": {"sns:Publish"},
             **counted,

@@ -63,6 +63,7 @@ NEW = Record(
     body="a digest",
     started_at=NOW,
 )
+SCHEDULED = replace(NEW, begins_at="2026-12-24T12:35:00.000Z", scheduled=True)
 OOPS = error("OopsError", "it went wrong")
 
 
@@ -95,6 +96,9 @@ PREPARED: dict[str, Mapping[Any, Any]] = {"nothing": {}}
 @pytest.fixture(scope="module")
 def place() -> Iterator[Ground]:
     with ground({SAGA.name: SAGA}) as made:
+        made.ledger.start(SCHEDULED)
+        PREPARED["scheduled"] = dict(made._tables[LEDGER].items)
+        made._tables[LEDGER].items.clear()
         made.ledger.start(NEW)
         assert made.ledger.record_events(S1, STUCK).status == "COMPENSATION_FAILED"
         PREPARED["stuck"] = dict(made._tables[LEDGER].items)
@@ -149,7 +153,14 @@ LATER = [
     Write("put off", lambda ledger: ledger.put_off(S1, not_before="t2")),
     Write("tell again", lambda ledger: ledger.republish(S1, [undone("flight")], at="t3")),
 ]
-BESIDE = {"nothing": AT_FIRST, "stuck": LATER}
+UNTIL_THEN = [
+    Write("start again", lambda ledger: ledger.start(SCHEDULED)),
+    Write("start at once", lambda ledger: ledger.start(NEW)),
+    Write("begin", lambda ledger: ledger.begin(S1, at="t4")),
+    Write("call off", lambda ledger: ledger.call_off(S1, at="t4")),
+    Write("put off", lambda ledger: ledger.put_off(S1, not_before="t2")),
+]
+BESIDE = {"nothing": AT_FIRST, "stuck": LATER, "scheduled": UNTIL_THEN}
 each_write = pytest.mark.parametrize(
     ("what", "write"),
     [
@@ -161,7 +172,7 @@ each_write = pytest.mark.parametrize(
 
 
 def prepare(place: Ground, what: str) -> None:
-    """Let there be nothing, or a saga with two undos that wait for an operator."""
+    """Let there be nothing, a saga that begins later, or one whose undos wait for an operator."""
     place._tables[LEDGER].items.clear()
     place._tables[LEDGER].items.update(PREPARED[what])
 

@@ -174,7 +174,8 @@ def test_what_is_told_of_a_key_that_was_used_leads_to_the_saga_and_not_to_a_seco
     detail = problem(start(TRIP | {"trip_id": "t-2"}, "told of"), 409, "idempotency-key-reused")
     assert detail["detail"] == (
         f"it was used for another request, which /sagas/{first.json['saga_id']} shows: a retry "
-        "sends the same body, and a new Idempotency-Key starts one more saga beside that one"
+        "sends the same body and headers, and a new Idempotency-Key starts one more saga beside "
+        "that one"
     )
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ PAGES = [
     "in-bulk.md",
     "people-who-decide.md",
     "reverse.md",
+    "timers.md",
 ]
 BLOCK = re.compile(
     r"(?:`([\w.-]+\.(?:json|csv))`:\n\n)?^```(bash|json|csv)\n(.*?)^```$", re.DOTALL | re.MULTILINE
@@ -41,6 +43,7 @@ OWN = "RECOURSE_TOKEN"
 TOKEN = re.compile(r'export (\w+)=\$\(recourse token --subject (\S+) --scope "([^"]+)"\)')
 PICKED = re.compile(r"export (\w+)=\$\((curl .+) \| jq -r '([^']+)'\)")
 API = "$RECOURSE_API"
+DATE = re.compile(r"export (\w+)=\$\(date -u -d tomorrow \+%Y-%m-%dT(\S+)\)")
 FIRST_WORD = re.compile(r"(\w+)=\$\((.+) \| cut -d' ' -f1\)")
 
 
@@ -102,6 +105,9 @@ class Shell:
             for name in re.findall(r"\w+", picked[3]):
                 found = found[int(name) if name.isdigit() else name]
             self._variables[picked[1]] = found
+        elif date := DATE.fullmatch(line):
+            day = datetime.now(UTC) + timedelta(days=1)
+            self._variables[date[1]] = f"{day:%Y-%m-%d}T{date[2]}"
         else:
             assert line == "export RECOURSE_API=http://127.0.0.1:8000", line
 

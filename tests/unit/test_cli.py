@@ -176,3 +176,42 @@ def test_an_operator_is_told_what_is_gone_and_what_can_be_done(
     ended = CliRunner().invoke(main.app, asked)
     assert ended.exit_code != 0
     assert detail in ended.output
+
+
+LATER: dict[str, Any] = {
+    "status": "RUNNING",
+    "reason": None,
+    "ended_at": None,
+    "begins_at": "2026-12-24T12:35:00.000Z",
+    "steps": [{**STEP, "status": "PENDING", "error": None, "message": None}],
+}
+
+
+def test_a_saga_that_begins_later_is_shown_with_when(told: dict[str, Any]) -> None:
+    told |= LATER
+    assert "begins at 2026-12-24T12:35:00.000Z; until then `recourse cancel`" in run("show", "5")
+    assert "RUNNING, begins 2026-12-24T12:35:00.000Z" in run("list")
+
+
+def test_a_saga_that_has_begun_is_timed_from_then(told: dict[str, Any]) -> None:
+    told["begins_at"] = "2026-11-24T10:00:00.200Z"
+    out = io.StringIO()
+    print_timeline(Console(file=out, width=200), [told])
+    assert "begins at" not in out.getvalue()
+    assert "0.30 s" in out.getvalue(), "the step that ended at 10:00:00.500"
+
+
+def test_what_is_no_moment_is_refused_before_the_file_is_read() -> None:
+    asked = ["start", "order", "--request", "no.json", "--not-before", "tomorrow"]
+    ended = CliRunner().invoke(main.app, asked)
+    assert ended.exit_code == 1
+    assert "--not-before must be a moment by RFC 3339 with its offset" in ended.output
+
+
+def test_a_step_that_is_done_later_is_told_with_until_when() -> None:
+    step = {**STEP, "status": "PENDING", "error": None, "begins_at": "2026-12-24T12:35:00.000Z"}
+    saga = {**SAGA, **LATER, "steps": [step]}
+    out = io.StringIO()
+    print_timeline(Console(file=out, width=200), [saga, saga])
+    assert out.getvalue().count("flight waits until 2026-12-24T12:35:00.000Z") == 1
+    assert "begins at" not in out.getvalue(), "the saga has begun, and come to its step"

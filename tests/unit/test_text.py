@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from recourse import events
 from recourse.errors import UnreadableError
 from recourse.events import Event
 from recourse.events.event import saga_id_of
@@ -21,6 +23,7 @@ from recourse.text import (
     flaw_of_id,
     flaw_of_subject,
     is_id,
+    moment,
     read_json,
     unseen,
     whole,
@@ -205,3 +208,37 @@ def test_an_event_that_is_not_text_is_unreadable_and_belongs_to_no_saga(spoilt: 
     with pytest.raises(UnreadableError, match="half of a surrogate pair"):
         Event.parse(text)
     assert saga_id_of(text) is None
+
+
+@given(st.datetimes(timezones=st.timezones()), st.integers(0, 6))
+def test_a_moment_is_read_to_the_millisecond_and_never_earlier(when: datetime, digits: int) -> None:
+    """Whatever the offset, as far as RFC 3339 can write it: in whole minutes, from year 1 on."""
+    offset = when.utcoffset()
+    assume(offset is not None and not offset.total_seconds() % 60 and 1 < when.year < 9999)
+    whole, fraction = when.isoformat(timespec="microseconds").split(".")
+    fraction, zone = fraction[:6], fraction[6:]
+    text = f"{whole}{f'.{fraction[:digits]}' if digits else ''}{zone}"
+    written = when.replace(microsecond=int(fraction[:digits].ljust(6, "0")))
+    found = moment(text)
+    assert found.tzinfo is UTC and not found.microsecond % 1000
+    assert timedelta(0) <= found - written < timedelta(milliseconds=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("2026-12-24t18:05:00z", "2026-12-24T18:05:00.000Z"),
+        ("2026-12-24 18:05:00.9999999999Z", "2026-12-24T18:05:01.000Z"),
+        ("2026-12-24T18:05:00.0000001-00:00", "2026-12-24T18:05:00.001Z"),
+        ("2026-12-24T18:05:00+05:30", "2026-12-24T12:35:00.000Z"),
+    ],
+)
+def test_a_moment_may_be_written_in_several_ways(text: str, read: str) -> None:
+    assert events.moment(moment(text)) == read
+
+
+@given(st.text())
+def test_what_is_no_moment_is_a_value_error(text: str) -> None:
+    assume(not text[:1].isdigit())
+    with pytest.raises(ValueError, match="must be a moment by RFC 3339"):
+        moment(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, cast, get_args
 
 from annotated_types import Len
@@ -15,8 +16,9 @@ from recourse.functions.api import http
 from recourse.functions.api.parameters import Choice
 from recourse.functions.api.routes import Parameter, SagaName
 from recourse.ledger.history import STATUSES, Status
-from recourse.problems import ProblemError
+from recourse.problems import ProblemError, invalid
 from recourse.run import faults
+from recourse.text import moment
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
@@ -66,6 +68,7 @@ class _Step(TypedDict):
     started_at: str | None
     ended_at: str | None
     question: NotRequired[dict[str, Any]]
+    begins_at: NotRequired[str]
 
 
 class SagaView(TypedDict):
@@ -74,7 +77,8 @@ class SagaView(TypedDict):
     `stuck` names the steps that wait for an operator to resolve them. `traceparent` is the span in
     which it was started: the caller's, or else its own. `reverses` is the saga that it reverses,
     with who began that and why; `reversed_by` the saga that reverses it, or has tried to, if that
-    was COMPENSATED.
+    was COMPENSATED. `begins_at` is before when it must not begin: until it has, every step of it is
+    PENDING. So is a step that is done later until its own `begins_at`, which it has until then.
     """
 
     saga_id: str
@@ -85,6 +89,7 @@ class SagaView(TypedDict):
     owner: str
     business_key: str
     started_at: str
+    begins_at: NotRequired[str]
     ended_at: str | None
     steps: list[_Step]
     stuck: list[str]
@@ -101,6 +106,16 @@ IDEMPOTENCY_KEY = Parameter(
     where="header",
     required=True,
     problem="idempotency-key-missing",
+)
+LONGEST_AHEAD = timedelta(days=366)
+NOT_BEFORE = Parameter(
+    "Not-Before",
+    "a moment by RFC 3339 with its offset, a year ahead at the most: the saga is recorded now and "
+    "begins then, or within a minute or two, and can be cancelled until then with no effect; one "
+    "that has passed is now",
+    {"type": "string", "format": "date-time"},
+    where="header",
+    problem="invalid",
 )
 CHAOS = Parameter(
     "Recourse-Chaos",
@@ -153,6 +168,33 @@ def idempotency_key(event: APIGatewayProxyEventV2) -> str:
             "Idempotency-Key: send 1 to 255 printable characters of ASCII, the same for a retry",
         )
     return key
+
+
+def not_before(event: APIGatewayProxyEventV2) -> datetime | None:
+    """Before when the saga of a start must not begin; None for now.
+
+    Raises:
+        ProblemError: It is no moment, or too far ahead.
+    """
+    header = event.headers.get("not-before")
+    if header is None:
+        return None
+    try:
+        wanted = moment(header)
+    except ValueError as problem:
+        raise ProblemError("malformed", f"Not-Before: {problem}") from None
+    must_be_near("Not-Before", wanted, header)
+    return wanted
+
+
+def must_be_near(field: str, wanted: datetime, text: str) -> None:
+    """Check that a moment for which something waits is a year ahead at the most.
+
+    Raises:
+        ProblemError: It is further.
+    """
+    if wanted > datetime.now(UTC) + LONGEST_AHEAD:
+        raise invalid(field, f"must be a year ahead at the most, got {text}")
 
 
 def faults_asked(event: APIGatewayProxyEventV2, saga: Saga) -> dict[str, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from aws_lambda_powertools import Logger
@@ -16,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from recourse import events
 from recourse.declare import limits
 from recourse.declare.ids import BadSagaIdError, SagaId, Traceparent
+from recourse.declare.later import value_at
 from recourse.declare.reverse import reversed_by
 from recourse.declare.saga import Saga
 from recourse.declare.shape import Shape
@@ -33,6 +35,7 @@ from recourse.functions.api.saga_models import (
     COORDINATION,
     IDEMPOTENCY_KEY,
     LONGEST_KEY,
+    NOT_BEFORE,
     PREFER,
     STATUS,
     TRACEPARENT,
@@ -42,6 +45,8 @@ from recourse.functions.api.saga_models import (
     coordination_of,
     faults_asked,
     idempotency_key,
+    must_be_near,
+    not_before,
     saga_choice,
 )
 from recourse.ledger.history import AT_REST, Status
@@ -62,7 +67,7 @@ from recourse.ledger.reversals import (
 from recourse.ledger.shapes import UnknownShapeError
 from recourse.problems import ProblemError, invalid
 from recourse.store.cursors import BadCursorError
-from recourse.text import unseen
+from recourse.text import moment, unseen
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -86,7 +91,7 @@ def _starts(sagas: Mapping[str, Saga]) -> Iterator[Operation]:
             scope="sagas:write",
             takes=saga.request,
             example=Sample(f"{saga.name}.json"),
-            parameters=[IDEMPOTENCY_KEY, CHAOS, COORDINATION, TRACEPARENT],
+            parameters=[IDEMPOTENCY_KEY, NOT_BEFORE, CHAOS, COORDINATION, TRACEPARENT],
             answers=[
                 Answer(
                     202,
@@ -104,7 +109,10 @@ def _starts(sagas: Mapping[str, Saga]) -> Iterator[Operation]:
 
 @routes.post("/sagas/<name>", _starts)
 def start(name: str) -> Response[str]:
-    """Start a saga: record it, then run it; if that fails, the sweeper runs it later."""
+    """Start a saga: record it, then run it; if that fails, the sweeper runs it later.
+
+    One that is `Not-Before` a time is recorded, and the sweeper begins it.
+    """
     event = routes.current_event
     who = http.caller(event, "sagas:write")
     saga = kit.sagas().get(name)
@@ -115,6 +123,8 @@ def start(name: str) -> Response[str]:
         raise ProblemError("not-found", f"{name} is started by the reverse of a {names} alone")
     key = idempotency_key(event)
     faults = faults_asked(event, saga)
+    begins = not_before(event)
+    begins_at = None if begins is None else events.moment(begins)
     asked = event.query_string_parameters.get("coordination")
     saga_id, sent = SagaId.of(saga.name, who.subject, key), digest(http.sent(event))
     try:
@@ -123,7 +133,8 @@ def start(name: str) -> Response[str]:
     except ProblemError:
         # A release may refuse what the one before has taken: a retry still answers its saga.
         before = kit.ledger().get(saga_id)
-        if before and before.was_sent(sent) and asked in (None, before.coordination):
+        same = before and before.was_sent(sent) and begins_at == before.begins_at
+        if before and same and asked in (None, before.coordination):
             return _accepted(before)
         raise
     wanted = Record(
@@ -136,6 +147,8 @@ def start(name: str) -> Response[str]:
         body=sent,
         started_at=events.now(),
         faults=faults,
+        begins_at=begins_at,
+        scheduled=begins is not None and begins > datetime.now(UTC),
     )
     if body.get("documents") and kit.ledger().get(wanted.saga_id) is None:
         _must_be_there(who.subject, body["documents"])
@@ -150,7 +163,7 @@ def start(name: str) -> Response[str]:
         raise ProblemError(
             "idempotency-key-reused",
             f"it was used for {problem}, which /sagas/{saga_id} shows: a retry sends the same "
-            "body, and a new Idempotency-Key starts one more saga beside that one",
+            "body and headers, and a new Idempotency-Key starts one more saga beside that one",
         ) from None
     except ErasedError:
         raise ProblemError(
@@ -216,7 +229,8 @@ def show(saga_id: str) -> Response[str]:
 )
 def show_events(saga_id: str) -> Response[str]:
     """Show the events of a saga."""
-    entered = _owned(saga_id, "sagas:read").entered
+    record = _owned(saga_id, "sagas:read")
+    entered = [] if record.scheduled else record.entered
     items = [event.to_dict() for event in entered if not event.is_hidden]
     return http.answer(200, {"items": items, "cursor": None})
 
@@ -281,13 +295,17 @@ def cancel(saga_id: str) -> Response[str]:
     record = _owned(saga_id, "sagas:write", or_operator=True)
     shape = _shape(record)
     pivot = shape.pivot.name
+    if record.scheduled:
+        must_be_deployed(shape, *shape.by_name, runs=True)
+        record = kit.ledger().call_off(record.saga_id, at=events.now())
+        _run(record)  # only undoes, unless it has begun meanwhile
     if record.status == "RUNNING":
         must_be_deployed(shape, pivot)
     if record.status == "SUCCEEDED" or (
         record.status == "RUNNING" and not kit.runs().cancel(record)
     ):
         raise ProblemError("past-the-pivot", f"its pivot {pivot!r} has completed")
-    if record.status == "RUNNING" and record.waits_for is not None:
+    if record.status == "RUNNING" and record.due_at is not None:
         kit.decisions(not_moved_on).withdraw(record)
     return http.answer(202, _view(kit.ledger().get(record.saga_id) or record))
 
@@ -445,12 +463,16 @@ def _request(event: APIGatewayProxyEventV2, saga: Saga) -> dict[str, Any]:
     if (found := limits.size(body)) > limits.REQUEST:
         detail = f"a request must be at most {limits.REQUEST} bytes, got {found}"
         raise ProblemError("too-large", detail)
+    for step in saga.all:
+        wait = step.later
+        if wait and wait.not_before and (text := value_at(body, wait.not_before)):
+            must_be_near(wait.not_before, moment(text), text)
     return body
 
 
 def _accepted(record: Record) -> Response[str]:
     """What a start is answered, and each retry of it; run it where that was not done yet."""
-    if len(record.entered) == 1:
+    if len(record.entered) == 1 and not record.scheduled:
         _run(record)
     headers = {"location": f"/sagas/{record.saga_id}", "etag": _etag(record)}
     return http.answer(202, _view(record), headers=headers)

@@ -154,9 +154,9 @@ def import_interrupted(drill: Drill) -> Iterator[None]:
         path = f"/imports/{begun['import_id']}"
         until(lambda: api.get(path)["status"] == "INTERRUPTED", "an import that is interrupted")
         yield
-        asked = "aws stepfunctions list-executions --state-machine-arn <machine>"
+        failed = "aws stepfunctions list-executions --state-machine-arn <machine>"
         machine = drill.cloud.outputs["ImportMachineArn"]
-        told = drill.run(f"{asked} --status-filter FAILED", machine=machine)
+        told = drill.run(f"{failed} --status-filter FAILED", machine=machine)
         assert begun["import_id"] in told
     api.ask("POST", f"{path}/resume")
     until(lambda: api.get(path)["status"] == "COMPLETED", "an import that goes on")

@@ -100,12 +100,15 @@ class Drill:
         return result.output
 
     def _call(self, service: str, operation: str, options: Sequence[str]) -> str:
+        client, method = self.cloud.client(service), operation.replace("-", "_")
+        model = client.meta.service_model
+        called = model.operation_model(client.meta.method_to_api_mapping[method])
+        known = {name.lower(): name for name in called.input_shape.members}
         arguments: dict[str, Any] = {}
         for name, value in zip(options[::2], options[1::2], strict=True):
-            key = "".join(map(str.capitalize, name.removeprefix("--").split("-")))
+            key = known[name.replace("-", "")]
             arguments[key] = int(value) if value.isdecimal() else value
-        call = getattr(self.cloud.client(service), operation.replace("-", "_"))
-        return json.dumps(call(**arguments), default=str)
+        return json.dumps(getattr(client, method)(**arguments), default=str)
 
     def function(self, name: str) -> str:
         """The name of a deployed function."""

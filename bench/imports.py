@@ -151,7 +151,7 @@ def _imported(api: Api, url: str, folder: Path, count: int) -> float:
     found = api.ask("POST", "/imports", json=asked, headers={"Idempotency-Key": file.name})
     while found["status"] in ("CHECKING", "STARTING"):
         time.sleep(LOOK)
-        found = api.get(f"/imports/{found['import_id']}")
+        found = api.read(api.poll(f"/imports/{found['import_id']}", {}))
     took = time.perf_counter() - began
     assert found["started"] == count, found
     say(f"{count} by an import in {took:.1f} s")
@@ -160,7 +160,7 @@ def _imported(api: Api, url: str, folder: Path, count: int) -> float:
 
 def _until_quiet(api: Api) -> None:
     """Wait until no saga runs, so that those of one side do not slow the other."""
-    while api.get("/sagas", status="RUNNING", limit=1)["items"]:
+    while api.read(api.poll("/sagas", {}, status="RUNNING", limit=1))["items"]:
         time.sleep(1)
 
 

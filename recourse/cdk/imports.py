@@ -39,7 +39,8 @@ class Imports(Construct):
         imports = Imports(
             stack, "Imports", stage=stage, events=events, orchestration=orchestration, valet=valet
         )
-        SagaApi(stack, "Api", ..., valet=valet, imports=imports)
+
+    `SagaApi(…, valet=valet, imports=imports)` then has their routes.
 
     Args:
         scope: The construct that contains it.

@@ -99,12 +99,15 @@ class Drill:
         return result.output
 
     def _call(self, service: str, operation: str, options: Sequence[str]) -> str:
+        client, method = self.cloud.client(service), operation.replace("-", "_")
+        model = client.meta.service_model
+        called = model.operation_model(client.meta.method_to_api_mapping[method])
+        known = {name.lower(): name for name in called.input_shape.members}
         arguments: dict[str, Any] = {}
         for name, value in zip(options[::2], options[1::2], strict=True):
-            key = "".join(map(str.capitalize, name.removeprefix("--").split("-")))
+            key = known[name.replace("-", "")]
             arguments[key] = int(value) if value.isdecimal() else value
-        call = getattr(self.cloud.client(service), operation.replace("-", "_"))
-        return json.dumps(call(**arguments), default=str)
+        return json.dumps(getattr(client, method)(**arguments), default=str)
 
     def function(self, name: str) -> str:
         """The name of a deployed function."""
@@ -153,9 +156,9 @@ def import_interrupted(drill: Drill) -> Iterator[None]:
         path = f"/imports/{begun['import_id']}"
         until(lambda: api.get(path)["status"] == "INTERRUPTED", "an import that is interrupted")
         yield
-        command = "aws stepfunctions list-executions --state-machine-arn <machine>"
+        failed = "aws stepfunctions list-executions --state-machine-arn <machine>"
         machine = drill.cloud.outputs["ImportMachineArn"]
-        told = drill.run(f"{command} --status-filter FAILED", machine=machine)
+        told = drill.run(f"{failed} --status-filter FAILED", machine=machine)
         assert begun["import_id"] in told
     api.ask("POST", f"{path}/resume")
     until(lambda: api.get(path)["status"] == "COMPLETED", "an import that goes on")

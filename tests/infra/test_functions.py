@@ -54,11 +54,12 @@ def reads(module: str) -> set[str]:
         routes = ROOT / "recourse" / "functions" / "api"
         source += "\n".join(path.read_text() for path in routes.rglob("*.py"))
     known = source
-    for part in re.findall(r"kit\.(\w+)\(", source):
+    parts = re.findall(r"kit\.(\w+)\(", source)
+    for part in parts:  # it grows by what these are made of
         made = inspect.getsource(getattr(kit, part))
-        named = re.findall(r"\b(\w+)\(", made)
-        others = [one for one in named if callable(getattr(kit, one, None))]
-        known += made + "".join(inspect.getsource(getattr(kit, one)) for one in others)
+        known += made
+        named = dict.fromkeys(re.findall(r"\b(\w+)\(", made))
+        parts += [n for n in named if callable(getattr(kit, n, None)) and n not in parts]
     also = {
         "chaos": "CHAOS",
         "choreography": "CHOREOGRAPHY",

@@ -14,6 +14,7 @@ from recourse.testing.ground import Ground, ground
 from tests.feeding import Feeding
 from tests.integration.asking import APPROVER, DAY, SPENDING
 from tests.integration.calling import PREFIX, Answer, Caller, keys
+from tests.slots import count_slots
 
 each_coordination = pytest.mark.parametrize("coordination", get_args(Coordination))
 SAGAS = {"spending": SPENDING}
@@ -32,6 +33,7 @@ def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
         monkeypatch.setattr(kit, "ledger", lambda: made.ledger)
         monkeypatch.setattr(kit, "runs", lambda: made.runs)
         monkeypatch.setattr(kit, "decisions", lambda _: made.decisions)
+        count_slots(monkeypatch, made.dynamodb)
         monkeypatch.setattr(kit, "sagas", lambda: SAGAS)
         monkeypatch.setattr(kit, "deployed", lambda: [SPENDING])
         monkeypatch.setattr(kit, "known", lambda: ("spending",))

@@ -17,6 +17,8 @@ from statemachines import SAGAS
 from tests.description import OPERATIONS, Described
 from tests.ground import Ground, ground
 from tests.integration.calling import Caller
+from tests.integration.importing import begin as begin_import
+from tests.integration.importing import upload
 from tests.integration.test_api import standing
 
 SEED = Path(__file__).parents[2] / "samples" / "seed.json"
@@ -65,7 +67,18 @@ def made(seeded: Ground) -> dict[str, str]:
         seeded.settle()
         return str(answer.json["saga_id"])
 
+    def stopped() -> str:
+        """An import of the file that the example names, more of which is bad than is tolerated."""
+        example = starts[saga.name].example
+        rows = [example | {saga.business_key: f"row-{number}"} for number in range(2)]
+        text = "".join(json.dumps(one) + "\n" for one in (*rows, {}))
+        upload("trips.csv", text, kind="application/x-ndjson")
+        answer = begin_import("trips.csv", saga.name, key="stopped", tolerated_failures=10)
+        assert answer.json["status"] == "STOPPED", answer
+        return str(answer.json["import_id"])
+
     return {
+        "import_id": stopped(),
         "id": asking(),
         "saga_id": begin("stuck", Recourse_Chaos=f"{step}=error:16"),
         "succeeded": begin("succeeded"),

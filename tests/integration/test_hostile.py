@@ -20,7 +20,6 @@ from recourse.problems import MEDIA_TYPE, TYPES, urn
 from statemachines import SAGAS
 from tests.ground import Ground, ground
 from tests.integration.calling import Answer, Caller
-from tests.integration.lending import closed
 from tests.integration.test_api import asha, nobody, operator, ravi, standing
 from tests.integration.test_every_saga import must_be_as_told, sample, supply
 from tests.integration.test_visits import ACCOUNTS, BODY, POLICIES
@@ -49,7 +48,7 @@ keys = itertools.count()
 @pytest.fixture(scope="module")
 def made() -> Iterator[Ground]:
     """A ground on which the API stands as well, with plenty of all, and insurers who are asked."""
-    with closed(), ground() as made, standing(made):
+    with ground() as made, standing(made):
         supply(made)
         for name in ("asked", "acme's"):
             assert operator("PUT", f"/policies/{name}", POLICIES[name]).status == 201

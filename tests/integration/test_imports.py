@@ -91,12 +91,8 @@ def test_what_is_uploaded_later_under_the_same_name_is_another_file(place: Groun
 
 def test_json_lines_start_choreographies(place: Ground) -> None:
     text = "".join(json.dumps(TRIP | {"trip_id": f"j-{n}"}) + "\n" for n in range(100))
-    more: dict[str, Any] = {
-        "kind": "application/x-ndjson",
-        "coordination": "choreography",
-        "concurrency": 2,
-    }
-    found = imported("trips.jsonl", text, **more)
+    kind = "application/x-ndjson"
+    found = imported("trips.jsonl", text, kind=kind, coordination="choreography", concurrency=2)
     assert (found["status"], found["started"]) == ("COMPLETED", 100), found
     views = [place.view(one["saga_id"]) for one in result(found)]
     assert {one["coordination"] for one in views} == {"choreography"}
@@ -170,7 +166,8 @@ def test_a_batch_that_dies_after_its_sagas_are_recorded_is_counted_once(
     place: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     imports = kit.imports()
-    count, died = imports.count, list[int]()
+    count = imports.count
+    died: list[int] = []
 
     def dies(*arguments: Any) -> Any:
         if not died:

@@ -17,7 +17,6 @@ from recourse.ledger.record import ERASED
 from statemachines import SAGAS
 from tests.ground import Ground, ground
 from tests.integration.calling import Answer
-from tests.integration.lending import closed
 from tests.integration.test_api import asha, nobody, operator, problem, ravi, standing
 from tests.integration.test_every_saga import (
     COORDINATIONS,
@@ -40,7 +39,7 @@ keys = itertools.count()
 @pytest.fixture(scope="module")
 def made() -> Iterator[Ground]:
     """A ground on which the API stands as well, with plenty of all."""
-    with closed(), ground() as made, standing(made):
+    with ground() as made, standing(made):
         supply(made)
         yield made
 

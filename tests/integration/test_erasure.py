@@ -158,7 +158,9 @@ def test_the_api_has_nothing_of_the_person_and_the_same_key_starts_nothing(
         assert answer.status == 410, answer
         assert answer.json["type"] == "urn:recourse:problem:saga-erased"
     made.settle()
-    assert made.rows() == before
+    # That they have just called is counted until the minute ends, as anybody's starts are.
+    counted = {key for key in made.rows() if key[1].startswith(f"slots#starts#{PERSON}/")}
+    assert {key: row for key, row in made.rows().items() if key not in counted} == before
 
 
 def test_the_person_may_begin_anew(made: Deployment) -> None:

@@ -722,7 +722,7 @@ def test_messages_in_dead_letter_queues_without_alarms_fail_the_sweeper_once_in_
     for name in redriven_queues(made.sagas.values(), choreography=True):
         url = made.sqs.create_queue(QueueName=f"Shop-dev-{deadletters_of(name)}")["QueueUrl"]
         queues.setdefault(name, url)
-    monkeypatch.setattr(kit, "sweeper", lambda alarm: made.sweeper)
+    monkeypatch.setattr(kit, "sweeper", lambda *_: made.sweeper)
     monkeypatch.setattr(sweeper_function, "metrics", Metrics(namespace="Recourse"))
     kit._watched.cache_clear()
 

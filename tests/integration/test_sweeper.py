@@ -722,8 +722,11 @@ def test_messages_in_dead_letter_queues_without_alarms_fail_the_sweeper_once_in_
     for name in redriven_queues(made.sagas.values(), choreography=True):
         url = made.sqs.create_queue(QueueName=f"Shop-dev-{deadletters_of(name)}")["QueueUrl"]
         queues.setdefault(name, url)
+    monkeypatch.setenv("LEDGER_TABLE", LEDGER)
+    monkeypatch.setattr(kit, "dynamodb", lambda: made.dynamodb)
     monkeypatch.setattr(kit, "sweeper", lambda *_: made.sweeper)
     monkeypatch.setattr(sweeper_function, "metrics", Metrics(namespace="Recourse"))
+    kit.reach.cache_clear()
     kit._watched.cache_clear()
 
     def sweep(minute: int) -> dict[str, str]:
@@ -747,6 +750,7 @@ def test_messages_in_dead_letter_queues_without_alarms_fail_the_sweeper_once_in_
             made.sqs.purge_queue(QueueUrl=url)
         assert sweep(30) == {}
     finally:
+        kit.reach.cache_clear()
         kit._watched.cache_clear()
 
 

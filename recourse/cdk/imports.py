@@ -136,7 +136,7 @@ class Imports(Construct):
             timeout=Duration.seconds(machine.CHECK_SECONDS),
             memory=1024,
         )
-        use_table(self.table, function, *READ, "dynamodb:UpdateItem")
+        use_table(self.table, function, *READ, *WRITE)
         use_table(self._valet.table, function, "dynamodb:BatchGetItem")
         use_key(self._valet.key, function)
         bucket = self._valet.bucket

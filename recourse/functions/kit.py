@@ -410,7 +410,7 @@ def import_checker() -> Checker:
 
 
 @cache
-def import_starter(log: Callable[[Record, Exception], None]) -> Starter:
+def import_starter(log: Callable[[Record, BaseException], None]) -> Starter:
     """Starts the batches of imports.
 
     Args:

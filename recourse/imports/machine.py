@@ -1,8 +1,10 @@
 """The state machine of an import: check the file, start its batches, join what became of them.
 
 The batches are the items of a Distributed Map, which reads them from S3: `concurrency` of them are
-started at the same time. What fails as often as it is tried is noted and fails nothing else, until
-more rows have failed than are tolerated: then an item fails, and with it the map.
+started at the same time. What may pass is tried for minutes, all else a few times. What fails for
+good is noted and fails nothing else, until more rows have failed than are tolerated: then an item
+fails, and with it the map. Where even that cannot be noted the item ends all the same, and what
+joins the batches counts it (`finish`).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 from recourse.declare.limits import cut
+from recourse.run.failures import THROTTLES, TRANSIENT
 
 FILES, STARTS = "ImportFiles", "ImportStarts"
 """The functions, by the names that are substituted by their ARNs."""
@@ -34,6 +37,7 @@ def definition(timescale: float = 1) -> dict[str, Any]:
     files = {"Type": "Task", "Resource": f"${{{FILES}}}", "TimeoutSeconds": CHECK_SECONDS}
     starts = {"Type": "Task", "Resource": f"${{{STARTS}}}", "TimeoutSeconds": START_SECONDS}
     retry = _retry(timescale)
+    stop = {"ErrorEquals": FINAL, "Next": "Stop"}
     return {
         "Comment": "An import: a saga for each row of a file",
         "StartAt": "Check",
@@ -74,7 +78,7 @@ def definition(timescale: float = 1) -> dict[str, Any]:
                             **starts,
                             "Retry": retry,
                             "Catch": [
-                                {"ErrorEquals": FINAL, "Next": "Stop"},
+                                stop,
                                 {
                                     "ErrorEquals": ["States.ALL"],
                                     "ResultPath": "$.failure",
@@ -83,7 +87,13 @@ def definition(timescale: float = 1) -> dict[str, Any]:
                             ],
                             "End": True,
                         },
-                        "GiveUp": {**starts, "Retry": retry, "End": True},
+                        "GiveUp": {
+                            **starts,
+                            "Retry": retry,
+                            "Catch": [stop, {"ErrorEquals": ["States.ALL"], "Next": "Leave"}],
+                            "End": True,
+                        },
+                        "Leave": {"Type": "Succeed"},
                         "Stop": {"Type": "Fail", "Error": FINAL[0]},
                     },
                 },
@@ -112,14 +122,14 @@ def reason(failure: dict[str, str]) -> str:
 
 
 def _retry(timescale: float) -> list[Mapping[str, Any]]:
+    pauses = {
+        "IntervalSeconds": max(1, round(timescale)),
+        "BackoffRate": 2,
+        "MaxDelaySeconds": max(2, round(30 * timescale)),
+        "JitterStrategy": "FULL",
+    }
     return [
         {"ErrorEquals": FINAL, "MaxAttempts": 0},
-        {
-            "ErrorEquals": ["States.ALL"],
-            "IntervalSeconds": max(1, round(timescale)),
-            "BackoffRate": 2,
-            "MaxAttempts": 5,
-            "MaxDelaySeconds": max(2, round(30 * timescale)),
-            "JitterStrategy": "FULL",
-        },
+        {"ErrorEquals": [*THROTTLES, *TRANSIENT], "MaxAttempts": 10, **pauses},
+        {"ErrorEquals": ["States.ALL"], "MaxAttempts": 3, **pauses},
     ]

@@ -2,12 +2,16 @@
 
 All sagas of a batch are recorded in one transaction, and with them that they are. Where one was
 recorded before, by an earlier import of the same file, they are recorded one by one.
+
+What is recorded is counted, for nothing of it can be lost: only then are its runs started. Those
+that do not start, or not in time, are left to the sweeper: they fail nothing.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,11 +24,13 @@ from recourse.imports.table import Batch, Import, Imports, TooManyFailuresError,
 from recourse.ledger.ledger import ErasedError, KeyReusedError, Ledger
 from recourse.ledger.record import Record
 from recourse.orchestration.executions import Runs
-from recourse.store.aws import is_transient
-from recourse.store.contention import ConditionFailedError, InvalidItemError
+from recourse.run.failures import may_pass
+from recourse.store.contention import Backoff, ConditionFailedError, InvalidItemError
 
 AT_ONCE = 8
-"""Runs that are started at the same time, of one batch."""
+"""Runs that are started at the same time, of one batch; a client has ten connections."""
+TRIES = 8
+"""How often a row is recorded that is recorded by itself, where that may pass: within seconds."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class Starter:
     ::
 
         batch = {"number": 0, "rows": [{"line": 2, "request": {…}, "body": "sent:…"}]}
-        starter.start({"import_id": "5a…", "run": 0, "batch": batch})
+        starter.start({"import_id": "5a…", "run": 0, "batch": batch}, lasts=100)
 
     Attributes:
         imports: The table of imports.
@@ -46,21 +52,24 @@ class Starter:
     imports: Imports
     ledger: Ledger
     runs: Runs
-    log: Callable[[Record, Exception], None]
+    log: Callable[[Record, BaseException], None]
 
-    def start(self, task: Mapping[str, Any]) -> Import:
-        """Start a batch; the import as it is then.
+    def start(self, task: Mapping[str, Any], lasts: float) -> Import:
+        """Record and count a batch, and start its runs; the import as it is then.
 
         Args:
             task: The import's id, `import_id`, its `run`, and the `batch`: its `number` and `rows`.
                 Where it has an `error`, the batch has failed as often as it is tried, and its rows
                 are noted as failed for that reason.
+            lasts: Seconds that it may take; what runs are not started by then are left to the
+                sweeper.
 
         Raises:
             TooManyFailuresError: More rows have failed than are tolerated: the import stops.
             UnknownImportError: There is no such import.
             TransientError: Try again.
         """
+        until = time.monotonic() + lasts
         import_id, run, number = task["import_id"], task["run"], task["batch"]["number"]
         found = self.imports.get(import_id)
         if found is None:
@@ -73,15 +82,14 @@ class Starter:
         rows = [Row(**one) for one in task["batch"]["rows"]]
         if is_done and before:
             rows = [row for row in rows if str(row.line) in before.not_started]
+        records: list[Record] = []
         if "error" in task:
             batch = Batch(run=run, not_started={str(row.line): task["error"] for row in rows})
             batch = before if before and not is_done else batch
         elif before and not is_done:  # it was recorded, and this try is after its end
-            batch = before
-            self._run(self._recorded(found, rows, before))
+            batch, records = before, self._recorded(found, rows, before)
         else:
             batch, records = self._record(found, number, rows, run, again=is_done)
-            self._run(records)
         if is_done and before:
             batch = replace(
                 batch,
@@ -90,6 +98,7 @@ class Starter:
             )
         noted = before or self.imports.batch(import_id, number)
         found = self.imports.count(import_id, number, batch, noted)
+        self._run(records, until - time.monotonic())
         _must_go_on(found)
         return found
 
@@ -106,23 +115,39 @@ class Starter:
             except (ConditionFailedError, InvalidItemError):
                 if noted := self.imports.batch(found.import_id, number):
                     return noted, self._recorded(found, rows, noted)
+        return self._record_each(records, run, any_coordination=not found.coordination)
+
+    def _record_each(
+        self, left: Mapping[int, Record], run: int, *, any_coordination: bool
+    ) -> tuple[Batch, list[Record]]:
+        """Record sagas one by one: what one fails for, others do not.
+
+        What may pass is tried again here and not by the state machine, which would find those that
+        it has recorded already, and not know by whom they are.
+        """
         started = 0
         there: list[int] = []
         failed: dict[str, str] = {}
         begun: list[Record] = []
-        for line, wanted in records.items():
-            try:
-                record, is_new = self.ledger.start(wanted, any_coordination=not found.coordination)
-            except (KeyReusedError, ErasedError) as problem:
-                failed[str(line)] = _reason(problem)
-            except (TransientError, InvalidItemError, BotoCoreError, ClientError) as problem:
-                if isinstance(problem, ClientError) and not is_transient(problem):
-                    raise
-                failed[str(line)] = words(problem)
-            else:
-                begun.append(record)
-                started += is_new
-                there += [] if is_new else [line]
+        for _ in Backoff(TRIES):
+            busy: dict[int, Record] = {}
+            for line, wanted in left.items():
+                failed.pop(str(line), None)
+                try:
+                    record, is_new = self.ledger.start(wanted, any_coordination=any_coordination)
+                except (KeyReusedError, ErasedError) as problem:
+                    failed[str(line)] = _reason(problem)
+                except (TransientError, InvalidItemError, BotoCoreError, ClientError) as problem:
+                    failed[str(line)] = words(problem)
+                    if may_pass(problem):
+                        busy[line] = wanted
+                else:
+                    begun.append(record)
+                    started += is_new
+                    there += [] if is_new else [line]
+            left = busy
+            if not left:
+                break
         batch = Batch(run=run, sagas_started=started, already_there=there, not_started=failed)
         return batch, begun
 
@@ -148,18 +173,22 @@ class Starter:
         ]
         return [record for record in map(self.ledger.get, ids) if record]
 
-    def _run(self, records: Iterable[Record]) -> None:
-        """Start the runs of sagas that have only begun; the sweeper starts what fails here."""
+    def _run(self, records: Iterable[Record], lasts: float) -> None:
+        """Start the runs of sagas that have only begun; the sweeper starts what fails here.
 
-        def run(record: Record) -> None:
-            try:
-                self.runs.start(record)
-            except TransientError as problem:
-                self.log(record, problem)
-
+        Nothing is raised, whatever it is: these sagas are recorded and counted.
+        """
         new = [one for one in records if len(one.entered) == 1 and not one.is_choreographed]
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(run, new))
+        pool = ThreadPoolExecutor(AT_ONCE)
+        starting = {pool.submit(self.runs.start, one): one for one in new}
+        done, late = wait(starting, timeout=max(0, lasts))
+        # One that hangs is not waited for. Should it start its run all the same, no harm is done.
+        pool.shutdown(wait=False, cancel_futures=True)
+        for one in done:
+            if problem := one.exception():
+                self.log(starting[one], problem)
+        for one in late:
+            self.log(starting[one], TimeoutError("there was no time left"))
 
 
 def _must_go_on(found: Import) -> None:

@@ -31,7 +31,8 @@ class DistributedMap:
         s3: Where the items are.
         bucket: The bucket.
         item: The function that is called for each; once more with a `failure` where it has failed
-            as often as it is tried, unless by an error that stops the map.
+            as often as it is tried, unless by an error that stops the map. What that call fails
+            with is passed over, as by the machine.
     """
 
     s3: Any
@@ -56,15 +57,22 @@ class DistributedMap:
                 one.result()
 
     def _one(self, task: dict[str, Any]) -> None:
+        failure = self._failure(task)
+        if failure:
+            self._failure(task | {"failure": failure})
+
+    def _failure(self, task: dict[str, Any]) -> dict[str, str] | None:
+        """Call the function as often as it is tried; with what it has failed, if it has."""
+        failure: dict[str, str] | None = None
         for _ in range(TRIES):
             try:
                 self.item(task)
-                return
+                return None
             except Exception as problem:
                 if type(problem).__name__ in machine.FINAL:
                     raise
                 failure = {"Error": type(problem).__name__, "Cause": str(problem)}
-        self.item(task | {"failure": failure})
+        return failure
 
 
 @contextmanager

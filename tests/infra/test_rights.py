@@ -338,7 +338,12 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             **{one: {"s3:GetObjectVersion"} for one in DOCUMENTS},
         },
         "ImportFiles": {
-            IMPORTS: {"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:UpdateItem"},
+            IMPORTS: {
+                "dynamodb:GetItem",
+                "dynamodb:BatchGetItem",
+                "dynamodb:PutItem",
+                "dynamodb:UpdateItem",
+            },
             VALET: {"dynamodb:BatchGetItem"},
             "<Valet.Arn>/objects/*": {"s3:GetObjectVersion"},
             "<Valet.Arn>/imports/*": {"s3:GetObject", "s3:PutObject"},

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -20,6 +21,7 @@ from tests.integration.calling import Answer, Caller
 from tests.valet.conftest import BUCKET
 from tests.valet.conftest import Ground as ValetGround
 
+IN_TIME: Any = SimpleNamespace(get_remaining_time_in_millis=lambda: 100_000)
 OWNER = "sagas:write sagas:read valet:issue"
 
 
@@ -31,7 +33,7 @@ def importing(ground: Ground, valet: ValetGround) -> Iterator[None]:
         return import_files.handler(event, None)
 
     def starts(event: dict[str, Any]) -> Any:
-        return import_starts.handler(event, None)
+        return import_starts.handler(event, IN_TIME)
 
     s3 = valet.s3
     with (

@@ -475,7 +475,8 @@ def a_batch_is_given_up() -> None:
     failure = {"Error": "TransientError", "Cause": cause}
     about = {"import_id": "i" * 32, "run": 0, "batch": {"number": 0, "rows": []}}
     with made("import_starter"):
-        import_starts.handler(about | {"failure": failure}, None)
+        context = mock.Mock(get_remaining_time_in_millis=lambda: 30_000)
+        import_starts.handler(about | {"failure": failure}, context)
 
 
 @drives("recourse.functions.import_starts.handler", *SAGA)

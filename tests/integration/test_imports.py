@@ -6,19 +6,24 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from recourse.errors import TransientError
-from recourse.functions import kit
+from recourse.errors import ContentionError, NoVersionError, TransientError
+from recourse.functions import import_starts, kit
 from recourse.imports import runs
 from recourse.imports.check import BATCH, Checker
+from recourse.imports.finish import UNNOTED
 from recourse.ledger.record import Record
+from recourse.orchestration.executions import Runs
 from recourse.store.contention import ConditionFailedError
 from tests.ground import Ground, ground
+from tests.integration import importing
 from tests.integration.calling import Caller
 from tests.integration.importing import OWNER, begin, imported, result, upload
 from tests.integration.test_api import fields, problem, standing
@@ -181,8 +186,129 @@ def test_a_batch_that_dies_after_its_sagas_are_recorded_is_counted_once(
     assert [one["outcome"] for one in result(found)] == ["started"] * 2
     batch = {"number": 0, "rows": []}
     starter = kit.import_starter(lambda *_: None)
-    starter.start({"import_id": found["import_id"], "run": 0, "batch": batch})
+    starter.start({"import_id": found["import_id"], "run": 0, "batch": batch}, lasts=1)
     assert owner("GET", found["links"]["self"]).json["started"] == 2
+
+
+def test_runs_that_are_refused_fail_nothing_and_the_sweeper_starts_them(
+    place: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = Runs.start
+
+    def refuse(runs: Runs, record: Record) -> None:
+        if record.business_key == "i-1":
+            raise TransientError("throttled")
+        if record.business_key == "i-2":
+            raise NoVersionError("it was deleted")
+        start(runs, record)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Runs, "start", refuse)
+        found = imported("trips.csv", csv(*(trip(number) for number in range(1, 4))))
+    assert (found["status"], found["started"], found["not_started"]) == ("COMPLETED", 3, 0), found
+    ids = [one["saga_id"] for one in result(found)]
+    place.clock.sleep(61)
+    swept = place.sweep()
+    assert swept == dict.fromkeys(ids[:2], "started run 0, which was recorded but not started")
+    place.settle()
+    assert {place.view(one)["status"] for one in ids} == {"SUCCEEDED"}
+
+
+def test_runs_that_hang_hold_up_nothing_and_the_sweeper_starts_them(
+    place: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = Event()
+    left: list[tuple[str, str]] = []
+
+    def note(record: Record, problem: BaseException) -> None:
+        left.append((record.business_key, str(problem)))
+
+    in_time = SimpleNamespace(get_remaining_time_in_millis=lambda: 10_500)
+    rows = [trip(number) for number in range(1, 21)]
+    with monkeypatch.context() as patch:
+        patch.setattr(Runs, "start", lambda *_: answer.wait())
+        patch.setattr(importing, "IN_TIME", in_time)
+        patch.setattr(import_starts, "left_to_sweeper", note)
+        try:
+            found = imported("trips.csv", csv(*rows))
+        finally:
+            answer.set()
+    assert (found["status"], found["started"], found["not_started"]) == ("COMPLETED", 20, 0), found
+    assert sorted(left) == sorted((f"i-{n}", "there was no time left") for n in range(1, 21))
+    place.clock.sleep(61)
+    assert place.sweep().keys() == {one["saga_id"] for one in result(found)}
+
+
+def test_a_batch_that_cannot_even_be_given_up_fails_no_import(
+    place: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imports = kit.imports()
+    count, start_all = imports.count, place.ledger.start_all
+    # The first batch is recorded and neither counted nor given up; the second is not recorded.
+    failures = Counter({0: 6, 1: 3})
+
+    def fails(import_id: str, number: int, *batch: Any) -> Any:
+        if failures[number]:
+            failures[number] -= 1
+            raise RuntimeError("oops")
+        return count(import_id, number, *batch)
+
+    def fails_for_the_second(records: list[Record], *noting: Any) -> Any:
+        if records[0].business_key == f"i-{BATCH}":
+            raise RuntimeError("oops")
+        return start_all(records, *noting)
+
+    rows = [trip(number) for number in range(2 * BATCH + 1)]
+    with monkeypatch.context() as patch:
+        patch.setattr(imports, "count", fails)
+        patch.setattr(place.ledger, "start_all", fails_for_the_second)
+        found = imported("trips.csv", csv(*rows), tolerated_failures=60)
+    assert not failures.total()
+    assert found["status"] == "COMPLETED", found
+    assert (found["started"], found["not_started"]) == (BATCH + 1, BATCH), found
+    failed = {one["why"] for one in result(found) if one["outcome"] == "not_started"}
+    assert failed == {UNNOTED}
+    again = owner("POST", found["links"]["resume"]).json
+    assert (again["status"], again["started"], again["not_started"]) == (
+        "COMPLETED",
+        2 * BATCH + 1,
+        0,
+    )
+
+
+def test_a_row_that_is_busy_for_a_moment_is_started_by_the_same_import(
+    place: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = place.ledger.start
+    busy = [False, True, True]
+
+    def start_soon(record: Record, **more: Any) -> Any:
+        if record.business_key == "i-2" and busy.pop():
+            raise ContentionError("busy")
+        return start(record, **more)
+
+    conflicts = mock.Mock(side_effect=ConditionFailedError({}))
+    monkeypatch.setattr(place.ledger, "start", start_soon)
+    monkeypatch.setattr(place.ledger, "start_all", conflicts)
+    found = imported("trips.csv", csv(trip(1), trip(2), trip(3)))
+    assert (found["started"], found["already_there"], found["not_started"]) == (3, 0, 0), found
+    assert not busy
+
+
+def test_what_may_pass_has_the_name_that_the_machine_retries() -> None:
+    task = {"import_id": "i" * 32, "run": 0, "batch": {"number": 0, "rows": []}}
+    for raised, name in (
+        (ContentionError("busy"), "TransientError"),
+        (EndpointConnectionError(endpoint_url="dynamodb"), "TransientError"),
+        (ValueError("oops"), "ValueError"),
+    ):
+        starter = mock.Mock(**{"start.side_effect": raised})
+        with (
+            mock.patch.object(kit, "import_starter", lambda _, made=starter: made),
+            pytest.raises(Exception) as caught,
+        ):
+            import_starts.handler(task, importing.IN_TIME)
+        assert type(caught.value).__name__ == name
 
 
 def test_one_that_has_died_is_seen_by_whoever_looks_and_goes_on(

@@ -1,0 +1,41 @@
+"""The machine of imports: no batch fails an import, and what may pass is tried for minutes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recourse.imports import machine
+from recourse.run.failures import THROTTLES, TRANSIENT
+
+DEFINED: dict[str, Any] = machine.definition()["States"]
+BATCH: dict[str, Any] = DEFINED[machine.MAP]["ItemProcessor"]["States"]
+
+
+def test_a_batch_fails_the_map_only_where_too_much_has_failed() -> None:
+    failing = {name for name, state in BATCH.items() if state["Type"] == "Fail"}
+    for name in ("Batch", "GiveUp"):
+        stop, anything = BATCH[name]["Catch"]
+        assert stop["ErrorEquals"] == machine.FINAL and {stop["Next"]} == failing
+        assert anything["ErrorEquals"] == ["States.ALL"] and anything["Next"] not in failing
+    assert BATCH["Leave"] == {"Type": "Succeed"}
+    assert BATCH["Batch"]["Catch"][1]["Next"] == "GiveUp"
+    assert BATCH["GiveUp"]["Catch"][1]["Next"] == "Leave"
+
+
+def test_what_may_pass_is_retried_with_back_off_and_full_jitter() -> None:
+    for task in (BATCH["Batch"], BATCH["GiveUp"], DEFINED["Check"], DEFINED["Finish"]):
+        final, passing, others = task["Retry"]
+        assert (final["ErrorEquals"], final["MaxAttempts"]) == (machine.FINAL, 0)
+        assert {*passing["ErrorEquals"]} == {*THROTTLES, *TRANSIENT}
+        assert others["ErrorEquals"] == ["States.ALL"]
+        assert passing["MaxAttempts"] > others["MaxAttempts"] > 0
+        for one in (passing, others):
+            assert (one["BackoffRate"], one["JitterStrategy"]) == (2, "FULL")
+            assert one["MaxDelaySeconds"] > one["IntervalSeconds"]
+
+
+def test_every_state_of_a_batch_is_reached() -> None:
+    reached = {"Batch"}
+    for state in BATCH.values():
+        reached |= {one["Next"] for one in state.get("Catch", ())}
+    assert reached == {*BATCH}

@@ -39,6 +39,8 @@ LOADS: Mapping[str, set[str]] = {
     "recourse.functions.authorise": {POWERTOOLS, *JWT},
     "recourse.functions.confirm": {"events", "ledger", "queues", "run", POWERTOOLS},
     "recourse.functions.feed": {"events", "feed", "queues", POWERTOOLS},
+    "recourse.functions.import_files": {"events", "run", POWERTOOLS},
+    "recourse.functions.import_starts": {"events", "ledger", "run", POWERTOOLS},
     "recourse.functions.ledger": {"events", "ledger", "queues", POWERTOOLS},
     "recourse.functions.park": {"events", "run", POWERTOOLS},
     "recourse.functions.pre_token": set(),

@@ -32,15 +32,16 @@ POWERTOOLS, JWT = "aws_lambda_powertools", ("jwt", "cryptography")
 STEP = {"events", "run", POWERTOOLS, "services"}
 LOADS: Mapping[str, set[str]] = {
     "lambdas.api": {
-        *("events", "feed", "ledger", "problems", "run", "valet", "lambdas", "services"),
+        *("events", "feed", "imports", "ledger", "problems", "run", "valet"),
+        *("lambdas", "services"),
         *("annotated_types", POWERTOOLS, "cryptography"),
     },
     "lambdas.probe": {"events", "queues", "lambdas"},
     "recourse.functions.authorise": {POWERTOOLS, *JWT},
     "recourse.functions.confirm": {"events", "ledger", "queues", "run", POWERTOOLS},
     "recourse.functions.feed": {"events", "feed", "queues", POWERTOOLS},
-    "recourse.functions.import_files": {"events", "run", POWERTOOLS},
-    "recourse.functions.import_starts": {"events", "ledger", "run", POWERTOOLS},
+    "recourse.functions.import_files": {"events", "imports", "ledger", "run", POWERTOOLS},
+    "recourse.functions.import_starts": {"events", "imports", "ledger", "run", POWERTOOLS},
     "recourse.functions.ledger": {"events", "ledger", "queues", POWERTOOLS},
     "recourse.functions.park": {"events", "run", POWERTOOLS},
     "recourse.functions.pre_token": set(),

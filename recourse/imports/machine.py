@@ -31,7 +31,8 @@ def definition(timescale: float = 1) -> dict[str, Any]:
     """The machine, in Amazon States Language.
 
     Args:
-        timescale: The factor of pauses before retries.
+        timescale: The factor of pauses before retries, but for those of what may pass: it is
+            other work that these wait for.
     """
     about = {"import_id.$": "$.import_id", "run.$": "$.run"}
     files = {"Type": "Task", "Resource": f"${{{FILES}}}", "TimeoutSeconds": CHECK_SECONDS}
@@ -122,14 +123,19 @@ def reason(failure: dict[str, str]) -> str:
 
 
 def _retry(timescale: float) -> list[Mapping[str, Any]]:
-    pauses = {
-        "IntervalSeconds": max(1, round(timescale)),
-        "BackoffRate": 2,
-        "MaxDelaySeconds": max(2, round(30 * timescale)),
-        "JitterStrategy": "FULL",
-    }
+    def retried(errors: list[str], times: int, interval: int, cap: int) -> dict[str, Any]:
+        return {
+            "ErrorEquals": errors,
+            "MaxAttempts": times,
+            "IntervalSeconds": interval,
+            "BackoffRate": 2,
+            "MaxDelaySeconds": cap,
+            "JitterStrategy": "FULL",
+        }
+
     return [
         {"ErrorEquals": FINAL, "MaxAttempts": 0},
-        {"ErrorEquals": [*THROTTLES, *TRANSIENT], "MaxAttempts": 10, **pauses},
-        {"ErrorEquals": ["States.ALL"], "MaxAttempts": 3, **pauses},
+        # The sagas that run already may take all of an account's concurrency for minutes.
+        retried([*THROTTLES, *TRANSIENT], 20, 1, 30),
+        retried(["States.ALL"], 3, max(1, round(timescale)), max(2, round(30 * timescale))),
     ]

@@ -34,6 +34,15 @@ def test_what_may_pass_is_retried_with_back_off_and_full_jitter() -> None:
             assert one["MaxDelaySeconds"] > one["IntervalSeconds"]
 
 
+def test_what_may_pass_has_minutes_whatever_the_timescale() -> None:
+    _, passing, _ = machine.definition(timescale=0.01)["States"]["Check"]["Retry"]
+    pauses = [
+        min(passing["IntervalSeconds"] * 2**n, passing["MaxDelaySeconds"])
+        for n in range(passing["MaxAttempts"])
+    ]
+    assert sum(pauses) / 2 > 180, "full jitter halves them in the mean"
+
+
 def test_every_state_of_a_batch_is_reached() -> None:
     reached = {"Batch"}
     for state in BATCH.values():

@@ -201,4 +201,5 @@ def test_what_the_pages_add_passes_every_suite_that_is_about_all(copy: Path, mai
     ran = re.search(r"(\d+) passed", tested.stdout)
     assert ran and int(ran.group(1)) > 200
     assert "skipped" not in tested.stdout
-    assert len(Mails.sent) > 10 and {key.partition("#")[2] for key in Mails.sent} == {"mail"}
+    # Of the faults a sample is run, in most of whose cells a mail is sent.
+    assert len(Mails.sent) >= 5 and {key.partition("#")[2] for key in Mails.sent} == {"mail"}

@@ -65,7 +65,7 @@ WAITING = "WAITING"
 """What stands for the status of a saga that waits in `BY_STATUS`: its status is RUNNING, and the
 sweeper, which looks after all that run, has no need to see it."""
 PARKED = "PARKED"
-"""What stands for the status of a saga that runs and waits for an operator."""
+"""What stands there for the status of one that runs and waits for an operator, likewise."""
 
 Entry = Item
 """A saga in an index: `pk`, `started`, the partition key and the attributes it includes."""
@@ -111,9 +111,10 @@ def in_statuses(statuses: Collection[str], *, waiting: bool = True) -> list[str]
 
     Args:
         statuses: The statuses.
-        waiting: Whether those that wait, for a decision or a time, are among those that run.
+        waiting: Whether those that wait, for a decision, a time or an operator, are among those
+            that run.
     """
-    also = ([PARKED, WAITING] if waiting else [PARKED]) if "RUNNING" in statuses else []
+    also = [PARKED, WAITING] if waiting and "RUNNING" in statuses else []
     return [f"{status}#{shard}" for status in (*statuses, *also) for shard in range(SHARDS)]
 
 

@@ -135,7 +135,8 @@ class SagaQueries:
     def unfinished(self, started_before: str, after: str | None = None) -> Iterator[Record]:
         """The unfinished sagas that were started before a time, the oldest first.
 
-        Those that wait, for somebody's decision or for a time, are not among them (`due`).
+        Those that wait are not among them: for somebody's decision or a time (`due`), or for an
+        operator.
 
         Args:
             started_before: The time, in RFC 3339.

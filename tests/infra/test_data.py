@@ -30,12 +30,13 @@ INDEXES = {
         "listed-by-due": ["listed_due", "due_at"],
         "listed-by-owner-status": ["owner", "listed_status"],
     },
+    "ImportsTable": {"by-owner": ["owner", "started"]},
     "ValetTable": {"by-owner": ["owner", "started"], "by-key": ["key_id", "started"]},
     "WebhooksTable": {"by-webhook": ["webhook_id", "started"]},
 }
 
 QUIET = {
-    *("ConnectionsTable", "ValetTable", "WebhooksTable"),
+    *("ConnectionsTable", "ImportsTable", "ValetTable", "WebhooksTable"),
     *(f"{one.name}Table" for one in LISTENING if "table" in one.may),
 }
 """The tables whose streams nobody reads."""

@@ -18,6 +18,7 @@ import pytest
 
 from recourse.declare.ids import SagaId
 from recourse.functions import kit
+from recourse.imports.table import Import
 from recourse.ledger.queries import MOST_EXAMINED
 from recourse.ledger.record import Record
 from recourse.store.items import encode_item
@@ -43,7 +44,7 @@ SCOPES = "sagas:read sagas:write valet:issue insurer"
 mallory, asha = Caller("mallory", SCOPES), Caller("asha", SCOPES)
 olga = Caller("olga", f"operator {SCOPES}")
 AT = "2026-11-28T10:00:00.000Z"
-WEBHOOKS = "webhooks"
+WEBHOOKS, IMPORTS = "webhooks", "imports"
 SHORT: Mapping[str, str] = {
     "list-webhooks": "an owner has at most 20, which one row names",
     "list-deadletters": "they are those of the stage, which its environment names",
@@ -159,6 +160,27 @@ def valet_keys(place: Ground) -> Filled:
     return Filled("/valet-keys", {})
 
 
+def imports(place: Ground) -> Filled:
+    file = {"key": "objects/mallory/a.csv", "version": "1", "sha256": "0" * 64, "format": "csv"}
+    rows = (
+        Import(
+            import_id=f"{number:032x}",
+            owner="mallory",
+            saga="order",
+            object="a.csv",
+            file=file,
+            body="",
+            created_at=AT,
+            updated_at=AT,
+            expires_at=4 * 10**9,
+            status="COMPLETED",
+        ).row
+        for number in range(ROWS)
+    )
+    put(place, IMPORTS, rows)
+    return Filled("/imports", {})
+
+
 def trail(place: Ground) -> Filled:
     """As a flood of refusals left it before they were counted."""
     key_id = "f" * 32
@@ -216,6 +238,7 @@ FILLS: Mapping[str, Callable[[Ground], Filled]] = {
     "list-sagas": sagas,
     "list-claims": claims,
     "list-valet-keys": valet_keys,
+    "list-imports": imports,
     "show-valet-key": trail,
     "list-deliveries": deliveries,
     "read-events": events,

@@ -87,6 +87,7 @@ class Erasure(Construct):
         keys = [services.key, events.key, *(one.key for one in (valet, webhooks) if one)]
         change = "dynamodb:DeleteItem"
         uploads = (*UPLOADS, *((WORK, RESULTS) if imports else ()))
+        listed = [one.table for one in (valet, imports) if one]
         self.policy = ManagedPolicy(
             self,
             "Erase",
@@ -100,8 +101,8 @@ class Erasure(Construct):
                     if webhooks
                     else []
                 ),
-                *([self._of_tables([valet.table], *KEYS, change)] if valet else []),
-                *([self._of_tables([imports.table], *KEYS[:2], change)] if imports else []),
+                # One statement, for the policy's room: 6 KB, and each service takes some.
+                *([self._of_tables(listed, *KEYS, change)] if listed else []),
                 *([self._of_tables([connections], "dynamodb:Scan", change)] if connections else []),
                 PolicyStatement(
                     actions=["s3:ListBucketVersions"],

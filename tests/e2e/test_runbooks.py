@@ -491,7 +491,7 @@ def test_the_alarm_of_what_only_a_user_pool_calls(alarms: Alarms, request: Any) 
     """The local cloud has no user pool: the function is made here, and called as Cognito does."""
     aws_lambda = alarms.cloud.client("lambda")
     like = function_of(alarms.cloud, "ValetCommit")
-    told = {"Variables": {"SCOPE_PREFIX": "recourse/"}}
+    told = {"Variables": {"SCOPE_PREFIX": "recourse/", "OWN_SCOPES": ""}}
     name = aws_lambda.create_function(
         FunctionName="PreToken",
         Runtime=like["Runtime"],

@@ -32,8 +32,8 @@ POWERTOOLS, JWT = "aws_lambda_powertools", ("jwt", "cryptography")
 STEP = {"events", "run", POWERTOOLS, "services"}
 LOADS: Mapping[str, set[str]] = {
     "lambdas.api": {
-        *("events", "feed", "imports", "ledger", "problems", "run", "valet", "lambdas"),
-        "services",
+        *("events", "feed", "imports", "ledger", "problems", "run", "valet"),
+        *("lambdas", "services"),
         *("annotated_types", POWERTOOLS, "cryptography"),
     },
     "lambdas.probe": {"events", "queues", "lambdas"},

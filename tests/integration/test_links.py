@@ -17,6 +17,7 @@ from recourse.valet.keys import Actor
 from tests.ground import Ground, ground
 from tests.integration.lending import DOCUMENTS, URL, lending
 from tests.integration.trips import TRIP, stock
+from tests.slots import count_slots
 from tests.valet.conftest import Answer, problem
 from tests.valet.conftest import Ground as Valet
 
@@ -63,7 +64,9 @@ def on_desk() -> Iterator[Desk]:
         lending(made) as valet,
         mock.patch.object(kit, "ledger", lambda: made.ledger),
         mock.patch.object(kit, "runs", lambda: made.runs),
+        pytest.MonkeyPatch.context() as patch,
     ):
+        count_slots(patch, made.dynamodb)
         stock(made)
         yield Desk(made, valet)
 

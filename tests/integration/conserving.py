@@ -27,6 +27,7 @@ from unittest import mock
 from recourse.declare.declaration import Coordination
 from recourse.errors import TransientError
 from recourse.ledger.history import AT_REST
+from recourse.ledger.record import Record
 from recourse.orchestration import sweeper
 from recourse.testing.ground import HANGING, Mishap
 from samples.provider import FAULTS as BREAKDOWNS
@@ -379,6 +380,10 @@ class Town:
 
     # How it ends.
 
+    def _has_run(self, record: Record) -> bool:
+        """Whether the run that a saga is at was ever started; else the sweeper starts it."""
+        return self.ground.runs.describe(record).state != "ABSENT"
+
     def _bring_to_rest(self, draw: random.Random) -> None:
         self.ground.books.recover()
         for _ in range(40):
@@ -395,7 +400,7 @@ class Town:
                     self.ground.resolve(saga_id, waiting[0], skip=False)
                 elif record.waits_for is not None and draw.random() < 0.5:
                     self._decide(draw)
-                elif not record.is_choreographed:
+                elif not record.is_choreographed and self._has_run(record):
                     self.ground.hear_of_end(saga_id, record.run)
             self.ground.sweep(PAST_EVERY_DEADLINE)
         views = [(self._told(one), self.ground.view(one)) for one in left]

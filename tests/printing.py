@@ -20,7 +20,7 @@ _printed: dict[Any, bytes] = {}
 
 
 def _again(call: Call, title: str, lines: list[dict[str, Any]], amount: Money) -> bytes:
-    if not call.business_key.isascii():
+    if not all(one.isascii() for one in (call.business_key, *(line["text"] for line in lines))):
         return _print(call, title, lines, amount)
     texts = tuple((line["text"].split()[0], "covered" in line) for line in lines)
     kind = call.saga, title.split()[0], texts, amount.currency

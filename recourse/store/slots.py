@@ -83,11 +83,7 @@ class Slots:
             ended = {one for one in held if _end(one) <= now}
             if held and not ended:
                 wait = math.ceil(min(map(_end, held)) - now)
-                raise LimitReachedError(
-                    "limit-reached",
-                    f"an owner may have {self._most} {self._kind} within {self._seconds:g} seconds",
-                    retry_after=max(1, min(wait, MAX_RETRY_AFTER)),
-                )
+                raise _reached(self._most, self._kind, self._seconds, wait)
             # A slot has a name of its own, so one that others have acquired meanwhile stays.
             self._table.update(self._key(owner), discard={"slots": ended})
 
@@ -165,11 +161,7 @@ class Rate:
             )
         except ConditionFailedError:
             wait = math.ceil((window + 1) * self._seconds - now)
-            raise LimitReachedError(
-                "limit-reached",
-                f"an owner may have {self._most} {self._kind} within {self._seconds} seconds",
-                retry_after=max(1, min(wait, MAX_RETRY_AFTER)),
-            ) from None
+            raise _reached(self._most, self._kind, self._seconds, wait) from None
 
     def take_back(self, owner: str) -> None:
         """Take back what was counted just now: it was none."""
@@ -180,6 +172,14 @@ class Rate:
 
     def _key(self, owner: str, window: int) -> Key:
         return f"slots#{self._kind}#{owner}", f"window#{window}"
+
+
+def _reached(most: int, kind: str, seconds: float, wait: int) -> LimitReachedError:
+    return LimitReachedError(
+        "limit-reached",
+        f"an owner may have {most} {kind} within {seconds:g} seconds",
+        retry_after=max(1, min(wait, MAX_RETRY_AFTER)),
+    )
 
 
 def _end(slot: str) -> float:

@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TOOLS := $(VENV)/share/recourse/.ready
+CONSOLE := recourse/console/index.html
 STAGE ?= dev
 PORT ?= 8000
 AWS_PORT ?= 4566
@@ -18,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 17
 
-setup: $(READY) $(TOOLS)  ## install everything that the other targets need
+setup: $(READY) $(TOOLS) $(CONSOLE)  ## install everything that the other targets need
 
 $(VENV)/bin/uv:
 	@echo "setting up: the virtual environment in $(VENV)"
@@ -35,6 +36,18 @@ $(READY): requirements.lock $(VENV)/bin/uv
 $(TOOLS): recourse/local/ministack.lock recourse/cdk/cli/package-lock.json $(READY)
 	@python -m recourse.tools
 	@touch $@
+
+console/node_modules/.package-lock.json: console/package-lock.json $(READY)
+	@echo "setting up: the packages of the console"
+	@cd console && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+GENERATED := console/src/api/schema.d.ts
+PAGE := $(filter-out $(GENERATED),$(wildcard console/*.* console/src/*.* console/src/*/*.*))
+$(CONSOLE): $(PAGE) lambdas/api/openapi.json console/node_modules/.package-lock.json
+	@echo "setting up: the console"
+	@cd console && npm run --silent build >build.log 2>&1 || { cat build.log; exit 1; }
+	@rm console/build.log
 
 demo: setup  ## run sagas, valet keys and events on a local cloud, and show what happens
 	@python -m samples.demo

@@ -1,0 +1,1 @@
+export function DeadLetters() { return <h1>DeadLetters</h1>; }

@@ -1,0 +1,1 @@
+export function Holdings() { return <h1>Holdings</h1>; }

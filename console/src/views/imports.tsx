@@ -1,0 +1,1 @@
+export function Imports() { return <h1>Imports</h1>; }

@@ -1,0 +1,1 @@
+export function OneSaga({ id }: { id: string }) { return <p>{id}</p>; }

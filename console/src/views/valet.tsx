@@ -1,0 +1,1 @@
+export function ValetKeys() { return <h1>ValetKeys</h1>; }

@@ -99,8 +99,8 @@ def up(
     """Run the local cloud in the foreground; Ctrl-C stops it.
 
     It deploys the project's CDK app to an AWS emulator on this machine and serves its API, and the
-    console, whose address and passcode it prints. Its data stays in .local/cloud. The environment variable RECOURSE_WORKERS bounds its function
-    workers, by default by the machine's memory.
+    console, whose address and passcode it prints. Its data stays in .local/cloud. The environment
+    variable RECOURSE_WORKERS bounds its function workers, by default by the machine's memory.
 
     With --again, in another terminal, it deploys the app anew while the local cloud runs on, as a
     deploy to AWS does: sagas in flight are not interrupted.

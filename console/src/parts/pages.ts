@@ -1,14 +1,14 @@
 /** A list that is asked for in pages, the newest first. */
 import { useEffect, useRef, useState } from "preact/hooks";
 
-interface Page<Item> {
-  items: Item[];
+interface Page {
+  items: unknown[];
   cursor: string | null;
 }
 
-export interface Pages<Item, First> {
+export interface Pages<First extends Page> {
   /** What has been read; undefined before the first answer. */
-  items: Item[] | undefined;
+  items: First["items"] | undefined;
   /** The newest first page, with all that it says besides. */
   first: First | undefined;
   problem: unknown;
@@ -23,8 +23,8 @@ export interface Pages<Item, First> {
 }
 
 /** Read a list by pages; another `key` is another list. */
-export function usePages<Item, First extends Page<Item>>(key: string, ask: (cursor: string | undefined) => Promise<First>): Pages<Item, First> {
-  const [read, setRead] = useState<{ first?: First; items?: Item[]; cursor: string | null; pages: number }>({ cursor: null, pages: 0 });
+export function usePages<First extends Page>(key: string, ask: (cursor: string | undefined) => Promise<First>): Pages<First> {
+  const [read, setRead] = useState<{ first?: First; items?: First["items"]; cursor: string | null; pages: number }>({ cursor: null, pages: 0 });
   const [problem, setProblem] = useState<unknown>();
   const now = useRef({ turn: 0, asking: false, pages: 0 });
   now.current.pages = read.pages;

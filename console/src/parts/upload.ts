@@ -101,7 +101,7 @@ export class Upload {
       await this.send(this.key, signal);
     } catch (problem) {
       if (signal.aborted) await this.revoke();
-      else if (problem instanceof ProblemError && !isTransient(problem)) this.key = undefined;
+      else if (!isTransient(problem) || !this.key?.multipart) this.key = undefined; // its uses are used up, or it is over
       throw problem;
     }
     return this.complete(this.key.key_id);
@@ -133,7 +133,7 @@ export class Upload {
       operation: "upload" as const,
       object: this.options.object,
       expires_in: 24 * 3600,
-      max_uses: 100,
+      max_uses: TRIES,
       upload: { content_type, content_length: this.file.size, sha256: hash },
     });
     this.stored.clear();

@@ -37,6 +37,7 @@ function Keys() {
       </p>
       <Sending changed={() => void keys.reload()} />
       <Lending
+        objects={[...new Set((keys.items ?? []).filter(({ operation, status }) => operation === "upload" && status === "COMPLETED").map(({ object }) => object))]}
         done={(issued) => {
           held.value = { ...held.value, [issued.key_id]: issued.token };
           setLent(issued);
@@ -323,7 +324,7 @@ function after(problem: unknown): string {
 const held = signal<Record<string, string>>({});
 const LIVES: [number, string][] = [[60, "1 minute"], [900, "15 minutes"], [3600, "1 hour"], [86_400, "1 day"], [604_800, "7 days"]];
 
-function Lending({ done, unsure }: { done: (issued: Issued) => void; unsure: () => void }) {
+function Lending({ objects, done, unsure }: { objects: string[]; done: (issued: Issued) => void; unsure: () => void }) {
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState<unknown>();
   const submit = async (event: SubmitEvent) => {
@@ -354,8 +355,13 @@ function Lending({ done, unsure }: { done: (issued: Issued) => void; unsure: () 
       <form class="filters" onSubmit={submit}>
         <label>
           Object
-          <input name="object" required maxLength={1000} placeholder="passports/asha.pdf" />
+          <input name="object" required maxLength={1000} placeholder="passports/asha.pdf" list="objects" autocomplete="off" />
         </label>
+        <datalist id="objects">
+          {objects.map((object) => (
+            <option key={object} value={object} />
+          ))}
+        </datalist>
         <label>
           Expires in
           <select name="expires_in" defaultValue="900">

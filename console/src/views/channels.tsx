@@ -1,6 +1,6 @@
 /** Push against pull: the same events by every channel, and when each has brought them. */
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { api, call, must, UnreachableError } from "../api/client";
+import { api, call, must, UnreachableError, type Schemas } from "../api/client";
 import { deployment, type SagaForm } from "../api/deployment";
 import { may } from "../api/session";
 import { Chart } from "../parts/chart";
@@ -41,10 +41,13 @@ export function Channels() {
   const starts = useResource("cheapest", cheapest);
   if (webhooks.problem !== undefined && !webhooks.data) return <Failure problem={webhooks.problem} again={webhooks.reload} />;
   if (!webhooks.data) return <Loading what="Channels" />;
-  return <Racing webhook={webhooks.data.items.find(({ status }) => status === "ENABLED")?.webhook_id ?? null} form={starts.data ?? null} />;
+  // Those that do not fail come first.
+  const enabled = webhooks.data.items.filter(({ status }) => status === "ENABLED").sort((one, other) => Number(!!one.failing_since) - Number(!!other.failing_since));
+  return <Racing webhooks={enabled} form={starts.data ?? null} />;
 }
 
-function Racing({ webhook, form }: { webhook: string | null; form: SagaForm | null }) {
+function Racing({ webhooks, form }: { webhooks: Schemas["Webhook"][]; form: SagaForm | null }) {
+  const [webhook, setWebhook] = useState(webhooks[0]?.webhook_id ?? null);
   const [version, setVersion] = useState(0);
   const [running, setRunning] = useState(true);
   const [since, setSince] = useState<"first" | "event">("first");
@@ -60,7 +63,7 @@ function Racing({ webhook, form }: { webhook: string | null; form: SagaForm | nu
     const begun = new Race(changed, () => seconds.current, webhook);
     race.current = begun;
     return () => (begun.end(), cancelAnimationFrame(due));
-  }, [running]);
+  }, [running, webhook]);
 
   const current = race.current;
   const events = useMemo(
@@ -106,6 +109,18 @@ function Racing({ webhook, form }: { webhook: string | null; form: SagaForm | nu
             ))}
           </select>
         </label>
+        {webhooks.length > 1 && (
+          <label>
+            Webhook
+            <select value={webhook ?? ""} onChange={(event) => setWebhook(event.currentTarget.value)}>
+              {webhooks.map(({ webhook_id, url }) => (
+                <option key={webhook_id} value={webhook_id}>
+                  {url}
+                </option>
+              ))}
+            </select>
+          </label>
+        )}
       </div>
       {since === "event" && <p class="hint">{skewed(current)}</p>}
       <Chart
@@ -161,10 +176,10 @@ function Figures({ race, names, delays }: { race: Race | undefined; names: reado
                 <th scope="row">{NAMES[name]}</th>
                 <td>{spent?.state}</td>
                 <td>{race ? [...race.events.values()].filter((event) => event.at[name] !== undefined).length : 0}</td>
-                <td>{at(found, 0.5)}</td>
-                <td>{at(found, 0.95)}</td>
+                <td class="number">{at(found, 0.5)}</td>
+                <td class="number">{at(found, 0.95)}</td>
                 <td>{spent?.requests.toLocaleString()}</td>
-                <td>{spent && size(spent.bytes)}</td>
+                <td class="number">{spent && size(spent.bytes)}</td>
                 <td class="hint">{COSTS[name]}</td>
               </tr>
             );

@@ -67,7 +67,7 @@ function List() {
                     <Status status={one.status} />
                     {one.disabled_reason && <div class="hint">{one.disabled_reason}</div>}
                   </td>
-                  <td>{one.events.join(", ")}</td>
+                  <td>{kinds(one)}</td>
                   <td>{one.failing_since ? <Moment at={one.failing_since} /> : "–"}</td>
                   <td>
                     <Moment at={one.created_at} />
@@ -82,10 +82,12 @@ function List() {
   );
 }
 
+const kinds = ({ events }: Webhook): string => (events.includes("*") ? "all" : events.join(", "));
+
 function Registering({ done, unsure }: { done: (made: Schemas["WebhookWithSecret"]) => void; unsure: () => void }) {
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState<unknown>();
-  const kinds = useResource("kinds", async () => ["*", ...(await deployment()).sagas.map(({ name }) => `recourse.${name}.*`)]);
+  const possible = useResource("kinds", async () => ["*", ...(await deployment()).sagas.map(({ name }) => `recourse.${name}.*`)]);
   const submit = async (event: SubmitEvent) => {
     event.preventDefault();
     if (busy) return;
@@ -118,7 +120,7 @@ function Registering({ done, unsure }: { done: (made: Schemas["WebhookWithSecret
           <input name="events" list="kinds" placeholder="recourse.order.*" autocomplete="off" spellcheck={false} />
         </label>
         <datalist id="kinds">
-          {(kinds.data ?? []).map((kind) => (
+          {(possible.data ?? []).map((kind) => (
             <option key={kind} value={kind} />
           ))}
         </datalist>
@@ -201,7 +203,7 @@ function OneWebhook({ id }: { id: string }) {
           )}
         </dd>
         <dt>Events</dt>
-        <dd>{webhook.events.join(", ")}</dd>
+        <dd>{kinds(webhook)}</dd>
         <dt>Failing since</dt>
         <dd>{webhook.failing_since ? <Moment at={webhook.failing_since} /> : "it does not fail"}</dd>
         <dt>Id</dt>
@@ -235,9 +237,14 @@ function OneWebhook({ id }: { id: string }) {
   );
 }
 
+/** A moment as a field for local times has it. */
+function local(at: number): string {
+  return new Date(at - new Date(at).getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
+}
+
 function Acts({ on: webhook, changed, made }: { on: Webhook; changed: () => void; made: (webhook: Schemas["WebhookWithSecret"]) => void }) {
   const params = { path: { webhook_id: webhook.webhook_id } };
-  const [from, setFrom] = useState("");
+  const [from, setFrom] = useState(() => local(Date.now() - 3_600_000));
   const [until, setUntil] = useState("");
   const replay = async () => {
     const body = { from: new Date(from).toISOString(), to: (until ? new Date(until) : new Date()).toISOString() };
@@ -271,7 +278,7 @@ function Acts({ on: webhook, changed, made }: { on: Webhook; changed: () => void
           <p>It receives the events from now on. What it has missed can be replayed.</p>
         </Act>
       ) : (
-        <Act title="Replay" act={replay} disabled={false}>
+        <Act title="Replay" act={replay}>
           <p>Events between two moments are sent again, with the same id. The feed has those of 14 days.</p>
           <label>
             From

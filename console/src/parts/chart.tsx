@@ -23,7 +23,11 @@ export function Chart({ label, unit, series, data }: { label: string; unit: stri
   useEffect(() => {
     const box = place.current!;
     const colour = (name: string) => resolved(box, name);
-    const axis = { stroke: () => colour("--faint"), grid: { stroke: () => colour("--line"), width: 1 }, ticks: { stroke: () => colour("--line") } };
+    const axis = {
+      stroke: () => colour("--faint"),
+      grid: { stroke: () => colour("--line"), width: 1 },
+      ticks: { stroke: () => colour("--line") },
+    };
     const chart = new uPlot(
       {
         width: box.clientWidth,

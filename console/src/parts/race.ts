@@ -54,7 +54,10 @@ export class Race {
     private readonly every: () => number,
     webhook: string | null,
   ) {
-    this.spent = Object.fromEntries(CHANNELS.map((name) => [name, { state: "connecting", requests: 0, bytes: 0 }])) as Record<Channel, Spent>;
+    this.spent = Object.fromEntries(CHANNELS.map((name) => [name, { state: "connecting", requests: 0, bytes: 0 }])) as Record<
+      Channel,
+      Spent
+    >;
     const { sse, ws } = config();
     void this.run("websocket", ws ? () => this.webSocket(ws) : "this deployment has none");
     void this.run("sse", sse ? () => this.stream(sse) : "this deployment has none");
@@ -125,7 +128,8 @@ export class Race {
       const found = JSON.parse(data) as Partial<FeedEvent> & { problem?: Schemas["Problem"] };
       if (found.cursor) this.cursors.websocket = found.cursor;
       if (found.specversion) this.arrived("websocket", found as FeedEvent, at);
-      else if (found.problem) this.cursors.websocket = ""; // such as an expired cursor: it goes on from now
+      else if (found.problem)
+        this.cursors.websocket = ""; // such as an expired cursor: it goes on from now
       else if (found.cursor) this.begun(found.cursor);
     };
     await new Promise((resolve) => (socket.onclose = resolve));
@@ -166,7 +170,7 @@ export class Race {
   private async head(): Promise<string> {
     const found = await Promise.race([this.beginning, this.pause(PATIENCE)]);
     let cursor = found ?? "";
-    for (let more = !found; more; ) {
+    for (let more = !found; more;) {
       const query = new URLSearchParams({ limit: "500", ...(cursor ? { after: cursor } : {}) });
       const page = (await this.get("long-poll", `/events?${query}`)).body as { items: FeedEvent[]; cursor: string };
       cursor = page.cursor;
@@ -183,7 +187,11 @@ export class Race {
       this.say("saga-poll", waiting.length ? `every ${this.every()} s` : "idle: no saga of this page runs");
       for (const id of waiting) {
         const tag = tags.get(id);
-        const { answer, body, at } = await this.get("saga-poll", `/sagas/${encodeURIComponent(id)}`, tag ? { "if-none-match": tag } : {});
+        const { answer, body, at } = await this.get(
+          "saga-poll",
+          `/sagas/${encodeURIComponent(id)}`,
+          tag ? { "if-none-match": tag } : {},
+        );
         if (answer.status === 304) continue;
         tags.set(id, answer.headers.get("etag") ?? "");
         this.seen(body as Saga, at);
@@ -229,7 +237,11 @@ export class Race {
     return Number.isFinite(least) ? (least + most) / 2 : 0;
   }
 
-  private async get(name: Channel, path: string, headers: Record<string, string> = {}): Promise<{ answer: Response; body: unknown; at: number }> {
+  private async get(
+    name: Channel,
+    path: string,
+    headers: Record<string, string> = {},
+  ): Promise<{ answer: Response; body: unknown; at: number }> {
     const token = await accessToken();
     const sent = now();
     const answer = await fetch(new URL(config().api + path, location.origin), {

@@ -218,7 +218,11 @@ export class Upload {
     }
   }
 
-  private async persistently<Done>(signal: AbortSignal, act: () => Promise<Done>, more = (tries: number) => tries < TRIES): Promise<Done> {
+  private async persistently<Done>(
+    signal: AbortSignal,
+    act: () => Promise<Done>,
+    more = (tries: number) => tries < TRIES,
+  ): Promise<Done> {
     for (let tries = 1; ; tries += 1) {
       try {
         return await act();
@@ -235,7 +239,8 @@ export class Upload {
 
   private readable<Read>(reading: Promise<Read>): Promise<Read> {
     return reading.catch((problem: unknown) => {
-      const why = problem instanceof DOMException && problem.name === "NotReadableError" ? "it was changed, or is gone" : said(problem);
+      const why =
+        problem instanceof DOMException && problem.name === "NotReadableError" ? "it was changed, or is gone" : said(problem);
       throw new Error(`${this.file.name} cannot be read: ${why}`);
     });
   }

@@ -8,6 +8,7 @@ import { size } from "../parts/clock";
 import { CHANNELS, Race, type Channel, type Raced } from "../parts/race";
 import { useResource } from "../parts/resource";
 import { Failure, Loading } from "../parts/states";
+import { Table } from "../parts/table";
 import { to } from "../route";
 
 const NAMES: Record<Channel, string> = {
@@ -42,7 +43,9 @@ export function Channels() {
   if (webhooks.problem !== undefined && !webhooks.data) return <Failure problem={webhooks.problem} again={webhooks.reload} />;
   if (!webhooks.data) return <Loading what="Channels" />;
   // Those that do not fail come first.
-  const enabled = webhooks.data.items.filter(({ status }) => status === "ENABLED").sort((one, other) => Number(!!one.failing_since) - Number(!!other.failing_since));
+  const enabled = webhooks.data.items
+    .filter(({ status }) => status === "ENABLED")
+    .sort((one, other) => Number(!!one.failing_since) - Number(!!other.failing_since));
   return <Racing webhooks={enabled} form={starts.data ?? null} />;
 }
 
@@ -84,8 +87,8 @@ function Racing({ webhooks, form }: { webhooks: Schemas["Webhook"][]; form: Saga
     <>
       <h1>Push and pull</h1>
       <p class="hint">
-        The same events reach this page by several channels at once, each a connection of its own. Start a saga, and see which is first,
-        and what each takes.
+        The same events reach this page by several channels at once, each a connection of its own. Start a saga, and see which is
+        first, and what each takes.
       </p>
       <div class="filters">
         <Starting form={form} started={(id) => race.current?.follow(id)} />
@@ -129,16 +132,24 @@ function Racing({ webhooks, form }: { webhooks: Schemas["Webhook"][]; form: Saga
         series={shown.map((name) => ({ label: NAMES[name], colour: COLOURS[name] }))}
         data={data}
       />
-      <Figures race={current} names={CHANNELS} delays={(name) => (shown.includes(name) ? events.flatMap((event) => delay(event, name) ?? []) : [])} />
+      <Figures
+        race={current}
+        names={CHANNELS}
+        delays={(name) => (shown.includes(name) ? events.flatMap((event) => delay(event, name) ?? []) : [])}
+      />
       <p class="hint">
-        Requests and bytes are those of this page's own connections since it began to listen: bytes of answers' bodies, and of a webhook's
-        log, which only this page reads. No page can be called by a webhook, so its log says when each call was answered, by the API's
-        clock: choose the delay since the event itself.{" "}
-        {webhook ? <a href={to(["webhooks", webhook])}>Its whole log</a> : may("webhooks:write") && <a href={to(["webhooks"])}>Register a webhook</a>}
+        Requests and bytes are those of this page's own connections since it began to listen: bytes of answers' bodies, and of a
+        webhook's log, which only this page reads. No page can be called by a webhook, so its log says when each call was answered,
+        by the API's clock: choose the delay since the event itself.{" "}
+        {webhook ? (
+          <a href={to(["webhooks", webhook])}>Its whole log</a>
+        ) : (
+          may("webhooks:write") && <a href={to(["webhooks"])}>Register a webhook</a>
+        )}
       </p>
       <p class="hint">
-        Milliseconds here are those of this browser and this deployment. What push and pull cost on AWS, and hold at their limits, is
-        measured in the project's page <cite>Push and pull</cite> (docs/push-and-pull.md).
+        Milliseconds here are those of this browser and this deployment. What push and pull cost on AWS, and hold at their limits,
+        is measured in the project's page <cite>Push and pull</cite> (docs/push-and-pull.md).
       </p>
       <Latest events={events.slice(-LISTED).reverse()} names={shown} delay={delay} />
     </>
@@ -156,37 +167,37 @@ function skewed(race: Race | undefined): string {
   return `By its answers' dates the API's clock is ${Math.round(Math.abs(race.skew))} ms ${side} this browser's, give or take ${off} ms; that is taken off. A delay is no more exact than that.`;
 }
 
-function Figures({ race, names, delays }: { race: Race | undefined; names: readonly Channel[]; delays: (name: Channel) => number[] }) {
+function Figures({
+  race,
+  names,
+  delays,
+}: {
+  race: Race | undefined;
+  names: readonly Channel[];
+  delays: (name: Channel) => number[];
+}) {
   return (
-    <div class="scroll figures">
-      <table aria-label="Channels">
-        <thead>
-          <tr>
-            {["Channel", "Now", "Events", "Median", "95 of 100 within", "Requests", "Bytes", "On AWS it costs"].map((name) => (
-              <th key={name}>{name}</th>
-            ))}
+    <Table
+      label="Channels"
+      head={["Channel", "Now", "Events", "Median", "95 of 100 within", "Requests", "Bytes", "On AWS it costs"]}
+    >
+      {names.map((name) => {
+        const found = delays(name).sort((one, other) => one - other);
+        const spent = race?.spent[name];
+        return (
+          <tr key={name}>
+            <th scope="row">{NAMES[name]}</th>
+            <td>{spent?.state}</td>
+            <td>{race ? [...race.events.values()].filter((event) => event.at[name] !== undefined).length : 0}</td>
+            <td class="number">{at(found, 0.5)}</td>
+            <td class="number">{at(found, 0.95)}</td>
+            <td>{spent?.requests.toLocaleString()}</td>
+            <td class="number">{spent && size(spent.bytes)}</td>
+            <td class="hint">{COSTS[name]}</td>
           </tr>
-        </thead>
-        <tbody>
-          {names.map((name) => {
-            const found = delays(name).sort((one, other) => one - other);
-            const spent = race?.spent[name];
-            return (
-              <tr key={name}>
-                <th scope="row">{NAMES[name]}</th>
-                <td>{spent?.state}</td>
-                <td>{race ? [...race.events.values()].filter((event) => event.at[name] !== undefined).length : 0}</td>
-                <td class="number">{at(found, 0.5)}</td>
-                <td class="number">{at(found, 0.95)}</td>
-                <td>{spent?.requests.toLocaleString()}</td>
-                <td class="number">{spent && size(spent.bytes)}</td>
-                <td class="hint">{COSTS[name]}</td>
-              </tr>
-            );
-          })}
-        </tbody>
-      </table>
-    </div>
+        );
+      })}
+    </Table>
   );
 }
 
@@ -195,36 +206,32 @@ function at(sorted: number[], part: number): string {
   return found === undefined ? "–" : `${Math.round(found).toLocaleString()} ms`;
 }
 
-function Latest({ events, names, delay }: { events: Raced[]; names: readonly Channel[]; delay: (event: Raced, name: Channel) => number | null }) {
+function Latest({
+  events,
+  names,
+  delay,
+}: {
+  events: Raced[];
+  names: readonly Channel[];
+  delay: (event: Raced, name: Channel) => number | null;
+}) {
   if (events.length === 0) return <p class="state">No event has come yet.</p>;
   return (
     <>
       <h2>The latest events</h2>
-      <div class="scroll figures">
-        <table aria-label="The latest events">
-          <thead>
-            <tr>
-              <th>Event</th>
-              {names.map((name) => (
-                <th key={name}>{NAMES[name]}</th>
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {events.map((event) => (
-              <tr key={event.id}>
-                <td>
-                  <a href={to(["sagas", event.saga])}>{event.type}</a>
-                </td>
-                {names.map((name) => {
-                  const found = delay(event, name);
-                  return <td key={name}>{found === null ? "–" : `${Math.round(found)} ms`}</td>;
-                })}
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <Table label="The latest events" head={["Event", ...names.map((name) => NAMES[name])]}>
+        {events.map((event) => (
+          <tr key={event.id}>
+            <td>
+              <a href={to(["sagas", event.saga])}>{event.type}</a>
+            </td>
+            {names.map((name) => {
+              const found = delay(event, name);
+              return <td key={name}>{found === null ? "–" : `${Math.round(found)} ms`}</td>;
+            })}
+          </tr>
+        ))}
+      </Table>
     </>
   );
 }
@@ -246,10 +253,14 @@ function Starting({ form, started }: { form: SagaForm | null; started: (id: stri
     setProblem(undefined);
     const key = crypto.randomUUID();
     try {
-      const saga = (await call("POST", `/sagas/${form.name}`, another(form, key), { "idempotency-key": key })) as { saga_id: string };
+      const saga = (await call("POST", `/sagas/${form.name}`, another(form, key), { "idempotency-key": key })) as {
+        saga_id: string;
+      };
       started(saga.saga_id);
     } catch (caught) {
-      setProblem(caught instanceof UnreachableError ? new Error("No answer came: it may have been started. Its events show it.") : caught);
+      setProblem(
+        caught instanceof UnreachableError ? new Error("No answer came: it may have been started. Its events show it.") : caught,
+      );
     } finally {
       setBusy(false);
     }

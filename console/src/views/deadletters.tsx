@@ -6,6 +6,7 @@ import { useEvery } from "../parts/clock";
 import { notify } from "../parts/notices";
 import { useResource } from "../parts/resource";
 import { Failure, Loading } from "../parts/states";
+import { Table } from "../parts/table";
 import { to } from "../route";
 
 type Queue = Schemas["Deadletters"];
@@ -21,7 +22,8 @@ export function DeadLetters() {
     <>
       <h1>Dead letters</h1>
       <p class="hint">
-        Messages that could not be handled wait here for two weeks. Look at them, mend the cause, and redrive them: they are handled again.
+        Messages that could not be handled wait here for two weeks. Look at them, mend the cause, and redrive them: they are handled
+        again.
       </p>
       {found.problem !== undefined && <Failure problem={found.problem} again={found.reload} />}
       {!queues ? (
@@ -95,7 +97,11 @@ function OneQueue({ queue, changed }: { queue: Queue; changed: () => void }) {
         ) : (
           <strong>{`${count(waits, "message")} ${waits === 1 ? "waits" : "wait"}.`}</strong>
         )}{" "}
-        {queue.redrives_to ? <span class="hint">Redriven to {queue.redrives_to}.</span> : <span class="hint">Cannot be redriven: {queue.why_not}</span>}
+        {queue.redrives_to ? (
+          <span class="hint">Redriven to {queue.redrives_to}.</span>
+        ) : (
+          <span class="hint">Cannot be redriven: {queue.why_not}</span>
+        )}
       </p>
       {outcome && <p role="status">{outcome}</p>}
       {(queue.waiting !== 0 || seen) && queue.redrives_to && (
@@ -109,7 +115,9 @@ function OneQueue({ queue, changed }: { queue: Queue; changed: () => void }) {
                 {count(seen.matched, "message")} of <strong>{queue.name}</strong> {seen.matched === 1 ? "goes" : "go"} back to{" "}
                 {queue.redrives_to}, to be handled again. What fails again comes back here.
               </p>
-              {seen.looked_at < waits && <p>{`${seen.looked_at.toLocaleString()} of ${waits.toLocaleString()} were looked at: only as many are redriven.`}</p>}
+              {seen.looked_at < waits && (
+                <p>{`${seen.looked_at.toLocaleString()} of ${waits.toLocaleString()} were looked at: only as many are redriven.`}</p>
+              )}
             </Act>
           )}
         </div>
@@ -123,54 +131,38 @@ function OneQueue({ queue, changed }: { queue: Queue; changed: () => void }) {
 function Seen({ seen, redrive }: { seen: Redriven; redrive: (saga: string | null) => Promise<void> }) {
   return (
     <>
-      <p role="status">{seen.looked_at === 0 ? "No message was found." : `${count(seen.looked_at, "message")} looked at; none was moved.`}</p>
+      <p role="status">
+        {seen.looked_at === 0 ? "No message was found." : `${count(seen.looked_at, "message")} looked at; none was moved.`}
+      </p>
       {seen.reasons.length > 0 && (
-        <table aria-label={`Reasons in ${seen.name}`}>
-          <thead>
-            <tr>
-              <th>Reason</th>
-              <th>Messages</th>
+        <Table label={`Reasons in ${seen.name}`} head={["Reason", "Messages"]}>
+          {seen.reasons.map(({ reason, count: many }) => (
+            <tr key={reason}>
+              <td>{reason}</td>
+              <td>{many.toLocaleString()}</td>
             </tr>
-          </thead>
-          <tbody>
-            {seen.reasons.map(({ reason, count: many }) => (
-              <tr key={reason}>
-                <td>{reason}</td>
-                <td>{many.toLocaleString()}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
+          ))}
+        </Table>
       )}
       {seen.sagas.length > 0 && (
-        <table aria-label={`Sagas in ${seen.name}`}>
-          <thead>
-            <tr>
-              <th>Saga</th>
-              <th>Messages</th>
-              <th>
-                <span class="unseen">What can be done</span>
-              </th>
+        <Table label={`Sagas in ${seen.name}`} head={["Saga", "Messages", <span class="unseen">What can be done</span>]}>
+          {seen.sagas.map(({ saga_id, count: many }) => (
+            <tr key={saga_id}>
+              <td>{saga_id === null ? "of no saga" : <a href={to(["sagas", saga_id])}>{saga_id}</a>}</td>
+              <td>{many.toLocaleString()}</td>
+              <td>
+                {saga_id !== null && (
+                  <Act title="Redrive its own" act={() => redrive(saga_id)}>
+                    <p>
+                      {count(many, "message")} of the saga <code>{saga_id}</code> {many === 1 ? "goes" : "go"} back, to be handled
+                      again.
+                    </p>
+                  </Act>
+                )}
+              </td>
             </tr>
-          </thead>
-          <tbody>
-            {seen.sagas.map(({ saga_id, count: many }) => (
-              <tr key={saga_id}>
-                <td>{saga_id === null ? "of no saga" : <a href={to(["sagas", saga_id])}>{saga_id}</a>}</td>
-                <td>{many.toLocaleString()}</td>
-                <td>
-                  {saga_id !== null && (
-                    <Act title="Redrive its own" act={() => redrive(saga_id)}>
-                      <p>
-                        {count(many, "message")} of the saga <code>{saga_id}</code> {many === 1 ? "goes" : "go"} back, to be handled again.
-                      </p>
-                    </Act>
-                  )}
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
+          ))}
+        </Table>
       )}
     </>
   );
@@ -184,7 +176,7 @@ function pass(name: string, saga_id: string | null, dry_run: boolean): Promise<R
 /** Pass through a queue until all that waited is redriven: what is dead-lettered again meanwhile stays. */
 async function redriven(name: string, saga: string | null, waited: number): Promise<Redriven> {
   const total = await pass(name, saga, false);
-  for (let last = total; last.moved > 0 && last.left > 0 && total.looked_at < waited; ) {
+  for (let last = total; last.moved > 0 && last.left > 0 && total.looked_at < waited;) {
     last = await pass(name, saga, false);
     total.looked_at += last.looked_at;
     total.matched += last.matched;

@@ -11,6 +11,7 @@ import { usePages } from "../parts/pages";
 import { useResource } from "../parts/resource";
 import { duration, Id, Moment, Status } from "../parts/show";
 import { Empty, Failure, Loading } from "../parts/states";
+import { Table } from "../parts/table";
 import { go, to } from "../route";
 
 type Webhook = Schemas["Webhook"];
@@ -28,7 +29,9 @@ function List() {
   return (
     <>
       <h1>Webhooks</h1>
-      <p class="hint">Your events, sent to an endpoint of yours as they happen: signed, in order within a saga, and again where that fails.</p>
+      <p class="hint">
+        Your events, sent to an endpoint of yours as they happen: signed, in order within a saga, and again where that fails.
+      </p>
       {may("webhooks:write") && (
         <Registering
           done={(webhook) => {
@@ -48,35 +51,24 @@ function List() {
           <p>{may("webhooks:write") ? "There is no webhook yet: register one." : "There is no webhook."}</p>
         </Empty>
       ) : (
-        <div class="scroll">
-          <table aria-label="Webhooks">
-            <thead>
-              <tr>
-                {["Endpoint", "Status", "Events", "Failing since", "Registered"].map((name) => (
-                  <th key={name}>{name}</th>
-                ))}
-              </tr>
-            </thead>
-            <tbody>
-              {found.data.items.map((one) => (
-                <tr key={one.webhook_id}>
-                  <td>
-                    <a href={to(["webhooks", one.webhook_id])}>{one.url}</a>
-                  </td>
-                  <td>
-                    <Status status={one.status} />
-                    {one.disabled_reason && <div class="hint">{one.disabled_reason}</div>}
-                  </td>
-                  <td>{kinds(one)}</td>
-                  <td>{one.failing_since ? <Moment at={one.failing_since} /> : "–"}</td>
-                  <td>
-                    <Moment at={one.created_at} />
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table label="Webhooks" head={["Endpoint", "Status", "Events", "Failing since", "Registered"]}>
+          {found.data.items.map((one) => (
+            <tr key={one.webhook_id}>
+              <td>
+                <a href={to(["webhooks", one.webhook_id])}>{one.url}</a>
+              </td>
+              <td>
+                <Status status={one.status} />
+                {one.disabled_reason && <div class="hint">{one.disabled_reason}</div>}
+              </td>
+              <td>{kinds(one)}</td>
+              <td>{one.failing_since ? <Moment at={one.failing_since} /> : "–"}</td>
+              <td>
+                <Moment at={one.created_at} />
+              </td>
+            </tr>
+          ))}
+        </Table>
       )}
     </>
   );
@@ -93,7 +85,9 @@ function Registering({ done, unsure }: { done: (made: Schemas["WebhookWithSecret
     if (busy) return;
     const form = event.currentTarget as HTMLFormElement;
     const given = new FormData(form);
-    const events = String(given.get("events") ?? "").split(/[\s,]+/).filter(Boolean);
+    const events = String(given.get("events") ?? "")
+      .split(/[\s,]+/)
+      .filter(Boolean);
     setBusy(true);
     setProblem(undefined);
     try {
@@ -101,7 +95,11 @@ function Registering({ done, unsure }: { done: (made: Schemas["WebhookWithSecret
       form.reset();
     } catch (caught) {
       const unclear = caught instanceof UnreachableError;
-      setProblem(unclear ? new Error("No answer came: it may be registered. If it is among your webhooks, rotate its secret to see one.") : caught);
+      setProblem(
+        unclear
+          ? new Error("No answer came: it may be registered. If it is among your webhooks, rotate its secret to see one.")
+          : caught,
+      );
       unsure();
     } finally {
       setBusy(false);
@@ -146,18 +144,21 @@ function Secret({ of: webhook, close }: { of: Schemas["WebhookWithSecret"]; clos
           Decode by Base64 what follows <code>whsec_</code>: that is the key.
         </li>
         <li>
-          Take HMAC-SHA256 by it of <code>webhook-id</code>, <code>webhook-timestamp</code> and the body as it came, with a full stop
-          between them, and encode that by Base64.
+          Take HMAC-SHA256 by it of <code>webhook-id</code>, <code>webhook-timestamp</code> and the body as it came, with a full
+          stop between them, and encode that by Base64.
         </li>
         <li>
-          One of the signatures in <code>webhook-signature</code>, each after <code>v1,</code>, must be the same; compare in constant time.
+          One of the signatures in <code>webhook-signature</code>, each after <code>v1,</code>, must be the same; compare in
+          constant time.
         </li>
         <li>
           Refuse a <code>webhook-timestamp</code> that is more than five minutes off, and do nothing twice for the same{" "}
           <code>webhook-id</code>.
         </li>
       </ol>
-      <p class="hint">It is Standard Webhooks: there are libraries for many languages. docs/webhooks.md has a receiver in Python and one in Node.</p>
+      <p class="hint">
+        It is Standard Webhooks: there are libraries for many languages. docs/webhooks.md has a receiver in Python and one in Node.
+      </p>
       <div class="buttons">
         <button type="button" class="quiet" onClick={close}>
           I have it
@@ -171,7 +172,9 @@ function OneWebhook({ id }: { id: string }) {
   const path = { path: { webhook_id: id } };
   const found = useResource(id, () => must(api().GET("/webhooks/{webhook_id}", { params: path })));
   const log = usePages(id, (cursor) =>
-    must(api().GET("/webhooks/{webhook_id}/deliveries", { params: { ...path, query: { limit: 50, ...(cursor ? { cursor } : {}) } } })),
+    must(
+      api().GET("/webhooks/{webhook_id}/deliveries", { params: { ...path, query: { limit: 50, ...(cursor ? { cursor } : {}) } } }),
+    ),
   );
   const [made, setMade] = useState<Schemas["WebhookWithSecret"] | null>(null);
   useEvery(REFRESH, async () => {
@@ -183,7 +186,8 @@ function OneWebhook({ id }: { id: string }) {
     void log.reload();
   };
   const webhook = found.data;
-  if (!webhook) return found.problem === undefined ? <Loading what="The webhook" /> : <Failure problem={found.problem} again={found.reload} />;
+  if (!webhook)
+    return found.problem === undefined ? <Loading what="The webhook" /> : <Failure problem={found.problem} again={found.reload} />;
   return (
     <>
       <p>
@@ -242,7 +246,15 @@ function local(at: number): string {
   return new Date(at - new Date(at).getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
 }
 
-function Acts({ on: webhook, changed, made }: { on: Webhook; changed: () => void; made: (webhook: Schemas["WebhookWithSecret"]) => void }) {
+function Acts({
+  on: webhook,
+  changed,
+  made,
+}: {
+  on: Webhook;
+  changed: () => void;
+  made: (webhook: Schemas["WebhookWithSecret"]) => void;
+}) {
   const params = { path: { webhook_id: webhook.webhook_id } };
   const [from, setFrom] = useState(() => local(Date.now() - 3_600_000));
   const [until, setUntil] = useState("");
@@ -319,55 +331,48 @@ function Acts({ on: webhook, changed, made }: { on: Webhook; changed: () => void
 function Log({ of: deliveries, replay, changed }: { of: Delivery[]; replay: string | null; changed: () => void }) {
   const now = useNow();
   return (
-    <div class="scroll figures">
-      <table aria-label="Deliveries">
-        <thead>
-          <tr>
-            {["At", "Event", "Attempt", "Outcome", "Answer", "Took", "Next attempt"].map((name) => (
-              <th key={name}>{name}</th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {deliveries.map((one) => (
-            <tr key={`${one.event_id} ${one.at} ${one.attempt}`}>
-              <td>
-                <Moment at={one.at} />
-              </td>
-              <td>
-                {one.type.startsWith("recourse.webhook.") ? one.type : <a href={to(["sagas", one.event_id.split(".")[0] ?? ""])}>{one.type}</a>}
-                {one.replay_id && <div class="hint">replayed</div>}
-              </td>
-              <td>{one.attempt}</td>
-              <td>
-                <Status status={one.outcome} />
-              </td>
-              <td>
-                {one.status ?? one.error}
-                {one.status !== null && one.error && `: ${one.error}`}
-                {one.response && (
-                  <details>
-                    <summary>What it said</summary>
-                    <pre class="json">{one.response}</pre>
-                  </details>
-                )}
-              </td>
-              <td>{duration(one.latency_ms)}</td>
-              <td>
-                {one.next_attempt_at && (
-                  <time dateTime={one.next_attempt_at} title={one.next_attempt_at}>
-                    {Date.parse(one.next_attempt_at) > now ? `in ${duration(Date.parse(one.next_attempt_at) - now)}` : "has been due"}
-                  </time>
-                )}
-                {replay && !one.next_attempt_at && !one.type.startsWith("recourse.webhook.") && (
-                  <Again webhook={replay} event={one.event_id} changed={changed} />
-                )}
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table label="Deliveries" head={["At", "Event", "Attempt", "Outcome", "Answer", "Took", "Next attempt"]}>
+      {deliveries.map((one) => (
+        <tr key={`${one.event_id} ${one.at} ${one.attempt}`}>
+          <td>
+            <Moment at={one.at} />
+          </td>
+          <td>
+            {one.type.startsWith("recourse.webhook.") ? (
+              one.type
+            ) : (
+              <a href={to(["sagas", one.event_id.split(".")[0] ?? ""])}>{one.type}</a>
+            )}
+            {one.replay_id && <div class="hint">replayed</div>}
+          </td>
+          <td>{one.attempt}</td>
+          <td>
+            <Status status={one.outcome} />
+          </td>
+          <td>
+            {one.status ?? one.error}
+            {one.status !== null && one.error && `: ${one.error}`}
+            {one.response && (
+              <details>
+                <summary>What it said</summary>
+                <pre class="json">{one.response}</pre>
+              </details>
+            )}
+          </td>
+          <td>{duration(one.latency_ms)}</td>
+          <td>
+            {one.next_attempt_at && (
+              <time dateTime={one.next_attempt_at} title={one.next_attempt_at}>
+                {Date.parse(one.next_attempt_at) > now ? `in ${duration(Date.parse(one.next_attempt_at) - now)}` : "has been due"}
+              </time>
+            )}
+            {replay && !one.next_attempt_at && !one.type.startsWith("recourse.webhook.") && (
+              <Again webhook={replay} event={one.event_id} changed={changed} />
+            )}
+          </td>
+        </tr>
+      ))}
+    </Table>
   );
 }
 
@@ -376,7 +381,9 @@ function Again({ webhook, event, changed }: { webhook: string; event: string; ch
   const again = async () => {
     setBusy(true);
     try {
-      await must(api().POST("/webhooks/{webhook_id}/replay", { params: { path: { webhook_id: webhook } }, body: { event_id: event } }));
+      await must(
+        api().POST("/webhooks/{webhook_id}/replay", { params: { path: { webhook_id: webhook } }, body: { event_id: event } }),
+      );
       notify("It is sent again.");
       changed();
     } catch (problem) {

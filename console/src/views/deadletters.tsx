@@ -4,7 +4,7 @@ import { api, must, UnreachableError, type Schemas } from "../api/client";
 import { Act } from "../parts/act";
 import { useEvery } from "../parts/clock";
 import { notify } from "../parts/notices";
-import { useResource } from "../parts/resource";
+import { usePages } from "../parts/pages";
 import { Failure, Loading } from "../parts/states";
 import { Table } from "../parts/table";
 import { to } from "../route";
@@ -14,9 +14,10 @@ type Redriven = Schemas["Redriven"];
 const REFRESH = 10_000;
 
 export function DeadLetters() {
-  const found = useResource("deadletters", () => must(api().GET("/deadletters")));
-  useEvery(REFRESH, found.reload);
-  const queues = found.data?.items;
+  const found = usePages("deadletters", () => must(api().GET("/deadletters")));
+  useEvery(REFRESH, found.refresh);
+  const reload = () => void found.reload();
+  const queues = found.items;
   const waiting = queues?.reduce((sum, { waiting }) => sum + (waiting ?? 0), 0) ?? 0;
   return (
     <>
@@ -25,7 +26,7 @@ export function DeadLetters() {
         Messages that could not be handled wait here for two weeks. Look at them, mend the cause, and redrive them: they are handled
         again.
       </p>
-      {found.problem !== undefined && <Failure problem={found.problem} again={found.reload} />}
+      {found.problem !== undefined && <Failure problem={found.problem} again={reload} />}
       {!queues ? (
         found.problem === undefined && <Loading what="Dead letters" />
       ) : (
@@ -34,7 +35,7 @@ export function DeadLetters() {
             {waiting === 0 ? "No message waits." : `${count(waiting, "message")} in all ${waiting === 1 ? "waits" : "wait"}.`}
             {queues.some((one) => one.waiting === null) && " Some queues are out of reach."}
           </p>
-          <button type="button" onClick={found.reload}>
+          <button type="button" onClick={reload}>
             Refresh
           </button>
           <ul class="queues" aria-label="Dead-letter queues">
@@ -42,7 +43,7 @@ export function DeadLetters() {
               .sort((one, other) => (other.waiting ?? 0.5) - (one.waiting ?? 0.5))
               .map((queue) => (
                 <li key={queue.name} class="card">
-                  <OneQueue queue={queue} changed={found.reload} />
+                  <OneQueue queue={queue} changed={reload} />
                 </li>
               ))}
           </ul>

@@ -23,8 +23,8 @@ export function Webhooks({ parts }: { parts: string[] }) {
 }
 
 function List() {
-  const found = useResource("webhooks", () => must(api().GET("/webhooks")));
-  useEvery(REFRESH, found.reload);
+  const found = usePages("webhooks", () => must(api().GET("/webhooks")));
+  useEvery(REFRESH, found.refresh);
   const [made, setMade] = useState<Schemas["WebhookWithSecret"] | null>(null);
   return (
     <>
@@ -36,23 +36,23 @@ function List() {
         <Registering
           done={(webhook) => {
             setMade(webhook);
-            found.reload();
+            void found.reload();
           }}
-          unsure={found.reload}
+          unsure={() => void found.reload()}
         />
       )}
       {made && <Secret key={made.secret} of={made} close={() => setMade(null)} />}
       <h2>Your webhooks</h2>
-      {found.problem !== undefined && <Failure problem={found.problem} again={found.reload} />}
-      {!found.data ? (
+      {found.problem !== undefined && <Failure problem={found.problem} again={() => void found.reload()} />}
+      {!found.items ? (
         found.problem === undefined && <Loading what="Webhooks" />
-      ) : found.data.items.length === 0 ? (
+      ) : found.items.length === 0 ? (
         <Empty>
           <p>{may("webhooks:write") ? "There is no webhook yet: register one." : "There is no webhook."}</p>
         </Empty>
       ) : (
         <Table label="Webhooks" head={["Endpoint", "Status", "Events", "Failing since", "Registered"]}>
-          {found.data.items.map((one) => (
+          {found.items.map((one) => (
             <tr key={one.webhook_id}>
               <td>
                 <a href={to(["webhooks", one.webhook_id])}>{one.url}</a>
@@ -170,31 +170,27 @@ function Secret({ of: webhook, close }: { of: Schemas["WebhookWithSecret"]; clos
 
 function OneWebhook({ id }: { id: string }) {
   const path = { path: { webhook_id: id } };
-  const found = useResource(id, () => must(api().GET("/webhooks/{webhook_id}", { params: path })));
-  const log = usePages(id, (cursor) =>
-    must(
-      api().GET("/webhooks/{webhook_id}/deliveries", { params: { ...path, query: { limit: 50, ...(cursor ? { cursor } : {}) } } }),
-    ),
-  );
-  const [made, setMade] = useState<Schemas["WebhookWithSecret"] | null>(null);
-  useEvery(REFRESH, async () => {
-    found.reload();
-    await log.refresh();
+  const log = usePages(id, async (cursor) => {
+    const query = { limit: 50, ...(cursor ? { cursor } : {}) };
+    const [webhook, page] = await Promise.all([
+      must(api().GET("/webhooks/{webhook_id}", { params: path })),
+      must(api().GET("/webhooks/{webhook_id}/deliveries", { params: { ...path, query } })),
+    ]);
+    return { ...page, webhook };
   });
-  const changed = () => {
-    found.reload();
-    void log.reload();
-  };
-  const webhook = found.data;
-  if (!webhook)
-    return found.problem === undefined ? <Loading what="The webhook" /> : <Failure problem={found.problem} again={found.reload} />;
+  const [made, setMade] = useState<Schemas["WebhookWithSecret"] | null>(null);
+  useEvery(REFRESH, log.refresh);
+  const changed = () => void log.reload();
+  const webhook = log.first?.webhook;
+  const failure = log.problem !== undefined && <Failure problem={log.problem} again={changed} />;
+  if (!webhook) return failure || <Loading what="The webhook" />;
   return (
     <>
       <p>
         <a href={to(["webhooks"])}>Webhooks</a>
       </p>
       <h1>{webhook.url}</h1>
-      {found.problem !== undefined && <Failure problem={found.problem} again={found.reload} />}
+      {failure}
       <dl class="facts">
         <dt>Status</dt>
         <dd>
@@ -222,15 +218,12 @@ function OneWebhook({ id }: { id: string }) {
       {may("webhooks:write") && <Acts on={webhook} changed={changed} made={setMade} />}
       {made && <Secret key={made.secret} of={made} close={() => setMade(null)} />}
       <h2>Deliveries</h2>
-      {log.problem !== undefined && <Failure problem={log.problem} again={() => void log.reload()} />}
-      {!log.items ? (
-        log.problem === undefined && <Loading what="Deliveries" />
-      ) : log.items.length === 0 ? (
+      {log.items?.length ? (
+        <Log of={log.items} replay={may("webhooks:write") && webhook.status === "ENABLED" ? id : null} changed={changed} />
+      ) : (
         <Empty>
           <p>Nothing has been sent yet.</p>
         </Empty>
-      ) : (
-        <Log of={log.items} replay={may("webhooks:write") && webhook.status === "ENABLED" ? id : null} changed={changed} />
       )}
       {log.more && (
         <button type="button" onClick={() => void log.next()}>

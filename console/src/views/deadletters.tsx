@@ -18,6 +18,9 @@ export function DeadLetters() {
   useEvery(REFRESH, found.refresh);
   const reload = () => void found.reload();
   const queues = found.items;
+  // A queue that was looked at stays in its place with what came of it.
+  const [touched, setTouched] = useState<ReadonlySet<string>>(new Set());
+  const shown = ({ name, waiting }: Queue) => waiting !== 0 || touched.has(name);
   const waiting = queues?.reduce((sum, { waiting }) => sum + (waiting ?? 0), 0) ?? 0;
   return (
     <>
@@ -39,14 +42,24 @@ export function DeadLetters() {
             Refresh
           </button>
           <ul class="queues" aria-label="Dead-letter queues">
-            {[...queues]
+            {queues
+              .filter(shown)
               .sort((one, other) => (other.waiting ?? 0.5) - (one.waiting ?? 0.5))
               .map((queue) => (
                 <li key={queue.name} class="card">
-                  <OneQueue queue={queue} changed={reload} />
+                  <OneQueue queue={queue} changed={reload} touched={() => setTouched(new Set([...touched, queue.name]))} />
                 </li>
               ))}
           </ul>
+          <details>
+            <summary>{`${count(queues.length - queues.filter(shown).length, "empty queue")}`}</summary>
+            <p>
+              {queues
+                .filter((queue) => !shown(queue))
+                .map(({ name }) => name)
+                .join(", ")}
+            </p>
+          </details>
         </>
       )}
     </>
@@ -55,12 +68,13 @@ export function DeadLetters() {
 
 const count = (many: number, what: string): string => `${many.toLocaleString()} ${what}${many === 1 ? "" : "s"}`;
 
-function OneQueue({ queue, changed }: { queue: Queue; changed: () => void }) {
+function OneQueue({ queue, changed, touched }: { queue: Queue; changed: () => void; touched: () => void }) {
   const [seen, setSeen] = useState<Redriven>();
   const [outcome, setOutcome] = useState<string>();
   const [problem, setProblem] = useState<unknown>();
   const [busy, setBusy] = useState(false);
   const look = async () => {
+    touched();
     setBusy(true);
     setProblem(undefined);
     setOutcome(undefined);

@@ -556,21 +556,27 @@ function OneKey({ id }: { id: string }) {
   });
   useEvery(REFRESH, trail.refresh);
   const key = trail.first;
+  const failure = trail.problem !== undefined && <Failure problem={trail.problem} again={() => void trail.reload()} />;
+  const back = (
+    <p>
+      <a href={to(["valet-keys"])}>Valet keys</a>
+    </p>
+  );
   if (!key)
-    return trail.problem === undefined ? (
-      <Loading what="The key" />
-    ) : (
-      <Failure problem={trail.problem} again={() => void trail.reload()} />
+    return (
+      <>
+        {back}
+        <h1>A valet key</h1>
+        {failure || <Loading what="The key" />}
+      </>
     );
   return (
     <>
-      <p>
-        <a href={to(["valet-keys"])}>Valet keys</a>
-      </p>
+      {back}
       <h1>
         {key.operation === "upload" ? "Upload" : "Download"} of {key.object}
       </h1>
-      {trail.problem !== undefined && <Failure problem={trail.problem} again={() => void trail.reload()} />}
+      {failure}
       <dl class="facts">
         <dt>Status</dt>
         <dd>

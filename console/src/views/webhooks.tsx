@@ -183,12 +183,22 @@ function OneWebhook({ id }: { id: string }) {
   const changed = () => void log.reload();
   const webhook = log.first?.webhook;
   const failure = log.problem !== undefined && <Failure problem={log.problem} again={changed} />;
-  if (!webhook) return failure || <Loading what="The webhook" />;
+  const back = (
+    <p>
+      <a href={to(["webhooks"])}>Webhooks</a>
+    </p>
+  );
+  if (!webhook)
+    return (
+      <>
+        {back}
+        <h1>A webhook</h1>
+        {failure || <Loading what="The webhook" />}
+      </>
+    );
   return (
     <>
-      <p>
-        <a href={to(["webhooks"])}>Webhooks</a>
-      </p>
+      {back}
       <h1>{webhook.url}</h1>
       {failure}
       <dl class="facts">
@@ -386,7 +396,7 @@ function Again({ webhook, event, changed }: { webhook: string; event: string; ch
     }
   };
   return (
-    <button type="button" class="quiet" disabled={busy} aria-label={`Send ${event} again`} onClick={() => void again()}>
+    <button type="button" class="quiet" disabled={busy} aria-label={`Send again: ${event}`} onClick={() => void again()}>
       Send again
     </button>
   );

@@ -335,7 +335,7 @@ function Faults({ steps, faults, change, refused }: Faulty) {
   return (
     <details ref={box} open={Boolean(asked)} class="card">
       <summary>Faults{asked && ": "}{asked && <code>{asked}</code>}</summary>
-      <p class="hint">What shall go wrong, to see what the saga makes of it. Only steps before the pivot can be late or have an undo.</p>
+      <p class="hint">What shall go wrong, to see what the saga makes of it. Only steps before the pivot have an undo, and those after it cannot be late.</p>
       <dl class="facts">
         {Object.entries(FAULTS).map(([name, what]) => (
           <Fragment key={name}>

@@ -16,7 +16,11 @@ export const online = signal(true);
 
 /** An answer that is a problem (RFC 9457). */
 export class ProblemError extends Error {
-  constructor(readonly problem: Problem) {
+  /** @param retryAfter The seconds after which the API wants to be asked again; 0 where it says none. */
+  constructor(
+    readonly problem: Problem,
+    readonly retryAfter = 0,
+  ) {
     super(problem.detail || problem.title);
   }
   /** The last part of the problem's type, such as `past-the-pivot`. */
@@ -121,8 +125,10 @@ export async function call(
   return said;
 }
 
-function problemOf(answer: Response, said: unknown): ProblemError {
-  if (typeof said === "object" && said !== null && "title" in said) return new ProblemError(said as Problem);
+/** The problem that an answer is. */
+export function problemOf(answer: Response, said: unknown): ProblemError {
+  const after = Number(answer.headers.get("retry-after")) || 0;
+  if (typeof said === "object" && said !== null && "title" in said) return new ProblemError(said as Problem, after);
   const title = answer.statusText || "The API answered with an error";
-  return new ProblemError({ type: "about:blank", title, status: answer.status, detail: "" });
+  return new ProblemError({ type: "about:blank", title, status: answer.status, detail: "" }, after);
 }

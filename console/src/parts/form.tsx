@@ -5,6 +5,7 @@
  */
 import { createContext, type JSX, type TargetedInputEvent } from "preact";
 import { useContext, useEffect, useId, useRef, useState } from "preact/hooks";
+import { ProblemError } from "../api/client";
 import type { Schema } from "../api/deployment";
 import { money } from "./money";
 import { datetimeLocal, rfc3339 } from "./moments";
@@ -70,6 +71,18 @@ export function fresh(of: Schema, resolve: (schema: Schema) => Schema): unknown 
     default:
       return undefined;
   }
+}
+
+/** What a problem says of fields. */
+export function wrongOf(problem: unknown): Wrong {
+  const errors = problem instanceof ProblemError ? (problem.problem.errors ?? []) : [];
+  return new Map(errors.map(({ field, message }) => [field, message]));
+}
+
+/** What is wrong without what has just been changed. */
+export function righted(wrong: Wrong, path: Path): Wrong {
+  const field = path.join(".");
+  return new Map([...wrong].filter(([one]) => one !== field && !one.startsWith(`${field}.`)));
 }
 
 /** Put the keyboard at the first field that is wrong; at what it belongs to, where it is not shown. */
@@ -266,6 +279,9 @@ function Choice({ options, schema, path, label, required, value, description }: 
   );
 }
 
+/** A bound beyond this is no news to anybody. */
+const FAR = 1e9;
+
 /** A number; beside a currency it is so many of its minor units, and shown as money too. */
 function Figure({ schema, path, label, required, value, description, currency }: Described & { currency?: string | undefined }) {
   const { change } = useContext(Shared);
@@ -274,7 +290,7 @@ function Figure({ schema, path, label, required, value, description, currency }:
   const [draft, setDraft] = useDraft(value, (one) => (one === undefined ? "" : String(one)), figure);
   const about = currency === undefined ? "" : "in minor units, such as cents or paise";
   return (
-    <Labelled path={path} label={label} required={required} description={description} hint={[about, bounds(least, most)].filter(Boolean).join("; ")}>
+    <Labelled path={path} label={label} required={required} description={description} hint={[about, bounds(least, (most ?? Infinity) > FAR ? undefined : most)].filter(Boolean).join("; ")}>
       {(described) => (
         <>
           <input

@@ -3,7 +3,7 @@ import { Fragment, type TargetedSubmitEvent } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { call, ProblemError, UnreachableError, type Saga } from "../api/client";
 import { deployment, type Deployment, type SagaForm } from "../api/deployment";
-import { changed, focusWrong, fresh, isObject, SchemaFields, type Path, type Wrong } from "../parts/form";
+import { changed, focusWrong, fresh, isObject, righted, SchemaFields, wrongOf, type Path, type Wrong } from "../parts/form";
 import { JsonError, readJson } from "../parts/json";
 import { useKept } from "../parts/kept";
 import { rfc3339 } from "../parts/moments";
@@ -92,8 +92,7 @@ function Form({ form, of }: { form: SagaForm; of: Deployment }) {
   const change = (how: (before: Draft) => Partial<Draft>) =>
     setDraft((before) => ({ ...before, ...(before.started ? { key: crypto.randomUUID(), started: undefined } : {}), ...how(before) }));
   const changeField = (path: Path, value: unknown) => {
-    const field = path.join(".");
-    setWrong((before) => new Map([...before].filter(([one]) => one !== field && !one.startsWith(`${field}.`))));
+    setWrong((before) => righted(before, path));
     change((before) => ({ value: changed(before.value, path, value), text: undefined }));
   };
   const fill = () => {
@@ -398,11 +397,6 @@ function chaosOf(faults: Draft["faults"]): string {
     .filter(([, { fault }]) => fault)
     .map(([target, { fault, times }]) => `${target}=${fault}${times && `:${times}`}`)
     .join(", ");
-}
-
-function wrongOf(problem: unknown): Wrong {
-  const errors = problem instanceof ProblemError ? (problem.problem.errors ?? []) : [];
-  return new Map(errors.map(({ field, message }) => [field, message]));
 }
 
 const kindOf = (problem: unknown): string => (problem instanceof ProblemError ? problem.kind : "");

@@ -31,15 +31,14 @@ export function SchemaFields({ of, value, ...shared }: Made) {
   const schema = shared.resolve(of);
   return (
     <Shared.Provider value={shared}>
-      {schema.description && <p class="hint">{schema.description}</p>}
+      <p class="hint">
+        {schema.description} <Star /> must be given.
+      </p>
       {kindOf(schema) === "object" ? (
         <Properties schema={schema} path={[]} value={value} />
       ) : (
         <Field of={of} path={[]} label="Request" required value={value} />
       )}
-      <p class="hint">
-        <Star /> must be given
-      </p>
     </Shared.Provider>
   );
 }
@@ -279,7 +278,7 @@ function Choice({ options, schema, path, label, required, value, description }: 
   );
 }
 
-/** A bound beyond this is no news to anybody. */
+/** A bound as far as this is no news to anybody. */
 const FAR = 1e9;
 
 /** A number; beside a currency it is so many of its minor units, and shown as money too. */
@@ -290,7 +289,7 @@ function Figure({ schema, path, label, required, value, description, currency }:
   const [draft, setDraft] = useDraft(value, (one) => (one === undefined ? "" : String(one)), figure);
   const about = currency === undefined ? "" : "in minor units, such as cents or paise";
   return (
-    <Labelled path={path} label={label} required={required} description={description} hint={[about, bounds(least, (most ?? Infinity) > FAR ? undefined : most)].filter(Boolean).join("; ")}>
+    <Labelled path={path} label={label} required={required} description={description} hint={[about, bounds(least, (most ?? Infinity) >= FAR ? undefined : most)].filter(Boolean).join("; ")}>
       {(described) => (
         <>
           <input

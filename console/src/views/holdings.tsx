@@ -108,9 +108,11 @@ function One({ kind, id, of, found }: { kind: Holding; id: string; of: Deploymen
       )}
       {data && <State of={data} />}
       {data !== undefined && isOperator.value && !editing && (
-        <button type="button" onClick={() => setEditing(true)}>
-          {data ? "Change it" : "Create it"}
-        </button>
+        <div class="buttons">
+          <button type="button" onClick={() => setEditing(true)}>
+            {data ? "Change it" : "Create it"}
+          </button>
+        </div>
       )}
       {data !== undefined && editing && (
         <Change kind={kind} path={path} now={data} of={of} reload={reload} close={() => setEditing(false)} />

@@ -193,13 +193,16 @@ def tab() -> Iterator[Tab]:
 
 def launched(browser: str, profile: str) -> list[str]:
     """The command of a Chromium that reaches this machine alone."""
+    return [browser, *flags(), f"--user-data-dir={profile}"]
+
+
+def flags() -> list[str]:
+    """What makes a Chromium reach this machine alone."""
     return [
-        browser,
         *("--headless", "--disable-gpu", "--no-first-run", "--no-proxy-server"),
         *("--disable-background-networking", "--disable-component-update"),
         "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost",
         *(["--no-sandbox"] if os.geteuid() == 0 else []),
-        f"--user-data-dir={profile}",
     ]
 
 

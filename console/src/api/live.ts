@@ -4,7 +4,7 @@
  */
 import { signal } from "@preact/signals";
 import { config, address } from "./config";
-import { api, must, type Event } from "./client";
+import { api, must, sendOnce, type Event } from "./client";
 import { accessToken, session } from "./session";
 
 export type Channel = "websocket" | "sse" | "polling";
@@ -138,7 +138,7 @@ async function polling(): Promise<void> {
   let old = !cursor; // without a cursor a feed begins with the oldest event that is kept
   while (session.value && Date.now() - opened < LESSER) {
     const query = { limit: 500, wait: old ? 0 : 20, ...(cursor ? { after: cursor } : {}) };
-    const page = await must(api().GET("/events", { params: { query } }));
+    const page = await must(api().GET("/events", { params: { query }, fetch: sendOnce }));
     cursor = page.cursor;
     if (old) old = page.items.length > 0;
     else for (const event of page.items) take(event, undefined, "polling");

@@ -107,7 +107,7 @@ function Open({ of }: { of: Decided }) {
 function One({ of, id }: { of: Decided; id: string }) {
   const path = `/${of.name}/${encodeURIComponent(id)}`;
   const [why, setWhy] = useKept<string | null>(`why.${path}`, () => null);
-  const { data, problem, reload } = useResource(path, async () => (await call("GET", path)) as Question);
+  const { data, problem, reload } = useResource(path, async (stop) => (await call("GET", path, undefined, {}, stop)) as Question);
   useEvery(IDLE, reload);
   useEvents(reload, ({ subject }) => subject === id);
   if (problem !== undefined && !data) {

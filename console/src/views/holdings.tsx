@@ -79,9 +79,9 @@ function LookUp({ kind: { name, id }, ids }: { kind: Holding; ids: string[] }) {
 
 function One({ kind, id, of, found }: { kind: Holding; id: string; of: Deployment; found: () => void }) {
   const path = `/${kind.name}/${encodeURIComponent(id)}`;
-  const { data, problem, reload } = useResource<Shown | null>(path, async () => {
+  const { data, problem, reload } = useResource<Shown | null>(path, async (stop) => {
     try {
-      return (await call("GET", path)) as Shown;
+      return (await call("GET", path, undefined, {}, stop)) as Shown;
     } catch (caught) {
       if (caught instanceof ProblemError && caught.problem.status === 404) return null;
       throw caught;

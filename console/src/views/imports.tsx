@@ -96,8 +96,9 @@ function List() {
 }
 
 function One({ id }: { id: string }) {
-  const ask = () => must(api().GET("/imports/{import_id}", { params: { path: { import_id: id } } }));
-  const { data, problem, reload } = useResource(id, ask);
+  const { data, problem, reload } = useResource(id, (signal) =>
+    must(api().GET("/imports/{import_id}", { params: { path: { import_id: id } }, signal })),
+  );
   const again = () => void (data && runs(data) && reload());
   useEvery(BUSY, again);
   useEvents(again);

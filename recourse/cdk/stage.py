@@ -39,6 +39,11 @@ LOGS = {
     "3653": RetentionDays.TEN_YEARS,
 }
 """How long logs may be kept, by days: CloudWatch has no other numbers in between."""
+ORIGIN = (
+    r"https://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?"
+    r"|http://(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?"
+)
+"""An origin as browsers name it (RFC 6454, 6.2); in plain text only on this machine."""
 LONGEST = 900
 """The longest timeout of a function, in seconds."""
 
@@ -72,6 +77,8 @@ class Stage:
             whose scopes it has.
         cors_origins: The web origins that may call the API.
         public_url: The API's address, if it is not the gateway's own.
+        console_url: The origin at which the console is served: `https://…` without a path, or on
+            this machine `http://127.0.0.1:8000`. Empty where it is not known yet.
         connections_url: The URL to which messages for WebSocket connections are posted, with
             placeholders `{api}` and `{stage}`; the gateway's own address if empty.
         streams: How many server-sent event streams may be open at once; each occupies a function,
@@ -109,6 +116,7 @@ class Stage:
     machines: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     cors_origins: tuple[str, ...] = ()
     public_url: str = ""
+    console_url: str = ""
     connections_url: str = ""
     streams: int | None = None
     owner_limits: dict[str, str] = field(default_factory=dict)
@@ -177,6 +185,11 @@ class Stage:
             raise ContextError(
                 f"context public_url={text('public_url')!r} must be a scheme and a host only"
             )
+        if text("console_url") and not re.fullmatch(ORIGIN, text("console_url")):
+            raise ContextError(
+                f"context console_url={text('console_url')!r} must be an origin in lower case, "
+                "without a path or a '/' at its end: https://console.example"
+            )
         if text("sender") and not re.fullmatch(r"[^@\s/*]+@[^@\s/*]+", text("sender")):
             raise ContextError(f"context sender={text('sender')!r} must be a mail address")
         if "*" in text("cors_origins"):
@@ -235,6 +248,7 @@ class Stage:
             machines=_machines(text("machines")),
             cors_origins=tuple(o for o in text("cors_origins").replace(",", " ").split() if o),
             public_url=text("public_url"),
+            console_url=text("console_url"),
             connections_url=text("connections_url"),
             streams=int(text("streams")) if text("streams") else None,
             owner_limits={"OWNER_LIMITS": own} if (own := text("owner_limits")) else {},

@@ -68,6 +68,16 @@ def test_origins_are_separated_by_spaces_or_commas() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "origin",
+    ["https://d111111abcdef8.cloudfront.net", "https://a.b:8443", "http://127.0.0.1:8000"],
+)
+def test_the_console_is_at_an_origin_which_may_be_in_plain_text_on_this_machine(
+    origin: str,
+) -> None:
+    assert (stage().console_url, stage(console_url=origin).console_url) == ("", origin)
+
+
 def test_a_ledger_may_be_on_its_way_to_its_indexes() -> None:
     assert (stage().index_step, stage(index_step="3").index_step) == (None, 3)
 
@@ -108,6 +118,12 @@ def test_the_account_gets_its_role_for_logs_unless_the_context_says_that_it_has_
         ({"malware_scan": "yes"}, "malware_scan='yes'"),
         ({"public_url": "api.example"}, "public_url='api.example'"),
         ({"public_url": "https://api.example/v1"}, "public_url="),
+        ({"console_url": "https://console.example/"}, "console_url='https://console.example/'"),
+        ({"console_url": "https://console.example/app"}, "must be an origin"),
+        ({"console_url": "https://Console.example"}, "in lower case"),
+        ({"console_url": "http://console.example"}, "https://console.example"),
+        ({"console_url": "https://a.example https://b.example"}, "console_url="),
+        ({"console_url": "https://*.example"}, "console_url="),
         ({"cors_origins": "*"}, "no wildcard"),
         ({"alarms": "none"}, "alarms='none' must be all or few"),
         ({"keys": "two"}, "keys='two' must be each or one"),

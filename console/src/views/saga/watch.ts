@@ -1,0 +1,99 @@
+/** One saga, live: heard of through the feed, and waited on, since a feed has only one's own. */
+import { useEffect, useRef, useState } from "preact/hooks";
+import { api, must, ProblemError, type Event, type Saga } from "../../api/client";
+import { listen } from "../../api/live";
+
+export interface Seen {
+  saga: Saga;
+  /** Its version, for `If-Match`. */
+  tag: string;
+}
+
+export interface Watched {
+  seen: Seen | undefined;
+  /** Its events, in order. */
+  events: Event[];
+  problem: unknown;
+  /** Read it again now; resolves when that is done. */
+  reload: () => Promise<void>;
+}
+
+/** Seconds that the API holds an answer back for a change. */
+const WAIT = 20;
+/** A saga in one of these changes no more. */
+export const OVER: readonly Saga["status"][] = ["SUCCEEDED", "COMPENSATED"];
+
+/** Watch a saga until its end, or until the view is left. */
+export function useSaga(id: string): Watched {
+  const [seen, setSeen] = useState<Seen>();
+  const [events, setEvents] = useState<ReadonlyMap<string, Event>>(new Map());
+  const [problem, setProblem] = useState<unknown>();
+  const again = useRef<() => Promise<void>>(async () => undefined);
+
+  useEffect(() => {
+    const stop = new AbortController();
+    const { signal } = stop;
+    let known: Seen | undefined;
+    const add = (found: readonly Event[]) =>
+      setEvents((before) => new Map([...before, ...found.map((one): [string, Event] => [one.id, one])]));
+
+    const read = async (wait: number) => {
+      const header = known ? { "If-None-Match": known.tag, ...(wait ? { Prefer: `wait=${wait}` } : {}) } : {};
+      const call = api().GET("/sagas/{saga_id}", { params: { path: { saga_id: id }, header }, signal });
+      const answer = (await call).response;
+      if (answer.status !== 304) {
+        const saga = (await must(call)) as Saga;
+        const found = { saga, tag: answer.headers.get("etag") ?? "" };
+        // The answer to an older question may come later than a newer one's.
+        if (!known || version(found.tag) >= version(known.tag)) setSeen((known = found));
+        const page = await must(api().GET("/sagas/{saga_id}/events", { params: { path: { saga_id: id } }, signal }));
+        add(page.items);
+      }
+      setProblem(undefined);
+    };
+
+    const watch = async () => {
+      for (let failed = 0; !signal.aborted; ) {
+        try {
+          await read(known ? WAIT : 0);
+          if (known && OVER.includes(known.saga.status)) return;
+          failed = 0;
+        } catch (caught) {
+          if (signal.aborted) return;
+          setProblem(caught);
+          const status = caught instanceof ProblemError ? caught.problem.status : 0;
+          if (status >= 400 && status < 500 && status !== 429) return;
+          failed += 1;
+          await new Promise((resolve) => setTimeout(resolve, Math.min(1000 * 2 ** failed, 20_000)));
+        }
+      }
+    };
+    void watch();
+
+    let reading: Promise<void> | undefined;
+    let due = false;
+    again.current = async () => {
+      // What is heard while it is being read makes it read once more, and not more often.
+      due = true;
+      reading ??= (async () => {
+        while (due && !signal.aborted) {
+          due = false;
+          await read(0).catch((caught: unknown) => signal.aborted || setProblem(caught));
+        }
+      })().finally(() => (reading = undefined));
+      return reading;
+    };
+    const end = listen((event) => {
+      if (event.subject !== id) return;
+      const { cursor: _, ...said } = event;
+      add([said]);
+      void again.current();
+    });
+    return () => (stop.abort(), end());
+  }, [id]);
+
+  const inOrder = [...events.values()].sort((one, other) => one.sequence - other.sequence);
+  return { seen, events: inOrder, problem, reload: () => again.current() };
+}
+
+const version = (tag: string): number => Number(tag.replace(/\D/g, ""));

@@ -44,7 +44,8 @@ export function OneSaga({ id }: { id: string }) {
           )}
         </p>
         {more.until && <p class="hint">{Date.parse(more.until) > now ? `in ${duration(Date.parse(more.until) - now)}` : "which is now"}</p>}
-        {saga.reason && <Reason reason={saga.reason} />}
+        {more.more && <p>{more.more}</p>}
+        {saga.reason && !(saga.status === "RUNNING" && saga.stuck.includes(saga.reason.step)) && <Reason reason={saga.reason} />}
       </div>
       {problem !== undefined && <Failure problem={problem} again={() => void reload()} />}
       {!online.value && <p class="hint">The API cannot be reached: this is what was last seen.</p>}
@@ -77,7 +78,8 @@ export function OneSaga({ id }: { id: string }) {
 function Reason({ reason }: { reason: NonNullable<Saga["reason"]> }) {
   return (
     <p>
-      {reason.step} failed: <strong>{inWords(reason.error)}</strong>
+      {reason.error === "StepCancelledError" ? `Before ${reason.step}: ` : `Because ${reason.step} failed: `}
+      <strong>{inWords(reason.error)}</strong>
       {reason.message && `: ${reason.message}`} <code>{reason.error}</code>
     </p>
   );
@@ -171,7 +173,7 @@ function Unseen({ id, problem, again }: { id: string; problem: unknown; again: (
       : "Its owner's data have been erased, and with them what this saga was.";
   return (
     <>
-      <Failure problem={new Error(words)} />
+      <Failure problem={new ProblemError({ type: "about:blank", title: "This saga cannot be shown", status, detail: words })} />
       <p>
         <code>{id}</code>
       </p>

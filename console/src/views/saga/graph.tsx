@@ -30,7 +30,7 @@ export function Graph({ saga, declaration }: { saga: Saga; declaration: Declarat
 function Node({ declared, step }: { declared: Declared; step: Step | undefined }) {
   const { waits, later } = declared;
   const said = [
-    declared.role === "pivot" ? "the pivot: it decides the saga" : "",
+    declared.role === "pivot" ? "decides the saga" : "",
     declared.role === "retriable" ? "tried until it is done" : "",
     declared.undo ? "has an undo" : "",
     declared.external ? "acts outside" : "",
@@ -40,7 +40,10 @@ function Node({ declared, step }: { declared: Declared; step: Step | undefined }
   ].filter(Boolean);
   return (
     <div class={`node ${declared.role} ${(step?.status ?? "pending").toLowerCase().replaceAll("_", "-")}${step?.question || step?.begins_at ? " waiting" : ""}`}>
-      <strong>{declared.name}</strong>
+      <span>
+        <strong>{declared.name}</strong>
+        {declared.role === "pivot" && <span class="hint"> ◆ pivot</span>}
+      </span>
       {step && <Status status={step.status} />}
       <span class="hint">{said.join(" · ")}</span>
     </div>
@@ -57,6 +60,7 @@ function Arrows({ undo, went, back }: { undo: boolean; went: boolean; back: bool
   );
 }
 
-const went = ({ status }: Step): boolean => status !== "PENDING" && status !== "SKIPPED";
+/** Whether the saga has come to a step: a pivot that was cancelled has failed before. */
+const went = ({ status, error }: Step): boolean => status !== "PENDING" && status !== "SKIPPED" && error !== "StepCancelledError";
 const undone = (stage: Declared[], known: Map<string, Step>): boolean =>
   stage.some(({ name }) => ["UNDOING", "UNDONE", "UNDO_FAILED"].includes(known.get(name)?.status ?? ""));

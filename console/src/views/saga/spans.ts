@@ -1,6 +1,6 @@
 /** When each step acted, waited and was undone, by its saga's events. */
 import type { Event, Saga, Step } from "../../api/client";
-import { facts, inWords, kind, type Declaration } from "./words";
+import { facts, inWords, isClaim, kind, type Declaration } from "./words";
 
 export type Sort = "action" | "failed" | "undo" | "undo-failed" | "decision" | "delay" | "operator";
 
@@ -42,6 +42,13 @@ export const isWait = (sort: Sort): boolean => sort === "decision" || sort === "
 export function rowsOf(saga: Saga, events: Event[], declaration: Declaration | undefined): Row[] {
   const stages = declaration?.stages.map((stage) => stage.map(({ name }) => name)) ?? saga.steps.map(({ name }) => [name]);
   const known = new Map(saga.steps.map((step) => [step.name, step]));
+  // When each recovery began, as far as its first event says.
+  const recoveries = new Map<number, number>();
+  for (const event of events) {
+    const { run = 0, entered_at } = facts(event);
+    const at = Math.min(Date.parse(event.time), Date.parse(entered_at ?? event.time));
+    if (run > 0) recoveries.set(run, Math.min(at, recoveries.get(run) ?? at));
+  }
   return stages.flatMap((names, rank) =>
     names.flatMap((name) => {
       const step = known.get(name);
@@ -55,7 +62,7 @@ export function rowsOf(saga: Saga, events: Event[], declaration: Declaration | u
       const marks = own.map((event) => ({ at: Date.parse(event.time), text: kind(event).replaceAll("_", " "), kind: kind(event) }));
       return [{
         step,
-        spans: spansOf(saga, step, own, ready ?? Date.parse(events[0]?.time ?? saga.started_at), Math.max(turned ?? 0, failed ? Date.parse(failed.time) : 0)),
+        spans: spansOf(saga, step, own, ready ?? Date.parse(events[0]?.time ?? saga.started_at), Math.max(turned ?? 0, failed ? Date.parse(failed.time) : 0), recoveries),
         marks,
         beside: names.filter((one) => one !== name),
       }];
@@ -63,15 +70,21 @@ export function rowsOf(saga: Saga, events: Event[], declaration: Declaration | u
   );
 }
 
-function spansOf(saga: Saga, step: Step, own: Event[], ready: number, turned: number): Span[] {
+function spansOf(saga: Saga, step: Step, own: Event[], ready: number, turned: number, recoveries: Map<number, number>): Span[] {
   const spans: Span[] = [];
+  const tried = { action: 0, undo: 0 };
   let free = ready;
   /** The wait that goes on, which the next event ends. */
   let open: Span | undefined;
   for (const event of own) {
-    const { attempts = 1, run = 0, entered_at, error, outcome, due_at, question } = facts(event);
+    const { attempts: counted = 1, run = 0, entered_at, error, outcome, due_at, question } = facts(event);
     const at = Date.parse(event.time);
-    const entered = entered_at ? Math.min(Date.parse(entered_at), at) : undefined;
+    const side = kind(event).startsWith("undo") ? "undo" : "action";
+    // Attempts are counted over all recoveries.
+    const attempts = Math.max(1, counted - tried[side]);
+    tried[side] = Math.max(tried[side], counted);
+    const told = isClaim(event) ? event.time : entered_at;
+    const entered = told ? Math.min(Date.parse(told), at) : run > 0 ? recoveries.get(run) : undefined;
     const what = error ? `${inWords(error.type)}${error.message ? `: ${error.message}` : ""}` : "";
     const span = (sort: Sort, from: number, text: string) => spans.push({ sort, from: Math.min(from, at), to: at, attempts, run, text });
     const wait = (sort: Sort, text: string) => spans.push((open = { sort, from: at, to: null, attempts: 1, run, text }));

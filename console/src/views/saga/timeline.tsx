@@ -17,6 +17,7 @@ const MOST_PIPS = 8;
 export function Timeline({ saga, events, declaration, now }: Shown) {
   const rows = rowsOf(saga, events, declaration);
   const spans = rows.flatMap((row) => row.spans);
+  if (spans.length === 0) return <p class="hint">No step has begun.</p>;
   const goesOn = spans.some(({ to }) => to === null);
   const begin = Date.parse(saga.started_at);
   const last = Math.max(begin + 1, ...events.map(({ time }) => Date.parse(time)), ...spans.map(({ to }) => to ?? 0));
@@ -29,7 +30,7 @@ export function Timeline({ saga, events, declaration, now }: Shown) {
         {rows.map((row) => (
           <Line key={row.step.name} row={row} axis={axis} begin={begin} end={end} live={goesOn} />
         ))}
-        <li class="axis" aria-hidden="true">
+        <li class={axis.cuts.length ? "axis two" : "axis"} aria-hidden="true">
           <span />
           <span class="track">
             <span>0</span>

@@ -2,7 +2,7 @@
 import type { ComponentChildren } from "preact";
 import type { Event, Saga, Step } from "../../api/client";
 import { Status } from "../../parts/show";
-import { facts, inWords, kind, since } from "./words";
+import { facts, inWords, isClaim, kind, since } from "./words";
 
 interface Branch {
   name: string;
@@ -88,7 +88,7 @@ function sidesOf(step: Step, events: Event[]): Branch[] {
     if (!last && !goesOn) return [];
     const to = goesOn ? null : (last?.time ?? null);
     const entered = theirs.findLast((event) => facts(event).entered_at);
-    const from = (entered && facts(entered).entered_at) ?? (side === "action" ? step.started_at : null);
+    const from = last && isClaim(last) ? last.time : (entered && facts(entered).entered_at) ?? (side === "action" ? step.started_at : null);
     return [{
       name: side === "undo" ? `undo of ${step.name}` : step.name,
       status: last && !goesOn ? (facts(last).outcome === "skipped" ? "SKIPPED" : kind(last).toUpperCase()) : step.status,

@@ -1,6 +1,6 @@
 /** One saga, live: heard of through the feed, and waited on, since a feed has only one's own. */
 import { useEffect, useRef, useState } from "preact/hooks";
-import { api, must, ProblemError, type Event, type Saga } from "../../api/client";
+import { api, must, online, ProblemError, type Event, type Saga } from "../../api/client";
 import { listen } from "../../api/live";
 
 export interface Seen {
@@ -37,9 +37,12 @@ export function useSaga(id: string): Watched {
     const add = (found: readonly Event[]) =>
       setEvents((before) => new Map([...before, ...found.map((one): [string, Event] => [one.id, one])]));
 
+    let waiting = new AbortController();
     const read = async (wait: number) => {
+      if (wait) waiting = new AbortController();
+      const stopped = wait ? AbortSignal.any([signal, waiting.signal]) : signal;
       const header = known ? { "If-None-Match": known.tag, ...(wait ? { Prefer: `wait=${wait}` } : {}) } : {};
-      const call = api().GET("/sagas/{saga_id}", { params: { path: { saga_id: id }, header }, signal });
+      const call = api().GET("/sagas/{saga_id}", { params: { path: { saga_id: id }, header }, signal: stopped });
       const answer = (await call).response;
       if (answer.status !== 304) {
         const saga = (await must(call)) as Saga;
@@ -55,11 +58,12 @@ export function useSaga(id: string): Watched {
     const watch = async () => {
       for (let failed = 0; !signal.aborted; ) {
         try {
-          await read(known ? WAIT : 0);
+          await read(known && online.value ? WAIT : 0);
           if (known && OVER.includes(known.saga.status)) return;
           failed = 0;
         } catch (caught) {
           if (signal.aborted) return;
+          if (waiting.signal.aborted) continue;
           setProblem(caught);
           const status = caught instanceof ProblemError ? caught.problem.status : 0;
           if (status >= 400 && status < 500 && status !== 429) return;
@@ -69,6 +73,8 @@ export function useSaga(id: string): Watched {
       }
     };
     void watch();
+    // An answer that is held back would say only later that the API can be reached again.
+    const unsubscribe = online.subscribe((reached) => reached || waiting.abort());
 
     let reading: Promise<void> | undefined;
     let due = false;
@@ -89,7 +95,7 @@ export function useSaga(id: string): Watched {
       add([said]);
       void again.current();
     });
-    return () => (stop.abort(), end());
+    return () => (stop.abort(), end(), unsubscribe());
   }, [id]);
 
   const inOrder = [...events.values()].sort((one, other) => one.sequence - other.sequence);

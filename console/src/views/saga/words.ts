@@ -16,6 +16,8 @@ export function inWords(error: string): string {
 export interface Remains {
   tone: "good" | "bad" | "undo" | "run" | "wait";
   text: string;
+  /** What has become of the others, where an operator must know that. */
+  more?: string;
   /** Until when it waits, if it does. */
   until?: string;
 }
@@ -29,17 +31,31 @@ export function remains(saga: Saga, declaration: Declaration | undefined): Remai
       const what = step?.status === "UNDO_FAILED" ? `the undo of ${name}` : name;
       return step?.error ? `${what}: ${inWords(step.error)}${step.message ? `: ${step.message}` : ""}` : what;
     });
-    return { tone: "bad", text: `Waits for an operator at ${said.join("; and at ")}` };
+    const [undone, still, pending] = [named("UNDONE"), named("UNDOING"), named("PENDING")];
+    const more = [
+      undone.length ? `${list(undone)} ${are(undone)} undone.` : "",
+      still.length ? `${list(still)} ${are(still)} being undone.` : "",
+      saga.status === "RUNNING" ? `${list(named("DONE"))} ${are(named("DONE"))} done${pending.length ? `, ${list(pending)} remain${pending.length === 1 ? "s" : ""}` : ""}.` : "",
+    ];
+    return { tone: "bad", text: `Waits for an operator at ${said.join("; and at ")}`, more: more.filter(Boolean).join(" ") };
   }
   switch (saga.status) {
     case "SUCCEEDED": {
-      const undone = saga.reversed_by ? " Another saga was begun to reverse it." : "";
-      return { tone: "good", text: `Nothing remains: ${list(named("DONE"))} ${are(named("DONE"))} done.${undone}` };
+      const skipped = saga.steps.filter(({ status, attempts }) => status === "SKIPPED" && attempts > 0).map(({ name }) => name);
+      const parts = [
+        skipped.length ? `${list(skipped)} ${were(skipped)} skipped by an operator.` : "",
+        saga.reversed_by ? "Another saga was begun to reverse it." : "",
+      ];
+      const text = [`Nothing remains: ${list(named("DONE"))} ${are(named("DONE"))} done.`, ...parts];
+      return { tone: "good", text: text.filter(Boolean).join(" ") };
     }
     case "COMPENSATED": {
       const back = named("UNDONE");
       const text = back.length ? `${list(back)} ${were(back)} undone.` : "there was nothing to undo.";
-      return { tone: "undo", text: `Nothing remains: ${text}` };
+      // What has a result has acted: its undo did not find nothing to undo.
+      const stays = saga.steps.filter(({ status, result }) => status === "SKIPPED" && result !== null).map(({ name }) => name);
+      const skipped = `The undo of ${list(stays)} was skipped by an operator: what ${stays.length === 1 ? "it has" : "they have"} done stays.`;
+      return { tone: "undo", text: `Nothing remains: ${text}`, ...(stays.length ? { more: skipped } : {}) };
     }
     case "COMPENSATION_FAILED":
       return { tone: "bad", text: `An undo has failed: ${list(named("UNDO_FAILED"))}.` };
@@ -93,6 +109,8 @@ export interface Facts {
   step?: string;
   attempts?: number;
   entered_at?: string;
+  /** Whether it comes from outside its turn: a pivot that was cancelled, for one. */
+  early?: boolean;
   run?: number;
   outcome?: string;
   due_at?: string;
@@ -103,6 +121,8 @@ export interface Facts {
 
 /** What the data of an event have. */
 export const facts = (event: Event): Facts => event.data as Facts;
+/** Whether it says of a step that it never will act: it took no time. */
+export const isClaim = (event: Event): boolean => kind(event) === "failed" && facts(event).early === true && facts(event).outcome !== "parked";
 /** The last part of its type, such as `undo_failed`. */
 export const kind = (event: Event): string => event.type.split(".").at(-1) ?? event.type;
 

@@ -33,7 +33,7 @@ export function OneSaga({ id }: { id: string }) {
       <h1>
         {saga.business_key} <Status status={saga.status} />
       </h1>
-      <div class={`remains ${more.tone}`}>
+      <div id="remains" tabIndex={-1} class={`remains ${more.tone}`}>
         <p role="status">
           {more.text}
           {more.until && (

@@ -38,6 +38,8 @@ export function Acts({ seen, declaration, reload }: Acting) {
       throw problem;
     }
     await reload();
+    // The button may be gone by now, and the focus with it.
+    if (document.activeElement === document.body) document.getElementById("remains")?.focus();
   };
 
   const resolve = (step: string, action: "retry" | "skip") => (reason: string) =>

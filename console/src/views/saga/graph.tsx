@@ -8,7 +8,7 @@ export function Graph({ saga, declaration }: { saga: Saga; declaration: Declarat
   const { stages } = declaration;
   const past = stages.findIndex((stage) => stage.some(({ role }) => role === "pivot"));
   return (
-    <ol class="graph" aria-label={`What ${declaration.saga} began with`}>
+    <ol class="graph" tabIndex={0} aria-label={`What ${declaration.saga} began with`}>
       {stages.map((stage, rank) => {
         const steps = stage.map(({ name }) => known.get(name)).filter((step) => step !== undefined);
         return (
@@ -61,6 +61,7 @@ function Arrows({ undo, went, back }: { undo: boolean; went: boolean; back: bool
 }
 
 /** Whether the saga has come to a step: a pivot that was cancelled has failed before. */
-const went = ({ status, error }: Step): boolean => status !== "PENDING" && status !== "SKIPPED" && error !== "StepCancelledError";
+const went = ({ status, error, begins_at }: Step): boolean =>
+  begins_at !== undefined || (status !== "PENDING" && status !== "SKIPPED" && error !== "StepCancelledError");
 const undone = (stage: Declared[], known: Map<string, Step>): boolean =>
   stage.some(({ name }) => ["UNDOING", "UNDONE", "UNDO_FAILED"].includes(known.get(name)?.status ?? ""));

@@ -84,7 +84,7 @@ function Line({ row, axis, begin, end, live }: { row: Row; axis: Axis; begin: nu
         {live && <span class="now" aria-hidden="true" style={{ left: percent(axis.at(end)) }} />}
       </span>
       {step.error && (
-        <span class="said">
+        <span class="said" title={step.message ?? undefined}>
           <strong>{inWords(step.error)}</strong>
           {step.message && `: ${step.message}`} <code>{step.error}</code>
         </span>
@@ -115,7 +115,7 @@ function Bar({ name, span, axis, begin, end }: { name: string; span: Span; axis:
 
 function Table({ rows, begin, end }: { rows: Row[]; begin: number; end: number }) {
   return (
-    <div class="scroll">
+    <div class="scroll" tabIndex={0} role="group" aria-label="The timeline as a table">
       <table>
         <thead>
           <tr>

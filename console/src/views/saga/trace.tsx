@@ -83,7 +83,7 @@ function sidesOf(step: Step, events: Event[]): Branch[] {
   const own = events.filter((event) => facts(event).step === step.name);
   return (["action", "undo"] as const).flatMap((side) => {
     const theirs = own.filter((event) => (["undone", "undo_failed"].includes(kind(event)) ? "undo" : "action") === side);
-    const goesOn = step.status === (side === "action" ? "RUNNING" : "UNDOING");
+    const goesOn = side === "action" ? step.status === "RUNNING" || step.begins_at !== undefined : step.status === "UNDOING";
     const last = theirs.at(-1);
     if (!last && !goesOn) return [];
     const to = goesOn ? null : (last?.time ?? null);

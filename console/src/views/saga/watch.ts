@@ -55,7 +55,13 @@ export function useSaga(id: string): Watched {
       setProblem(undefined);
     };
 
+    let watching = false;
     const watch = async () => {
+      if (watching) return;
+      watching = true;
+      await follow().finally(() => (watching = false));
+    };
+    const follow = async () => {
       for (let failed = 0; !signal.aborted; ) {
         try {
           await read(known && online.value ? WAIT : 0);
@@ -63,9 +69,10 @@ export function useSaga(id: string): Watched {
           failed = 0;
         } catch (caught) {
           if (signal.aborted) return;
-          if (waiting.signal.aborted) continue;
-          setProblem(caught);
+          if ((caught as Error).name === "AbortError") continue; // the wait alone was ended
           const status = caught instanceof ProblemError ? caught.problem.status : 0;
+          // Where as many of one's requests wait as may, a later one will.
+          if (status !== 429 || !known) setProblem(caught);
           if (status >= 400 && status < 500 && status !== 429) return;
           failed += 1;
           await new Promise((resolve) => setTimeout(resolve, Math.min(1000 * 2 ** failed, 20_000)));
@@ -84,7 +91,12 @@ export function useSaga(id: string): Watched {
       reading ??= (async () => {
         while (due && !signal.aborted) {
           due = false;
-          await read(0).catch((caught: unknown) => signal.aborted || setProblem(caught));
+          try {
+            await read(0);
+            if (!OVER.includes(known!.saga.status)) void watch();
+          } catch (caught) {
+            if (!signal.aborted) setProblem(caught);
+          }
         }
       })().finally(() => (reading = undefined));
       return reading;

@@ -25,6 +25,10 @@ export interface Remains {
 export function remains(saga: Saga, declaration: Declaration | undefined): Remains {
   const named = (...statuses: Step["status"][]) => saga.steps.filter(({ status }) => statuses.includes(status)).map(({ name }) => name);
   const declared = new Map(declaration?.stages.flat().map((step) => [step.name, step]));
+  if (saga.steps.length === 0) {
+    const over = saga.status === "SUCCEEDED" || saga.status === "COMPENSATED";
+    return { tone: over ? "undo" : "bad", text: `${over ? "Nothing remains, but what" : "What"} its steps were is known no more.` };
+  }
   if (saga.stuck.length > 0) {
     const said = saga.stuck.map((name) => {
       const step = saga.steps.find((one) => one.name === name);

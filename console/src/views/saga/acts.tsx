@@ -27,16 +27,16 @@ export function Acts({ seen, declaration, reload }: Acting) {
       await what();
       notify(done);
     } catch (problem) {
-      if (problem instanceof UnreachableError) {
-        await reload();
-        throw new Error("No answer came, so it may have been done or not. The saga is shown as it is now: look at it before you try again.");
-      }
-      if (problem instanceof ProblemError) {
-        await reload();
-        throw inOtherWords(problem);
-      }
-      throw problem;
+      await again();
+      if (problem instanceof ProblemError) throw inOtherWords(problem);
+      if (!(problem instanceof UnreachableError)) throw problem;
+      const text = "No answer came, so it may have been done or not. The saga is shown as it is now: look at it before you try again.";
+      notify(text); // where the saga has moved on, the dialog is gone
+      throw new Error(text);
     }
+    await again();
+  };
+  const again = async () => {
     await reload();
     // The button may be gone by now, and the focus with it.
     if (document.activeElement === document.body) document.getElementById("remains")?.focus();

@@ -11,7 +11,7 @@ export interface Span {
   /** When it was over; null while it goes on. */
   to: number | null;
   attempts: number;
-  /** The recovery that it was in; 0 is the first run. */
+  /** The run that it was in; 0 is the first. */
   run: number;
   /** What came of it, in words. */
   text: string;
@@ -42,12 +42,12 @@ export const isWait = (sort: Sort): boolean => sort === "decision" || sort === "
 export function rowsOf(saga: Saga, events: Event[], declaration: Declaration | undefined): Row[] {
   const stages = declaration?.stages.map((stage) => stage.map(({ name }) => name)) ?? saga.steps.map(({ name }) => [name]);
   const known = new Map(saga.steps.map((step) => [step.name, step]));
-  // When each recovery began, as far as its first event says.
-  const recoveries = new Map<number, number>();
+  // When each later run began, as far as its first event says.
+  const runs = new Map<number, number>();
   for (const event of events) {
     const { run = 0, entered_at } = facts(event);
     const at = Math.min(Date.parse(event.time), Date.parse(entered_at ?? event.time));
-    if (run > 0) recoveries.set(run, Math.min(at, recoveries.get(run) ?? at));
+    if (run > 0) runs.set(run, Math.min(at, runs.get(run) ?? at));
   }
   return stages.flatMap((names, rank) =>
     names.flatMap((name) => {
@@ -62,7 +62,7 @@ export function rowsOf(saga: Saga, events: Event[], declaration: Declaration | u
       const marks = own.map((event) => ({ at: Date.parse(event.time), text: kind(event).replaceAll("_", " "), kind: kind(event) }));
       return [{
         step,
-        spans: spansOf(saga, step, own, ready ?? Date.parse(events[0]?.time ?? saga.started_at), Math.max(turned ?? 0, failed ? Date.parse(failed.time) : 0), recoveries),
+        spans: spansOf(saga, step, own, ready ?? Date.parse(events[0]?.time ?? saga.started_at), Math.max(turned ?? 0, failed ? Date.parse(failed.time) : 0), runs),
         marks,
         beside: names.filter((one) => one !== name),
       }];
@@ -70,7 +70,7 @@ export function rowsOf(saga: Saga, events: Event[], declaration: Declaration | u
   );
 }
 
-function spansOf(saga: Saga, step: Step, own: Event[], ready: number, turned: number, recoveries: Map<number, number>): Span[] {
+function spansOf(saga: Saga, step: Step, own: Event[], ready: number, turned: number, runs: Map<number, number>): Span[] {
   const spans: Span[] = [];
   const tried = { action: 0, undo: 0 };
   let free = ready;
@@ -80,11 +80,11 @@ function spansOf(saga: Saga, step: Step, own: Event[], ready: number, turned: nu
     const { attempts: counted = 1, run = 0, entered_at, error, outcome, due_at, question } = facts(event);
     const at = Date.parse(event.time);
     const side = kind(event).startsWith("undo") ? "undo" : "action";
-    // Attempts are counted over all recoveries.
+    // Attempts are counted over all runs.
     const attempts = Math.max(1, counted - tried[side]);
     tried[side] = Math.max(tried[side], counted);
     const told = isClaim(event) ? event.time : entered_at;
-    const entered = told ? Math.min(Date.parse(told), at) : run > 0 ? recoveries.get(run) : undefined;
+    const entered = told ? Math.min(Date.parse(told), at) : run > 0 ? runs.get(run) : undefined;
     const what = error ? `${inWords(error.type)}${error.message ? `: ${error.message}` : ""}` : "";
     const span = (sort: Sort, from: number, text: string) => spans.push({ sort, from: Math.min(from, at), to: at, attempts, run, text });
     const wait = (sort: Sort, text: string) => spans.push((open = { sort, from: at, to: null, attempts: 1, run, text }));

@@ -119,7 +119,7 @@ function Table({ rows, begin, end }: { rows: Row[]; begin: number; end: number }
       <table>
         <thead>
           <tr>
-            {["Step", "What", "From", "Took", "Attempts", "Recovery", "Said"].map((name) => (
+            {["Step", "What", "From", "Took", "Attempts", "Run", "Said"].map((name) => (
               <th key={name} scope="col">
                 {name}
               </th>
@@ -135,7 +135,7 @@ function Table({ rows, begin, end }: { rows: Row[]; begin: number; end: number }
                 <td>{since(iso(begin), iso(span.from))}</td>
                 <td>{span.to === null ? `${duration(end - span.from)} so far` : duration(span.to - span.from)}</td>
                 <td>{isWait(span.sort) ? "" : span.attempts}</td>
-                <td>{span.run || ""}</td>
+                <td>{span.run + 1}</td>
                 <td>{untilOf(span)}</td>
               </tr>
             )),
@@ -149,7 +149,7 @@ function Table({ rows, begin, end }: { rows: Row[]; begin: number; end: number }
 function inText(name: string, span: Span, begin: number, end: number): string {
   const took = span.to === null ? `for ${duration(end - span.from)} so far` : `for ${duration(span.to - span.from)}`;
   const tries = !isWait(span.sort) && span.attempts > 1 ? `, ${span.attempts} attempts` : "";
-  const run = span.run ? `, recovery ${span.run}` : "";
+  const run = span.run ? `, run ${span.run + 1}` : "";
   const said = untilOf(span);
   return `${name}: ${VERBS[span.sort]} from ${since(iso(begin), iso(span.from))} ${took}${tries}${run}${said ? `: ${said}` : ""}`;
 }

@@ -73,7 +73,7 @@ function Told({ event, begun }: { event: Event; begun: string }) {
   return (
     <li class="hint">
       event {kind(event)} at {since(begun, event.time)}
-      {run ? `, recovery ${run}` : ""}
+      {run ? `, run ${run + 1}` : ""}
     </li>
   );
 }

@@ -47,10 +47,10 @@ export function useSaga(id: string): Watched {
       if (answer.status !== 304) {
         const saga = (await must(call)) as Saga;
         const found = { saga, tag: answer.headers.get("etag") ?? "" };
-        // The answer to an older question may come later than a newer one's.
-        if (!known || version(found.tag) >= version(known.tag)) setSeen((known = found));
         const page = await must(api().GET("/sagas/{saga_id}/events", { params: { path: { saga_id: id } }, signal }));
         add(page.items);
+        // The answer to an older question may come later than a newer one's.
+        if (!known || version(found.tag) >= version(known.tag)) setSeen((known = found));
       }
       setProblem(undefined);
     };

@@ -104,7 +104,7 @@ export function said(event: Event): string {
     answer ? `${answer.approved ? "approved" : "rejected"} by ${answer.by}${answer.reason ? `: ${answer.reason}` : ""}` : "",
     outcome === "empty" ? "there was nothing to undo" : outcome === "parked" ? "waits for an operator" : outcome ?? "",
     attempts && attempts > 1 ? `${attempts} attempts` : "",
-    run ? `recovery ${run}` : "",
+    run ? `run ${run + 1}` : "",
   ];
   return parts.filter(Boolean).join(", ");
 }
@@ -115,6 +115,7 @@ export interface Facts {
   entered_at?: string;
   /** Whether it comes from outside its turn: a pivot that was cancelled, for one. */
   early?: boolean;
+  /** 0 is the first; each recovery, and what follows a decision, is one more. */
   run?: number;
   outcome?: string;
   due_at?: string;

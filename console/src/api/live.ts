@@ -105,24 +105,28 @@ async function serverSentEvents(): Promise<void> {
 /** Read a stream of server-sent events until it ends.
  *
  * @param found Called with each event and its cursor; without an event when the stream is open.
+ * @param came Called with the number of bytes of each piece.
  */
 export async function readStream(
   path: string,
   after: string | undefined,
   stop: AbortSignal,
   found: (event: FeedEvent | undefined, id: string | undefined) => void,
+  came: (bytes: number) => void = () => undefined,
 ): Promise<void> {
   const headers: Record<string, string> = { authorization: `Bearer ${await accessToken()}` };
   if (after) headers["last-event-id"] = after;
   const answer = await fetch(address(path), { headers, signal: stop });
   if (answer.status === 410) cursor = undefined;
   if (!answer.ok || !answer.body) throw new Error(`the stream answered ${answer.status}`);
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  const reader = answer.body.getReader();
+  const decoder = new TextDecoder();
   let text = "";
   for (;;) {
     const { done, value } = await reader.read();
     if (done) return;
-    const frames = (text + value).split("\n\n");
+    came(value.length);
+    const frames = (text + decoder.decode(value, { stream: true })).split("\n\n");
     text = frames.pop() ?? "";
     for (const frame of frames) {
       const field = (name: string) => frame.match(new RegExp(`^${name}: (.*)$`, "m"))?.[1];

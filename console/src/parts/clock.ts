@@ -9,7 +9,8 @@ export function useEvery(milliseconds: number, act: () => Promise<void> | void):
     let due: ReturnType<typeof setTimeout>;
     let over = false;
     const later = () => {
-      if (!over) due = setTimeout(() => void Promise.resolve(document.hidden ? undefined : latest.current()).finally(later), milliseconds);
+      if (!over)
+        due = setTimeout(() => void Promise.resolve(document.hidden ? undefined : latest.current()).finally(later), milliseconds);
     };
     later();
     return () => ((over = true), clearTimeout(due));

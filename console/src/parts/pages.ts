@@ -24,7 +24,10 @@ export interface Pages<First extends Page> {
 
 /** Read a list by pages; another `key` is another list. */
 export function usePages<First extends Page>(key: string, ask: (cursor: string | undefined) => Promise<First>): Pages<First> {
-  const [read, setRead] = useState<{ first?: First; items?: First["items"]; cursor: string | null; pages: number }>({ cursor: null, pages: 0 });
+  const [read, setRead] = useState<{ first?: First; items?: First["items"]; cursor: string | null; pages: number }>({
+    cursor: null,
+    pages: 0,
+  });
   const [problem, setProblem] = useState<unknown>();
   const now = useRef({ turn: 0, asking: false, pages: 0 });
   now.current.pages = read.pages;

@@ -101,7 +101,7 @@ export class Upload {
       await this.send(this.key, signal);
     } catch (problem) {
       if (signal.aborted) await this.revoke();
-      else if (problem instanceof ProblemError && !isTransient(problem)) this.key = undefined;
+      else if (!isTransient(problem) || !this.key?.multipart) this.key = undefined; // its uses are used up, or it is over
       throw problem;
     }
     return this.complete(this.key.key_id);
@@ -133,7 +133,7 @@ export class Upload {
       operation: "upload" as const,
       object: this.options.object,
       expires_in: 24 * 3600,
-      max_uses: 100,
+      max_uses: TRIES,
       upload: { content_type, content_length: this.file.size, sha256: hash },
     });
     this.stored.clear();
@@ -218,7 +218,11 @@ export class Upload {
     }
   }
 
-  private async persistently<Done>(signal: AbortSignal, act: () => Promise<Done>, more = (tries: number) => tries < TRIES): Promise<Done> {
+  private async persistently<Done>(
+    signal: AbortSignal,
+    act: () => Promise<Done>,
+    more = (tries: number) => tries < TRIES,
+  ): Promise<Done> {
     for (let tries = 1; ; tries += 1) {
       try {
         return await act();
@@ -235,7 +239,8 @@ export class Upload {
 
   private readable<Read>(reading: Promise<Read>): Promise<Read> {
     return reading.catch((problem: unknown) => {
-      const why = problem instanceof DOMException && problem.name === "NotReadableError" ? "it was changed, or is gone" : said(problem);
+      const why =
+        problem instanceof DOMException && problem.name === "NotReadableError" ? "it was changed, or is gone" : said(problem);
       throw new Error(`${this.file.name} cannot be read: ${why}`);
     });
   }

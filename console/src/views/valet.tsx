@@ -10,6 +10,7 @@ import { Once } from "../parts/once";
 import { usePages } from "../parts/pages";
 import { duration, Id, Moment, Status } from "../parts/show";
 import { Empty, Failure, Loading } from "../parts/states";
+import { Table } from "../parts/table";
 import { redeem, StorageError, typeOf, Upload, type Progress, type Uploaded } from "../parts/upload";
 import { to } from "../route";
 
@@ -37,6 +38,13 @@ function Keys() {
       </p>
       <Sending changed={() => void keys.reload()} />
       <Lending
+        objects={[
+          ...new Set(
+            (keys.items ?? [])
+              .filter(({ operation, status }) => operation === "upload" && status === "COMPLETED")
+              .map(({ object }) => object),
+          ),
+        ]}
         done={(issued) => {
           held.value = { ...held.value, [issued.key_id]: issued.token };
           setLent(issued);
@@ -54,37 +62,26 @@ function Keys() {
           <p>There is no valet key yet: upload a file, or issue a link.</p>
         </Empty>
       ) : (
-        <div class="scroll">
-          <table aria-label="Valet keys">
-            <thead>
-              <tr>
-                {["Object", "For", "Status", "Uses", "Expires", "Issued"].map((name) => (
-                  <th key={name}>{name}</th>
-                ))}
-              </tr>
-            </thead>
-            <tbody>
-              {keys.items.map((key) => (
-                <tr key={key.key_id}>
-                  <td>
-                    <a href={to(["valet-keys", key.key_id])}>{key.object}</a>
-                  </td>
-                  <td>{key.operation}</td>
-                  <td>
-                    <Status status={key.status} />
-                  </td>
-                  <td>{uses(key)}</td>
-                  <td>
-                    <Expiry of={key} />
-                  </td>
-                  <td>
-                    <Moment at={key.created_at} />
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table label="Valet keys" head={["Object", "For", "Status", "Uses", "Expires", "Issued"]}>
+          {keys.items.map((key) => (
+            <tr key={key.key_id}>
+              <td>
+                <a href={to(["valet-keys", key.key_id])}>{key.object}</a>
+              </td>
+              <td>{key.operation}</td>
+              <td>
+                <Status status={key.status} />
+              </td>
+              <td>{uses(key)}</td>
+              <td>
+                <Expiry of={key} />
+              </td>
+              <td>
+                <Moment at={key.created_at} />
+              </td>
+            </tr>
+          ))}
+        </Table>
       )}
       {keys.more && (
         <button type="button" onClick={() => void keys.next()}>
@@ -101,7 +98,11 @@ const uses = (key: Key): string =>
 function Expiry({ of: key }: { of: Key }) {
   const left = Date.parse(key.expires_at) - useNow();
   if (key.status !== "ACTIVE" && key.status !== "USED_UP") return <Moment at={key.expires_at} />;
-  return <time dateTime={key.expires_at} title={key.expires_at}>{left > 0 ? `in ${duration(left)}` : "now"}</time>;
+  return (
+    <time dateTime={key.expires_at} title={key.expires_at}>
+      {left > 0 ? `in ${duration(left)}` : "now"}
+    </time>
+  );
 }
 
 // What is sent up. It goes on while another view is looked at.
@@ -128,7 +129,13 @@ function change(id: number, what: Partial<Sent>): void {
 }
 
 function choose(files: Iterable<File>): void {
-  const chosen = [...files].map((file): Sent => ({ id: (last += 1), file, object: file.name, type: typeOf(file), state: "chosen" }));
+  const chosen = [...files].map((file): Sent => ({
+    id: (last += 1),
+    file,
+    object: file.name,
+    type: typeOf(file),
+    state: "chosen",
+  }));
   sent.value = [...chosen, ...sent.value];
 }
 
@@ -210,11 +217,22 @@ function Chosen({ one }: { one: Sent }) {
       <div class="filters">
         <label>
           Name in your space
-          <input required maxLength={700} value={one.object} onInput={(event) => change(one.id, { object: event.currentTarget.value })} />
+          <input
+            required
+            maxLength={700}
+            value={one.object}
+            onInput={(event) => change(one.id, { object: event.currentTarget.value })}
+          />
         </label>
         <label>
           Content type
-          <input required minLength={3} maxLength={200} value={one.type} onInput={(event) => change(one.id, { type: event.currentTarget.value })} />
+          <input
+            required
+            minLength={3}
+            maxLength={200}
+            value={one.type}
+            onInput={(event) => change(one.id, { type: event.currentTarget.value })}
+          />
         </label>
         <button type="submit" class="first">
           Upload {size(one.file.size)}
@@ -278,11 +296,14 @@ function Going({ one }: { one: Sent }) {
               {isInterrupted(one.problem) ? "Go on" : "Try again"}
             </button>
           )}
-          {state === "failed" && one.type !== OCTETS && one.problem instanceof ProblemError && one.problem.kind === "wrong-content" && (
-            <button type="button" onClick={() => void sendAsOctets(one)}>
-              Upload as {OCTETS}
-            </button>
-          )}
+          {state === "failed" &&
+            one.type !== OCTETS &&
+            one.problem instanceof ProblemError &&
+            one.problem.kind === "wrong-content" && (
+              <button type="button" onClick={() => void sendAsOctets(one)}>
+                Upload as {OCTETS}
+              </button>
+            )}
           {state === "stopped" && (
             <button type="button" onClick={() => void send(one)}>
               Upload again
@@ -312,7 +333,8 @@ function after(problem: unknown): string {
   if (!(problem instanceof ProblemError)) return "";
   const { kind } = problem;
   if (["wrong-content", "wrong-hash", "wrong-length"].includes(kind)) return "It is in quarantine: nobody can download it.";
-  if (kind === "key-revoked") return "Its key was revoked on the way: nothing of it can be downloaded. Trying again issues another key.";
+  if (kind === "key-revoked")
+    return "Its key was revoked on the way: nothing of it can be downloaded. Trying again issues another key.";
   if (kind === "key-expired" || kind === "key-used-up") return "Trying again issues another key.";
   return "";
 }
@@ -321,9 +343,15 @@ function after(problem: unknown): string {
 
 /** The tokens that this page was told; they are nowhere else, and gone with it. */
 const held = signal<Record<string, string>>({});
-const LIVES: [number, string][] = [[60, "1 minute"], [900, "15 minutes"], [3600, "1 hour"], [86_400, "1 day"], [604_800, "7 days"]];
+const LIVES: [number, string][] = [
+  [60, "1 minute"],
+  [900, "15 minutes"],
+  [3600, "1 hour"],
+  [86_400, "1 day"],
+  [604_800, "7 days"],
+];
 
-function Lending({ done, unsure }: { done: (issued: Issued) => void; unsure: () => void }) {
+function Lending({ objects, done, unsure }: { objects: string[]; done: (issued: Issued) => void; unsure: () => void }) {
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState<unknown>();
   const submit = async (event: SubmitEvent) => {
@@ -342,7 +370,11 @@ function Lending({ done, unsure }: { done: (issued: Issued) => void; unsure: () 
       };
       done(await must(api().POST("/valet-keys", { body })));
     } catch (caught) {
-      setProblem(caught instanceof UnreachableError ? new Error("No answer came: a key may have been issued. If it is among your keys, revoke it: its token is lost.") : caught);
+      setProblem(
+        caught instanceof UnreachableError
+          ? new Error("No answer came: a key may have been issued. If it is among your keys, revoke it: its token is lost.")
+          : caught,
+      );
       unsure();
     } finally {
       setBusy(false);
@@ -354,8 +386,13 @@ function Lending({ done, unsure }: { done: (issued: Issued) => void; unsure: () 
       <form class="filters" onSubmit={submit}>
         <label>
           Object
-          <input name="object" required maxLength={1000} placeholder="passports/asha.pdf" />
+          <input name="object" required maxLength={1000} placeholder="passports/asha.pdf" list="objects" autocomplete="off" />
         </label>
+        <datalist id="objects">
+          {objects.map((object) => (
+            <option key={object} value={object} />
+          ))}
+        </datalist>
         <label>
           Expires in
           <select name="expires_in" defaultValue="900">
@@ -444,7 +481,11 @@ function Trying({ token, tried }: { token: string; tried?: () => void }) {
             {one.until ? (
               <>
                 <Answer good>200</Answer> a URL of S3,{" "}
-                <span aria-live="off">{Date.parse(one.until) > now ? `valid for ${Math.ceil((Date.parse(one.until) - now) / 1000)} s more` : "which has run out"}</span>
+                <span aria-live="off">
+                  {Date.parse(one.until) > now
+                    ? `valid for ${Math.ceil((Date.parse(one.until) - now) / 1000)} s more`
+                    : "which has run out"}
+                </span>
               </>
             ) : one.problem instanceof ProblemError ? (
               <>
@@ -515,16 +556,27 @@ function OneKey({ id }: { id: string }) {
   });
   useEvery(REFRESH, trail.refresh);
   const key = trail.first;
-  if (!key) return trail.problem === undefined ? <Loading what="The key" /> : <Failure problem={trail.problem} again={() => void trail.reload()} />;
+  const failure = trail.problem !== undefined && <Failure problem={trail.problem} again={() => void trail.reload()} />;
+  const back = (
+    <p>
+      <a href={to(["valet-keys"])}>Valet keys</a>
+    </p>
+  );
+  if (!key)
+    return (
+      <>
+        {back}
+        <h1>A valet key</h1>
+        {failure || <Loading what="The key" />}
+      </>
+    );
   return (
     <>
-      <p>
-        <a href={to(["valet-keys"])}>Valet keys</a>
-      </p>
+      {back}
       <h1>
         {key.operation === "upload" ? "Upload" : "Download"} of {key.object}
       </h1>
-      {trail.problem !== undefined && <Failure problem={trail.problem} again={() => void trail.reload()} />}
+      {failure}
       <dl class="facts">
         <dt>Status</dt>
         <dd>
@@ -567,39 +619,28 @@ function OneKey({ id }: { id: string }) {
       </div>
       {key.operation === "download" && <Holding id={id} tried={() => void trail.reload()} />}
       <h2>What was done with it</h2>
-      <div class="scroll">
-        <table aria-label="Audit trail">
-          <thead>
-            <tr>
-              {["Time", "Action", "Outcome", "By", "From", "Detail"].map((name) => (
-                <th key={name}>{name}</th>
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {(trail.items ?? []).map((row, at) => (
-              <tr key={at}>
-                <td>
-                  <Moment at={row.time} />
-                </td>
-                <td>{row.action}</td>
-                <td>
-                  <Answer good={row.outcome === "allowed"}>{row.outcome}</Answer>
-                  {(row.count ?? 1) > 1 && ` ${row.count} times`}
-                  {row.last_time && (row.count ?? 1) > 1 && (
-                    <>
-                      , last <Moment at={row.last_time} />
-                    </>
-                  )}
-                </td>
-                <td>{row.caller}</td>
-                <td>{row.address}</td>
-                <td>{row.detail}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <Table label="Audit trail" head={["Time", "Action", "Outcome", "By", "From", "Detail"]}>
+        {(trail.items ?? []).map((row, at) => (
+          <tr key={at}>
+            <td>
+              <Moment at={row.time} />
+            </td>
+            <td>{row.action}</td>
+            <td>
+              <Answer good={row.outcome === "allowed"}>{row.outcome}</Answer>
+              {(row.count ?? 1) > 1 && ` ${row.count} times`}
+              {row.last_time && (row.count ?? 1) > 1 && (
+                <>
+                  , last <Moment at={row.last_time} />
+                </>
+              )}
+            </td>
+            <td>{row.caller}</td>
+            <td>{row.address}</td>
+            <td>{row.detail}</td>
+          </tr>
+        ))}
+      </Table>
       {trail.more && (
         <button type="button" onClick={() => void trail.next()}>
           Older entries

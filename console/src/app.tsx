@@ -36,6 +36,9 @@ const PLACES: Place[] = [
   { name: "dead-letters", title: "Dead letters", scopes: ["operator"], load: async () => (await import("./views/deadletters")).DeadLetters as View },
 ];
 const visible = (place: Place): boolean => place.scopes.length === 0 || place.scopes.some(may);
+const listed = (place: Place): boolean => visible(place) && (place.listed?.() ?? true);
+/** Where one is who has not said where to: an insurer may see decisions alone. */
+const here = (): string => path.value[0] ?? PLACES.find(listed)?.name ?? "decisions";
 
 export function App() {
   if (!session.value) return <SignIn />;
@@ -60,18 +63,18 @@ function Header() {
       (problem: unknown) => console.warn("what is decided here:", problem), // the views say so too
     );
   }, []);
-  const at = path.value[0] ?? "sagas";
+  const at = here();
   return (
     <header class="top">
       <strong class="brand">Recourse</strong>
       <nav aria-label="Views">
-        {PLACES.filter((place) => visible(place) && (place.listed?.() ?? true)).map((place) => (
+        {PLACES.filter(listed).map((place) => (
           <a key={place.name} href={to([place.name])} aria-current={place.name === at ? "page" : undefined}>
             {place.title}
           </a>
         ))}
       </nav>
-      <Connection />
+      {may("sagas:read") && <Connection />}
       <span class="who" title={[...session.value!.scopes].join(" ")}>
         {session.value!.subject}
       </span>
@@ -96,7 +99,7 @@ function Connection() {
 
 function Current() {
   const parts = path.value;
-  const place = PLACES.find(({ name }) => name === (parts[0] ?? "sagas"));
+  const place = PLACES.find(({ name }) => name === here());
   const main = useRef<HTMLElement>(null);
   const where = parts.join("/");
   useEffect(() => {

@@ -52,7 +52,7 @@ function List() {
         <Empty>You have begun no import yet.</Empty>
       ) : (
         <div class="scroll">
-          <table aria-label="Imports">
+          <table class="listed" aria-label="Imports">
             <thead>
               <tr>
                 {["File", "Saga", "Status", "Rows", "Started", "Already there", "Bad", "Not started", "Begun"].map((name) => (
@@ -223,7 +223,7 @@ function Problems({ of: { problems, bad } }: { of: Import }) {
       <h2>Bad rows</h2>
       {bad > problems.length && <p class="hint">The first {problems.length} of {bad.toLocaleString()}; all of them are in the file of what became of each row.</p>}
       <div class="scroll">
-        <table>
+        <table class="listed">
           <thead>
             <tr>
               <th scope="col">Line</th>

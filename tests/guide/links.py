@@ -7,9 +7,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-LOADS = {"href": {"link"}, "src": {"script", "img", "iframe", "source", "embed", "audio", "video"}}
-"""By attribute, the elements that load what it names; an `a` only leads there."""
-
 
 class Page(HTMLParser):
     """What one page has: names that are linked to, links, and what it loads."""
@@ -59,9 +56,12 @@ def broken(site: Path) -> list[str]:
                 there /= "index.html"
             if not there.is_file():
                 found.append(f"{at}: {target}: there is no such file")
-            elif parts.fragment and there in pages:
-                if unquote(parts.fragment) not in pages[there].names:
-                    found.append(f"{at}: {target}: there is no such heading")
+            elif (
+                parts.fragment
+                and there in pages
+                and unquote(parts.fragment) not in pages[there].names
+            ):
+                found.append(f"{at}: {target}: there is no such heading")
     for style in site.rglob("*.css"):
         for target in re.findall(
             r"(?:url\(|@import )['\"]?((?:https?:)?//[^'\")\s]+)", style.read_text()

@@ -1,7 +1,7 @@
 """From the files of the project to the folder that the site is built of.
 
-What a page of docs/ is on GitHub, it is in the site: a link to a file of the project is led to where
-the site has that file, and a link to what the site does not have is an error.
+What a page of docs/ is on GitHub, it is in the site: a link to a file of the project is led to
+where the site has that file, and a link to what the site does not have is an error.
 """
 
 from __future__ import annotations
@@ -164,12 +164,12 @@ def saga_page(name: str) -> str:
     rows = "".join(f"| {step} | {acts} | {back} |\n" for step, acts, back in routing.table(shape))
     return (
         f"# The saga `{name}`\n\n"
-        "Drawn from its declaration when this guide was built. What the drawings say is explained in "
-        "[concepts](../concepts.md).\n\n"
+        "Drawn from its declaration when this guide was built. What the drawings say is explained "
+        "in [concepts](../concepts.md).\n\n"
         "## As a state machine\n\n"
         f"{_inline(sagas.machine(shape))}\n"
-        "Solid arrows are what comes next, dashed ones what is caught. An undo that fails is caught "
-        "too: the others still run, and then the saga is parked.\n\n"
+        "Solid arrows are what comes next, dashed ones what is caught. An undo that fails is "
+        "caught too: the others still run, and then the saga is parked.\n\n"
         "## As a choreography\n\n"
         f"{_inline(sagas.choreography(shape))}\n"
         "The same as a table; a step after several waits for all of them, and `*` is the pivot:\n\n"
@@ -233,7 +233,7 @@ def configured(pages: set[str]) -> str:
 
 
 def drawings() -> dict[Path, str]:
-    """The drawings of sagas that pages of docs/ show, which GitHub shows too: they are committed."""
+    """The drawings of sagas that pages of docs/ show: GitHub shows them too, so they are kept."""
     shown = {
         image
         for page in DOCS.glob("*.md")

@@ -24,7 +24,7 @@ def drawing(source: str, title: str) -> str:
 
     ::
 
-        drawing("sequenceDiagram\\n participant A as API\\n A->>A: look", "An example")
+        drawing(source, "Valet keys")    # "<svg xmlns=…"
 
     Raises:
         SequenceError: a line is neither a participant, a call, nor a loop or its end.

@@ -156,10 +156,12 @@ FILES = ("shop/items.py", "shop/card.py", "shop/parcels.py", "shop/sagas.py", "s
 
 
 def test_the_saga_of_the_page_loses_nothing_whatever_disturbs_it(tmp_path: Path) -> None:
-    made = {path: block(path) for path in (*FILES, "tests/sagas.py")}
+    made = {path: block(path) for path in FILES}
+    made["checks_of_the_shop.py"] = block("tests/sagas.py")
     settings = PAGE[PAGE.index("samples/purchase.json") :]
     (sample,) = re.findall(r"^with `samples/purchase.json`, `(.*)`", PAGE, re.M)
     (told,) = re.findall(r"^```toml\n(.*?)^```$", settings, re.M | re.S)
+    told = told.replace("tests.sagas", "checks_of_the_shop")  # `tests` are those of this project
     made |= {"samples/purchase.json": sample, "pyproject.toml": told, "shop/__init__.py": ""}
     projects.write(tmp_path, files=made)
     ran = projects.pytest_in(tmp_path, "--sagas", "--sagas-examples=3")

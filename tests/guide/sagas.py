@@ -90,8 +90,7 @@ def _name(group: tuple[Any, ...]) -> str:
 def _places(shape: Shape[Any]) -> dict[str, tuple[float, float]]:
     """Where each state stands, by its name: the upper left corner."""
     places: dict[str, tuple[float, float]] = {}
-    undone = any(shape.role(step.name) == "compensable" for step in shape.all)
-    x = float(MARGIN + (COLUMN if undone else 46))
+    x = float(MARGIN + COLUMN)
     lower = 62 + max(len(group) for group in shape.groups) * (HEIGHT + 8) + 46.0
     for group in shape.groups:
         roles = {shape.role(step.name) for step in group}
@@ -105,8 +104,7 @@ def _places(shape: Shape[Any]) -> dict[str, tuple[float, float]]:
         x += columns * COLUMN
     places["Succeeded"] = (x, 62.0)
     places["Park"] = (x, lower)
-    if undone:
-        places["Compensated"] = (float(MARGIN), lower)
+    places["Compensated"] = (float(MARGIN), lower)
     return places
 
 
@@ -161,7 +159,7 @@ def _arrow(
     elif name.endswith(".settle"):  # it had acted
         turn = x + WIDTH + GAP / 2
         path = [(x + WIDTH - 16, y), (x + WIDTH - 16, y - 26), (turn, y - 26), (turn, to_y + 32)]
-        drawn.arrow([*path, (to_x, to_y + 32)], colour="pivot")
+        drawn.arrow([*path, (to_x - to_frame, to_y + 32)], colour="pivot")
         drawn.text(turn + 4, y - 12, "it had", anchor="start", size=10.5, colour="quiet")
     else:  # caught
         colour = "bad" if to == "Park" else "pivot" if to.endswith(".settle") else "undo"

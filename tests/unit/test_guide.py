@@ -12,17 +12,16 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
 
-from recourse import Saga, Step, Together, request_model
+from recourse import Saga
 from recourse.orchestration.compiler import compile_saga
-from services import flights, hotels, payments
 from statemachines import SAGAS
-from statemachines.fields import Key, Payer
-from statemachines.travel_booking import FlightAsk, HotelAsk
 from tests.browser import tab
 from tests.guide import links, pages, sagas, sequence
 from tests.guide.__main__ import build
 from tests.patience import until
+from tests.statemachines.test_judged import shapes
 
 DESCRIPTION = json.loads((pages.ROOT / "lambdas/api/openapi.json").read_text())
 SEARCH = "[...document.querySelectorAll('div')].find((one) => one.shadowRoot)?.shadowRoot"
@@ -188,35 +187,12 @@ def test_every_saga_is_drawn_with_every_transition_of_its_machine(saga: Saga) ->
         assert f">{step.name}" in sagas.choreography(saga)
 
 
-@request_model
-class Short:
-    """Two things at once, the money, and no more."""
-
-    order_id: Key
-    flight: FlightAsk
-    hotel: HotelAsk
-    payment: Payer
-
-
-def test_a_saga_whose_pivot_is_its_last_step_or_its_first_is_drawn() -> None:
-    held = Together(
-        Step("flight", flights.hold, undo=flights.release, takes=["flight"]),
-        Step("hotel", hotels.hold, undo=hotels.release, takes=["hotel"]),
-    )
-    paid = Step(
-        "payment",
-        payments.authorise,
-        undo=payments.void,
-        takes=["payment"],
-        after=["flight", "hotel"],
-    )
-    last = Saga(
-        "last",
-        request=Short,
-        business_key="order_id",
-        steps=[held, paid, Step("capture", payments.capture, pivot=True)],
-    )
-    assert "SUCCEEDED" in sagas.machine(last) and "COMPENSATED" in sagas.machine(last)
+@settings(deadline=None)
+@given(shapes())
+def test_a_saga_of_any_shape_is_drawn(saga: Saga) -> None:
+    transitions = {*sagas._transitions(compile_saga(saga)["States"])}
+    assert sagas.machine(saga).count("marker-end") == len(transitions) + 1
+    assert all(f">{step.name}" in sagas.choreography(saga) for step in saga.all)
 
 
 def test_the_lines_of_packages_are_those_that_are_enforced() -> None:

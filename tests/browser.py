@@ -157,6 +157,10 @@ class Tab:
         answer = self._ask("Runtime.evaluate", expression=script, returnByValue=True)
         return answer.get("result", {}).get("result", {}).get("value")
 
+    def insert(self, text: str) -> None:
+        """Type a text where the focus is, in place of what is selected there."""
+        self._ask("Input.insertText", text=text)
+
     def _ask(self, method: str, **params: Any) -> dict[str, Any]:
         self._number += 1
         self._connection.send(json.dumps({"id": self._number, "method": method, "params": params}))

@@ -249,6 +249,7 @@ const PHASES = { reading: "reading the file for its hash", sending: "sending", c
 
 function Going({ one }: { one: Sent }) {
   const { progress, state } = one;
+  const kind = one.problem instanceof ProblemError ? one.problem.kind : "";
   const label = useId();
   const seconds = one.began ? (Date.now() - one.began) / 1000 : 0;
   return (
@@ -277,10 +278,14 @@ function Going({ one }: { one: Sent }) {
           )}
         </>
       )}
-      {state === "stopped" && <p>Cancelled. Its key is revoked: nothing of it can be downloaded.</p>}
+      {state === "stopped" && <p>Cancelled: what was sent can be downloaded by nobody.</p>}
       {state === "failed" && (
         <>
-          <Failure problem={one.problem} />
+          {kind === "unknown-content-type" ? (
+            <UnknownType type={one.type} problem={one.problem} />
+          ) : (
+            <Failure problem={one.problem} />
+          )}
           <p>{after(one.problem)}</p>
         </>
       )}
@@ -291,19 +296,21 @@ function Going({ one }: { one: Sent }) {
       )}
       {state !== "sending" && (
         <div class="buttons">
-          {state === "failed" && (
+          {state === "failed" && !WRONG.includes(kind) && (
             <button type="button" class="first" onClick={() => void send(one)}>
               {isInterrupted(one.problem) ? "Go on" : "Try again"}
             </button>
           )}
-          {state === "failed" &&
-            one.type !== OCTETS &&
-            one.problem instanceof ProblemError &&
-            one.problem.kind === "wrong-content" && (
-              <button type="button" onClick={() => void sendAsOctets(one)}>
-                Upload as {OCTETS}
-              </button>
-            )}
+          {state === "failed" && !isInterrupted(one.problem) && (
+            <button type="button" onClick={() => again({ ...one, state: "chosen" })}>
+              Change its name or type
+            </button>
+          )}
+          {state === "failed" && one.type !== OCTETS && (kind === "wrong-content" || kind === "unknown-content-type") && (
+            <button type="button" onClick={() => void send(again({ ...one, type: OCTETS }))}>
+              Upload as {OCTETS}
+            </button>
+          )}
           {state === "stopped" && (
             <button type="button" onClick={() => void send(one)}>
               Upload again
@@ -319,10 +326,25 @@ function Going({ one }: { one: Sent }) {
   );
 }
 
-function sendAsOctets({ upload: _, ...one }: Sent): Promise<void> {
-  const again: Sent = { ...one, type: OCTETS };
-  sent.value = sent.value.map((other) => (other.id === one.id ? again : other));
-  return send(again);
+/** What of a request will be refused again as it is. */
+const WRONG = ["bad-object-name", "unknown-content-type", "upload-too-large", "invalid"];
+
+function UnknownType({ type, problem }: { type: string; problem: unknown }) {
+  return (
+    <div class="failure" role="alert">
+      <strong>{type} is no type that can be proven by content</strong>
+      <details>
+        <summary>What can be</summary>
+        <p>{(problem as Error).message}</p>
+      </details>
+    </div>
+  );
+}
+
+/** A file that is begun with anew, under another name or type. */
+function again({ upload: _, progress: __, problem: ___, ...one }: Sent): Sent {
+  sent.value = sent.value.map((other) => (other.id === one.id ? one : other));
+  return one;
 }
 
 const isInterrupted = (problem: unknown) => problem instanceof StorageError || problem instanceof UnreachableError;

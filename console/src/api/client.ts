@@ -123,6 +123,7 @@ export async function call(
   path: string,
   body?: unknown,
   headers: Record<string, string> = {},
+  stop?: AbortSignal,
 ): Promise<unknown> {
   const request = new Request(new URL(config().api + path, location.origin), {
     method,
@@ -131,6 +132,7 @@ export async function call(
       ...headers,
     },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    ...(stop ? { signal: stop } : {}),
   });
   const answer = await send(request);
   const said: unknown = await answer.json().catch(() => undefined);

@@ -5,7 +5,7 @@
 import { signal } from "@preact/signals";
 import { config, address } from "./config";
 import { api, must, sendOnce, type Event } from "./client";
-import { accessToken, session } from "./session";
+import { accessToken, may, session } from "./session";
 
 export type Channel = "websocket" | "sse" | "polling";
 export type FeedEvent = Event & { cursor?: string };
@@ -28,13 +28,13 @@ const LESSER = 120_000;
 let cursor: string | undefined;
 let running = false;
 
-/** Hear of each event from now on.
+/** Hear of each event from now on; of none, without the scope of those who read sagas.
  *
  * @returns what ends it.
  */
 export function listen(listener: Listener): () => void {
   listeners.add(listener);
-  if (!running) void run();
+  if (!running && may("sagas:read")) void run();
   return () => listeners.delete(listener);
 }
 

@@ -4,6 +4,7 @@
  * that a reload needs no new sign-in. No token is ever in an address.
  */
 import { computed, signal } from "@preact/signals";
+import { go } from "../route";
 import { address, config } from "./config";
 
 export interface Session {
@@ -51,7 +52,7 @@ export async function begin(): Promise<boolean> {
   const query = new URLSearchParams(location.search);
   if (query.has("state")) {
     const { state, then } = begun();
-    history.replaceState(null, "", location.pathname + then);
+    go(location.pathname + then, { replace: true });
     if (query.get("state")?.startsWith(AGAIN)) {
       // This window was opened to sign in again: the page that opened it has the verifier.
       const codes = new BroadcastChannel(CODES);

@@ -3,6 +3,7 @@ import { signal } from "@preact/signals";
 import type { ComponentType } from "preact";
 import { useEffect, useErrorBoundary, useRef } from "preact/hooks";
 import { online } from "./api/client";
+import { deployment } from "./api/deployment";
 import { channel, listen } from "./api/live";
 import { ended, may, session, signIn, signInAgain, signOut } from "./api/session";
 import { Failure, Loading } from "./parts/states";
@@ -16,13 +17,17 @@ interface Place {
   title: string;
   /** Who sees it: those with one of these scopes. */
   scopes: string[];
+  /** Whether there is a link to it, where that depends on what this deployment has. */
+  listed?: () => boolean;
   load: () => Promise<View>;
 }
 
+/** The scopes of those who decide something here. */
+const deciders = signal<string[]>([]);
 const PLACES: Place[] = [
   { name: "sagas", title: "Sagas", scopes: ["sagas:read"], load: async () => (await import("./views/sagas")).Sagas as View },
   { name: "start", title: "Start", scopes: ["sagas:write"], load: async () => (await import("./views/start")).Start as View },
-  { name: "decisions", title: "Decisions", scopes: [], load: async () => (await import("./views/decisions")).Decisions as View },
+  { name: "decisions", title: "Decisions", scopes: [], listed: () => deciders.value.some(may), load: async () => (await import("./views/decisions")).Decisions as View },
   { name: "valet-keys", title: "Valet keys", scopes: ["valet:issue"], load: async () => (await import("./views/valet")).ValetKeys as View },
   { name: "push-and-pull", title: "Push and pull", scopes: ["sagas:read"], load: async () => (await import("./views/channels")).Channels as View },
   { name: "webhooks", title: "Webhooks", scopes: ["sagas:read"], load: async () => (await import("./views/webhooks")).Webhooks as View },
@@ -31,6 +36,9 @@ const PLACES: Place[] = [
   { name: "dead-letters", title: "Dead letters", scopes: ["operator"], load: async () => (await import("./views/deadletters")).DeadLetters as View },
 ];
 const visible = (place: Place): boolean => place.scopes.length === 0 || place.scopes.some(may);
+const listed = (place: Place): boolean => visible(place) && (place.listed?.() ?? true);
+/** Where one is who has not said where to: an insurer may see decisions alone. */
+const here = (): string => path.value[0] ?? PLACES.find(listed)?.name ?? "decisions";
 
 export function App() {
   if (!session.value) return <SignIn />;
@@ -49,18 +57,24 @@ export function App() {
 
 function Header() {
   useEffect(() => listen(() => undefined), []); // connected while the page is open
-  const at = path.value[0] ?? "sagas";
+  useEffect(() => {
+    deployment().then(
+      ({ decided }) => (deciders.value = decided.map(({ scope }) => scope)),
+      (problem: unknown) => console.warn("what is decided here:", problem), // the views say so too
+    );
+  }, []);
+  const at = here();
   return (
     <header class="top">
       <strong class="brand">Recourse</strong>
       <nav aria-label="Views">
-        {PLACES.filter(visible).map((place) => (
+        {PLACES.filter(listed).map((place) => (
           <a key={place.name} href={to([place.name])} aria-current={place.name === at ? "page" : undefined}>
             {place.title}
           </a>
         ))}
       </nav>
-      <Connection />
+      {may("sagas:read") && <Connection />}
       <span class="who" title={[...session.value!.scopes].join(" ")}>
         {session.value!.subject}
       </span>
@@ -85,7 +99,7 @@ function Connection() {
 
 function Current() {
   const parts = path.value;
-  const place = PLACES.find(({ name }) => name === (parts[0] ?? "sagas"));
+  const place = PLACES.find(({ name }) => name === here());
   const main = useRef<HTMLElement>(null);
   const where = parts.join("/");
   useEffect(() => {

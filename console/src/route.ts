@@ -23,7 +23,7 @@ export function go(place: string, { replace = false } = {}): void {
   if (!replace) location.hash = place;
   else {
     history.replaceState(null, "", place);
-    hash.value = place;
+    hash.value = location.hash;
   }
 }
 

@@ -1,6 +1,6 @@
 /** The API, by types that are generated from its description. */
 import { signal } from "@preact/signals";
-import createClient, { type Middleware } from "openapi-fetch";
+import createClient from "openapi-fetch";
 import { config } from "./config";
 import type { components, paths } from "./schema";
 import { accessToken, distrust } from "./session";
@@ -16,7 +16,11 @@ export const online = signal(true);
 
 /** An answer that is a problem (RFC 9457). */
 export class ProblemError extends Error {
-  constructor(readonly problem: Problem) {
+  /** @param retryAfter The seconds after which the API wants to be asked again; 0 where it says none. */
+  constructor(
+    readonly problem: Problem,
+    readonly retryAfter = 0,
+  ) {
     super(problem.detail || problem.title);
   }
   /** The last part of the problem's type, such as `past-the-pivot`. */
@@ -32,41 +36,58 @@ export class UnreachableError extends Error {
   }
 }
 
-const authorised: Middleware = {
-  async onRequest({ request }) {
-    request.headers.set("authorization", `Bearer ${await accessToken()}`);
-    return request;
-  },
-};
-
-/** Sends a request; a GET again, with growing delays, until the API answers. */
+/** Sends a request with the caller's token.
+ *
+ * A GET is sent again, with growing delays, until the API answers: it changes nothing. Anything
+ * else is sent once, for nobody knows what became of one without an answer.
+ */
 async function send(request: Request): Promise<Response> {
-  const again = request.method === "GET";
+  if (request.method !== "GET") return sendOnce(request);
   for (let tries = 0; ; tries += 1) {
+    let delay = Math.min(500 * 2 ** tries, 5000);
     try {
-      const answer = await fetch(request.clone());
-      if (answer.status === 401) {
-        const token = request.headers.get("authorization")?.slice("Bearer ".length) ?? "";
-        if (tries > 2) return answer;
+      const answer = await sendOnce(request);
+      if (online.value && answer.status !== 429 && answer.status !== 503) return answer;
+      delay = Math.max(delay, 1000 * Number(answer.headers.get("retry-after") ?? 0));
+    } catch (problem) {
+      if (!(problem instanceof UnreachableError)) throw problem;
+    }
+    await pause(delay, request.signal);
+  }
+}
+
+/** Sends a request with the caller's token; again only where that was refused.
+ *
+ * @throws UnreachableError
+ */
+export async function sendOnce(request: Request): Promise<Response> {
+  for (let tries = 0; ; tries += 1) {
+    const sent = request.clone();
+    let answer: Response;
+    try {
+      const token = await accessToken();
+      sent.headers.set("authorization", `Bearer ${token}`);
+      answer = await fetch(sent);
+      if (answer.status === 401 && tries < 2) {
         distrust(token);
-        request.headers.set("authorization", `Bearer ${await accessToken()}`);
         continue;
       }
-      const away = answer.status === 502 || answer.status === 503 || answer.status === 504;
-      online.value = !away;
-      if (!away || !again) return answer;
-      if (tries >= 4 && request.signal.aborted) return answer;
     } catch (problem) {
       if (request.signal.aborted) throw problem;
       online.value = false;
-      if (!again) throw new UnreachableError();
+      throw new UnreachableError();
     }
-    await pause(Math.min(500 * 2 ** tries, 5000), request.signal);
+    // These are of what stands before the API; the API's own problems are of a type of ours.
+    const passing = answer.status === 502 || answer.status === 503 || answer.status === 504;
+    const said = passing ? ((await answer.clone().json().catch(() => ({}))) as Partial<Problem>) : {};
+    online.value = !passing || (said.type ?? "").startsWith("urn:");
+    return answer;
   }
 }
 
 function pause(milliseconds: number, stop: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
+    if (stop.aborted) return reject(stop.reason as Error);
     const timer = setTimeout(resolve, milliseconds);
     stop.addEventListener("abort", () => {
       clearTimeout(timer);
@@ -79,10 +100,7 @@ let made: ReturnType<typeof createClient<paths>> | undefined;
 
 /** The client: `must(api().GET("/sagas/{saga_id}", {params: {path: {saga_id}}}))`. */
 export function api(): ReturnType<typeof createClient<paths>> {
-  if (!made) {
-    made = createClient<paths>({ baseUrl: new URL(config().api, location.origin).href, fetch: send });
-    made.use(authorised);
-  }
+  made ??= createClient<paths>({ baseUrl: new URL(config().api, location.origin).href, fetch: send });
   return made;
 }
 
@@ -105,15 +123,16 @@ export async function call(
   path: string,
   body?: unknown,
   headers: Record<string, string> = {},
+  stop?: AbortSignal,
 ): Promise<unknown> {
   const request = new Request(new URL(config().api + path, location.origin), {
     method,
     headers: {
-      authorization: `Bearer ${await accessToken()}`,
       ...(body === undefined ? {} : { "content-type": "application/json" }),
       ...headers,
     },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    ...(stop ? { signal: stop } : {}),
   });
   const answer = await send(request);
   const said: unknown = await answer.json().catch(() => undefined);
@@ -121,8 +140,10 @@ export async function call(
   return said;
 }
 
-function problemOf(answer: Response, said: unknown): ProblemError {
-  if (typeof said === "object" && said !== null && "title" in said) return new ProblemError(said as Problem);
+/** The problem that an answer is. */
+export function problemOf(answer: Response, said: unknown): ProblemError {
+  const after = Number(answer.headers.get("retry-after")) || 0;
+  if (typeof said === "object" && said !== null && "title" in said) return new ProblemError(said as Problem, after);
   const title = answer.statusText || "The API answered with an error";
-  return new ProblemError({ type: "about:blank", title, status: answer.status, detail: "" });
+  return new ProblemError({ type: "about:blank", title, status: answer.status, detail: "" }, after);
 }

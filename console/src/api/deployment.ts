@@ -41,6 +41,8 @@ export interface SagaForm {
 export interface Holding {
   /** The first part of its path, such as `flights`. */
   name: string;
+  /** An id, as an example. */
+  id: string | undefined;
   body: Schema;
   example: unknown;
 }
@@ -66,6 +68,7 @@ interface Operation {
   operationId: string;
   summary?: string;
   security?: Record<string, string[]>[];
+  parameters?: { name: string; in: string; example?: unknown }[];
   requestBody?: { content: Record<string, { schema: Schema; example?: unknown }> };
 }
 
@@ -109,7 +112,8 @@ async function read(): Promise<Deployment> {
       const steps = (summary.split(": ")[1] ?? "").split(", ").filter(Boolean);
       found.sagas.push({ name: saga, summary, steps, request: body(post)?.schema ?? {}, example: body(post)?.example });
     } else if (held && put) {
-      found.holdings.push({ name: held, body: body(put)?.schema ?? {}, example: body(put)?.example });
+      const id = put.parameters?.find((one) => one.in === "path")?.example;
+      found.holdings.push({ name: held, id: typeof id === "string" ? id : undefined, body: body(put)?.schema ?? {}, example: body(put)?.example });
     } else if (decided && post) {
       found.decided.push({ name: decided, scope: post.security?.flatMap((one) => Object.values(one).flat())[0] ?? "operator" });
     }

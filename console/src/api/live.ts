@@ -4,8 +4,8 @@
  */
 import { signal } from "@preact/signals";
 import { config, address } from "./config";
-import { api, must, type Event } from "./client";
-import { accessToken, session } from "./session";
+import { api, must, sendOnce, type Event } from "./client";
+import { accessToken, may, session } from "./session";
 
 export type Channel = "websocket" | "sse" | "polling";
 export type FeedEvent = Event & { cursor?: string };
@@ -28,13 +28,13 @@ const LESSER = 120_000;
 let cursor: string | undefined;
 let running = false;
 
-/** Hear of each event from now on.
+/** Hear of each event from now on; of none, without the scope of those who read sagas.
  *
  * @returns what ends it.
  */
 export function listen(listener: Listener): () => void {
   listeners.add(listener);
-  if (!running) void run();
+  if (!running && may("sagas:read")) void run();
   return () => listeners.delete(listener);
 }
 
@@ -105,24 +105,28 @@ async function serverSentEvents(): Promise<void> {
 /** Read a stream of server-sent events until it ends.
  *
  * @param found Called with each event and its cursor; without an event when the stream is open.
+ * @param came Called with the number of bytes of each piece.
  */
 export async function readStream(
   path: string,
   after: string | undefined,
   stop: AbortSignal,
   found: (event: FeedEvent | undefined, id: string | undefined) => void,
+  came: (bytes: number) => void = () => undefined,
 ): Promise<void> {
   const headers: Record<string, string> = { authorization: `Bearer ${await accessToken()}` };
   if (after) headers["last-event-id"] = after;
   const answer = await fetch(address(path), { headers, signal: stop });
   if (answer.status === 410) cursor = undefined;
   if (!answer.ok || !answer.body) throw new Error(`the stream answered ${answer.status}`);
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  const reader = answer.body.getReader();
+  const decoder = new TextDecoder();
   let text = "";
   for (;;) {
     const { done, value } = await reader.read();
     if (done) return;
-    const frames = (text + value).split("\n\n");
+    came(value.length);
+    const frames = (text + decoder.decode(value, { stream: true })).split("\n\n");
     text = frames.pop() ?? "";
     for (const frame of frames) {
       const field = (name: string) => frame.match(new RegExp(`^${name}: (.*)$`, "m"))?.[1];
@@ -138,7 +142,7 @@ async function polling(): Promise<void> {
   let old = !cursor; // without a cursor a feed begins with the oldest event that is kept
   while (session.value && Date.now() - opened < LESSER) {
     const query = { limit: 500, wait: old ? 0 : 20, ...(cursor ? { after: cursor } : {}) };
-    const page = await must(api().GET("/events", { params: { query } }));
+    const page = await must(api().GET("/events", { params: { query }, fetch: sendOnce }));
     cursor = page.cursor;
     if (old) old = page.items.length > 0;
     else for (const event of page.items) take(event, undefined, "polling");

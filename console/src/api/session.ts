@@ -4,6 +4,7 @@
  * that a reload needs no new sign-in. No token is ever in an address.
  */
 import { computed, signal } from "@preact/signals";
+import { go } from "../route";
 import { address, config } from "./config";
 
 export interface Session {
@@ -29,6 +30,8 @@ const BEGUN = "recourse.sign-in";
 const CODES = "recourse.codes";
 /** A token is replaced so many milliseconds before it runs out. */
 const EARLY = 60_000;
+/** What the state begins with of a sign-in in a window of its own. */
+const AGAIN = "again.";
 
 export const session = signal<Session | null>(null);
 /** Whether the sign-in has run out: the view stays as it is until the user has signed in again. */
@@ -49,8 +52,8 @@ export async function begin(): Promise<boolean> {
   const query = new URLSearchParams(location.search);
   if (query.has("state")) {
     const { state, then } = begun();
-    history.replaceState(null, "", location.pathname + then);
-    if (window.opener) {
+    go(location.pathname + then, { replace: true });
+    if (query.get("state")?.startsWith(AGAIN)) {
       // This window was opened to sign in again: the page that opened it has the verifier.
       const codes = new BroadcastChannel(CODES);
       codes.postMessage(Object.fromEntries(query));
@@ -69,15 +72,15 @@ export async function begin(): Promise<boolean> {
 
 /** Leave the page, to sign in. */
 export async function signIn(): Promise<void> {
-  location.assign(await authorization());
+  location.assign(await authorization(random()));
 }
 
 /** Sign in again, in a window of its own: nothing on this page is lost. */
 export async function signInAgain(): Promise<void> {
   // Opened before anything is awaited: otherwise it would be a pop-up that browsers block.
   const opened = window.open("about:blank", "recourse-sign-in", "popup,width=520,height=640");
-  const url = await authorization();
-  if (!opened) return location.assign(url);
+  if (!opened) return signIn();
+  const url = await authorization(AGAIN + random());
   const codes = new BroadcastChannel(CODES);
   codes.onmessage = async ({ data }: MessageEvent<Record<string, string>>) => {
     if (data["state"] !== begun().state) return;
@@ -111,9 +114,9 @@ export function distrust(token: string): void {
   if (token === access) until = 0;
 }
 
-async function authorization(): Promise<string> {
+async function authorization(state: string): Promise<string> {
   const verifier = random();
-  const kept: Begun = { state: random(), verifier, then: location.hash };
+  const kept: Begun = { state, verifier, then: location.hash };
   sessionStorage.setItem(BEGUN, JSON.stringify(kept));
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(verifier));
   const url = new URL(address(config().authorize));

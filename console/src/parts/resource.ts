@@ -1,5 +1,5 @@
 /** What a view has been answered: loading, then data or a problem, asked again when told. */
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 
 export interface Resource<Data> {
   data: Data | undefined;
@@ -8,20 +8,39 @@ export interface Resource<Data> {
   reload: () => void;
 }
 
-/** Ask for something, and again whenever `key` changes: the answer to an older key is dropped. */
+/** Ask for something, and again whenever `key` changes: the answer to an older key is dropped.
+ *
+ * However often it is told to, it asks one at a time, and once more after that: a slow API is not
+ * asked by more and more at once. `ask` passes the signal on, which ends what nobody waits for.
+ */
 export function useResource<Data>(key: string, ask: (stop: AbortSignal) => Promise<Data>): Resource<Data> {
   const [answer, setAnswer] = useState<{ key: string; data?: Data; problem?: unknown }>({ key });
-  const [times, setTimes] = useState(0);
   const asked = useRef(ask);
   asked.current = ask;
+  const again = useRef(() => {});
   useEffect(() => {
     const stop = new AbortController();
-    asked.current(stop.signal).then(
-      (data) => !stop.signal.aborted && setAnswer({ key, data }),
-      (problem: unknown) => !stop.signal.aborted && setAnswer((before) => ({ ...(before.key === key ? before : { key }), problem })),
-    );
+    let asking = false;
+    let wanted = false;
+    const run = async () => {
+      wanted = true;
+      if (asking) return;
+      asking = true;
+      while (wanted && !stop.signal.aborted) {
+        wanted = false;
+        try {
+          const data = await asked.current(stop.signal);
+          if (!stop.signal.aborted) setAnswer({ key, data });
+        } catch (problem) {
+          if (!stop.signal.aborted) setAnswer((before) => ({ ...(before.key === key ? before : { key }), problem }));
+        }
+      }
+      asking = false;
+    };
+    again.current = () => void run();
+    void run();
     return () => stop.abort();
-  }, [key, times]);
+  }, [key]);
   const current = answer.key === key ? answer : { key };
-  return { data: current.data, problem: current.problem, reload: () => setTimes((before) => before + 1) };
+  return { data: current.data, problem: current.problem, reload: useCallback(() => again.current(), []) };
 }

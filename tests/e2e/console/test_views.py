@@ -63,7 +63,7 @@ def shown(inside: LocalCloud | None) -> Iterator[Shown]:
         key = api.call(
             "POST", "/valet-keys", json={"operation": "download", "object": "papers/visa.pdf"}
         )
-        hook = {"url": "https://example.com/hooks"}
+        hook = {"url": "http://127.0.0.1:9/hooks"}
         api.call("POST", "/webhooks", json=hook)
         trip.ended(ok, "SUCCEEDED")
         trip.ended(failed, "COMPENSATED")
@@ -93,11 +93,11 @@ def shown(inside: LocalCloud | None) -> Iterator[Shown]:
                 "decisions": visit,
                 "valet-keys": "papers/visa.pdf",
                 "valet-key": "papers/visa.pdf",
-                "push-and-pull": "polling",
-                "webhooks": "https://example.com/hooks",
+                "push-and-pull": "Long poll",
+                "webhooks": "http://127.0.0.1:9/hooks",
                 "imports": "Begin an import",
                 "holdings": "available",
-                "dead-letters": "Ledger",
+                "dead-letters": "empty queue",
             },
         )
 

@@ -1,6 +1,7 @@
 /** One saga: what it is at, why, what was undone, what remains, and what can be done. */
 import { useEffect } from "preact/hooks";
 import { api, must, online, ProblemError, type Saga } from "../api/client";
+import { useNow } from "../parts/clock";
 import { duration, Id, Json, Moment, Status } from "../parts/show";
 import { Failure, Loading } from "../parts/states";
 import { useResource } from "../parts/resource";
@@ -8,7 +9,6 @@ import { to } from "../route";
 import { Acts } from "./saga/acts";
 import { Events } from "./saga/events";
 import { Graph } from "./saga/graph";
-import { useNow } from "./saga/now";
 import { Timeline } from "./saga/timeline";
 import { Trace } from "./saga/trace";
 import { OVER, useSaga } from "./saga/watch";
@@ -21,7 +21,7 @@ export function OneSaga({ id }: { id: string }) {
   );
   const declaration: Declaration | undefined = known.data;
   const goesOn = seen !== undefined && !OVER.includes(seen.saga.status);
-  const now = useNow(goesOn);
+  const now = useNow(500, goesOn);
   const title = seen && `${seen.saga.business_key}: ${seen.saga.status} · Recourse`;
   useEffect(() => void (title && (document.title = title)), [title]);
 

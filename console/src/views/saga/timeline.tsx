@@ -46,7 +46,7 @@ export function Timeline({ saga, events, declaration, now }: Shown) {
       <ul class="legend" aria-label="What the colours mean">
         {sorts.map((sort) => (
           <li key={sort}>
-            <span class={`bar ${sort}`} aria-hidden="true" /> {SORTS[sort]}
+            <span class={`stretch ${sort}`} aria-hidden="true" /> {SORTS[sort]}
           </li>
         ))}
         {axis.cuts.length > 0 && (
@@ -103,7 +103,7 @@ function Bar({ name, span, axis, begin, end }: { name: string; span: Span; axis:
   const [from, to] = [axis.at(span.from), axis.at(span.to ?? end)];
   const text = inText(name, span, begin, end);
   return (
-    <span class={`bar ${span.sort}${span.to === null ? " open" : ""}`} role="img" aria-label={text} title={text} style={{ left: percent(from), width: percent(to - from) }}>
+    <span class={`stretch ${span.sort}${span.to === null ? " open" : ""}`} role="img" aria-label={text} title={text} style={{ left: percent(from), width: percent(to - from) }}>
       {span.attempts > MOST_PIPS ? (
         <span class="pips">×{span.attempts}</span>
       ) : (

@@ -99,7 +99,7 @@ def shown(inside: LocalCloud | None) -> Iterator[Shown]:
                 "webhooks": "http://127.0.0.1:9/hooks",
                 "imports": "Begin an import",
                 "holdings": "available",
-                "dead-letters": "Ledger",
+                "dead-letters": "empty queue",
             },
             trip.start,
         )

@@ -38,6 +38,8 @@ class ValetBucket(Bucket):
     def __init__(self, scope: Construct, name: str, *, stage: Stage, key: IKey) -> None:
         # The API answers the console at the console's own origin; S3 does not.
         pages = [*stage.cors_origins, *([stage.console_url] if stage.console_url else [])]
+        if stage.local and stage.console_url:  # there by two names, which are two origins
+            pages.append(stage.console_url.replace("127.0.0.1", "localhost"))
         cors = [
             CorsRule(
                 allowed_origins=pages,

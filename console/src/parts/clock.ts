@@ -17,13 +17,15 @@ export function useEvery(milliseconds: number, act: () => Promise<void> | void):
   }, [milliseconds]);
 }
 
-/** The time in epoch milliseconds, as it goes by. */
-export function useNow(every = 1000): number {
+/** The time in epoch milliseconds, as it goes by; it stands still where nothing is measured by it. */
+export function useNow(every = 1000, passes = true): number {
   const [now, setNow] = useState(Date.now());
   useEffect(() => {
+    setNow(Date.now());
+    if (!passes) return;
     const ticking = setInterval(() => setNow(Date.now()), every);
     return () => clearInterval(ticking);
-  }, [every]);
+  }, [every, passes]);
   return now;
 }
 

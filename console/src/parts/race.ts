@@ -5,8 +5,8 @@
 import { address, config } from "../api/config";
 import type { FeedEvent } from "../api/live";
 import { readStream } from "../api/live";
-import { accessToken, distrust } from "../api/session";
-import type { Saga, Schemas } from "../api/client";
+import { sendOnce, type Saga, type Schemas } from "../api/client";
+import { accessToken } from "../api/session";
 
 export const CHANNELS = ["websocket", "sse", "long-poll", "saga-poll", "webhook"] as const;
 export type Channel = (typeof CHANNELS)[number];
@@ -105,7 +105,8 @@ export class Race {
   private async webSocket(path: string): Promise<void> {
     const { signal } = this.stop;
     const url = new URL(address(path, "ws"));
-    const after = this.cursors.websocket;
+    // Where the stream began, so that neither has an event that the other has not.
+    const after = this.cursors.websocket ?? (config().sse ? await Promise.race([this.beginning, this.pause(PATIENCE)]) : undefined);
     if (after) url.searchParams.set("after", after);
     const token = await accessToken();
     signal.throwIfAborted();
@@ -242,18 +243,15 @@ export class Race {
     path: string,
     headers: Record<string, string> = {},
   ): Promise<{ answer: Response; body: unknown; at: number }> {
-    const token = await accessToken();
+    const { signal } = this.stop;
     const sent = now();
-    const answer = await fetch(new URL(config().api + path, location.origin), {
-      headers: { authorization: `Bearer ${token}`, ...headers },
-      cache: "no-store",
-      signal: this.stop.signal,
-    });
+    const answer = await sendOnce(
+      new Request(new URL(config().api + path, location.origin), { headers, cache: "no-store", signal }),
+    );
     const text = await answer.text();
     const at = now();
     this.count(name, 1, new Blob([text]).size);
     this.compare(answer, sent, at);
-    if (answer.status === 401) distrust(token);
     if (!answer.ok && answer.status !== 304) throw new Error(`the API answered ${answer.status}`);
     return { answer, body: text ? JSON.parse(text) : undefined, at };
   }

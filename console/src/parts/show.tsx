@@ -51,5 +51,5 @@ export function Id({ id }: { id: string }) {
 
 /** Any value as JSON: text, never markup. */
 export function Json({ of }: { of: unknown }) {
-  return <pre class="json">{JSON.stringify(of, null, 2)}</pre>;
+  return <pre class="json" tabIndex={0}>{JSON.stringify(of, null, 2)}</pre>;
 }

@@ -33,7 +33,7 @@ export function Window({ label, count, height, head, row, end }: Rows) {
     if (until >= count - AROUND) end();
   }, [until, count]);
   return (
-    <div class="window" role="table" aria-label={label} aria-rowcount={count + 1}>
+    <div class="window" role="table" aria-label={label} aria-rowcount={count + 1} ref={box} onScroll={look} tabIndex={0}>
       <div role="row" class="head" aria-rowindex={1}>
         {head.map((name) => (
           <span role="columnheader" key={name}>
@@ -41,15 +41,13 @@ export function Window({ label, count, height, head, row, end }: Rows) {
           </span>
         ))}
       </div>
-      <div role="rowgroup" class="scrolled" ref={box} onScroll={look} tabIndex={0} aria-label={label}>
-        <div role="none" style={{ height: `${from * height}px` }} />
-        {Array.from({ length: Math.max(0, until - from) }, (_, index) => (
-          <div role="row" key={from + index} aria-rowindex={from + index + 2} style={{ height: `${height}px` }}>
-            {row(from + index)}
-          </div>
-        ))}
-        <div role="none" style={{ height: `${Math.max(0, count - until) * height}px` }} />
-      </div>
+      <div role="none" style={{ height: `${from * height}px` }} />
+      {Array.from({ length: Math.max(0, until - from) }, (_, index) => (
+        <div role="row" key={from + index} aria-rowindex={from + index + 2} style={{ height: `${height}px` }}>
+          {row(from + index)}
+        </div>
+      ))}
+      <div role="none" style={{ height: `${Math.max(0, count - until) * height}px` }} />
     </div>
   );
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ def test_what_the_api_refuses_is_said_at_its_field_and_by_its_line(
     expect(field).to_be_focused()
     expect(field).to_have_accessible_description("must be an address such as asha@example.com")
     page.get_by_role("button", name="JSON").click()
-    page.get_by_text("line 5: traveller.email: must be an address").wait_for()
+    page.get_by_text(re.compile(r"line \d+: traveller.email: must be an address")).wait_for()
     text = page.get_by_label("Request")
     text.fill('{"trip_id": "a",\n "flight": [1 2]}')
     page.get_by_text('line 2: a comma or ] is due here, not "2]}"').wait_for()
@@ -131,8 +132,11 @@ def test_a_start_without_an_answer_is_tried_again_with_the_same_key(
     page.go_back()
     page.get_by_label("Trip id").fill(f"{own.name}-more")
     start(page)
-    assert started(page) != first
+    more = started(page)
+    assert more != first
     assert len(set(sent)) == 2
+    for one in (first, more):
+        own.ended(one, "SUCCEEDED")
     forgive(person, "ERR_")
 
 

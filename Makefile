@@ -43,7 +43,7 @@ console/node_modules/.package-lock.json: console/package-lock.json $(READY)
 	@touch $@
 
 GENERATED := console/src/api/schema.d.ts
-PAGE := $(filter-out $(GENERATED),$(wildcard console/*.* console/src/*.* console/src/*/*.*))
+PAGE := $(filter-out $(GENERATED),$(wildcard console/*.* console/src/*.* console/src/*/*.* console/src/*/*/*.*))
 $(CONSOLE): $(PAGE) lambdas/api/openapi.json console/node_modules/.package-lock.json
 	@echo "setting up: the console"
 	@cd console && npm run --silent build >build.log 2>&1 || { cat build.log; exit 1; }

@@ -15,7 +15,9 @@ from aws_cdk.aws_lambda import Code
 from aws_cdk.aws_logs import RetentionDays
 from aws_cdk.region_info import RegionInfo
 
+from recourse.cdk import console_settings
 from recourse.cdk.code import fingerprint
+from recourse.cdk.console_settings import SignIn
 from recourse.cdk.indexes import INDEX_STEPS
 from recourse.errors import RecourseError
 from recourse.functions.users import GROUPS
@@ -39,11 +41,6 @@ LOGS = {
     "3653": RetentionDays.TEN_YEARS,
 }
 """How long logs may be kept, by days: CloudWatch has no other numbers in between."""
-ORIGIN = (
-    r"https://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?"
-    r"|http://(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?"
-)
-"""An origin as browsers name it (RFC 6454, 6.2); in plain text only on this machine."""
 LONGEST = 900
 """The longest timeout of a function, in seconds."""
 
@@ -77,8 +74,12 @@ class Stage:
             whose scopes it has.
         cors_origins: The web origins that may call the API.
         public_url: The API's address, if it is not the gateway's own.
-        console_url: The origin at which the console is served: `https://…` without a path, or on
-            this machine `http://127.0.0.1:8000`. Empty where it is not known yet.
+        console: Whether the console is served, on AWS by a stack of its own (`has_console`).
+        console_url: The origin at which it is served: `https://…` without a path, or on this
+            machine `http://127.0.0.1:8000`. Empty where it is not known yet.
+        console_domain: Its own domain; by default it has one of CloudFront's.
+        console_certificate: The ARN of that domain's certificate, in us-east-1.
+        sign_in: How people sign in to it, if the issuer is not a user pool of this app.
         connections_url: The URL to which messages for WebSocket connections are posted, with
             placeholders `{api}` and `{stage}`; the gateway's own address if empty.
         streams: How many server-sent event streams may be open at once; each occupies a function,
@@ -116,7 +117,11 @@ class Stage:
     machines: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     cors_origins: tuple[str, ...] = ()
     public_url: str = ""
+    console: bool = True
     console_url: str = ""
+    console_domain: str = ""
+    console_certificate: str = ""
+    sign_in: SignIn | None = None
     connections_url: str = ""
     streams: int | None = None
     owner_limits: dict[str, str] = field(default_factory=dict)
@@ -185,11 +190,6 @@ class Stage:
             raise ContextError(
                 f"context public_url={text('public_url')!r} must be a scheme and a host only"
             )
-        if text("console_url") and not re.fullmatch(ORIGIN, text("console_url")):
-            raise ContextError(
-                f"context console_url={text('console_url')!r} must be an origin in lower case, "
-                "without a path or a '/' at its end: https://console.example"
-            )
         if text("sender") and not re.fullmatch(r"[^@\s/*]+@[^@\s/*]+", text("sender")):
             raise ContextError(f"context sender={text('sender')!r} must be a mail address")
         if "*" in text("cors_origins"):
@@ -231,6 +231,10 @@ class Stage:
                 raise ContextError(
                     f"context {choice}={text(choice)!r} must be {' or '.join(values)}"
                 )
+        try:
+            console = console_settings.parse(text)
+        except ValueError as problem:
+            raise ContextError(f"context {problem}") from problem
         logs = text("retain_logs")
         if logs and logs not in LOGS:
             raise ContextError(
@@ -248,7 +252,7 @@ class Stage:
             machines=_machines(text("machines")),
             cors_origins=tuple(o for o in text("cors_origins").replace(",", " ").split() if o),
             public_url=text("public_url"),
-            console_url=text("console_url"),
+            **console,
             connections_url=text("connections_url"),
             streams=int(text("streams")) if text("streams") else None,
             owner_limits={"OWNER_LIMITS": own} if (own := text("owner_limits")) else {},
@@ -297,6 +301,11 @@ class Stage:
     def sagas(self) -> str:
         """The list of declarations, `module:name`: the functions' `RECOURSE_SAGAS`."""
         return self.carried.sagas
+
+    @property
+    def has_console(self) -> bool:
+        """Whether the app makes a `Console`: the local cloud serves the page itself."""
+        return self.console and not self.local
 
     @property
     def keeps_data(self) -> bool:

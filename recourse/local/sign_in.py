@@ -218,10 +218,10 @@ class SignIn:
 
 
 def _registered(client: str, request: Request) -> Collection[str]:
-    """Where a code for a client may be sent; the console's, to the origin that is asked for it.
+    """Where a code for a client may be sent; the console's, to the origin of the page itself.
 
-    That origin has two names, and by one of them another machine's user may be served (a server on
-    `::1` is `localhost` too), so a code goes where its passcode was typed.
+    Both of its names are right, but not one for the other: what listens on `::1` is `localhost`
+    too, and may be another user's. So a code goes where the passcode was typed.
     """
     console = f"{request.url.scheme}://{request.headers['host']}/"
     return {CLIENT: CALLBACKS, CONSOLE: (console,)}.get(client, ())

@@ -53,7 +53,11 @@ def drawing(source: str, title: str) -> str:
             top, label = opened.pop()
             drawn.box(8, top - 8, width - 16, y - top + 4, fill="none", dashed=True)
             drawn.text(18, top + 8, f"loop: {label}", anchor="start", size=11, colour="quiet")
-        elif (call := CALL.fullmatch(line)) and {call[1], call[3]} <= names.keys():
+        elif (
+            (call := CALL.fullmatch(line))
+            and call[1] != call[3]
+            and {call[1], call[3]} <= names.keys()
+        ):
             _call(drawn, names[call[1]], names[call[3]], y + 18, call[4], call[2] == "-->>", width)
         else:
             raise SequenceError(f"is not understood in {title!r}: {line!r}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from html import escape
-from itertools import pairwise
 
 COLOURS = {
     # for: (light, dark)
@@ -99,20 +98,14 @@ class Drawing:
         *,
         colour: str = "line",
         dashed: bool = False,
-        label: str = "",
     ) -> None:
-        """An arrow through some points, with its label beside its longest part."""
+        """An arrow through some points."""
         dash = ' stroke-dasharray="5 4"' if dashed else ""
         path = " ".join(f"{x:g},{y:g}" for x, y in points)
         self._parts.append(
             f'<polyline points="{path}" fill="none" stroke="var(--{colour})" stroke-width="1.5"'
             f'{dash} marker-end="url(#{self._name}-{colour})"/>'
         )
-        if label:
-            (x, y), (to_x, to_y) = max(
-                pairwise(points), key=lambda one: abs(one[0][0] - one[1][0]) * 10 + abs(one[0][1])
-            )
-            self.text((x + to_x) / 2, (y + to_y) / 2 - 5, label, size=10.5, colour="quiet")
 
     def line(self, x: float, y: float, to_x: float, to_y: float, *, dashed: bool = False) -> None:
         """A line without an end of its own."""

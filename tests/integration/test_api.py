@@ -1180,6 +1180,13 @@ def test_health_says_what_it_is(shared: Ground) -> None:
     assert answer.json == told | {"events": LIVE}
 
 
+def test_health_says_where_the_console_is_if_it_is_known(
+    shared: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONSOLE_URL", "https://console.example")
+    assert nobody("GET", "/health").json["console"] == "https://console.example"
+
+
 def test_the_docs_need_nothing_from_elsewhere(shared: Ground) -> None:
     """Their files have addresses of their own, so that they are cached and no script is inline."""
     answer = nobody("GET", "/docs")

@@ -46,6 +46,7 @@ def test_the_guide_has_every_page_and_no_link_of_it_is_broken(site: Path) -> Non
     built = {str(page.relative_to(site)) for page in site.rglob("*.html")}
     assert built == {re.sub(r"\.md$", ".html", page) for page in written} | {"404.html"}
     assert links.broken(site) == []
+    assert all(pages.CSP in page.read_text() for page in site.rglob("*.html"))
 
 
 @pytest.mark.xdist_group("guide")
@@ -160,6 +161,7 @@ def test_links_that_lead_nowhere_and_what_is_loaded_are_seen(tmp_path: Path) -> 
     [
         ("A->>B: a; b", "A->>B: a; b"),
         ("A->>C: who is C", "A->>C: who is C"),
+        ("A->>A: itself", "A->>A: itself"),
         ("Note over A: text", "Note over A: text"),
     ],
 )

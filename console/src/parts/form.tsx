@@ -32,7 +32,7 @@ export function SchemaFields({ of, value, ...shared }: Made) {
   return (
     <Shared.Provider value={shared}>
       <p class="hint">
-        {schema.description} <Star /> must be given.
+        {schema.description} What has a <span class="required">star</span> must be given.
       </p>
       {kindOf(schema) === "object" ? (
         <Properties schema={schema} path={[]} value={value} />
@@ -117,7 +117,7 @@ function Field({ of, currency, ...shown }: Shown & { of: Schema; currency?: stri
     case "any":
       return <AnyJson {...shown} description={description} />;
     case "boolean":
-      if (shown.required || schema.default !== undefined) return <Switch schema={schema} {...shown} description={description} />;
+      if (shown.required || schema.default != null) return <Switch schema={schema} {...shown} description={description} />;
       return <Choice options={[true, false]} schema={schema} {...shown} description={description} />;
     case "enum":
       return <Choice options={schema.enum ?? [schema.const]} schema={schema} {...shown} description={description} />;
@@ -159,12 +159,9 @@ function ObjectField({ schema, path, label, required, value, description }: Desc
   const on = required || (value !== undefined && value !== null);
   return (
     <fieldset data-field={path.join(".")}>
-      <legend>
+      <legend class={required ? "required" : ""}>
         {required ? (
-          <>
-            {label}
-            <Star />
-          </>
+          label
         ) : (
           <label class="inline">
             <input
@@ -206,10 +203,7 @@ function List({ schema, path, label, required, value, description }: Described) 
   };
   return (
     <fieldset data-field={path.join(".")} ref={box}>
-      <legend>
-        {label}
-        {required && <Star />}
-      </legend>
+      <legend class={required ? "required" : ""}>{label}</legend>
       {description && <p class="hint">{description}</p>}
       <p class="hint">{bounds(schema.minItems ?? 0, schema.maxItems, "of them")}</p>
       <Flaw at={path} />
@@ -338,7 +332,7 @@ function Text({ schema, path, label, required, value, description }: Described) 
             {...about}
             {...same}
             type={(TYPES[schema.format ?? ""] ?? "text") as "text" /* the types of JSX take no union */}
-            step={moment ? 1 : "any"}
+            {...(moment ? { step: 1 } : {})}
             inputMode={/email$/i.test(name) ? "email" : undefined}
             autoComplete="off"
             spellcheck={false}
@@ -409,9 +403,8 @@ function Labelled(
   const describedby = [said && `${id}-hint`, is && `${id}-wrong`].filter(Boolean).join(" ");
   return (
     <div class="field">
-      <label for={id}>
+      <label for={id} class={required ? "required" : ""}>
         {label}
-        {required && <Star />}
       </label>
       {children({ id, "data-field": field, name: field, "aria-describedby": describedby || undefined, "aria-invalid": is ? true : undefined })}
       {said && (
@@ -432,12 +425,6 @@ function Flaw({ at }: { at: Path }) {
   const is = useContext(Shared).wrong.get(at.join("."));
   return is ? <p class="invalid">{is}</p> : null;
 }
-
-const Star = () => (
-  <span class="star" aria-hidden="true">
-    *
-  </span>
-);
 
 /** What is typed, as it is typed: replaced when the value changes by something else. */
 function useDraft(value: unknown, write: (value: unknown) => string, read: (text: string) => unknown): [string, (text: string) => void] {

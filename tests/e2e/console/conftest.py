@@ -69,7 +69,7 @@ def signed_in(context: BrowserContext, url: str) -> Iterator[Signing]:
         person.page.goto(url)
         person.page.get_by_role("button", name="Sign in").click()
         fill_in(person.page, subject, groups or EVERYTHING)
-        person.page.get_by_text("live by WebSocket").wait_for()
+        person.page.get_by_role("button", name="Sign out").wait_for()
         return person
 
     yield sign
@@ -90,7 +90,9 @@ def listen(person: Person) -> None:
     """Note what a page says of errors."""
 
     def said(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
+        # Chromium itself says of every answer from 400 on that it has failed.
+        of_the_page = not message.text.startswith("Failed to load resource")
+        if message.type in ("error", "warning") and of_the_page:
             person.said.append(message.text)
 
     person.page.on("console", said)

@@ -92,7 +92,6 @@ def test_a_start_whose_answer_is_lost_is_done_once(signed_in: Signing, orchestra
     must_be(page, "SUCCEEDED")
     found = orchestrated.api.get("/sagas", business_key=orchestrated.name)["items"]
     assert len(found) == 1
-    person.said[:] = [one for one in person.said if "ERR_FAILED" not in one]
 
 
 def test_a_visit_that_waits_is_cancelled(signed_in: Signing, api: Api) -> None:

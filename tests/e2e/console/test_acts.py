@@ -180,7 +180,7 @@ def test_dead_letters_are_looked_at_and_redriven(
     ledger.get_by_role("button", name="Look").click()
     expect(ledger).to_contain_text(saga_id)
     act(page, "Redrive all", inside=ledger)
-    expect(ledger).to_contain_text("1 message redriven")
+    expect(ledger).to_contain_text("1 moved")
     until(
         lambda: (
             next(

@@ -110,7 +110,8 @@ class Assembly:
             if how == "Fn::Join":
                 return what[0].join(str(one) for one in self.plain(stack, what[1]))
             if how == "Fn::Select":
-                return self.plain(stack, what[1])[what[0]]
+                parts = dict(enumerate(self.plain(stack, what[1])))
+                return parts.get(what[0], f"<{''.join(parts.values())}[{what[0]}]>")
             if how == "Fn::Split":
                 return _split(what[0], self.plain(stack, what[1]))
             if how == "Fn::ImportValue":

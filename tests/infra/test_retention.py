@@ -42,7 +42,7 @@ def test_the_page_has_every_kind_of_row_and_every_place(dev: Assembly) -> None:
     for prefix in ("objects/", "incoming/", "quarantine/"):
         assert f"`{prefix}" in where
     for bucket in dev.every("AWS::S3::Bucket"):
-        for rule in bucket.properties["LifecycleConfiguration"]["Rules"]:
+        for rule in bucket.properties.get("LifecycleConfiguration", {}).get("Rules", []):
             if "ExpirationInDays" in rule:
                 (row,) = [row for row in ROWS if f"`{rule['Prefix']}" in row[1]]
                 assert f"{rule['ExpirationInDays']} days" in row[2], row

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from recourse.cli.api import Api, ApiError
-from recourse.cli.command import LOCAL, ApiUrl, AsJson, Token, connected, out, reports_errors
+from recourse.cli.command import LOCAL, ApiUrl, AsJson, Token, connected, out
+from recourse.cli.json_output import print_json
 
 if TYPE_CHECKING:
     from recourse.local.seed import Ask
 
 
-@reports_errors
 def seed(
     file: Annotated[
         Path, typer.Argument(help="JSON: the body of each PUT, by kind and id.", dir_okay=False)
@@ -40,7 +39,7 @@ def seed(
             if not as_json:
                 out.print(f"{path} {'is put' if is_new else 'is there already'}")
     if as_json:
-        print(json.dumps({"put": put, "there": there}))
+        print_json({"put": put, "there": there})
 
 
 def _asking(client: Api) -> Ask:

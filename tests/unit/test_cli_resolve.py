@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from recourse.cli import command, main
 from recourse.cli.api import Api
-from recourse.cli.command import UsageError
+from recourse.cli.exits import UsageError
 from recourse.cli.where import Where
 
 HOSTILE = "x\x1b[2Jy\nrecourse: all is well"

@@ -59,6 +59,10 @@ TITLES: Mapping[Exit, str] = {
 """The titles of the problems that are the command's own, not the API's."""
 
 
+ERRORS = frozenset(TITLES) - {Exit.INTERRUPTED}
+"""What a command ends with whose call or file was refused."""
+
+
 def of_status(status: int) -> Exit:
     """What a command ends with where the API has answered with an error."""
     known = {

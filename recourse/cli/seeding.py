@@ -9,6 +9,7 @@ import typer
 
 from recourse.cli.api import Api, ApiError
 from recourse.cli.command import LOCAL, ApiUrl, AsJson, Token, connected, out
+from recourse.cli.exits import UsageError
 from recourse.cli.json_output import print_json
 
 if TYPE_CHECKING:
@@ -34,10 +35,13 @@ def seed(
     put: list[str] = []
     there: list[str] = []
     with connected(api, token) as client:
-        for path, is_new in local.seed(_asking(client), file):
-            (put if is_new else there).append(path)
-            if not as_json:
-                out.print(f"{path} {'is put' if is_new else 'is there already'}")
+        try:
+            for path, is_new in local.seed(_asking(client), file):
+                (put if is_new else there).append(path)
+                if not as_json:
+                    out.print(f"{path} {'is put' if is_new else 'is there already'}")
+        except local.SeedError as problem:
+            raise UsageError(str(problem)) from None
     if as_json:
         print_json({"put": put, "there": there})
 

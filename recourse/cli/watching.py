@@ -31,6 +31,7 @@ from recourse.cli.timeline import (
     since,
     waiting,
 )
+from recourse.cli.visible import visible
 
 REFRESHES = 4
 """How often in a second a live timeline is drawn anew: its clocks run."""
@@ -99,7 +100,7 @@ class Picture:
     def draw(self) -> RenderableType:
         """It, now."""
         if not self.saga:
-            return Text("…", "bright_black")
+            return _text("…", "bright_black")
         rows = Table.grid(Column(justify="right"), *(Column() for _ in range(4)), padding=(0, 2))
         for step in self.saga["steps"]:
             for row in self._rows(step):
@@ -111,9 +112,9 @@ class Picture:
 
     def _head(self) -> Text:
         saga, style = self.saga, UNDO if self.saga["status"] == "COMPENSATING" else "bold"
-        head = Text(f"{saga['saga']} ").append(saga["status"], style)
+        head = _text(f"{saga['saga']} ").append(_text(saga["status"], style))
         if reason := saga["reason"]:
-            head.append(f": {reason['step']}: {reason['error']}", "red")
+            head.append(_text(f": {reason['step']}: {reason['error']}", "red"))
         return head
 
     def _rows(self, step: Mapping[str, Any]) -> list[tuple[Text, ...]]:
@@ -140,11 +141,11 @@ class Picture:
         elif status == step["status"] or not is_undo:
             about = detail({**step, "status": status})
         return (
-            Text(since(self.saga, ended), "bright_black"),
-            Text(f"{mark} {'undo of ' if is_undo else ''}{step['name']}", style),
-            Text(status, style),
-            Text(self._took(step, status, attempts, has_undo=has_undo), "bright_black"),
-            Text(about, "cyan" if until else "bright_black"),
+            _text(since(self.saga, ended), "bright_black"),
+            _text(f"{mark} {'undo of ' if is_undo else ''}{step['name']}", style),
+            _text(status, style),
+            _text(self._took(step, status, attempts, has_undo=has_undo), "bright_black"),
+            _text(about, "cyan" if until else "bright_black"),
         )
 
     def _took(self, step: Mapping[str, Any], status: str, attempts: int, *, has_undo: bool) -> str:
@@ -155,6 +156,11 @@ class Picture:
             seconds = max(0.0, (datetime.now(UTC) - begun).total_seconds())
         took = "" if seconds is None else f"{seconds:.2f} s"
         return ", ".join(part for part in (took, tries) if part)
+
+
+def _text(text: str, style: str = "") -> Text:
+    """Text of others, made visible here: a screen does not look into a table for it."""
+    return Text(visible(text), style)
 
 
 def _left(until: str) -> str:

@@ -35,7 +35,9 @@ def commands(group: Any = None, *path: str) -> Iterator[tuple[tuple[str, ...], A
 
 
 ALL = dict(commands())
-PASSING_ON = {words for words, one in ALL.items() if one.ignore_unknown_options}
+PASSING_ON = {
+    words for words, one in ALL.items() if one.context_settings.get("ignore_unknown_options")
+}
 """Commands whose options may be of another program."""
 OPTIONS = {words: {name for p in one.params for name in p.opts} for words, one in ALL.items()}
 CALLING = [words for words, options in OPTIONS.items() if {"--api", "--token"} <= options]
@@ -265,7 +267,7 @@ def test_the_page_names_every_command() -> None:
 
 def test_new_says_as_the_others_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "here").write_text("")
-    found = failed(run("new", str(tmp_path), "--json"))
+    found = failed(run("new", str(tmp_path), "--name", "tea", "--json"))
     assert found["exit_code"] == Exit.USAGE and "not empty" in found["error"]["detail"]
     made = run("new", str(tmp_path / "my-sagas"), "--json")
     assert json.loads(made.stdout)["name"] == "my-sagas"

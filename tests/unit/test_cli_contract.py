@@ -277,3 +277,65 @@ def test_alone_it_says_what_there_is() -> None:
     alone = run()
     assert alone.exit_code == 2 and "start" in alone.output and "Usage" in alone.output
     assert run("--version").stdout.startswith("recourse ")
+
+
+LONG = "5a9a1d5a9a1d5a9a1d5a9a1d5a9a1d5a"
+LISTED = {
+    "/sagas": SAGA | {"saga_id": LONG, "status": "COMPENSATION_FAILED", "stuck": ["flight"]},
+    "/valet-keys": {
+        "key_id": LONG,
+        "operation": "download",
+        "object": f"invoices/{LONG}.pdf",
+        "status": "ACTIVE",
+        "uses": 0,
+        "max_uses": 1,
+        "expires_at": "2026-11-24T10:00:00.000Z",
+    },
+    "/claims": {"id": LONG, "saga": "visit", "asked_at": "now", "answer_by": "then", "about": {}},
+    "/deadletters": {"name": LONG, "waiting": 1, "redrives_to": f"R-{LONG}", "why_not": None},
+    f"/deadletters/{LONG}/redrive": {"name": LONG, "dry_run": True, "reasons": []}
+    | dict.fromkeys(("matched", "moved", "looked_at", "left"), 1)
+    | {"sagas": [{"saga_id": f"s-{LONG}", "count": 1}]},
+    "/events": {
+        "specversion": "1.0",
+        "id": "1",
+        "type": "recourse.order.started",
+        "source": "/x",
+        "subject": LONG,
+        "time": "2026-11-24T10:00:00.000Z",
+        "datacontenttype": "application/json",
+        "data": {},
+        "sequence": 1,
+    },
+}
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "list",
+        "valet show",
+        "questions claims",
+        "redrive --dry-run",
+        "events",
+        "resolve --where status=COMPENSATION_FAILED --action retry",
+    ],
+)
+def test_no_list_cuts_or_breaks_an_id_in_a_narrow_window(
+    monkeypatch: pytest.MonkeyPatch, words: str, is_terminal: bool
+) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        found = LISTED[request.url.path]
+        is_list = not request.url.path.endswith("/redrive")
+        return httpx.Response(200, json={"items": [found], "cursor": None} if is_list else found)
+
+    answering(monkeypatch, answer)
+    monkeypatch.setattr(command.out, "_width", 40)
+    monkeypatch.setattr(command.out, "_force_terminal", is_terminal)
+    ended = run(*words.split(), "--token", "t")
+    assert ended.exit_code == 0, ended.output
+    plain = re.sub(r"\x1b\[[\d;]*m", "", ended.stdout)
+    assert LONG in plain and "…" not in plain
+    for row in [line for line in plain.splitlines() if LONG[:12] in line]:
+        assert LONG in row, "it is whole in its line"

@@ -148,6 +148,11 @@ class LocalCloud:
         self._know(ports)
         self._deploy()
 
+    def say_how_to_sign_in(self) -> None:
+        """Say where the console is, and with what its owner signs in there."""
+        self._say(f"the console: {self.api_url}/")
+        self._say(f"its passcode: {self.issuer.passcode.text}")
+
     def wait(self) -> None:
         """Wait until the emulator stops or the process is interrupted.
 
@@ -197,6 +202,7 @@ class LocalCloud:
             "issuer": self.issuer.url,
             "audience": AUDIENCE,
             "public_url": self.api_url,
+            "console_url": self.api_url,
             **{one: f"{self.api_url}{stand_in_path(one)}" for one in self.project.stand_ins},
             "connections_url": f"{self.aws_endpoint}/_aws/execute-api/{{api}}/{{stage}}",
             **self._more_context,
@@ -213,6 +219,7 @@ class LocalCloud:
             port=ports["port"],
             issuer=self.issuer,
             secret=root_secret(),
+            aws_endpoint=self.aws_endpoint,
             stand_ins=self.project.standing_in(),
         )
         self._proxy.start()
@@ -374,6 +381,7 @@ def run(
         signal.signal(one, signal.default_int_handler)
     try:
         with LocalCloud(say=say, **options) as cloud:
+            cloud.say_how_to_sign_in()
             try:
                 ready(cloud)
                 cloud.wait()

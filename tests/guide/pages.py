@@ -12,6 +12,7 @@ import re
 import shutil
 import tomllib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -97,10 +98,10 @@ def texts() -> dict[str, str]:
         if file.is_file() and path not in found:
             text = file.read_text()
             if file.suffix == ".md":
-                text = outside_code(text, lambda part, at=source: _linked(part, at, where))
-                text = FENCE.sub(lambda fence, at=source: _drawn(fence, at), text)
+                text = outside_code(text, partial(_linked, source=source, where=where))
+                text = FENCE.sub(partial(_drawn, source=source), text)
             elif source == "llms.txt":
-                text = outside_code(text, lambda part: _linked(part, "llms.txt", where))
+                text = outside_code(text, partial(_linked, source=source, where=where))
                 text = re.sub(r"\.md([)#])", r".html\1", text)
             found[path] = text
     return found

@@ -66,7 +66,7 @@ class Old:
     @property
     def free(self) -> int:
         """How many are left."""
-        return int(self.stock.get_item(Key={"sku": "tea"})["Item"]["pieces"])
+        return int(str(self.stock.get_item(Key={"sku": "tea"})["Item"]["pieces"]))
 
     def run(self, name: str = "purchase", **disturbed: Callable[[Callable[[], Any]], Any]) -> str:
         """An execution to its end: its status."""

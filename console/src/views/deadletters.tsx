@@ -91,8 +91,9 @@ function OneQueue({ queue, changed, touched }: { queue: Queue; changed: () => vo
     try {
       const done = await redriven(queue.name, saga, seen!.looked_at);
       setSeen(undefined);
-      setOutcome(`${count(done.moved, "message")} redriven, ${done.left.toLocaleString()} left.`);
-      notify(`${queue.name}: ${done.moved.toLocaleString()} redriven, ${done.left.toLocaleString()} left.`);
+      const moved = `${done.moved.toLocaleString()} moved, ${done.left.toLocaleString()} left.`;
+      setOutcome(moved);
+      notify(`${queue.name}: ${moved}`);
     } catch (caught) {
       if (!(caught instanceof UnreachableError)) throw caught;
       throw new Error("No answer came: some may have been redriven. Look again before you redrive more.");

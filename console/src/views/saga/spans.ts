@@ -2,7 +2,7 @@
 import type { Event, Saga, Step } from "../../api/client";
 import { facts, inWords, isClaim, kind, type Declaration } from "./words";
 
-export type Sort = "action" | "failed" | "undo" | "undo-failed" | "decision" | "delay" | "operator";
+export type Sort = "action" | "failed" | "undo" | "undo-failed" | "skipped" | "decision" | "delay" | "operator";
 
 /** A stretch of time of a step. */
 export interface Span {
@@ -32,6 +32,7 @@ export const SORTS: Record<Sort, string> = {
   failed: "failed",
   undo: "undo",
   "undo-failed": "undo failed",
+  skipped: "skipped by an operator",
   decision: "waits for a decision",
   delay: "waits for its time",
   operator: "waits for an operator",
@@ -107,12 +108,12 @@ function spansOf(saga: Saga, step: Step, own: Event[], ready: number, turned: nu
       case "failed":
         // What was decided ends the wait; the action itself is not run again.
         if (waited?.sort === "decision") waited.text = said === "done" ? "decided" : what;
-        else span(said === "done" ? "action" : "failed", Math.max(entered ?? free, waited?.to ?? 0) , outcome === "skipped" ? "skipped by an operator" : what);
+        else span(said === "failed" ? "failed" : outcome === "skipped" ? "skipped" : "action", Math.max(entered ?? free, waited?.to ?? 0), what);
         if (outcome === "parked") wait("operator", what);
         break;
       default: {
         const began = entered ?? Math.max(turned, free);
-        span(said === "undone" ? "undo" : "undo-failed", outcome === "empty" ? at : began, outcome === "empty" ? "nothing to undo" : outcome === "skipped" ? "skipped by an operator" : what);
+        span(said === "undo_failed" ? "undo-failed" : outcome === "skipped" ? "skipped" : "undo", outcome === "empty" ? at : began, outcome === "empty" ? "nothing to undo" : what);
         if (said === "undo_failed") wait("operator", what);
       }
     }

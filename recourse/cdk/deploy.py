@@ -14,7 +14,8 @@ The console's URL is known once it is deployed, and the issuer of tokens, the bu
 and the API have to know it. So the app is synthesised with the URL that the stage has at present,
 and where it has none yet it is deployed twice: the output `ConsoleUrl` says it.
 
-This module uses AWS and the assembly that the CDK wrote, and does not import the CDK.
+This module uses AWS and the assembly that the CDK wrote, and does not import the CDK. It is
+longer than other modules: what a deploy and a destroy do, in their order, is read in one place.
 """
 
 from __future__ import annotations

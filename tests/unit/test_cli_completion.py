@@ -123,7 +123,7 @@ def test_each_shell_has_its_script(bin_folder: Path, name: str, has: str) -> Non
 @pytest.mark.parametrize(("name", "line"), [("zsh", '"start"'), ("fish", "start\tStart a saga.")])
 def test_the_other_shells_are_answered_too(bin_folder: Path, name: str, line: str) -> None:
     asked = {"_TYPER_COMPLETE_ARGS": "recourse st", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
-    assert line in shell(bin_folder, f"_RECOURSE_COMPLETE=complete_{name} recourse", **asked)
+    assert line in shell(bin_folder, f"_RECOURSE_COMPLETE=complete_{name} recourse", ROOT, **asked)
 
 
 def test_without_the_extra_nothing_is_said(bin_folder: Path) -> None:

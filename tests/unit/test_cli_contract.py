@@ -27,7 +27,8 @@ EXAMPLE = re.compile(r"^Example: recourse (.+)$", re.MULTILINE)
 
 def commands(group: Any = None, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every command that there is, by its words."""
-    for name, found in (group or get_command(main.app)).commands.items():
+    root: Any = group or get_command(main.app)
+    for name, found in root.commands.items():
         if hasattr(found, "commands"):
             yield from commands(found, *path, name)
         else:

@@ -52,8 +52,7 @@ def test_each_step_has_its_attempts_and_how_long_it_took() -> None:
 
 
 def test_an_undo_has_a_row_and_a_colour_of_its_own() -> None:
-    options = {"force_terminal": True, "color_system": "standard"}
-    said = drawn(saga("COMPENSATED", UNDONE), **options)
+    said = drawn(saga("COMPENSATED", UNDONE), force_terminal=True, color_system="standard")
     action, undo = [line for line in said.splitlines() if "hotel" in line]
     assert "DONE" in action and "\x1b[32m" in action
     assert "undo of hotel" in undo and "3 attempts" in undo and "\x1b[33m" in undo

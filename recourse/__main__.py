@@ -6,10 +6,14 @@ The base install has `recourse new`; the extra `cli` brings the commands that ta
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from importlib.metadata import version
 
 from recourse.extras import needed
+
+FAILED = "urn:recourse:cli:failed"
 
 
 def main() -> None:
@@ -19,8 +23,14 @@ def main() -> None:
     except ModuleNotFoundError as problem:
         if (said := needed(problem)) is None:
             raise
+        if "_RECOURSE_COMPLETE" in os.environ:
+            sys.exit(1)  # somebody is typing: no word on their screen
         also = "; without it there are `recourse new` and `recourse --version`"
-        sys.exit(f"recourse: {said}{also if '[cli]' in said else ''}")
+        said += also if "[cli]" in said else ""
+        if "--json" in sys.argv:
+            told = {"type": FAILED, "title": "It has failed", "status": None, "detail": said}
+            print(json.dumps({"error": told, "exit_code": 1}))
+        sys.exit(f"recourse: {said}")
 
 
 def _run(arguments: list[str]) -> None:

@@ -5,6 +5,7 @@
     RecourseError
         ApiError
             StoppedShortError
+            UnreachableError
         AskError
         BacklogFullError
         BadFileError
@@ -19,6 +20,7 @@
             ForeignCursorError
         DeclarationError
         ErasedError
+        FailedError
         ForbiddenAddressError
         ForbiddenError
         ForgedError
@@ -35,6 +37,7 @@
             EmulatorError
         LoginError
             InvalidGrantError
+            IssuerUnreachableError
         LostLaneError
         LostLeaseError
         MalformedError

@@ -14,7 +14,8 @@ The console's URL is known once it is deployed, and the issuer of tokens, the bu
 and the API have to know it. So the app is synthesised with the URL that the stage has at present,
 and where it has none yet it is deployed twice: the output `ConsoleUrl` says it.
 
-This module uses AWS and the assembly that the CDK wrote, and does not import the CDK.
+This module uses AWS and the assembly that the CDK wrote, and does not import the CDK. It is
+longer than other modules: what a deploy and a destroy do, in their order, is read in one place.
 """
 
 from __future__ import annotations
@@ -356,12 +357,23 @@ class App:
         return self.session.create_client(service, region_name=self.region, **options)
 
 
-def main(arguments: Sequence[str], look: Callable[[App, Path], None] | None = None) -> None:
+def main(
+    arguments: Sequence[str],
+    look: Callable[[App, Path], None] | None = None,
+    *,
+    say: Say = print,
+    stdout: Any = None,
+) -> dict[str, dict[str, str]]:
     """Deploy or destroy the stage that the context names; all other options are the CDK CLI's.
 
     Args:
         arguments: The command and its options.
         look: Looks at the assembly before it is deployed, and raises an error to stop that.
+        say: Called with lines of progress.
+        stdout: Where the CDK CLI writes its output, and what it asks; this process's by default.
+
+    Returns:
+        The outputs of each stack that was deployed; nothing for each that was destroyed.
 
     Raises:
         DeployError: The stage cannot be deployed or destroyed.
@@ -376,28 +388,48 @@ def main(arguments: Sequence[str], look: Callable[[App, Path], None] | None = No
     asked, others = parser.parse_known_args(arguments)
     app = App(asked.profile)
     out = app.root / "cdk.out"
-    tools.install(print)
-    app.synthesise(out, asked.context)
+    tools.install(say)
+    app.synthesise(out, asked.context, stdout)
+    cloudformation = app.client("cloudformation")
     if asked.command == "deploy":
-        print(idle_month(one.body for one in templates(out).values()).said)
+        say(idle_month(one.body for one in templates(out).values()).said)
         if look:
             look(app, out)
-        cloudformation = app.client("cloudformation")
 
         def deploy(assembly: Path) -> None:
-            app.cdk("deploy", "--all", "--app", str(assembly), *others)
+            app.cdk("deploy", "--all", "--app", str(assembly), *others, stdout=stdout)
 
         lead_console(
             out,
             cloudformation=cloudformation,
-            synthesise=lambda url: app.synthesise(out, [*asked.context, f"console_url={url}"]),
-            deploy=lambda: lead(out, cloudformation=cloudformation, deploy=deploy, say=print),
-            say=print,
+            synthesise=lambda url: app.synthesise(
+                out, [*asked.context, f"console_url={url}"], stdout
+            ),
+            deploy=lambda: lead(out, cloudformation=cloudformation, deploy=deploy, say=say),
+            say=say,
         )
-        return
+        return {
+            stack: {one["OutputKey"]: one["OutputValue"] for one in outputs(cloudformation, stack)}
+            for stack in templates(out)
+        }
     if "--force" not in others:
-        if input(f"Destroy {', '.join(templates(out))} and all their data? (y/n) ") != "y":
-            raise DeployError("nothing was destroyed")
+        _must_agree(f"Destroy {', '.join(templates(out))} and all their data? (y/n) ", say)
         others.append("--force")
-    empty(out, cloudformation=app.client("cloudformation"), s3=app.client("s3"), say=print)
-    app.cdk("destroy", "--all", "--app", str(out), *others)
+    empty(out, cloudformation=cloudformation, s3=app.client("s3"), say=say)
+    app.cdk("destroy", "--all", "--app", str(out), *others, stdout=stdout)
+    return {stack: {} for stack in templates(out)}
+
+
+def _must_agree(question: str, say: Say) -> None:
+    """Ask somebody at the terminal.
+
+    Raises:
+        DeployError: They do not agree, or nobody is there.
+    """
+    say(question)
+    try:
+        answer = input()
+    except EOFError:
+        raise DeployError("nothing was destroyed: nobody is there to ask; --force agrees") from None
+    if answer != "y":
+        raise DeployError("nothing was destroyed")

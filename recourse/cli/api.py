@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import httpx
 
+from recourse.cli.address import must_be_address, shortened
+from recourse.cli.exits import UsageError
 from recourse.cli.tokens import Bearer, must_be_sendable, redacted, scopes, why_refused
 from recourse.cli.visible import visible
 from recourse.errors import RecourseError
@@ -37,20 +40,32 @@ class ApiError(RecourseError):
         status: The HTTP status; None where there was no answer.
         kind: The last part of the problem's `type`; empty where it has none.
         retry_after: Seconds to wait before the next call; 0 where the API does not say.
+        problem: What the API answered, by RFC 9457; empty where it answered otherwise or not.
     """
 
     def __init__(
-        self, message: str, *, status: int | None = None, kind: str = "", retry_after: int = 0
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        kind: str = "",
+        retry_after: int = 0,
+        problem: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.kind = kind
         self.retry_after = retry_after
+        self.problem = problem or {}
 
     @property
     def is_transient(self) -> bool:
         """Whether the same call may succeed later: no answer, 429 or 5xx."""
         return self.status is None or self.status == 429 or self.status >= 500
+
+
+class UnreachableError(ApiError):
+    """Nobody has answered at the address."""
 
 
 class Found(dict[str, Any]):
@@ -87,8 +102,11 @@ class Api:
 
     The token goes to this address only: no redirect is followed.
 
+    Attributes:
+        say: Called with a line where a poll has no answer and goes on, and when it has one again.
+
     Raises:
-        ApiError: The address cannot be used.
+        UsageError: The address cannot be used.
         TokenError: The token cannot be sent.
     """
 
@@ -100,6 +118,8 @@ class Api:
             must_be_sendable(token, "the bearer token")
         self._url = url
         self._bearer = token
+        self._has_answered = False
+        self.say: Callable[[str], None] = lambda _: None
         self._http = httpx.Client(
             base_url=url,
             timeout=LONG_POLL + 15,
@@ -131,22 +151,25 @@ class Api:
             request.headers.update({"Authorization": f"Bearer {token}"} if token else {})
         except (httpx.InvalidURL, ValueError) as problem:
             reason = redacted(str(problem), token)
-            raise ApiError(f"the request cannot be sent: {reason}") from None
+            raise UsageError(f"the request cannot be sent: {reason}") from None
         try:
             response = self._http.send(request)
         except (httpx.HTTPError, httpx.StreamError) as problem:
             said = redacted(visible(str(problem) or type(problem).__name__), token)
-            raise ApiError(
+            raise UnreachableError(
                 f"cannot reach the API at {self._url} ({said}): start it with `make up`, or "
                 "give another address with --api"
             ) from None
+        self._has_answered = True
         if response.is_success or response.status_code == 304:
             return response
+        answer = _problem(response)
         raise ApiError(
             redacted(self._explained(response, token), token),
             status=response.status_code,
             kind=_kind(response),
             retry_after=_seconds(response.headers.get("retry-after", "")),
+            problem=json.loads(redacted(json.dumps(answer), token)) if "title" in answer else {},
         )
 
     def ask(self, method: str, path: str, **options: Any) -> Found:
@@ -229,7 +252,8 @@ class Api:
         """The answer at a path, which may be a 304; transient errors are retried.
 
         Back-off is exponential with full jitter, so that clients that an outage stopped together
-        do not return together; it is added to `Retry-After`.
+        do not return together; it is added to `Retry-After`. An address at which nobody has ever
+        answered is not tried again.
 
         Raises:
             ApiError: The API refused, or its error outlasted every retry.
@@ -237,12 +261,19 @@ class Api:
         asked = {name: value for name, value in query.items() if value is not None}
         for attempt in range(POLL_ATTEMPTS):
             try:
-                return self.call("GET", path, headers=headers, params=asked)
+                answer = self.call("GET", path, headers=headers, params=asked)
             except ApiError as problem:
-                if not problem.is_transient or attempt == POLL_ATTEMPTS - 1:
+                is_nowhere = isinstance(problem, UnreachableError) and not self._has_answered
+                if not problem.is_transient or is_nowhere or attempt == POLL_ATTEMPTS - 1:
                     raise
+                if attempt == 0:
+                    self.say(f"{problem}; trying again")
                 pause = random.uniform(0, min(LONGEST_BACKOFF, 0.5 * 2**attempt))
                 time.sleep(problem.retry_after + pause)
+            else:
+                if attempt:
+                    self.say("the API answers again")
+                return answer
         raise AssertionError
 
     def follow(self, saga_id: str) -> Iterator[dict[str, Any]]:
@@ -300,7 +331,7 @@ class Api:
         """What an answer that is no success means, in a line, and one for each invalid field."""
         status, body = response.status_code, _problem(response)
         if status < 400:
-            to = _shortened(response.headers.get("location", ""))
+            to = shortened(response.headers.get("location", ""))
             return (
                 f"{self._url} redirects to {to or 'nowhere'} ({status}), which is not followed: "
                 "give the API's own address with --api"
@@ -328,45 +359,16 @@ def segment(text: str) -> str:
     """A text as one segment of a path.
 
     Raises:
-        ApiError: It would be another path.
+        UsageError: It would be another path.
     """
     if text in ("", ".", ".."):
-        raise ApiError(f"an id or a name must not be {text!r}")
+        raise UsageError(f"an id or a name must not be {text!r}")
     return quote(text, safe="")
 
 
 def is_at_rest(saga: Mapping[str, Any]) -> bool:
     """Whether a saga has ended or waits for an operator."""
     return saga["status"] not in ("RUNNING", "COMPENSATING") or bool(saga["stuck"])
-
-
-def must_be_address(url: str) -> None:
-    """Check an API's address.
-
-    Raises:
-        ApiError: It is none.
-    """
-    right = "--api must be an address like https://api.example.com"
-    try:
-        found, _ = urlsplit(url), httpx.URL(url)
-        port = found.port
-    except (httpx.InvalidURL, ValueError):
-        raise ApiError(f"{right}, got {url!r}") from None
-    if found.username is not None or found.password is not None:
-        raise ApiError(f"{right}, without a user or password: a token goes with --token")
-    if (
-        found.scheme not in ("http", "https")
-        or not found.hostname
-        or port == 0
-        or found.query
-        or found.fragment
-    ):
-        raise ApiError(f"{right}, got {url!r}")
-
-
-def _shortened(location: str) -> str:
-    """An address without what may be secret in it."""
-    return visible(location.partition("?")[0].partition("#")[0][:200])
 
 
 def _known(response: httpx.Response) -> dict[str, str]:

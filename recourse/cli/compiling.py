@@ -11,10 +11,11 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from recourse.cli.command import AsJson, UsageError, out, reports_errors
+from recourse.cli.command import AsJson, out
+from recourse.cli.exits import FailedError, UsageError
+from recourse.cli.json_output import print_json
 
 
-@reports_errors
 def compile_sagas(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail if a file is out of date.")
@@ -31,6 +32,8 @@ def compile_sagas(
     last shape of <saga>.shape.json, beside the declarations: those before it are
     of sagas that may be in flight. The API is described in openapi.json, beside
     the API.
+
+    Example: recourse compile --check
     """
     from recourse.choreography.routing import describe, table
     from recourse.declare import shape
@@ -72,11 +75,11 @@ def compile_sagas(
                 listens.add_row(*row)
             out.print_table(listens)
     if as_json:
-        print(json.dumps({"changed": changed}))
+        print_json({"changed": changed})
     elif not check:
         out.print(f"compiled: sagas {len(sagas)}, files changed {len(changed)}")
     if check and changed:
-        raise UsageError(f"out of date: {', '.join(changed)}; run `recourse compile`")
+        raise FailedError(f"out of date: {', '.join(changed)}; run `recourse compile`")
 
 
 def with_shape(file: Path, now: dict[str, Any]) -> str:

@@ -17,9 +17,9 @@ from recourse.cli.command import (
     Token,
     connected,
     out,
-    reports_errors,
     skipping,
 )
+from recourse.cli.json_output import print_json
 from recourse.cli.screen import identity
 
 Name = Annotated[
@@ -27,7 +27,6 @@ Name = Annotated[
 ]
 
 
-@reports_errors
 def questions(
     name: Name,
     cursor: Annotated[
@@ -41,13 +40,15 @@ def questions(
     """List what waits for a decision of yours, the most urgent first.
 
     Needs the scope that the saga's declaration names for such a question, such as `insurer`.
+
+    Example: recourse questions claims
     """
     with connected(api, token) as client:
         page = client.collect(
             f"/{segment(name)}", cursor=cursor, limit=limit, skipping=skipping, status="open"
         )
     if as_json:
-        print(json.dumps(page))
+        print_json(page)
         return
     table = Table(identity("id"), "saga", "asked", "until", "about")
     for one in page["items"]:
@@ -59,7 +60,6 @@ def questions(
         out.print(f"next page: --cursor {page['cursor']}")
 
 
-@reports_errors
 def decide(
     name: Name,
     id: Annotated[str, typer.Argument(metavar="ID", help="Its id, which is that of its saga.")],
@@ -71,12 +71,15 @@ def decide(
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
-    """Decide what a saga asks, once: it goes on, or is undone."""
+    """Decide what a saga asks, once: it goes on, or is undone.
+
+    Example: recourse decide claims 914d778eba9db48da737e287d928ea3d reject --reason "not covered"
+    """
     body = {"decision": decision} | ({"reason": reason} if reason else {})
     with connected(api, token) as client:
         path = f"/{segment(name)}/{segment(id)}/decision"
         decided: Mapping[str, Any] = client.ask("POST", path, json=body)
     if as_json:
-        print(json.dumps(decided))
+        print_json(decided)
     else:
         out.print(f"{decided['id']} {decided['status']}")

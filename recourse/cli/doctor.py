@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -17,7 +16,10 @@ import typer
 from botocore.exceptions import BotoCoreError
 
 from recourse import tools
-from recourse.cli.command import AsJson, UsageError, err, out, reports_errors
+from recourse.cli.command import AsJson, err, out
+from recourse.cli.exits import Exit, FailedError
+from recourse.cli.json_output import print_json
+from recourse.cli.screen import Screen
 from recourse.doctor import machine
 from recourse.doctor.finding import Finding, error, to_json, warning
 from recourse.errors import RecourseError
@@ -32,7 +34,6 @@ NO_ACCOUNT = "the account cannot be looked at, nor deployed to"
 SIGN_IN = "sign in, as with `aws sso login`, or set AWS_PROFILE; and AWS_REGION"
 
 
-@reports_errors
 def doctor(
     aws: Annotated[
         bool | None,
@@ -70,38 +71,38 @@ def doctor(
             show(one)
     summary = to_json(found)
     if as_json:
-        print(json.dumps(summary))
+        print_json(summary)
     else:
         out.print(", ".join(_counted(summary[kind], kind) for kind in ("errors", "warnings")))
     if summary["errors"]:
-        raise typer.Exit(1)
+        raise typer.Exit(Exit.FAILED)
 
 
 def _counted(number: int, plural: str) -> str:
     return f"{number} {plural if number != 1 else plural[:-1]}"
 
 
-def show(found: Finding) -> None:
+def show(found: Finding, screen: Screen = out) -> None:
     """Print a finding: what there is, why it matters and what to do."""
-    out.print(f"{found.level:<8} {found.check}: {found.what}", style=STYLES[found.level])
+    screen.print(f"{found.level:<8} {found.check}: {found.what}", style=STYLES[found.level])
     if found.why:
-        out.print(f"{INDENT}{found.why}")
+        screen.print(f"{INDENT}{found.why}")
     if found.remedy:
-        out.print(f"{INDENT}-> {found.remedy}")
+        screen.print(f"{INDENT}-> {found.remedy}")
 
 
-def stop_at_errors(app: App, assembly: Path) -> None:
+def stop_at_errors(app: App, assembly: Path, *, screen: Screen = out) -> None:
     """What a deploy begins with: the machine and the account, but for what is well.
 
     Raises:
-        UsageError: There is an error.
+        FailedError: There is an error.
     """
     look = (*machine.findings(app.root), *of_account(app, assembly))
     found = [one for one in look if one.level != "ok"]
     for one in found:
-        show(one)
+        show(one, screen)
     if any(one.level == "error" for one in found):
-        raise UsageError("nothing was deployed: with --skip-doctor it would be all the same")
+        raise FailedError("nothing was deployed: with --skip-doctor it would be all the same")
 
 
 def of_account(app: App, assembly: Path) -> Iterator[Finding]:

@@ -17,8 +17,8 @@ from typing import Any
 
 import httpx
 
-from recourse.cli.api import Api, ApiError
-from recourse.cli.command import UsageError
+from recourse.cli.api import Api, ApiError, UnreachableError
+from recourse.cli.exits import FailedError, UsageError
 from recourse.cli.upload import TRIES, Advance, pause, s3_refusal
 
 _RANGE = re.compile(r"bytes (\d{1,20})-\d{1,20}/(\d{1,20})")
@@ -169,6 +169,6 @@ def _fetch(s3: httpx.Client, signed: dict[str, Any], arriving: _Arriving) -> Non
                 raise failure
             arriving.append(answer)
     except httpx.TransportError as problem:
-        raise ApiError(f"the connection to S3 broke off: {problem!r}") from problem
+        raise UnreachableError(f"the connection to S3 broke off: {problem!r}") from problem
     except httpx.InvalidURL as problem:
-        raise UsageError(f"the API answered with a URL that is none: {problem}") from problem
+        raise FailedError(f"the API answered with a URL that is none: {problem}") from problem

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Annotated, Any
 
@@ -10,7 +9,9 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.table import Table
 
-from recourse.cli.command import AsJson, UsageError, err, out, reports_errors
+from recourse.cli.command import AsJson, err, out
+from recourse.cli.exits import FailedError, UsageError
+from recourse.cli.json_output import print_json
 from recourse.cli.screen import identity
 from recourse.cli.worker import CONFIGURED
 from recourse.erasure.places import Places, PlacesError
@@ -24,7 +25,6 @@ PACE = 2.0
 """Seconds between two lines of progress."""
 
 
-@reports_errors
 def erase(
     subject: Annotated[
         str, typer.Option(help="Whose data: the subject of their tokens, the owner of their sagas.")
@@ -47,6 +47,8 @@ def erase(
     Shows what would go, what must stay and why, and changes nothing without --yes. All of the
     person's sagas must be at rest. It reads whole tables, and needs AWS credentials with the policy
     of the stack's output ErasurePolicyArn. What is stopped goes on when it is run again.
+
+    Example: recourse erase --subject asha --yes
     """
     from recourse.erasure.erase import Erasure  # it takes the extra `valet` besides
 
@@ -59,17 +61,17 @@ def erase(
         erasure = Erasure(client("dynamodb"), client("s3"), places_of(stack), shapes)
         report = erasure.run(subject, dry_run=not yes, progress=_Progress())
     except NotAtRestError as problem:
-        raise UsageError(str(problem)) from problem
+        raise FailedError(str(problem)) from problem
     except (ProjectError, PlacesError) as problem:
         raise UsageError(str(problem)) from problem
     except (ClientError, BotoCoreError) as problem:
-        raise UsageError(f"--stack {stack}: {problem} ({CONFIGURED})") from problem
+        raise FailedError(f"--stack {stack}: {problem} ({CONFIGURED})") from problem
     if as_json:
-        print(json.dumps(report.to_json()))
+        print_json(report.to_json())
     else:
         _print(report)
     if report.not_at_rest:
-        raise UsageError(str(NotAtRestError(report.not_at_rest)))
+        raise FailedError(str(NotAtRestError(report.not_at_rest)))
 
 
 def only_stack() -> str:

@@ -19,33 +19,32 @@ from recourse.cli.command import (
     ApiUrl,
     AsJson,
     Token,
-    UsageError,
     connected,
     err,
     out,
-    reports_errors,
 )
+from recourse.cli.completing import Coordination, saga_names
+from recourse.cli.exits import Exit, UsageError
+from recourse.cli.json_output import print_json
 from recourse.cli.valet import uploaded
 from recourse.valet.types import guess
 
-NOT_ALL, NOT_YET = 3, 4
-"""Exit codes: some rows are bad or not started; it is still at work."""
 KINDS = ("text/csv", "application/x-ndjson")
 SHOWN = 20
 """How many bad rows are printed."""
 
 
-@reports_errors
 def import_file(
     file: Annotated[Path, typer.Argument(help="The file: CSV, or JSON Lines (.jsonl, .ndjson).")],
-    saga: Annotated[str, typer.Option(help="Name of the saga that each row starts.")],
+    saga: Annotated[
+        str,
+        typer.Option(help="Name of the saga that each row starts.", autocompletion=saga_names),
+    ],
     object_name: Annotated[
         str | None,
         typer.Option("--object", help="Its name in your space; the file's name by default."),
     ] = None,
-    coordination: Annotated[
-        str | None, typer.Option(help="orchestration or choreography; as declared by default.")
-    ] = None,
+    coordination: Coordination = None,
     tolerated_failures: Annotated[
         int,
         typer.Option(
@@ -71,8 +70,8 @@ def import_file(
 
     Example: recourse import trips.csv --saga travel-booking
 
-    Exit codes: 0 every row has its saga; 1 an error, or nothing of the file could be imported; 3
-    some rows are bad or not started; 4 still at work after --wait; 130 interrupted.
+    Exit codes: 0 every row has its saga; 1 nothing of the file could be imported; 3 some rows are
+    bad or not started; 4 still at work after --wait; others as for all commands (docs/cli.md).
     """
     kind = guess(file.name)
     if kind not in KINDS:
@@ -98,7 +97,7 @@ def import_file(
             err.print("it goes on: the same command follows it")
             raise
     if as_json:
-        print(json.dumps(found))
+        print_json(found)
     else:
         _print(found)
     raise typer.Exit(_exit_code(found))
@@ -158,10 +157,10 @@ def _print(found: Mapping[str, Any]) -> None:
         out.print(f"  result {found['links']['result']}")
 
 
-def _exit_code(found: Mapping[str, Any]) -> int:
+def _exit_code(found: Mapping[str, Any]) -> Exit:
     if found["status"] in ("CHECKING", "STARTING"):
-        return NOT_YET
+        return Exit.UNDER_WAY
     if found["status"] == "FAILED":
-        return 1
+        return Exit.FAILED
     is_all = found["status"] == "COMPLETED" and not found["bad"] and not found["not_started"]
-    return 0 if is_all else NOT_ALL
+    return Exit.OK if is_all else Exit.PARTLY

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from recourse.cli.command import UsageError
+from recourse.cli.exits import FailedError
 
 FORGOTTEN_AFTER = 8 * 24 * 3600
 """Seconds after which every key has expired: the longest is valid for seven days."""
@@ -57,7 +57,7 @@ class Journal:
         """Lock the file and read it.
 
         Raises:
-            UsageError: Another process has it open.
+            FailedError: Another process has it open.
         """
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         self._file = os.fdopen(descriptor, "r+b", buffering=0)
@@ -65,7 +65,7 @@ class Journal:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._file.close()
-            raise UsageError("another process is sending the same upload") from None
+            raise FailedError("another process is sending the same upload") from None
         self._read()
         return self
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 import webbrowser
@@ -11,15 +10,16 @@ from urllib.parse import urlsplit
 
 import typer
 
-from recourse.cli.api import must_be_address
+from recourse.cli.address import must_be_address
 from recourse.cli.callback import listening
-from recourse.cli.command import LOCAL, ApiUrl, AsJson, UsageError, err, out, reports_errors
+from recourse.cli.command import LOCAL, ApiUrl, AsJson, err, out
+from recourse.cli.exits import FailedError, UsageError
+from recourse.cli.json_output import print_json
 from recourse.cli.logins import Login, Logins
 from recourse.cli.oauth import Client, LoginError, Request
 from recourse.cli.tokens import LOOPBACK, claims, scopes
 
 
-@reports_errors
 def login(
     api: ApiUrl = LOCAL,
     issuer: Annotated[
@@ -43,6 +43,8 @@ def login(
 
     The output LoginCommand of a deployment has this command with its options. The local cloud needs
     none. `recourse logout` ends it.
+
+    Example: recourse login --api https://api.example.com --issuer https://id.example --client abc
     """
     must_be_address(api)
     kept = Logins(api)
@@ -84,16 +86,18 @@ def login(
     granted = scopes(made.access)
     if as_json:
         about = {"api": api, "issuer": made.issuer, "subject": subject}
-        print(json.dumps(about | {"scope": granted, "expires_in": tokens.expires_in}))
+        print_json(about | {"scope": granted, "expires_in": tokens.expires_in})
         return
     out.print(f"signed in to {api} as {subject}; scopes: {granted or 'none'}")
     if not granted:
         err.print("a user without a group has no scopes: an operator adds you to one")
 
 
-@reports_errors
-def logout(api: ApiUrl = LOCAL) -> None:
-    """Sign out of an API: revoke the login at its issuer and delete its tokens."""
+def logout(api: ApiUrl = LOCAL, as_json: AsJson = False) -> None:
+    """Sign out of an API: revoke the login at its issuer and delete its tokens.
+
+    Example: recourse logout --api https://api.example.com
+    """
     must_be_address(api)
     kept = Logins(api)
     with kept.locked():
@@ -102,17 +106,23 @@ def logout(api: ApiUrl = LOCAL) -> None:
         finally:
             kept.delete()  # also what cannot be used
     if login is None:
-        out.print(f"nobody is signed in to {api}")
+        if as_json:
+            print_json({"api": api, "was_signed_in": False})
+        else:
+            out.print(f"nobody is signed in to {api}")
         return
     try:
         _revoke(login)
     except LoginError as problem:
-        raise LoginError(
+        raise FailedError(
             f"signed out here, but the issuer was not told: {problem}: the login stays valid "
             "there until it expires or an operator ends it"
         ) from None
     left = max(0, round((login.until - time.time()) / 60))
-    out.print(f"signed out of {api}")
+    if as_json:
+        print_json({"api": api, "was_signed_in": True})
+    else:
+        out.print(f"signed out of {api}")
     if left:
         err.print(f"a copy of its last token would be valid for {left} more minutes")
 

@@ -36,6 +36,10 @@ class InvalidGrantError(LoginError):
     """The issuer does not take a code or a refresh token any more (`invalid_grant`)."""
 
 
+class IssuerUnreachableError(LoginError):
+    """The issuer has not answered."""
+
+
 @dataclass(frozen=True)
 class Endpoints:
     """Where an issuer answers what.
@@ -214,7 +218,9 @@ class Client:
             answer = self._http.request(method, url, data=data)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ValueError) as problem:
             reason = redacted(visible(str(problem) or type(problem).__name__), *secret)
-            raise LoginError(f"cannot reach the issuer at {visible(url)}: {reason}") from None
+            raise IssuerUnreachableError(
+                f"cannot reach the issuer at {visible(url)}: {reason}"
+            ) from None
         try:
             found = answer.json() if answer.content else {}
         except (ValueError, RecursionError):

@@ -1,13 +1,16 @@
-"""Redrives dead-letter queues through the API: pass after pass, until a queue is done."""
+"""`recourse redrive`: dead-letter queues, pass after pass until each is done."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.table import Table
 
 from recourse.cli.api import Api, segment
+from recourse.cli.command import LOCAL, ApiUrl, AsJson, Token, connected, err, out
+from recourse.cli.json_output import print_json
 from recourse.cli.screen import Screen, identity
 
 SHOWN = 5
@@ -15,6 +18,52 @@ SHOWN = 5
 
 
 def redrive(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Dead-letter queues; all by default."),
+    ] = None,
+    saga: Annotated[
+        str | None, typer.Option(help="Only messages about the saga with this id.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the messages and their reasons; move nothing.")
+    ] = False,
+    api: ApiUrl = LOCAL,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the dead-letter queues and redrive them; needs the scope `operator`.
+
+    Each message goes back to its source queue and is processed as if it were new.
+
+    Example: recourse redrive Parked --dry-run
+    """
+    with connected(api, token) as client:
+        queues = client.get("/deadletters")["items"]
+        if not names and not as_json:
+            print_queues(out, queues)
+        waiting = {one["name"]: one["waiting"] or 0 for one in queues}
+        asked = names or [one["name"] for one in queues if one["waiting"] and not one["why_not"]]
+        redriven = []
+        for name in dict.fromkeys(asked):
+            done = redrive_queue(
+                client,
+                name,
+                waiting.get(name, 0),
+                saga_id=saga,
+                dry_run=dry_run,
+                say=err.print,
+            )
+            redriven.append(done)
+            if not as_json:
+                print_redriven(out, done)
+    if as_json:
+        print_json({"items": queues, "redriven": redriven})
+    elif not any(done["matched"] for done in redriven):
+        out.print("nothing to redrive" + (f" for saga {saga}" if saga else ""))
+
+
+def redrive_queue(
     client: Api,
     name: str,
     waiting: int,

@@ -18,24 +18,21 @@ from recourse.cli.command import (
     ApiUrl,
     AsJson,
     Token,
-    UsageError,
     connected,
     err,
     out,
-    reports_errors,
     skipping,
 )
+from recourse.cli.exits import Exit, UsageError
+from recourse.cli.json_output import print_json
 from recourse.cli.screen import identity
 from recourse.cli.visible import visible
 from recourse.cli.where import Where
 
-NOT_RESOLVED, NOT_YET = 3, 4
-"""Exit codes of a bulk resolve: some are not resolved; none is refused, and some are not yet."""
 SHOWN = 20
 """How many sagas a dry run names."""
 
 
-@reports_errors
 def resolve(
     action: Annotated[
         Literal["retry", "skip"],
@@ -83,8 +80,9 @@ def resolve(
 
     Example: recourse resolve --where status=COMPENSATION_FAILED,step=payment --action retry
 
-    Exit codes with --where: 0 all resolved, or shown; 1 an error, and nothing was done; 3 some not
-    resolved; 4 some still under way, or left by --limit or --examine; 130 interrupted.
+    Exit codes with --where: 0 all resolved, or shown; 3 some not resolved; 4 some still under way,
+    or left by --limit or --examine; 130 interrupted; others as for all commands (docs/cli.md), and
+    nothing was done.
     """
     if action == "skip" and not (reason or "").strip():
         raise UsageError("--reason must be given for a skip: it is kept with the saga")
@@ -96,7 +94,7 @@ def resolve(
             path = f"/sagas/{segment(saga_id)}/steps/{segment(step)}/resolve"
             saga = client.ask("POST", path, json=decision)
         if as_json:
-            print(json.dumps(saga))
+            print_json(saga)
         else:
             out.print(f"{saga['saga_id']} {saga['status']}")
         return
@@ -116,13 +114,13 @@ def resolve(
             _show(found, chosen, action, as_json)
             return
         bulk = Bulk(client, wanted, decision, rate=rate, wait=wait, say=_progress)
-        stopped, code = "", 0
+        stopped, code = "", Exit.OK
         try:
             bulk.resolve(chosen)
         except StoppedShortError as problem:
-            stopped, code = str(problem), NOT_RESOLVED
+            stopped, code = str(problem), Exit.PARTLY
         except KeyboardInterrupt:
-            stopped, code = "interrupted", 130
+            stopped, code = "interrupted", Exit.INTERRUPTED
     _report(found, chosen, stopped, as_json)
     raise typer.Exit(code or _exit_code(found, chosen))
 
@@ -132,12 +130,12 @@ def _progress(line: str) -> None:
         err.print(line)
 
 
-def _exit_code(found: Found, chosen: Sequence[Parked]) -> int:
+def _exit_code(found: Found, chosen: Sequence[Parked]) -> Exit:
     outcomes = {one.outcome for one in chosen}
     if outcomes - {"resolved", "passed_over", "accepted"}:
-        return NOT_RESOLVED
+        return Exit.PARTLY
     is_left = len(chosen) < len(found.meant) or not found.is_all
-    return NOT_YET if is_left or "accepted" in outcomes else 0
+    return Exit.UNDER_WAY if is_left or "accepted" in outcomes else Exit.OK
 
 
 def _groups(sagas: Sequence[Parked]) -> Counter[tuple[str, str, str, str]]:

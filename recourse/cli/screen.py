@@ -32,6 +32,10 @@ class Screen(Console):
         super().__init__(highlight=False, markup=False, emoji=False, soft_wrap=True, **options)
         self.push_render_hook(_Visible())
 
+    def on_broken_pipe(self) -> None:
+        """Let the command end: whoever read it is gone."""
+        raise BrokenPipeError
+
     def render_str(self, text: str, **options: Any) -> Text:
         """A string as rich renders it, in a line, a cell or a title."""
         return super().render_str(visible(text), **options)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from recourse.cli.api import Api, ApiError
-from recourse.cli.command import LOCAL, ApiUrl, AsJson, Token, connected, out, reports_errors
+from recourse.cli.command import LOCAL, ApiUrl, AsJson, Token, connected, out
+from recourse.cli.exits import UsageError
+from recourse.cli.json_output import print_json
 
 if TYPE_CHECKING:
     from recourse.local.seed import Ask
 
 
-@reports_errors
 def seed(
     file: Annotated[
         Path, typer.Argument(help="JSON: the body of each PUT, by kind and id.", dir_okay=False)
@@ -35,12 +35,15 @@ def seed(
     put: list[str] = []
     there: list[str] = []
     with connected(api, token) as client:
-        for path, is_new in local.seed(_asking(client), file):
-            (put if is_new else there).append(path)
-            if not as_json:
-                out.print(f"{path} {'is put' if is_new else 'is there already'}")
+        try:
+            for path, is_new in local.seed(_asking(client), file):
+                (put if is_new else there).append(path)
+                if not as_json:
+                    out.print(f"{path} {'is put' if is_new else 'is there already'}")
+        except local.SeedError as problem:
+            raise UsageError(str(problem)) from None
     if as_json:
-        print(json.dumps({"put": put, "there": there}))
+        print_json({"put": put, "there": there})
 
 
 def _asking(client: Api) -> Ask:

@@ -1,8 +1,7 @@
-"""Prints a saga's timeline and its events to a terminal."""
+"""Prints a saga's timeline and its events, line by line."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -11,7 +10,8 @@ from rich.console import Console
 from rich.text import Text
 
 from recourse import Money
-from recourse.cli.api import Api, ApiError, is_at_rest
+from recourse.cli.api import ApiError, is_at_rest
+from recourse.cli.json_output import print_json
 from recourse.errors import UnreadableError
 from recourse.events import Event
 
@@ -33,20 +33,9 @@ ENDINGS = {
 def print_status(console: Console, saga: Mapping[str, Any], as_json: bool) -> None:
     """Print a saga's id and status, or all of it as JSON."""
     if as_json:
-        print(json.dumps(saga))
+        print_json(saga)
     else:
         console.print(f"{saga['saga_id']} {saga['status']}")
-
-
-def follow(console: Console, client: Api, saga_id: str, as_json: bool) -> None:
-    """Print what happens to a saga until it ends or needs an operator."""
-    changes = client.follow(saga_id)
-    if as_json:
-        for saga in changes:
-            print(json.dumps(saga), flush=True)
-        return
-    console.print(f"{saga_id}")
-    print_timeline(console, changes)
 
 
 def print_timeline(console: Console, changes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -75,7 +64,7 @@ def print_timeline(console: Console, changes: Iterable[Mapping[str, Any]]) -> di
                 console.print(_asking(saga, step), soft_wrap=True)
             if "begins_at" in step and step["name"] not in asked:
                 asked.add(step["name"])
-                console.print(f"          {step['name']} waits until {step['begins_at']}")
+                console.print(f"          {waiting(step)}", soft_wrap=True)
         for step in moved:
             if step["status"] == "UNDONE" and step["name"] not in done:
                 console.print(_line(saga, {**step, "status": "DONE", "ended_at": None}))
@@ -92,11 +81,10 @@ def print_timeline(console: Console, changes: Iterable[Mapping[str, Any]]) -> di
                     f"          compensating: {reason['step']} failed with {reason['error']}",
                     style="yellow",
                     highlight=False,
+                    soft_wrap=True,
                 )
         if is_at_rest(saga):
-            text, style = ENDINGS[saga["status"]]
-            when = _since(saga, saga["ended_at"])
-            console.print(f"  {when:>7} {saga['status']}: {text}", style=style, highlight=False)
+            console.print(ending(saga), soft_wrap=True)
     return dict(saga)
 
 
@@ -136,38 +124,65 @@ def event_of(found: Any) -> Event:
 def print_event(console: Console, event: Event) -> None:
     """Print an event of a saga."""
     error = event.error
-    line = Text(f"{event.time} {event.saga_id[:8]} {event.saga} ")
+    line = Text(f"{event.time} {event.saga_id} {event.saga} ")
     line.append(f"{event.sequence or '':>3} {event.path:<20}", style="red" if error else "")
     if error:
         line.append(f" {error['type']}: {error['message']}", style="bright_black")
     elif isinstance(event.result, dict):
         shown = {"status": "DONE", "error": None, "result": event.result}
-        line.append(f" {_detail(shown)}", style="bright_black")
+        line.append(f" {detail(shown)}", style="bright_black")
     console.print(line, soft_wrap=True)
 
 
 def _line(saga: Mapping[str, Any], step: Mapping[str, Any]) -> Text:
     mark, style = MARKS[step["status"]]
-    line = Text(f"  {_since(saga, step['ended_at']):>7} ")
+    line = Text(f"  {since(saga, step['ended_at']):>7} ")
     line.append(f"{mark} {step['name']:<10} {step['status']:<12}", style=style)
     is_undo = step["status"] in ("UNDONE", "UNDO_FAILED")
     attempts = step["undo_attempts" if is_undo else "attempts"]
     if attempts > 1:
         line.append(f" in {attempts} attempts", style="bright_black")
-    line.append(f" {_detail(step)}", style="bright_black")
+    if not is_undo and (took := lasted(step)) is not None:
+        line.append(f" {took:.2f} s", style="bright_black")
+    line.append(f" {detail(step)}", style="bright_black")
     return line
+
+
+def ending(saga: Mapping[str, Any]) -> Text:
+    """What has become of a saga that has ended, or waits for an operator."""
+    text, style = ENDINGS[saga["status"]]
+    return Text(f"  {since(saga, saga['ended_at']):>7} {saga['status']}: {text}", style=style)
+
+
+def waiting(step: Mapping[str, Any]) -> str:
+    """What a step waits for: who decides, and until when; or only until when."""
+    if asked := step.get("question"):
+        who = asked.get("to") or f"anybody who decides {asked['name']}"
+        return f"{step['name']} waits for {who} to decide until {asked['answer_by']}"
+    return f"{step['name']} waits until {step['begins_at']}"
+
+
+def lasted(step: Mapping[str, Any]) -> float | None:
+    """How many seconds a step took that has acted or failed; None where that is not known."""
+    if not step["started_at"] or not step["ended_at"]:
+        return None
+    begun, ended = (datetime.fromisoformat(step[name]) for name in ("started_at", "ended_at"))
+    return max(0.0, (ended - begun).total_seconds())  # two clocks have told them
+
+
+def deciding(saga: Mapping[str, Any], step: Mapping[str, Any]) -> str:
+    """The command that decides what a step waits for."""
+    return f"recourse decide {step['question']['name']} {saga['saga_id']} approve"
 
 
 def _asking(saga: Mapping[str, Any], step: Mapping[str, Any]) -> Text:
     """That a step waits for somebody, and how they decide."""
-    question = step["question"]
-    line = Text(f"  {_since(saga, question['asked_at']):>7} ")
-    line.append(f"? {step['name']:<10} waits for a decision until {question['answer_by']}: ")
-    line.append(f"recourse decide {question['name']} {saga['saga_id']} approve", style="cyan")
-    return line
+    line = Text(f"  {since(saga, step['question']['asked_at']):>7} ? {waiting(step)}: ")
+    return line.append(deciding(saga, step), style="cyan")
 
 
-def _detail(step: Mapping[str, Any]) -> str:
+def detail(step: Mapping[str, Any]) -> str:
+    """The error of a step that failed, or what its result is about."""
     if step["error"] and step["status"] in ("FAILED", "UNDO_FAILED"):
         return f"{step['error']}: {step['message']}"
     result = step["result"]
@@ -190,7 +205,8 @@ def _money(said: Any) -> Money | None:
         return None
 
 
-def _since(saga: Mapping[str, Any], moment: str | None) -> str:
+def since(saga: Mapping[str, Any], moment: str | None) -> str:
+    """A moment as seconds from the beginning of a saga on; nothing for none."""
     if moment is None:
         return ""
     begun = datetime.fromisoformat(max(saga["started_at"], saga.get("begins_at", "")))

@@ -6,7 +6,6 @@ caller's webhooks. The spans' ids are those that its events have and that its st
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,8 @@ import typer
 from rich.text import Text
 
 from recourse.cli.api import Api, ApiError, segment
-from recourse.cli.command import LOCAL, ApiUrl, AsJson, Token, connected, err, out, reports_errors
+from recourse.cli.command import LOCAL, ApiUrl, AsJson, Token, connected, err, out
+from recourse.cli.json_output import print_json
 from recourse.cli.timeline import event_of
 from recourse.declare.ids import Traceparent
 from recourse.events import Event
@@ -75,7 +75,6 @@ class Span:
         }
 
 
-@reports_errors
 def trace(
     saga_id: Annotated[str, typer.Argument(help="The saga's id.")],
     api: ApiUrl = LOCAL,
@@ -85,6 +84,8 @@ def trace(
     """Show a saga's trace: its steps and undos, events and deliveries, with times and durations.
 
     Deliveries are those to your own webhooks, as far as their log goes back.
+
+    Example: recourse trace 914d778eba9db48da737e287d928ea3d
     """
     with connected(api, token) as client:
         saga = client.get(f"/sagas/{segment(saga_id)}")
@@ -95,7 +96,7 @@ def trace(
     trace_id = begun and begun.trace_id
     if as_json:
         about = {"saga_id": saga["saga_id"], "trace_id": trace_id, "trace": root.view()}
-        print(json.dumps(about))
+        print_json(about)
         return
     out.print(f"saga {saga['saga_id']}, trace {trace_id or 'none: an earlier release started it'}")
     if root.parent_id:

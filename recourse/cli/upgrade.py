@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,9 +11,11 @@ from typing import Annotated, Any
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
-from recourse.cli.command import AsJson, UsageError, err, out, reports_errors
+from recourse.cli.command import AsJson, err, out
 from recourse.cli.compiling import committed_shapes
 from recourse.cli.erase import only_stack, places_of
+from recourse.cli.exits import FailedError, UsageError
+from recourse.cli.json_output import print_json
 from recourse.cli.worker import CONFIGURED
 from recourse.declare import shape
 from recourse.declare.shape import RecordedShape
@@ -40,7 +41,6 @@ SOME = 5
 """How many ids of sagas are named."""
 
 
-@reports_errors
 def upgrade(
     against: Annotated[
         str | None,
@@ -107,7 +107,7 @@ def upgrade(
     certain = [finding for finding in findings if finding.is_certain]
     if as_json:
         found = [one.to_json() for one in findings]
-        print(json.dumps({"answer": answer(findings), "shapes": len(asked), "findings": found}))
+        print_json({"answer": answer(findings), "shapes": len(asked), "findings": found})
     else:
         for one in findings:
             out.print(f"{'strands' if one.is_certain else 'look at'}: {one}", soft_wrap=True)
@@ -115,7 +115,7 @@ def upgrade(
             look = f", if you have looked at these {len(findings)}" if findings else ""
             out.print(f"safe{look}: {_said_of(asked, against or 'HEAD')}")
     if certain:
-        raise UsageError(
+        raise FailedError(
             f"{len(certain)} steps of sagas in flight would strand: deploy in two steps, as said"
         )
 
@@ -174,7 +174,7 @@ class _Stage:
         except PlacesError as problem:
             raise UsageError(str(problem)) from problem
         except (ClientError, BotoCoreError) as problem:
-            raise UsageError(f"--stack {stack}: {problem} ({CONFIGURED})") from problem
+            raise FailedError(f"--stack {stack}: {problem} ({CONFIGURED})") from problem
 
     def shapes(self) -> Iterator[RecordedShape]:
         """The shapes of its sagas in flight, and of the last that each declaration began."""
@@ -192,12 +192,12 @@ class _Stage:
         """Its sagas that are not at rest.
 
         Raises:
-            UsageError: The ledger cannot be read.
+            FailedError: The ledger cannot be read.
         """
         try:
             yield from self._queries.not_at_rest()
         except (ClientError, BotoCoreError) as problem:
-            raise UsageError(f"the ledger cannot be read: {problem} ({CONFIGURED})") from problem
+            raise FailedError(f"the ledger cannot be read: {problem} ({CONFIGURED})") from problem
 
     def newest(self, saga: str) -> Record | None:
         """The last saga of a declaration that was started."""
@@ -223,7 +223,7 @@ def _retire(asked: str, folder: Path, declared: set[str], stage: _Stage, as_json
     if free:
         file.write_text(text_of_shapes(kept, [*read_retired(file), *free]), "utf-8")
     if as_json:
-        print(json.dumps({"taken_out": free, "needed": held}))
+        print_json({"taken_out": free, "needed": held})
     else:
         for known in free:
             out.print(f"taken out of {file.name}: {known}, which no saga in flight has")
@@ -231,7 +231,7 @@ def _retire(asked: str, folder: Path, declared: set[str], stage: _Stage, as_json
             out.print("commit the file: the next deploy removes the functions that nothing names")
     if held:
         why = "; ".join(f"{known}: {', '.join(ids)}" for known, ids in held.items())
-        raise UsageError(f"{asked} must stay while sagas need it, of the shape {why}")
+        raise FailedError(f"{asked} must stay while sagas need it, of the shape {why}")
 
 
 def _held(

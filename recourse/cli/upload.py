@@ -20,8 +20,8 @@ from typing import Any
 
 import httpx
 
-from recourse.cli.api import Api, ApiError, segment
-from recourse.cli.command import UsageError
+from recourse.cli.api import Api, ApiError, UnreachableError, segment
+from recourse.cli.exits import FailedError, UsageError
 from recourse.cli.visible import visible
 from recourse.errors import RecourseError
 
@@ -84,14 +84,14 @@ class Source:
         """A range of its bytes, a chunk at a time.
 
         Raises:
-            UsageError: The file has become shorter.
+            FailedError: The file has become shorter.
         """
         with self.path.open("rb") as file:
             file.seek(start)
             while length:
                 chunk = file.read(min(CHUNK, length))
                 if not chunk:
-                    raise UsageError(f"{self.path} changed while it was being sent")
+                    raise FailedError(f"{self.path} changed while it was being sent")
                 length -= len(chunk)
                 yield chunk
 
@@ -124,7 +124,7 @@ class Upload:
 
         Raises:
             ApiError: The key is no longer valid, or the API or S3 cannot be reached.
-            UsageError: The file changed during the upload.
+            FailedError: The file changed during the upload.
         """
         wanted: SimpleQueue[int] = SimpleQueue()
         over: SimpleQueue[int | BaseException] = SimpleQueue()
@@ -214,16 +214,16 @@ class Upload:
                 signed["method"], signed["url"], headers=signed["headers"], content=body()
             )
         except httpx.TransportError as problem:
-            failure = ApiError(f"S3 cannot be reached: {problem!r}")
+            failure: ApiError = UnreachableError(f"S3 cannot be reached: {problem!r}")
         except httpx.InvalidURL as problem:
-            raise UsageError(f"the API answered with a URL that is none: {problem}") from problem
+            raise FailedError(f"the API answered with a URL that is none: {problem}") from problem
         else:
             # 412: an earlier attempt has stored it, and its answer was lost.
             if answer.is_success or (whole and answer.status_code == 412):
                 return None
             code, failure = s3_refusal(answer)
             if code in _CHECKSUM_ERRORS:
-                raise UsageError(f"{self.source.path} changed while it was being sent")
+                raise FailedError(f"{self.source.path} changed while it was being sent")
         self.advance(-sent)
         return failure
 

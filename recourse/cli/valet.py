@@ -5,7 +5,6 @@ It is longer than other modules: each of its six commands says all that it takes
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,16 +23,17 @@ from recourse.cli.command import (
     ApiUrl,
     AsJson,
     Token,
-    UsageError,
     connected,
     err,
+    help_of,
     out,
-    reports_errors,
     skipping,
     unnamed,
 )
 from recourse.cli.download import receive
+from recourse.cli.exits import FailedError, UsageError
 from recourse.cli.journal import Journal
+from recourse.cli.json_output import print_json
 from recourse.cli.names import file_name
 from recourse.cli.screen import identity
 from recourse.cli.tokens import claims, looks_like_a_token, must_be_sendable
@@ -47,8 +47,6 @@ ExpiresIn = Annotated[int, typer.Option(help="Seconds until the key expires, 7 d
 KeyId = Annotated[str, typer.Argument(help="Id of the key.")]
 
 
-@app.command()
-@reports_errors
 def put(
     file: Annotated[Path, typer.Argument(help="The document, of any size.")],
     object_name: Annotated[
@@ -73,15 +71,13 @@ def put(
             client, api, file, object_name or file.name, content_type, expires_in=expires_in
         )
     if as_json:
-        print(json.dumps(done))
+        print_json(done)
     else:
         out.print(f"{done['object']}: {done['content_length']} bytes, {done['content_type']}")
         for label, name in (("sha256", "sha256"), ("version", "version"), ("key", "key_id")):
             out.print(f"  {label:<7} {done[name]}")
 
 
-@app.command()
-@reports_errors
 def get(
     wanted: Annotated[
         str,
@@ -104,6 +100,8 @@ def get(
 
     A key needs no bearer token: yours is sent to nobody else's API. A link is fetched from the API
     that it names.
+
+    Example: recourse valet get passports/asha.pdf --output asha.pdf
     """
     key = _given_key(wanted)
     if key is None:
@@ -125,14 +123,12 @@ def get(
             received = receive(anyone, s3, lent, target, advance, replaces=output is not None)
     done = {"object": name, "file": str(target), "content_length": received.length}
     if as_json:
-        print(json.dumps(done | {"sha256": received.sha256}))
+        print_json(done | {"sha256": received.sha256})
     else:
         out.print(f"{target}: {received.length} bytes")
         out.print(f"  sha256  {received.sha256}")
 
 
-@app.command()
-@reports_errors
 def issue(
     object_name: Annotated[
         str, typer.Argument(metavar="OBJECT", help="Name of the document in your space.")
@@ -155,7 +151,10 @@ def issue(
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
-    """Issue a key for another person or program; its token is shown only once."""
+    """Issue a key for another person or program; its token is shown only once.
+
+    Example: recourse valet issue passports/asha.pdf --expires-in 600
+    """
     what = None
     if operation == "upload":
         if file is None:
@@ -169,7 +168,7 @@ def issue(
             client, operation, object_name, expires_in=expires_in, max_uses=max_uses, what=what
         )
     if as_json:
-        print(json.dumps(key))
+        print_json(key)
         return
     out.print(f"{key['key_id']}, expires {key['expires_at']}")
     out.print(f"  token {key['token']}")
@@ -177,8 +176,6 @@ def issue(
         out.print(f"  link  {key['link']}")
 
 
-@app.command()
-@reports_errors
 def revoke(
     key_id: KeyId,
     withdraw: Annotated[
@@ -191,19 +188,20 @@ def revoke(
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
-    """Revoke a key; revoking it again changes nothing."""
+    """Revoke a key; revoking it again changes nothing.
+
+    Example: recourse valet revoke 3f2c9b7a1d --withdraw
+    """
     with connected(api, token) as client:
         path = f"/valet-keys/{segment(key_id)}"
         client.call("DELETE", path, params={"withdraw": "true"} if withdraw else {})
     done = {"key_id": key_id, "revoked": True, "withdrawn": withdraw}
     if as_json:
-        print(json.dumps(done))
+        print_json(done)
     else:
         out.print(f"{key_id} is revoked")
 
 
-@app.command()
-@reports_errors
 def show(
     key_id: Annotated[
         str | None, typer.Argument(help="Id of a key; all your keys by default.")
@@ -216,18 +214,25 @@ def show(
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a key with its audit trail, or list your keys; the newest first, in pages."""
+    """Show a key with its audit trail, or list your keys; the newest first, in pages.
+
+    Example: recourse valet show 3f2c9b7a1d
+    """
     with connected(api, token) as client:
         if key_id is None:
             found = client.collect("/valet-keys", cursor=cursor, limit=limit, skipping=skipping)
         else:
             found = client.get(f"/valet-keys/{segment(key_id)}", cursor=cursor, limit=limit)
     if as_json:
-        print(json.dumps(found))
+        print_json(found)
     elif key_id is None:
         _print_keys(found)
     else:
         _print_key(found)
+
+
+for one in (put, get, issue, revoke, show):
+    app.command(help=help_of(one))(one)
 
 
 def _given_key(wanted: str) -> tuple[str | None, str] | None:
@@ -313,7 +318,8 @@ def uploaded(
         expires_in: Seconds until the key expires.
 
     Raises:
-        UsageError: The file cannot be read, or has changed meanwhile.
+        UsageError: The file cannot be read.
+        FailedError: It has changed meanwhile, or the upload was revoked or is under way.
         ApiError: The upload was refused.
     """
     with unnamed(url) as anyone, upload.client() as s3:
@@ -336,7 +342,12 @@ def uploaded(
                 if problem.is_transient:
                     raise
                 journal.forget()
-                raise ApiError(_reason(problem), status=problem.status) from problem
+                raise ApiError(
+                    _reason(problem),
+                    status=problem.status,
+                    kind=problem.kind,
+                    problem=problem.problem,
+                ) from problem
             journal.forget()
     return done
 
@@ -393,7 +404,7 @@ def _key_to_resume(api: Api, journal: Journal) -> Mapping[str, Any] | None:
     """The key of an interrupted upload; None if there is none, or it has expired.
 
     Raises:
-        UsageError: The key has been revoked.
+        FailedError: The key has been revoked.
     """
     if journal.key is None:
         return None
@@ -405,7 +416,7 @@ def _key_to_resume(api: Api, journal: Journal) -> Mapping[str, Any] | None:
         status = "UNKNOWN"
     if status == "REVOKED":
         journal.forget()
-        raise UsageError(
+        raise FailedError(
             "the key of the interrupted upload has been revoked; run the same command again to "
             "begin a new upload"
         )

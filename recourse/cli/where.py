@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from recourse.cli.command import UsageError
+from recourse.cli.exits import UsageError
 
 FILTERS = ("status", "saga", "step", "error", "business_key", "older_than", "younger_than")
 PARKED = ("COMPENSATION_FAILED", "RUNNING")

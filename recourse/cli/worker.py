@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import nullcontext, redirect_stdout
 from importlib import import_module
 from types import FrameType
 from typing import Annotated, Any
@@ -15,7 +16,8 @@ import typer
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 from botocore.exceptions import BotoCoreError, ClientError
 
-from recourse.cli.command import UsageError, reports_errors
+from recourse.cli.exits import FailedError, UsageError
+from recourse.cli.json_output import print_json
 from recourse.cli.visible import visible
 from recourse.queues.message import Handler
 from recourse.queues.worker.worker import QueueUnavailableError, SettingError, StuckError, Worker
@@ -34,7 +36,6 @@ OPTIONS = {
 """The option of each setting that has bounds."""
 
 
-@reports_errors
 def worker(
     queue: Annotated[str, typer.Option(help="URL or name of the queue.")],
     handler: Annotated[
@@ -64,7 +65,10 @@ def worker(
     interval: Annotated[
         float, typer.Option(help="Seconds between two log lines with counts.")
     ] = 60,
-    as_json: Annotated[bool, typer.Option("--json", help="Log JSON, one object a line.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Log JSON, one object a line; print the counts at the end."),
+    ] = False,
 ) -> None:
     """Handle the messages of an SQS queue, until Ctrl-C or SIGTERM.
 
@@ -84,6 +88,8 @@ def worker(
     Example: recourse worker --queue jobs --handler mine.jobs:handle
     """
     _log(as_json)
+    # With --json all that is on stdout are the counts, whatever the handler prints.
+    prints = redirect_stdout(sys.stderr) if as_json else nullcontext()
     handle = load(handler)
     stop = threading.Event()
     try:
@@ -102,13 +108,16 @@ def worker(
             log_interval=interval,
         )
         _stop_by_signal(stop)
-        made.run(stop)
+        with prints:
+            counts = made.run(stop)
     except SettingError as problem:
         raise UsageError(f"{OPTIONS[problem.setting]} {problem.problem}") from problem
     except (QueueUnavailableError, StuckError) as problem:
-        raise UsageError(str(problem)) from problem
+        raise FailedError(str(problem)) from problem
     except (ClientError, BotoCoreError) as problem:
-        raise UsageError(f"--queue {queue}: {problem} ({CONFIGURED})") from problem
+        raise FailedError(f"--queue {queue}: {problem} ({CONFIGURED})") from problem
+    if as_json:
+        print_json(counts.log_fields)
 
 
 def load(named: str) -> Handler:

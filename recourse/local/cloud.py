@@ -365,20 +365,29 @@ class LocalCloud:
         return ports
 
 
-def run(**options: Any) -> None:
-    """Run in the foreground until Ctrl-C or SIGTERM, with the options of ``LocalCloud``."""
+def run(
+    *,
+    ready: Callable[[LocalCloud], None] = lambda _: None,
+    say: Callable[[str], None] = say_at_once,
+    **options: Any,
+) -> None:
+    """Run in the foreground until Ctrl-C or SIGTERM, with the options of ``LocalCloud``.
+
+    ``ready`` is called once its API answers.
+    """
     # Also where the shell has started it in the background, with SIGINT ignored; what it starts
     # inherits neither handler.
     for one in STOP:
         signal.signal(one, signal.default_int_handler)
     try:
-        with LocalCloud(**options) as cloud:
+        with LocalCloud(say=say, **options) as cloud:
             cloud.say_how_to_sign_in()
             try:
+                ready(cloud)
                 cloud.wait()
             finally:
                 # From here on it shuts down in order: a second Ctrl-C must not interrupt that.
                 for one in STOP:
                     signal.signal(one, signal.SIG_IGN)
     except KeyboardInterrupt:
-        print("stopped")
+        say("stopped")

@@ -7,11 +7,13 @@ replaced. Nothing but the standard library is needed.
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import NoReturn
 
 from recourse.errors import RecourseError
 
@@ -20,6 +22,8 @@ NAME, APP, DEPENDENCY = "my-sagas", "MySagas", '"recourse-aws[all]"'
 """What the template has, and each new app something else for."""
 LONGEST_APP = 20
 """Characters that the names of queues leave for it (`recourse.cdk.stage.Stage`)."""
+USAGE = 2
+"""What it ends with where it cannot be run as given."""
 KEPT = {".git"}
 """What may be in the folder already."""
 NEXT = """\
@@ -102,20 +106,41 @@ def write(folder: Path, name: str) -> int:
     return len(files)
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        _end(message, "--json" in sys.argv)
+
+
 def main(arguments: Sequence[str]) -> None:
     """Write a new app into a folder, and say what to do next."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="recourse new",
         description="Write a new app into a folder: a saga of two steps, its tests, its CDK app.",
+        epilog="Example: recourse new my-sagas",
     )
     parser.add_argument("folder", metavar="DIR", type=Path, help="a new or an empty folder")
     parser.add_argument("--name", help="what the app is called; as the folder by default")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     asked = parser.parse_args(arguments)
     try:
         name = name_of(asked.name or asked.folder.resolve().name)
         files = write(asked.folder, name)
     except NewError as problem:
-        sys.exit(f"recourse: {problem}")
+        _end(str(problem), asked.json)
     except OSError as problem:
-        sys.exit(f"recourse: cannot write {problem.filename}: {problem.strerror}")
-    print(NEXT.format(name=name, files=files, folder=asked.folder))
+        _end(f"cannot write {problem.filename}: {problem.strerror}", asked.json)
+    if asked.json:
+        print(json.dumps({"name": name, "folder": str(asked.folder), "files": files}))
+    else:
+        print(NEXT.format(name=name, files=files, folder=asked.folder))
+
+
+def _end(why: str, as_json: bool) -> NoReturn:
+    """End with an error, as every other command does (`recourse.cli.running`)."""
+    print(f"recourse: {why}", file=sys.stderr)
+    if as_json:
+        title = "The command cannot be run as given"
+        problem = {"type": "urn:recourse:cli:usage", "title": title, "status": None, "detail": why}
+        print(json.dumps({"error": problem, "exit_code": USAGE}))
+    sys.exit(USAGE)

@@ -61,7 +61,7 @@ def test_a_sign_in_that_is_cancelled_is_said(cloud: LocalCloud, tmp_path: Path) 
     with tab() as browser, person.logging_in() as (command, page):
         sign_in(browser, page, subject="asha", groups=[], cancel=True)
         _, said = command.communicate(timeout=PATIENCE)
-    assert command.returncode == 1
+    assert command.returncode == 5
     assert "refused: access_denied: the sign-in was cancelled" in said
     assert person.files == []
 
@@ -74,5 +74,5 @@ def test_a_request_that_the_issuer_refuses_is_said(
     with tab() as browser, person.logging_in("--scope", scope) as (command, page):
         browser.open(page)
         _, said = command.communicate(timeout=PATIENCE)
-    assert command.returncode == 1
+    assert command.returncode == 5
     assert "refused: invalid_scope: there is no scope everything" in said

@@ -33,7 +33,7 @@ OUTSIDE = {
     "docs/decisions": "decisions/index.md",
 }
 """What the site has of the project besides docs/, by where it is there."""
-LATER = {"cli.md", "console.md"}
+LATER = {"console.md"}
 """Pages that have their place before they are written."""
 KINDS = {"machine": sagas.machine, "choreography": sagas.choreography}
 CSP = (

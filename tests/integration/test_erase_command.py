@@ -140,7 +140,7 @@ def test_where_there_is_no_one_stack_a_message_names_those_that_there_are(
     stacks.names, stacks.may_list = names, may_list
     before = made.rows()
     answer = run("--yes")
-    assert answer.exit_code == 1 and "--stack" in answer.stderr
+    assert answer.exit_code == 2 and "--stack" in answer.stderr
     assert said in answer.stderr.replace("\n", " "), answer.stderr
     assert made.rows() == before
     assert run("--stack", STACK).exit_code == 0
@@ -149,4 +149,4 @@ def test_where_there_is_no_one_stack_a_message_names_those_that_there_are(
 def test_a_person_whom_nobody_knows_has_nothing(made: Deployment) -> None:
     answer = CliRunner().invoke(main.app, ["erase", "--subject", "nobody", "--yes", "--json"])
     assert json.loads(answer.stdout)["changes"] == []
-    assert CliRunner().invoke(main.app, ["erase", "--subject", ""]).exit_code == 1
+    assert CliRunner().invoke(main.app, ["erase", "--subject", ""]).exit_code == 2

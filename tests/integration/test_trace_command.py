@@ -172,5 +172,5 @@ def test_an_operator_sees_it_and_a_stranger_is_told_that_there_is_none(
 ) -> None:
     saga = start(shared, "seen")
     assert cli("trace", saga, by=operator) == cli("trace", saga)
-    assert "there is no saga" in cli("trace", saga, by=ravi, code=1)
-    assert "recourse: " in cli("trace", "..", code=1)
+    assert "there is no saga" in cli("trace", saga, by=ravi, code=7)
+    assert "recourse: " in cli("trace", "..", code=2)

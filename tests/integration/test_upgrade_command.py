@@ -126,7 +126,7 @@ def test_where_no_shape_is_committed_nothing_is_called_safe_without_saying_so(ap
 
 def test_what_is_no_commit_is_said(app: App) -> None:
     done = run("--against", "nowhere")
-    assert done.exit_code == 1 and "must be a commit or DEPLOYED, got 'nowhere'" in done.stderr
+    assert done.exit_code == 2 and "must be a commit or DEPLOYED, got 'nowhere'" in done.stderr
 
 
 def test_two_questions_at_once_are_refused(app: App) -> None:
@@ -164,7 +164,7 @@ def test_a_shape_is_taken_out_once_no_saga_in_flight_has_it(app: App, stage: Gro
 
 def test_what_no_earlier_shape_has_cannot_be_retired(app: App, stage: Ground) -> None:
     done = run("--retire", "stay.boat", "--stack", STACK)
-    assert done.exit_code == 1 and "no earlier shape with the step 'boat'" in done.stderr
+    assert done.exit_code == 2 and "no earlier shape with the step 'boat'" in done.stderr
     assert shape.read(OLD).by_name
 
 

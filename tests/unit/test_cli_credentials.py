@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 
 from recourse.cli import command, main, upload
 from recourse.cli.api import Api
+from recourse.cli.exits import ERRORS
 from recourse.cli.names import LONGEST, file_name
 
 API, ELSEWHERE, S3 = "http://api.test", "https://elsewhere.test", "http://s3.test"
@@ -84,7 +85,7 @@ def run(*asked: str, token: str | None = BEARER, api: str = API) -> Result:
 def failed(*asked: str, token: str | None = BEARER, api: str = API) -> str:
     ended = run(*asked, token=token, api=api)
     assert isinstance(ended.exception, SystemExit), ended.exception
-    assert ended.exit_code == 1
+    assert ended.exit_code in ERRORS
     assert BEARER not in ended.output
     assert ended.stderr.startswith("recourse: ")
     return ended.stderr
@@ -137,7 +138,7 @@ def test_a_key_with_a_line_break_is_not_taken_for_a_name(answers: Answers) -> No
 )
 def test_a_scope_that_there_is_not_is_refused_with_those_that_there_are(scope: str) -> None:
     ended = CliRunner().invoke(main.app, ["token", "--subject", "asha", "--scope", scope])
-    assert ended.exit_code == 1 and not ended.stdout
+    assert ended.exit_code == 2 and not ended.stdout
     assert " ".join(ended.stderr.split()) == (
         "recourse: --scope must be some of sagas:write, sagas:read, valet:issue, webhooks:write, "
         f"insurer, operator, separated by spaces, got {scope!r}"
@@ -199,7 +200,7 @@ def test_whatever_an_api_answers_ends_in_a_line(
     if asked[:2] == ["valet", "revoke"] and ended.exit_code == 0:
         return  # its answer has no body to read
     assert isinstance(ended.exception, SystemExit), ended.exception
-    assert ended.exit_code == 1
+    assert ended.exit_code in ERRORS
     assert ended.stderr.count("recourse: ") == 1
 
 
@@ -232,7 +233,7 @@ def test_an_api_that_cannot_be_reached_ends_in_a_line(
 def test_an_address_that_is_none_is_refused(answers: Answers, api: str, asked: list[str]) -> None:
     ended = CliRunner().invoke(main.app, [*asked, "--api", api])
     assert isinstance(ended.exception, SystemExit), ended.exception
-    assert ended.exit_code == 1
+    assert ended.exit_code == 2
     assert "--api must be an address like https://api.example.com" in ended.stderr
     assert "a:b" not in ended.stderr
 

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from recourse.cli import api as api_module
 from recourse.cli import command, main
 from recourse.cli.api import Api, ApiError
+from recourse.cli.exits import Exit
 from tests.events import event as happened
 
 Answers = Callable[..., list[httpx.Request]]
@@ -80,7 +81,7 @@ def test_all_that_there_is_is_shown_and_where_to_go_on(answers: Answers) -> None
     )
     ended = CliRunner().invoke(main.app, ["events"], catch_exceptions=False)
     assert ended.exit_code == 0
-    assert "5a9a1d5a travel-booking   1 flight.done" in ended.stdout
+    assert "5a9a1d5a9a1d travel-booking   1 flight.done" in ended.stdout
     assert "INR 4,800.00" in ended.stdout
     assert "SeatUnavailableError: no [red]seat" in ended.stdout
     assert "continue with --after c2" in ended.stderr
@@ -159,7 +160,7 @@ def test_what_does_not_pass_is_told_in_the_end(answers: Answers, naps: list[floa
 def test_what_is_refused_is_not_asked_again(answers: Answers, naps: list[float]) -> None:
     asked = answers(httpx.Response(410, json={"title": "expired", "type": "x:cursor-expired"}))
     ended = CliRunner().invoke(main.app, ["events", "--after", "c0"])
-    assert (ended.exit_code, len(asked), naps) == (1, 1, [])
+    assert (ended.exit_code, len(asked), naps) == (Exit.NOT_FOUND, 1, [])
     assert "expired (410)" in ended.stderr
 
 

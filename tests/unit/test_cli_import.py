@@ -116,5 +116,5 @@ def test_what_was_stopped_goes_on(run: Run) -> None:
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     words = ["import", str(tmp_path / "trips.pdf"), "--saga", "order", "--token", "t"]
     ended = CliRunner().invoke(main.app, words)
-    assert ended.exit_code == 1
+    assert ended.exit_code == 2
     assert "must be a .csv, .jsonl or .ndjson, got application/pdf" in ended.stderr

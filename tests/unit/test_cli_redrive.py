@@ -150,7 +150,7 @@ def test_where_there_is_nothing_it_says_so(run: Run, arguments: list[str], said:
 
 def test_what_cannot_be_redriven_fails_in_one_line(run: Run) -> None:
     result = run(Played({"Relay": ["a"]}), "Relay")
-    assert result.exit_code == 1
+    assert result.exit_code == 8
     assert "What rests there cannot go back (409)" in result.stderr
 
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from recourse.cli import command, main
 from recourse.cli.api import Api
-from recourse.cli.command import UsageError
+from recourse.cli.exits import UsageError
 from recourse.cli.where import Where
 
 HOSTILE = "x\x1b[2Jy\nrecourse: all is well"
@@ -396,7 +396,7 @@ def test_where_nothing_matches_it_says_what_waits(run: Run) -> None:
 
 
 def test_a_step_that_no_saga_has_is_an_error_that_names_those_there_are(run: Run) -> None:
-    ended = run(Played([Saga(0)]), "step=moon", "--yes", code=1)
+    ended = run(Played([Saga(0)]), "step=moon", "--yes", code=2)
     assert "none of the 1 that were looked at has 'moon', but hotel, payment" in ended.stderr
 
 
@@ -405,7 +405,7 @@ def test_a_filter_that_the_api_refuses_is_an_error(run: Run) -> None:
         is_list = request.url.path == "/sagas"
         return problem(422, "saga: must be one of order, trip") if is_list else None
 
-    ended = run(Played([Saga(0)], before=refuse), "saga=moon", "--yes", code=1)
+    ended = run(Played([Saga(0)], before=refuse), "saga=moon", "--yes", code=2)
     assert "must be one of order, trip" in ended.stderr
 
 
@@ -492,4 +492,4 @@ def test_a_filter_is_of_the_saga_and_the_step_together(where: str, matches: bool
 )
 def test_what_contradicts_itself_is_refused_before_any_call(asked: list[str], said: str) -> None:
     ended = CliRunner().invoke(main.app, ["resolve", "--api", "http://127.0.0.1:9", *asked])
-    assert ended.exit_code == 1 and said in ended.stderr
+    assert ended.exit_code == 2 and said in ended.stderr

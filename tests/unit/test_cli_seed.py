@@ -72,7 +72,7 @@ def test_what_is_not_there_is_put_and_what_is_there_stays(api: Played, run: Run)
 def test_a_refusal_ends_it_with_the_reason(api: Played, run: Run) -> None:
     api.may_put = False
     ran = run()
-    assert ran.exit_code == 1
+    assert ran.exit_code == 6
     assert "Not allowed" in ran.output and "Traceback" not in ran.output
 
 
@@ -80,6 +80,6 @@ def test_a_refusal_ends_it_with_the_reason(api: Played, run: Run) -> None:
 def test_a_file_without_holdings_is_refused(api: Played, run: Run, content: str) -> None:
     before = dict(api.holds)
     ran = run(content)
-    assert ran.exit_code == 1
+    assert ran.exit_code == 2
     assert "must be JSON such as" in ran.output.replace("\n", " ")
     assert api.holds == before

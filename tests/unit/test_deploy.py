@@ -213,7 +213,7 @@ def test_the_cli_and_we_look_at_the_same_region(
 def test_a_destroy_empties_every_version_of_every_bucket_first(
     asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("builtins.input", lambda _: "y")
+    monkeypatch.setattr("builtins.input", lambda: "y")
     main(["destroy"])
     assert asked.account.deleted == [("a", "1"), ("a", "2"), ("b", "3")]
     assert [one[0] for one in asked.lines] == ["synth", "destroy"]
@@ -223,7 +223,7 @@ def test_a_destroy_empties_every_version_of_every_bucket_first(
 def test_nothing_is_destroyed_that_was_not_agreed_to(
     asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("builtins.input", lambda _: "")
+    monkeypatch.setattr("builtins.input", lambda: "")
     with pytest.raises(DeployError, match="nothing was destroyed"):
         main(["destroy"])
     assert (asked.account.deleted, [one[0] for one in asked.lines]) == ([], ["synth"])

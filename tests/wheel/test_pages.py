@@ -65,11 +65,13 @@ def test_it_passes_with_every_fault(place: Place, added: Path) -> None:
 def test_it_is_deployed_and_works(place: Place, added: Path) -> None:
     recourse = added / ".venv" / "bin" / "recourse"
 
-    def started(api: str, token: str, *more: str) -> str:
+    def started(api: str, token: str, *more: str, code: int = 0) -> str:
         command = (recourse, "start", "lounge-visit", "--request", "samples/lounge-visit.json")
-        return place.must(
+        ran = place.run(
             *command, "--watch", *more, at=added, RECOURSE_API=api, RECOURSE_TOKEN=token
         )
+        assert ran.returncode == code, ran.stderr
+        return ran.stdout
 
     with up(place, added) as api:
         who = (recourse, "token", "--subject", "asha")
@@ -78,7 +80,8 @@ def test_it_is_deployed_and_works(place: Place, added: Path) -> None:
             assert "SUCCEEDED: all steps done" in started(
                 api, token, "--coordination", coordination
             )
-            undone = started(api, token, "--coordination", coordination, "--chaos", "bill=reject")
+            chaos = ("--coordination", coordination, "--chaos", "bill=reject")
+            undone = started(api, token, *chaos, code=1)
             assert "COMPENSATED: all effects undone" in undone, undone
         look = (added / ".venv" / "bin" / "python", "-c", COUNTED)
         tools = str(added / ".local" / "cloud" / "aws.config")

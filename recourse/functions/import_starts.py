@@ -1,4 +1,4 @@
-"""The function that starts the sagas of a batch of an import, which their state machine calls."""
+"""The function that records and begins the sagas of a batch, which an import's machine calls."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aws_lambda_powertools import Logger
 from recourse.declare.limits import words
 from recourse.errors import TransientError
 from recourse.functions import kit
-from recourse.imports.machine import reason
+from recourse.imports.machine import LONGEST_WAIT, reason
 from recourse.ledger.record import Record
 from recourse.run.failures import may_pass
 
@@ -23,9 +23,17 @@ logger = Logger()
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Start the sagas of a batch; where it has failed as often as it is tried, note that.
+    """Record the sagas of a batch, or begin them.
 
-    What is returned is kept by the Distributed Map for each of its items: nothing.
+    Args:
+        event: The `import_id`, its `run`, the `batch`, and the `phase`: `start` to record, or
+            `begin`. For the former a `failure`, where the batch has failed as often as it is tried:
+            that is noted. For the latter what this has returned the last time, as `waits`.
+        context: What Lambda says of the call.
+
+    Returns:
+        When beginning, after how many `seconds` there may be room for the others; 0 if all have
+        begun. What is returned is kept by the Distributed Map for each of its items: nothing else.
 
     Raises:
         TransientError: What may pass, under the one name by which the machine knows it.
@@ -36,15 +44,20 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         about = {"import_id": import_id, "batch": number, "reason": event["error"]}
         logger.error("a batch is given up", extra=about)
     lasts = context.get_remaining_time_in_millis() / 1000 - MARGIN
+    starter, phase = kit.import_starter(left_to_sweeper), event.get("phase")
     try:
-        kit.import_starter(left_to_sweeper).start(event, lasts)
+        if phase != "begin":
+            starter.start(event)
+        # The machine of a release before has one phase alone: it leaves the rest to the sweeper.
+        if phase != "start" and starter.begin(event, lasts) and phase:
+            return {"seconds": min(max(1, event["waits"]["seconds"] * 2), LONGEST_WAIT)}
     except Exception as problem:
         if not may_pass(problem) or type(problem) is TransientError:
             raise
         raise TransientError(words(problem)) from problem
-    return {}
+    return {"seconds": 0} if phase == "begin" else {}
 
 
 def left_to_sweeper(record: Record, problem: BaseException) -> None:
-    """Log that a saga is recorded and its run is not started."""
-    logger.warning("not started: left to the sweeper: %s", problem, extra=record.log_fields)
+    """Log that a saga is recorded and could not begin, or its run could not be started."""
+    logger.warning("not begun: left to the sweeper: %s", problem, extra=record.log_fields)

@@ -186,7 +186,7 @@ def test_a_batch_that_dies_after_its_sagas_are_recorded_is_counted_once(
     assert [one["outcome"] for one in result(found)] == ["started"] * 2
     batch = {"number": 0, "rows": []}
     starter = kit.import_starter(lambda *_: None)
-    starter.start({"import_id": found["import_id"], "run": 0, "batch": batch}, lasts=1)
+    starter.start({"import_id": found["import_id"], "run": 0, "batch": batch})
     assert owner("GET", found["links"]["self"]).json["started"] == 2
 
 

@@ -42,7 +42,7 @@ LIMITS: Mapping[str, Limit] = {
     "tests": Limit(10, 60, "test events of webhooks", is_rate=True),
     "replays": Limit(30, 60, "replays of webhooks", is_rate=True),
     "starts": Limit(1200, 60, "starts of sagas", is_rate=True),
-    "imported": Limit(250, WHILE_IN_FLIGHT, "sagas in flight, where imports begin more"),
+    "imported": Limit(50, WHILE_IN_FLIGHT, "sagas in flight, where imports begin more"),
     "in_flight": Limit(1000, WHILE_IN_FLIGHT, "sagas in flight, which wait for nobody"),
 }
 

@@ -7,7 +7,7 @@ It is done in two parts, so that the runs of the first do not slow down the reco
   recorded is counted, for nothing of it can be lost. None of it has begun: its deadline does not
   run yet, nothing of it is told, and it is not in flight.
 - Once all batches are recorded, their sagas begin as there is room: as others of their owner end.
-  What fails here fails nothing: the sweeper begins what the import has not within an hour.
+  What fails here fails nothing: the sweeper begins what the import has not within 15 minutes.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ ERASED = "erased"
 then, followed by when that was."""
 
 
-LEFT_TO_IMPORT = timedelta(hours=1)
+LEFT_TO_IMPORT = timedelta(minutes=15)
 """How long a saga of an import is left to that before the sweeper begins it, and once more where
 there is no room for it then."""
 

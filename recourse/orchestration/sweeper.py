@@ -12,7 +12,7 @@
   was lost, and again whenever the silence has doubled; after one as long as its deadline it is
   recovered by a run of the state machine, which needs no message;
 - a saga that is to begin later begins when it is due, and one whose step is done later goes on;
-- a saga that an import has recorded and not begun within an hour begins when there is room;
+- a saga that an import has recorded and not begun in time begins when there is room;
 - a saga that waits for somebody's decision is looked at when something is due: it is told once
   more, or its time is up; when it is decided and does not go on by itself, it is taken on;
 - messages about sagas at rest are removed from the operators' queues, and those about others are

@@ -22,6 +22,7 @@ LOCAL = {
     "audience": "recourse",
     "public_url": "http://127.0.0.1:8000",
     "connections_url": "http://127.0.0.1:4566/_aws/execute-api/{api}/{stage}",
+    "owner_limits": "imported=8",
 }
 
 SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:stripe-AbCdEf"

@@ -2,7 +2,8 @@
 
 Measured are starts: from the call that begins until all sagas are recorded, from which on each
 will run; of those by POST until the answer. On the local cloud also how the sagas of the import
-end, which begin as there is room: none should be undone for want of it. On the ground four fifths of that time is moto, which takes as long for the rows of a saga whether
+end, which begin as there is room: none should be undone for want of it.
+On the ground four fifths of the time is moto, which takes as long for the rows of a saga whether
 they come alone or with others: so what has a bound there is how often DynamoDB is called.
 Of memory it is what checking a file takes, in a process of its own: what starts a batch is given
 that batch alone.

@@ -16,6 +16,8 @@ from recourse.run.failures import may_pass
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
+    from recourse.imports.start import Starter
+
 MARGIN = 10
 """Seconds before its time-out at which the function starts no more runs, and ends."""
 
@@ -46,16 +48,30 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     lasts = context.get_remaining_time_in_millis() / 1000 - MARGIN
     starter, phase = kit.import_starter(left_to_sweeper), event.get("phase")
     try:
-        if phase != "begin":
-            starter.start(event)
-        # The machine of a release before has one phase alone: it leaves the rest to the sweeper.
-        if phase != "start" and starter.begin(event, lasts) and phase:
-            return {"seconds": min(max(1, event["waits"]["seconds"] * 2), LONGEST_WAIT)}
+        if phase == "begin":
+            return {"seconds": _begin(starter, event, lasts)}
+        starter.start(event)
+        if phase is None:  # by the machine of a release before, which has no other phase
+            starter.begin(event, lasts)
     except Exception as problem:
         if not may_pass(problem) or type(problem) is TransientError:
             raise
         raise TransientError(words(problem)) from problem
-    return {"seconds": 0} if phase == "begin" else {}
+    return {}
+
+
+def _begin(starter: Starter, event: dict[str, Any], lasts: float) -> int:
+    """Begin sagas of a batch; seconds after which there may be room for the others.
+
+    Where there has been none for as long as it waits at the most, one begins all the same: what
+    else their owner has in flight never keeps an import out for good.
+    """
+    waited = event["waits"]["seconds"]
+    at_least = 1 if waited >= LONGEST_WAIT else 0
+    begun = starter.begin(event, lasts, at_least=at_least)
+    if not begun.left:
+        return 0
+    return 1 if begun.count > at_least else min(max(1, waited * 2), LONGEST_WAIT)
 
 
 def left_to_sweeper(record: Record, problem: BaseException) -> None:

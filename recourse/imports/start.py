@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -43,6 +43,18 @@ TRIES = 8
 """How often a row is recorded that is recorded by itself, where that may pass: within seconds."""
 
 
+class Begun(NamedTuple):
+    """How far the sagas of a batch have begun.
+
+    Attributes:
+        count: How many have begun just now.
+        left: How many have not, for there was no room.
+    """
+
+    count: int
+    left: int
+
+
 @dataclass(frozen=True)
 class Starter:
     """Starts batches.
@@ -52,7 +64,7 @@ class Starter:
         batch = {"number": 0, "rows": [{"line": 2, "request": {…}, "body": "sent:…"}]}
         task = {"import_id": "5a…", "run": 0, "batch": batch}
         starter.start(task)
-        starter.begin(task, lasts=100)    # how many of them had no room
+        starter.begin(task, lasts=100).left    # how many of them had no room
 
     Attributes:
         imports: The table of imports.
@@ -110,16 +122,14 @@ class Starter:
         _must_go_on(found)
         return found
 
-    def begin(self, task: Mapping[str, Any], lasts: float) -> int:
+    def begin(self, task: Mapping[str, Any], lasts: float, *, at_least: int = 0) -> Begun:
         """Begin the sagas of a batch that have not begun, as far as there is room.
 
         Args:
             task: As for `start`.
             lasts: Seconds that it may take; what runs are not started by then are left to the
                 sweeper.
-
-        Returns:
-            How many have not begun, for there was no room: begin the batch again in a while.
+            at_least: So many begin though there is no room.
 
         Raises:
             UnknownImportError: There is no such import.
@@ -132,11 +142,12 @@ class Starter:
         ids = [self._saga_id(found, row["line"]) for row in task["batch"]["rows"]]
         records = self.ledger.get_all(ids)
         waiting = [one for one in records if one.scheduled and one.status == "RUNNING"]
-        room = max(0, self.room(found.owner)) if waiting else 0
+        room = max(at_least, self.room(found.owner)) if waiting else 0
+        begun = self._begun(waiting[:room])
         # Some may have begun by a try that died before it had started their runs.
-        begun = [one for one in records if not one.scheduled] + self._begun(waiting[:room])
-        self._run(begun, until - time.monotonic())
-        return len(waiting[room:])
+        before = [one for one in records if not one.scheduled]
+        self._run(before + begun, until - time.monotonic())
+        return Begun(len(begun), len(waiting[room:]))
 
     def _begun(self, records: list[Record]) -> list[Record]:
         """Begin sagas: what one fails for, others do not."""

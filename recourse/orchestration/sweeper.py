@@ -315,10 +315,10 @@ class Sweeper:
         return self._go(opened, f"begun, for it was not to begin before {record.begins_at}")
 
     def _has_room(self, owner: str) -> bool:
-        """Whether one more saga of an import of an owner may begin in this round."""
+        """Whether one more saga of an owner's imports may begin in this round; one always may."""
         with self._looking:
             if owner not in self._rooms:
-                self._rooms[owner] = self.room(owner)
+                self._rooms[owner] = max(1, self.room(owner))
             self._rooms[owner] -= 1
             return self._rooms[owner] >= 0
 

@@ -48,7 +48,7 @@ class Begun(NamedTuple):
 
     Attributes:
         count: How many have begun just now.
-        left: How many have not, for there was no room.
+        left: How many may in a while: there was no room for them, or what they need was busy.
     """
 
     count: int
@@ -133,7 +133,7 @@ class Starter:
 
         Raises:
             UnknownImportError: There is no such import.
-            ContentionError: Try again.
+            TransientError: Try again.
         """
         until = time.monotonic() + lasts
         found = self.imports.get(task["import_id"])
@@ -143,27 +143,30 @@ class Starter:
         records = self.ledger.get_all(ids)
         waiting = [one for one in records if one.scheduled and one.status == "RUNNING"]
         room = max(at_least, self.room(found.owner)) if waiting else 0
-        begun = self._begun(waiting[:room])
+        begun, busy = self._begun(waiting[:room])
         # Some may have begun by a try that died before it had started their runs.
         before = [one for one in records if not one.scheduled]
         self._run(before + begun, until - time.monotonic())
-        return Begun(len(begun), len(waiting[room:]))
+        return Begun(len(begun), busy + len(waiting[room:]))
 
-    def _begun(self, records: list[Record]) -> list[Record]:
-        """Begin sagas: what one fails for, others do not."""
+    def _begun(self, records: list[Record]) -> tuple[list[Record], int]:
+        """Begin sagas: what one fails for, others do not; those, and how many may begin later."""
         if not records:
-            return []
+            return [], 0
         at = self.imports.now
-        # Where one was cancelled meanwhile, or is too large beside the others: each by itself.
-        with suppress(ConditionFailedError, InvalidItemError):
-            return self.ledger.begin_all(records, at=at)
-        begun = []
+        # Where one was cancelled meanwhile, say, each begins by itself.
+        with suppress(RecourseError, BotoCoreError, ClientError):
+            return self.ledger.begin_all(records, at=at), 0
+        begun, busy = [], 0
         for one in records:
             try:
                 begun.append(self.ledger.begin(one.saga_id, at=at))
             except (RecourseError, BotoCoreError, ClientError) as problem:
-                self.log(one, problem)
-        return begun
+                if may_pass(problem):
+                    busy += 1
+                else:
+                    self.log(one, problem)
+        return begun, busy
 
     def _record(
         self, found: Import, number: int, rows: list[Row], run: int, *, again: bool

@@ -22,6 +22,7 @@ from recourse.imports.finish import UNNOTED
 from recourse.imports.machine import LONGEST_WAIT
 from recourse.imports.start import Starter
 from recourse.ledger.record import Record
+from recourse.ledger.shapes import UnknownShapeError
 from recourse.orchestration.executions import Runs
 from recourse.store.contention import ConditionFailedError
 from tests.ground import Ground, ground
@@ -300,9 +301,9 @@ def test_one_that_cannot_begin_is_left_to_the_sweeper_and_holds_up_no_other(
     begin_one = place.ledger.begin
     left: list[tuple[str, str]] = []
 
-    def busy(saga_id: str, **at: Any) -> Record:
+    def fails(saga_id: str, **at: Any) -> Record:
         if place.view(saga_id)["business_key"] == "i-2":
-            raise ContentionError("busy")
+            raise UnknownShapeError("it is gone")
         return begin_one(saga_id, **at)
 
     def note(record: Record, problem: BaseException) -> None:
@@ -310,15 +311,29 @@ def test_one_that_cannot_begin_is_left_to_the_sweeper_and_holds_up_no_other(
 
     with monkeypatch.context() as patch:
         patch.setattr(place.ledger, "begin_all", mock.Mock(side_effect=ConditionFailedError({})))
-        patch.setattr(place.ledger, "begin", busy)
+        patch.setattr(place.ledger, "begin", fails)
         patch.setattr(import_starts, "left_to_sweeper", note)
         found = imported("trips.csv", csv(trip(1), trip(2), trip(3)))
-    assert left == [("i-2", "busy")]
+    assert left == [("i-2", "it is gone")]
     place.settle()
     views = [place.view(one["saga_id"]) for one in result(found)]
     assert [one["status"] for one in views] == ["SUCCEEDED", "RUNNING", "SUCCEEDED"]
     place.clock.sleep(3601)
     assert [*place.sweep()] == [views[1]["saga_id"]]
+
+
+def test_those_that_are_busy_begin_with_the_next_look(
+    place: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        for name in ("begin_all", "begin"):
+            patch.setattr(place.ledger, name, mock.Mock(side_effect=ContentionError("busy")))
+        found = imported("trips.csv", csv(trip(1), trip(2)))
+        starter = kit.import_starter(lambda *_: None)
+        batch = {"number": 0, "rows": [{"line": 2}, {"line": 3}]}
+        task = {"import_id": found["import_id"], "run": 0, "batch": batch}
+        assert starter.begin(task, lasts=100) == (0, 2)
+    assert starter.begin(task, lasts=100) == (2, 0)
 
 
 def test_one_that_has_begun_and_not_run_is_run_by_the_next_try(

@@ -74,13 +74,17 @@ def _figure(
 
 
 def _on_ground() -> list[Figure]:
-    """Choreographed, so that a start runs nothing: on the ground runs go on in who starts them."""
+    """Choreographed, so that a start runs nothing: on the ground runs go on in who starts them.
+
+    As nothing ends meanwhile there is room for all, so that what it takes to begin them counts too.
+    """
     from tests.ground import ground
     from tests.integration import calling, importing
     from tests.integration.test_api import standing
 
     with (
         ground() as made,
+        mock.patch.object(made, "room_for_imports", lambda _: GROUND_ROWS),
         standing(made),
         mock.patch.object(calling, "must_be_described", lambda *_: None),
     ):

@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TOOLS := $(VENV)/share/recourse/.ready
+CONSOLE := recourse/console/index.html
 STAGE ?= dev
 PORT ?= 8000
 AWS_PORT ?= 4566
@@ -13,12 +14,12 @@ export PYTHONPATH := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-matrix test-wheel check types rules up deploy destroy dist bench bench-push-pull clean
+.PHONY: help setup demo test test-matrix test-wheel check types rules docs up deploy destroy dist bench bench-push-pull clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 17
 
-setup: $(READY) $(TOOLS)  ## install everything that the other targets need
+setup: $(READY) $(TOOLS) $(CONSOLE)  ## install everything that the other targets need
 
 $(VENV)/bin/uv:
 	@echo "setting up: the virtual environment in $(VENV)"
@@ -35,6 +36,18 @@ $(READY): requirements.lock $(VENV)/bin/uv
 $(TOOLS): recourse/local/ministack.lock recourse/cdk/cli/package-lock.json $(READY)
 	@python -m recourse.tools
 	@touch $@
+
+console/node_modules/.package-lock.json: console/package-lock.json $(READY)
+	@echo "setting up: the packages of the console"
+	@cd console && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+GENERATED := console/src/api/schema.d.ts
+PAGE := $(filter-out $(GENERATED),$(wildcard console/*.* console/src/*.* console/src/*/*.* console/src/*/*/*.*))
+$(CONSOLE): $(PAGE) lambdas/api/openapi.json console/node_modules/.package-lock.json
+	@echo "setting up: the console"
+	@cd console && npm run --silent build >build.log 2>&1 || { cat build.log; exit 1; }
+	@rm console/build.log
 
 demo: setup  ## run sagas, valet keys and events on a local cloud, and show what happens
 	@python -m samples.demo
@@ -67,8 +80,12 @@ rules: setup
 	@recourse upgrade --against HEAD
 	@statelint --ignore=FLOAT,URI statemachines/*.asl.json
 	@python -m tests.reference --check
+	@python -m tests.guide
 	@rm -rf .local/check && CI=1 node $(VENV)/share/recourse/cdk/node_modules/aws-cdk/bin/cdk synth --quiet --no-notices --output .local/check
 	@cfn-lint --non-zero-exit-code warning .local/check/*.template.json
+
+docs: setup  ## build the guide, strictly and offline, into .local/guide/site
+	@python -m tests.guide
 
 up: setup  ## run the local cloud in the foreground, on PORT= and AWS_PORT=
 	@PORT=$(PORT) AWS_PORT=$(AWS_PORT) exec recourse up
@@ -93,4 +110,4 @@ bench-push-pull: setup  ## measure push against pull, and write docs/push-and-pu
 	@python -m bench.push_pull $(ARGS)
 
 clean:  ## delete build results and the data of the local cloud
-	@rm -rf .local/check .local/cloud .local/demo .local/tests .local/bench cdk.out .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .local/check .local/guide .local/cloud .local/demo .local/tests .local/bench cdk.out .mypy_cache .ruff_cache .hypothesis

@@ -16,6 +16,7 @@ from lambdas.consumers import consumers
 from lambdas.subscribers import subscribers
 from recourse.cdk.api import SagaApi
 from recourse.cdk.choreography import Choreography
+from recourse.cdk.console import Console
 from recourse.cdk.consumers import Consumers
 from recourse.cdk.dashboard import SagaDashboard
 from recourse.cdk.erasure import Erasure
@@ -151,6 +152,19 @@ def build(app: App, stage: Stage, sagas: Mapping[str, Saga] | None = None) -> No
     _tell(api, ApiUrl=api.url, ApiId=api.api.api_id, Chaos="on" if stage.chaos else "off")
     if users:
         _tell(api, LoginCommand=users.login_command(api.url))
+    if stage.has_console:
+        console = Console(
+            stack("Console"),
+            HERE,
+            stage=stage,
+            issuer=issuer,
+            api=api,
+            live=live,
+            valet=valet,
+        )
+        _tell(console, ConsoleUrl=console.url)
+        if console.next_step:
+            _tell(console, ConsoleNextStep=console.next_step)
     erasing = stack("Erasure")
     erasure = Erasure(
         erasing,

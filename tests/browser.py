@@ -148,10 +148,18 @@ class Tab:
         """Go to an address."""
         self._ask("Page.navigate", url=url)
 
+    def ignore_policy(self) -> None:
+        """Let what is run here do what the next page's security policy forbids its own scripts."""
+        self._ask("Page.setBypassCSP", enabled=True)
+
     def run(self, script: str) -> Any:
         """The value of an expression in the page; None where there is no page now."""
         answer = self._ask("Runtime.evaluate", expression=script, returnByValue=True)
         return answer.get("result", {}).get("result", {}).get("value")
+
+    def insert(self, text: str) -> None:
+        """Type a text where the focus is, in place of what is selected there."""
+        self._ask("Input.insertText", text=text)
 
     def _ask(self, method: str, **params: Any) -> dict[str, Any]:
         self._number += 1
@@ -193,13 +201,16 @@ def tab() -> Iterator[Tab]:
 
 def launched(browser: str, profile: str) -> list[str]:
     """The command of a Chromium that reaches this machine alone."""
+    return [browser, *flags(), f"--user-data-dir={profile}"]
+
+
+def flags() -> list[str]:
+    """What makes a Chromium reach this machine alone."""
     return [
-        browser,
         *("--headless", "--disable-gpu", "--no-first-run", "--no-proxy-server"),
         *("--disable-background-networking", "--disable-component-update"),
         "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost",
         *(["--no-sandbox"] if os.geteuid() == 0 else []),
-        f"--user-data-dir={profile}",
     ]
 
 

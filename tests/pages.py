@@ -30,6 +30,8 @@ READ = (
     "/_issuer/authorize",
     "/_payment_provider/books",
     "/events/stream",
+    "/console.json",
+    "/api/health",
     "/2015-03-31/functions",
     "/2018-06-01/runtime/invocation/next",
 )
@@ -70,6 +72,7 @@ def _otherwise(host: str) -> Iterator[Attempt]:
     yield Attempt("fetch", f"{url}/of-a-page", {"method": "PUT", "mode": "cors"})
     yield Attempt("stream", f"{url}/events/stream")
     yield Attempt("socket", f"ws://{host}/events/ws", {"protocols": ["recourse.v1", "bearer.x"]})
+    yield Attempt("socket", f"ws://{host}/api/events/ws", {"protocols": ["recourse.v1"]})
     yield Attempt("socket", f"ws://{host}/_aws/execute-api/any/live")
 
 
@@ -85,6 +88,8 @@ def _posts() -> Iterator[tuple[str, str]]:
         json.dumps({"operation": "find", "fault": "before", "times": 99}),
     )
     yield "/sagas/travel-booking", "{}"
+    yield "/api/sagas/travel-booking", "{}"
+    yield "/_issuer/token", "grant_type=refresh_token&client_id=recourse-console&refresh_token=x"
     yield "/valet-keys/redeem", json.dumps({"token": "of-a-page"})
 
 

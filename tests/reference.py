@@ -41,8 +41,8 @@ GROUPS = {
     "Let somebody decide": "Wait Question Answer Refused",
     "Receive its events": "Consumer Subscriber Message Event Inbox",
     "Deploy (`recourse.cdk`)": "Stage Services EventBackbone Orchestration Choreography Consumers "
-    "ValetKeys Imports Webhooks LiveChannels Issuer CognitoIssuer SagaApi SagaDashboard Erasure "
-    "HandlerFunction PullConsumer",
+    "ValetKeys Imports Webhooks LiveChannels Issuer CognitoIssuer SignIn SagaApi Console "
+    "SagaDashboard Erasure HandlerFunction PullConsumer",
     "Errors": "RecourseError DeclarationError Refusal CurrencyMismatchError TransientError "
     "ContentionError PoisonError",
 }

@@ -79,6 +79,16 @@ def sign_in(
 ) -> str:
     """Fill in the page at an address; the text of the page on which that ends."""
     browser.open(url)
+    fill_in(browser, subject=subject, groups=groups, answer="cancel" if cancel else "sign-in")
+    ended = "location.pathname == '/callback' && document.readyState == 'complete'"
+    until(lambda: browser.run(ended), "the browser is sent back")
+    return str(browser.run("document.body.innerText"))
+
+
+def fill_in(
+    browser: Tab, *, subject: str, groups: list[str], passcode: str = "", answer: str = "sign-in"
+) -> None:
+    """Fill in the page that the browser is on its way to, and answer it."""
     ready = "document.readyState == 'complete' && document.querySelector('form') != null"
     until(lambda: browser.run(ready), "the sign-in page")
     browser.run(f"document.querySelector('[name=subject]').value = {subject!r}")
@@ -86,7 +96,6 @@ def sign_in(
         "for (const box of document.querySelectorAll('[name=group]')) "
         f"box.checked = {groups!r}.includes(box.value)"
     )
-    browser.run(f"document.querySelector('[value={'cancel' if cancel else 'sign-in'}]').click()")
-    ended = "location.pathname == '/callback' && document.readyState == 'complete'"
-    until(lambda: browser.run(ended), "the browser is sent back")
-    return str(browser.run("document.body.innerText"))
+    if passcode:
+        browser.run(f"document.querySelector('[name=passcode]').value = {passcode!r}")
+    browser.run(f"document.querySelector('[value={answer}]').click()")

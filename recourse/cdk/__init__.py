@@ -23,6 +23,8 @@ from recourse.extras import needed
 if TYPE_CHECKING:
     from recourse.cdk.api import SagaApi as SagaApi
     from recourse.cdk.choreography import Choreography as Choreography
+    from recourse.cdk.console import Console as Console
+    from recourse.cdk.console_settings import SignIn as SignIn
     from recourse.cdk.consumers import Consumers as Consumers
     from recourse.cdk.dashboard import SagaDashboard as SagaDashboard
     from recourse.cdk.erasure import Erasure as Erasure
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 _ROOMS = {
     "api": ("SagaApi",),
     "choreography": ("Choreography",),
+    "console": ("Console",),
+    "console_settings": ("SignIn",),
     "consumers": ("Consumers",),
     "dashboard": ("SagaDashboard",),
     "erasure": ("Erasure",),

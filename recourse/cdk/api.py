@@ -29,6 +29,7 @@ from recourse.cdk.valet import ValetKeys
 from recourse.cdk.webhooks import Webhooks
 from recourse.declare.shape import Shape
 from recourse.errors import DeclarationError
+from recourse.functions.users import own_scopes, scopes
 from recourse.ledger.listing import BY_DUE, INDEXES
 from recourse.queues.called import redriven_queues
 from recourse.queues.deadletters import deadletters_of
@@ -74,6 +75,7 @@ class SagaApi(Construct):
         slots: The table of what each owner has under way; that of the live channels, if any.
         api: The API in API Gateway.
         url: Its address.
+        scopes: The scopes that its callers may have, as the project calls them.
 
     Raises:
         DeclarationError: Neither an issuer nor an authorizer was given, or both; or a saga is
@@ -110,6 +112,7 @@ class SagaApi(Construct):
         if imports and not valet:
             raise DeclarationError("SagaApi must have valet keys, for imports come by them")
         self._stage = stage
+        self.scopes = tuple(scopes(own_scopes(services.sagas)))
         issuer = issuer and issuer.on(stage)
         capabilities = (events, choreography, orchestration, valet, webhooks, live, consumers)
         deadletters = [one for some in capabilities if some for one in some.deadletters]
@@ -126,6 +129,7 @@ class SagaApi(Construct):
             | ({"VALET_SIGNING_KEY": valet.signing_key.key_id} if valet else {})
             | {
                 "PUBLIC_URL": stage.public_url,
+                "CONSOLE_URL": stage.console_url,
                 "DOCUMENTS_BUCKET": services.documents.bucket_name,
                 "LEDGER_TABLE": events.ledger.table_name,
                 "FEED_TABLE": events.feed_table.table_name,

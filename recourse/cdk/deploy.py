@@ -10,6 +10,10 @@ the assembly is therefore deployed first, in which such exports remain, as outpu
 current values; when no stack imports them any more, the assembly itself is deployed. The KMS
 keys of these stacks remain as well: until then other stacks' queues are encrypted with them.
 
+The console's URL is known once it is deployed, and the issuer of tokens, the bucket of valet keys
+and the API have to know it. So the app is synthesised with the URL that the stage has at present,
+and where it has none yet it is deployed twice: the output `ConsoleUrl` says it.
+
 This module uses AWS and the assembly that the CDK wrote, and does not import the CDK.
 """
 
@@ -36,6 +40,10 @@ from recourse.errors import RecourseError
 from recourse.project import Project
 
 Say = Callable[[str], None]
+
+
+CONSOLE_URL = "ConsoleUrl"
+"""The output with the console's URL."""
 
 
 class DeployError(RecourseError):
@@ -216,6 +224,50 @@ def lead(assembly: Path, *, cloudformation: Any, deploy: Callable[[Path], None],
     deploy(assembly)
 
 
+def console_of(assembly: Path) -> str | None:
+    """The stack of a console whose URL the assembly does not know; None if there is none."""
+    for stack, template in templates(assembly).items():
+        output = template.body.get("Outputs", {}).get(CONSOLE_URL)
+        if output and not isinstance(output["Value"], str):
+            return stack
+    return None
+
+
+def console_url(cloudformation: Any, stack: str) -> str | None:
+    """The console's URL, of the deployed stack; None if it is not deployed."""
+    told = outputs(cloudformation, stack)
+    return next((one["OutputValue"] for one in told if one["OutputKey"] == CONSOLE_URL), None)
+
+
+def lead_console(
+    assembly: Path,
+    *,
+    cloudformation: Any,
+    synthesise: Callable[[str], None],
+    deploy: Callable[[], None],
+    say: Say,
+) -> None:
+    """Deploy an assembly that has the console's URL, once more if it is only known then.
+
+    Args:
+        assembly: The assembly.
+        cloudformation: A CloudFormation client.
+        synthesise: Writes the assembly anew, with a URL.
+        deploy: Deploys it.
+        say: Called with lines of progress.
+    """
+    stack = console_of(assembly)
+    if stack and (url := console_url(cloudformation, stack)):
+        say(f"the console is at {url}")
+        synthesise(url)
+        stack = None
+    deploy()
+    if stack and (url := console_url(cloudformation, stack)):
+        say(f"the console is at {url}: deploying once more, so that people can sign in to it")
+        synthesise(url)
+        deploy()
+
+
 def empty(assembly: Path, *, cloudformation: Any, s3: Any, say: Say) -> None:
     """Delete every version of every object in the app's buckets, so that they can be deleted.
 
@@ -330,10 +382,16 @@ def main(arguments: Sequence[str], look: Callable[[App, Path], None] | None = No
         print(idle_month(one.body for one in templates(out).values()).said)
         if look:
             look(app, out)
-        lead(
+        cloudformation = app.client("cloudformation")
+
+        def deploy(assembly: Path) -> None:
+            app.cdk("deploy", "--all", "--app", str(assembly), *others)
+
+        lead_console(
             out,
-            cloudformation=app.client("cloudformation"),
-            deploy=lambda assembly: app.cdk("deploy", "--all", "--app", str(assembly), *others),
+            cloudformation=cloudformation,
+            synthesise=lambda url: app.synthesise(out, [*asked.context, f"console_url={url}"]),
+            deploy=lambda: lead(out, cloudformation=cloudformation, deploy=deploy, say=print),
             say=print,
         )
         return

@@ -35,6 +35,7 @@ CLEARS, WATCHES = "sqs:ReceiveMessage", "sqs:GetQueueAttributes"
 """The right by which the sweeper clears a queue, and the one by which it counts what is in one."""
 COSTS_NOTHING = {
     "AWS::ApiGatewayV2::Api": "HTTP and WebSocket APIs",
+    "AWS::CloudFront::Distribution": "distributions",
     "AWS::DynamoDB::Table": "tables, with their backups",
     "AWS::Lambda::Function": "functions",
     "AWS::Logs::LogGroup": "log groups",

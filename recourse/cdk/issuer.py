@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from aws_cdk.aws_cognito import (
 )
 from constructs import Construct
 
+from recourse.cdk.console_settings import SignIn
 from recourse.cdk.function import HandlerFunction
 from recourse.cdk.queues import alarm_above
 from recourse.cdk.rights import explain
@@ -36,6 +37,7 @@ from recourse.functions import users
 from recourse.functions.users import CALLBACKS
 
 SCOPE_PREFIX = "recourse/"
+CONSOLE = "Console"
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,14 @@ class Issuer:
         url: Its URL, as the tokens' claim `iss` has it; its metadata and its keys are found there.
         audiences: The accepted audiences.
         prefix: What its tokens put before each scope.
+        sign_in: How people sign in to the console; None where they cannot, or where the stage's
+            context says it.
     """
 
     url: str
     audiences: tuple[str, ...]
     prefix: str = ""
+    sign_in: SignIn | None = None
 
     def on(self, stage: Stage) -> Issuer:
         """Who issues the tokens of a stage: on the local cloud its own issuer, else this one."""
@@ -81,7 +86,9 @@ class CognitoIssuer(Construct):
             issuer=cognito.issuer,
         )
 
-    People sign in by `recourse login`. Machines, which the stage names, have a client each.
+    People sign in by `recourse login`, and to the console where the stage knows its URL, for a
+    client has the addresses to which browsers are sent back. Machines, which the stage names, have
+    a client each.
 
     Args:
         scope: The construct that contains it.
@@ -148,13 +155,25 @@ class CognitoIssuer(Construct):
                 domain_prefix=f"{stage.prefix.lower()}-{Stack.of(self).account}"
             ),
         )
-        self.token_url = f"{domain.base_url()}/oauth2/token"
+        oauth2 = f"{domain.base_url()}/oauth2"
+        self.token_url = f"{oauth2}/token"
         self._judge_tokens(stage, own, alarm)
         for group, permitted in users.groups(own).items():
             self.pool.add_group(
                 f"{group.capitalize()}Group", group_name=group, description=", ".join(permitted)
             )
-        self.login_client = self._login(list(oauth.values()))
+        every = list(oauth.values())
+        self.login_client = self._public("Login", every, CALLBACKS, Duration.days(30))
+        sign_in = None
+        if stage.console_url:
+            # A page keeps its refresh token in the browser: for a working day, not for a month.
+            page = self._public(CONSOLE, every, [f"{stage.console_url}/"], Duration.hours(12))
+            sign_in = SignIn(
+                client=page,
+                authorize=f"{oauth2}/authorize",
+                token=self.token_url,
+                revoke=f"{oauth2}/revoke",
+            )
         self.machines = {
             name: self._machine(
                 name, [oauth[one] for one in oauth if one in users.scopes_permitted(groups, own)]
@@ -164,8 +183,13 @@ class CognitoIssuer(Construct):
         region, pool = Stack.of(self).region, self.pool.user_pool_id
         self.issuer = Issuer(
             f"https://cognito-idp.{region}.amazonaws.com/{pool}",
-            (self.login_client, *self.machines.values()),
+            (
+                self.login_client,
+                *([sign_in.client] if sign_in else []),
+                *self.machines.values(),
+            ),
             SCOPE_PREFIX,
+            sign_in,
         )
         explain(
             self.pool,
@@ -204,30 +228,32 @@ class CognitoIssuer(Construct):
                 action=alarm,
             )
 
-    def _login(self, scopes: list[OAuthScope]) -> str:
-        """The client of `recourse login`: public, by an authorization code with PKCE."""
+    def _public(
+        self, name: str, scopes: list[OAuthScope], callbacks: Sequence[str], refreshed: Duration
+    ) -> str:
+        """A client by which people sign in: without a secret, by a code with PKCE."""
         client = self.pool.add_client(
-            "Login",
+            name,
             generate_secret=False,
             prevent_user_existence_errors=True,
             enable_token_revocation=True,
             supported_identity_providers=[UserPoolClientIdentityProvider.COGNITO],
             auth_flows=AuthFlow(user_srp=True),
             access_token_validity=Duration.hours(1),
-            refresh_token_validity=Duration.days(30),
+            refresh_token_validity=refreshed,
             # Each refresh replaces the refresh token: RFC 9700, 4.14.2 for clients without a secret
             refresh_token_rotation_grace_period=Duration.seconds(60),
             o_auth=OAuthSettings(
                 flows=OAuthFlows(authorization_code_grant=True),
                 scopes=scopes,
-                callback_urls=list(CALLBACKS),
+                callback_urls=list(callbacks),
             ),
         )
         return client.user_pool_client_id
 
     def _machine(self, name: str, scopes: list[OAuthScope]) -> str:
         """A client by id and secret."""
-        if self.pool.node.try_find_child(name):
+        if name == CONSOLE or self.pool.node.try_find_child(name):
             raise ContextError(f"context machines: {name!r} must be another name")
         client = self.pool.add_client(
             name,

@@ -15,7 +15,9 @@ from aws_cdk.aws_lambda import Code
 from aws_cdk.aws_logs import RetentionDays
 from aws_cdk.region_info import RegionInfo
 
+from recourse.cdk import console_settings
 from recourse.cdk.code import fingerprint
+from recourse.cdk.console_settings import SignIn
 from recourse.cdk.indexes import INDEX_STEPS
 from recourse.errors import RecourseError
 from recourse.functions.limits import overridden
@@ -74,6 +76,12 @@ class Stage:
             whose scopes it has.
         cors_origins: The web origins that may call the API.
         public_url: The API's address, if it is not the gateway's own.
+        console: Whether the console is served, on AWS by a stack of its own (`has_console`).
+        console_url: The origin at which it is served: `https://…` without a path, or on this
+            machine `http://127.0.0.1:8000`. Empty where it is not known yet.
+        console_domain: Its own domain; by default it has one of CloudFront's.
+        console_certificate: The ARN of that domain's certificate, in us-east-1.
+        sign_in: How people sign in to it, if the issuer is not a user pool of this app.
         connections_url: The URL to which messages for WebSocket connections are posted, with
             placeholders `{api}` and `{stage}`; the gateway's own address if empty.
         streams: How many server-sent event streams may be open at once; each occupies a function,
@@ -111,6 +119,11 @@ class Stage:
     machines: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     cors_origins: tuple[str, ...] = ()
     public_url: str = ""
+    console: bool = True
+    console_url: str = ""
+    console_domain: str = ""
+    console_certificate: str = ""
+    sign_in: SignIn | None = None
     connections_url: str = ""
     streams: int | None = None
     owner_limits: dict[str, str] = field(default_factory=dict)
@@ -224,6 +237,10 @@ class Stage:
             overridden(text("owner_limits"))
         except ValueError as problem:
             raise ContextError(f"context owner_limits {problem}") from problem
+        try:
+            console = console_settings.parse(text)
+        except ValueError as problem:
+            raise ContextError(f"context {problem}") from problem
         logs = text("retain_logs")
         if logs and logs not in LOGS:
             raise ContextError(
@@ -241,6 +258,7 @@ class Stage:
             machines=_machines(text("machines")),
             cors_origins=tuple(o for o in text("cors_origins").replace(",", " ").split() if o),
             public_url=text("public_url"),
+            **console,
             connections_url=text("connections_url"),
             streams=int(text("streams")) if text("streams") else None,
             owner_limits={"OWNER_LIMITS": own} if (own := text("owner_limits")) else {},
@@ -295,6 +313,11 @@ class Stage:
     def sagas(self) -> str:
         """The list of declarations, `module:name`: the functions' `RECOURSE_SAGAS`."""
         return self.carried.sagas
+
+    @property
+    def has_console(self) -> bool:
+        """Whether the app makes a `Console`: the local cloud serves the page itself."""
+        return self.console and not self.local
 
     @property
     def keeps_data(self) -> bool:

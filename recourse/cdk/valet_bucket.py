@@ -36,9 +36,13 @@ class ValetBucket(Bucket):
     """
 
     def __init__(self, scope: Construct, name: str, *, stage: Stage, key: IKey) -> None:
+        # The API answers the console at the console's own origin; S3 does not.
+        pages = [*stage.cors_origins, *([stage.console_url] if stage.console_url else [])]
+        if stage.local and stage.console_url:  # there by two names, which are two origins
+            pages.append(stage.console_url.replace("127.0.0.1", "localhost"))
         cors = [
             CorsRule(
-                allowed_origins=list(stage.cors_origins),
+                allowed_origins=pages,
                 allowed_methods=[HttpMethods.GET, HttpMethods.PUT],
                 allowed_headers=[
                     "content-type",
@@ -62,7 +66,7 @@ class ValetBucket(Bucket):
             enforce_ssl=True,
             versioned=True,
             removal_policy=stage.removal,
-            cors=cors if stage.cors_origins else None,
+            cors=cors if pages else None,
             lifecycle_rules=[
                 # Not before the longest key has expired, and with it the right to complete.
                 LifecycleRule(

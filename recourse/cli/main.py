@@ -86,7 +86,7 @@ def prepare() -> None:
 @reports_errors
 def up(
     port: Annotated[
-        int, typer.Option(envvar="PORT", help="Port of the API; 0 is a free one.")
+        int, typer.Option(envvar="PORT", help="Port of the API and the console; 0 is a free one.")
     ] = 8000,
     aws_port: Annotated[
         int, typer.Option(envvar="AWS_PORT", help="Port of the AWS endpoint.")
@@ -98,9 +98,9 @@ def up(
 ) -> None:
     """Run the local cloud in the foreground; Ctrl-C stops it.
 
-    It deploys the project's CDK app to an AWS emulator on this machine and serves its API. Its
-    data stays in .local/cloud. The environment variable RECOURSE_WORKERS bounds its function
-    workers, by default by the machine's memory.
+    It deploys the project's CDK app to an AWS emulator on this machine and serves its API, and the
+    console, whose address and passcode it prints. Its data stays in .local/cloud. The environment
+    variable RECOURSE_WORKERS bounds its function workers, by default by the machine's memory.
 
     With --again, in another terminal, it deploys the app anew while the local cloud runs on, as a
     deploy to AWS does: sagas in flight are not interrupted.

@@ -152,6 +152,11 @@ class LocalCloud:
         self._know(ports)
         self._deploy()
 
+    def say_how_to_sign_in(self) -> None:
+        """Say where the console is, and with what its owner signs in there."""
+        self._say(f"the console: {self.api_url}/")
+        self._say(f"its passcode: {self.issuer.passcode.text}")
+
     def wait(self) -> None:
         """Wait until the emulator stops or the process is interrupted.
 
@@ -201,6 +206,7 @@ class LocalCloud:
             "issuer": self.issuer.url,
             "audience": AUDIENCE,
             "public_url": self.api_url,
+            "console_url": self.api_url,
             **{one: f"{self.api_url}{stand_in_path(one)}" for one in self.project.stand_ins},
             "connections_url": f"{self.aws_endpoint}/_aws/execute-api/{{api}}/{{stage}}",
             "owner_limits": f"imported={IMPORTED}",
@@ -218,6 +224,7 @@ class LocalCloud:
             port=ports["port"],
             issuer=self.issuer,
             secret=root_secret(),
+            aws_endpoint=self.aws_endpoint,
             stand_ins=self.project.standing_in(),
         )
         self._proxy.start()
@@ -371,6 +378,7 @@ def run(**options: Any) -> None:
         signal.signal(one, signal.default_int_handler)
     try:
         with LocalCloud(**options) as cloud:
+            cloud.say_how_to_sign_in()
             try:
                 cloud.wait()
             finally:

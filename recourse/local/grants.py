@@ -1,9 +1,9 @@
 """What the local issuer has granted: codes and refresh tokens, kept in memory while it runs.
 
-A code is good for one exchange, within a minute, by whoever has the verifier of its challenge (RFC
-7636) and for the address that it was sent to. A refresh token is good once; the answer has the
-next. A code or a refresh token that comes a second time has leaked, and ends its grant (RFC 9700,
-2.1.1 and 4.14.2).
+A code is good for one exchange, within a minute, by the client that it was made for, who has the
+verifier of its challenge (RFC 7636), and for the address that it was sent to. A refresh token is
+good once, for the same client; the answer has the next. A code or a refresh token that comes a
+second time has leaked, and ends its grant (RFC 9700, 2.1.1 and 4.14.2).
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class GrantError(RecourseError):
 class Grant:
     """What somebody has granted by signing in."""
 
+    client: str
     subject: str
     scope: str
     redirect_uri: str
@@ -54,9 +55,9 @@ class Grants:
     ::
 
         grants = Grants(issuer.token)
-        code = grants.begin("asha", "sagas:read", redirect_uri, challenge)
-        answer = grants.exchange(code, redirect_uri, verifier)
-        answer = grants.refresh(answer["refresh_token"])
+        code = grants.begin("recourse-cli", "asha", "sagas:read", redirect_uri, challenge)
+        answer = grants.exchange("recourse-cli", code, redirect_uri, verifier)
+        answer = grants.refresh("recourse-cli", answer["refresh_token"])
 
     Args:
         sign: Makes an access token for a subject and scopes, as `Issuer.token` does.
@@ -70,14 +71,16 @@ class Grants:
         self._clock = clock
         self._grants: list[Grant] = []
 
-    def begin(self, subject: str, scope: str, redirect_uri: str, challenge: str) -> str:
-        """A code for somebody who has just signed in."""
+    def begin(
+        self, client: str, subject: str, scope: str, redirect_uri: str, challenge: str
+    ) -> str:
+        """A code for a client by which somebody has just signed in."""
         until = self._clock() + CODE_LIFETIME
-        grant = Grant(subject, scope, redirect_uri, challenge, until)
+        grant = Grant(client, subject, scope, redirect_uri, challenge, until)
         self._grants = [*self._kept(), grant][-MOST:]
         return grant.code
 
-    def exchange(self, code: str, redirect_uri: str, verifier: str) -> dict[str, Any]:
+    def exchange(self, client: str, code: str, redirect_uri: str, verifier: str) -> dict[str, Any]:
         """The token answer for a code, whatever comes of it the only one.
 
         Raises:
@@ -91,19 +94,22 @@ class Grants:
             raise GrantError("the code was used before")
         grant.exchanged = True
         challenge = urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-        if grant.redirect_uri != redirect_uri or not _same(grant.challenge, challenge):
+        asked = grant.client, grant.redirect_uri
+        if asked != (client, redirect_uri) or not _same(grant.challenge, challenge):
             self._grants.remove(grant)
-            raise GrantError("the code was issued for another redirect_uri or code_challenge")
+            raise GrantError(
+                "the code was issued for another client, redirect_uri or code_challenge"
+            )
         grant.until = self._clock() + REFRESH_LIFETIME
         return self._answer(grant)
 
-    def refresh(self, token: str) -> dict[str, Any]:
-        """The token answer for a refresh token, which it replaces.
+    def refresh(self, client: str, token: str) -> dict[str, Any]:
+        """The token answer for a refresh token of a client's, which it replaces.
 
         Raises:
-            GrantError: The token is unknown, revoked, spent or too old.
+            GrantError: The token is unknown, another client's, revoked, spent or too old.
         """
-        for grant in self._kept():
+        for grant in (one for one in self._kept() if one.client == client):
             if grant.refresh and _same(grant.refresh, token):
                 grant.spent.add(token)
                 return self._answer(grant)
@@ -112,9 +118,11 @@ class Grants:
                 raise GrantError("the refresh token was used before")
         raise GrantError("the refresh token is unknown, revoked or too old")
 
-    def revoke(self, token: str) -> None:
-        """End the grant of a refresh token; one that is unknown is no error (RFC 7009, 2.2)."""
-        self._grants = [one for one in self._kept() if not _same(one.refresh, token)]
+    def revoke(self, client: str, token: str) -> None:
+        """End the grant of a refresh token of a client's; an unknown one is no error (RFC 7009)."""
+        self._grants = [
+            one for one in self._kept() if one.client != client or not _same(one.refresh, token)
+        ]
 
     def _answer(self, grant: Grant) -> dict[str, Any]:
         grant.refresh = secrets.token_urlsafe(32)

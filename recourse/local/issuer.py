@@ -14,10 +14,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from recourse.functions.users import scopes
 from recourse.local import folder, private
+from recourse.local.passcode import Passcode, new_passcode
 
 AUDIENCE = "recourse"
 CLIENT = "recourse-cli"
-"""The client of `recourse login`."""
+"""The client of `recourse login`, which has a secret."""
+CONSOLE = "recourse-console"
+"""The client of the console: a page, which cannot keep a secret; its user has the passcode."""
 
 
 def issuer_of(api_url: str) -> str:
@@ -36,7 +39,8 @@ class Issuer:
     Attributes:
         url: Its URL.
         jwks: Its public key.
-        client_secret: The secret of its one client, which whoever may read `.local` has.
+        client_secret: The secret of the client `CLIENT`, which whoever may read `.local` has.
+        passcode: What the owner signs in to the console with, from a file there too.
         own: The scopes of the app's own, as `recourse.functions.users` has them.
     """
 
@@ -48,6 +52,8 @@ class Issuer:
         pem = private.made_once(file, _new_key)
         secret = private.made_once(file.with_name("client-secret"), _new_secret)
         self.client_secret = secret.decode()
+        passcode = private.made_once(file.with_name("console-passcode"), new_passcode)
+        self.passcode = Passcode(passcode.decode())
         made = serialization.load_pem_private_key(pem, password=None)
         assert isinstance(made, rsa.RSAPrivateKey)
         self._key = made
@@ -67,7 +73,7 @@ class Issuer:
             "response_types_supported": ["code"],
             "grant_types_supported": ["authorization_code", "refresh_token"],
             "code_challenge_methods_supported": ["S256"],
-            "token_endpoint_auth_methods_supported": ["client_secret_post"],
+            "token_endpoint_auth_methods_supported": ["client_secret_post", "none"],
             "authorization_response_iss_parameter_supported": True,
             "scopes_supported": list(scopes(self.own)),
             "id_token_signing_alg_values_supported": ["RS256"],

@@ -1,10 +1,11 @@
 """Serves the API at a plain address: a thin proxy to the emulator's API.
 
 Method, path, headers, body and status pass unchanged, as do long polls and WebSockets. It also
-serves the issuer's documents and its sign-in, what stands in for systems elsewhere, each under its
-name, and the stream of server-sent events, since the emulator's functions cannot stream. Every
-answer has the security headers of the API's own (`recourse.problems.HEADERS`), also those that its
-gateway and the server here give before anything of ours is asked.
+serves the console, to which the API is behind `/api`, the issuer's documents and its sign-in, what
+stands in for systems elsewhere, each under its name, and the stream of server-sent events, since
+the emulator's functions cannot stream. Every answer has the security headers of the API's own
+(`recourse.problems.HEADERS`), also those that its gateway and the server here give before anything
+of ours is asked; the console's page has a policy of its own.
 
 Web pages of other origins reach the API only as the stage's CORS allows, and the issuer and the
 stand-ins never (`recourse.local.callers`); a link can be followed from anywhere.
@@ -15,6 +16,7 @@ import contextlib
 import json
 import threading
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -36,6 +38,7 @@ from websockets.typing import Subprotocol
 
 from recourse.local import LocalCloudError
 from recourse.local.callers import PROXY_HEADER, is_named, is_of_another_page, proxy_pass
+from recourse.local.console import API, BUILT, Console
 from recourse.local.issuer import Issuer
 from recourse.local.sign_in import SignIn
 from recourse.problems import HEADERS, MEDIA_TYPE, untyped
@@ -72,7 +75,8 @@ class Proxy:
     ``target`` is the API behind it, None until it has started. ``websocket`` is its WebSocket API,
     and ``stream`` the app that streams; they are None, and must be set before ``target``, unless
     the app has no live channels. Pages of ``origins`` may call them. ``secret`` is the emulator's
-    root secret: the emulator accepts API calls from this proxy only.
+    root secret: the emulator accepts API calls from this proxy only. ``aws_endpoint`` is where the
+    console reaches S3, and ``console`` the folder in which it is built.
     """
 
     def __init__(
@@ -82,6 +86,8 @@ class Proxy:
         issuer: Issuer,
         secret: str,
         stand_ins: Mapping[str, ASGIApp] = MappingProxyType({}),
+        aws_endpoint: str = "",
+        console: Path = BUILT,
     ) -> None:
         """Configure it; ``start`` opens the port."""
         self.url = f"http://127.0.0.1:{port}"
@@ -91,12 +97,20 @@ class Proxy:
         self.origins: Collection[str] = ()
         self._issuer = issuer
         self._pass = PROXY_HEADER, proxy_pass(secret)
+        page = Console(
+            url=self.url,
+            issuer=issuer,
+            aws_endpoint=aws_endpoint,
+            websocket=lambda: self.websocket is not None or self.target is None,
+            folder=console,
+        )
         routes = [
+            *page.routes,
             *(Route(path, self._issue) for path in ISSUER_PATHS),
             *SignIn(issuer).routes,
             *(Mount(stand_in_path(name), app) for name, app in stand_ins.items()),
-            Route("/events/stream", _App(self._stream)),
-            WebSocketRoute("/events/ws", self._bridge),
+            *(Route(f"{prefix}/events/stream", _App(self._stream)) for prefix in ("", API)),
+            *(WebSocketRoute(f"{prefix}/events/ws", self._bridge) for prefix in ("", API)),
             Route("/{path:path}", self._forward, methods=METHODS),
         ]
         self._app = Starlette(
@@ -231,6 +245,8 @@ class Proxy:
             return _problem(503, "The local cloud is still starting.")
         target = httpx.URL(self.target)
         path, query = request.scope["raw_path"].split(b"?")[0], request.scope["query_string"]
+        if path.startswith(API.encode() + b"/"):
+            path = path.removeprefix(API.encode())
         headers = _through(request.headers.raw, but={b"host", b"content-length", PROXY_HEADER})
         call = httpx.Request(
             request.method,

@@ -1,16 +1,18 @@
-"""The local issuer's sign-in: an authorization code with PKCE, as `recourse login` asks for it.
+"""The local issuer's sign-in: an authorization code with PKCE, for `recourse login` or the console.
 
-`/authorize` shows a page on which its reader says who they are and which groups they are in; no
-password is asked for. What keeps it the owner's is the client's secret, in a file that only the
-owner can read: without it a code cannot be exchanged, nor a token refreshed. What a request says
-is never written into the page, which runs no script and may not be framed.
+`/authorize` shows a page on which its reader says who they are and which groups they are in. What
+keeps it the owner's is in files that only the owner can read. `recourse login` reads one, the
+secret of its client: without it a code cannot be exchanged, nor a token refreshed. The console has
+no secret, so there the page asks for the passcode, which is in the other. What a request says is
+never written into the page, which runs no script and may not be framed.
 """
 
 from __future__ import annotations
 
 import hmac
+import math
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from hashlib import sha256
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -22,7 +24,7 @@ from starlette.routing import Route
 from recourse.errors import RecourseError
 from recourse.functions.users import CALLBACKS, groups, scopes, scopes_permitted
 from recourse.local.grants import GrantError, Grants
-from recourse.local.issuer import CLIENT, Issuer
+from recourse.local.issuer import CLIENT, CONSOLE, Issuer
 from recourse.problems import HEADERS
 from recourse.text import flaw_of_subject
 
@@ -35,16 +37,36 @@ PAGE = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Sign in to the local cloud</title>
 <meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>
 <h1>Sign in to the local cloud</h1>
-<p>The command <code>recourse login</code> asks for a token.
-Continue only if you have started it.</p>
-%(said)s<form method="post" autocomplete="off">
+<p>%(why)s</p>
+%(said)s<form method="post" autocomplete="%(autocomplete)s">
 <label>Subject, the owner of what you start
-<input name="subject" value="asha" required maxlength="256" autofocus></label>
-<fieldset><legend>Groups</legend>
+<input name="subject" value="asha" required maxlength="256" %(subject)s></label>
+%(secret)s<fieldset><legend>Groups</legend>
 %(groups)s</fieldset>
 <button name="answer" value="sign-in">Sign in</button>
 <button name="answer" value="cancel" formnovalidate>Cancel</button>
 </form></body></html>"""
+BY_COMMAND = {
+    "why": "The command <code>recourse login</code> asks for a token. "
+    "Continue only if you have started it.",
+    "autocomplete": "off",
+    "subject": "autofocus",
+    "secret": "",
+}
+BY_CONSOLE = {
+    "why": "The console of this local cloud asks for a token.",
+    "autocomplete": "on",
+    "subject": 'autocomplete="username"',
+    "secret": "<label>Passcode: <code>recourse up</code> says it when it is ready, and it is in "
+    "<code>.local/console-passcode</code> of the project\n"
+    '<input type="password" name="passcode" required maxlength="64" '
+    'autocomplete="current-password" autofocus></label>\n',
+}
+CHECKED = {CLIENT: ("customer",), CONSOLE: ("customer", "documents", "operator")}
+"""The groups that are checked for each client, until somebody says otherwise.
+
+For the console, those by which all of its views have something to show; for a command, fewer.
+"""
 _STYLE_HASH = b64encode(sha256(STYLE.encode()).digest()).decode()
 
 
@@ -86,7 +108,8 @@ class SignIn:
         try:
             asked = _fields(request.scope["query_string"], LARGEST_QUERY)
             # RFC 6749, 4.1.2.1: where these are wrong nothing is sent back to any address.
-            if asked.get("client_id") != CLIENT or asked.get("redirect_uri") not in CALLBACKS:
+            client = asked.get("client_id", "")
+            if asked.get("redirect_uri") not in _registered(client, request):
                 raise OAuthError("invalid_request", "client_id or redirect_uri is not registered")
         except OAuthError as problem:
             return JSONResponse(_error(problem), status_code=400, headers=_headers())
@@ -94,29 +117,40 @@ class SignIn:
         try:
             _check(asked, self._scopes)
             if request.method in ("GET", "HEAD"):
-                return HTMLResponse(self._page(""), headers=_headers(back))
-            subject, named = await self._said(request)
+                return HTMLResponse(self._page(client), headers=_headers(back))
+            said, named = await self._said(request)
         except OAuthError as problem:
             return self._sent_back(asked, _error(problem))
+        headers = _headers(back)
+        if client == CONSOLE:
+            passcode = self._issuer.passcode
+            if wait := math.ceil(passcode.wait):
+                headers["retry-after"] = str(wait)
+                wrong = f"The passcode was wrong too often. Try again in {wait} seconds."
+                return HTMLResponse(self._page(client, wrong), 429, headers)
+            if not passcode.matches(said.get("passcode", "")):
+                return HTMLResponse(self._page(client, "The passcode is wrong."), 403, headers)
+        subject = said.get("subject", "")
         if flaw := flaw_of_subject(subject):
-            said = f'<p class="wrong">The subject {_escaped(flaw)}.</p>'
-            return HTMLResponse(self._page(said), status_code=422, headers=_headers(back))
+            return HTMLResponse(self._page(client, f"The subject {flaw}."), 422, headers)
         permitted = scopes_permitted(named, self._issuer.own)
         wanted = asked.get("scope", "").split() or self._scopes
         scope = " ".join(one for one in self._scopes if one in permitted and one in wanted)
-        code = self._grants.begin(subject, scope, back, asked["code_challenge"])
+        code = self._grants.begin(client, subject, scope, back, asked["code_challenge"])
         return self._sent_back(asked, {"code": code})
 
-    def _page(self, said: str) -> str:
+    def _page(self, client: str, wrong: str = "") -> str:
         shown = "".join(
             f'<label><input type="checkbox" name="group" value="{group}"'
-            f"{' checked' if group == 'customer' else ''}> {group}: {', '.join(has)}</label>"
+            f"{' checked' if group in CHECKED[client] else ''}> {group}: {', '.join(has)}</label>"
             for group, has in groups(self._issuer.own).items()
         )
-        return PAGE % {"said": said, "groups": shown}
+        texts = BY_CONSOLE if client == CONSOLE else BY_COMMAND
+        said = f'<p class="wrong">{_escaped(wrong)}</p>' if wrong else ""
+        return PAGE % {**texts, "said": said, "groups": shown}
 
-    async def _said(self, request: Request) -> tuple[str, list[str]]:
-        """The subject and the groups that were filled in.
+    async def _said(self, request: Request) -> tuple[dict[str, str], list[str]]:
+        """The fields and the groups that were filled in.
 
         Raises:
             OAuthError: It was cancelled, or is not what the page sends.
@@ -126,7 +160,7 @@ class SignIn:
         said = {name: value for name, value in pairs if name != "group"}
         if said.get("answer") != "sign-in":
             raise OAuthError("access_denied", "the sign-in was cancelled")
-        return said.get("subject", ""), named
+        return said, named
 
     def _sent_back(self, asked: Mapping[str, str], answer: Mapping[str, str]) -> Response:
         query = urlencode({**answer, "state": asked.get("state", ""), "iss": self._issuer.url})
@@ -135,13 +169,12 @@ class SignIn:
         )
 
     def _answering(
-        self, answer: Callable[[Mapping[str, str]], Mapping[str, Any]]
+        self, answer: Callable[[str, Mapping[str, str]], Mapping[str, Any]]
     ) -> Callable[[Request], Any]:
         async def endpoint(request: Request) -> Response:
             try:
                 said = _fields(await _body(request), LARGEST_BODY)
-                self._must_be_client(said)
-                return JSONResponse(answer(said), headers=_headers())
+                return JSONResponse(answer(self._client(said), said), headers=_headers())
             except GrantError as problem:
                 refused = OAuthError("invalid_grant", str(problem))
             except OAuthError as problem:
@@ -150,13 +183,19 @@ class SignIn:
 
         return endpoint
 
-    def _must_be_client(self, said: Mapping[str, str]) -> None:
-        secret = said.get("client_secret", "").encode()
-        right = hmac.compare_digest(secret, self._issuer.client_secret.encode())
-        if said.get("client_id") != CLIENT or not right:
-            raise OAuthError("invalid_client", "the client or its secret is wrong", status=401)
+    def _client(self, said: Mapping[str, str]) -> str:
+        """Which client asks.
 
-    def _token(self, said: Mapping[str, str]) -> Mapping[str, Any]:
+        Raises:
+            OAuthError: It is none, or does not have its secret; the console has none to have.
+        """
+        client, secret = said.get("client_id", ""), said.get("client_secret", "").encode()
+        secrets = {CLIENT: self._issuer.client_secret, CONSOLE: ""}
+        if client in secrets and hmac.compare_digest(secret, secrets[client].encode()):
+            return client
+        raise OAuthError("invalid_client", "the client or its secret is wrong", status=401)
+
+    def _token(self, client: str, said: Mapping[str, str]) -> Mapping[str, Any]:
         def field(name: str) -> str:
             if not said.get(name):
                 raise OAuthError("invalid_request", f"{name} is missing")
@@ -165,17 +204,27 @@ class SignIn:
         match field("grant_type"):
             case "authorization_code":
                 return self._grants.exchange(
-                    field("code"), field("redirect_uri"), field("code_verifier")
+                    client, field("code"), field("redirect_uri"), field("code_verifier")
                 )
             case "refresh_token":
-                return self._grants.refresh(field("refresh_token"))
+                return self._grants.refresh(client, field("refresh_token"))
         raise OAuthError(
             "unsupported_grant_type", "grant_type must be authorization_code or refresh_token"
         )
 
-    def _revoke(self, said: Mapping[str, str]) -> Mapping[str, Any]:
-        self._grants.revoke(said.get("token", ""))
+    def _revoke(self, client: str, said: Mapping[str, str]) -> Mapping[str, Any]:
+        self._grants.revoke(client, said.get("token", ""))
         return {}
+
+
+def _registered(client: str, request: Request) -> Collection[str]:
+    """Where a code for a client may be sent; the console's, to the origin of the page itself.
+
+    Both of its names are right, but not one for the other: what listens on `::1` is `localhost`
+    too, and may be another user's. So a code goes where the passcode was typed.
+    """
+    console = f"{request.url.scheme}://{request.headers['host']}/"
+    return {CLIENT: CALLBACKS, CONSOLE: (console,)}.get(client, ())
 
 
 def _check(asked: Mapping[str, str], scopes: Mapping[str, str]) -> None:

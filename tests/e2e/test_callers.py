@@ -18,6 +18,8 @@ from tests.sockets import family, listening
 PATHS = (
     "GET /",
     "GET /health",
+    "GET /console.json",
+    "GET /api/health",
     "GET /_ministack/ready",
     "GET /_issuer/jwks.json",
     "GET /2018-06-01/runtime/invocation/next",
@@ -25,7 +27,9 @@ PATHS = (
     "POST /2015-03-31/functions",
     "POST /_ministack/reset",
     "POST /_payment_provider/payments",
+    "POST /_issuer/token",
     "OPTIONS /sagas",
+    "OPTIONS /api/sagas",
 )
 STRANGERS = (
     ["Host: evil.example"],

@@ -21,6 +21,7 @@ LOCAL = {
     "issuer": "http://127.0.0.1:8000/_issuer",
     "audience": "recourse",
     "public_url": "http://127.0.0.1:8000",
+    "console_url": "http://127.0.0.1:8000",
     "connections_url": "http://127.0.0.1:4566/_aws/execute-api/{api}/{stage}",
     "owner_limits": "imported=8",
 }
@@ -44,6 +45,7 @@ def prod(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
         "issuer": "https://issuer.example",
         "audience": "recourse",
         "cors_origins": "https://one.example https://two.example",
+        "console_url": "https://console.example",
         "malware_scan": "on",
     }
     return synthesise(tmp_path_factory.mktemp("prod"), context)

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.xdist_group("infra")
 RECORDED = Path(__file__).with_name("logical_ids.json")
 KEPT = (
     "AWS::ApiGatewayV2::Api",
+    "AWS::CloudFront::Distribution",
     "AWS::Cognito::UserPool",
     "AWS::DynamoDB::Table",
     "AWS::KMS::Key",

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.xdist_group("infra")
 
 
+CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/0a1b2c3d-0000-4000-8000-0a1b2c3d4e5f"
+DOMAIN = {"console_domain": "console.example", "console_certificate": CERTIFICATE}
+ENDPOINTS = "authorize=https://a/authorize token=https://a/token revoke=https://a/revoke"
+OTHER = {"issuer": "https://a", "audience": "recourse", "console_client": "page"}
+
+
 def stage(**context: str) -> Stage:
     from aws_cdk import App
 
@@ -68,6 +74,35 @@ def test_origins_are_separated_by_spaces_or_commas() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "origin",
+    ["https://d111111abcdef8.cloudfront.net", "https://a.b:8443", "http://127.0.0.1:8000"],
+)
+def test_the_console_is_at_an_origin_which_may_be_in_plain_text_on_this_machine(
+    origin: str,
+) -> None:
+    assert (stage().console_url, stage(console_url=origin).console_url) == ("", origin)
+
+
+def test_the_console_is_at_its_own_domain_where_it_has_one() -> None:
+    made = stage(**DOMAIN)
+    assert (made.console_url, made.console_certificate) == ("https://console.example", CERTIFICATE)
+    assert stage(**DOMAIN, console_url="https://console.example") == made
+
+
+def test_the_console_is_served_unless_the_context_says_off_or_the_local_cloud_does() -> None:
+    assert stage().has_console
+    assert not stage(console="off").has_console
+    assert not stage(runtime="local").has_console
+
+
+def test_another_issuer_has_its_own_client_for_the_console() -> None:
+    found = stage(**OTHER, console_endpoints=ENDPOINTS).sign_in
+    assert found is not None
+    assert (found.client, found.token) == ("page", "https://a/token")
+    assert stage().sign_in is None
+
+
 def test_a_ledger_may_be_on_its_way_to_its_indexes() -> None:
     assert (stage().index_step, stage(index_step="3").index_step) == (None, 3)
 
@@ -108,6 +143,25 @@ def test_the_account_gets_its_role_for_logs_unless_the_context_says_that_it_has_
         ({"malware_scan": "yes"}, "malware_scan='yes'"),
         ({"public_url": "api.example"}, "public_url='api.example'"),
         ({"public_url": "https://api.example/v1"}, "public_url="),
+        ({"console_url": "https://console.example/"}, "console_url='https://console.example/'"),
+        ({"console_url": "https://console.example/app"}, "must be an origin"),
+        ({"console_url": "https://Console.example"}, "in lower case"),
+        ({"console_url": "http://console.example"}, "https://console.example"),
+        ({"console_url": "https://a.example https://b.example"}, "console_url="),
+        ({"console_url": "https://*.example"}, "console_url="),
+        ({"console": "yes"}, "context console='yes' must be on or off"),
+        ({"console_domain": "console.example"}, "console_domain and console_certificate"),
+        ({"console_certificate": CERTIFICATE}, "console_domain and console_certificate"),
+        ({**DOMAIN, "console_domain": "https://console.example"}, "must be a host"),
+        ({**DOMAIN, "console_certificate": CERTIFICATE.replace("us", "eu")}, "in us-east-1"),
+        ({**DOMAIN, "console_url": "https://d1.cloudfront.net"}, "must be https://console.example"),
+        ({"console_client": "page"}, "console_client and console_endpoints"),
+        ({"console_endpoints": ENDPOINTS}, "console_client and console_endpoints"),
+        ({"console_client": "page", "console_endpoints": ENDPOINTS}, "must be with issuer"),
+        ({**OTHER, "console_endpoints": ENDPOINTS.partition(" ")[0]}, "the issuer's three"),
+        ({**OTHER, "console_endpoints": f"{ENDPOINTS} token=https://b"}, "the issuer's three"),
+        ({**OTHER, "console_endpoints": ENDPOINTS.replace("s://a/t", "://a/t")}, "token='http:"),
+        ({**OTHER, "console_endpoints": ENDPOINTS.replace("a/t", "a;x/t")}, "token='https://a;x"),
         ({"cors_origins": "*"}, "no wildcard"),
         ({"alarms": "none"}, "alarms='none' must be all or few"),
         ({"keys": "two"}, "keys='two' must be each or one"),

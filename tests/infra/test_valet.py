@@ -121,13 +121,20 @@ def test_what_is_left_behind_goes_but_not_before_the_longest_key(each: Assembly)
 
 
 def test_browsers_reach_the_bucket_from_the_origins_of_the_context_alone(
-    dev: Assembly, prod: Assembly
+    dev: Assembly, prod: Assembly, local: Assembly
 ) -> None:
     assert "CorsConfiguration" not in bucket(dev)
     (rule,) = bucket(prod)["CorsConfiguration"]["CorsRules"]
-    assert rule["AllowedOrigins"] == ["https://one.example", "https://two.example"]
+    assert rule["AllowedOrigins"] == [
+        "https://one.example",
+        "https://two.example",
+        "https://console.example",
+    ]
     assert rule["AllowedMethods"] == ["GET", "PUT"]
     assert "*" not in rule["AllowedHeaders"]
+    # The console's own is among them, by both of its names: it uploads to S3 itself.
+    (rule,) = bucket(local)["CorsConfiguration"]["CorsRules"]
+    assert rule["AllowedOrigins"] == ["http://127.0.0.1:8000", "http://localhost:8000"]
 
 
 def test_tokens_are_signed_by_a_key_that_only_the_api_may_use(each: Assembly) -> None:

@@ -420,6 +420,14 @@ class Town:
         while self.ground.books.busy:
             time.sleep(0.01)
 
+    def _resting(self) -> list[tuple[str, str, Any]]:
+        """What rests in dead-letter queues, and why."""
+        return [
+            (name, one.body, one.message_attributes)
+            for name in dead_lettered(self.ground)
+            for one in self.ground._backend[name]._messages
+        ]
+
     def _told(self, saga_id: str) -> str:
         return f"seed {self.seed}: {saga_id}: {self.asked.get(saga_id, self.reversing)}"
 
@@ -435,7 +443,7 @@ class Town:
         """Every saga has ended; accounts, things and books are what the ends say, to the unit."""
         must_add_up(self.ground)
         assert len(self.asked) == self.begun == self.sagas
-        assert dead_lettered(self.ground) == {}
+        assert dead_lettered(self.ground) == {}, self._resting()
         self.ground.clear()
         assert self.ground.asked() == {}, "of sagas at rest nobody is asked anything"
         ended = {one: self._end(one) for one in self.everything}

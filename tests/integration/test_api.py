@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 
 import lambdas.api as api_module
 from recourse import events, problems
-from recourse.declare import limits
+from recourse.declare import limits, shape
 from recourse.declare.ids import SagaId
 from recourse.declare.reverse import reversed_by
 from recourse.functions import kit, settings
@@ -1180,6 +1180,13 @@ def test_health_says_what_it_is(shared: Ground) -> None:
     assert answer.json == told | {"events": LIVE}
 
 
+def test_health_says_where_the_console_is_if_it_is_known(
+    shared: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONSOLE_URL", "https://console.example")
+    assert nobody("GET", "/health").json["console"] == "https://console.example"
+
+
 def test_the_docs_need_nothing_from_elsewhere(shared: Ground) -> None:
     """Their files have addresses of their own, so that they are cached and no script is inline."""
     answer = nobody("GET", "/docs")
@@ -1290,6 +1297,7 @@ def test_the_description_has_every_call_with_its_scope(document: dict[str, Any])
     assert calls.keys() == holdings | starts | decisions | {
         "GET /sagas",
         "GET /sagas/{saga_id}",
+        "GET /sagas/{saga_id}/declaration",
         "GET /sagas/{saga_id}/events",
         "POST /sagas/{saga_id}/cancel",
         "POST /sagas/{saga_id}/reverse",
@@ -1379,3 +1387,31 @@ def test_a_saga_is_in_the_trace_of_its_caller_and_shows_what_happened(shared: Gr
     assert {one["traceparent"][3:35] for one in shown["items"]} == {SENT[3:35]}
     assert operator("GET", path).json == shown
     problem(ravi("GET", path), 404, "not-found")
+
+
+# The declaration.
+
+
+def test_a_saga_shows_what_it_began_with_to_its_owner_and_to_operators(shared: Ground) -> None:
+    saga = SAGAS["visit"]
+    visit = next(one.example for one in OPERATIONS if one.path == "/sagas/visit")
+    path = f"/sagas/{shared.start('visit', visit, key='declared', run=False)}/declaration"
+    shown = asha("GET", path).json
+    digest = shape.digest(shape.record(saga))
+    assert (shown["saga"], shown["shape"]) == ("visit", digest)
+    assert [[step["name"] for step in stage] for stage in shown["stages"]] == [
+        [step.name for step in group] for group in saga.groups
+    ]
+    steps = {step["name"]: step for stage in shown["stages"] for step in stage}
+    assert {name: step["role"] for name, step in steps.items()} == {
+        step.name: saga.role(step.name) for step in saga.all
+    }
+    assert {name for name, step in steps.items() if step["undo"]} == {
+        step.name for step in saga.all if step.undo
+    }
+    asked = {name: step["waits"]["scope"] for name, step in steps.items() if step["waits"]}
+    assert asked == {"claim": "insurer"}
+    assert operator("GET", path).json == shown
+    problem(ravi("GET", path), 404, "not-found")
+    problem(asha("GET", "/sagas/nothing/declaration"), 404, "not-found")
+    problem(Caller("asha", "sagas:write")("GET", path), 403, "forbidden")

@@ -17,6 +17,7 @@ from recourse.declare.declaration import Coordination, Earlier, Step, Together
 from recourse.declare.request import request_model
 from recourse.declare.saga import Saga
 from recourse.errors import NoVersionError, Refusal
+from recourse.functions import kit
 from recourse.ledger.record import Record
 from recourse.ledger.shapes import PREFIX, UnknownShapeError
 from recourse.orchestration.sweeper import LONGEST_DELAY, MAX_RECOVERIES
@@ -26,6 +27,8 @@ from services import cars, flights, hotels, invoices, payments
 from statemachines.fields import Payer
 from statemachines.travel_booking import CarAsk, FlightAsk, HotelAsk
 from tests.ground import Ground, ground
+from tests.integration.calling import PREFIX as SCOPES
+from tests.integration.calling import Caller
 from tests.integration.test_every_saga import dead_lettered, must_be_as_told, outcome
 from tests.integration.trips import TRIP, must_hold, stock
 
@@ -244,6 +247,35 @@ def test_a_new_saga_has_the_new_shape_and_one_at_rest_keeps_its_own(before: Grou
     before.settle()
     assert before.statuses(new) == dict.fromkeys(BEFORE.by_name, "DONE") | {"car": "SKIPPED"}
     assert before.view(old) == shown
+
+
+def test_a_saga_of_an_old_shape_shows_through_the_api_what_it_began_with(
+    before: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kit, "ledger", lambda: before.ledger)
+    monkeypatch.setenv("SCOPE_PREFIX", SCOPES)
+    asha = Caller("asha")
+    saga_id = begin(before, "orchestration", {})
+    path = f"/sagas/{saga_id}/declaration"
+    shown = asha("GET", path).json
+    assert shown["shape"] == BEFORE_DIGEST
+    for after in (AFTER["steps run together"], AFTER["the saga is retired"]):
+        release(before, after)
+        assert asha("GET", path).json == shown
+    before.settle()
+    assert asha("GET", path).json == shown
+    assert [[step["name"] for step in stage] for stage in shown["stages"]] == [
+        ["flight"],
+        ["hotel"],
+        ["payment"],
+        ["capture"],
+        ["invoice"],
+    ]
+    before.dynamodb.delete_item(TableName=LEDGER, Key={"pk": {"S": f"{PREFIX}{BEFORE_DIGEST}"}})
+    before.deploy({})
+    unknown = asha("GET", path)
+    assert unknown.status == 409, unknown
+    assert unknown.json["type"] == "urn:recourse:problem:shape-unknown"
 
 
 def test_a_roll_back_knows_the_sagas_of_the_release_that_it_takes_back(before: Ground) -> None:

@@ -148,7 +148,8 @@ def test_the_api_has_nothing_of_the_person_and_the_same_key_starts_nothing(
     for path in ("/sagas", "/valet-keys"):
         assert made.call("GET", path).json["items"] == []
     for saga in mine:
-        assert made.call("GET", f"/sagas/{saga}").status == 404
+        for part in ("", "/events", "/declaration"):
+            assert made.call("GET", f"/sagas/{saga}{part}").status == 404
         seen = made.call("GET", f"/sagas/{saga}", subject="olga", scope="operator")
         assert seen.status == 200 and MARK not in seen.text
     assert made.call("GET", "/sagas?business_key=zq-key-1").json["items"] == []

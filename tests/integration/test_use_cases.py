@@ -24,8 +24,10 @@ from tests.integration.calling import Caller
 from tests.integration.test_api import standing
 from tests.valet.conftest import BUCKET
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 PAGES = [
+    "start.md",
     "travel.md",
     "e-commerce.md",
     "banking.md",
@@ -163,6 +165,10 @@ def test_a_page_does_what_it_says(
     page: str, standing_api: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "samples").symlink_to(ROOT / "samples")
+    for kind, things in json.loads((ROOT / "samples" / "seed.json").read_text()).items():
+        for thing, body in things.items():
+            standing_api.put(kind, thing, body)
     shell = Shell(standing_api, monkeypatch)
     compared = 0
     for file, language, text in BLOCK.findall((DOCS / page).read_text()):

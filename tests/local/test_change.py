@@ -112,9 +112,14 @@ class App:
         ):
             try:
                 until(
-                    lambda: "ready in" in log.read_text() or cloud.poll() is not None, "it is ready"
+                    lambda: "passcode: " in log.read_text() or cloud.poll() is not None,
+                    "it is ready",
                 )
-                yield re.findall(r"ready in \d+ s: (\S+)", log.read_text())[0]
+                (url,) = re.findall(r"ready in \d+ s: (\S+)", log.read_text())
+                passcode = (self.folder / ".local" / "console-passcode").read_text()
+                said = log.read_text().splitlines()[-2:]
+                assert said == [f"the console: {url}/", f"its passcode: {passcode}"]
+                yield url
                 os.killpg(cloud.pid, SIGINT)
                 cloud.wait(60)
             finally:

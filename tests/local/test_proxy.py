@@ -397,7 +397,10 @@ def http(api: str) -> Iterator[httpx.Client]:
 def test_it_shows_the_emulator_that_it_is_the_proxy(http: httpx.Client) -> None:
     passes = [
         [value for name, value in answer.json()["headers"] if name == "x-recourse-proxy"]
-        for answer in (http.get("/"), http.get("/", headers={"x-recourse-proxy": "mine"}))
+        for answer in (
+            http.get("/sagas"),
+            http.get("/sagas", headers={"x-recourse-proxy": "mine"}),
+        )
     ]
     assert passes == [[proxy_pass("secret").decode()]] * 2
 

@@ -42,11 +42,11 @@ class Place:
     def __init__(self, issuer: Issuer, http: httpx.Client) -> None:
         self.issuer, self.http = issuer, http
 
-    def back(self, answer: httpx.Response) -> dict[str, str]:
+    def back(self, answer: httpx.Response, to: str = CALLBACKS[0]) -> dict[str, str]:
         """What the browser is sent back with."""
         assert answer.status_code == 303, answer.text
         where = urlsplit(answer.headers["location"])
-        assert f"{where.scheme}://{where.netloc}{where.path}" == CALLBACKS[0]
+        assert f"{where.scheme}://{where.netloc}{where.path}" == to
         return {name: value for name, (value,) in parse_qs(where.query).items()}
 
     def sign_in(self, asked: dict[str, str] = ASKED, **said: Any) -> dict[str, str]:
@@ -319,22 +319,22 @@ def test_codes_and_grants_end_in_time_and_do_not_pile_up(monkeypatch: pytest.Mon
     kept = Grants(lambda subject, scope, lifetime: f"{subject} {scope}", clock=lambda: now)
 
     def begin() -> str:
-        return kept.begin("asha", "sagas:read", CALLBACKS[0], CHALLENGE)
+        return kept.begin(CLIENT, "asha", "sagas:read", CALLBACKS[0], CHALLENGE)
 
     late, good = begin(), begin()
-    answer = kept.exchange(good, CALLBACKS[0], VERIFIER)
+    answer = kept.exchange(CLIENT, good, CALLBACKS[0], VERIFIER)
     now = grants.CODE_LIFETIME
     with pytest.raises(GrantError, match="too old"):
-        kept.exchange(late, CALLBACKS[0], VERIFIER)
-    answer = kept.refresh(answer["refresh_token"])
+        kept.exchange(CLIENT, late, CALLBACKS[0], VERIFIER)
+    answer = kept.refresh(CLIENT, answer["refresh_token"])
     now += grants.REFRESH_LIFETIME
     with pytest.raises(GrantError, match="too old"):
-        kept.refresh(answer["refresh_token"])
+        kept.refresh(CLIENT, answer["refresh_token"])
     monkeypatch.setattr(grants, "MOST", 3)
     codes = [begin() for _ in range(4)]
     with pytest.raises(GrantError, match="unknown"):
-        kept.exchange(codes[0], CALLBACKS[0], VERIFIER)
-    assert kept.exchange(codes[1], CALLBACKS[0], VERIFIER)["scope"] == "sagas:read"
+        kept.exchange(CLIENT, codes[0], CALLBACKS[0], VERIFIER)
+    assert kept.exchange(CLIENT, codes[1], CALLBACKS[0], VERIFIER)["scope"] == "sagas:read"
 
 
 def test_the_secret_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:

@@ -119,6 +119,63 @@ def test_a_deploy_takes_the_context_to_the_synthesis_and_the_rest_to_the_deploy(
     ]
 
 
+class Served:
+    """A stage with a console, whose URL is an output of `One` once that is deployed."""
+
+    URL = "https://d1.cloudfront.net"
+
+    def __init__(self, asked: Asked, patch: pytest.MonkeyPatch, *, deployed: bool) -> None:
+        self._asked, self._deployed = asked, deployed
+        patch.setattr(deploy, "subprocess", SimpleNamespace(run=self._run))
+        patch.setattr(asked.account, "describe_stacks", self._describe)
+
+    def _run(self, line: Any, **options: Any) -> None:
+        self._asked.run(line, **options)
+        if line[2] == "synth":
+            known = f"console_url={self.URL}" in line
+            value = self.URL if known else {"Fn::GetAtt": ["Distribution", "DomainName"]}
+            template = {"Resources": {}, "Outputs": {"ConsoleUrl": {"Value": value}}}
+            (self._asked.out / "One.template.json").write_text(json.dumps(template))
+        else:
+            self._deployed = True
+
+    def _describe(self, **_: str) -> Any:
+        told = [{"OutputKey": "ConsoleUrl", "OutputValue": self.URL}]
+        return {"Stacks": [{"StackName": "One", "Outputs": told if self._deployed else []}]}
+
+    def asked_for(self) -> list[str]:
+        """The commands of the CDK's CLI, and with a plus those that the URL was given to."""
+        said = f"console_url={self.URL}"
+        return [line[0] + "+" * (said in line) for line in self._asked.lines]
+
+
+def test_a_first_deploy_is_followed_by_one_that_knows_where_the_console_is(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = Served(asked, monkeypatch, deployed=False)
+    main(["deploy", "--context", "stage=dev"])
+    assert stage.asked_for() == ["synth", "deploy", "synth+", "deploy"]
+    assert "stage=dev" in asked.lines[2], "the other context is as before"
+    assert "at https://d1.cloudfront.net: deploying once more" in capsys.readouterr().out
+
+
+def test_a_later_deploy_keeps_the_console_where_it_is(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the URL it would take the client away by which people sign in."""
+    stage = Served(asked, monkeypatch, deployed=True)
+    main(["deploy"])
+    assert stage.asked_for() == ["synth", "synth+", "deploy"]
+
+
+def test_a_deploy_that_is_told_where_the_console_is_is_one(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Served(asked, monkeypatch, deployed=False)
+    main(["deploy", "--context", f"console_url={stage.URL}"])
+    assert stage.asked_for() == ["synth+", "deploy"]
+
+
 def test_a_deploy_says_first_what_the_stage_costs_idle(
     asked: Asked, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

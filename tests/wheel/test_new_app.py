@@ -67,6 +67,7 @@ def test_its_stacks_carry_the_library_and_its_own_code_alone(place: Place, app: 
     assembly = app / "cdk.out"
     stacks = {one.name.partition(".")[0] for one in assembly.glob("*.template.json")}
     names = "Services Events Choreography Sagas Consumers Valet Webhooks Imports Issuer Live Api"
+    names += " Console"
     assert stacks == {f"MySagas-dev-{one}" for one in names.split()}
     (code,) = assembly.glob("asset.*/recourse")
     inside = {one.name for one in code.parent.iterdir()}

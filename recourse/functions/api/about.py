@@ -46,12 +46,13 @@ class _Live(TypedDict):
 
 
 class HealthView(TypedDict):
-    """The version, whether faults on demand are on, and where the live channels are."""
+    """The version, whether faults on demand are on, and where live channels and console are."""
 
     status: str
     version: str
     chaos: bool
     events: _Live
+    console: NotRequired[str]
 
 
 def _live() -> _Live:
@@ -83,6 +84,8 @@ def routes(version: str, description: Path, lacks: Callable[[], Collection[str]]
             "chaos": settings.chaos(),
             "events": _live(),
         }
+        if console := os.environ.get("CONSOLE_URL"):
+            answer["console"] = console
         return http.answer(200, answer)
 
     @group.get(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, cast, get_args
 
@@ -11,6 +12,7 @@ from typing_extensions import TypedDict
 
 from recourse.declare.declaration import Coordination
 from recourse.declare.request import request_model
+from recourse.declare.shape import Role, Shape, digest, record
 from recourse.functions import settings
 from recourse.functions.api import http
 from recourse.functions.api.parameters import Choice
@@ -97,6 +99,80 @@ class SagaView(TypedDict):
     reverses: NotRequired[_Reverses]
     reversed_by: NotRequired[str]
     links: dict[str, str]
+
+
+class _Waits(TypedDict):
+    name: str
+    scope: str
+    within: float
+    remind: float | None
+
+
+class _Later(TypedDict):
+    delay: float | None
+    not_before: str | None
+
+
+class _DeclaredStep(TypedDict):
+    name: str
+    role: Role
+    undo: bool
+    optional: bool
+    external: bool
+    takes: list[str]
+    after: list[str]
+    timeout: float
+    attempts: int
+    waits: _Waits | None
+    later: _Later | None
+
+
+class DeclarationView(TypedDict):
+    """What a saga began with, whatever its declaration has become since; `shape` is its digest.
+
+    The steps of one of the `stages` run together, and each stage after the one before; undos run
+    the other way. Of a step: its `role`, `compensable` before the pivot and `retriable` after it;
+    whether it has an `undo`, may be left out by a request (`optional`), and acts outside DynamoDB
+    (`external`); the fields of the request that it `takes`, and the steps whose results it is given
+    (`after`); its `timeout` in seconds, and its tries in all (`attempts`). `waits` says whose
+    decision it may wait for: what its questions are called, the scope, the seconds within which,
+    and those after which it is told once more. `later` says when it is due: seconds after the saga
+    has come to it (`delay`), or at a moment of the request (`not_before`, a path). `deadline` is in
+    seconds.
+    """
+
+    saga: Annotated[str, SagaName()]
+    shape: str
+    deadline: float
+    reverse: str | None
+    stages: list[list[_DeclaredStep]]
+
+
+def declaration(shape: Shape[Any]) -> dict[str, Any]:
+    """A shape as a `DeclarationView`."""
+    return {
+        "saga": shape.name,
+        "shape": digest(record(shape)),
+        "deadline": shape.deadline,
+        "reverse": shape.reverse,
+        "stages": [[_declared(shape, step) for step in group] for group in shape.groups],
+    }
+
+
+def _declared(shape: Shape[Any], step: Any) -> dict[str, Any]:
+    return {
+        "name": step.name,
+        "role": shape.role(step.name),
+        "undo": step.refs["undo"] is not None,
+        "optional": shape.optional(step),
+        "external": step.external,
+        "takes": list(step.takes),
+        "after": list(step.after),
+        "timeout": step.timeout,
+        "attempts": shape.retry(step).attempts,
+        "waits": step.waits and asdict(step.waits),
+        "later": step.later and asdict(step.later),
+    }
 
 
 IDEMPOTENCY_KEY = Parameter(

@@ -39,10 +39,12 @@ from recourse.functions.api.saga_models import (
     PREFER,
     STATUS,
     TRACEPARENT,
+    DeclarationView,
     Resolution,
     Reversing,
     SagaView,
     coordination_of,
+    declaration,
     faults_asked,
     idempotency_key,
     must_be_near,
@@ -233,6 +235,23 @@ def show_events(saga_id: str) -> Response[str]:
     entered = [] if record.scheduled else record.entered
     items = [event.to_dict() for event in entered if not event.is_hidden]
     return http.answer(200, {"items": items, "cursor": None})
+
+
+@routes.get(
+    "/sagas/<saga_id>/declaration",
+    Operation(
+        "show-declaration",
+        "Show what a saga began with: its steps, which run together, and the pivot",
+        scope="sagas:read",
+        answers=[
+            Answer(200, "the same for as long as the saga is kept", DeclarationView),
+        ],
+        problems=["not-found", "shape-unknown"],
+    ),
+)
+def show_declaration(saga_id: str) -> Response[str]:
+    """Show the shape that a saga began with, whatever is declared by now."""
+    return http.answer(200, declaration(_shape(_owned(saga_id, "sagas:read"))))
 
 
 def _listing(sagas: Mapping[str, Saga]) -> Iterator[Operation]:

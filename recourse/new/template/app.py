@@ -5,6 +5,7 @@ from constructs import Construct
 from recourse.cdk import (
     Choreography,
     CognitoIssuer,
+    Console,
     Consumers,
     EventBackbone,
     Imports,
@@ -95,4 +96,17 @@ api = SagaApi(
 tell(api, ApiUrl=api.url)
 if users:
     tell(api, LoginCommand=users.login_command(api.url))
+if stage.has_console:
+    console = Console(
+        stack("Console"),
+        "Console",
+        stage=stage,
+        issuer=issuer,
+        api=api,
+        live=live,
+        valet=valet,
+    )
+    tell(console, ConsoleUrl=console.url)
+    if console.next_step:
+        tell(console, ConsoleNextStep=console.next_step)
 app.synth()

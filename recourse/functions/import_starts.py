@@ -71,7 +71,7 @@ def _begin(starter: Starter, event: dict[str, Any], lasts: float) -> int:
     begun = starter.begin(event, lasts, at_least=at_least)
     if not begun.left:
         return 0
-    return 1 if begun.count > at_least else min(max(1, waited * 2), LONGEST_WAIT)
+    return 1 if begun.now > at_least else min(max(1, waited * 2), LONGEST_WAIT)
 
 
 def left_to_sweeper(record: Record, problem: BaseException) -> None:

@@ -47,11 +47,11 @@ class Begun(NamedTuple):
     """How far the sagas of a batch have begun.
 
     Attributes:
-        count: How many have begun just now.
+        now: How many have begun just now.
         left: How many may in a while: there was no room for them, or what they need was busy.
     """
 
-    count: int
+    now: int
     left: int
 
 

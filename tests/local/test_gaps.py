@@ -400,10 +400,11 @@ def most_items_at_once(emulator: Emulator) -> int:
     (maps,) = states.list_map_runs(executionArn=end["executionArn"])["mapRuns"]
     items = states.list_executions(mapRunArn=maps["mapRunArn"])["executions"]
     assert len(items) == 4, items
-    return max(
+    most: int = max(
         sum(one["startDate"] <= other["startDate"] < one["stopDate"] for one in items)
         for other in items
     )
+    return most
 
 
 def test_so_many_items_of_a_map_run_at_once_as_its_input_says(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,9 +22,15 @@ MARKUP = "<img src=x onerror=\"document.title='owned'\"><b>bold</b>"
 
 
 @pytest.fixture
-def own(cloud: LocalCloud) -> Iterator[Trip]:
-    """A trip of somebody who has no other saga."""
-    with Api(cloud.api_url, cloud.token("newcomer", EVERY_SCOPE)) as api:
+def newcomer() -> str:
+    """Somebody who has no saga yet."""
+    return f"newcomer-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def own(cloud: LocalCloud, newcomer: str) -> Iterator[Trip]:
+    """A trip of theirs."""
+    with Api(cloud.api_url, cloud.token(newcomer, EVERY_SCOPE)) as api:
         yield Trip(api).stocked()
 
 
@@ -32,19 +39,21 @@ def row(page: Page, text: str) -> Any:
 
 
 def test_who_has_no_saga_is_told_and_a_new_one_appears_by_itself(
-    signed_in: Signing, own: Trip
+    signed_in: Signing, own: Trip, newcomer: str
 ) -> None:
-    page = signed_in("newcomer", "customer").at("sagas")
+    page = signed_in(newcomer, "customer").at("sagas")
     page.get_by_text("There is no saga yet.").wait_for()
     own.ended(own.start(), "SUCCEEDED")
     expect(row(page, own.name)).to_contain_text("SUCCEEDED")
 
 
-def test_the_list_is_filtered_and_searched_by_its_address(signed_in: Signing, own: Trip) -> None:
+def test_the_list_is_filtered_and_searched_by_its_address(
+    signed_in: Signing, own: Trip, newcomer: str
+) -> None:
     good, bad = own.start(), own.start(chaos="hotel=reject")
     own.ended(good, "SUCCEEDED")
     own.ended(bad, "COMPENSATED")
-    page = signed_in("newcomer", "customer").at("sagas")
+    page = signed_in(newcomer, "customer").at("sagas")
     page.get_by_label("Status").select_option("COMPENSATED")
     expect(row(page, "hotel")).to_be_visible()
     expect(row(page, "SUCCEEDED")).to_have_count(0)
@@ -56,11 +65,11 @@ def test_the_list_is_filtered_and_searched_by_its_address(signed_in: Signing, ow
     page.get_by_text("No saga is like that.").wait_for()
 
 
-def test_text_of_a_saga_is_never_markup(signed_in: Signing, own: Trip) -> None:
+def test_text_of_a_saga_is_never_markup(signed_in: Signing, own: Trip, newcomer: str) -> None:
     request = own.request | {"trip_id": MARKUP, "traveller": {"name": MARKUP, "email": "a@b.co"}}
     saga = own.api.start("travel-booking", request, key="markup", chaos="flight=reject")
     own.ended(saga["saga_id"], "COMPENSATED")
-    page = signed_in("newcomer", "customer").at("sagas")
+    page = signed_in(newcomer, "customer").at("sagas")
     expect(row(page, MARKUP)).to_be_visible()
     page.get_by_role("link", name=MARKUP).click()
     expect(page.get_by_role("heading", level=1)).to_contain_text(MARKUP)
@@ -69,10 +78,10 @@ def test_text_of_a_saga_is_never_markup(signed_in: Signing, own: Trip) -> None:
 
 
 def test_while_the_api_is_away_the_view_stays_and_then_goes_on(
-    signed_in: Signing, own: Trip
+    signed_in: Signing, own: Trip, newcomer: str
 ) -> None:
     own.ended(own.start(), "SUCCEEDED")
-    person = signed_in("newcomer", "customer")
+    person = signed_in(newcomer, "customer")
     page = person.at("sagas")
     expect(row(page, own.name).first).to_be_visible()
     with away(page):
@@ -97,10 +106,10 @@ def away(page: Page) -> Iterator[None]:
 
 
 def test_a_sign_in_that_runs_out_leaves_the_view_and_goes_on_after_another(
-    signed_in: Signing, own: Trip
+    signed_in: Signing, own: Trip, newcomer: str
 ) -> None:
     own.ended(own.start(), "SUCCEEDED")
-    person = signed_in("newcomer", "customer")
+    person = signed_in(newcomer, "customer")
     page = person.at("sagas")
     expect(row(page, own.name).first).to_be_visible()
     page.get_by_label("Business key").fill("half written")
@@ -114,7 +123,7 @@ def test_a_sign_in_that_runs_out_leaves_the_view_and_goes_on_after_another(
     again.wait_for()
     with page.expect_popup() as opened:
         again.get_by_role("button", name="Sign in again").click()
-    fill_in(opened.value, "newcomer")
+    fill_in(opened.value, newcomer)
     expect(again).to_have_count(0)
     expect(page.get_by_label("Business key")).to_have_value("half written")
     own.ended(own.start(chaos="hotel=reject"), "COMPENSATED")

@@ -25,7 +25,7 @@ from tests import ROOT
 from tests.e2e.conftest import Trip
 from tests.e2e.console.conftest import Person, fill_in, listen
 from tests.e2e.visits import Visit
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 
 AXE = ROOT / "console" / "node_modules" / "axe-core" / "axe.min.js"
 PICTURES = os.environ.get("RECOURSE_PICTURES")
@@ -63,7 +63,7 @@ def shown(inside: LocalCloud | None) -> Iterator[Shown]:
         key = api.call(
             "POST", "/valet-keys", json={"operation": "download", "object": "papers/visa.pdf"}
         )
-        hook = {"url": "https://example.com/hooks"}
+        hook = {"url": "http://127.0.0.1:9/hooks"}
         api.call("POST", "/webhooks", json=hook)
         trip.ended(ok, "SUCCEEDED")
         trip.ended(failed, "COMPENSATED")
@@ -94,7 +94,7 @@ def shown(inside: LocalCloud | None) -> Iterator[Shown]:
                 "valet-keys": "papers/visa.pdf",
                 "valet-key": "papers/visa.pdf",
                 "push-and-pull": "polling",
-                "webhooks": "https://example.com/hooks",
+                "webhooks": "http://127.0.0.1:9/hooks",
                 "imports": "Begin an import",
                 "holdings": "available",
                 "dead-letters": "Ledger",
@@ -171,7 +171,6 @@ def picture(page: Page, look: str, view: str) -> None:
 def test_ten_thousand_sagas_scroll(signed_in: Callable[..., Person]) -> None:
     person = signed_in(f"many-{uuid.uuid4().hex[:8]}", "customer")
     page = person.page
-    served = {"pages": 0}
 
     def answer(route: Any) -> None:
         """A page of a list of 10,000, as the API would answer it."""
@@ -180,7 +179,6 @@ def test_ten_thousand_sagas_scroll(signed_in: Callable[..., Person]) -> None:
                 "cursor", 0
             )
         )
-        served["pages"] += 1
         items = [saga(number) for number in range(at, min(at + 100, 10_000))]
         cursor = str(at + 100) if at + 100 < 10_000 else None
         route.fulfill(json={"items": items, "cursor": cursor})
@@ -189,13 +187,13 @@ def test_ten_thousand_sagas_scroll(signed_in: Callable[..., Person]) -> None:
     page.goto(f"{person.url}/#/sagas?saga=travel-booking")
     table = page.get_by_role("table", name="Sagas")
     expect(table).to_be_visible()
-    while table.get_attribute("aria-rowcount") != "10001":
-        before = served["pages"]
+
+    def rows() -> int:
+        return int(table.get_attribute("aria-rowcount") or 0)
+
+    while (before := rows()) < 10_001:
         table.evaluate("(table) => table.scrollTo(0, table.scrollHeight)")
-        page.wait_for_function(
-            "(had) => Number(document.querySelector('[role=table]').ariaRowCount) > had",
-            arg=before * 100 - 99,
-        )
+        until(rows, "more sagas", lambda now: now > before)
     table.evaluate("(table) => table.scrollTo(0, table.scrollHeight)")
     expect(page.get_by_role("link", name="trip-9999", exact=True)).to_be_visible()
     assert page.get_by_role("row").count() < 100

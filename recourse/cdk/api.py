@@ -30,7 +30,7 @@ from recourse.cdk.webhooks import Webhooks
 from recourse.declare.shape import Shape
 from recourse.errors import DeclarationError
 from recourse.functions.users import own_scopes, scopes
-from recourse.ledger.listing import BY_DUE, BY_OWNER_STATUS, INDEXES
+from recourse.ledger.listing import BY_DUE, INDEXES
 from recourse.queues.called import redriven_queues
 from recourse.queues.deadletters import deadletters_of
 
@@ -142,9 +142,8 @@ class SagaApi(Construct):
                 "SSE_URL": live.sse_url if live else "",
                 "WEBSOCKET_URL": live.websocket_url if live else "",
                 "CONNECTIONS_TABLE": self.slots.table_name,
-                "UNINDEXED": "" if self._counts_in_flight else BY_OWNER_STATUS.name,
             }
-            | stage.owner_limits,
+            | stage.environment_of_limits,
             timeout=Duration.seconds(29),
             memory=1024,
         )
@@ -185,12 +184,6 @@ class SagaApi(Construct):
         )
         self.api, self.url = http.api, http.url
         tell(self, "Api", stage=stage, api_id=self.api.api_id)
-
-    @property
-    def _counts_in_flight(self) -> bool:
-        """Whether the ledger's table has the index by now (`LedgerTable`)."""
-        step = self._stage.index_step
-        return step is None or step > INDEXES.index(BY_OWNER_STATUS)
 
     def _slots(self, events: EventBackbone) -> KeptTable:
         """The table of what each owner has under way, which live channels have already."""

@@ -26,6 +26,7 @@ from recourse.cdk.tables import ListedTable
 from recourse.cdk.valet import ValetKeys
 from recourse.imports import machine
 from recourse.imports.table import BY_OWNER
+from recourse.ledger.listing import BY_OWNER_STATUS
 
 WORK, RESULTS = "imports/*", "results/*"
 """Where the files of imports are in the bucket of valet keys: their own, and those for owners."""
@@ -164,12 +165,15 @@ class Imports(Construct):
             | {
                 "IMPORTS_TABLE": self.table.table_name,
                 "LEDGER_TABLE": events.ledger.table_name,
-            },
+            }
+            | self._stage.environment_of_limits,
             timeout=Duration.seconds(machine.START_SECONDS),
             memory=1024,
         )
         use_table(self.table, function, "dynamodb:GetItem", *WRITE)
-        use_table(events.ledger, function, "dynamodb:GetItem", "dynamodb:PutItem")
+        use_table(
+            events.ledger, function, *READ, "dynamodb:PutItem", indexes=[BY_OWNER_STATUS.name]
+        )
         orchestration.let_start(function)
         return function
 

@@ -31,7 +31,7 @@ from recourse.cdk.rights import (
 )
 from recourse.cdk.services import Services
 from recourse.cdk.stage import Stage
-from recourse.ledger.listing import BY_DUE, BY_STATUS
+from recourse.ledger.listing import BY_DUE, BY_OWNER_STATUS, BY_STATUS
 from recourse.queues.called import operators_queues, redriven_queues
 from recourse.queues.deadletters import deadletters_of
 
@@ -244,7 +244,8 @@ class Orchestration(Construct):
                 "WATCHED_QUEUES": "",
                 "ALARMS_TOPIC_ARN": self._events.alarms.topic_arn,
                 "TIMESCALE": str(self._stage.timescale),
-            },
+            }
+            | self._stage.environment_of_limits,
             timeout=Duration.minutes(5),
         )
         use_table(
@@ -253,7 +254,7 @@ class Orchestration(Construct):
             *READ,
             "dynamodb:PutItem",
             "dynamodb:UpdateItem",
-            indexes=[BY_STATUS.name, BY_DUE.name],
+            indexes=[BY_STATUS.name, BY_DUE.name, BY_OWNER_STATUS.name],
         )
         for table in self._tables.values():
             use_table(table, function, "dynamodb:BatchGetItem")

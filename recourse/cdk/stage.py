@@ -20,7 +20,9 @@ from recourse.cdk.code import fingerprint
 from recourse.cdk.console_settings import SignIn
 from recourse.cdk.indexes import INDEX_STEPS
 from recourse.errors import RecourseError
+from recourse.functions.limits import overridden
 from recourse.functions.users import GROUPS
+from recourse.ledger.listing import BY_OWNER_STATUS, INDEXES
 from recourse.project import Project
 from recourse.store import retention
 
@@ -232,6 +234,10 @@ class Stage:
                     f"context {choice}={text(choice)!r} must be {' or '.join(values)}"
                 )
         try:
+            overridden(text("owner_limits"))
+        except ValueError as problem:
+            raise ContextError(f"context owner_limits {problem}") from problem
+        try:
             console = console_settings.parse(text)
         except ValueError as problem:
             raise ContextError(f"context {problem}") from problem
@@ -267,6 +273,12 @@ class Stage:
             keys=cast("Literal['each', 'one']", text("keys")) or None,
             local=text("runtime") == "local",
         )
+
+    @property
+    def environment_of_limits(self) -> dict[str, str]:
+        """The environment of a function that counts what an owner has in flight."""
+        has_index = self.index_step is None or self.index_step > INDEXES.index(BY_OWNER_STATUS)
+        return {"UNINDEXED": "" if has_index else BY_OWNER_STATUS.name} | self.owner_limits
 
     @property
     def name(self) -> str:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from recourse.cli.api import POLL_INTERVAL, Api, Found, segment
+from recourse.cli.api import POLL_INTERVAL, Api, ApiError, Found, segment
 from recourse.cli.command import (
     LOCAL,
     ApiUrl,
@@ -116,7 +116,13 @@ def _followed(client: Api, found: Mapping[str, Any], wait: int) -> Mapping[str, 
         while found["status"] in ("CHECKING", "STARTING") and time.monotonic() < until:
             time.sleep(POLL_INTERVAL)
             path = f"/imports/{segment(found['import_id'])}"
-            found = client.read(client.poll(path, {}))
+            try:
+                found = client.read(client.poll(path, {}))
+            except ApiError as problem:
+                if not problem.is_transient:
+                    raise
+                err.print(f"{problem}; the import goes on, and so does the look at it")
+                continue
             show(found)
     return found
 

@@ -39,5 +39,6 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         "status": found.status,
         "batches": found.batches,
         "concurrency": found.concurrency,
+        "recorded": found.sagas_started + found.already_there,
         "key": batches_key(import_id),
     }

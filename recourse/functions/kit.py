@@ -253,6 +253,7 @@ def sweeper(
         lease=Lease(dynamodb(), table, "lease#sweeper", seconds=LEASE_DURATION, clock=time.time),
         alarm=alarm,
         reach=reach(passed_over),
+        room=room_for_imports,
         queues=[OperatorQueue(client("sqs"), prefix + name) for name in names],
         timescale=settings.timescale(),
     )
@@ -409,6 +410,16 @@ def import_checker() -> Checker:
     return Checker(imports(), s3, bucket, sagas(), valet_keys().missing)
 
 
+def room_for_imports(owner: str) -> int:
+    """How many more sagas of an owner's imports may begin now."""
+    from recourse.functions.limits import has_count_in_flight, limit
+
+    most = limit("imported").most
+    if not has_count_in_flight():
+        return most
+    return most - ledger().queries.in_flight(owner, most)
+
+
 @cache
 def import_starter(log: Callable[[Record, BaseException], None]) -> Starter:
     """Starts the batches of imports.
@@ -418,7 +429,7 @@ def import_starter(log: Callable[[Record, BaseException], None]) -> Starter:
     """
     from recourse.imports.start import Starter
 
-    return Starter(imports(), ledger(), runs(), log)
+    return Starter(imports(), ledger(), runs(), room_for_imports, log)
 
 
 @cache

@@ -9,6 +9,8 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from recourse.ledger.listing import BY_OWNER_STATUS
+
 LONGEST_STREAM = 900
 LONGEST_SOCKET = 2 * 3600
 LONGEST_WAIT = 29
@@ -40,6 +42,7 @@ LIMITS: Mapping[str, Limit] = {
     "tests": Limit(10, 60, "test events of webhooks", is_rate=True),
     "replays": Limit(30, 60, "replays of webhooks", is_rate=True),
     "starts": Limit(1200, 60, "starts of sagas", is_rate=True),
+    "imported": Limit(50, WHILE_IN_FLIGHT, "sagas in flight, where imports begin more"),
     "in_flight": Limit(1000, WHILE_IN_FLIGHT, "sagas in flight, which wait for nobody"),
 }
 
@@ -47,6 +50,11 @@ LIMITS: Mapping[str, Limit] = {
 def limit(name: str) -> Limit:
     """A limit, as this deployment has it (`OWNER_LIMITS`)."""
     return overridden(os.environ.get("OWNER_LIMITS", ""))[name]
+
+
+def has_count_in_flight() -> bool:
+    """Whether what is in flight can be counted: a stage gets one index with each deploy."""
+    return os.environ.get("UNINDEXED") != BY_OWNER_STATUS.name
 
 
 def overridden(text: str) -> dict[str, Limit]:

@@ -1,10 +1,14 @@
-"""The state machine of an import: check the file, start its batches, join what became of them.
+"""The state machine of an import: check its file, record batches, join them, begin their sagas.
 
 The batches are the items of a Distributed Map, which reads them from S3: `concurrency` of them are
 started at the same time. What may pass is tried for minutes, all else a few times. What fails for
 good is noted and fails nothing else, until more rows have failed than are tolerated: then an item
 fails, and with it the map. Where even that cannot be noted the item ends all the same, and what
 joins the batches counts it (`finish`).
+
+Then a second Distributed Map takes the same batches, one after the other: the sagas of each begin
+as there is room, and while there is none it waits. Nothing of that fails anything: what does not
+begin is left to the sweeper.
 """
 
 from __future__ import annotations
@@ -23,8 +27,10 @@ BUCKET, PARTITION = "ImportBucket", "Partition"
 """Further names that are substituted."""
 CHECK_SECONDS, START_SECONDS = 290, 110
 FINAL = ["TooManyFailuresError", "UnknownImportError"]
-MAP = "Start"
-"""The name of the state that is a Distributed Map."""
+MAP, BEGINNINGS = "Start", "Begin"
+"""The names of the states that are Distributed Maps."""
+LONGEST_WAIT = 30
+"""Seconds after which there may be room again, at the most."""
 
 
 def definition(timescale: float = 1) -> dict[str, Any]:
@@ -37,6 +43,11 @@ def definition(timescale: float = 1) -> dict[str, Any]:
     about = {"import_id.$": "$.import_id", "run.$": "$.run"}
     files = {"Type": "Task", "Resource": f"${{{FILES}}}", "TimeoutSeconds": CHECK_SECONDS}
     starts = {"Type": "Task", "Resource": f"${{{STARTS}}}", "TimeoutSeconds": START_SECONDS}
+    batches = {
+        "Resource": f"arn:${{{PARTITION}}}:states:::s3:getObject",
+        "ReaderConfig": {"InputType": "JSONL"},
+        "Parameters": {"Bucket": f"${{{BUCKET}}}", "Key.$": "$.key"},
+    }
     retry = _retry(timescale)
     stop = {"ErrorEquals": FINAL, "Next": "Stop"}
     return {
@@ -65,12 +76,8 @@ def definition(timescale: float = 1) -> dict[str, Any]:
             MAP: {
                 "Type": "Map",
                 "MaxConcurrencyPath": "$.concurrency",
-                "ItemReader": {
-                    "Resource": f"arn:${{{PARTITION}}}:states:::s3:getObject",
-                    "ReaderConfig": {"InputType": "JSONL"},
-                    "Parameters": {"Bucket": f"${{{BUCKET}}}", "Key.$": "$.key"},
-                },
-                "ItemSelector": {**about, "batch.$": "$$.Map.Item.Value"},
+                "ItemReader": batches,
+                "ItemSelector": {**about, "phase": "start", "batch.$": "$$.Map.Item.Value"},
                 "ItemProcessor": {
                     "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
                     "StartAt": "Batch",
@@ -108,8 +115,57 @@ def definition(timescale: float = 1) -> dict[str, Any]:
                 **files,
                 "Parameters": {"phase": "finish", "import_id.$": "$.import_id", "state.$": "$"},
                 "Retry": retry,
-                "End": True,
+                "Next": "Recorded",
             },
+            "Recorded": {
+                "Type": "Choice",
+                "Choices": [
+                    {"Variable": "$.recorded", "NumericGreaterThan": 0, "Next": BEGINNINGS}
+                ],
+                "Default": "Done",
+            },
+            BEGINNINGS: {
+                "Type": "Map",
+                "MaxConcurrency": 1,
+                "ItemReader": batches,
+                "ItemSelector": {
+                    **about,
+                    "phase": "begin",
+                    "batch.$": "$$.Map.Item.Value",
+                    "waits": {"seconds": 0},
+                },
+                "ItemProcessor": {
+                    "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
+                    "StartAt": "Room",
+                    "States": {
+                        "Room": {
+                            **starts,
+                            "ResultPath": "$.waits",
+                            "Retry": retry,
+                            "Catch": [{"ErrorEquals": ["States.ALL"], "Next": "Leave"}],
+                            "Next": "Waits",
+                        },
+                        "Waits": {
+                            "Type": "Choice",
+                            "Choices": [
+                                {
+                                    "And": [
+                                        {"Variable": "$.waits.seconds", "IsPresent": True},
+                                        {"Variable": "$.waits.seconds", "NumericGreaterThan": 0},
+                                    ],
+                                    "Next": "Wait",
+                                }
+                            ],
+                            "Default": "Leave",
+                        },
+                        "Wait": {"Type": "Wait", "SecondsPath": "$.waits.seconds", "Next": "Room"},
+                        "Leave": {"Type": "Succeed"},
+                    },
+                },
+                "ResultPath": None,
+                "Next": "Done",
+            },
+            "Done": {"Type": "Succeed"},
         },
     }
 

@@ -72,7 +72,7 @@ class Import:
         expires_at: When it is deleted, in seconds since 1970.
         coordination: How its sagas are coordinated; None as they are declared.
         tolerated_failures: How many percent of the rows may be bad, or fail to start.
-        concurrency: How many batches are started at the same time.
+        concurrency: How many batches are recorded at the same time.
         status: How far it is; `Imports.seen` finds out whether it was interrupted.
         why: Why it failed or stopped.
         run: How often it was resumed.

@@ -132,8 +132,8 @@ class Ledger:
                 raise KeyReusedError("another request")
             if not any_coordination and found.coordination != record.coordination:
                 raise KeyReusedError(f"a saga by {found.coordination}")
-            if found.begins_at != record.begins_at:
-                raise KeyReusedError(f"a saga that begins {found.begins_at or 'at once'}")
+            if found.asked_to_begin_at != record.asked_to_begin_at:
+                raise KeyReusedError(f"a saga that begins {found.asked_to_begin_at or 'at once'}")
             return found, False
 
         return self._table.retry(attempt, what=f"saga {record.saga_id}")
@@ -142,7 +142,8 @@ class Ledger:
         """Record many starts, none of which was recorded before, in one transaction.
 
         Args:
-            records: The sagas; each makes two rows, and a transaction has 100 at the most.
+            records: The sagas; each makes two rows, or one if it is to begin later, and a
+                transaction has 100 at the most.
             noting: What is written with them, or not at all: by it the caller knows later that all
                 of them were recorded.
 
@@ -256,6 +257,29 @@ class Ledger:
         """
         return self._leave_schedule(saga_id, at, run=0)
 
+    def begin_all(self, records: Sequence[Record], *, at: str) -> list[Record]:
+        """Begin many sagas that have not begun, in one transaction; as `begin` does with one.
+
+        Args:
+            records: The sagas as they were read, each still `scheduled`; 50 at the most.
+            at: The time at which they begin.
+
+        Returns:
+            The sagas as they are now.
+
+        Raises:
+            ConditionFailedError: One of them is not as it was read: none has begun by this.
+            ContentionError: Other writes came first for as long as it was retried.
+        """
+        changed = [self._changed(one, _off_schedule(one, at, run=0)) for one in records]
+        writes = [
+            write
+            for before, one in zip(records, changed, strict=True)
+            for write in self._writes(before, one, "started")
+        ]
+        self._table.transact(writes)
+        return changed
+
     def call_off(self, saga_id: str, *, at: str) -> Record:
         """Cancel a saga that has not begun, so that it never does.
 
@@ -276,17 +300,25 @@ class Ledger:
 
     def _leave_schedule(self, saga_id: str, at: str, *, run: int) -> Record:
         def change(record: Record) -> dict[str, Any] | None:
-            if not record.scheduled:
-                return None
-            entered = [replace(record.entered[0], time=at), *record.entered[1:]]
-            return {"scheduled": False, "entered": entered, "run": run}
+            return _off_schedule(record, at, run=run) if record.scheduled else None
 
         return self._change(saga_id, change, publish="started")
+
+    def put_off_beginning(self, saga_id: str, *, until: str) -> Record:
+        """Have the sweeper leave a saga of an import to that until a time, if it has not begun."""
+        return self._change(
+            saga_id, lambda record: {"begins_at": until} if record.scheduled else None
+        )
 
     def get(self, saga_id: str) -> Record | None:
         """The saga as it is now, read consistently."""
         row = self._table.get(saga_id)
         return Record.from_row(row) if row and "saga" in row else None
+
+    def get_all(self, saga_ids: Sequence[str]) -> list[Record]:
+        """The sagas of these ids that there are, in their order, read consistently."""
+        rows = self._table.get_many(saga_ids)
+        return [Record.from_row(row) for row in rows if row and "saga" in row]
 
     def shape(self, record: Record) -> Shape[Any]:
         """The shape that a saga began with.
@@ -555,20 +587,33 @@ class Ledger:
             changes = change(record)
             if changes is None:
                 return record
-            changed = replace(record, **changes, version=record.version + 1)
-            history = changed.history(self.shape(changed))
-            status = history.status(changed.run)
-            last = history.entered[-1].time if status in ("SUCCEEDED", "COMPENSATED") else None
-            changed = replace(changed, status=status, ended_at=last)
-            changed = replace(changed, **self._waits(changed))
-            failed = status == "RUNNING" and any(one.kind == "failed" for one in history.entered)
-            changed = replace(changed, parked=failed and self.is_parked(changed))
+            changed = self._changed(record, changes)
             if publish is None:
                 self._table.put(changed.to_row(), when={"version": record.version})
             else:
-                row = self._table.put_request(changed.to_row(), when={"version": record.version})
-                event = self._table.put_request(self._outbox_row(changed, publish))
-                self._table.transact([row, event])
+                self._table.transact(self._writes(record, changed, publish))
             return changed
 
         return self._table.retry(attempt, what=f"saga {saga_id}")
+
+    def _changed(self, record: Record, changes: Mapping[str, Any]) -> Record:
+        """A record of the next version, with all that follows from what has changed."""
+        changed = replace(record, **changes, version=record.version + 1)
+        history = changed.history(self.shape(changed))
+        status = history.status(changed.run)
+        last = history.entered[-1].time if status in ("SUCCEEDED", "COMPENSATED") else None
+        changed = replace(changed, status=status, ended_at=last)
+        changed = replace(changed, **self._waits(changed))
+        failed = status == "RUNNING" and any(one.kind == "failed" for one in history.entered)
+        return replace(changed, parked=failed and self.is_parked(changed))
+
+    def _writes(self, before: Record, changed: Record, publish: str) -> list[Request]:
+        """The writes of a changed row, and of the event that is published with it."""
+        row = self._table.put_request(changed.to_row(), when={"version": before.version})
+        return [row, self._table.put_request(self._outbox_row(changed, publish))]
+
+
+def _off_schedule(record: Record, at: str, *, run: int) -> dict[str, Any]:
+    """What changes of a saga that has not begun when it begins, or never will."""
+    entered = [replace(record.entered[0], time=at), *record.entered[1:]]
+    return {"scheduled": False, "entered": entered, "run": run}

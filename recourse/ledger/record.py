@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from recourse.declare.declaration import Coordination
@@ -22,6 +23,11 @@ SENT = "sent:"
 ERASED = "erased"
 """What text is replaced by where its owner's data are erased; what digests of requests begin with
 then, followed by when that was."""
+
+
+LEFT_TO_IMPORT = timedelta(minutes=15)
+"""How long a saga of an import is left to that before the sweeper begins it, and once more where
+there is no room for it then."""
 
 
 def digest(body: Any) -> str:
@@ -83,8 +89,10 @@ class Record:
         asks: To whom alone that is put, if it is somebody.
         due_at: When something is to be done with a saga that waits, as `due_place` writes it: it
             begins, somebody is reminded, or the time of a question is up.
-        begins_at: Before when it must not begin, in RFC 3339, if that was asked.
+        begins_at: Before when it must not begin, in RFC 3339, if that was asked; of one of an
+            import, from when on the sweeper begins it, where the import has not.
         scheduled: Whether it has not begun for that reason: nothing has been published of it.
+        imported_by: The import that has recorded it, and begins it when there is room.
         reverses: The saga that it reverses, why, and by whom: `saga_id`, `reason`, `by`.
         reversed_by: The saga that reverses it, or last tried to.
         reversals: How many sagas have tried to reverse it.
@@ -119,6 +127,7 @@ class Record:
     due_at: str | None = None
     begins_at: str | None = None
     scheduled: bool = False
+    imported_by: str | None = None
     reverses: Mapping[str, Any] | None = None
     reversed_by: str | None = None
     reversals: int = 0
@@ -133,6 +142,11 @@ class Record:
     def begun_at(self) -> str:
         """When it began: when it was started, unless it was to begin later."""
         return self.entered[0].time if self.begins_at and self.entered else self.started_at
+
+    @property
+    def asked_to_begin_at(self) -> str | None:
+        """Before when it must not begin, if that was asked; of one of an import it was not."""
+        return None if self.imported_by else self.begins_at
 
     def is_due(self, at: str) -> bool:
         """Whether it waits, and something is to be done with it by a time."""
@@ -238,8 +252,8 @@ class Record:
             "steps": steps,
             "stuck": [one["name"] for one in steps if stuck_step(one, self.status)],
         }
-        if self.begins_at is not None:
-            seen["begins_at"] = self.begins_at
+        if self.asked_to_begin_at is not None:
+            seen["begins_at"] = self.asked_to_begin_at
         return seen | self._traced() | self._linked()
 
     def _traced(self) -> dict[str, str]:
@@ -318,6 +332,7 @@ _SPARSE = (
     "due_at",
     "begins_at",
     "scheduled",
+    "imported_by",
     "reverses",
     "reversed_by",
     "reversals",

@@ -51,6 +51,10 @@ def say_at_once(line: str) -> None:
     print(line, flush=True)
 
 
+IMPORTED = 8
+"""Sagas of an import in flight: more would wait for a worker, till their steps' time is up."""
+
+
 class LocalCloud:
     """The app, running on this machine while the ``with`` block lasts.
 
@@ -205,6 +209,7 @@ class LocalCloud:
             "console_url": self.api_url,
             **{one: f"{self.api_url}{stand_in_path(one)}" for one in self.project.stand_ins},
             "connections_url": f"{self.aws_endpoint}/_aws/execute-api/{{api}}/{{stage}}",
+            "owner_limits": f"imported={IMPORTED}",
             **self._more_context,
         }
 

@@ -12,6 +12,7 @@
   was lost, and again whenever the silence has doubled; after one as long as its deadline it is
   recovered by a run of the state machine, which needs no message;
 - a saga that is to begin later begins when it is due, and one whose step is done later goes on;
+- a saga that an import has recorded and not begun in time begins when there is room;
 - a saga that waits for somebody's decision is looked at when something is due: it is told once
   more, or its time is up; when it is decided and does not go on by itself, it is taken on;
 - messages about sagas at rest are removed from the operators' queues, and those about others are
@@ -45,7 +46,7 @@ from recourse.events import Event, error, moment
 from recourse.events.event import StuckKind
 from recourse.ledger.history import AT_REST
 from recourse.ledger.ledger import Ledger
-from recourse.ledger.record import Record
+from recourse.ledger.record import LEFT_TO_IMPORT, Record
 from recourse.orchestration.compiler import LOOKUP_FAILED, PARKED, WAITING
 from recourse.orchestration.executions import Run, Runs, parse_name
 from recourse.orchestration.markers import DONE, Found, Markers
@@ -106,6 +107,7 @@ class Sweeper:
         lease: Held by the sweeper that is running a round.
         alarm: Alerts the people on call; called with a saga's id and what is wrong with it.
         reach: Passes over the queues that a deploy keeps out of reach.
+        room: How many more sagas of imports of an owner may begin now.
         queues: The operators' queues.
         timescale: Multiplies the grace period, the deadlines and the delays.
         clock: Returns seconds since the epoch.
@@ -118,12 +120,14 @@ class Sweeper:
     lease: Lease
     alarm: Callable[[str, str], None]
     reach: Reach
+    room: Callable[[str], int]
     queues: Sequence[OperatorQueue] = ()
     timescale: float = 1
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
     _next_look: float = field(default=0, init=False)
     _looking: Lock = field(default_factory=Lock, init=False)
+    _rooms: dict[str, int] = field(default_factory=dict, init=False)
 
     def handle_run_end(self, execution: str, state: Any, error: str | None) -> dict[str, str]:
         """Recover the saga of a run that has ended, if it needs it.
@@ -165,6 +169,7 @@ class Sweeper:
             return {}
         done: dict[str, str] = {}
         problems: list[Exception] = []
+        self._rooms.clear()
         try:
             until = self.clock() + ROUND_TIME_LIMIT
             problems += clear(self.queues, self.ledger, self.reach, self.clock())
@@ -297,11 +302,25 @@ class Sweeper:
         at = moment(self._now)
         if record.status != "RUNNING":
             opened = self.ledger.call_off(record.saga_id, at=at)
-        elif record.is_due(at):
-            opened = self.ledger.begin(record.saga_id, at=at)
-        else:
+        elif not record.is_due(at):
             return {}
+        elif record.imported_by and not self._has_room(record.owner):
+            later = self._from_now(LEFT_TO_IMPORT)
+            self.ledger.put_off_beginning(record.saga_id, until=later)
+            return {}
+        else:
+            opened = self.ledger.begin(record.saga_id, at=at)
+        if record.imported_by:
+            return self._go(opened, f"begun, for the import {record.imported_by} has not begun it")
         return self._go(opened, f"begun, for it was not to begin before {record.begins_at}")
+
+    def _has_room(self, owner: str) -> bool:
+        """Whether one more saga of an owner's imports may begin in this round; one always may."""
+        with self._looking:
+            if owner not in self._rooms:
+                self._rooms[owner] = max(1, self.room(owner))
+            self._rooms[owner] -= 1
+            return self._rooms[owner] >= 0
 
     def _go(self, moved: Record, why: str) -> dict[str, str]:
         """Start the run that a saga is at; if that fails, a later round does."""

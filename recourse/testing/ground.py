@@ -57,6 +57,7 @@ from recourse.events.relay import relay
 from recourse.functions import confirm as confirm_function
 from recourse.functions import ledger as ledger_function
 from recourse.functions import step_queue as queue_function
+from recourse.functions.limits import limit
 from recourse.ledger.history import AT_REST
 from recourse.ledger.ledger import Ledger
 from recourse.ledger.listing import INDEXES
@@ -244,6 +245,7 @@ class Ground:
             lease=Lease(self.dynamodb, LEDGER, "lease#sweeper", seconds=LEASE_DURATION, clock=now),
             alarm=lambda saga, why: self.alarms.append((saga, why)),
             reach=Reach(self.dynamodb, LEDGER, lambda *passed: self.passed_over.append(passed)),
+            room=self.room_for_imports,
             clock=now,
             sleep=self.clock.sleep,
         )
@@ -404,6 +406,11 @@ class Ground:
         if ended["status"] in ("RUNNING", "SUCCEEDED"):
             return {}
         return self.sweeper.handle_run_end(ended["name"], ended["status"], ended.get("error"))
+
+    def room_for_imports(self, owner: str) -> int:
+        """How many more sagas of an owner's imports may begin now."""
+        most = limit("imported").most
+        return most - self.ledger.queries.in_flight(owner, most)
 
     def settle(
         self,

@@ -1,7 +1,7 @@
 """Imports on the ground: their real functions and machine, but for the Distributed Map.
 
-moto reads no JSON Lines and has no tolerated failures, so that a loop stands in the place of that
-one state (`DistributedMap`). All else of the machine is run by moto's interpreter.
+moto reads no JSON Lines and has no tolerated failures, so that loops stand in the place of these
+two states (`DistributedMap`, `Beginnings`). All else of the machine is run by moto's interpreter.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,6 @@ from recourse.testing import handlers
 from recourse.testing.ground import Ground
 
 TABLE = "imports"
-STAND_IN = "ImportMap"
 TRIES = 3
 
 
@@ -45,12 +44,10 @@ class DistributedMap:
         Raises:
             Exception: What an item raised that stops the map; none is begun after it.
         """
-        about = {name: given[name] for name in ("import_id", "run")}
-        body = self.s3.get_object(Bucket=self.bucket, Key=given["key"])["Body"]
         with ThreadPoolExecutor(given["concurrency"]) as pool:
             waiting = []
-            for line in body.iter_lines():
-                waiting.append(pool.submit(self._one, about | {"batch": json.loads(line)}))
+            for task in _tasks(self.s3, self.bucket, given, "start"):
+                waiting.append(pool.submit(self._one, task))
                 if len(waiting) == given["concurrency"]:
                     waiting.pop(0).result()
             for one in waiting:
@@ -73,6 +70,38 @@ class DistributedMap:
                     raise
                 failure = {"Error": type(problem).__name__, "Cause": str(problem)}
         return failure
+
+
+@dataclass(frozen=True)
+class Beginnings:
+    """A loop that stands for the Distributed Map in which the sagas of batches begin.
+
+    Where there is no room for some it does not wait, for nothing would end meanwhile: they are left
+    to the sweeper.
+
+    Attributes:
+        s3: Where the items are.
+        bucket: The bucket.
+        item: The function that is called for each; what it fails with is passed over.
+    """
+
+    s3: Any
+    bucket: str
+    item: Callable[[dict[str, Any]], Any]
+
+    def __call__(self, given: dict[str, Any]) -> None:
+        """Call the function for each item, one after the other."""
+        for task in _tasks(self.s3, self.bucket, given, "begin"):
+            with suppress(Exception):
+                self.item(task | {"waits": {"seconds": 0}})
+
+
+def _tasks(s3: Any, bucket: str, given: dict[str, Any], phase: str) -> Iterator[dict[str, Any]]:
+    """What a Distributed Map gives to the function for each item."""
+    about = {name: given[name] for name in ("import_id", "run")} | {"phase": phase}
+    body = s3.get_object(Bucket=bucket, Key=given["key"])["Body"]
+    for line in body.iter_lines():
+        yield about | {"batch": json.loads(line)}
 
 
 @contextmanager
@@ -109,20 +138,21 @@ def importing(
             }
         ],
     )
-    ground.functions |= {
-        machine.FILES: files,
-        machine.STARTS: starts,
-        STAND_IN: DistributedMap(s3, bucket, starts),
+    maps: dict[str, handlers.Handler] = {
+        machine.MAP: DistributedMap(s3, bucket, starts),
+        machine.BEGINNINGS: Beginnings(s3, bucket, starts),
     }
+    ground.functions |= {machine.FILES: files, machine.STARTS: starts, **maps}
     defined = machine.definition()
-    over = defined["States"][machine.MAP]
-    defined["States"][machine.MAP] = {
-        "Type": "Task",
-        "Resource": f"${{{STAND_IN}}}",
-        **{name: over[name] for name in ("ResultPath", "Catch", "Next")},
-    }
+    for name in maps:
+        over = defined["States"][name]
+        defined["States"][name] = {
+            "Type": "Task",
+            "Resource": f"${{{name}}}",
+            **{part: over[part] for part in ("ResultPath", "Catch", "Next") if part in over},
+        }
     text = json.dumps(defined)
-    for name in (machine.FILES, machine.STARTS, STAND_IN):
+    for name in (machine.FILES, machine.STARTS, *maps):
         text = text.replace(f"${{{name}}}", handlers.arn(name))
     made = ground.sfn.create_state_machine(
         name="imports",

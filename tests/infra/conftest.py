@@ -23,6 +23,7 @@ LOCAL = {
     "public_url": "http://127.0.0.1:8000",
     "console_url": "http://127.0.0.1:8000",
     "connections_url": "http://127.0.0.1:4566/_aws/execute-api/{api}/{stage}",
+    "owner_limits": "imported=8",
 }
 
 SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:stripe-AbCdEf"

@@ -86,6 +86,9 @@ DIFFERENCES = {
         ("AWS::SQS::Queue", "VisibilityTimeout"),
         ("AWS::StepFunctions::StateMachine", "DefinitionString"),
     },
+    "how many sagas of an import are in flight, for which there are few workers": {
+        ("AWS::Lambda::Function", "Environment.Variables.OWNER_LIMITS"),
+    },
     "the stage's name": {
         ("AWS::Lambda::Function", "Environment.Variables.VALET_ISSUER"),
         ("AWS::Logs::LogGroup", "LogGroupName"),

@@ -272,6 +272,7 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
             LEDGER: ROWS,
             index["status"]: {"dynamodb:Query"},
             f"{LEDGER}/index/listed-by-due": {"dynamodb:Query"},
+            f"{LEDGER}/index/listed-by-owner-status": {"dynamodb:Query"},
             **{f"{table}.Arn>": {"dynamodb:BatchGetItem"} for table in tables.values()},
             "<Alarms>": {"sns:Publish"},
             **counted,
@@ -351,7 +352,8 @@ def test_every_other_function_has_the_rights_of_its_handler(dev: Assembly) -> No
         },
         "ImportStarts": {
             IMPORTS: {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
-            LEDGER: {"dynamodb:GetItem", "dynamodb:PutItem"},
+            LEDGER: {"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:PutItem"},
+            f"{LEDGER}/index/listed-by-owner-status": {"dynamodb:Query"},
             f"{PARAMETERS}Recourse-dev/*": {"ssm:GetParameter"},
             **starts,
         },

@@ -165,6 +165,8 @@ def test_the_account_gets_its_role_for_logs_unless_the_context_says_that_it_has_
         ({"cors_origins": "*"}, "no wildcard"),
         ({"alarms": "none"}, "alarms='none' must be all or few"),
         ({"keys": "two"}, "keys='two' must be each or one"),
+        ({"owner_limits": "starts=0"}, "owner_limits starts must be a number of 1 or more"),
+        ({"owner_limits": "stars=5"}, "owner_limits must name one of .*starts.*, got 'stars'"),
         ({"streams": "0"}, "streams='0'"),
         ({"streams": "many"}, "streams='many'"),
         ({"sender": "trips"}, "a mail address"),

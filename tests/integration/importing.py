@@ -49,7 +49,11 @@ def importing(ground: Ground, valet: ValetGround) -> Iterator[None]:
             mock.patch.object(kit, "import_checker", lambda: checker),
             mock.patch.object(kit, "import_finisher", lambda: finisher),
             mock.patch.object(
-                kit, "import_starter", lambda log: Starter(imports, kit.ledger(), kit.runs(), log)
+                kit,
+                "import_starter",
+                lambda log: Starter(
+                    imports, kit.ledger(), kit.runs(), ground.room_for_imports, log
+                ),
             ),
         ):
             yield

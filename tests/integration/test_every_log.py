@@ -460,7 +460,8 @@ def an_import_is_not_started_and_has_no_link() -> None:
 
 @drives("recourse.functions.import_files.handler", "import_id", "saga", "rows", "bad", "started")
 def a_file_is_checked_and_its_rows_are_joined() -> None:
-    found = mock.Mock(saga="travel-booking", rows=3, bad=1, sagas_started=2, status="COMPLETED")
+    counts = {"rows": 3, "bad": 1, "sagas_started": 2, "already_there": 0}
+    found = mock.Mock(saga="travel-booking", status="COMPLETED", **counts)
     about = {"import_id": "i" * 32}
     failure = {"Error": "States.Timeout", "Cause": ""}
     with made("import_checker", check=lambda _: found):

@@ -19,7 +19,10 @@ from recourse.functions import import_starts, kit
 from recourse.imports import runs
 from recourse.imports.check import BATCH, Checker
 from recourse.imports.finish import UNNOTED
+from recourse.imports.machine import LONGEST_WAIT
+from recourse.imports.start import Starter
 from recourse.ledger.record import Record
+from recourse.ledger.shapes import UnknownShapeError
 from recourse.orchestration.executions import Runs
 from recourse.store.contention import ConditionFailedError
 from tests.ground import Ground, ground
@@ -186,8 +189,191 @@ def test_a_batch_that_dies_after_its_sagas_are_recorded_is_counted_once(
     assert [one["outcome"] for one in result(found)] == ["started"] * 2
     batch = {"number": 0, "rows": []}
     starter = kit.import_starter(lambda *_: None)
-    starter.start({"import_id": found["import_id"], "run": 0, "batch": batch}, lasts=1)
+    starter.start({"import_id": found["import_id"], "run": 0, "batch": batch})
     assert owner("GET", found["links"]["self"]).json["started"] == 2
+
+
+def test_a_try_that_dies_while_it_records_row_by_row_is_counted_as_this_imports(
+    place: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imports, start_all = kit.imports(), place.ledger.start_all
+    count = imports.count
+    died: list[int] = []
+
+    def dies(*arguments: Any) -> Any:
+        if not died:
+            died.append(1)
+            raise RuntimeError("the process died")
+        return count(*arguments)
+
+    conflicts = mock.Mock(side_effect=ConditionFailedError({}))
+    monkeypatch.setattr(place.ledger, "start_all", conflicts)
+    monkeypatch.setattr(imports, "count", dies)
+    found = imported("trips.csv", csv(trip(1), trip(2)))
+    assert died and (found["started"], found["already_there"]) == (2, 0), found
+    assert [one["outcome"] for one in result(found)] == ["started"] * 2
+    monkeypatch.setattr(place.ledger, "start_all", start_all)
+    other = imported("copy.csv", csv(trip(1), trip(2)), key="i-2")
+    assert (other["started"], other["already_there"]) == (0, 2), other
+
+
+@pytest.mark.parametrize("coordination", ["orchestration", "choreography"])
+def test_no_more_of_them_begin_than_there_is_room_for(
+    place: Ground, monkeypatch: pytest.MonkeyPatch, coordination: str
+) -> None:
+    monkeypatch.setenv("OWNER_LIMITS", "imported=2")
+    rows = [trip(number) for number in range(1, 6)]
+    found = imported("trips.csv", csv(*rows), coordination=coordination)
+    assert (found["status"], found["started"]) == ("COMPLETED", 5), found
+    ids = [one["saga_id"] for one in result(found)]
+    task = {
+        "import_id": found["import_id"],
+        "run": 0,
+        "phase": "begin",
+        "batch": {"number": 0, "rows": [{"line": line} for line in range(2, 7)]},
+    }
+
+    def again(seconds: int) -> int:
+        waits = task | {"waits": {"seconds": seconds}}
+        after: int = import_starts.handler(waits, importing.IN_TIME)["seconds"]
+        return after
+
+    def begun() -> int:
+        return sum(not one.scheduled for one in place.ledger.get_all(ids))
+
+    assert [again(seconds) for seconds in (0, 1, 2, 16)] == [1, 2, 4, LONGEST_WAIT]
+    assert begun() == place.ledger.queries.in_flight("asha", 10) == 2
+    # Others of its owner, which may be in flight at all times, never keep it out for good.
+    assert (again(LONGEST_WAIT), begun()) == (LONGEST_WAIT, 3)
+    place.settle()
+    assert (again(LONGEST_WAIT), begun()) == (0, 5)
+    place.settle()
+    assert {place.view(one)["status"] for one in ids} == {"SUCCEEDED"}
+
+
+def test_the_sweeper_begins_what_an_import_has_not_as_there_is_room(
+    place: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OWNER_LIMITS", "imported=2")
+    rows = [trip(number) for number in range(1, 6)]
+    with monkeypatch.context() as patch:
+        patch.setattr(Starter, "begin", mock.Mock(side_effect=RuntimeError("the process died")))
+        found = imported("trips.csv", csv(*rows))
+    assert (found["status"], found["started"]) == ("COMPLETED", 5), found
+    ids = [one["saga_id"] for one in result(found)]
+    assert place.sweep() == {}, "it is the import's to begin them"
+    assert {place.view(one)["status"] for one in ids} == {"RUNNING"}
+    rounds = []
+    for _ in range(3):
+        place.clock.sleep(3600 + 1)
+        rounds.append(place.sweep())
+        place.settle()
+    why = f"begun, for the import {found['import_id']} has not begun it"
+    assert [len(one) for one in rounds] == [2, 2, 1], rounds
+    assert {said for one in rounds for said in one.values()} == {why}
+    # Hours have passed since they were recorded: their deadlines run from when they begin.
+    assert {place.view(one)["status"] for one in ids} == {"SUCCEEDED"}
+
+
+def test_one_that_is_cancelled_before_it_begins_has_no_effect_and_holds_up_no_other(
+    place: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin_all = place.ledger.begin_all
+
+    def cancelled_meanwhile(records: list[Record], **at: Any) -> Any:
+        answer = owner("POST", f"/sagas/{records[1].saga_id}/cancel")
+        assert answer.status == 202, answer.text
+        return begin_all(records, **at)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place.ledger, "begin_all", cancelled_meanwhile)
+        found = imported("trips.csv", csv(trip(1), trip(2), trip(3)))
+    place.settle()
+    views = [place.view(one["saga_id"]) for one in result(found)]
+    assert [one["status"] for one in views] == ["SUCCEEDED", "COMPENSATED", "SUCCEEDED"]
+    assert views[1]["reason"]["error"] == "StepCancelledError"
+    assert not {one["status"] for one in views[1]["steps"]} & {"DONE", "UNDONE"}, views[1]
+
+
+def test_one_that_cannot_begin_is_left_to_the_sweeper_and_holds_up_no_other(
+    place: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin_one = place.ledger.begin
+    left: list[tuple[str, str]] = []
+
+    def fails(saga_id: str, **at: Any) -> Record:
+        if place.view(saga_id)["business_key"] == "i-2":
+            raise UnknownShapeError("it is gone")
+        return begin_one(saga_id, **at)
+
+    def note(record: Record, problem: BaseException) -> None:
+        left.append((record.business_key, str(problem)))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place.ledger, "begin_all", mock.Mock(side_effect=ConditionFailedError({})))
+        patch.setattr(place.ledger, "begin", fails)
+        patch.setattr(import_starts, "left_to_sweeper", note)
+        found = imported("trips.csv", csv(trip(1), trip(2), trip(3)))
+    assert left == [("i-2", "it is gone")]
+    place.settle()
+    views = [place.view(one["saga_id"]) for one in result(found)]
+    assert [one["status"] for one in views] == ["SUCCEEDED", "RUNNING", "SUCCEEDED"]
+    place.clock.sleep(3601)
+    assert [*place.sweep()] == [views[1]["saga_id"]]
+
+
+def test_those_that_are_busy_begin_with_the_next_look(
+    place: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        for name in ("begin_all", "begin"):
+            patch.setattr(place.ledger, name, mock.Mock(side_effect=ContentionError("busy")))
+        found = imported("trips.csv", csv(trip(1), trip(2)))
+        starter = kit.import_starter(lambda *_: None)
+        batch = {"number": 0, "rows": [{"line": 2}, {"line": 3}]}
+        task = {"import_id": found["import_id"], "run": 0, "batch": batch}
+        assert starter.begin(task, lasts=100) == (0, 2)
+    assert starter.begin(task, lasts=100) == (2, 0)
+
+
+def test_one_that_has_begun_and_not_run_is_run_by_the_next_try(
+    place: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Starter, "_run", mock.Mock(side_effect=RuntimeError("the process died")))
+        found = imported("trips.csv", csv(trip(1)))
+    starter = kit.import_starter(lambda *_: None)
+    batch = {"number": 0, "rows": [{"line": 2}]}
+    task = {"import_id": found["import_id"], "run": 0, "batch": batch}
+    assert starter.begin(task, lasts=100) == (0, 0)
+    place.settle()
+    assert place.view(result(found)[0]["saga_id"])["status"] == "SUCCEEDED"
+
+
+def test_a_start_with_the_key_of_a_row_is_its_saga_begun_or_not(
+    place: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = TRIP | {"trip_id": "j-1"}
+    monkeypatch.setenv("OWNER_LIMITS", "imported=1")
+    text = "".join(json.dumps(body | {"trip_id": f"j-{n}"}) + "\n" for n in (0, 1))
+    found = imported("trips.jsonl", text, kind="application/x-ndjson")
+    saga_id = result(found)[1]["saga_id"]
+    assert "begins_at" not in place.view(saga_id)
+    for _ in range(2):
+        answer = owner(
+            "POST", "/sagas/travel-booking", body, Idempotency_Key=f"import-{found['sha256']}-2"
+        )
+        assert (answer.status, answer.json["saga_id"]) == (202, saga_id), answer.text
+        place.settle()
+        monkeypatch.delenv("OWNER_LIMITS", raising=False)
+        place.clock.sleep(3601)
+        place.sweep()
+
+
+def test_the_machine_of_a_release_before_has_one_phase(place: Ground) -> None:
+    found = imported("trips.csv", csv(trip(1)))
+    task = {"import_id": found["import_id"], "run": 0, "batch": {"number": 0, "rows": []}}
+    assert import_starts.handler(task, importing.IN_TIME) == {}
 
 
 def test_runs_that_are_refused_fail_nothing_and_the_sweeper_starts_them(

@@ -380,6 +380,40 @@ def test_an_execution_enters_its_first_state_at_once(shipped: Emulator, closed: 
     assert min(seconds_to_the_first_state(closed) for _ in range(10)) < 0.15
 
 
+def most_items_at_once(emulator: Emulator) -> int:
+    """How many of four items of a Distributed Map, of two seconds each, have run at once."""
+    wait = {"StartAt": "wait", "States": {"wait": {"Type": "Wait", "Seconds": 2, "End": True}}}
+    each = {
+        "Type": "Map",
+        "MaxConcurrencyPath": "$.most",
+        "ItemsPath": "$.items",
+        "ItemProcessor": {
+            "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
+            **wait,
+        },
+        "End": True,
+    }
+    given = {"Type": "Pass", "Result": {"most": 2, "items": [1, 2, 3, 4]}, "Next": "each"}
+    end = run(emulator, {"StartAt": "given", "States": {"given": given, "each": each}})
+    assert end["status"] == "SUCCEEDED", end
+    states = client("stepfunctions", emulator.url)
+    (maps,) = states.list_map_runs(executionArn=end["executionArn"])["mapRuns"]
+    items = states.list_executions(mapRunArn=maps["mapRunArn"])["executions"]
+    assert len(items) == 4, items
+    most: int = max(
+        sum(one["startDate"] <= other["startDate"] < one["stopDate"] for one in items)
+        for other in items
+    )
+    return most
+
+
+def test_so_many_items_of_a_map_run_at_once_as_its_input_says(
+    shipped: Emulator, closed: Emulator
+) -> None:
+    assert most_items_at_once(shipped) == 4
+    assert most_items_at_once(closed) == 2
+
+
 def log_streams(emulator: Emulator, invocations: int) -> int:
     functions = create_function(emulator)
     for _ in range(invocations):

@@ -9,6 +9,7 @@ from recourse.run.failures import THROTTLES, TRANSIENT
 
 DEFINED: dict[str, Any] = machine.definition()["States"]
 BATCH: dict[str, Any] = DEFINED[machine.MAP]["ItemProcessor"]["States"]
+BEGINNING: dict[str, Any] = DEFINED[machine.BEGINNINGS]["ItemProcessor"]["States"]
 
 
 def test_a_batch_fails_the_map_only_where_too_much_has_failed() -> None:
@@ -23,7 +24,8 @@ def test_a_batch_fails_the_map_only_where_too_much_has_failed() -> None:
 
 
 def test_what_may_pass_is_retried_with_back_off_and_full_jitter() -> None:
-    for task in (BATCH["Batch"], BATCH["GiveUp"], DEFINED["Check"], DEFINED["Finish"]):
+    tasks = (BATCH["Batch"], BATCH["GiveUp"], BEGINNING["Room"])
+    for task in (*tasks, DEFINED["Check"], DEFINED["Finish"]):
         final, passing, others = task["Retry"]
         assert (final["ErrorEquals"], final["MaxAttempts"]) == (machine.FINAL, 0)
         assert {*passing["ErrorEquals"]} == {*THROTTLES, *TRANSIENT}
@@ -41,6 +43,12 @@ def test_what_may_pass_has_minutes_whatever_the_timescale() -> None:
         for n in range(passing["MaxAttempts"])
     ]
     assert sum(pauses) / 2 > 180, "full jitter halves them in the mean"
+
+
+def test_nothing_that_cannot_begin_fails_an_import() -> None:
+    assert not [name for name, state in BEGINNING.items() if state["Type"] == "Fail"]
+    assert BEGINNING["Room"]["Catch"] == [{"ErrorEquals": ["States.ALL"], "Next": "Leave"}]
+    assert DEFINED[machine.BEGINNINGS]["MaxConcurrency"] == 1, "each looks how much room there is"
 
 
 def test_every_state_of_a_batch_is_reached() -> None:

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from recourse.cli import command, importing, main
-from recourse.cli.api import Api
+from recourse.cli.api import POLL_ATTEMPTS, Api
 
 BEGUN: dict[str, Any] = {
     "import_id": "5a",
@@ -118,3 +118,18 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     ended = CliRunner().invoke(main.app, words)
     assert ended.exit_code == 2
     assert "must be a .csv, .jsonl or .ndjson, got application/pdf" in ended.stderr
+
+
+def test_an_api_that_is_busy_for_long_ends_no_look_at_an_import(run: Run) -> None:
+    class Busy(Server):
+        def __call__(self, request: httpx.Request) -> httpx.Response:
+            if request.method == "GET" and len(self.asked) <= POLL_ATTEMPTS + 1:
+                self.asked.append(request)
+                return httpx.Response(429, json={"message": "Rate Exceeded"})
+            return super().__call__(request)
+
+    server = Busy(BEGUN, DONE)
+    ended = run(server)
+    assert ended.stdout == "5a COMPLETED\n2 rows: 2 started\n"
+    assert len(server.asked) > POLL_ATTEMPTS
+    assert "the import goes on" in ended.stderr

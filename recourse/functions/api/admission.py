@@ -9,14 +9,12 @@ Operators are not limited, nor is what recovers or goes on.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 from recourse.errors import RecourseError, TransientError
 from recourse.functions import kit
 from recourse.functions.caller import Caller
-from recourse.functions.limits import limit
-from recourse.ledger.listing import BY_OWNER_STATUS
+from recourse.functions.limits import has_count_in_flight, limit
 from recourse.ledger.record import Record
 from recourse.store.slots import LimitReachedError
 
@@ -58,8 +56,8 @@ def begin(
 
 
 def _check_in_flight(owner: str) -> None:
-    if os.environ.get("UNINDEXED") == BY_OWNER_STATUS.name:
-        return  # a stage gets one index with each deploy, and this one last
+    if not has_count_in_flight():
+        return
     most = limit("in_flight")
     if kit.ledger().queries.in_flight(owner, most.most) >= most.most:
         raise LimitReachedError(

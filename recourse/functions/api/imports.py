@@ -53,7 +53,7 @@ class NewImport:
 
     `tolerated_failures` is how many percent of the rows may be bad, or fail to start, before no
     more are started: 100 never stops. `concurrency` is how many batches, of 45 sagas at the most,
-    are started at the same time.
+    are recorded at the same time.
     """
 
     saga: Annotated[str, Len(1, 100), SagaName()]
@@ -86,8 +86,9 @@ class ImportView(TypedDict):
 
     `rows` is null until they are counted; `bad` of them cannot be started, and the first hundred of
     these are in `problems`. Of the others `started` were started by this import, `already_there`
-    before it, and `not_started` could not be. `links.result` is a link to a file of JSON Lines that
-    says what became of each row.
+    before it, and `not_started` could not be. Started is recorded: they begin as there is room, so
+    that few of an owner's are in flight at once. `links.result` is a link to a file of JSON Lines
+    that says what became of each row.
     """
 
     import_id: str

@@ -135,7 +135,7 @@ def start(name: str) -> Response[str]:
     except ProblemError:
         # A release may refuse what the one before has taken: a retry still answers its saga.
         before = kit.ledger().get(saga_id)
-        same = before and before.was_sent(sent) and begins_at == before.begins_at
+        same = before and before.was_sent(sent) and begins_at == before.asked_to_begin_at
         if before and same and asked in (None, before.coordination):
             return _accepted(before)
         raise

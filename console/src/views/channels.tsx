@@ -65,7 +65,7 @@ function Racing({ webhooks, form }: { webhooks: Schemas["Webhook"][]; form: Saga
     const changed = () => (due ||= requestAnimationFrame(() => ((due = 0), setVersion((before) => before + 1))));
     const begun = new Race(changed, () => seconds.current, webhook);
     race.current = begun;
-    return () => (begun.end(), cancelAnimationFrame(due));
+    return () => begun.end(); // which is drawn too: each channel says that it has stopped
   }, [running, webhook]);
 
   const current = race.current;

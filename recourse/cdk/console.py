@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from aws_cdk import Duration, Fn, Names, Stack, Token
@@ -354,7 +354,8 @@ class Console(Construct):
         )
         for copies in Stack.of(self).node.children:
             if copies.node.id.startswith(COPIES):
-                explain(copies, "AwsSolutions-L1", reason="the CDK chooses its runtime itself")
+                function = cast("Construct", copies)
+                explain(function, "AwsSolutions-L1", reason="the CDK chooses its runtime itself")
 
     @property
     def _assets(self) -> str:

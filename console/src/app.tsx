@@ -3,6 +3,7 @@ import { signal } from "@preact/signals";
 import type { ComponentType } from "preact";
 import { useEffect, useErrorBoundary, useRef } from "preact/hooks";
 import { online } from "./api/client";
+import { issuer } from "./api/config";
 import { deployment } from "./api/deployment";
 import { channel, listen } from "./api/live";
 import { ended, may, session, signIn, signInAgain, signOut } from "./api/session";
@@ -143,9 +144,13 @@ function SignIn() {
     <main class="alone">
       <h1>Recourse</h1>
       <p>Sagas, seen and steered.</p>
-      <button type="button" class="first" onClick={() => void signIn()}>
-        Sign in
-      </button>
+      {issuer() ? (
+        <button type="button" class="first" onClick={() => void signIn()}>
+          Sign in
+        </button>
+      ) : (
+        <p>Nobody can sign in yet: deploy once more with the context console_url, as the output ConsoleNextStep says.</p>
+      )}
     </main>
   );
 }

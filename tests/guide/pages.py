@@ -24,6 +24,8 @@ from tests.guide.svg import SITE_STYLE
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 DRAWINGS = DOCS / "images" / "sagas"
+PICTURES = (".png", ".svg")
+"""What is shown on pages as it is."""
 OUTSIDE = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
@@ -95,7 +97,7 @@ def texts() -> dict[str, str]:
     where = _where()
     for source, path in where.items():
         file = ROOT / source
-        if file.is_file() and path not in found:
+        if file.is_file() and path not in found and file.suffix not in PICTURES:
             text = file.read_text()
             if file.suffix == ".md":
                 text = outside_code(text, partial(_linked, source=source, where=where))

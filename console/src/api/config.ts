@@ -6,10 +6,11 @@ export interface Config {
   sse: string | null;
   /** The WebSocket, if the deployment has one. */
   ws: string | null;
-  authorize: string;
-  token: string;
-  revoke: string;
-  client_id: string;
+  /** Where people sign in; all null until the deployment knows the console's origin. */
+  authorize: string | null;
+  token: string | null;
+  revoke: string | null;
+  client_id: string | null;
   /** The scopes to ask for, as the issuer calls them. */
   scopes: string[];
   /** What the issuer's tokens put before each scope. */
@@ -31,6 +32,12 @@ export async function readConfig(): Promise<void> {
 export function config(): Config {
   if (!read) throw new Error("the configuration has not been read");
   return read;
+}
+
+/** Where people sign in, and as which client; undefined until they can. */
+export function issuer(): { authorize: string; token: string; revoke: string; client_id: string } | undefined {
+  const { authorize, token, revoke, client_id } = config();
+  return authorize && token && revoke && client_id ? { authorize, token, revoke, client_id } : undefined;
 }
 
 /** An address of the configuration, which may be relative to the page's origin.

@@ -4,7 +4,7 @@
  */
 import { signal } from "@preact/signals";
 import { config, address } from "./config";
-import { api, must, sendOnce, type Event } from "./client";
+import { api, must, problemOf, ProblemError, sendOnce, type Event } from "./client";
 import { accessToken, may, session } from "./session";
 
 export type Channel = "websocket" | "sse" | "polling";
@@ -95,17 +95,23 @@ async function webSocket(): Promise<void> {
 async function serverSentEvents(): Promise<void> {
   const { sse } = config();
   if (!sse) return;
-  await readStream(sse, cursor, AbortSignal.timeout(LESSER), (event, id) => {
-    if (id) cursor = id;
-    if (event) take(event, id, "sse");
-    else channel.value = "sse";
-  });
+  try {
+    await readStream(sse, cursor, AbortSignal.timeout(LESSER), (event, id) => {
+      if (id) cursor = id;
+      if (event) take(event, id, "sse");
+      else channel.value = "sse";
+    });
+  } catch (problem) {
+    if (problem instanceof ProblemError && problem.kind === "cursor-expired") cursor = undefined;
+    throw problem;
+  }
 }
 
 /** Read a stream of server-sent events until it ends.
  *
  * @param found Called with each event and its cursor; without an event when the stream is open.
  * @param came Called with the number of bytes of each piece.
+ * @throws ProblemError such as `cursor-expired`.
  */
 export async function readStream(
   path: string,
@@ -117,8 +123,7 @@ export async function readStream(
   const headers: Record<string, string> = { authorization: `Bearer ${await accessToken()}` };
   if (after) headers["last-event-id"] = after;
   const answer = await fetch(address(path), { headers, signal: stop });
-  if (answer.status === 410) cursor = undefined;
-  if (!answer.ok || !answer.body) throw new Error(`the stream answered ${answer.status}`);
+  if (!answer.ok || !answer.body) throw problemOf(answer, await answer.json().catch(() => undefined));
   const reader = answer.body.getReader();
   const decoder = new TextDecoder();
   let text = "";

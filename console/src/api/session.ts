@@ -5,7 +5,7 @@
  */
 import { computed, signal } from "@preact/signals";
 import { go } from "../route";
-import { address, config } from "./config";
+import { address, config, issuer } from "./config";
 
 export interface Session {
   subject: string;
@@ -99,7 +99,7 @@ export async function signOut(): Promise<void> {
   forget();
   session.value = null;
   ended.value = false;
-  if (token) await post(config().revoke, { token });
+  if (token) await post(known().revoke, { token });
 }
 
 /** A token that is valid now; waits where the user must sign in again first. */
@@ -119,10 +119,10 @@ async function authorization(state: string): Promise<string> {
   const kept: Begun = { state, verifier, then: location.hash };
   sessionStorage.setItem(BEGUN, JSON.stringify(kept));
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(verifier));
-  const url = new URL(address(config().authorize));
+  const url = new URL(address(known().authorize));
   url.search = new URLSearchParams({
     response_type: "code",
-    client_id: config().client_id,
+    client_id: known().client_id,
     redirect_uri: here(),
     scope: config().scopes.join(" "),
     state: kept.state,
@@ -134,7 +134,7 @@ async function authorization(state: string): Promise<string> {
 
 async function exchange(answer: Record<string, string>): Promise<void> {
   if (answer["error"]) throw new Error(answer["error_description"] ?? answer["error"]);
-  const tokens = await post(config().token, {
+  const tokens = await post(known().token, {
     grant_type: "authorization_code",
     code: answer["code"] ?? "",
     redirect_uri: here(),
@@ -149,7 +149,7 @@ async function exchange(answer: Record<string, string>): Promise<void> {
 function refresh(): Promise<void> {
   refreshing ??= (async () => {
     const token = sessionStorage.getItem(REFRESH);
-    const answer = token && (await post(config().token, { grant_type: "refresh_token", refresh_token: token }));
+    const answer = token && (await post(known().token, { grant_type: "refresh_token", refresh_token: token }));
     if (answer && answer.ok) take((await answer.json()) as Tokens);
     else if (answer && answer.status >= 500) throw new TypeError(`the issuer answered ${answer.status}`);
     else {
@@ -190,13 +190,19 @@ function begun(): Begun {
 }
 
 function post(path: string, fields: Record<string, string>): Promise<Response> {
-  const body = new URLSearchParams({ ...fields, client_id: config().client_id });
+  const body = new URLSearchParams({ ...fields, client_id: known().client_id });
   return fetch(address(path), { method: "POST", body });
 }
 
 async function refusal(answer: Response): Promise<string> {
   const said = (await answer.json().catch(() => ({}))) as Record<string, string>;
   return said["error_description"] ?? said["error"] ?? `the issuer answered ${answer.status}`;
+}
+
+function known(): NonNullable<ReturnType<typeof issuer>> {
+  const found = issuer();
+  if (!found) throw new Error("nobody can sign in to this console yet");
+  return found;
 }
 
 const here = (): string => location.origin + location.pathname;

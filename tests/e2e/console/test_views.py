@@ -29,7 +29,7 @@ from tests.patience import PATIENCE, until
 
 AXE = ROOT / "console" / "node_modules" / "axe-core" / "axe.min.js"
 PICTURES = os.environ.get("RECOURSE_PICTURES")
-LOOKS = {
+LOOKS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 800}},
     "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 800}},
     "narrow": {"color_scheme": "light", "viewport": {"width": 360, "height": 740}},

@@ -126,7 +126,7 @@ def chromium() -> str:
     if browser is None:
         if "NEEDS_CHROMIUM" in os.environ:
             pytest.fail("there is no Chromium")
-        pytest.skip("needs Chromium")
+        pytest.skip("needs Chromium: on Debian, apt-get install chromium")
     return browser
 
 

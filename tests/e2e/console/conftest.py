@@ -38,8 +38,9 @@ class Person:
         return self.page
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
+    """A browser; while it is there the thread has an event loop, so it goes with these tests."""
     with sync_playwright() as playwright:
         made = playwright.chromium.launch(executable_path=chromium(), args=flags())
         yield made

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 
 from recourse.errors import RecourseError
+from recourse.problems import TYPES
 
 
 class Exit(IntEnum):
@@ -49,11 +50,11 @@ MEANINGS: Mapping[Exit, str] = {
 TITLES: Mapping[Exit, str] = {
     Exit.FAILED: "It has failed",
     Exit.USAGE: "The command cannot be run as given",
-    Exit.NOT_SIGNED_IN: "A bearer token is required",
+    Exit.NOT_SIGNED_IN: TYPES["unauthorized"][1],
     Exit.FORBIDDEN: "This is not permitted",
-    Exit.NOT_FOUND: "Not found",
+    Exit.NOT_FOUND: TYPES["not-found"][1],
     Exit.CONFLICT: "The state does not allow it",
-    Exit.TRY_AGAIN: "Temporarily unavailable; try again",
+    Exit.TRY_AGAIN: TYPES["try-again"][1],
     Exit.INTERRUPTED: "Interrupted",
 }
 """The titles of the problems that are the command's own, not the API's."""

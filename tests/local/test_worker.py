@@ -199,10 +199,11 @@ def test_what_cannot_work_is_said_in_a_line(
     from typer.testing import CliRunner
 
     from recourse.cli import worker as command
+    from recourse.cli.exits import Exit
     from recourse.cli.main import app
 
     made(url, "any")
     monkeypatch.setattr(command, "client", lambda service, **_: client(service, url))
     answer = CliRunner().invoke(app, ["worker", *options])
-    assert answer.exit_code == 1
+    assert answer.exit_code == (Exit.FAILED if "nowhere: " in said else Exit.USAGE)
     assert said in " ".join(answer.stderr.split()) and "Traceback" not in answer.stderr

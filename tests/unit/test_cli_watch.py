@@ -166,9 +166,13 @@ def in_a_terminal(
     """The command on a terminal of its own, and what reads that."""
     words, given = line_of(api, *more)
     ours, theirs = pty.openpty()
-    with subprocess.Popen(
+    # What a shell has started in the background ignores SIGINT, and so would all that it starts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(
         words, env=given | environment, stdin=theirs, stdout=theirs, stderr=theirs
-    ) as process:
+    )
+    signal.signal(signal.SIGINT, before)
+    with process:
         os.close(theirs)
         try:
             yield process, ours

@@ -32,5 +32,5 @@ def count(message: Message) -> None:
         },
     )
     if message.body == os.environ.get("HOLD"):
-        print("held", flush=True)
+        print("held", flush=True, file=sys.__stdout__)  # also where --json keeps stdout for itself
         sys.stdin.readline()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, Response, Route, expect
+from playwright.sync_api import BrowserContext, Page, Response, Route, expect
 
 from recourse.cli.api import Api
 from recourse.local.cloud import EVERY_SCOPE, LocalCloud
@@ -103,6 +103,19 @@ def away(page: Page) -> Iterator[None]:
     page.route("**/api/**", refuse)
     yield
     page.unroute("**/api/**", refuse)
+
+
+def test_events_come_by_a_lesser_channel_where_the_better_one_is_cut_off(
+    signed_in: Signing, own: Trip, newcomer: str, context: BrowserContext
+) -> None:
+    context.route_web_socket("**/events/ws*", lambda socket: socket.close())
+    page = signed_in(newcomer, "customer").at("sagas")
+    page.get_by_text("live by server-sent events").wait_for()
+    context.route("**/api/events/stream", lambda route: route.abort("connectionreset"))
+    page.reload()
+    page.get_by_text("live by polling").wait_for()
+    own.ended(own.start(), "SUCCEEDED")
+    expect(row(page, own.name)).to_contain_text("SUCCEEDED")
 
 
 def test_a_sign_in_that_runs_out_leaves_the_view_and_goes_on_after_another(

@@ -47,7 +47,7 @@ async function run(): Promise<void> {
       try {
         await open();
       } catch (problem) {
-        console.warn(`${one}:`, problem);
+        console.info(`${one}:`, problem); // the next one takes over
       }
       channel.value = null;
       if (Date.now() - opened > PATIENCE) break; // it had worked: begin with the best again

@@ -147,6 +147,8 @@ def test_every_view_is_reached_by_the_keyboard(
     signed_in: Callable[..., Person],
 ) -> None:
     page = signed_in().page
+    # The last to be there: what is decided is read of the API's description.
+    page.get_by_role("navigation").get_by_role("link", name="Decisions").wait_for()
     page.keyboard.press("Tab")
     seen = set()
     for _ in range(30):

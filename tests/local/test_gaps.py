@@ -557,8 +557,9 @@ def fastest_invocation(emulator: Emulator) -> float:
 def test_an_invocation_does_not_wait_for_acknowledgements(
     shipped: Emulator, closed: Emulator
 ) -> None:
-    assert fastest_invocation(shipped) > 0.040
-    assert fastest_invocation(closed) < 0.040
+    # An acknowledgement is delayed by 40 ms, counted in ticks of 4 ms: it may come a tick earlier.
+    assert fastest_invocation(shipped) > 0.036
+    assert fastest_invocation(closed) < 0.036
 
 
 def a_versions_first_bytes(emulator: Emulator) -> tuple[int, str, bytes]:

@@ -412,12 +412,9 @@ def import_checker() -> Checker:
 
 def room_for_imports(owner: str) -> int:
     """How many more sagas of an owner's imports may begin now."""
-    from recourse.functions.limits import has_count_in_flight, limit
+    from recourse.functions import limits
 
-    most = limit("imported").most
-    if not has_count_in_flight():
-        return most
-    return most - ledger().queries.in_flight(owner, most)
+    return limits.room_for_imports(ledger().queries.in_flight, owner)
 
 
 @cache

@@ -6,7 +6,7 @@ The context `owner_limits` overrides any of them: `-c owner_limits="streams=5 wa
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from recourse.ledger.listing import BY_OWNER_STATUS
@@ -55,6 +55,17 @@ def limit(name: str) -> Limit:
 def has_count_in_flight() -> bool:
     """Whether what is in flight can be counted: a stage gets one index with each deploy."""
     return os.environ.get("UNINDEXED") != BY_OWNER_STATUS.name
+
+
+def room_for_imports(in_flight: Callable[[str, int], int], owner: str) -> int:
+    """How many more sagas of an owner's imports may begin now.
+
+    Args:
+        in_flight: How many are in flight, as `SagaQueries.in_flight` counts them.
+        owner: The owner.
+    """
+    most = limit("imported").most
+    return most - in_flight(owner, most) if has_count_in_flight() else most
 
 
 def overridden(text: str) -> dict[str, Limit]:

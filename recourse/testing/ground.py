@@ -56,8 +56,8 @@ from recourse.errors import TransientError
 from recourse.events.relay import relay
 from recourse.functions import confirm as confirm_function
 from recourse.functions import ledger as ledger_function
+from recourse.functions import limits
 from recourse.functions import step_queue as queue_function
-from recourse.functions.limits import limit
 from recourse.ledger.history import AT_REST
 from recourse.ledger.ledger import Ledger
 from recourse.ledger.listing import INDEXES
@@ -409,8 +409,7 @@ class Ground:
 
     def room_for_imports(self, owner: str) -> int:
         """How many more sagas of an owner's imports may begin now."""
-        most = limit("imported").most
-        return most - self.ledger.queries.in_flight(owner, most)
+        return limits.room_for_imports(self.ledger.queries.in_flight, owner)
 
     def settle(
         self,

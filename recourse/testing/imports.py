@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from recourse.errors import TransientError
 from recourse.imports import machine
 from recourse.imports.table import BY_OWNER, Imports
 from recourse.testing import handlers
@@ -82,7 +83,7 @@ class Beginnings:
     Attributes:
         s3: Where the items are.
         bucket: The bucket.
-        item: The function that is called for each; what it fails with is passed over.
+        item: The function that is called for each; what may pass is passed over.
     """
 
     s3: Any
@@ -92,7 +93,7 @@ class Beginnings:
     def __call__(self, given: dict[str, Any]) -> None:
         """Call the function for each item, one after the other."""
         for task in _tasks(self.s3, self.bucket, given, "begin"):
-            with suppress(Exception):
+            with suppress(TransientError):
                 self.item(task | {"waits": {"seconds": 0}})
 
 

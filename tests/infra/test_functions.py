@@ -13,7 +13,7 @@ import pytest
 
 from lambdas.consumers import consumers
 from lambdas.subscribers import subscribers
-from recourse.functions import kit
+from recourse.functions import kit, limits
 from recourse.project import Project, ProjectError
 from statemachines import SAGAS
 from tests.infra.assembly import ROOT, Assembly, Resource
@@ -67,12 +67,12 @@ def reads(module: str) -> set[str]:
         "loopback": "WEBHOOK_LOOPBACK",
     }
     if "room_for_imports" in known:
-        known += inspect.getsource(kit.room_for_imports)
-    limits = {r"\bhas_count_in_flight\(": "UNINDEXED", r"\blimit\(": "OWNER_LIMITS"}
+        known += inspect.getsource(limits.room_for_imports)
+    by_owner = {r"\bhas_count_in_flight\(": "UNINDEXED", r"\blimit\(": "OWNER_LIMITS"}
     return (
         set(ASKS.findall(known))
         | {name for part, name in also.items() if f"settings.{part}(" in known}
-        | {name for part, name in limits.items() if re.search(part, known)}
+        | {name for part, name in by_owner.items() if re.search(part, known)}
     )
 
 
